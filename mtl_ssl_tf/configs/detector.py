@@ -1,0 +1,322 @@
+"""What can be chosen about the detector, field by field; the defaults are the paper's main row.
+
+Nothing here touches a tensor. Where the paper and the released code differ, the default is the
+paper's and the other value is the released code's (`configs/overlays/released.yaml` sets them all).
+"""
+
+import dataclasses
+
+from official.core import config_definitions as cfg
+from official.modeling import hyperparams
+from official.modeling.optimization.configs import optimization_config
+
+
+def _new(cls, **values):
+  return dataclasses.field(default_factory=lambda: cls(**values))
+
+
+@dataclasses.dataclass
+class Norm(hyperparams.Config):
+  """Normalisation layers.
+
+  Attributes:
+    type: `frozen` uses given statistics and never updates them (the paper: pretrained weights);
+      `batch` and `sync` learn them, `sync` over all replicas; `group` needs none. A run from
+      scratch needs one of the last three.
+    momentum: of the moving statistics of `batch` and `sync`.
+    groups: of `group`; reduced to the nearest divisor of a layer's channels.
+  """
+
+  type: str = "frozen"
+  momentum: float = 0.97
+  groups: int = 16
+
+
+@dataclasses.dataclass
+class Backbone(hyperparams.Config):
+  """The network that is cut into the shared stage 1 and the per-box stage 2."""
+
+  type: str = "mobilenet_v1"
+  depth_multiplier: float = 1.0
+  norm: Norm = _new(Norm)
+
+
+@dataclasses.dataclass
+class Anchors(hyperparams.Config):
+  """Grid anchors; `base_size_px` and `scales` are for the resized image."""
+
+  base_size_px: float = 256.0
+  scales: list[float] = dataclasses.field(default_factory=lambda: [0.25, 0.5, 1.0, 2.0])
+  aspect_ratios: list[float] = dataclasses.field(default_factory=lambda: [0.5, 1.0, 2.0])
+
+
+@dataclasses.dataclass
+class Rpn(hyperparams.Config):
+  """Region proposal network.
+
+  Attributes:
+    pre_nms_top_k: best-scored anchors that enter the suppression; 0 is all of them, as published.
+    num_proposals: kept after suppression, in training and at inference.
+  """
+
+  depth: int = 512
+  positive_iou: float = 0.7
+  negative_iou: float = 0.3
+  batch_size: int = 256
+  positive_fraction: float = 0.5
+  nms_iou: float = 0.7
+  pre_nms_top_k: int = 0
+  num_proposals: int = 300
+  box_loss_weight: float = 2.0
+  objectness_loss_weight: float = 1.0
+  box_loss_sigma: float = 3.0
+
+
+@dataclasses.dataclass
+class RoiHead(hyperparams.Config):
+  """Second stage: sampling of proposals, crop and main head.
+
+  Attributes:
+    append_ground_truth: add the ground-truth boxes to the proposals that are sampled from; the
+      paper and the released code do not. It helps short runs from scratch.
+  """
+
+  batch_size: int = 256
+  positive_fraction: float = 0.25
+  positive_iou: float = 0.5
+  append_ground_truth: bool = False
+  crop_size: int = 7
+  max_pool: int = 1
+  box_loss_weight: float = 2.0
+  class_loss_weight: float = 1.0
+  box_loss_sigma: float = 1.0
+
+
+@dataclasses.dataclass
+class Detections(hyperparams.Config):
+  """Final suppression."""
+
+  score_threshold: float = 0.0
+  nms_iou: float = 0.4
+  max_per_class: int = 100
+  max_total: int = 300
+
+
+@dataclasses.dataclass
+class MultiObject(hyperparams.Config):
+  """Multi-object task: soft class shares of random windows.
+
+  Attributes:
+    loss_weight: 0 removes the head.
+    sampling: `top_left` (paper) or `center_clip` (released).
+    resample: `online` draws windows anew each step; `offline_fixed` (released) always uses the
+      same ones for an image.
+    empty_image: windows of an image without objects carry `no_loss`, or are learnt as
+      `background` (released).
+  """
+
+  loss_weight: float = 1.0
+  num_windows: int = 64
+  min_size_px: float = 32.0
+  sampling: str = "top_left"
+  resample: str = "online"
+  empty_image: str = "no_loss"
+
+
+@dataclasses.dataclass
+class Closeness(hyperparams.Config):
+  """Closeness task: how near the other objects of each class are.
+
+  Attributes:
+    loss_weight: 0 removes the head.
+    include_same_class: count neighbours of the object's own class (released: false).
+    drop_background: leave the background column out of the loss (released: true).
+    normalizer: `batch_positives` divides by the positives of the batch; `per_image_sum`
+      (released) by those of each image, and adds the images up.
+  """
+
+  loss_weight: float = 0.3
+  include_same_class: bool = True
+  drop_background: bool = False
+  normalizer: str = "batch_positives"
+
+
+@dataclasses.dataclass
+class Foreground(hyperparams.Config):
+  """Foreground task: which cells of the image lie in a box.
+
+  Attributes:
+    loss_weight: 0 removes the head.
+    weighting: `uniform`, or `inverse_area` (released).
+    logit_activation: `linear`, or `tanh` (released).
+    head: `conv1x1` (as in the released configurations) or `conv3x3`.
+    resize: `half_pixel`, or `legacy` (released) sampling when the map is brought to mask size.
+  """
+
+  loss_weight: float = 1.0
+  mask_size: int = 64
+  weighting: str = "uniform"
+  logit_activation: str = "linear"
+  head: str = "conv1x1"
+  resize: str = "half_pixel"
+
+
+@dataclasses.dataclass
+class Auxiliary(hyperparams.Config):
+  """The tasks that label themselves from the ground-truth boxes.
+
+  Attributes:
+    round_decimals: round soft labels to so many decimals (released: 3); None keeps them exact.
+    flip_labels: windows and mask follow a flipped image (released: false, they stay behind).
+    init_from: weights that the tasks' own second stages start from: `main_stage2` copies the main
+      head's, `random` draws new ones.
+    stop_gradient_shared: keep the tasks from training the shared stage 1.
+    stop_gradient_includes_foreground: whether that holds for the foreground task too.
+  """
+
+  multi_object: MultiObject = _new(MultiObject)
+  closeness: Closeness = _new(Closeness)
+  foreground: Foreground = _new(Foreground)
+  round_decimals: int | None = None
+  flip_labels: bool = True
+  init_from: str = "main_stage2"
+  stop_gradient_shared: bool = False
+  stop_gradient_includes_foreground: bool = True
+
+
+@dataclasses.dataclass
+class Refinement(hyperparams.Config):
+  """The layer that corrects class scores by the auxiliary tasks' outputs.
+
+  Attributes:
+    num_windows: windows around a proposal, from itself to the whole image.
+    input: `logits` or `probabilities` of the auxiliary heads.
+    stop_gradient_residual: the refinement loss trains this layer alone (released: false).
+    use_bias: (released: true).
+    closeness_mean: over the image's valid proposals, `per_image_valid`, or over `all_rows` of the
+      batch with padding (released).
+    train_rois: sampled boxes of an image that the layer learns from; 0 is all of them.
+  """
+
+  enabled: bool = True
+  loss_weight: float = 1.0
+  num_windows: int = 5
+  input: str = "logits"
+  residual: bool = True
+  stop_gradient_residual: bool = True
+  use_bias: bool = False
+  closeness_mean: str = "per_image_valid"
+  train_rois: int = 0
+
+
+@dataclasses.dataclass
+class Regularization(hyperparams.Config):
+  """Weight decay, added to the loss as scale / 2 x the sum of squared kernel entries.
+
+  Attributes:
+    auxiliary_l2: of the auxiliary heads' last layers and the refinement layer (released: 1e-3).
+  """
+
+  backbone_l2: float = 1e-4
+  rpn_l2: float = 1e-4
+  head_l2: float = 1e-4
+  auxiliary_l2: float = 1e-4
+
+
+@dataclasses.dataclass
+class Data(cfg.DataConfig):
+  """Records on disk to batches.
+
+  Attributes:
+    canvas_size: height and width of the static network input, which every image must fit into.
+    short_side, long_side: of the resized image, pixels.
+    max_num_boxes: ground-truth slots of an image; further boxes are left out and counted.
+    flip_probability: horizontal flips, in training.
+    scale_min, scale_max: random zoom in training; 1, 1 is the paper's (none).
+    use_difficult: train on objects marked difficult.
+  """
+
+  canvas_size: list[int] = dataclasses.field(default_factory=lambda: [1024, 1024])
+  short_side: int = 600
+  long_side: int = 1024
+  max_num_boxes: int = 100
+  flip_probability: float = 0.5
+  scale_min: float = 1.0
+  scale_max: float = 1.0
+  use_difficult: bool = True
+  shuffle_buffer_size: int = 1000
+  seed: int | None = 0
+
+
+@dataclasses.dataclass
+class Evaluation(hyperparams.Config):
+  """VOC metrics: `voc_ap` is `area` or `11point`."""
+
+  voc_ap: str = "area"
+  iou_threshold: float = 0.5
+  auxiliary_metrics: bool = True
+
+
+@dataclasses.dataclass
+class Pictures(hyperparams.Config):
+  """Pictures for TensorBoard: every `interval` steps (0: never), `num_images` at a time."""
+
+  interval: int = 1000
+  num_images: int = 4
+  score_threshold: float = 0.5
+
+
+@dataclasses.dataclass
+class MtlDetection(cfg.TaskConfig):
+  """A detector with its data, losses and evaluation.
+
+  Attributes:
+    label_map: text file with one class name a line; gives the number of classes.
+    seed: of the initial weights and of every random choice in a step.
+    init_checkpoint: detector checkpoint to start from.
+  """
+
+  label_map: str = ""
+  seed: int = 0
+  backbone: Backbone = _new(Backbone)
+  anchors: Anchors = _new(Anchors)
+  rpn: Rpn = _new(Rpn)
+  roi_head: RoiHead = _new(RoiHead)
+  auxiliary: Auxiliary = _new(Auxiliary)
+  refinement: Refinement = _new(Refinement)
+  detections: Detections = _new(Detections)
+  regularization: Regularization = _new(Regularization)
+  train_data: Data = _new(Data, is_training=True, global_batch_size=1)
+  validation_data: Data = _new(Data, is_training=False, global_batch_size=1, drop_remainder=False)
+  evaluation: Evaluation = _new(Evaluation)
+  pictures: Pictures = _new(Pictures)
+
+
+@dataclasses.dataclass
+class MomentumConfig(hyperparams.Config):
+  """Momentum as TensorFlow 1 has it: the rate multiplies the whole accumulator.
+
+  Attributes:
+    clipnorm: largest L2 norm of each variable's gradient; None does not clip.
+  """
+
+  name: str = "Momentum"
+  momentum: float = 0.9
+  clipnorm: float | None = 10.0
+  clipvalue: float | None = None
+  global_clipnorm: float | None = None
+
+
+@dataclasses.dataclass
+class DetectorOptimizer(optimization_config.OptimizerConfig):
+  """Model Garden's optimizers and `momentum`."""
+
+  type: str | None = "momentum"
+  momentum: MomentumConfig = _new(MomentumConfig)
+
+
+@dataclasses.dataclass
+class DetectorOptimization(optimization_config.OptimizationConfig):
+  """Model Garden's optimization with our optimizers."""
+
+  optimizer: DetectorOptimizer = _new(DetectorOptimizer)

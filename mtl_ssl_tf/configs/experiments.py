@@ -1,0 +1,37 @@
+"""Named experiments: `--experiment=mtl_frcnn` is the starting point that a YAML file overrides."""
+
+from official.core import config_definitions as cfg
+from official.core import exp_factory
+
+from mtl_ssl_tf.configs import detector
+
+MAIN_METRIC = "voc/mAP50_area"
+
+
+@exp_factory.register_config_factory("mtl_frcnn")
+def mtl_frcnn() -> cfg.ExperimentConfig:
+  """Faster R-CNN with the three auxiliary tasks and refinement, as published for VOC07."""
+  optimization = detector.DetectorOptimization(
+    {
+      "optimizer": {"type": "momentum"},
+      "learning_rate": {
+        "type": "stepwise",
+        "stepwise": {"boundaries": [260_000, 280_000], "values": [1e-3, 1e-4, 1e-5]},
+      },
+    }
+  )
+  return cfg.ExperimentConfig(
+    task=detector.MtlDetection(),
+    trainer=cfg.TrainerConfig(
+      optimizer_config=optimization,
+      train_steps=300_000,
+      validation_interval=20_000,
+      checkpoint_interval=2_000,
+      steps_per_loop=20,
+      summary_interval=100,
+      max_to_keep=3,
+      best_checkpoint_export_subdir="best",
+      best_checkpoint_eval_metric=MAIN_METRIC,
+    ),
+    runtime=cfg.RuntimeConfig(distribution_strategy="one_device", num_gpus=0),
+  )

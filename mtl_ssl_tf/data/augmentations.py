@@ -1,0 +1,71 @@
+"""Random changes to a training image and its boxes, each a pure function of a stateless seed."""
+
+import tensorflow as tf
+
+
+def random_horizontal_flip(
+  image: tf.Tensor, boxes_norm: tf.Tensor, seed: tf.Tensor, probability: float = 0.5
+) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+  """The image and its boxes, mirrored left to right with the given probability.
+
+  An image without boxes is never mirrored, as in the released code.
+
+  Args:
+    image: any type [H, W, 3].
+    boxes_norm: float32 [N, 4], fractions of the image, without padding.
+    seed: integers [2], for stateless random numbers.
+    probability: of mirroring; 0 never does, 1 always.
+
+  Returns:
+    The image, the boxes and a bool scalar, True where they were mirrored.
+  """
+  flipped = (tf.random.stateless_uniform([], seed) < probability) & (tf.shape(boxes_norm)[0] > 0)
+  ymin, xmin, ymax, xmax = tf.unstack(boxes_norm, axis=-1)  # 4 x [N]
+  mirrored_boxes = tf.stack([ymin, 1.0 - xmax, ymax, 1.0 - xmin], axis=-1)  # [N, 4]
+  image = tf.cond(flipped, lambda: tf.reverse(image, [1]), lambda: image)
+  return image, tf.where(flipped, mirrored_boxes, boxes_norm), flipped
+
+
+def random_zoom_window(
+  window_size: tf.Tensor, seed: tf.Tensor, scale_min: float, scale_max: float
+) -> tuple[tf.Tensor, tf.Tensor]:
+  """A random size for the resized image, and where to cut the window out of it.
+
+  Zoomed in, the image is larger than the window and the cut lies anywhere in it; zoomed out, it is
+  smaller and the cut starts at zero, so that the whole image is kept.
+
+  Args:
+    window_size: float32 [2], height and width of the image at scale 1: the most that may be kept.
+    seed: integers [2], for stateless random numbers.
+    scale_min, scale_max: range of the zoom, uniform; above 1 zooms in.
+
+  Returns:
+    scaled_size: float32 [2], whole numbers, at least 1: resize the image to it.
+    offset: float32 [2], whole numbers, y and x of the cut in the resized image.
+  """
+  scale_seed, offset_seed = tf.unstack(tf.random.split(seed, 2))
+  scale = tf.random.stateless_uniform([], scale_seed, scale_min, scale_max)
+  scaled_size = tf.maximum(tf.round(window_size * scale), 1.0)  # [2]
+  slack = tf.maximum(scaled_size - window_size, 0.0)  # [2]
+  offset = tf.floor(tf.random.stateless_uniform([2], offset_seed) * (slack + 1.0))  # [2]
+  # A number next to 1 may round up to it in the product, which would cut one pixel too far.
+  return scaled_size, tf.minimum(offset, slack)
+
+
+def crop_boxes(
+  boxes_px: tf.Tensor, window_size: tf.Tensor, min_visible_fraction: float = 0.5
+) -> tuple[tf.Tensor, tf.Tensor]:
+  """Boxes cut to a window that starts at the origin, and which of them are still worth keeping.
+
+  Args:
+    boxes_px: float32 [N, 4], of positive area, pixels from the window's top left corner.
+    window_size: float32 [2], height and width of the window.
+    min_visible_fraction: a box that keeps less of its area is not worth keeping.
+
+  Returns:
+    The boxes inside the window, float32 [N, 4], and a bool [N], False for those to be dropped.
+  """
+  visible_px = tf.clip_by_value(boxes_px, 0.0, tf.tile(window_size, [2]))  # [N, 4]
+  area = tf.reduce_prod(boxes_px[:, 2:] - boxes_px[:, :2], axis=-1)  # [N]
+  visible_area = tf.reduce_prod(visible_px[:, 2:] - visible_px[:, :2], axis=-1)  # [N]
+  return visible_px, visible_area >= min_visible_fraction * area

@@ -1,0 +1,239 @@
+"""One record to one example of static shape: flip, resize, pad, ground truth.
+
+N is `max_num_boxes`; H and W are the height and width of the canvas, the static network input.
+The image lies in the canvas's top left corner at one scale for both sides; the rest is zero.
+"""
+
+from collections.abc import Sequence
+
+import tensorflow as tf
+
+from mtl_ssl_tf.data import augmentations, decoder
+
+_NUM_IMAGE_KEYS = 2**31 - 1
+
+
+def fitted_size(
+  original_size: tf.Tensor, canvas_size: Sequence[int], short_side: int, long_side: int
+) -> tf.Tensor:
+  """The size to resize an image to, so that it fits into the canvas whole and keeps its shape.
+
+  Args:
+    original_size: float32 [2], height and width of the image.
+    canvas_size: height and width that hold every image.
+    short_side: what the short side becomes where the two limits allow it, pixels.
+    long_side: the most that the long side may become, pixels.
+
+  Returns:
+    float32 [2], height and width, whole numbers, at least 1.
+  """
+  scale = tf.reduce_min(
+    [
+      short_side / tf.reduce_min(original_size),
+      long_side / tf.reduce_max(original_size),
+      tf.reduce_min(tf.constant(canvas_size, tf.float32) / original_size),
+    ]
+  )
+  return tf.maximum(tf.round(scale * original_size), 1.0)
+
+
+class DetectionParser:
+  """Records to `(image, labels)`, the batch's rows of `reader.make_dataset`.
+
+  The image is resized, bilinear, so that its short side is `short_side` unless that makes its long
+  side longer than `long_side` or does not fit into the canvas; nothing is cut off. In training it
+  is mirrored at random, and with `scale_min`, `scale_max` other than 1 zoomed at random: resized
+  again by a factor from that range and cut to what it would be without; boxes left with less than
+  half their area are dropped.
+
+  `image` is float32 [H, W, 3], RGB 0 … 255. `labels` holds:
+    gt_boxes_px: float32 [N, 4], pixels of the canvas; padding is -1.
+    gt_classes: int32 [N], 1 … C-1; padding is -1.
+    gt_difficult: bool [N], PASCAL VOC's flag.
+    gt_boxes_orig: float32 [N, 4], the same objects in pixels of the file, neither mirrored nor
+      cut; padding is -1.
+    image_size_px: float32 [2], height and width of the image inside the canvas.
+    image_info: float32 [4, 2], original size, size inside the canvas, scale, offset, where the
+      scale times file pixels less the offset gives canvas pixels (of an image not mirrored).
+    num_dropped_boxes: int32, objects left out because all N slots were taken.
+    flipped: bool, the image was mirrored.
+    image_key: int32, a number made from the source id; stays with the image in every epoch.
+    example_valid: bool, False for a row that only fills up the last batch.
+
+  Reference: Lee et al., "Multi-task Self-supervised Object Detection", CVPR 2019, implementation
+  details: short side 600, flips only. The zoom is ours, for training from scratch.
+  """
+
+  def __init__(
+    self,
+    *,
+    canvas_size: Sequence[int] = (1024, 1024),
+    short_side: int = 600,
+    long_side: int = 1024,
+    max_num_boxes: int = 100,
+    flip_probability: float = 0.5,
+    scale_min: float = 1.0,
+    scale_max: float = 1.0,
+    use_difficult: bool = True,
+    is_training: bool = False,
+  ):
+    """Keeps the settings.
+
+    Args:
+      canvas_size: H and W. Make it square for images of either orientation.
+      short_side, long_side: wanted length of the short side, and limit of the long one, pixels.
+      max_num_boxes: N; the first N objects of a record are kept.
+      flip_probability: of mirroring, in training.
+      scale_min, scale_max: range of the random zoom, in training; 1, 1 does not zoom.
+      use_difficult: train on objects marked difficult; evaluation always keeps them, marked.
+      is_training: mirror and zoom.
+
+    Raises:
+      ValueError: a setting is out of its range.
+    """
+    if len(canvas_size) != 2:
+      raise ValueError(f"canvas_size must be height and width, got {list(canvas_size)}")
+    sizes = {
+      "canvas_size": min(canvas_size),
+      "short_side": short_side,
+      "long_side": long_side,
+      "max_num_boxes": max_num_boxes,
+    }
+    for name, size in sizes.items():
+      if size < 1:
+        raise ValueError(f"{name} must be at least 1, got {size}")
+    if not 0.0 <= flip_probability <= 1.0:
+      raise ValueError(f"flip_probability must lie in 0 … 1, got {flip_probability}")
+    if not 0.0 < scale_min <= scale_max:
+      raise ValueError(
+        f"scale_min and scale_max must obey 0 < min <= max, got {scale_min} and {scale_max}"
+      )
+    self._canvas_size = tuple(canvas_size)
+    self._short_side = short_side
+    self._long_side = long_side
+    self._max_num_boxes = max_num_boxes
+    self._flip_probability = flip_probability
+    self._scale_min = scale_min
+    self._scale_max = scale_max
+    self._drop_difficult = is_training and not use_difficult
+    self._is_training = is_training
+    self._decoder = decoder.DetectionDecoder()
+
+  def __call__(
+    self, serialized_example: tf.Tensor, seed: tf.Tensor
+  ) -> tuple[tf.Tensor, dict[str, tf.Tensor]]:
+    """Decodes and parses a serialized tf.Example; see `parse`."""
+    return self.parse(self._decoder.decode(serialized_example), seed)
+
+  def parse(
+    self, decoded: dict[str, tf.Tensor], seed: tf.Tensor
+  ) -> tuple[tf.Tensor, dict[str, tf.Tensor]]:
+    """The image on its canvas and its ground truth.
+
+    Args:
+      decoded: what `DetectionDecoder.decode` returns.
+      seed: integers [2]; equal seeds give equal results. Not used outside training.
+
+    Returns:
+      `(image, labels)` as the class describes.
+    """
+    image = decoded["image"]
+    original_size = tf.cast(tf.shape(image)[:2], tf.float32)  # [2]
+    boxes_norm, classes, difficult = self._select_objects(decoded)
+    boxes_orig = boxes_norm * tf.tile(original_size, [2])  # [n, 4]
+    flipped = tf.constant(False)
+    scaled_size = fitted_size(  # [2]
+      original_size, self._canvas_size, self._short_side, self._long_side
+    )
+    kept_size, offset = scaled_size, tf.zeros([2])
+
+    if self._is_training:
+      flip_seed, zoom_seed = tf.unstack(tf.random.split(seed, 2))
+      image, boxes_norm, flipped = augmentations.random_horizontal_flip(
+        image, boxes_norm, flip_seed, self._flip_probability
+      )
+      if self._scale_min != 1.0 or self._scale_max != 1.0:
+        scaled_size, offset = augmentations.random_zoom_window(
+          kept_size, zoom_seed, self._scale_min, self._scale_max
+        )
+        kept_size = tf.minimum(kept_size, scaled_size)
+
+    boxes_px = boxes_norm * tf.tile(scaled_size, [2]) - tf.tile(offset, [2])  # [n, 4]
+    boxes_px, keep = augmentations.crop_boxes(boxes_px, kept_size)
+    labels = {
+      "gt_boxes_px": self._pad(tf.boolean_mask(boxes_px, keep), -1.0),  # [N, 4]
+      "gt_classes": self._pad(tf.boolean_mask(classes, keep), -1),  # [N]
+      "gt_difficult": self._pad(tf.boolean_mask(difficult, keep), False),  # [N]
+      "gt_boxes_orig": self._pad(tf.boolean_mask(boxes_orig, keep), -1.0),  # [N, 4]
+      "image_size_px": kept_size,
+      "image_info": tf.stack([original_size, kept_size, scaled_size / original_size, offset]),
+      "num_dropped_boxes": tf.maximum(
+        tf.reduce_sum(tf.cast(keep, tf.int32)) - self._max_num_boxes, 0
+      ),
+      "flipped": flipped,
+      "image_key": tf.cast(
+        tf.strings.to_hash_bucket_fast(decoded["source_id"], _NUM_IMAGE_KEYS), tf.int32
+      ),
+      "example_valid": tf.constant(True),
+    }
+    return self._paint(image, scaled_size, offset, kept_size), labels
+
+  def blank(self) -> tuple[tf.Tensor, dict[str, tf.Tensor]]:
+    """An example without image or objects, marked invalid, to fill up the last batch.
+
+    Its sizes are those of a black image that fills the canvas, so that no one divides by zero.
+    """
+    size = tf.constant(self._canvas_size, tf.float32)  # [2]
+    N = self._max_num_boxes
+    labels = {
+      "gt_boxes_px": tf.fill([N, 4], -1.0),
+      "gt_classes": tf.fill([N], -1),
+      "gt_difficult": tf.fill([N], False),
+      "gt_boxes_orig": tf.fill([N, 4], -1.0),
+      "image_size_px": size,
+      "image_info": tf.stack([size, size, tf.ones([2]), tf.zeros([2])]),  # [4, 2]
+      "num_dropped_boxes": tf.constant(0),
+      "flipped": tf.constant(False),
+      "image_key": tf.constant(0),
+      "example_valid": tf.constant(False),
+    }
+    return tf.zeros([*self._canvas_size, 3]), labels
+
+  def _select_objects(
+    self, decoded: dict[str, tf.Tensor]
+  ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+    """Boxes float32 [n, 4] inside the image, classes int32 [n] and difficult flags bool [n].
+
+    Boxes without area are left out, and in training those that must not be trained on.
+    """
+    boxes_norm = tf.clip_by_value(decoded["groundtruth_boxes"], 0.0, 1.0)
+    difficult = decoded["groundtruth_difficult"]
+    keep = tf.reduce_all(boxes_norm[:, 2:] > boxes_norm[:, :2], axis=-1)
+    if self._drop_difficult:
+      keep &= ~difficult
+    classes = tf.cast(decoded["groundtruth_classes"], tf.int32)
+    return (
+      tf.boolean_mask(boxes_norm, keep),
+      tf.boolean_mask(classes, keep),
+      tf.boolean_mask(difficult, keep),
+    )
+
+  def _paint(
+    self, image: tf.Tensor, scaled_size: tf.Tensor, offset: tf.Tensor, kept_size: tf.Tensor
+  ) -> tf.Tensor:
+    """The image resized, cut from `offset` to `kept_size` and padded, float32 [H, W, 3]."""
+    height, width = tf.unstack(tf.cast(kept_size, tf.int32))
+    top, left = tf.unstack(tf.cast(offset, tf.int32))
+    image = tf.image.resize(image, tf.cast(scaled_size, tf.int32))  # [h', w', 3]
+    image = image[top : top + height, left : left + width]  # [h, w, 3]
+    H, W = self._canvas_size
+    image = tf.pad(image, [[0, H - height], [0, W - width], [0, 0]])  # [H, W, 3]
+    return tf.ensure_shape(image, [H, W, 3])
+
+  def _pad(self, values: tf.Tensor, padding: float | int | bool) -> tf.Tensor:
+    """The first N rows of `values`, filled up to N with `padding`."""
+    values = values[: self._max_num_boxes]
+    rows = self._max_num_boxes - tf.shape(values)[0]
+    paddings = [[0, rows]] + [[0, 0]] * (values.shape.rank - 1)
+    padded = tf.pad(values, paddings, constant_values=padding)
+    return tf.ensure_shape(padded, [self._max_num_boxes, *values.shape[1:]])

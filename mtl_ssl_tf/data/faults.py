@@ -1,0 +1,54 @@
+"""What is wrong with a source file, said such that its owner can find and mend it."""
+
+import dataclasses
+from collections.abc import Iterable, Sequence
+
+_MAX_QUOTED = 80
+_MAX_LISTED = 20
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Fault:
+  """One fault, by file, object and field; of an object if it has an `object_number`.
+
+  Attributes:
+    file: path inside the data set.
+    field: what in the file is at fault.
+    value: what was found; outside text goes through `quote`.
+    accepted: what would have been right.
+    object_number: place of the object in its file, counted from 1.
+    object_name: what the file calls the object, in quotes.
+  """
+
+  file: str
+  field: str
+  value: str
+  accepted: str
+  object_number: int | None = None
+  object_name: str | None = None
+
+  def __str__(self) -> str:
+    where = "" if self.object_number is None else f"object {self.object_number} "
+    where += "" if self.object_name is None else f"({self.object_name}) "
+    return f"{self.file}: {where}{self.field}: {self.value}; accepted: {self.accepted}"
+
+
+class FaultError(ValueError):
+  """Faults that stand in the way of a result."""
+
+  def __init__(self, faults: Iterable[Fault]):
+    self.faults = tuple(faults)
+    super().__init__("\n".join(map(str, self.faults)))
+
+
+def quote(text: str) -> str:
+  """Foreign text in quotes, harmless to a terminal and of bounded length."""
+  if len(text) > _MAX_QUOTED:
+    return f"{text[:_MAX_QUOTED]!r}… ({len(text)} characters)"
+  return repr(text)
+
+
+def listing(names: Sequence[str]) -> str:
+  """Names in one line of bounded length."""
+  more = f" and {len(names) - _MAX_LISTED} more" if len(names) > _MAX_LISTED else ""
+  return (", ".join(names[:_MAX_LISTED]) or "nothing") + more

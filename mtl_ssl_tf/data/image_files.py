@@ -1,0 +1,165 @@
+"""Image files to the bytes that records store: sound, upright, RGB, 8 bits; JPEG or PNG.
+
+A file that is all that already is stored byte for byte. Any other is decoded and encoded anew: as
+JPEG of quality 95 with full colour resolution if it was JPEG, else as PNG, which loses nothing.
+Transparent parts become white. Of 16 bits the upper 8 are kept, as TensorFlow's decoder does: the
+full range, not each image's own, so that brightness stays comparable.
+"""
+
+import dataclasses
+import io
+
+import numpy as np
+import tensorflow as tf
+from PIL import ExifTags, Image
+
+from mtl_ssl_tf.data import faults
+
+MAX_PIXELS = 100_000_000
+# Named because Pillow would otherwise also try formats that run interpreters (EPS).
+_FORMATS = ("JPEG", "PNG", "BMP", "TIFF", "WEBP")
+_JPEG_FORMATS = ("JPEG", "MPO")  # MPO, as cameras write it: a JPEG with further views behind it.
+_ACCEPTED = "a whole JPEG, PNG, BMP, TIFF or WebP image"
+_UPRIGHT = {
+  2: Image.Transpose.FLIP_LEFT_RIGHT,
+  3: Image.Transpose.ROTATE_180,
+  4: Image.Transpose.FLIP_TOP_BOTTOM,
+  5: Image.Transpose.TRANSPOSE,
+  6: Image.Transpose.ROTATE_270,
+  7: Image.Transpose.TRANSVERSE,
+  8: Image.Transpose.ROTATE_90,
+}
+_PNG_BIT_DEPTH = 24  # Offset of the byte in the file: signature, chunk length, "IHDR", two sizes.
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class StoredImage:
+  """An image as a record stores it.
+
+  Attributes:
+    encoded: the bytes.
+    format: "jpeg" or "png".
+    height: of the upright image, in pixels.
+    width: of the upright image, in pixels.
+    orientation: the source's EXIF orientation, 1 … 8, already applied; 1 is upright.
+    reencoded: whether `encoded` differs from the source file.
+  """
+
+  encoded: bytes
+  format: str
+  height: int
+  width: int
+  orientation: int
+  reencoded: bool
+
+
+def prepare_image(content: bytes, file: str) -> StoredImage:
+  """Checks an image file's content, to the last pixel, and converts it where needed.
+
+  JPEG and PNG are checked by TensorFlow's decoder, which training will use: Pillow accepts files
+  (a PNG without its end, a JPEG whose tail is blank) that TensorFlow refuses, so that training
+  would break off.
+
+  Args:
+    content: the bytes of the file.
+    file: its name, for the error message.
+
+  Raises:
+    faults.FaultError: the image is empty, damaged, too large or of a kind that has no RGB picture.
+  """
+
+  def fault(value: str, accepted: str = _ACCEPTED) -> faults.FaultError:
+    return faults.FaultError([faults.Fault(file, "image", value, accepted)])
+
+  if not content:
+    raise fault("the file is empty")
+  try:
+    with Image.open(io.BytesIO(content), formats=_FORMATS) as image:
+      if image.width * image.height > MAX_PIXELS:
+        raise Image.DecompressionBombError
+      if image.mode in ("I", "F"):
+        raise fault("pixels of 32 bits, whose range is not defined", "8 or 16 bits a channel")
+      num_frames = getattr(image, "n_frames", 1)
+      if num_frames > 1 and image.format != "MPO":
+        raise fault(f"{num_frames} pictures in one file", "one still picture")
+      if image.format in (*_JPEG_FORMATS, "PNG"):
+        tf.io.decode_image(content, channels=3, expand_animations=False)
+      return _convert(image, content)
+  except faults.FaultError:
+    raise
+  except Image.DecompressionBombError:
+    raise fault(f"more than {MAX_PIXELS} pixels", f"at most {MAX_PIXELS} pixels") from None
+  except Image.UnidentifiedImageError as error:
+    raise fault("the file does not begin like one") from error
+  except tf.errors.InvalidArgumentError as error:
+    raise fault("damaged or truncated (TensorFlow cannot decode it)") from error
+  except Exception as error:  # A decoder that reads damaged bytes may raise nearly anything.
+    raise fault(f"damaged or truncated ({type(error).__name__}: {error})") from error
+
+
+def upright_box(
+  box: tuple[float, float, float, float], orientation: int, height: int, width: int
+) -> tuple[float, float, float, float]:
+  """Where a box lies once the stored raster has been turned upright.
+
+  Args:
+    box: ymin, xmin, ymax, xmax in pixels of the raster as it is stored.
+    orientation: EXIF orientation 5 … 8, the ones that exchange height and width.
+    height: of the stored raster, pixels.
+    width: of the stored raster, pixels.
+
+  Returns:
+    ymin, xmin, ymax, xmax in pixels of the upright image.
+  """
+  ymin, xmin, ymax, xmax = box
+  if orientation in (7, 8):  # The stored right edge comes to lie at the top.
+    top, bottom = width - xmax, width - xmin
+  else:
+    top, bottom = xmin, xmax
+  if orientation in (6, 7):  # The stored bottom edge comes to lie at the left.
+    left, right = height - ymax, height - ymin
+  else:
+    left, right = ymin, ymax
+  return top, left, bottom, right
+
+
+def _convert(image: Image.Image, content: bytes) -> StoredImage:
+  """The image for the record, given the opened file and its bytes."""
+  if image.format == "TIFF":
+    image.load()  # Pillow turns TIFF upright on loading and then forgets the orientation.
+  orientation = image.getexif().get(ExifTags.Base.Orientation, 1)
+  if orientation not in _UPRIGHT:
+    orientation = 1  # Some tools write 0.
+  is_jpeg = image.format in _JPEG_FORMATS
+  stored_format = "jpeg" if is_jpeg else "png"
+  is_plain_png = image.format == "PNG" and content[_PNG_BIT_DEPTH] == 8
+  if (
+    (is_jpeg or is_plain_png)
+    and image.mode == "RGB"
+    and "transparency" not in image.info
+    and orientation == 1
+  ):
+    return StoredImage(content, stored_format, image.height, image.width, 1, False)
+  picture = _rgb(image)
+  if orientation != 1:
+    picture = picture.transpose(_UPRIGHT[orientation])
+  picture.info.clear()  # Else the encoders copy colour profiles and the like.
+  encoded = io.BytesIO()
+  if is_jpeg:
+    picture.save(encoded, "JPEG", quality=95, subsampling=0)
+  else:
+    picture.save(encoded, "PNG")
+  return StoredImage(
+    encoded.getvalue(), stored_format, picture.height, picture.width, orientation, True
+  )
+
+
+def _rgb(image: Image.Image) -> Image.Image:
+  """The picture in 8-bit RGB."""
+  if image.mode.startswith("I;16"):  # Pillow's own conversion clips at 255.
+    return Image.fromarray((np.asarray(image) >> 8).astype(np.uint8)).convert("RGB")
+  if image.has_transparency_data:
+    picture = image.convert("RGBA")
+    white = Image.new("RGBA", picture.size, "white")
+    return Image.alpha_composite(white, picture).convert("RGB")
+  return image.convert("RGB")

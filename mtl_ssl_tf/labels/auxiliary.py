@@ -1,0 +1,119 @@
+"""All targets of the auxiliary tasks for a batch, made inside the step."""
+
+from typing import NamedTuple
+
+import tensorflow as tf
+
+from mtl_ssl_tf.labels import closeness, foreground, multi_object, windows
+
+EMPTY_IMAGE = ("no_loss", "background")
+FOREGROUND_WEIGHTING = ("uniform", "inverse_area")
+
+
+class AuxiliaryTargets(NamedTuple):
+  """What the auxiliary heads are to learn.
+
+  Attributes:
+    windows_px: float32 [B, S, 4].
+    window_labels: float32 [B, S, C].
+    window_weights: float32 [B, S], 0 where a window carries no loss.
+    closeness_labels: float32 [B, N, C], one row an object.
+    foreground_mask: float32 [B, h, w].
+    foreground_weights: float32 [B, h, w].
+  """
+
+  windows_px: tf.Tensor
+  window_labels: tf.Tensor
+  window_weights: tf.Tensor
+  closeness_labels: tf.Tensor
+  foreground_mask: tf.Tensor
+  foreground_weights: tf.Tensor
+
+
+def mirror_boxes(boxes_px: tf.Tensor, image_size_px: tf.Tensor, where: tf.Tensor) -> tf.Tensor:
+  """Mirrors boxes [B, N, 4] left to right in those images of the batch where `where` [B] says."""
+  width = image_size_px[:, 1:]  # [B, 1]
+  ymin, xmin, ymax, xmax = tf.unstack(boxes_px, axis=-1)
+  mirrored = tf.stack([ymin, width - xmax, ymax, width - xmin], axis=-1)  # [B, N, 4]
+  return tf.where(where[:, tf.newaxis, tf.newaxis], mirrored, boxes_px)
+
+
+def auxiliary_targets(
+  gt_boxes_px: tf.Tensor,
+  gt_classes: tf.Tensor,
+  image_size_px: tf.Tensor,
+  flipped: tf.Tensor,
+  seeds: tf.Tensor,
+  num_classes: int,
+  *,
+  num_windows: int = 64,
+  min_window_px: float = 32.0,
+  window_sampling: str = "top_left",
+  empty_image: str = "no_loss",
+  include_same_class: bool = True,
+  mask_size: int = 64,
+  foreground_weighting: str = "uniform",
+  round_decimals: int | None = None,
+  flip_labels: bool = True,
+) -> AuxiliaryTargets:
+  """Makes the targets of the three tasks from the ground-truth boxes.
+
+  Windows and mask are made for the unflipped image and then follow a flipped one, so that an
+  image's own seed always gives the same windows on it. `flip_labels=False` leaves them behind, as
+  the released code does.
+
+  Args:
+    gt_boxes_px: float32 [B, N, 4], pixels of the network input; padding rows are -1.
+    gt_classes: int32 [B, N]; padding is -1.
+    image_size_px: float32 [B, 2], of the image content.
+    flipped: bool [B], whether the image was mirrored.
+    seeds: int32 [B, 2], an image's seed for its windows.
+    num_classes: int, background included.
+    num_windows: S.
+    min_window_px: smallest side of a window.
+    window_sampling: see `windows.sample_windows`.
+    empty_image: windows of images without objects carry `no_loss`, or teach `background`.
+    include_same_class: see `closeness.closeness_labels`.
+    mask_size: side of the foreground mask.
+    foreground_weighting: `uniform` or `inverse_area`.
+    round_decimals: of the soft labels, None for exact ones.
+    flip_labels: whether windows and mask follow a flipped image.
+
+  Reference: Lee et al., "Multi-task Self-supervised Object Detection", CVPR 2019, sec. 3.
+  """
+  valid = gt_classes > 0  # [B, N]
+  upright = mirror_boxes(gt_boxes_px, image_size_px, flipped)
+  upright = tf.where(valid[..., tf.newaxis], upright, gt_boxes_px)  # [B, N, 4]
+  windows_px = windows.sample_windows(
+    seeds, upright, gt_classes, image_size_px, num_windows, min_window_px, window_sampling
+  )  # [B, S, 4]
+  window_labels = multi_object.multi_object_labels(
+    windows_px, upright, gt_classes, num_classes, round_decimals
+  )  # [B, S, C]
+  window_weights = multi_object.window_weights(windows_px, upright, gt_classes)
+  if empty_image == "background":
+    has_object = tf.reduce_any(valid, axis=1, keepdims=True)  # [B, 1]
+    window_weights = tf.where(has_object, window_weights, 1.0)  # [B, S]
+
+  size = tf.tile(image_size_px[:, tf.newaxis], [1, 1, 2])  # [B, 1, 4]
+  upright_norm = tf.where(valid[..., tf.newaxis], upright / size, -1.0)  # [B, N, 4]
+  mask = foreground.foreground_labels(upright_norm, gt_classes, mask_size)  # [B, h, w]
+  weights = tf.ones_like(mask)
+  if foreground_weighting == "inverse_area":
+    weights = foreground.foreground_weights(upright_norm, gt_classes, mask_size)
+
+  if flip_labels:
+    windows_px = mirror_boxes(windows_px, image_size_px, flipped)
+    turn = flipped[:, tf.newaxis, tf.newaxis]  # [B, 1, 1]
+    mask = tf.where(turn, tf.reverse(mask, axis=[2]), mask)
+    weights = tf.where(turn, tf.reverse(weights, axis=[2]), weights)
+  return AuxiliaryTargets(
+    windows_px,
+    window_labels,
+    window_weights,
+    closeness.closeness_labels(
+      gt_boxes_px, gt_classes, image_size_px, num_classes, include_same_class, round_decimals
+    ),
+    mask,
+    weights,
+  )

@@ -1,0 +1,75 @@
+"""Targets of the region proposal network: which anchors to learn from, and what."""
+
+from typing import NamedTuple
+
+import tensorflow as tf
+
+from mtl_ssl_tf.ops import box_coder_ops, box_ops, matching_ops, sampling_ops
+
+
+class RpnTargets(NamedTuple):
+  """What A anchors of B images should predict.
+
+  Attributes:
+    objectness: int32 [B, A], 1 for positives, else 0.
+    box_deltas: float32 [B, A, 4], codes of the matched boxes; zero unless positive.
+    selected: bool [B, A], the sampled minibatch; only these have an objectness loss.
+    positive: bool [B, A], the positives among the selected; only these have a box loss.
+  """
+
+  objectness: tf.Tensor
+  box_deltas: tf.Tensor
+  selected: tf.Tensor
+  positive: tf.Tensor
+
+
+def rpn_targets(
+  anchors: tf.Tensor,
+  is_candidate: tf.Tensor,
+  gt_boxes_px: tf.Tensor,
+  gt_classes: tf.Tensor,
+  seeds: tf.Tensor,
+  num_samples: int = 256,
+  positive_fraction: float = 0.5,
+  positive_iou: float = 0.7,
+  negative_iou: float = 0.3,
+) -> RpnTargets:
+  """Matches anchors to objects and samples a minibatch of them.
+
+  Every object also claims the candidate that it overlaps most, whatever the IoU.
+
+  Args:
+    anchors: float32 [A, 4], pixels.
+    is_candidate: bool [B, A], the anchors that take part: in training those inside the image.
+    gt_boxes_px: float32 [B, N, 4], pixels; padding is -1.
+    gt_classes: int32 [B, N], 1 … C-1; padding is -1.
+    seeds: int32 [B, 2], one for each image.
+    num_samples: size of an image's minibatch; it may exceed A.
+    positive_fraction: largest share of positives in it.
+    positive_iou: smallest IoU of a positive.
+    negative_iou: a negative has less than this IoU with every object.
+
+  Returns:
+    `RpnTargets`. An image without objects has negatives only.
+
+  Reference: Ren et al., "Faster R-CNN", NeurIPS 2015, sections 3.1.2 and 3.1.3.
+  """
+  match = matching_ops.match(
+    box_ops.pairwise_iou(anchors, gt_boxes_px),
+    gt_classes > 0,
+    positive_iou,
+    negative_iou,
+    force_match=True,
+    candidates=is_candidate,
+  )
+  selected = sampling_ops.balanced_sample_mask(
+    seeds, match.is_positive, match.is_negative, num_samples, positive_fraction
+  )  # [B, A]
+  matched_boxes_px = tf.gather(gt_boxes_px, match.indices, batch_dims=1)  # [B, A, 4]
+  deltas = box_coder_ops.encode(matched_boxes_px, anchors)  # [B, A, 4]
+  return RpnTargets(
+    objectness=tf.cast(match.is_positive, tf.int32),
+    box_deltas=tf.where(match.is_positive[..., tf.newaxis], deltas, 0.0),
+    selected=selected,
+    positive=selected & match.is_positive,
+  )

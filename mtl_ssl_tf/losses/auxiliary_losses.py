@@ -1,0 +1,72 @@
+"""Losses of the three auxiliary tasks.
+
+Reference: Lee et al., "Multi-task Self-supervised Object Detection", CVPR 2019, sec. 3. Where the
+released code differs, an argument says so.
+"""
+
+import tensorflow as tf
+
+CLOSENESS_NORMALIZERS = ("batch_positives", "per_image_sum")
+
+
+def multi_object_loss(logits: tf.Tensor, labels: tf.Tensor, weights: tf.Tensor) -> tf.Tensor:
+  """Mean cross entropy with soft labels over the windows that count.
+
+  Args:
+    logits: float32 [B, S, C].
+    labels: float32 [B, S, C], rows sum to 1.
+    weights: float32 [B, S], 0 for windows that carry no loss.
+
+  Returns:
+    A scalar, 0 when no window counts.
+  """
+  entropy = tf.nn.softmax_cross_entropy_with_logits(labels, logits)  # [B, S]
+  return tf.reduce_sum(entropy * weights) / tf.maximum(tf.reduce_sum(weights), 1.0)
+
+
+def closeness_loss(
+  logits: tf.Tensor,
+  labels: tf.Tensor,
+  positive: tf.Tensor,
+  drop_background: bool,
+  normalizer: str,
+) -> tf.Tensor:
+  """Cross entropy with soft labels over the positive boxes.
+
+  Args:
+    logits: float32 [B, K, C].
+    labels: float32 [B, K, C], the label of each box's matched object.
+    positive: bool [B, K].
+    drop_background: leave column 0 out of logits and labels (released code); boxes that only have
+      background then add 0 but still count.
+    normalizer: `batch_positives` divides by the positives of the batch; `per_image_sum` divides
+      each image by its own and adds the images up (released code).
+
+  Returns:
+    A scalar, 0 without positives.
+  """
+  if drop_background:
+    logits, labels = logits[..., 1:], labels[..., 1:]
+  entropy = -tf.reduce_sum(labels * tf.nn.log_softmax(logits), axis=-1)  # [B, K]
+  counted = tf.cast(positive, tf.float32)  # [B, K]
+  total = tf.reduce_sum(entropy * counted, axis=1)  # [B]
+  num_positive = tf.reduce_sum(counted, axis=1)  # [B]
+  if normalizer == "batch_positives":
+    return tf.reduce_sum(total) / tf.maximum(tf.reduce_sum(num_positive), 1.0)
+  return tf.reduce_sum(total / tf.maximum(num_positive, 1.0))
+
+
+def foreground_loss(logits: tf.Tensor, mask: tf.Tensor, weights: tf.Tensor) -> tf.Tensor:
+  """Weighted mean cross entropy over the cells of the mask.
+
+  Args:
+    logits: float32 [B, h, w, 2], background and foreground.
+    mask: float32 [B, h, w], 1 on foreground.
+    weights: float32 [B, h, w].
+
+  Returns:
+    A scalar.
+  """
+  labels = tf.cast(mask > 0.5, tf.int32)  # [B, h, w]
+  entropy = tf.nn.sparse_softmax_cross_entropy_with_logits(labels, logits)  # [B, h, w]
+  return tf.reduce_mean(entropy * weights)

@@ -1,0 +1,59 @@
+"""The region proposal network's convolutions."""
+
+from typing import NamedTuple
+
+import tensorflow as tf
+import tf_keras
+
+INIT_STDDEV = 0.01
+
+
+class RpnOutputs(NamedTuple):
+  """What the head says of every anchor.
+
+  Attributes:
+    deltas: float32 [B, A, 4], box codes.
+    logits: float32 [B, A, 2], background and object.
+    features: float32 [B, h, w, depth], the head's hidden map.
+  """
+
+  deltas: tf.Tensor
+  logits: tf.Tensor
+  features: tf.Tensor
+
+
+def _initializer() -> tf_keras.initializers.Initializer:
+  return tf_keras.initializers.TruncatedNormal(stddev=INIT_STDDEV)
+
+
+class RpnHead(tf_keras.layers.Layer):
+  """A 3 x 3 convolution with ReLU, then 1 x 1 convolutions to box codes and two logits."""
+
+  def __init__(self, anchors_per_cell: int, depth: int, **kwargs):
+    super().__init__(**kwargs)
+    self.conv = tf_keras.layers.Conv2D(
+      depth,
+      3,
+      padding="same",
+      activation="relu",
+      kernel_initializer=_initializer(),
+      name="conv",
+    )
+    self.box = tf_keras.layers.Conv2D(
+      4 * anchors_per_cell, 1, kernel_initializer=_initializer(), name="box"
+    )
+    self.objectness = tf_keras.layers.Conv2D(
+      2 * anchors_per_cell, 1, kernel_initializer=_initializer(), name="objectness"
+    )
+
+  @property
+  def decayed_kernels(self) -> list[tf.Variable]:
+    return [layer.kernel for layer in (self.conv, self.box, self.objectness)]
+
+  def call(self, features: tf.Tensor) -> RpnOutputs:
+    hidden = self.conv(features)  # [B, h, w, depth]
+    batch_size = tf.shape(hidden)[0]
+    num_anchors = hidden.shape[1] * hidden.shape[2] * (self.box.filters // 4)
+    deltas = tf.reshape(self.box(hidden), [batch_size, num_anchors, 4])  # [B, A, 4]
+    logits = tf.reshape(self.objectness(hidden), [batch_size, num_anchors, 2])
+    return RpnOutputs(deltas, logits, hidden)

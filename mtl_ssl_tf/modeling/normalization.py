@@ -1,0 +1,42 @@
+"""Normalisation layers, chosen by name: `frozen`, `batch`, `sync`, `group`."""
+
+import math
+
+import tf_keras
+
+NORM_TYPES = ("frozen", "batch", "sync", "group")
+
+
+class FrozenBatchNorm(tf_keras.layers.BatchNormalization):
+  """Batch normalisation by its stored statistics, in training too; scale and offset may train."""
+
+  def call(self, inputs, training=None):
+    return super().call(inputs, training=False)
+
+
+def make_norm(
+  norm_type: str, channels: int, momentum: float, groups: int, epsilon: float = 1e-3, scale=True
+) -> tf_keras.layers.Layer:
+  """Returns a normalisation layer for a map of `channels` channels.
+
+  Args:
+    norm_type: one of `NORM_TYPES`.
+    channels: int, of the layer's input.
+    momentum: of the moving statistics, for `batch` and `sync`.
+    groups: of `group`; the largest number not above it that divides the channels is used.
+    epsilon: added to the variance.
+    scale: bool, whether the layer has a learned scale.
+
+  Raises:
+    ValueError: for another name.
+  """
+  common = {"epsilon": epsilon, "scale": scale, "name": "norm"}
+  if norm_type == "frozen":
+    return FrozenBatchNorm(**common)
+  if norm_type in ("batch", "sync"):
+    return tf_keras.layers.BatchNormalization(
+      momentum=momentum, synchronized=norm_type == "sync", **common
+    )
+  if norm_type == "group":
+    return tf_keras.layers.GroupNormalization(groups=math.gcd(groups, channels), **common)
+  raise ValueError(f"norm.type is {norm_type!r}; accepted are {', '.join(NORM_TYPES)}")

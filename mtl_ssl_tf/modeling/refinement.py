@@ -1,0 +1,108 @@
+"""Refinement: class scores corrected by what the auxiliary heads see around a proposal."""
+
+import tensorflow as tf
+import tf_keras
+
+CLOSENESS_MEANS = ("per_image_valid", "all_rows")
+INPUTS = ("logits", "probabilities")
+
+
+def expanded_windows(boxes_norm: tf.Tensor, num_windows: int) -> tf.Tensor:
+  """Windows growing from each box to the whole image, every side in equal steps.
+
+  Args:
+    boxes_norm: float32 [B, R, 4], fractions of the image content.
+    num_windows: W, at least 2; the first window is the box, the last the image.
+
+  Returns:
+    float32 [B, R, W, 4].
+
+  Reference: Lee et al., "Multi-task Self-supervised Object Detection", CVPR 2019, refinement.
+  """
+  growth = tf.range(num_windows, dtype=tf.float32) / (num_windows - 1)  # [W]
+  top_left, bottom_right = tf.split(boxes_norm[:, :, tf.newaxis], 2, axis=-1)  # [B, R, 1, 2]
+  growth = growth[:, tf.newaxis]  # [W, 1]
+  # In this form a side on the border stays there to the last bit; a window that sticks out by a
+  # rounding error would lose its last row of samples.
+  return tf.concat(
+    [top_left - top_left * growth, bottom_right + (1.0 - bottom_right) * growth], axis=-1
+  )  # [B, R, W, 4]
+
+
+def mean_closeness(closeness: tf.Tensor, valid: tf.Tensor, over: str) -> tf.Tensor:
+  """The average closeness output, one row an image.
+
+  Args:
+    closeness: float32 [B, R, C].
+    valid: bool [B, R], false in padding rows.
+    over: `per_image_valid` averages an image's valid rows (paper); `all_rows` averages all rows
+      of the batch, padding and other images included (released code).
+
+  Returns:
+    float32 [B, 1, C].
+  """
+  if over == "all_rows":
+    mean = tf.reduce_mean(closeness, axis=[0, 1], keepdims=True)  # [1, 1, C]
+    return tf.tile(mean, [tf.shape(closeness)[0], 1, 1])  # [B, 1, C]
+  weights = tf.cast(valid, closeness.dtype)[..., tf.newaxis]  # [B, R, 1]
+  total = tf.reduce_sum(closeness * weights, axis=1, keepdims=True)  # [B, 1, C]
+  return total / tf.maximum(tf.reduce_sum(weights, axis=1, keepdims=True), 1.0)
+
+
+class Refinement(tf_keras.layers.Layer):
+  """One linear map from all heads' outputs to a correction of the class logits.
+
+  Its inputs carry no gradient: the layer learns from the auxiliary tasks, not the other way round.
+  `stop_gradient_residual` keeps the refined loss out of the main head too (paper); without it the
+  loss also trains the main head and the backbone through the residual (released code).
+  """
+
+  def __init__(
+    self,
+    num_classes: int,
+    residual: bool,
+    stop_gradient_residual: bool,
+    use_bias: bool,
+    input_kind: str,
+    **kwargs,
+  ):
+    super().__init__(**kwargs)
+    self._residual = residual
+    self._stop_gradient_residual = stop_gradient_residual
+    self._input_kind = input_kind
+    self.linear = tf_keras.layers.Dense(
+      num_classes,
+      use_bias=use_bias,
+      kernel_initializer=tf_keras.initializers.TruncatedNormal(stddev=0.01),
+      name="linear",
+    )
+
+  @property
+  def last_kernels(self) -> list[tf.Variable]:
+    return [self.linear.kernel]
+
+  def call(
+    self, logits: tf.Tensor, windows: tf.Tensor | None, closeness: tf.Tensor | None
+  ) -> tf.Tensor:
+    """Returns refined logits [B, R, C].
+
+    Args:
+      logits: float32 [B, R, C] of the main head.
+      windows: float32 [B, R, W, C], multi-object logits of the expanded windows, or None.
+      closeness: float32 [B, 1, C], mean closeness logits of the image, or None.
+    """
+    parts = []
+    if windows is not None:
+      parts.append((windows, [tf.shape(logits)[0], logits.shape[1], -1]))
+    if closeness is not None:
+      tiled = tf.repeat(closeness, logits.shape[1], axis=1)  # [B, R, C]
+      parts.append((tiled, tf.shape(logits)))
+    if self._input_kind == "probabilities":
+      parts = [(tf.nn.softmax(values), shape) for values, shape in parts]
+    columns = [logits, *(tf.reshape(values, shape) for values, shape in parts)]
+    evidence = tf.stop_gradient(tf.concat(columns, axis=-1))  # [B, R, E]
+    correction = self.linear(evidence)  # [B, R, C]
+    if not self._residual:
+      return correction
+    base = tf.stop_gradient(logits) if self._stop_gradient_residual else logits
+    return base + correction

@@ -1,0 +1,252 @@
+"""The training task: batch -> labels -> model -> losses -> logs."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+import tf_keras
+from official.core import base_task, task_factory
+
+from mtl_ssl_tf.configs import detector as detector_config
+from mtl_ssl_tf.configs import validation
+from mtl_ssl_tf.data import label_map, reader
+from mtl_ssl_tf.evaluation import auxiliary_metrics, voc_evaluator
+from mtl_ssl_tf.labels import auxiliary as auxiliary_labels
+from mtl_ssl_tf.modeling import detector, factory
+from mtl_ssl_tf.ops import box_ops
+from mtl_ssl_tf.tasks import (
+  momentum,  # noqa: F401 - registers the optimizer
+  training_losses,
+)
+
+# Evaluation draws its windows as this step would, so that its figures can be compared.
+EVALUATION_STEP = 0
+
+
+@task_factory.register_task_cls(detector_config.MtlDetection)
+class MtlDetectionTask(base_task.Task):
+  """Trains and evaluates a detector with auxiliary tasks and refinement.
+
+  Attributes:
+    class_names: names of the object classes, class 1 first.
+    num_classes: C, background included.
+  """
+
+  def __init__(
+    self,
+    params: detector_config.MtlDetection,
+    logging_dir: str | None = None,
+    name: str | None = None,
+  ):
+    """Reads the label map.
+
+    Raises:
+      ValueError: if a setting or the label map is not acceptable.
+    """
+    super().__init__(params, logging_dir=logging_dir, name=name)
+    validation.check_task(params)
+    self.class_names = label_map.read_label_map(params.label_map)
+    self.num_classes = len(self.class_names) + 1
+    self._voc = voc_evaluator.VOCEvaluator(
+      self.class_names, params.evaluation.iou_threshold, params.evaluation.voc_ap
+    )
+    self._auxiliary = auxiliary_metrics.AuxiliaryEvaluator()
+
+  @property
+  def main_metric(self) -> str:
+    """Name of the figure that tells the best checkpoint."""
+    return self._voc.main_key
+
+  @property
+  def voc_table(self) -> str:
+    """The last evaluation, class by class."""
+    return voc_evaluator.class_table(self._voc)
+
+  def build_model(self) -> detector.Detector:
+    """Returns the detector with its variables, drawn by the configured seed."""
+    tf_keras.utils.set_random_seed(self.task_config.seed)
+    return factory.build_detector(self.task_config, self.num_classes)
+
+  def initialize(self, model: detector.Detector) -> None:
+    """Loads `init_checkpoint`, a detector of this project, if there is one.
+
+    Raises:
+      ValueError: if it cannot be read, or holds another detector.
+    """
+    path = self.task_config.init_checkpoint
+    if not path:
+      return
+    if tf.io.gfile.isdir(path):
+      path = tf.train.latest_checkpoint(path) or path
+    try:
+      status = tf.train.Checkpoint(model=model).read(path)
+      status.expect_partial().assert_existing_objects_matched()
+    except (tf.errors.OpError, AssertionError, ValueError) as error:
+      reason = str(error).strip().split("\n")[0]
+      raise ValueError(
+        f"task.init_checkpoint {path!r}: not a checkpoint of this detector ({reason})"
+      ) from error
+
+  def build_inputs(
+    self,
+    params: detector_config.Data,
+    input_context: tf.distribute.InputContext | None = None,
+  ) -> tf.data.Dataset:
+    """Returns batches `(images, labels)`; see `data/reader.py`."""
+    return reader.make_dataset(
+      params.input_path,
+      global_batch_size=params.global_batch_size,
+      is_training=params.is_training,
+      seed=params.seed,
+      shuffle_buffer_size=params.shuffle_buffer_size,
+      cache=params.cache,
+      canvas_size=params.canvas_size,
+      short_side=params.short_side,
+      long_side=params.long_side,
+      max_num_boxes=params.max_num_boxes,
+      flip_probability=params.flip_probability,
+      scale_min=params.scale_min,
+      scale_max=params.scale_max,
+      use_difficult=params.use_difficult,
+      input_context=input_context,
+    )
+
+  def build_metrics(self, training: bool = True) -> list[tf_keras.metrics.Metric]:
+    """Returns a running mean for each loss; evaluation collects its figures by itself."""
+    if not training:
+      return []
+    auxiliary = self.task_config.auxiliary
+    names = ["rpn_objectness", "rpn_box", "roi_class", "roi_box"]
+    names += [
+      name
+      for name in ("multi_object", "closeness", "foreground")
+      if getattr(auxiliary, name).loss_weight
+    ]
+    if self.task_config.refinement.enabled:
+      names.append("refinement")
+    names += ["weight_decay", "dropped_boxes"]
+    return [tf_keras.metrics.Mean(name, dtype=tf.float32) for name in names]
+
+  def auxiliary_targets(
+    self, labels: dict[str, tf.Tensor], step: tf.Tensor
+  ) -> auxiliary_labels.AuxiliaryTargets:
+    """Returns the auxiliary labels that a batch is trained on in `step`."""
+    return training_losses.make_auxiliary_targets(self.task_config, labels, step, self.num_classes)
+
+  def train_step(
+    self,
+    inputs: tuple[tf.Tensor, dict[str, tf.Tensor]],
+    model: detector.Detector,
+    optimizer: tf_keras.optimizers.Optimizer,
+    metrics: Sequence[tf_keras.metrics.Metric] | None = None,
+  ) -> dict[str, tf.Tensor]:
+    """Takes one step. Returns the losses by name, and their sum as `loss`."""
+    images, labels = inputs
+    num_replicas = tf.distribute.get_strategy().num_replicas_in_sync
+    targets = self.auxiliary_targets(labels, optimizer.iterations)
+    with tf.GradientTape() as tape:
+      first = model.first_stage(images, labels["image_size_px"], training=True)
+      losses = training_losses.compute_losses(
+        model, self.task_config, first, labels, targets, optimizer.iterations
+      )
+      losses["weight_decay"] = training_losses.weight_decay(model, self.task_config.regularization)
+      total = tf.add_n(list(losses.values()))
+      # Gradients are added over replicas.
+      scaled = total / num_replicas
+    variables = model.trainable_variables
+    gradients = tape.gradient(scaled, variables)
+    optimizer.apply_gradients(
+      [
+        (gradient, variable)
+        for gradient, variable in zip(gradients, variables, strict=True)
+        if gradient is not None
+      ]
+    )
+    logs = {self.loss: total, **losses}
+    logs["dropped_boxes"] = tf.reduce_sum(tf.cast(labels["num_dropped_boxes"], tf.float32))
+    for metric in metrics or ():
+      metric.update_state(logs[metric.name])
+    return logs
+
+  def validation_step(
+    self,
+    inputs: tuple[tf.Tensor, dict[str, tf.Tensor]],
+    model: detector.Detector,
+    metrics: Sequence[tf_keras.metrics.Metric] | None = None,
+  ) -> dict[str, tf.Tensor]:
+    """Returns ground truth, detections in file pixels, and what the auxiliary metrics need."""
+    del metrics
+    images, labels = inputs
+    image_size_px = labels["image_size_px"]
+    outputs = model(images, image_size_px)
+    scale = tf.tile(labels["image_info"][:, 2], [1, 2])[:, tf.newaxis]  # [B, 1, 4]
+    logs = {
+      name: labels[name]
+      for name in ("gt_boxes_orig", "gt_classes", "gt_difficult", "example_valid")
+    }
+    logs["detection_boxes_orig"] = outputs["detection_boxes_px"] / scale
+    logs["detection_scores"] = outputs["detection_scores"]
+    logs["detection_classes"] = outputs["detection_classes"]
+    if self.task_config.evaluation.auxiliary_metrics:
+      logs.update(self._auxiliary_outputs(model, outputs, labels))
+    return logs
+
+  def aggregate_logs(self, state: Any, step_logs: dict[str, Any]) -> bool:
+    """Adds the images of one step to the evaluators; `state` is None at the start."""
+    if state is None:
+      self._voc.reset()
+      self._auxiliary.reset()
+    replicas = len(step_logs["gt_classes"])
+    for replica in range(replicas):
+      logs = {name: np.asarray(values[replica]) for name, values in step_logs.items()}
+      for i in np.flatnonzero(logs["example_valid"]):
+        self._voc.update(
+          logs["gt_boxes_orig"][i],
+          logs["gt_classes"][i],
+          logs["gt_difficult"][i],
+          logs["detection_boxes_orig"][i],
+          logs["detection_scores"][i],
+          logs["detection_classes"][i],
+        )
+        auxiliary = {
+          name.removeprefix("auxiliary/"): values[i]
+          for name, values in logs.items()
+          if name.startswith("auxiliary/")
+        }
+        if auxiliary:
+          self._auxiliary.update(**auxiliary)
+    return True
+
+  def reduce_aggregated_logs(
+    self, aggregated_logs: Any, global_step: tf.Tensor | None = None
+  ) -> dict[str, float]:
+    """Returns the figures of the whole evaluation by name."""
+    del aggregated_logs, global_step
+    return {**self._voc.result(), **self._auxiliary.result()}
+
+  def _auxiliary_outputs(
+    self, model: detector.Detector, outputs: dict[str, tf.Tensor], labels: dict[str, tf.Tensor]
+  ) -> dict[str, tf.Tensor]:
+    """Predictions and labels of the auxiliary tasks, named as `AuxiliaryEvaluator.update` asks."""
+    targets = self.auxiliary_targets(labels, tf.constant(EVALUATION_STEP))
+    image_size_px, features = labels["image_size_px"], outputs["features"]
+    logs = {}
+    if model.multi_object_head is not None:
+      logits = model.classify_windows(features, targets.windows_px, image_size_px)
+      logs["window_probabilities"] = tf.nn.softmax(logits)
+      logs["window_labels"] = targets.window_labels
+      logs["window_weights"] = targets.window_weights
+    if model.closeness_head is not None:
+      overlaps = box_ops.pairwise_iou(labels["gt_boxes_px"], outputs["proposals_px"])
+      best = tf.argmax(overlaps, axis=-1, output_type=tf.int32)  # [B, N]
+      probabilities = tf.nn.softmax(outputs["closeness_logits"])  # [B, P, C]
+      logs["closeness_probabilities"] = tf.gather(probabilities, best, batch_dims=1)
+      logs["closeness_labels"] = targets.closeness_labels
+      matched = tf.reduce_max(overlaps, axis=-1) >= self.task_config.roi_head.positive_iou
+      logs["closeness_valid"] = matched & (labels["gt_classes"] > 0)  # [B, N]
+    if model.foreground_head is not None:
+      logits = training_losses.foreground_logits(model, self.task_config, features, image_size_px)
+      logs["foreground_probabilities"] = tf.nn.softmax(logits)[..., 1]  # [B, h, w]
+      logs["foreground_labels"] = targets.foreground_mask
+    return {f"auxiliary/{name}": values for name, values in logs.items()}

@@ -1,0 +1,141 @@
+"""What a run says while it works: one line every few seconds, and a table after each evaluation."""
+
+import contextlib
+import io
+import sys
+import time
+from collections.abc import Callable
+
+import numpy as np
+import orbit
+import tensorflow as tf
+
+MIN_SECONDS_BETWEEN_LINES = 5.0
+# Share that the newest measurement has in the smoothed rate.
+RATE_SMOOTHING = 0.3
+# First the total, then these behind the losses.
+TOTAL_LOSS = "training_loss"
+OTHERS = ("learning_rate", "dropped_boxes")
+
+
+class ProgressLine:
+  """Orbit train action: step, every loss, images a second, time left; on standard error.
+
+  The time left is that of the steps to come, without evaluations.
+  """
+
+  def __init__(
+    self,
+    global_step: tf.Variable,
+    train_steps: int,
+    images_per_step: int,
+    max_num_boxes: int,
+    write: Callable[[str], object] | None = None,
+    clock: Callable[[], float] = time.monotonic,
+  ):
+    """Starts the clock.
+
+    Args:
+      global_step: counts the steps of the run.
+      train_steps: of the whole run.
+      images_per_step: over all replicas.
+      max_num_boxes: ground-truth slots of an image, for the warning about boxes left out.
+      write: takes each line; standard error by default.
+      clock: seconds.
+    """
+    self._global_step = global_step
+    self._train_steps = train_steps
+    self._images_per_step = images_per_step
+    self._max_num_boxes = max_num_boxes
+    self._write = write or (lambda line: print(line, file=sys.stderr, flush=True))
+    self._clock = clock
+    self._last_step = int(global_step.numpy())
+    self._last_line_time = None
+    self._steps_per_second = None
+    self._warned = False
+    self.resume()
+
+  def resume(self) -> None:
+    """Leaves the time since the last step out of the rate; called when training goes on."""
+    self._last_time = self._clock()
+
+  def __call__(self, output: dict[str, tf.Tensor]) -> None:
+    now, step = self._clock(), int(self._global_step.numpy())
+    rate = (step - self._last_step) / max(now - self._last_time, 1e-9)
+    if self._steps_per_second is None:
+      self._steps_per_second = rate
+    else:
+      self._steps_per_second += RATE_SMOOTHING * (rate - self._steps_per_second)
+    self._last_time, self._last_step = now, step
+    values = {name: float(np.asarray(value)) for name, value in output.items()}
+    if values.get("dropped_boxes") and not self._warned:
+      self._warned = True
+      self._write(
+        f"warning: images hold more than {self._max_num_boxes} boxes, the rest is left out; "
+        "raise task.train_data.max_num_boxes"
+      )
+    is_due = self._last_line_time is None or now - self._last_line_time >= MIN_SECONDS_BETWEEN_LINES
+    if is_due or step >= self._train_steps:
+      self._last_line_time = now
+      self._write(self._line(step, values))
+
+  def _line(self, step: int, values: dict[str, float]) -> str:
+    losses = " ".join(
+      f"{name} {value:.3f}"
+      for name, value in values.items()
+      if name != TOTAL_LOSS and name not in OTHERS
+    )
+    seconds_left = (self._train_steps - step) / max(self._steps_per_second, 1e-9)
+    return (
+      f"step {step}/{self._train_steps} | loss {values[TOTAL_LOSS]:.3f} ({losses}) | "
+      f"rate {values['learning_rate']:.2g} | "
+      f"{self._steps_per_second * self._images_per_step:.1f} images/s | "
+      f"{format_seconds(seconds_left)} left"
+    )
+
+
+class ReportingController(orbit.Controller):
+  """Orbit's controller, with our lines in the place of its own.
+
+  Attributes:
+    report: called with the figures of each evaluation and the step; returns the text to print.
+    progress: the train action whose clock stands still during an evaluation.
+  """
+
+  def __init__(
+    self,
+    *args,
+    report: Callable[[dict[str, float], int], str],
+    progress: ProgressLine | None = None,
+    **kwargs,
+  ):
+    self._report = report
+    self._progress = progress
+    super().__init__(*args, **kwargs)
+
+  def evaluate(self, steps: int = -1):
+    """Evaluates, then prints the report."""
+    start = time.monotonic()
+    with _without_standard_output():
+      output = super().evaluate(steps)
+    step = int(self.global_step.numpy())
+    seconds = time.monotonic() - start
+    print(f"evaluation at step {step}, {seconds:.1f} s\n{self._report(output, step)}", flush=True)
+    if self._progress is not None:
+      self._progress.resume()
+    return output
+
+  def _train_n_steps(self, num_steps: int) -> None:
+    with _without_standard_output():
+      super()._train_n_steps(num_steps)
+
+
+def format_seconds(seconds: float) -> str:
+  """Returns e.g. 1:02:03, or 2:03 below an hour."""
+  minutes, rest = divmod(round(seconds), 60)
+  hours, minutes = divmod(minutes, 60)
+  return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
+
+
+def _without_standard_output():
+  return contextlib.redirect_stdout(io.StringIO())

@@ -1,0 +1,210 @@
+"""From a batch, through labels and model, to every loss of the step."""
+
+import tensorflow as tf
+
+from mtl_ssl_tf.configs import detector as detector_config
+from mtl_ssl_tf.labels import auxiliary as auxiliary_labels
+from mtl_ssl_tf.labels import roi_targets, rpn_targets
+from mtl_ssl_tf.losses import auxiliary_losses, detection_losses
+from mtl_ssl_tf.modeling import detector, proposals
+from mtl_ssl_tf.ops import resize_ops, seed_ops
+
+# Step that seeds windows that never change (`multi_object.resample: offline_fixed`).
+FIXED_STEP = 0
+
+
+def make_auxiliary_targets(
+  config: detector_config.MtlDetection,
+  labels: dict[str, tf.Tensor],
+  step: tf.Tensor,
+  num_classes: int,
+) -> auxiliary_labels.AuxiliaryTargets:
+  """Returns the targets of the auxiliary tasks, as configured, for one step's batch."""
+  auxiliary = config.auxiliary
+  if auxiliary.multi_object.resample == "offline_fixed":
+    step = FIXED_STEP
+  return auxiliary_labels.auxiliary_targets(
+    labels["gt_boxes_px"],
+    labels["gt_classes"],
+    labels["image_size_px"],
+    labels["flipped"],
+    seed_ops.image_seeds(config.seed, seed_ops.WINDOWS, step, labels["image_key"]),
+    num_classes,
+    num_windows=auxiliary.multi_object.num_windows,
+    min_window_px=auxiliary.multi_object.min_size_px,
+    window_sampling=auxiliary.multi_object.sampling,
+    empty_image=auxiliary.multi_object.empty_image,
+    include_same_class=auxiliary.closeness.include_same_class,
+    mask_size=auxiliary.foreground.mask_size,
+    foreground_weighting=auxiliary.foreground.weighting,
+    round_decimals=auxiliary.round_decimals,
+    flip_labels=auxiliary.flip_labels,
+  )
+
+
+def compute_losses(
+  model: detector.Detector,
+  config: detector_config.MtlDetection,
+  first: detector.FirstStage,
+  labels: dict[str, tf.Tensor],
+  targets: auxiliary_labels.AuxiliaryTargets,
+  step: tf.Tensor,
+) -> dict[str, tf.Tensor]:
+  """Returns every configured loss, weighted, without weight decay.
+
+  Args:
+    model: the detector.
+    config: of the task.
+    first: what `model.first_stage` returned in training.
+    labels: the batch's ground truth, see `data/detection_parser.py`.
+    targets: of the auxiliary tasks.
+    step: integer scalar, seeds the sampling.
+
+  Returns:
+    Scalars by name: `rpn_objectness`, `rpn_box`, `roi_class`, `roi_box`, and where configured
+    `multi_object`, `closeness`, `foreground`, `refinement`.
+  """
+  losses = _rpn_losses(config, first, labels, step)
+  rois = _sample_rois(config, first.proposals, labels, step)
+  image_size_px = labels["image_size_px"]
+  second = model.box_stage(first.features, rois.boxes_px, image_size_px, training=True)
+  losses["roi_class"] = config.roi_head.class_loss_weight * detection_losses.roi_class_loss(
+    second.class_logits, rois.classes, rois.valid
+  )
+  losses["roi_box"] = config.roi_head.box_loss_weight * detection_losses.roi_box_loss(
+    second.box_deltas,
+    rois.classes,
+    rois.box_deltas,
+    rois.is_positive,
+    rois.valid,
+    config.roi_head.box_loss_sigma,
+  )
+  losses.update(_auxiliary_losses(model, config, first, second, rois, targets, image_size_px))
+  if model.refiner is not None:
+    losses["refinement"] = _refinement_loss(model, config, first, second, rois, image_size_px)
+  return losses
+
+
+def weight_decay(model: detector.Detector, config: detector_config.Regularization) -> tf.Tensor:
+  """Returns scale / 2 x the sum of squares over the kernels of each group, as TF-slim counts it."""
+  auxiliary_heads = (
+    model.multi_object_head,
+    model.closeness_head,
+    model.foreground_head,
+    model.refiner,
+  )
+  heads = [head for head in auxiliary_heads if head is not None]
+  stages = [model.stage1, model.box_head.stage2]
+  stages += [head.stage2 for head in heads if hasattr(head, "stage2")]
+  groups = (
+    (config.backbone_l2, [kernel for stage in stages for kernel in stage.decayed_kernels]),
+    (config.rpn_l2, model.rpn.decayed_kernels),
+    (config.head_l2, model.box_head.last_kernels),
+    (config.auxiliary_l2, [kernel for head in heads for kernel in head.last_kernels]),
+  )
+  total = tf.constant(0.0)
+  for scale, kernels in groups:
+    if scale:
+      total += scale * tf.add_n([tf.nn.l2_loss(kernel) for kernel in kernels])
+  return total
+
+
+def _rpn_losses(config, first: detector.FirstStage, labels, step) -> dict[str, tf.Tensor]:
+  rpn = config.rpn
+  targets = rpn_targets.rpn_targets(
+    first.anchors.boxes_px,
+    first.anchors.is_candidate,
+    labels["gt_boxes_px"],
+    labels["gt_classes"],
+    seed_ops.image_seeds(config.seed, seed_ops.RPN_SAMPLING, step, labels["image_key"]),
+    num_samples=rpn.batch_size,
+    positive_fraction=rpn.positive_fraction,
+    positive_iou=rpn.positive_iou,
+    negative_iou=rpn.negative_iou,
+  )
+  objectness, box = detection_losses.rpn_losses(
+    first.rpn.logits,
+    first.rpn.deltas,
+    targets.objectness,
+    targets.box_deltas,
+    targets.selected,
+    targets.positive,
+    rpn.box_loss_sigma,
+  )
+  return {
+    "rpn_objectness": rpn.objectness_loss_weight * objectness,
+    "rpn_box": rpn.box_loss_weight * box,
+  }
+
+
+def _sample_rois(config, proposed: proposals.Proposals, labels, step) -> roi_targets.RoiTargets:
+  roi_head = config.roi_head
+  return roi_targets.roi_targets(
+    proposed.boxes_px,
+    proposed.valid,
+    labels["gt_boxes_px"],
+    labels["gt_classes"],
+    seed_ops.image_seeds(config.seed, seed_ops.ROI_SAMPLING, step, labels["image_key"]),
+    num_samples=roi_head.batch_size,
+    positive_fraction=roi_head.positive_fraction,
+    positive_iou=roi_head.positive_iou,
+    append_gt=roi_head.append_ground_truth,
+  )
+
+
+def _auxiliary_losses(
+  model, config, first, second, rois, targets, image_size_px
+) -> dict[str, tf.Tensor]:
+  auxiliary = config.auxiliary
+  losses = {}
+  if model.multi_object_head is not None:
+    logits = model.classify_windows(
+      first.features, targets.windows_px, image_size_px, training=True
+    )
+    losses["multi_object"] = auxiliary.multi_object.loss_weight * (
+      auxiliary_losses.multi_object_loss(logits, targets.window_labels, targets.window_weights)
+    )
+  if model.closeness_head is not None:
+    roi_labels = tf.gather(targets.closeness_labels, rois.gt_indices, batch_dims=1)  # [B, K, C]
+    losses["closeness"] = auxiliary.closeness.loss_weight * auxiliary_losses.closeness_loss(
+      second.closeness_logits,
+      roi_labels,
+      rois.is_positive,
+      auxiliary.closeness.drop_background,
+      auxiliary.closeness.normalizer,
+    )
+  if model.foreground_head is not None:
+    logits = foreground_logits(model, config, first.features, image_size_px)
+    losses["foreground"] = auxiliary.foreground.loss_weight * auxiliary_losses.foreground_loss(
+      logits, targets.foreground_mask, targets.foreground_weights
+    )
+  return losses
+
+
+def foreground_logits(model, config, features: tf.Tensor, image_size_px: tf.Tensor) -> tf.Tensor:
+  """Returns the foreground head's logits [B, h, w, 2] at the size of the mask."""
+  foreground = config.auxiliary.foreground
+  content_cells = tf.math.ceil(image_size_px / model.backbone.stride)  # [B, 2]
+  side = foreground.mask_size
+  return resize_ops.legacy_bilinear_resize(
+    model.predict_foreground(features),
+    content_cells,
+    (side, side),
+    half_pixel_centers=foreground.resize == "half_pixel",
+  )
+
+
+def _refinement_loss(model, config, first, second, rois, image_size_px) -> tf.Tensor:
+  closeness = model.mean_closeness(second.closeness_logits, rois.valid)
+  boxes_px, logits = rois.boxes_px, second.class_logits
+  classes, valid = rois.classes, rois.valid
+  num_rois = boxes_px.shape[1]
+  num_kept = config.refinement.train_rois or num_rois
+  if num_kept < num_rois:
+    # Positives come first, so evenly spaced rows keep their share.
+    rows = tf.cast(tf.range(num_kept) * num_rois / num_kept, tf.int32)  # [K']
+    boxes_px, logits, classes, valid = (
+      tf.gather(values, rows, axis=1) for values in (boxes_px, logits, classes, valid)
+    )
+  refined = model.refine(first.features, boxes_px, logits, closeness, image_size_px)
+  return config.refinement.loss_weight * detection_losses.roi_class_loss(refined, classes, valid)

@@ -1,0 +1,210 @@
+"""Draws the losses and metrics that a training run wrote for TensorBoard into one picture.
+
+python -m mtl_ssl_tf.visualization.curves --model_dir runs/demo --output curves.png
+"""
+
+import argparse
+import math
+import os
+import pathlib
+import sys
+from collections.abc import Mapping, Sequence
+
+import matplotlib
+
+matplotlib.use("Agg")
+
+import numpy as np
+from matplotlib import pyplot as plt
+from matplotlib.axes import Axes
+from tensorboard.backend.event_processing import event_accumulator
+from tensorboard.util import tensor_util
+
+Series = tuple[Sequence[int], Sequence[float]]
+
+# Subfolders that say where a figure was measured, not what it is.
+_RUNS = ("train", "validation", "eval")
+# Figures about the run itself; they come last and are never smoothed.
+_BOOKKEEPING = ("learning_rate", "steps_per_second", "dropped_boxes")
+_COLUMNS = 4
+_MIN_STEPS_TO_SMOOTH = 20
+_LOG_SCALE_FROM_RATIO = 50.0
+_MAX_LEGEND_ROWS = 24
+
+
+def read_scalars(model_dir: str) -> dict[str, Series]:
+  """Reads every scalar in the event files of a folder and its subfolders.
+
+  Where a restarted run wrote a step again, the later value counts.
+
+  Args:
+    model_dir: the folder given to training as `--model_dir`.
+
+  Returns:
+    (steps, values) by name. The name is the path of the event file's folder below `model_dir` and
+    the scalar's own name, such as `train/total_loss` or `validation/voc/mAP50_area`.
+
+  Raises:
+    ValueError: if there is no event file, or none holds a scalar.
+  """
+  root = pathlib.Path(model_dir)
+  folders = sorted({path.parent for path in root.rglob("*.tfevents.*") if path.is_file()})
+  if not folders:
+    raise ValueError(f"no TensorBoard event files (*.tfevents.*) in or below {model_dir}")
+  series: dict[str, Series] = {}
+  for folder in folders:
+    events = event_accumulator.EventAccumulator(
+      str(folder), size_guidance={event_accumulator.SCALARS: 0, event_accumulator.TENSORS: 0}
+    )
+    events.Reload()
+    prefix = folder.relative_to(root).parts
+    for tag in events.Tags()["tensors"]:
+      # Pictures and texts are tensors, too.
+      if events.SummaryMetadata(tag).plugin_data.plugin_name == "scalars":
+        values = {
+          event.step: float(tensor_util.make_ndarray(event.tensor_proto))
+          for event in events.Tensors(tag)
+        }
+        steps = sorted(values)
+        series["/".join([*prefix, tag])] = (steps, [values[step] for step in steps])
+  if not series:
+    raise ValueError(f"the TensorBoard event files in or below {model_dir} hold no scalars")
+  return series
+
+
+def plot_curves(series: Mapping[str, Series], path: str) -> None:
+  """Draws one small panel for each figure: losses, then metrics, then figures about the run.
+
+  Curves of one figure share a panel whether measured in training (solid) or evaluation (dashed),
+  and so do the members of a family, such as `voc/AP50_area/<class>`. A name with a slash is a
+  metric. Long curves of a loss are drawn faintly, with a smoothed curve on top. Values that are
+  not finite leave gaps.
+
+  Args:
+    series: (steps, values) by name; `train/`, `validation/` or `eval/`, in front or after folders,
+      says where it was measured.
+    path: the picture to write; its suffix chooses the format.
+
+  Raises:
+    ValueError: if there is nothing to draw or the format is unknown.
+  """
+  if not series:
+    raise ValueError("there are no curves to draw")
+  runs = sorted({_split_name(name)[0] for name in series})
+  panels: dict[str, list[tuple[str, str, Series]]] = {}
+  for name, values in series.items():
+    run, title, member = _split_name(name)
+    panels.setdefault(title, []).append((run, member, values))
+  titles = sorted(panels, key=lambda title: (_group(title), "loss" not in title, title))
+
+  columns = min(_COLUMNS, len(titles))
+  rows = math.ceil(len(titles) / columns)
+  figure, axes = plt.subplots(
+    rows, columns, figsize=(4.2 * columns, 3.0 * rows), squeeze=False, layout="constrained"
+  )
+  try:
+    for axis, title in zip(axes.flat, titles, strict=False):
+      _draw_panel(axis, title, panels[title], runs)
+    for axis in axes.flat[len(titles) :]:
+      axis.set_axis_off()
+    output = pathlib.Path(path)
+    output.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(output, dpi=100)
+  finally:
+    plt.close(figure)
+
+
+def smooth(values: np.ndarray) -> np.ndarray:
+  """Centred running mean over about a twentieth of a curve; it is narrower at the ends.
+
+  Args:
+    values: float [n]; those that are not finite are passed over.
+
+  Returns:
+    float [n], NaN where no value is near.
+  """
+  finite = np.isfinite(values)
+  window = np.ones(2 * max(1, len(values) // 40) + 1)
+  total = np.convolve(np.where(finite, values, 0.0), window, mode="same")
+  count = np.convolve(finite.astype(np.float64), window, mode="same")
+  return np.divide(total, count, out=np.full(len(values), np.nan), where=count > 0.5)
+
+
+def _split_name(name: str) -> tuple[str, str, str]:
+  """Run, panel title and member of the family: `validation/voc/AP50_area/cat` has all three."""
+  parts = name.split("/")
+  named_runs = [index for index, part in enumerate(parts[:-1]) if part in _RUNS]
+  start = named_runs[0] + 1 if named_runs else 0
+  run, tag = "/".join(parts[:start]), parts[start:]
+  if len(tag) > 2:
+    return run, "/".join(tag[:-1]), tag[-1]
+  return run, "/".join(tag), ""
+
+
+def _group(title: str) -> int:
+  """Where a panel belongs: 0 for losses, 1 for metrics, 2 for figures about the run."""
+  if title in _BOOKKEEPING:
+    return 2
+  return 1 if "/" in title else 0
+
+
+def _draw_panel(
+  axis: Axes, title: str, curves: Sequence[tuple[str, str, Series]], all_runs: Sequence[str]
+) -> None:
+  """Draws the curves (run, member of the family, series) of one figure."""
+  runs = sorted({run for run, _, _ in curves})
+  members = sorted({member for _, member, _ in curves})
+  colors = plt.get_cmap("tab20" if len(members) > 10 else "tab10").colors
+  everything = []
+  for run, member, (steps, values) in curves:
+    values = np.asarray(values, np.float64)
+    everything.append(values[np.isfinite(values)])
+    number = members.index(member) if len(members) > 1 else all_runs.index(run)
+    style = {
+      "color": colors[number % len(colors)],
+      "linestyle": "--" if run.endswith(("validation", "eval")) else "-",
+      "label": " ".join(word for word in (member, run if len(runs) > 1 else "") if word),
+    }
+    if _group(title) == 0 and len(steps) >= _MIN_STEPS_TO_SMOOTH:
+      axis.plot(steps, values, color=style["color"], alpha=0.3, linewidth=0.8)
+      axis.plot(steps, smooth(values), **style)
+    else:
+      # A single value, as of an evaluation after training, would be no line.
+      marker = "o" if len(steps) < _MIN_STEPS_TO_SMOOTH else None
+      axis.plot(steps, values, marker=marker, markersize=3, **style)
+  finite = np.concatenate(everything)
+  if len(finite) and finite.min() > 0.0 and finite.max() / finite.min() > _LOG_SCALE_FROM_RATIO:
+    axis.set_yscale("log")
+  axis.set_title(f"{title} ({runs[0]})" if len(runs) == 1 and runs[0] else title, fontsize=9)
+  axis.set_xlabel("step", fontsize=8)
+  axis.tick_params(labelsize=8)
+  axis.grid(alpha=0.3)
+  if len(members) > 1 and len(curves) <= _MAX_LEGEND_ROWS:
+    axis.legend(fontsize=5.5, loc="upper left", bbox_to_anchor=(1.0, 1.0))
+  elif len(members) == 1 and len(runs) > 1:
+    axis.legend(fontsize=7)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+  """Runs the command; returns its exit status."""
+  parser = argparse.ArgumentParser(
+    prog="python -m mtl_ssl_tf.visualization.curves",
+    description="Draws the losses and metrics of a training run into one picture.",
+  )
+  parser.add_argument("--model_dir", required=True, help="folder that training wrote to")
+  parser.add_argument("--output", required=True, help="picture to write, such as curves.png")
+  options = parser.parse_args(arguments)
+  # TensorBoard loads TensorFlow to read files; its start-up notes would bury our one line.
+  os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+  try:
+    series = read_scalars(options.model_dir)
+    plot_curves(series, options.output)
+  except (ValueError, OSError) as error:
+    print(f"error: {error}", file=sys.stderr)
+    return 1
+  print(f"{len(series)} curves drawn to {options.output}")
+  return 0
+
+
+if __name__ == "__main__":
+  sys.exit(main())

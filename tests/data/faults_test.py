@@ -1,0 +1,34 @@
+"""Tests of the sentences that name faults."""
+
+from mtl_ssl_tf.data import faults
+
+
+def test_a_fault_names_file_object_field_value_and_what_is_accepted():
+  fault = faults.Fault("Annotations/a.xml", "difficult", "'2'", "0 or 1", 3, "'cat'")
+  assert str(fault) == "Annotations/a.xml: object 3 ('cat') difficult: '2'; accepted: 0 or 1"
+
+
+def test_a_fault_of_a_file_or_of_a_nameless_object():
+  assert (
+    str(faults.Fault("a.jpg", "image", "empty", "more")) == "a.jpg: image: empty; accepted: more"
+  )
+  fault = faults.Fault("a.xml", "name", "missing", "a name", 1)
+  assert str(fault) == "a.xml: object 1 name: missing; accepted: a name"
+
+
+def test_an_error_lists_all_faults():
+  found = [faults.Fault("a", "b", "c", "d"), faults.Fault("e", "f", "g", "h")]
+  error = faults.FaultError(found)
+  assert str(error) == "a: b: c; accepted: d\ne: f: g; accepted: h"
+  assert error.faults == tuple(found)
+
+
+def test_quoted_text_is_short_and_harmless():
+  assert faults.quote("cat\x1b[2J\n") == r"'cat\x1b[2J\n'"
+  assert faults.quote("a" * 5000) == "'" + "a" * 80 + "'… (5000 characters)"
+
+
+def test_listing_is_short():
+  assert faults.listing(["a", "b"]) == "a, b"
+  assert faults.listing([]) == "nothing"
+  assert faults.listing([str(i) for i in range(23)]).endswith("18, 19 and 3 more")

@@ -1,0 +1,225 @@
+"""Parity with the released code, stage by stage, for every golden file in `--golden_dir`.
+
+A golden file holds an image, ground truth, and what the released graph makes of them with weights
+that follow from the variables' names. Tolerances: tensors to 1e-3 of their own standard deviation,
+losses to 1e-3 and gradient norms to 1e-2 relative; end to end, where suppression may break ties
+another way, 99 % of the boxes.
+"""
+
+import json
+import pathlib
+import zlib
+
+import numpy as np
+import pytest
+import tensorflow as tf
+import yaml
+from official.core import exp_factory
+
+from mtl_ssl_tf import registry_imports  # noqa: F401
+from mtl_ssl_tf.checkpoints import reference
+from mtl_ssl_tf.labels import auxiliary
+from mtl_ssl_tf.modeling import factory
+from mtl_ssl_tf.modeling import proposals as proposals_lib
+from mtl_ssl_tf.tasks import training_losses
+
+RELEASED = pathlib.Path(__file__).parents[1] / "configs" / "overlays" / "released.yaml"
+# A part of the variables' names -> our name of the backbone.
+BACKBONES = {"MobilenetV1": "mobilenet_v1"}
+EVERYTHING = 1_000_000
+LOSSES = {
+  "first_stage_objectness_loss": "rpn_objectness",
+  "first_stage_localization_loss": "rpn_box",
+  "second_stage_classification_loss": "roi_class",
+  "second_stage_localization_loss": "roi_box",
+  "window_class_loss": "multi_object",
+  "closeness_classification_loss": "closeness",
+  "edgemask_loss": "foreground",
+  "refined_classification_loss": "refinement",
+}
+
+
+def golden_value(name, shape):
+  """The weights that the golden files were made with."""
+  noise = np.random.default_rng(zlib.crc32(name.encode())).standard_normal(shape)
+  leaf = name.rsplit("/", 1)[-1]
+  if leaf == "gamma":
+    value = (0.3 if "/conv3/" in name else 1.0) * (1.0 + 0.1 * noise)
+  elif leaf in ("beta", "moving_mean"):
+    value = 0.05 * noise
+  elif leaf == "moving_variance":
+    value = 1.0 + 0.2 * np.abs(noise)
+  elif leaf == "biases":
+    value = 0.01 * noise
+  elif leaf == "depthwise_weights":
+    value = noise * np.sqrt(2.0 / (shape[0] * shape[1]))
+  else:
+    value = noise * np.sqrt(2.0 / np.prod(shape[:-1]))
+    if name.endswith("resnet_v1_101/conv1/weights"):
+      value /= 64.0
+    residual = "Repeat" in name or "Block8" in name
+    if "InceptionResnetV2" in name and name.endswith("/Conv2d_1x1/weights") and residual:
+      value *= 0.5
+  return value.astype(np.float32)
+
+
+class Case:
+  """A golden file and our detector with its weights."""
+
+  def __init__(self, path):
+    with np.load(path) as file:
+      self.arrays = {name: file[name] for name in file.files}
+    shapes = json.loads(str(self.arrays["variables"]))
+    backbone = next(
+      (ours for part, ours in BACKBONES.items() if any(part in name for name in shapes)), None
+    )
+    if backbone is None:
+      pytest.skip(f"{path.name}: no backbone for {next(iter(shapes))} yet")
+    self.config = exp_factory.get_exp_config("mtl_frcnn")
+    self.config.override(yaml.safe_load(RELEASED.read_text()), is_strict=True)
+    self.config.override({"task": {"backbone": {"type": backbone}}}, is_strict=True)
+    num_classes = self["infer/class_predictions_with_background"].shape[-1]
+    self.model = factory.build_detector(self.config.task, num_classes)
+    self.report = reference.assign(
+      self.model, {name: golden_value(name, shape) for name, shape in shapes.items()}
+    )
+    self.images = tf.cast(self["image"][np.newaxis], tf.float32)
+    self.size = tf.constant([self["image"].shape[:2]], tf.float32)  # [1, 2]
+    self.sides = tf.tile(self.size, [1, 2])[:, tf.newaxis]  # [1, 1, 4]
+
+  def __getitem__(self, name):
+    return self.arrays[name]
+
+
+@pytest.fixture(scope="module")
+def case(golden_file):
+  return Case(golden_file)
+
+
+def assert_tensor(ours, golden, tolerance=1e-3):
+  ours = np.asarray(ours)
+  assert ours.size == golden.size
+  error = np.abs(ours.reshape(golden.shape) - golden).max()
+  assert error <= tolerance * golden.std(), f"off by {error / golden.std():.2g} deviations"
+
+
+def recall(ours, golden, ours_extra=(), golden_extra=()):
+  """Share of golden boxes [n, 4] that we have too: IoU > 0.99, and all extras within 1e-3."""
+  low = np.maximum(ours[:, np.newaxis, :2], golden[:, :2])
+  high = np.minimum(ours[:, np.newaxis, 2:], golden[:, 2:])
+  intersection = np.prod(np.maximum(high - low, 0.0), axis=-1)
+  area_ours = np.prod(ours[:, 2:] - ours[:, :2], axis=-1)[:, np.newaxis]
+  area_golden = np.prod(golden[:, 2:] - golden[:, :2], axis=-1)
+  found = intersection > 0.99 * (area_ours + area_golden - intersection)
+  for mine, theirs in zip(ours_extra, golden_extra, strict=True):
+    found &= np.abs(mine[:, np.newaxis] - theirs) < 1e-3
+  return found.any(axis=0).mean()
+
+
+def test_every_variable_has_its_reference_name(case):
+  assert case.report.missing == []
+  assert case.report.unused == []
+
+
+def test_first_stage(case):
+  first = case.model.first_stage(case.images, case.size)
+  for ours, name in (
+    (first.features, "rpn_features_to_crop"),
+    (first.rpn.features, "rpn_box_predictor_features"),
+  ):
+    golden = case[f"infer/{name}/channels_0_8"]
+    assert_tensor(ours[..., : golden.shape[-1]], golden)
+    mean_std = np.array([np.mean(ours), np.std(ours)])
+    np.testing.assert_allclose(mean_std, case[f"infer/{name}/mean_std"], rtol=1e-3, atol=1e-4)
+  assert_tensor(first.rpn.deltas, case["infer/rpn_box_encodings"])
+  assert_tensor(first.rpn.logits, case["infer/rpn_objectness_predictions_with_background"])
+  assert_tensor(first.anchors.boxes_px, case["infer/anchors"])
+
+
+def test_second_stage_of_golden_proposals(case):
+  features = case.model.first_stage(case.images, case.size).features
+  boxes_px = tf.constant(case["infer/proposal_boxes"])
+  second = case.model.box_stage(features, boxes_px, case.size)
+  assert_tensor(second.class_logits, case["infer/class_predictions_with_background"])
+  assert_tensor(second.box_deltas, case["infer/refined_box_encodings"])
+  assert_tensor(second.closeness_logits, case["infer/closeness_predictions"])
+  assert_tensor(case.model.predict_foreground(features), case["infer/edgemask_predictions"])
+  windows = case.model.expanded_window_logits(features, boxes_px, case.size)
+  assert_tensor(windows, case["infer/expand_window_class_predictions"])
+  closeness = case.model.mean_closeness(second.closeness_logits, tf.ones([1, 300], tf.bool))
+  refined = case.model.refine(features, boxes_px, second.class_logits, closeness, case.size)
+  assert_tensor(refined, case["infer/mtl_refined_class_predictions_with_background"])
+
+
+def test_end_to_end(case):
+  outputs = case.model(case.images, case.size)
+  num_proposals = int(case["infer/num_proposals"].item())
+  golden_proposals = case["infer/proposal_boxes"][0, :num_proposals]
+  assert recall(outputs["proposals_px"][0].numpy(), golden_proposals) >= 0.99
+  num_golden = int(case["infer/num_detections"].item())
+  share = recall(
+    (outputs["detection_boxes_px"] / case.sides)[0].numpy(),
+    case["infer/detection_boxes"][0, :num_golden],
+    (outputs["detection_scores"][0].numpy(), outputs["detection_classes"][0].numpy()),
+    (
+      case["infer/detection_scores"][0, :num_golden],
+      case["infer/detection_classes"][0, :num_golden] + 1,
+    ),
+  )
+  assert share >= 0.99
+
+
+def test_losses_and_gradients(case):
+  config = case.config.task
+  num_rois = case["train/proposal_boxes_normalized"].shape[1]
+  config.override(
+    {
+      "rpn": {"batch_size": EVERYTHING, "positive_fraction": 1.0},
+      "roi_head": {"batch_size": num_rois, "positive_fraction": 1.0},
+    }
+  )
+  num_objects, num_windows = len(case["gt/gt_classes"]), len(case["gt/windows"])
+  labels = {
+    "gt_boxes_px": case["gt/gt_boxes"][np.newaxis] * case.sides,
+    "gt_classes": tf.cast(case["gt/gt_classes"][np.newaxis], tf.int32),
+    "image_size_px": case.size,
+    "image_key": tf.constant([0]),
+  }
+  targets = auxiliary.AuxiliaryTargets(
+    windows_px=case["gt/windows"][np.newaxis] * case.sides,
+    window_labels=tf.constant(case["gt/window_labels"][np.newaxis]),
+    window_weights=tf.ones([1, num_windows]),
+    closeness_labels=tf.constant(case["gt/gt_closeness"][np.newaxis]),
+    foreground_mask=tf.constant(case["gt/foreground"][np.newaxis], tf.float32),
+    foreground_weights=tf.constant(case["gt/foreground_weights"][np.newaxis], tf.float32),
+  )
+  assert num_objects > 0
+  num_valid = int(case["train/num_proposals"].item())
+  golden_proposals = proposals_lib.Proposals(
+    case["train/proposal_boxes_normalized"] * case.sides,
+    tf.range(num_rois)[tf.newaxis] < num_valid,
+    tf.zeros([1, num_rois]),
+  )
+  with tf.GradientTape() as tape:
+    first = case.model.first_stage(case.images, case.size, training=True)
+    found = first.proposals.boxes_px[0].numpy()
+    first = first._replace(proposals=golden_proposals)
+    losses = training_losses.compute_losses(
+      case.model, config, first, labels, targets, tf.constant(0)
+    )
+    total = tf.add_n(list(losses.values()))
+  golden_losses = {ours: case[f"train/loss/{name}"].item() for name, ours in LOSSES.items()}
+  ours = {name: float(loss) for name, loss in losses.items()}
+  assert ours == pytest.approx(golden_losses, rel=1e-3)
+  assert recall(found, golden_proposals.boxes_px[0].numpy()[:num_valid]) >= 0.99
+
+  variables = reference.reference_variables(case.model)
+  golden_norms = dict(zip(case["train/grad_norm_names"], case["train/grad_norms"], strict=True))
+  golden_norms = {str(name).split(":")[0]: float(norm) for name, norm in golden_norms.items()}
+  names = [name for name, norm in golden_norms.items() if norm >= 0.0]
+  gradients = tape.gradient(total, [variables[name] for name in names])
+  norms = {
+    name: float(tf.norm(tf.convert_to_tensor(gradient)))
+    for name, gradient in zip(names, gradients, strict=True)
+  }
+  assert norms == pytest.approx({name: golden_norms[name] for name in names}, rel=1e-2)

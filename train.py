@@ -1,0 +1,17 @@
+"""Trains and evaluates: python train.py --flagfile=configs/flags/NAME.flags --model_dir=DIR."""
+
+from absl import app, flags
+from official.common import flags as tfm_flags
+
+from mtl_ssl_tf import registry_imports  # noqa: F401
+from mtl_ssl_tf.tasks import driver
+
+
+def main(_) -> None:
+  driver.main_with_flags(flags.FLAGS)
+
+
+if __name__ == "__main__":
+  tfm_flags.define_flags()
+  flags.mark_flags_as_required(["experiment", "mode", "model_dir"])
+  app.run(main)
