@@ -8,33 +8,9 @@ from collections.abc import Sequence
 
 import tensorflow as tf
 
-from mtl_ssl_tf.data import augmentations, decoder
+from mtl_ssl_tf.data import augmentations, decoder, fitting
 
 _NUM_IMAGE_KEYS = 2**31 - 1
-
-
-def fitted_size(
-  original_size: tf.Tensor, canvas_size: Sequence[int], short_side: int, long_side: int
-) -> tf.Tensor:
-  """The size to resize an image to, so that it fits into the canvas whole and keeps its shape.
-
-  Args:
-    original_size: float32 [2], height and width of the image.
-    canvas_size: height and width that hold every image.
-    short_side: what the short side becomes where the two limits allow it, pixels.
-    long_side: the most that the long side may become, pixels.
-
-  Returns:
-    float32 [2], height and width, whole numbers, at least 1.
-  """
-  scale = tf.reduce_min(
-    [
-      short_side / tf.reduce_min(original_size),
-      long_side / tf.reduce_max(original_size),
-      tf.reduce_min(tf.constant(canvas_size, tf.float32) / original_size),
-    ]
-  )
-  return tf.maximum(tf.round(scale * original_size), 1.0)
 
 
 class DetectionParser:
@@ -142,7 +118,7 @@ class DetectionParser:
     boxes_norm, classes, difficult = self._select_objects(decoded)
     boxes_orig = boxes_norm * tf.tile(original_size, [2])  # [n, 4]
     flipped = tf.constant(False)
-    scaled_size = fitted_size(  # [2]
+    scaled_size = fitting.fitted_size(  # [2]
       original_size, self._canvas_size, self._short_side, self._long_side
     )
     kept_size, offset = scaled_size, tf.zeros([2])
@@ -176,7 +152,8 @@ class DetectionParser:
       ),
       "example_valid": tf.constant(True),
     }
-    return self._paint(image, scaled_size, offset, kept_size), labels
+    canvas = fitting.place_on_canvas(image, scaled_size, offset, kept_size, self._canvas_size)
+    return canvas, labels
 
   def blank(self) -> tuple[tf.Tensor, dict[str, tf.Tensor]]:
     """An example without image or objects, marked invalid, to fill up the last batch.
@@ -217,18 +194,6 @@ class DetectionParser:
       tf.boolean_mask(classes, keep),
       tf.boolean_mask(difficult, keep),
     )
-
-  def _paint(
-    self, image: tf.Tensor, scaled_size: tf.Tensor, offset: tf.Tensor, kept_size: tf.Tensor
-  ) -> tf.Tensor:
-    """The image resized, cut from `offset` to `kept_size` and padded, float32 [H, W, 3]."""
-    height, width = tf.unstack(tf.cast(kept_size, tf.int32))
-    top, left = tf.unstack(tf.cast(offset, tf.int32))
-    image = tf.image.resize(image, tf.cast(scaled_size, tf.int32))  # [h', w', 3]
-    image = image[top : top + height, left : left + width]  # [h, w, 3]
-    H, W = self._canvas_size
-    image = tf.pad(image, [[0, H - height], [0, W - width], [0, 0]])  # [H, W, 3]
-    return tf.ensure_shape(image, [H, W, 3])
 
   def _pad(self, values: tf.Tensor, padding: float | int | bool) -> tf.Tensor:
     """The first N rows of `values`, filled up to N with `padding`."""

@@ -17,16 +17,22 @@ import hashlib
 import os
 import pathlib
 import sys
-import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import tensorflow as tf
 
-from mtl_ssl_tf.data import faults, label_map, record_writer, schema, voc_examples, voc_folder
+from mtl_ssl_tf.data import (
+  faults,
+  label_map,
+  record_writer,
+  schema,
+  voc_examples,
+  voc_folder,
+)
+from mtl_ssl_tf.data import progress as progress_lines
 
 _MAX_LISTED = 20
-_SECONDS_BETWEEN_LINES = 3.0
 
 
 def convert_split(
@@ -69,7 +75,7 @@ def convert_split(
   hashes = {split_file: hashlib.sha256(split_content).hexdigest()}
 
   sources = []
-  progress = _Progress(f"{split}: reading annotations", len(stems), say)
+  progress = progress_lines.Progress(f"{split}: reading annotations", len(stems), say)
   for stem in stems:
     sources.append(voc_examples.read_source(folder, stem))
     progress.step()
@@ -82,7 +88,7 @@ def convert_split(
   with record_writer.SplitWriter(
     output_dir, split, classes, num_images=len(sources), num_shards=num_shards
   ) as writer:
-    progress = _Progress(f"{split}: converting images", len(sources), say)
+    progress = progress_lines.Progress(f"{split}: converting images", len(sources), say)
     for position, source in enumerate(sources):
       converted = voc_examples.convert_example(folder, source, class_ids, origin)
       if converted.example is None:
@@ -157,28 +163,6 @@ def _summarize(
     say(
       f"{split}: left out: images {skipped['num_images']}, objects {skipped['num_objects']}; all"
       f" faults ({len(found)}) are listed in {schema.manifest_file(split)}"
-    )
-
-
-class _Progress:
-  """A line every few seconds: how many of how many, how fast, how long to go."""
-
-  def __init__(self, what: str, total: int, say: Callable[[str], None]):
-    self._what, self._total, self._say = what, total, say
-    self._done = 0
-    self._start = self._last = time.monotonic()
-
-  def step(self) -> None:
-    """Counts one."""
-    self._done += 1
-    now = time.monotonic()
-    if now - self._last < _SECONDS_BETWEEN_LINES:
-      return
-    self._last = now
-    per_second = self._done / (now - self._start)
-    self._say(
-      f"{self._what}: {self._done}/{self._total}, {per_second:.0f} a second,"
-      f" {(self._total - self._done) / per_second:.0f} s left"
     )
 
 

@@ -25,6 +25,8 @@ from mtl_ssl_tf.ops import box_ops, interval_ops
 # BCCD and of 80 random scenes with boxes of 4 to 200 px. It takes a hundred boxes of 5 px, half of
 # them in one corner and half in the opposite one, to fail every other time.
 _NUM_CANDIDATES = 64
+# Every multiple of 1/2^24 below 1 is a float32.
+_NUM_FRACTIONS = 2**24
 
 # Chance and draw of a window's side, along one axis.
 _LAWS = {
@@ -54,8 +56,6 @@ def sample_windows(
   Args:
     seed: int32 [2], from which each image of a batch gets its own stream by its place, or [B, 2],
       one seed for each image. An image with a seed of its own has the same windows in any batch.
-      Compiled code draws other windows from a seed than uncompiled code, as TensorFlow's uniform
-      numbers differ; either repeats itself.
     gt_boxes_px: float32 [B, N, 4], pixels of the network input; padding rows are -1.
     gt_classes: int32 [B, N], 1 … num_classes-1; padding is -1.
     image_size_px: float32 [B, 2], height and width of the image content.
@@ -88,13 +88,20 @@ def sample_windows(
       tf.range(tf.shape(gt_boxes_px)[0]),
       fn_output_signature=tf.TensorSpec([2], seeds.dtype),
     )  # [B, 2]
-  uniforms = tf.map_fn(
+  # Integers, because compiled code makes other fractions of the same random bits.
+  integers = tf.map_fn(
     lambda image_seed: tf.random.stateless_uniform(
-      [6, num_windows, _NUM_CANDIDATES], image_seed, alg="philox"
+      [6, num_windows, _NUM_CANDIDATES],
+      image_seed,
+      minval=0,
+      maxval=_NUM_FRACTIONS,
+      dtype=tf.int32,
+      alg="philox",
     ),
     seeds,
-    fn_output_signature=tf.float32,
+    fn_output_signature=tf.int32,
   )  # [B, 6, S, M]
+  uniforms = tf.cast(integers, tf.float32) / _NUM_FRACTIONS
   return _windows_from_uniforms(
     uniforms, gt_boxes_px, gt_classes, image_size_px, min_size_px, sampling
   )

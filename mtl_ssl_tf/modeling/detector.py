@@ -193,7 +193,7 @@ class Detector(tf_keras.Model):
     # From a corner of its own: a padding row has no outermost window.
     whole = tf.zeros_like(boxes_norm[:, :1]) + tf.constant([0.0, 0.0, 1.0, 1.0])  # [B, 1, 4]
     crops = self._crops(tf.stop_gradient(features), tf.concat([flat, whole], axis=1), image_size_px)
-    logits = tf.stop_gradient(self.multi_object_head(crops))
+    logits = tf.stop_gradient(self.multi_object_head(crops, training=False))
     logits = _unflatten(logits, num_boxes * inner + 1)  # [B, R (W - 1) + 1, C]
     inner_logits = tf.reshape(
       logits[:, :-1], [-1, num_boxes, inner, self.num_classes]
@@ -215,7 +215,7 @@ class Detector(tf_keras.Model):
     Args:
       images: float32 [B, H, W, 3], RGB 0 ... 255, content in the top-left corner.
       image_size_px: float32 [B, 2], height and width of the content.
-      training: bool, handed to the normalisation layers.
+      training: bool, as in `first_stage` and `box_stage`.
 
     Returns:
       What `DetectionGenerator` returns, and the tensors on the way: `features` [B, h, w, c],

@@ -23,7 +23,7 @@ def make_norm(
     norm_type: one of `NORM_TYPES`.
     channels: int, of the layer's input.
     momentum: of the moving statistics, for `batch` and `sync`.
-    groups: of `group`; the largest number not above it that divides the channels is used.
+    groups: of `group`; its greatest common divisor with the channels is used.
     epsilon: added to the variance.
     scale: bool, whether the layer has a learned scale.
 

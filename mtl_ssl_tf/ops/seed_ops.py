@@ -19,7 +19,8 @@ def image_seeds(seed: int, stream: int, step: tf.Tensor, image_keys: tf.Tensor) 
     image_keys: int32 [B], a number that stays with an image.
   """
   base = tf.random.experimental.stateless_fold_in(
-    tf.constant([seed, stream], tf.int32), tf.cast(step, tf.int32)
-  )  # [2]
-  offsets = tf.stack([tf.zeros_like(image_keys), image_keys], axis=-1)  # [B, 2]
+    tf.constant([seed, stream], tf.int32), tf.cast(step, tf.int32), alg="philox"
+  )  # [2], a random number and the step itself
+  # Added to the step, a key would give an image what its neighbour had the step before.
+  offsets = tf.stack([image_keys, tf.zeros_like(image_keys)], axis=-1)  # [B, 2]
   return base[tf.newaxis] + offsets

@@ -13,10 +13,14 @@ class Momentum(tf_keras.optimizers.legacy.SGD):
   L2 norm of each variable's gradient by itself, summed over replicas, before it is accumulated.
   """
 
+  def _create_slots(self, var_list):
+    # Keras makes none for a momentum of 0.
+    for var in var_list:
+      self.add_slot(var, "momentum")
+
   def _resource_apply_dense(self, grad, var, apply_state=None):
-    coefficients = self._fallback_apply_state(var.device, var.dtype.base_dtype)
-    if apply_state:
-      coefficients = apply_state.get((var.device, var.dtype.base_dtype), coefficients)
+    key = var.device, var.dtype.base_dtype
+    coefficients = (apply_state or {}).get(key) or self._fallback_apply_state(*key)
     return tf.raw_ops.ResourceApplyMomentum(
       var=var.handle,
       accum=self.get_slot(var, "momentum").handle,

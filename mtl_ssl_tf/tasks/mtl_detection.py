@@ -52,6 +52,12 @@ class MtlDetectionTask(base_task.Task):
       self.class_names, params.evaluation.iou_threshold, params.evaluation.voc_ap
     )
     self._auxiliary = auxiliary_metrics.AuxiliaryEvaluator()
+    self._make_auxiliary_targets = tf.function(
+      lambda labels, step: training_losses.make_auxiliary_targets(
+        params, labels, step, self.num_classes
+      ),
+      jit_compile=True,
+    )
 
   @property
   def main_metric(self) -> str:
@@ -131,8 +137,8 @@ class MtlDetectionTask(base_task.Task):
   def auxiliary_targets(
     self, labels: dict[str, tf.Tensor], step: tf.Tensor
   ) -> auxiliary_labels.AuxiliaryTargets:
-    """Returns the auxiliary labels that a batch is trained on in `step`."""
-    return training_losses.make_auxiliary_targets(self.task_config, labels, step, self.num_classes)
+    """Returns the auxiliary labels that a batch is trained on in `step`; compiled."""
+    return self._make_auxiliary_targets(labels, tf.cast(step, tf.int32))
 
   def train_step(
     self,

@@ -173,7 +173,8 @@ def _draw_panel(
       marker = "o" if len(steps) < _MIN_STEPS_TO_SMOOTH else None
       axis.plot(steps, values, marker=marker, markersize=3, **style)
   finite = np.concatenate(everything)
-  if len(finite) and finite.min() > 0.0 and finite.max() / finite.min() > _LOG_SCALE_FROM_RATIO:
+  spread = finite.max() / finite.min() if len(finite) and finite.min() > 0.0 else 0.0
+  if _group(title) == 0 and spread > _LOG_SCALE_FROM_RATIO:
     axis.set_yscale("log")
   axis.set_title(f"{title} ({runs[0]})" if len(runs) == 1 and runs[0] else title, fontsize=9)
   axis.set_xlabel("step", fontsize=8)

@@ -22,24 +22,6 @@ def bright_box(image):
   return [ys.min(), xs.min(), ys.max() + 1, xs.max() + 1]
 
 
-class FittedSizeTest(parameterized.TestCase, tf.test.TestCase):
-  @parameterized.named_parameters(
-    # PASCAL VOC's common shapes: 600 / 375 = 1.6, and 1.6 × 500 = 800.
-    ("landscape", (375, 500), (1024, 1024), (600, 800)),
-    ("portrait", (500, 375), (1024, 1024), (800, 600)),
-    # 600 / 200 = 3 would make the long side 1500; 1024 / 500 = 2.048, × 200 = 409.6.
-    ("long", (200, 500), (1024, 1024), (410, 1024)),
-    ("tiny", (1, 1), (1024, 1024), (600, 600)),
-    ("thread", (1, 2000), (1024, 1024), (1, 1024)),
-    # The canvas holds 800 × 600 landscape only: 600 / 500 = 1.2, × 375 = 450.
-    ("canvas", (500, 375), (600, 800), (600, 450)),
-    ("larger", (1200, 1600), (1024, 1024), (600, 800)),
-  )
-  def test_size(self, original, canvas, expected):
-    size = detection_parser.fitted_size(tf.constant(original, tf.float32), canvas, 600, 1024)
-    self.assertAllEqual(size, expected)
-
-
 class DetectionParserTest(parameterized.TestCase, tf.test.TestCase):
   def test_worked_example(self):
     # 20 × 40 doubles to 40 × 80, the canvas allows 1.6 only: 32 × 64.

@@ -9,7 +9,7 @@ import sys
 import pytest
 import tensorflow as tf
 
-from mtl_ssl_tf.data import label_map, pascal_voc, reader
+from mtl_ssl_tf.data import label_map, pascal_voc, progress, reader
 from tests.data import voc_files
 
 _REPOSITORY = pathlib.Path(__file__).parents[2]
@@ -270,14 +270,14 @@ class TestProgress:
     # A clock that advances by a second whenever it is looked at, which is once an image.
     voc_files.write(tmp_path / "voc", {f"{i}.xml": _annotation("cat") for i in range(8)})
     seconds = iter(range(1000))
-    monkeypatch.setattr(pascal_voc.time, "monotonic", lambda: next(seconds))
+    monkeypatch.setattr(progress.time, "monotonic", lambda: next(seconds))
     said = []
     pascal_voc.convert_split(tmp_path / "voc", "train", tmp_path / "records", say=said.append)
     assert said[:2] == [
-      "train: reading annotations: 3/8, 1 a second, 5 s left",
-      "train: reading annotations: 6/8, 1 a second, 2 s left",
+      "train: reading annotations: 3/8, 1.0 a second, 5 s left",
+      "train: reading annotations: 6/8, 1.0 a second, 2 s left",
     ]
-    assert "train: converting images: 6/8, 1 a second, 2 s left" in said
+    assert "train: converting images: 6/8, 1.0 a second, 2 s left" in said
 
 
 class TestProgram:

@@ -111,7 +111,7 @@ class TestPlotCurves:
         "train/rpn_box": long,
         "validation/rpn_box": ([1, 2], [3.0, 2.0]),
         "train/total_loss": ([1, 2], [100.0, 1.0]),
-        "validation/voc/mAP50_area": ([1], [0.1]),
+        "validation/voc/mAP50_area": ([1, 2], [0.001, 0.5]),
       },
       str(tmp_path / "new" / "curves.png"),
     )
@@ -131,9 +131,10 @@ class TestPlotCurves:
     family = drawn["voc/AP50_area (validation)"].get_legend().get_texts()
     assert [text.get_text() for text in family] == ["cat", "dog"]
     assert len({line.get_color() for line in drawn["voc/AP50_area (validation)"].lines}) == 2
-    # A factor of a hundred is drawn in powers of ten, a small one is not.
+    # A loss that falls a hundredfold is drawn in powers of ten; a metric never is.
     assert drawn["total_loss (train)"].get_yscale() == "log"
     assert drawn["rpn_box"].get_yscale() == "linear"
+    assert drawn["voc/mAP50_area (validation)"].get_yscale() == "linear"
     with Image.open(tmp_path / "new" / "curves.png") as picture:
       assert picture.width > 1000
 

@@ -1,0 +1,36 @@
+"""A line every few seconds about work that consists of many like pieces."""
+
+import time
+from collections.abc import Callable
+
+_SECONDS_BETWEEN_LINES = 3.0
+
+
+class Progress:
+  """Says how many pieces of how many are done, how fast, and how long the rest will take."""
+
+  def __init__(self, what: str, total: int, say: Callable[[str], object]):
+    """Starts the clock.
+
+    Args:
+      what: the beginning of each line.
+      total: number of pieces.
+      say: takes each line.
+    """
+    self._what, self._total, self._say = what, total, say
+    self._done = 0
+    self._start = self._last = time.monotonic()
+
+  def step(self) -> None:
+    """Counts one."""
+    self._done += 1
+    now = time.monotonic()
+    if now - self._last < _SECONDS_BETWEEN_LINES:
+      return
+    self._last = now
+    per_second = self._done / (now - self._start)
+    digits = 0 if per_second >= 10.0 else 1
+    self._say(
+      f"{self._what}: {self._done}/{self._total}, {per_second:.{digits}f} a second,"
+      f" {(self._total - self._done) / per_second:.0f} s left"
+    )

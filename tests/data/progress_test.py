@@ -1,0 +1,26 @@
+"""Tests of progress.py."""
+
+from mtl_ssl_tf.data import progress
+
+
+def test_lines_come_every_few_seconds(monkeypatch):
+  # Started at 0 s; the pieces end at 1, 4, 5, 6 and 10 s.
+  seconds = iter([0.0, 1.0, 4.0, 5.0, 6.0, 10.0])
+  monkeypatch.setattr(progress.time, "monotonic", lambda: next(seconds))
+  said = []
+  line = progress.Progress("counting", 8, said.append)
+  for _ in range(5):
+    line.step()
+  assert said == ["counting: 2/8, 0.5 a second, 12 s left", "counting: 5/8, 0.5 a second, 6 s left"]
+
+
+def test_great_speed_has_no_decimals(monkeypatch):
+  seconds = iter([0.0, 0.1, 4.0])
+  monkeypatch.setattr(progress.time, "monotonic", lambda: next(seconds))
+  said = []
+  line = progress.Progress("counting", 100, said.append)
+  line._done = 59
+  line.step()
+  assert said == []
+  line.step()
+  assert said == ["counting: 61/100, 15 a second, 3 s left"]

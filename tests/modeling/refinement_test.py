@@ -1,0 +1,174 @@
+import numpy as np
+import tensorflow as tf
+from absl.testing import parameterized
+
+from mtl_ssl_tf.modeling import refinement
+from tests.modeling import small
+
+
+class ExpandedWindowsTest(tf.test.TestCase):
+  def test_five_windows_in_equal_steps(self):
+    #   0   0.2    0.6   1
+    #   +---------------+ 0
+    #   |   +------+    | 0.4
+    #   |   |      |    |
+    #   |   +------+    | 0.8
+    #   +---------------+ 1
+    windows = refinement.expanded_windows(tf.constant([[[0.4, 0.2, 0.8, 0.6]]]), 5)
+    self.assertAllClose(
+      windows,
+      [
+        [
+          [
+            [0.4, 0.2, 0.8, 0.6],
+            [0.3, 0.15, 0.85, 0.7],
+            [0.2, 0.1, 0.9, 0.8],
+            [0.1, 0.05, 0.95, 0.9],
+            [0.0, 0.0, 1.0, 1.0],
+          ]
+        ]
+      ],
+    )
+
+  def test_two_windows_are_the_box_and_the_image(self):
+    boxes = tf.constant([[[0.4, 0.2, 0.8, 0.6], [0.0, 0.5, 0.5, 1.0]], [[0.1, 0.1, 0.2, 0.2]] * 2])
+    windows = refinement.expanded_windows(boxes, 2)
+    self.assertEqual(windows.shape, [2, 2, 2, 4])
+    self.assertAllEqual(windows[:, :, 0], boxes)
+    self.assertAllClose(windows[:, :, 1], tf.broadcast_to([0.0, 0.0, 1.0, 1.0], [2, 2, 4]))
+
+  def test_a_side_on_the_border_stays_there_to_the_last_bit(self):
+    places = np.random.default_rng(0).uniform(0.0, 1.0, [1, 200]).astype(np.float32)
+    zeros, ones = np.zeros_like(places), np.ones_like(places)
+    boxes = tf.constant(np.stack([zeros, zeros, places, places], axis=-1))
+    self.assertAllEqual(refinement.expanded_windows(boxes, 5)[..., :2], np.zeros([1, 200, 5, 2]))
+    boxes = tf.constant(np.stack([places, places, ones, ones], axis=-1))
+    self.assertAllEqual(refinement.expanded_windows(boxes, 5)[..., 2:], np.ones([1, 200, 5, 2]))
+
+
+class MeanClosenessTest(tf.test.TestCase):
+  # Two images of three rows, one and two of them padding, and an image of padding only.
+  CLOSENESS = tf.constant(
+    [
+      [[1.0, 10.0], [3.0, 30.0], [8.0, 80.0]],
+      [[6.0, 60.0], [0.0, 0.0], [9.0, 90.0]],
+      [[9.0, 90.0], [9.0, 90.0], [9.0, 90.0]],
+    ]
+  )
+  VALID = tf.constant([[True, True, False], [True, False, False], [False] * 3])
+
+  def test_valid_rows_of_each_image(self):
+    mean = refinement.mean_closeness(self.CLOSENESS, self.VALID, "per_image_valid")
+    self.assertAllClose(mean, [[[2.0, 20.0]], [[6.0, 60.0]], [[0.0, 0.0]]])
+
+  def test_all_rows_of_the_batch_as_released(self):
+    mean = refinement.mean_closeness(self.CLOSENESS, self.VALID, "all_rows")
+    self.assertAllClose(mean, [[[6.0, 60.0]]] * 3)
+
+
+# One image, two boxes, two windows each.
+_LOGITS = tf.constant([[[1.0, 2.0, 3.0], [4.0, 5.0, 6.0]]])  # [B, R, C]
+_WINDOWS = tf.constant(
+  [[[[11.0, 12.0, 13.0], [21.0, 22.0, 23.0]], [[31.0, 32.0, 33.0], [41.0, 42.0, 43.0]]]]
+)  # [B, R, W, C]
+_CLOSENESS = tf.constant([[[7.0, 8.0, 9.0]]])  # [B, 1, C]
+
+
+def _with_kernel(kernel, **options):
+  refiner = small.make_refiner(**options)
+  refiner.linear.build([None, None, len(kernel)])
+  refiner.linear.kernel.assign(kernel)
+  return refiner
+
+
+def _picking(*columns, num_columns=12, **options):
+  """A layer whose correction of class c is its input column `columns[c]`."""
+  kernel = np.zeros([num_columns, 3], np.float32)
+  kernel[columns, range(3)] = 1.0
+  return _with_kernel(kernel, **options)
+
+
+class RefinementTest(parameterized.TestCase, tf.test.TestCase):
+  def test_input_is_main_then_windows_from_the_inside_out_then_closeness(self):
+    columns = []
+    for first in range(0, 12, 3):
+      refiner = _picking(first, first + 1, first + 2, residual=False)
+      columns.append(refiner(_LOGITS, _WINDOWS, _CLOSENESS)[0])
+    self.assertAllEqual(
+      tf.concat(columns, axis=-1),
+      [
+        [1.0, 2.0, 3.0, 11.0, 12.0, 13.0, 21.0, 22.0, 23.0, 7.0, 8.0, 9.0],
+        [4.0, 5.0, 6.0, 31.0, 32.0, 33.0, 41.0, 42.0, 43.0, 7.0, 8.0, 9.0],
+      ],
+    )
+
+  def test_correction_is_added_to_the_logits(self):
+    refined = _picking(3, 7, 11)(_LOGITS, _WINDOWS, _CLOSENESS)
+    self.assertAllEqual(refined, [[[12.0, 24.0, 12.0], [35.0, 47.0, 15.0]]])
+
+  def test_each_image_has_its_own_closeness(self):
+    closeness = tf.constant([[[7.0, 8.0, 9.0]], [[70.0, 80.0, 90.0]]])
+    refined = _picking(9, 10, 11, residual=False)(
+      tf.tile(_LOGITS, [2, 1, 1]), tf.tile(_WINDOWS, [2, 1, 1, 1]), closeness
+    )
+    self.assertAllEqual(refined, tf.tile(closeness, [1, 2, 1]))
+
+  @parameterized.parameters(
+    (None, None, 3), (_WINDOWS, None, 9), (None, _CLOSENESS, 6), (_WINDOWS, _CLOSENESS, 12)
+  )
+  def test_missing_heads_take_no_columns(self, windows, closeness, num_columns):
+    refiner = small.make_refiner()
+    refined = refiner(_LOGITS, windows, closeness)
+    self.assertEqual(refined.shape, [1, 2, 3])
+    self.assertEqual(refiner.linear.kernel.shape, [num_columns, 3])
+
+  def test_probabilities_of_the_auxiliary_heads_only(self):
+    log_odds = np.log([[0.2, 0.3, 0.5]]).astype(np.float32)
+    closeness = tf.constant(log_odds[np.newaxis] + 4.0)
+    windows = tf.constant(np.log([[0.6, 0.3, 0.1], [0.1, 0.1, 0.8]]), tf.float32) - 2.0
+    windows = tf.tile(windows[tf.newaxis, tf.newaxis], [1, 2, 1, 1])
+    picked = [
+      _picking(*range(first, first + 3), residual=False, input_kind="probabilities")(
+        _LOGITS, windows, closeness
+      )[0, 1]
+      for first in range(0, 12, 3)
+    ]
+    self.assertAllClose(
+      picked, [[4.0, 5.0, 6.0], [0.6, 0.3, 0.1], [0.1, 0.1, 0.8], [0.2, 0.3, 0.5]]
+    )
+
+  @parameterized.parameters((True, ["kernel", "bias"]), (False, ["kernel"]))
+  def test_bias(self, use_bias, expected):
+    refiner = small.make_refiner(use_bias=use_bias)
+    refiner(_LOGITS, None, None)
+    names = [v.name.split("/")[-1].split(":")[0] for v in refiner.trainable_variables]
+    self.assertEqual(names, expected)
+    self.assertEqual([v.shape for v in refiner.last_kernels], [[3, 3]])
+
+  def test_starts_as_nearly_no_correction(self):
+    refiner = small.make_refiner()
+    refiner(tf.zeros([1, 1, 3]), tf.zeros([1, 1, 500, 3]), None)
+    self.assertAllClose(tf.math.reduce_std(refiner.linear.kernel), 0.0088, atol=5e-4)
+
+  @parameterized.parameters(
+    # residual, stop_gradient_residual -> gradient of the sum of refined logits to the logits.
+    (True, True, None),
+    (True, False, 1.0),
+    (False, False, None),
+  )
+  def test_gradient_flows_through_the_residual_at_most(self, residual, stop, expected):
+    refiner = _picking(0, 4, 9, residual=residual, stop_gradient_residual=stop)
+    with tf.GradientTape() as tape:
+      tape.watch([_LOGITS, _WINDOWS, _CLOSENESS])
+      total = tf.reduce_sum(refiner(_LOGITS, _WINDOWS, _CLOSENESS))
+    logits, windows, closeness, kernel = tape.gradient(
+      total, [_LOGITS, _WINDOWS, _CLOSENESS, refiner.linear.kernel]
+    )
+    self.assertIsNone(windows)
+    self.assertIsNone(closeness)
+    # The kernel's gradient is each input column, summed over the two boxes.
+    self.assertAllEqual(kernel[:, 0], [5, 7, 9, 42, 44, 46, 62, 64, 66, 14, 16, 18])
+    if expected is None:
+      self.assertIsNone(logits)
+    else:
+      self.assertAllEqual(logits, tf.fill([1, 2, 3], expected))

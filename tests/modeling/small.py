@@ -1,0 +1,126 @@
+"""A detector so small that its outputs can be worked out: one cell of the shared map sees one block
+of 16 x 16 pixels, so nothing beside a block, such as the size of the canvas, can change it.
+"""
+
+import numpy as np
+import tensorflow as tf
+import tf_keras
+
+from mtl_ssl_tf.modeling import detections, detector, proposals, refinement
+from mtl_ssl_tf.modeling.backbones import base
+from mtl_ssl_tf.modeling.heads import foreground_head, roi_heads, rpn_head
+
+NUM_CLASSES = 3
+STAGE1_DEPTH = 4
+STAGE2_DEPTH = 5
+ANCHORS_PER_CELL = 2
+
+
+class BlockStage(base.Stage):
+  """[B, H, W, 3] -> [B, H / 16, W / 16, 4]: every block by itself, black ones to 0."""
+
+  def __init__(self, **kwargs):
+    super().__init__(**kwargs)
+    self.conv = tf_keras.layers.Conv2D(STAGE1_DEPTH, 16, strides=16, use_bias=False)
+
+  @property
+  def decayed_kernels(self):
+    return [self.conv.kernel]
+
+  def call(self, inputs, training=False):
+    return self.conv(inputs)
+
+
+class CropStage(base.Stage):
+  """[R, h, w, 4] -> [R, h, w, 5]; notes the number of crops and the mode of every call."""
+
+  def __init__(self, **kwargs):
+    super().__init__(**kwargs)
+    self.conv = tf_keras.layers.Conv2D(STAGE2_DEPTH, 1, activation="relu")
+    self.seen = []
+
+  @property
+  def decayed_kernels(self):
+    return [self.conv.kernel]
+
+  def call(self, inputs, training=False):
+    self.seen = [*self.seen, (inputs.shape[0], training)]
+    return self.conv(inputs)
+
+
+class BlockBackbone(base.Backbone):
+  """Both, for images of 0 ... 255."""
+
+  stage1_depth = STAGE1_DEPTH
+
+  def preprocess(self, images):
+    return images / 255.0
+
+  def make_stage1(self):
+    return BlockStage(name="stage1")
+
+  def make_stage2(self, name):
+    return CropStage(name=name)
+
+
+def make_detector(**components) -> detector.Detector:
+  """Returns a detector with all heads and random weights, the same every time.
+
+  Args:
+    **components: arguments of `Detector` to replace; a head given as None is left out.
+  """
+  backbone = BlockBackbone()
+  arguments = {
+    "backbone": backbone,
+    "num_classes": NUM_CLASSES,
+    "anchor_grid": proposals.AnchorGrid(16, 24.0, (1.0,), (0.5, 2.0)),
+    "rpn": rpn_head.RpnHead(ANCHORS_PER_CELL, 6, name="rpn"),
+    "proposal_generator": proposals.ProposalGenerator(0.7, 7, None),
+    "box_head": roi_heads.BoxHead(backbone.make_stage2("stage2"), NUM_CLASSES, name="box_head"),
+    "multi_object_head": _classifier(backbone, "multi_object"),
+    "closeness_head": _classifier(backbone, "closeness"),
+    "foreground": foreground_head.ForegroundHead("conv1x1", "linear", name="foreground"),
+    "refiner": make_refiner(),
+    "detection_generator": detections.DetectionGenerator(0.0, 0.5, 5, 8),
+    "crop": detector.Crop(2, 1),
+    "num_refinement_windows": 5,
+    "closeness_mean": "per_image_valid",
+    "stop_gradient_shared": False,
+    "stop_gradient_foreground": False,
+  }
+  model = detector.Detector(**{**arguments, **components})
+  model.build_variables()
+  randomize(model)
+  return model
+
+
+def make_refiner(**options) -> refinement.Refinement:
+  """Returns a refinement layer as the paper has it, but for `options`."""
+  defaults = {
+    "residual": True,
+    "stop_gradient_residual": True,
+    "use_bias": False,
+    "input_kind": "logits",
+  }
+  return refinement.Refinement(NUM_CLASSES, **{**defaults, **options}, name="refinement")
+
+
+def randomize(model: tf_keras.Model) -> None:
+  """Gives every variable random values that keep the outputs apart, the same every time."""
+  rng = np.random.default_rng(0)
+  for variable in model.variables:
+    fan_in = max(np.prod(variable.shape[:-1]), 1)
+    variable.assign(rng.normal(0.0, 1.5 / np.sqrt(fan_in), variable.shape))
+
+
+def noise_images(batch_size: int, height: int, width: int) -> tf.Tensor:
+  """Returns float32 [B, H, W, 3] of 0 ... 255, each block of 16 x 16 of another colour."""
+  rng = np.random.default_rng(1)
+  shape = [batch_size, -(-height // 16), -(-width // 16), 3]
+  blocks = rng.uniform(0.0, 255.0, shape).astype(np.float32)
+  images = blocks.repeat(16, axis=1).repeat(16, axis=2)[:, :height, :width]
+  return tf.constant(images)
+
+
+def _classifier(backbone: base.Backbone, name: str) -> roi_heads.CropClassifier:
+  return roi_heads.CropClassifier(backbone.make_stage2("stage2"), NUM_CLASSES, name=name)
