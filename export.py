@@ -35,4 +35,6 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 if __name__ == "__main__":
   tf.config.set_visible_devices([], "GPU")  # Writing a file needs none.
+  # Else a warning for each of its values follows the message on a checkpoint that does not fit.
+  tf.get_logger().setLevel("ERROR")
   sys.exit(main())

@@ -2,6 +2,8 @@
 
   python -m mtl_ssl_tf.predict --saved_model exported/NAME --input FILE_OR_FOLDER --output_dir OUT
 
+`--input_list` chooses from the folder: a text file with one name a line, with or without ending.
+
 OUT/drawn holds each image with its detections, under its own name (with `.jpg` behind it if it is
 no JPEG); of a folder, folders inside are searched too. OUT/predictions.json is a COCO data set:
   images: id, file_name (inside the input folder), height, width (of the upright image).
@@ -17,7 +19,6 @@ that cannot be read are listed at the end; the exit status is 1 only if there wa
 import argparse
 import dataclasses
 import json
-import os
 import pathlib
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -28,13 +29,12 @@ import tensorflow as tf
 from PIL import Image
 
 from mtl_ssl_tf.data import image_files, progress
-from mtl_ssl_tf.serving import saved_detector
+from mtl_ssl_tf.serving import input_files, saved_detector
 from mtl_ssl_tf.visualization import draw
 
 PREDICTIONS_FILE = "predictions.json"
 DRAWN_FOLDER = "drawn"
 _JPEG_SUFFIXES = (".jpg", ".jpeg")
-_SUFFIXES = (*_JPEG_SUFFIXES, ".png", ".bmp", ".tif", ".tiff", ".webp")
 _JPEG_QUALITY = 92
 
 
@@ -128,8 +128,8 @@ def predict_files(
     Names of the files that could not be read or looked at, each with the reason.
   """
   failures = []
-  progress_lines = progress.Progress("predicting", len(file_names), say)
-  for batch in _batches(folder, file_names, batch_size, failures):
+  progress_line = progress.Progress("predicting", len(file_names), say)
+  for batch in _batches(folder, file_names, batch_size, failures, progress_line):
     try:
       outputs = detector(np.stack([picture.pixels for picture in batch]))
     except tf.errors.OpError as error:  # Say, an image too large for the memory.
@@ -141,7 +141,7 @@ def predict_files(
         names = ("detection_boxes_px", "detection_scores", "detection_classes")
         predictions.add(picture, *(outputs[name][i, :count] for name in names))
     for _ in batch:
-      progress_lines.step()
+      progress_line.step()
   return failures
 
 
@@ -150,6 +150,7 @@ def _batches(
   file_names: Sequence[str],
   batch_size: int,
   failures: list[tuple[str, str]],
+  progress_line: progress.Progress,
 ) -> Iterator[list[Picture]]:
   """The images in order, those of one size together; what cannot be read goes to `failures`."""
   batch = []
@@ -158,6 +159,7 @@ def _batches(
       picture = read_picture(folder, file_name)
     except (OSError, ValueError) as error:
       failures.append((file_name, str(error).removeprefix(f"{file_name}: image: ")))
+      progress_line.step()
       continue
     if batch and (len(batch) == batch_size or batch[0].pixels.shape != picture.pixels.shape):
       yield batch
@@ -183,63 +185,6 @@ def drawn_name(file_name: str) -> str:
   return file_name if file_name.lower().endswith(_JPEG_SUFFIXES) else f"{file_name}.jpg"
 
 
-def find_images(
-  source: str, output_dir: str, input_list: str | None = None
-) -> tuple[pathlib.Path, list[str]]:
-  """The folder of the images, and their names inside it, sorted.
-
-  Args:
-    source: an image file, or a folder, searched with the folders inside it.
-    output_dir: its drawn images are not looked at.
-    input_list: text file with one name a line, with or without ending, to choose from the folder.
-
-  Raises:
-    ValueError: there is nothing to look at, or a name in the list is not in the folder.
-  """
-  path = pathlib.Path(source)
-  if not path.exists():
-    raise ValueError(f"--input {source!r} does not exist")
-  drawn_dir = pathlib.Path(output_dir, DRAWN_FOLDER).resolve()
-  if path.resolve().is_relative_to(drawn_dir):
-    raise ValueError(f"--input {source!r} lies in {str(drawn_dir)!r}, where drawn images go")
-  if not path.is_dir():
-    if input_list:
-      raise ValueError(f"--input {source!r} is a file; --input_list chooses from a folder")
-    return path.parent, [path.name]
-  names = []
-  for parent, folders, files in os.walk(path):
-    folders[:] = [name for name in folders if pathlib.Path(parent, name).resolve() != drawn_dir]
-    names += [
-      pathlib.Path(parent, name).relative_to(path).as_posix()
-      for name in files
-      if name.lower().endswith(_SUFFIXES) and not name.startswith(".")
-    ]
-  names.sort()
-  if not names:
-    raise ValueError(f"--input {source!r} holds no image; accepted: {', '.join(_SUFFIXES)}")
-  return path, _chosen(names, input_list) if input_list else names
-
-
-def _chosen(names: Sequence[str], input_list: str) -> list[str]:
-  """Those of `names` that the lines of a file name, with or without ending."""
-  try:
-    lines = pathlib.Path(input_list).read_text(encoding="utf-8").split("\n")
-  except (OSError, UnicodeDecodeError) as error:
-    raise ValueError(f"--input_list {input_list!r} cannot be read ({error})") from error
-  wanted = [line.strip() for line in lines if line.strip()]
-  known = {os.path.splitext(name)[0]: name for name in reversed(names)}
-  known.update((name, name) for name in names)
-  missing = [name for name in wanted if name not in known]
-  if missing:
-    raise ValueError(
-      f"--input_list {input_list!r}: {missing[0]!r} is no image in --input"
-      f" (missing: {len(missing)} of {len(wanted)})"
-    )
-  if not wanted:
-    raise ValueError(f"--input_list {input_list!r} is empty; accepted: one name a line")
-  return [known[name] for name in dict.fromkeys(wanted)]
-
-
 def run(args: argparse.Namespace, say: Callable[[str], object]) -> int:
   """Does what the command line asks for; returns the exit status.
 
@@ -251,14 +196,15 @@ def run(args: argparse.Namespace, say: Callable[[str], object]) -> int:
     raise ValueError(f"--score_threshold is {args.score_threshold}; accepted: 0 to 1")
   if args.batch_size < 1:
     raise ValueError(f"--batch_size is {args.batch_size}; accepted: at least 1")
-  folder, file_names = find_images(args.input, args.output_dir, args.input_list)
+  output_dir = pathlib.Path(args.output_dir)
+  drawn_dir = output_dir / DRAWN_FOLDER
+  folder, file_names = input_files.find_images(args.input, drawn_dir, args.input_list)
   try:
     detector = saved_detector.SavedDetector(args.saved_model)
   except ValueError as error:
     raise ValueError(f"--saved_model {error}") from error
-  output_dir = pathlib.Path(args.output_dir)
   output_dir.mkdir(parents=True, exist_ok=True)
-  predictions = Predictions(detector.class_names, args.score_threshold, output_dir / DRAWN_FOLDER)
+  predictions = Predictions(detector.class_names, args.score_threshold, drawn_dir)
   say(f"images: {len(file_names)}, classes: {', '.join(detector.class_names)}")
   failures = predict_files(
     detector, folder, file_names, predictions, batch_size=args.batch_size, say=say

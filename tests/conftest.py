@@ -1,6 +1,10 @@
 """Options of the test suite."""
 
 import pathlib
+import subprocess
+import sys
+
+import pytest
 
 
 def pytest_addoption(parser):
@@ -18,3 +22,26 @@ def pytest_generate_tests(metafunc):
     if not files:
       raise ValueError(f"--golden_dir {str(folder)!r} holds no .npz file")
     metafunc.parametrize("golden_file", files, ids=[file.stem for file in files], scope="module")
+
+
+@pytest.fixture(name="tiny_run", scope="session")
+def _tiny_run(tmp_path_factory):
+  """Folder of a tiny training run, see `tests/serving/tiny_run.py`; not to be changed."""
+  from tests.serving import tiny_run  # Here, as most tests need no TensorFlow.
+
+  return tiny_run.write(tmp_path_factory.mktemp("tiny_run"))
+
+
+@pytest.fixture(name="tiny_export", scope="session")
+def _tiny_export(tiny_run, tmp_path_factory):
+  """The SavedModel of `tiny_run`, written by the command, and what the command printed."""
+  export_dir = tmp_path_factory.mktemp("tiny_export") / "new" / "detector"
+  done = subprocess.run(
+    [sys.executable, "export.py", f"--model_dir={tiny_run}", f"--export_dir={export_dir}"],
+    cwd=pathlib.Path(__file__).parents[1],
+    capture_output=True,
+    text=True,
+    check=False,
+  )
+  assert done.returncode == 0, done.stderr
+  return export_dir, done.stdout

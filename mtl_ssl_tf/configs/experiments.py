@@ -5,8 +5,6 @@ from official.core import exp_factory
 
 from mtl_ssl_tf.configs import detector
 
-MAIN_METRIC = "voc/mAP50_area"
-
 
 @exp_factory.register_config_factory("mtl_frcnn")
 def mtl_frcnn() -> cfg.ExperimentConfig:
@@ -30,8 +28,8 @@ def mtl_frcnn() -> cfg.ExperimentConfig:
       steps_per_loop=20,
       summary_interval=100,
       max_to_keep=3,
+      # `best_checkpoint_eval_metric` may name any figure; empty is the task's mean AP.
       best_checkpoint_export_subdir="best",
-      best_checkpoint_eval_metric=MAIN_METRIC,
     ),
     runtime=cfg.RuntimeConfig(distribution_strategy="one_device", num_gpus=0),
   )

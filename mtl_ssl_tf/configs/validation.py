@@ -1,9 +1,9 @@
-"""Checks of a whole configuration before anything is built from it."""
+"""Checks the values of a whole configuration before anything is built from it."""
 
-import difflib
 from collections.abc import Mapping
 from typing import Any
 
+from official.core import config_definitions as cfg
 from official.modeling import hyperparams
 
 from mtl_ssl_tf.configs import detector
@@ -41,11 +41,15 @@ RANGES = {
   "rpn.num_proposals": (1, None),
   "rpn.box_loss_weight": (0.0, None),
   "rpn.objectness_loss_weight": (0.0, None),
+  "rpn.box_loss_sigma": (0.1, None),
   "roi_head.batch_size": (1, None),
   "roi_head.positive_fraction": (0.0, 1.0),
   "roi_head.positive_iou": (0.0, 1.0),
   "roi_head.crop_size": (1, None),
   "roi_head.max_pool": (1, None),
+  "roi_head.box_loss_weight": (0.0, None),
+  "roi_head.class_loss_weight": (0.0, None),
+  "roi_head.box_loss_sigma": (0.1, None),
   "detections.score_threshold": (0.0, 1.0),
   "detections.nms_iou": (0.0, 1.0),
   "detections.max_per_class": (1, None),
@@ -63,21 +67,32 @@ RANGES = {
   "regularization.rpn_l2": (0.0, None),
   "regularization.head_l2": (0.0, None),
   "regularization.auxiliary_l2": (0.0, None),
+  "pictures.interval": (0, None),
+  "pictures.num_images": (1, None),
+  "pictures.score_threshold": (0.0, 1.0),
+} | {
+  f"{data}.{name}": bounds
+  for data in ("train_data", "validation_data")
+  for name, bounds in {
+    "global_batch_size": (1, None),
+    "short_side": (1, None),
+    "long_side": (1, None),
+    "max_num_boxes": (1, None),
+    "flip_probability": (0.0, 1.0),
+    "shuffle_buffer_size": (1, None),
+  }.items()
 }
-
-
-def check_keys(overrides: Mapping[str, Any], config: hyperparams.Config, source: str) -> None:
-  """Refuses keys that the configuration does not have.
-
-  Args:
-    overrides: nested mapping, as read from a YAML file.
-    config: what it is to override.
-    source: where it comes from, for the message.
-
-  Raises:
-    ValueError: naming the source, the whole key and the nearest one that exists.
-  """
-  _check_keys(overrides, config, source, ())
+# The same of the trainer.
+TRAINER_RANGES = {
+  "train_steps": (1, None),
+  "steps_per_loop": (1, None),
+  "summary_interval": (1, None),
+  "checkpoint_interval": (1, None),
+  "validation_interval": (1, None),
+  "max_to_keep": (1, None),
+}
+# Fields of Model Garden's learning rates that need no value.
+OPTIONAL_RATE_FIELDS = ("staircase",)
 
 
 def check_task(config: detector.MtlDetection) -> None:
@@ -90,16 +105,7 @@ def check_task(config: detector.MtlDetection) -> None:
     value = _get(config, path)
     if value not in accepted:
       raise ValueError(f"task.{path} is {value!r}; accepted: {', '.join(accepted)}")
-  for path, (low, high) in RANGES.items():
-    value = _get(config, path)
-    if isinstance(value, bool) or not isinstance(value, int | float):
-      raise ValueError(f"task.{path} is {value!r}; accepted: a number")
-    if isinstance(low, int) and not isinstance(value, int):
-      raise ValueError(f"task.{path} is {value!r}; accepted: a whole number")
-    # Written so that NaN is refused too.
-    if not (value >= low and (high is None or value <= high)):
-      bounds = f"at least {low}" if high is None else f"{low} to {high}"
-      raise ValueError(f"task.{path} is {value!r}; accepted: {bounds}")
+  _check_ranges(config, RANGES, "task")
   for path in ("anchors.scales", "anchors.aspect_ratios"):
     values = _get(config, path)
     if not values or not all(isinstance(v, int | float) and v > 0.0 for v in values):
@@ -125,29 +131,45 @@ def check_task(config: detector.MtlDetection) -> None:
     )
 
 
+def check_trainer(config: cfg.TrainerConfig) -> None:
+  """Refuses values that would end a run in its midst, or never.
+
+  Raises:
+    ValueError: naming the field, its value and what is accepted.
+  """
+  _check_ranges(config, TRAINER_RANGES, "trainer")
+  if config.summary_interval % config.steps_per_loop:
+    raise ValueError(
+      f"trainer.summary_interval is {config.summary_interval}; accepted: a multiple of "
+      f"trainer.steps_per_loop ({config.steps_per_loop})"
+    )
+  if config.validation_steps != -1 and config.validation_steps < 1:
+    raise ValueError(
+      f"trainer.validation_steps is {config.validation_steps}; accepted: at least 1, or -1 for all"
+    )
+  for name in ("learning_rate", "warmup"):
+    group = getattr(config.optimizer_config, name)
+    for field, value in vars(group.get()).items() if group.type else ():
+      if value is None and field not in OPTIONAL_RATE_FIELDS:
+        raise ValueError(
+          f"trainer.optimizer_config.{name}.{group.type}.{field} is not set; accepted: a value"
+        )
+
+
+def _check_ranges(config: hyperparams.Config, ranges: Mapping[str, tuple], prefix: str) -> None:
+  for path, (low, high) in ranges.items():
+    value = _get(config, path)
+    if isinstance(value, bool) or not isinstance(value, int | float):
+      raise ValueError(f"{prefix}.{path} is {value!r}; accepted: a number")
+    if isinstance(low, int) and not isinstance(value, int):
+      raise ValueError(f"{prefix}.{path} is {value!r}; accepted: a whole number")
+    # Written so that NaN is refused too.
+    if not (value >= low and (high is None or value <= high)):
+      bounds = f"at least {low}" if high is None else f"{low} to {high}"
+      raise ValueError(f"{prefix}.{path} is {value!r}; accepted: {bounds}")
+
+
 def _get(config: hyperparams.Config, path: str) -> Any:
   for name in path.split("."):
     config = getattr(config, name)
   return config
-
-
-def _check_keys(overrides: Any, config: Any, source: str, path: tuple[str, ...]) -> None:
-  if not isinstance(config, hyperparams.Config):
-    return
-  where = ".".join(path)
-  if overrides is None and path:
-    return
-  if not isinstance(overrides, Mapping):
-    field = f"field {where!r}" if path else "the file"
-    raise ValueError(f"{source}: {field} is {overrides!r}; accepted: a mapping of field to value")
-  # Not `as_dict`, which hides the alternatives that are not chosen.
-  known = [name for name in vars(config) if name not in config.RESERVED_ATTR]
-  for key, value in overrides.items():
-    full = ".".join((*path, str(key)))
-    if key not in known:
-      nearest = difflib.get_close_matches(str(key), known, n=1, cutoff=0.0)
-      hint = ".".join((*path, nearest[0])) if nearest else "none"
-      raise ValueError(
-        f"{source}: unknown field {full!r}; the nearest is {hint!r} (here: {', '.join(known)})"
-      )
-    _check_keys(value, getattr(config, key), source, (*path, str(key)))

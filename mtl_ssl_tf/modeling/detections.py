@@ -46,15 +46,9 @@ class DetectionGenerator:
       `detection_proposal_indices` int32 [B, D], the proposal that each comes from.
     """
     scores = tf.nn.softmax(class_logits)[..., 1:]  # [B, P, C - 1]
-    num_classes = scores.shape[-1]
-    boxes_px = box_coder_ops.decode(box_deltas, proposals_px[:, :, tf.newaxis])
-    shape = tf.shape(boxes_px)
-    flat = tf.reshape(boxes_px, [shape[0], -1, 4])  # [B, P (C - 1), 4]
-    clipped = tf.reshape(
-      box_ops.clip_to_size(flat, image_size_px), [shape[0], -1, num_classes, 4]
-    )  # [B, P, C - 1, 4]
+    boxes_px = box_coder_ops.decode(box_deltas, proposals_px[:, :, tf.newaxis])  # [B, P, C - 1, 4]
     boxes, scores, classes, num_detections, indices = nms_ops.multiclass_nms(
-      tf.ensure_shape(clipped, boxes_px.shape),
+      box_ops.clip_to_size(boxes_px, image_size_px),
       scores,
       proposals_valid,
       iou_threshold=self.nms_iou,

@@ -12,6 +12,7 @@ from official.core import exp_factory
 from mtl_ssl_tf.configs import (
   detector,
   experiments,  # noqa: F401 - registers the experiment
+  overrides,
   validation,
 )
 from mtl_ssl_tf.data import label_map, schema
@@ -122,7 +123,7 @@ def build_module(run: Run) -> detection_module.DetectionModule:
     status = tf.train.Checkpoint(model=model).read(run.checkpoint)
     # Partial, since optimizer and step are in the checkpoint too.
     status.expect_partial().assert_existing_objects_matched()
-  except (tf.errors.OpError, AssertionError, ValueError) as error:
+  except (tf.errors.OpError, AssertionError, ValueError, LookupError) as error:
     raise ValueError(
       f"checkpoint {run.checkpoint!r} does not fit the detector of {_PARAMS_FILE} and"
       f" {schema.LABEL_MAP_FILE} ({_first_line(error)})"
@@ -141,12 +142,12 @@ def _read_params(path: str):
   """The experiment that a file of Model Garden's `serialize_config` describes."""
   try:
     with open(path, encoding="utf-8") as file:
-      overrides = yaml.safe_load(file)
+      fields = yaml.safe_load(file)
   except (UnicodeDecodeError, yaml.YAMLError) as error:
     raise ValueError(f"{path}: not YAML ({' '.join(str(error).split())})") from error
   params = exp_factory.get_exp_config(_EXPERIMENT)
-  validation.check_keys(overrides, params, path)
-  params.override(overrides, is_strict=True)
+  overrides.check_overrides(fields, params, path)
+  params.override(fields, is_strict=True)
   return params
 
 

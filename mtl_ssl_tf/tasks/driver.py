@@ -1,21 +1,26 @@
 """Flags to a run: configuration, trainer, training and evaluation."""
 
+import contextlib
+import difflib
 import functools
 import json
 import os
 import sys
+from collections.abc import Iterator
 from typing import Any
 
 import tensorflow as tf
 import yaml
+from absl import logging
 from official.common import distribute_utils
 from official.core import config_definitions as cfg
 from official.core import exp_factory, task_factory, train_lib, train_utils
 from official.modeling import performance
 from official.modeling.hyperparams import params_dict
 
-from mtl_ssl_tf.configs import validation
-from mtl_ssl_tf.data import reader
+from mtl_ssl_tf.configs import experiments, validation
+from mtl_ssl_tf.configs import overrides as config_overrides
+from mtl_ssl_tf.data import label_map, reader, schema
 from mtl_ssl_tf.tasks import mtl_detection, pictures, progress
 
 MODES = ("train", "eval", "train_and_eval", "train_and_post_eval", "continuous_eval")
@@ -34,22 +39,27 @@ def load_experiment(
   Raises:
     ValueError: if the name, a file, or a field in it is not known.
   """
-  try:
-    params = exp_factory.get_exp_config(experiment)
-  except (LookupError, TypeError) as error:
-    raise ValueError(f"--experiment is {experiment!r}; accepted: mtl_frcnn") from error
+  # Model Garden's own experiments are registered too, but their tasks are not ours.
+  accepted = [
+    name
+    for name, factory in exp_factory._REGISTERED_CONFIGS.items()
+    if factory.__module__ == experiments.__name__
+  ]
+  if experiment not in accepted:
+    raise ValueError(f"--experiment is {experiment!r}; accepted: {', '.join(accepted)}")
+  params = exp_factory.get_exp_config(experiment)
   for path in config_files or ():
-    params.override(_checked(_read_yaml(path), params, path), is_strict=True)
+    _override(params, _read_yaml(path), path)
   if params_override:
     flag = "--params_override"
     if os.path.exists(params_override):
-      overrides = _read_yaml(params_override)
+      overrides, flag = _read_yaml(params_override), params_override
     elif "=" in params_override.split(":")[0]:
-      overrides = params_dict.nested_csv_str_to_json_str(params_override)
-      overrides = json.loads(overrides) if isinstance(overrides, str) else overrides
+      # Its name notwithstanding, what the function returns is YAML.
+      overrides = _parse_yaml(params_dict.nested_csv_str_to_json_str(params_override), flag)
     else:
       overrides = _parse_yaml(params_override, flag)
-    params.override(_checked(overrides, params, flag), is_strict=True)
+    _override(params, overrides, flag)
   return params
 
 
@@ -64,10 +74,14 @@ def run(
   if mode not in MODES:
     raise ValueError(f"--mode is {mode!r}; accepted: {', '.join(MODES)}")
   validation.check_task(params.task)
-  for name in ("train_data", "validation_data"):
-    if name == "validation_data" or "train" in mode:
+  validation.check_trainer(params.trainer)
+  for name, needed_in in (("train_data", "train"), ("validation_data", "eval")):
+    if needed_in in mode:
       _check_data(params.task, name)
-  if "train" not in mode and tf.train.latest_checkpoint(model_dir) is None:
+  if not model_dir:
+    raise ValueError("--model_dir is empty; accepted: a folder")
+  checkpoint = tf.train.latest_checkpoint(model_dir)
+  if mode == "eval" and checkpoint is None:  # `continuous_eval` waits for the first one.
     raise ValueError(f"--model_dir {model_dir!r} holds no checkpoint to evaluate")
   if params.runtime.mixed_precision_dtype:
     performance.set_mixed_precision_policy(params.runtime.mixed_precision_dtype)
@@ -79,23 +93,27 @@ def run(
   )
   with strategy.scope():
     task = task_factory.get_task(params.task, logging_dir=model_dir)
-  params.trainer.best_checkpoint_eval_metric = task.main_metric
-  if "train" in mode:
-    tf.io.gfile.makedirs(model_dir)
-    train_utils.serialize_config(params, model_dir)
-    label_map_copy = os.path.join(model_dir, "label_map.txt")
-    tf.io.gfile.copy(params.task.label_map, label_map_copy, overwrite=True)
-
+  _choose_best_by(params.trainer, task)
+  exporter = None
+  if mode != "eval":  # A look at other data must not change which checkpoint counts as the best.
+    with _writing_to(model_dir):
+      exporter = train_lib.maybe_create_best_ckpt_exporter(params, model_dir)
   with strategy.scope():
     trainer = train_utils.create_trainer(
       params,
       task,
       train="train" in mode,
       evaluate="eval" in mode,
-      checkpoint_exporter=train_lib.maybe_create_best_ckpt_exporter(params, model_dir),
+      checkpoint_exporter=exporter,
     )
+    if checkpoint is not None:
+      # Orbit would restore what fits, and go on with new weights for the rest.
+      mtl_detection.load_detector(
+        trainer.model, checkpoint, f"--model_dir {model_dir!r} belongs to another run:"
+      )
   actions, progress_line = [], None
   if "train" in mode:
+    _describe_run(params, model_dir)
     progress_line = progress.ProgressLine(
       trainer.global_step,
       params.trainer.train_steps,
@@ -105,6 +123,7 @@ def run(
     actions = [
       progress_line,
       pictures.TrainingPictures(task, trainer.model, trainer.global_step, model_dir),
+      lambda _: progress_line.resume(),  # Drawing is no training.
     ]
   return train_lib.run_experiment(
     distribution_strategy=strategy,
@@ -116,25 +135,71 @@ def run(
     train_actions=actions,
     controller_cls=functools.partial(
       progress.ReportingController,
-      report=functools.partial(_report, task, model_dir),
+      report=functools.partial(
+        _report, task, model_dir, params.trainer.best_checkpoint_eval_metric
+      ),
       progress=progress_line,
     ),
   )
 
 
 def main_with_flags(flags: Any) -> None:
-  """Runs what Model Garden's flags ask for; a bad setting ends it with one line."""
+  """Runs what Model Garden's flags ask for; a bad setting ends it with one line.
+
+  `--verbosity=0` shows Model Garden's own messages, and where in the code an error arose.
+  """
+  if not flags["verbosity"].present:
+    logging.set_verbosity(logging.WARNING)
+    # Among them a page of warnings that an evaluation makes no use of the optimizer's state.
+    tf.get_logger().setLevel("ERROR")
   try:
     params = load_experiment(flags.experiment, flags.config_file, flags.params_override)
     if flags.tpu:
       params.runtime.tpu = flags.tpu
     run(params, flags.mode, flags.model_dir)
   except ValueError as error:
-    sys.exit(f"error: {error}")
+    logging.info("An error arose:", exc_info=True)
+    # Gin, which Model Garden goes through, tells the way of the call behind the message.
+    message = str(error).split("\n  In call to configurable")[0]
+    sys.exit(f"error: {message}")
+
+
+def _choose_best_by(trainer: cfg.TrainerConfig, task: mtl_detection.MtlDetectionTask) -> None:
+  """Sets the figure that tells the best checkpoint, where the configuration leaves it open."""
+  trainer.best_checkpoint_eval_metric = trainer.best_checkpoint_eval_metric or task.main_metric
+  if trainer.best_checkpoint_eval_metric not in task.voc_figures:
+    nearest = difflib.get_close_matches(
+      trainer.best_checkpoint_eval_metric, task.voc_figures, n=3, cutoff=0.0
+    )
+    raise ValueError(
+      f"trainer.best_checkpoint_eval_metric is {trainer.best_checkpoint_eval_metric!r}; accepted: "
+      f"a figure of the evaluation, the nearest are {', '.join(nearest)}"
+    )
+
+
+@contextlib.contextmanager
+def _writing_to(model_dir: str) -> Iterator[None]:
+  try:
+    yield
+  except tf.errors.OpError as error:
+    raise ValueError(f"--model_dir {model_dir!r} cannot be written to: {error.message}") from error
+
+
+def _describe_run(params: cfg.ExperimentConfig, model_dir: str) -> None:
+  """Leaves in the folder what its checkpoints can be understood by."""
+  with _writing_to(model_dir):
+    tf.io.gfile.makedirs(model_dir)
+    train_utils.serialize_config(params, model_dir)
+    label_map_copy = os.path.join(model_dir, schema.LABEL_MAP_FILE)
+    tf.io.gfile.copy(params.task.label_map, label_map_copy, overwrite=True)
 
 
 def _report(
-  task: mtl_detection.MtlDetectionTask, model_dir: str, figures: dict[str, Any], step: int
+  task: mtl_detection.MtlDetectionTask,
+  model_dir: str,
+  best_by: str,
+  figures: dict[str, Any],
+  step: int,
 ) -> str:
   """Returns the table of an evaluation, and leaves all its figures in a file."""
   figures = {name: float(value) for name, value in figures.items()}
@@ -149,31 +214,39 @@ def _report(
     for name, value in figures.items()
     if name.startswith("auxiliary/")
   ]
-  name = task.main_metric
+  best = figures.get(f"best_{best_by}")
   lines.append(
-    f"{name} {figures[name]:.4f} (best {figures.get('best_' + name, figures[name]):.4f})"
+    f"{best_by} {figures[best_by]:.4f}" + ("" if best is None else f" (best {best:.4f})")
   )
+  if figures["dropped_boxes"]:
+    lines.append(
+      f"warning: ground-truth boxes left out of these figures: {figures['dropped_boxes']:.0f}; "
+      "raise task.validation_data.max_num_boxes"
+    )
   return "\n".join(lines)
 
 
 def _check_data(task: Any, name: str) -> None:
-  """Compares the records' own label map and manifest, where they lie beside, with the task's."""
-  data = getattr(task, name)
+  """Compares the records' own label map, where it lies beside them, with the task's."""
   try:
-    files = reader.match_files(data.input_path)
+    files = reader.match_files(getattr(task, name).input_path)
   except ValueError as error:
     raise ValueError(f"task.{name}.{error}") from error
-  if not tf.io.gfile.exists(task.label_map):
-    raise ValueError(f"task.label_map {task.label_map!r} does not exist")
+  try:
+    class_names = label_map.read_label_map(task.label_map)
+  except OSError as error:
+    raise ValueError(f"task.label_map {task.label_map!r}: {error.strerror}") from error
   for folder in sorted({os.path.dirname(file) for file in files}):
-    theirs = os.path.join(folder, "label_map.txt")
-    if tf.io.gfile.exists(theirs):
-      with tf.io.gfile.GFile(theirs) as a, tf.io.gfile.GFile(task.label_map) as b:
-        if a.read().split("\n") != b.read().split("\n"):
-          raise ValueError(
-            f"task.label_map {task.label_map!r} differs from {theirs!r}, the classes that the "
-            f"records of task.{name} were written with"
-          )
+    theirs = os.path.join(folder, schema.LABEL_MAP_FILE)
+    if not tf.io.gfile.exists(theirs):
+      continue
+    with tf.io.gfile.GFile(theirs) as file:  # The records may lie on a remote file system.
+      lines = file.read().rstrip("\n").split("\n")
+    if [line.strip("\r\ufeff") for line in lines] != class_names:
+      raise ValueError(
+        f"task.label_map {task.label_map!r} differs from {theirs!r}, the classes that the "
+        f"records of task.{name} were written with"
+      )
 
 
 def _read_yaml(path: str) -> Any:
@@ -193,6 +266,6 @@ def _parse_yaml(text: str, source: str) -> Any:
     raise ValueError(f"{source}: not YAML ({problem})") from error
 
 
-def _checked(overrides: Any, params: cfg.ExperimentConfig, source: str) -> dict[str, Any]:
-  validation.check_keys(overrides, params, source)
-  return overrides
+def _override(params: cfg.ExperimentConfig, overrides: Any, source: str) -> None:
+  config_overrides.check_overrides(overrides, params, source)
+  params.override(overrides, is_strict=True)

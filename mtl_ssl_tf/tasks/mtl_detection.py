@@ -20,6 +20,9 @@ from mtl_ssl_tf.tasks import (
   training_losses,
 )
 
+# No step branches in Python on a tensor, and without conversion its graph is built twice as fast.
+_plain = tf.autograph.experimental.do_not_convert
+
 # Evaluation draws its windows as this step would, so that its figures can be compared.
 EVALUATION_STEP = 0
 
@@ -52,17 +55,24 @@ class MtlDetectionTask(base_task.Task):
       self.class_names, params.evaluation.iou_threshold, params.evaluation.voc_ap
     )
     self._auxiliary = auxiliary_metrics.AuxiliaryEvaluator()
+    self._num_dropped_boxes = 0
     self._make_auxiliary_targets = tf.function(
       lambda labels, step: training_losses.make_auxiliary_targets(
         params, labels, step, self.num_classes
       ),
       jit_compile=True,
+      autograph=False,
     )
 
   @property
   def main_metric(self) -> str:
     """Name of the figure that tells the best checkpoint."""
     return self._voc.main_key
+
+  @property
+  def voc_figures(self) -> list[str]:
+    """Names of the figures on detection."""
+    return list(self._voc.result())
 
   @property
   def voc_table(self) -> str:
@@ -81,18 +91,10 @@ class MtlDetectionTask(base_task.Task):
       ValueError: if it cannot be read, or holds another detector.
     """
     path = self.task_config.init_checkpoint
-    if not path:
-      return
-    if tf.io.gfile.isdir(path):
-      path = tf.train.latest_checkpoint(path) or path
-    try:
-      status = tf.train.Checkpoint(model=model).read(path)
-      status.expect_partial().assert_existing_objects_matched()
-    except (tf.errors.OpError, AssertionError, ValueError) as error:
-      reason = str(error).strip().split("\n")[0]
-      raise ValueError(
-        f"task.init_checkpoint {path!r}: not a checkpoint of this detector ({reason})"
-      ) from error
+    if path:
+      if tf.io.gfile.isdir(path):
+        path = tf.train.latest_checkpoint(path) or path
+      load_detector(model, path, "task.init_checkpoint:")
 
   def build_inputs(
     self,
@@ -140,6 +142,7 @@ class MtlDetectionTask(base_task.Task):
     """Returns the auxiliary labels that a batch is trained on in `step`; compiled."""
     return self._make_auxiliary_targets(labels, tf.cast(step, tf.int32))
 
+  @_plain
   def train_step(
     self,
     inputs: tuple[tf.Tensor, dict[str, tf.Tensor]],
@@ -175,6 +178,7 @@ class MtlDetectionTask(base_task.Task):
       metric.update_state(logs[metric.name])
     return logs
 
+  @_plain
   def validation_step(
     self,
     inputs: tuple[tf.Tensor, dict[str, tf.Tensor]],
@@ -189,7 +193,13 @@ class MtlDetectionTask(base_task.Task):
     scale = tf.tile(labels["image_info"][:, 2], [1, 2])[:, tf.newaxis]  # [B, 1, 4]
     logs = {
       name: labels[name]
-      for name in ("gt_boxes_orig", "gt_classes", "gt_difficult", "example_valid")
+      for name in (
+        "gt_boxes_orig",
+        "gt_classes",
+        "gt_difficult",
+        "num_dropped_boxes",
+        "example_valid",
+      )
     }
     logs["detection_boxes_orig"] = outputs["detection_boxes_px"] / scale
     logs["detection_scores"] = outputs["detection_scores"]
@@ -203,10 +213,12 @@ class MtlDetectionTask(base_task.Task):
     if state is None:
       self._voc.reset()
       self._auxiliary.reset()
+      self._num_dropped_boxes = 0
     replicas = len(step_logs["gt_classes"])
     for replica in range(replicas):
       logs = {name: np.asarray(values[replica]) for name, values in step_logs.items()}
       for i in np.flatnonzero(logs["example_valid"]):
+        self._num_dropped_boxes += int(logs["num_dropped_boxes"][i])
         self._voc.update(
           logs["gt_boxes_orig"][i],
           logs["gt_classes"][i],
@@ -227,9 +239,14 @@ class MtlDetectionTask(base_task.Task):
   def reduce_aggregated_logs(
     self, aggregated_logs: Any, global_step: tf.Tensor | None = None
   ) -> dict[str, float]:
-    """Returns the figures of the whole evaluation by name."""
+    """Returns the figures of the whole evaluation by name.
+
+    `dropped_boxes` counts ground-truth boxes for which `max_num_boxes` had no room: the figures
+    know nothing of them.
+    """
     del aggregated_logs, global_step
-    return {**self._voc.result(), **self._auxiliary.result()}
+    figures = {**self._voc.result(), **self._auxiliary.result()}
+    return {**figures, "dropped_boxes": float(self._num_dropped_boxes)}
 
   def _auxiliary_outputs(
     self, model: detector.Detector, outputs: dict[str, tf.Tensor], labels: dict[str, tf.Tensor]
@@ -256,3 +273,22 @@ class MtlDetectionTask(base_task.Task):
       logs["foreground_probabilities"] = tf.nn.softmax(logits)[..., 1]  # [B, h, w]
       logs["foreground_labels"] = targets.foreground_mask
     return {f"auxiliary/{name}": values for name, values in logs.items()}
+
+
+def load_detector(model: detector.Detector, path: str, source: str) -> None:
+  """Loads all weights of a detector from a checkpoint of this task, or of a detector alone.
+
+  Args:
+    model: the detector.
+    path: of the checkpoint, without suffix.
+    source: how the path came about, for the message.
+
+  Raises:
+    ValueError: if the checkpoint cannot be read, or holds another detector.
+  """
+  try:
+    status = tf.train.Checkpoint(model=model).read(path)
+    status.expect_partial().assert_existing_objects_matched()
+  except (tf.errors.OpError, AssertionError, ValueError) as error:
+    reason = str(error).strip().split("\n")[0]
+    raise ValueError(f"{source} {path!r} is no checkpoint of this detector ({reason})") from error

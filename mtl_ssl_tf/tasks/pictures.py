@@ -31,19 +31,17 @@ class TrainingPictures:
       task: gives data, labels and class names.
       model: the detector in training.
       global_step: counts the steps of the run.
-      model_dir: pictures go to its `train` folder, beside the scalars.
+      model_dir: pictures go to its `pictures` folder. Not to the scalars': of two event files in
+        a folder, a running TensorBoard follows only the later one.
     """
     self._task = task
     self._model = model
     self._global_step = global_step
     self._config = task.task_config.pictures
-    self._writer = tf.summary.create_file_writer(
-      os.path.join(model_dir, "train"), filename_suffix=".pictures"
-    )
+    self._writer = tf.summary.create_file_writer(os.path.join(model_dir, "pictures"))
     self._batches: Iterator | None = None
     self._next_step = 0
-    self._predict = tf.function(lambda images, sizes: model(images, sizes))
-    self._targets = tf.function(task.auxiliary_targets)
+    self._predict = tf.function(lambda images, sizes: model(images, sizes), autograph=False)
 
   def __call__(self, output: dict[str, tf.Tensor]) -> None:
     del output
@@ -62,7 +60,7 @@ class TrainingPictures:
     panels = []
     while len(panels) < self._config.num_images:
       images, labels = next(self._training_batches())
-      targets = self._targets(labels, tf.constant(step))
+      targets = self._task.auxiliary_targets(labels, tf.constant(step))
       outputs = self._predict(images, labels["image_size_px"])
       for i in range(len(images)):
         panels.append(self._panel(i, images, labels, targets, outputs))

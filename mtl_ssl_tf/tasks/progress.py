@@ -49,23 +49,23 @@ class ProgressLine:
     self._max_num_boxes = max_num_boxes
     self._write = write or (lambda line: print(line, file=sys.stderr, flush=True))
     self._clock = clock
-    self._last_step = int(global_step.numpy())
     self._last_line_time = None
-    self._steps_per_second = None
+    self._steps_per_second = 0.0
+    self._num_rates = 0
     self._warned = False
     self.resume()
 
   def resume(self) -> None:
-    """Leaves the time since the last step out of the rate; called when training goes on."""
-    self._last_time = self._clock()
+    """Measures the rate from here on; called when training starts or goes on."""
+    self._last_time, self._last_step = self._clock(), int(self._global_step.numpy())
 
   def __call__(self, output: dict[str, tf.Tensor]) -> None:
     now, step = self._clock(), int(self._global_step.numpy())
     rate = (step - self._last_step) / max(now - self._last_time, 1e-9)
-    if self._steps_per_second is None:
-      self._steps_per_second = rate
-    else:
-      self._steps_per_second += RATE_SMOOTHING * (rate - self._steps_per_second)
+    # The first steps spend most of their time on building the graph.
+    share = RATE_SMOOTHING if self._num_rates > 1 else 1.0
+    self._num_rates += 1
+    self._steps_per_second += share * (rate - self._steps_per_second)
     self._last_time, self._last_step = now, step
     values = {name: float(np.asarray(value)) for name, value in output.items()}
     if values.get("dropped_boxes") and not self._warned:
@@ -99,7 +99,7 @@ class ReportingController(orbit.Controller):
 
   Attributes:
     report: called with the figures of each evaluation and the step; returns the text to print.
-    progress: the train action whose clock stands still during an evaluation.
+    progress: the train action whose clock runs only while training does.
   """
 
   def __init__(
@@ -113,6 +113,20 @@ class ReportingController(orbit.Controller):
     self._progress = progress
     super().__init__(*args, **kwargs)
 
+  def train(self, *args, **kwargs):
+    """Trains; the progress line leaves out the time since the last step."""
+    if self._progress is not None:
+      self._progress.resume()
+    super().train(*args, **kwargs)
+
+  def train_and_evaluate(self, train_steps: int, eval_steps: int = -1, eval_interval=None):
+    """Trains and evaluates by turns; where nothing is left to train, evaluates.
+
+    A run that was killed during its last evaluation would have no result otherwise.
+    """
+    output = super().train_and_evaluate(train_steps, eval_steps, eval_interval)
+    return self.evaluate(eval_steps) if output is None else output
+
   def evaluate(self, steps: int = -1):
     """Evaluates, then prints the report."""
     start = time.monotonic()
@@ -121,8 +135,6 @@ class ReportingController(orbit.Controller):
     step = int(self.global_step.numpy())
     seconds = time.monotonic() - start
     print(f"evaluation at step {step}, {seconds:.1f} s\n{self._report(output, step)}", flush=True)
-    if self._progress is not None:
-      self._progress.resume()
     return output
 
   def _train_n_steps(self, num_steps: int) -> None:

@@ -104,7 +104,7 @@ def weight_decay(model: detector.Detector, config: detector_config.Regularizatio
   )
   total = tf.constant(0.0)
   for scale, kernels in groups:
-    if scale:
+    if scale and kernels:
       total += scale * tf.add_n([tf.nn.l2_loss(kernel) for kernel in kernels])
   return total
 

@@ -64,9 +64,7 @@ class NormalizationTest(parameterized.TestCase, tf.test.TestCase):
     # Channels 0, 1 and 2, 3 go together; the second image, ten times the first, changes nothing.
     maps = tf.constant([[1.0, 3.0, 10.0, 30.0]]) * [[1.0], [10.0]]
     normed = norm(maps[:, tf.newaxis, tf.newaxis], training=True)
-    self.assertAllClose(
-      tf.reshape(normed, [2, 4]), [[-1.0, 1.0, -1.0, 1.0]] * 2, atol=1e-5
-    )
+    self.assertAllClose(tf.reshape(normed, [2, 4]), [[-1.0, 1.0, -1.0, 1.0]] * 2, atol=1e-5)
 
   @parameterized.parameters(*normalization.NORM_TYPES)
   def test_scale_epsilon_and_name(self, norm_type):
@@ -88,5 +86,7 @@ class NormalizationTest(parameterized.TestCase, tf.test.TestCase):
     self.assertAllClose(norm(tf.ones([1, 1, 1, 2]))[0, 0, 0], [1e-3**-0.5, 4e-3**-0.5])
 
   def test_unknown_name(self):
-    with pytest.raises(ValueError, match=r"norm\.type is 'layer'; accepted are frozen, batch, sync"):
+    with pytest.raises(
+      ValueError, match=r"norm\.type is 'layer'; accepted are frozen, batch, sync"
+    ):
       normalization.make_norm("layer", 2, momentum=0.9, groups=1)

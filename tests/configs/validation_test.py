@@ -1,0 +1,136 @@
+"""Values from which no detector can be built, or with which no run would end."""
+
+import pytest
+
+from mtl_ssl_tf.configs import experiments, validation
+
+
+def experiment(**fields):
+  config = experiments.mtl_frcnn()
+  config.override({"task": {"label_map": "labels.txt"}})
+  config.override(fields)
+  return config
+
+
+def set_field(config, path: str, value) -> None:
+  *groups, name = path.split(".")
+  for group in groups:
+    config = getattr(config, group)
+  setattr(config, name, value)
+
+
+def task_message(path: str, value) -> str:
+  config = experiment().task
+  set_field(config, path, value)
+  with pytest.raises(ValueError) as error:
+    validation.check_task(config)
+  return str(error.value)
+
+
+def trainer_message(**fields) -> str:
+  with pytest.raises(ValueError) as error:
+    validation.check_trainer(experiment(trainer=fields).trainer)
+  return str(error.value)
+
+
+def test_defaults_pass():
+  config = experiment()
+  validation.check_task(config.task)
+  validation.check_trainer(config.trainer)
+
+
+@pytest.mark.parametrize("path", validation.CHOICES)
+def test_unknown_choice(path):
+  accepted = ", ".join(validation.CHOICES[path])
+  assert task_message(path, "other") == f"task.{path} is 'other'; accepted: {accepted}"
+
+
+@pytest.mark.parametrize("path", validation.CHOICES)
+def test_every_choice_passes(path):
+  for choice in validation.CHOICES[path]:
+    config = experiment().task
+    set_field(config, path, choice)
+    validation.check_task(config)
+
+
+@pytest.mark.parametrize("path", validation.RANGES)
+def test_out_of_range(path):
+  low, high = validation.RANGES[path]
+  bounds = f"at least {low}" if high is None else f"{low} to {high}"
+  for value in (low - 1, low - 0.5, float("nan")):
+    is_whole = isinstance(low, float) or isinstance(value, int)
+    accepted = bounds if is_whole else "a whole number"
+    assert task_message(path, value) == f"task.{path} is {value!r}; accepted: {accepted}"
+  if high is not None:
+    assert task_message(path, high + 1) == f"task.{path} is {high + 1!r}; accepted: {bounds}"
+
+
+@pytest.mark.parametrize("value", ["0.5", None, True, [0.5]])
+def test_no_number(value):
+  assert task_message("rpn.nms_iou", value) == (
+    f"task.rpn.nms_iou is {value!r}; accepted: a number"
+  )
+
+
+@pytest.mark.parametrize("values", [[], [0.0], [1.0, -1.0], [1.0, float("nan")]])
+@pytest.mark.parametrize("path", ["anchors.scales", "anchors.aspect_ratios"])
+def test_anchor_lists(path, values):
+  assert task_message(path, values).endswith("accepted: a list of numbers above 0")
+
+
+def test_fields_that_depend_on_each_other():
+  assert task_message("rpn.negative_iou", 0.8) == (
+    "task.rpn.negative_iou is 0.8; accepted: at most task.rpn.positive_iou (0.7)"
+  )
+  assert task_message("roi_head.max_pool", 8) == (
+    "task.roi_head.max_pool is 8; accepted: at most task.roi_head.crop_size (7)"
+  )
+
+
+@pytest.mark.parametrize("value", [0, 2.5])
+def test_round_decimals(value):
+  assert task_message("auxiliary.round_decimals", value) == (
+    f"task.auxiliary.round_decimals is {value!r}; accepted: a whole number above 0, or null"
+  )
+
+
+def test_label_map_is_needed():
+  assert task_message("label_map", "") == (
+    "task.label_map is empty; accepted: the label_map.txt that the converter wrote"
+  )
+
+
+@pytest.mark.parametrize("name", validation.TRAINER_RANGES)
+def test_trainer_intervals(name):
+  # An interval below 1 would evaluate forever, or never save a checkpoint.
+  assert trainer_message(**{name: -1}) == f"trainer.{name} is -1; accepted: at least 1"
+
+
+def test_trainer_fields_that_depend_on_each_other():
+  assert trainer_message(steps_per_loop=7, summary_interval=20) == (
+    "trainer.summary_interval is 20; accepted: a multiple of trainer.steps_per_loop (7)"
+  )
+
+
+@pytest.mark.parametrize("steps", [0, -2])
+def test_validation_steps(steps):
+  assert trainer_message(validation_steps=steps) == (
+    f"trainer.validation_steps is {steps}; accepted: at least 1, or -1 for all"
+  )
+
+
+def test_learning_rate_without_its_values():
+  cosine = {"type": "cosine", "cosine": {"initial_learning_rate": 0.1}}
+  assert trainer_message(optimizer_config={"learning_rate": cosine}) == (
+    "trainer.optimizer_config.learning_rate.cosine.decay_steps is not set; accepted: a value"
+  )
+  assert trainer_message(optimizer_config={"warmup": {"type": "linear"}}) == (
+    "trainer.optimizer_config.warmup.linear.warmup_steps is not set; accepted: a value"
+  )
+
+
+def test_learning_rate_field_that_needs_no_value():
+  rate = {"initial_learning_rate": 0.1, "decay_steps": 10, "decay_rate": 0.5}
+  learning_rate = {"type": "exponential", "exponential": rate}
+  config = experiment(trainer={"optimizer_config": {"learning_rate": learning_rate}})
+  validation.check_trainer(config.trainer)

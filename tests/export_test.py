@@ -1,0 +1,89 @@
+"""Tests of export.py: the real command, and its SavedModel where there is only TensorFlow."""
+
+import os
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import export
+from mtl_ssl_tf.tasks import mtl_detection
+from tests.serving import tiny_run as tiny_run_lib
+
+_DETECT = """
+import sys
+import numpy as np
+import tensorflow as tf
+
+for name in ("mtl_ssl_tf", "tf_keras", "official"):
+  try:
+    __import__(name)
+  except ImportError:
+    continue
+  sys.exit(f"{name} can be imported")
+signatures = tf.saved_model.load(sys.argv[1]).signatures
+images = np.load(sys.argv[2])
+results = {}
+for name in images.files:
+  outputs = signatures["serving_default"](images=tf.constant(images[name][np.newaxis]))
+  results |= {f"{name} {key}": values[0].numpy() for key, values in outputs.items()}
+np.savez(sys.argv[3], **results)
+"""
+
+
+@pytest.fixture(name="evaluated", scope="module")
+def _evaluated(tiny_run):
+  """What the evaluator is given for each image of the run."""
+  task = mtl_detection.MtlDetectionTask(tiny_run_lib.params(tiny_run).task)
+  model = task.build_model()
+  best = tf.train.latest_checkpoint(tiny_run / "best")
+  tf.train.Checkpoint(model=model).read(best).expect_partial()
+  # Compiled into a graph, as the trainer does.
+  step = tf.function(lambda images, labels: task.validation_step((images, labels), model))
+  batches = task.build_inputs(task.task_config.validation_data)
+  return [{name: values[0].numpy() for name, values in step(*batch).items()} for batch in batches]
+
+
+def test_says_what_it_took_and_writes_the_label_map(tiny_run, tiny_export):
+  export_dir, said = tiny_export
+  assert said.splitlines() == [
+    f"checkpoint: {tiny_run}/best/best_ckpt-1 (best, step {tiny_run_lib.BEST_STEP})",
+    f"SavedModel: {export_dir} (classes: {len(tiny_run_lib.CLASS_NAMES)})",
+  ]
+  assert (export_dir / "assets" / "label_map.txt").read_text().split() == tiny_run_lib.CLASS_NAMES
+  assert os.listdir(export_dir.parent) == [export_dir.name]
+
+
+def test_without_our_code_the_boxes_are_those_of_the_evaluator(tiny_export, evaluated, tmp_path):
+  images_file, results_file = tmp_path / "images.npz", tmp_path / "results.npz"
+  np.savez(images_file, *tiny_run_lib.images())
+  done = tiny_run_lib.run_python(
+    _DETECT,
+    [str(path) for path in (tiny_export[0], images_file, results_file)],
+    without=("mtl_ssl_tf", "tf_keras", "official"),
+    cwd=tmp_path,
+  )
+  assert done.returncode == 0, done.stderr
+  results = np.load(results_file)
+  for i, (expected, image) in enumerate(zip(evaluated, tiny_run_lib.images(), strict=True)):
+    served = {key: results[f"arr_{i} {key}"] for key in tiny_run_lib.OUTPUTS}
+    count = int(served["num_detections"])
+    assert count == np.count_nonzero(expected["detection_scores"]) > 10
+    assert len(set(served["detection_classes"][:count])) == 3
+    np.testing.assert_array_equal(served["detection_classes"], expected["detection_classes"])
+    np.testing.assert_allclose(served["detection_scores"], expected["detection_scores"], atol=1e-5)
+    np.testing.assert_allclose(
+      served["detection_boxes_px"], expected["detection_boxes_orig"], atol=1e-3
+    )
+    size = np.tile(image.shape[:2], 2)
+    np.testing.assert_allclose(
+      served["detection_boxes"] * size, served["detection_boxes_px"], rtol=1e-6
+    )
+
+
+def test_an_error_is_one_line(tiny_run, tmp_path, capsys):
+  target = tmp_path / "taken"
+  target.write_text("")
+  assert export.main([f"--model_dir={tiny_run}", f"--export_dir={target}"]) == 1
+  said = capsys.readouterr().err
+  assert said == f"error: --export_dir {str(target)!r} exists and is no folder\n"

@@ -1,0 +1,418 @@
+import numpy as np
+import tensorflow as tf
+from absl.testing import parameterized
+
+from mtl_ssl_tf.modeling import detector, proposals, refinement
+from tests.modeling import small
+
+# Two images of unlike size on a canvas of 64 x 96; the second fills no whole number of cells.
+_SIZES = tf.constant([[64.0, 96.0], [40.0, 70.0]])
+_BOXES = tf.constant(
+  [
+    [[0, 0, 64, 96], [16, 16, 48, 80], [5, 7, 21, 40]],
+    [[0, 0, 40, 70], [8, 16, 40, 64], [-1, -1, -1, -1]],
+  ],
+  tf.float32,
+)
+
+
+def _images(height=64, width=96):
+  """The two images, black outside their content."""
+  images = small.noise_images(2, 64, 96) * detector.content_mask(tf.zeros([2, 64, 96, 3]), _SIZES)
+  return tf.pad(images, [[0, 0], [0, height - 64], [0, width - 96], [0, 0]])
+
+
+class ContentMaskTest(tf.test.TestCase):
+  def test_one_on_content(self):
+    mask = detector.content_mask(tf.zeros([2, 3, 4, 3]), tf.constant([[2.0, 3.0], [3.0, 1.0]]))
+    self.assertEqual(mask.shape, [2, 3, 4, 1])
+    self.assertAllEqual(mask[0, :, :, 0], [[1, 1, 1, 0], [1, 1, 1, 0], [0, 0, 0, 0]])
+    self.assertAllEqual(mask[1, :, :, 0], [[1, 0, 0, 0], [1, 0, 0, 0], [1, 0, 0, 0]])
+
+
+class FirstStageTest(tf.test.TestCase):
+  @classmethod
+  def setUpClass(cls):
+    super().setUpClass()
+    cls.model = small.make_detector()
+
+  def test_preprocessed_and_masked_before_stage1(self):
+    # Grey of 51 is 0.2 to the network. Stage 1 adds up each block's first channel.
+    kernel = np.zeros([16, 16, 3, 4], np.float32)
+    kernel[:, :, 0, 0] = 1.0
+    model = small.make_detector()
+    model.stage1.conv.kernel.assign(kernel)
+    images = tf.fill([1, 32, 32, 3], 51.0)
+    features = model.first_stage(images, tf.constant([[32.0, 20.0]])).features
+    self.assertAllClose(features[0, :, :, 0], [[51.2, 12.8], [51.2, 12.8]], rtol=1e-5)
+
+  def test_training_drops_anchors_and_inference_clips_them(self):
+    inference = self.model.first_stage(_images(), _SIZES)
+    training = self.model.first_stage(_images(), _SIZES, training=True)
+    # 4 x 6 and 3 x 5 cells with two anchors each.
+    candidates = tf.reduce_sum(tf.cast(inference.anchors.is_candidate, tf.int32), axis=1)
+    self.assertAllEqual(candidates, [48, 30])
+    # Half sides are 8.49 and 16.97; the tall anchor comes first. In 64 x 96 it fits at row 32 and
+    # columns 16 ... 80, the wide one at rows 16 ... 48 and columns 32 ... 64. In 40 x 70 only the
+    # wide one fits, in row 16, column 32 or 48.
+    candidates = tf.reshape(training.anchors.is_candidate, [2, 4, 6, 2])
+    tall, wide = np.zeros([2, 4, 6], bool), np.zeros([2, 4, 6], bool)
+    tall[0, 2, 1:6] = True
+    wide[0, 1:4, 2:5] = True
+    wide[1, 1, 2:4] = True
+    self.assertAllEqual(candidates, np.stack([tall, wide], axis=-1))
+
+  def test_proposals_are_those_of_the_rpn(self):
+    first = self.model.first_stage(_images(), _SIZES)
+    expected = proposals.ProposalGenerator(0.7, 7, None)(first.rpn, first.anchors, _SIZES)
+    self.assertAllEqual(first.proposals.boxes_px, expected.boxes_px)
+    self.assertTrue(np.all(first.proposals.valid))
+
+
+class BoxStageTest(tf.test.TestCase):
+  def _plain(self, **components):
+    """A detector whose class logits are the first channel's mean over the pooled crop."""
+    model = small.make_detector(**components)
+    pick = np.zeros([1, 1, 4, 5], np.float32)
+    pick[0, 0, 0, 0] = 1.0
+    for head in (model.box_head, model.closeness_head, model.multi_object_head):
+      head.stage2.conv.kernel.assign(pick)
+      head.stage2.conv.bias.assign(tf.zeros([5]))
+      head.classifier.kernel.assign([[1.0] * 3] + [[0.0] * 3] * 4)
+      head.classifier.bias.assign([0.0, 10.0, 100.0])
+    return model
+
+  # One channel of a map of 3 x 4 cells, for images of 48 x 64; the other channels are 0.
+  FEATURES = tf.pad(
+    tf.constant([[[1.0, 2.0, 3.0, 4.0], [5.0, 6.0, 7.0, 8.0], [9.0, 10.0, 11.0, 12.0]]])[
+      ..., tf.newaxis
+    ],
+    [[0, 0], [0, 0], [0, 0], [0, 3]],
+  )
+
+  def test_a_crop_spans_the_box(self):
+    model = self._plain()
+    size = tf.constant([[48.0, 64.0]])
+    boxes = tf.constant([[[0.0, 0.0, 48.0, 64.0], [24.0, 0.0, 48.0, 64.0], [-1.0] * 4]])
+    stage = model.box_stage(self.FEATURES, boxes, size)
+    # Crops of 2 x 2 take the corners: 1, 4, 9, 12; then 5, 8, 9, 12; nothing of padding.
+    expected = [[6.5, 16.5, 106.5], [8.5, 18.5, 108.5], [0.0, 10.0, 100.0]]
+    self.assertAllClose(stage.class_logits, [expected])
+    self.assertAllClose(stage.closeness_logits, [expected])
+    self.assertEqual(stage.box_deltas.shape, [1, 3, 2, 4])
+    self.assertAllClose(model.classify_windows(self.FEATURES, boxes, size), [expected])
+
+  def test_the_content_ends_before_the_canvas(self):
+    # The image is 32 x 32: its 2 x 2 cells have corners 1, 2, 5, 6.
+    boxes = tf.constant([[[0.0, 0.0, 32.0, 32.0]]])
+    stage = self._plain().box_stage(self.FEATURES, boxes, tf.constant([[32.0, 32.0]]))
+    self.assertAllClose(stage.class_logits, [[[3.5, 13.5, 103.5]]])
+
+  def test_max_pooling(self):
+    # Crops of 4 x 4 at rows 0, 2/3, 4/3, 2 and every column; the maxima of 2 x 2 blocks are
+    # at rows 2/3 and 2 and columns 1 and 3: 4.67, 6.67, 10, 12.
+    model = self._plain(crop=detector.Crop(4, 2))
+    boxes = tf.constant([[[0.0, 0.0, 48.0, 64.0]]])
+    stage = model.box_stage(self.FEATURES, boxes, tf.constant([[48.0, 64.0]]))
+    mean = (14 / 3 + 20 / 3 + 10 + 12) / 4
+    self.assertAllClose(stage.class_logits, [[[mean, 10 + mean, 100 + mean]]])
+
+  def test_without_closeness_head(self):
+    model = small.make_detector(closeness_head=None)
+    stage = model.box_stage(self.FEATURES, _BOXES[:1], _SIZES[:1])
+    self.assertIsNone(stage.closeness_logits)
+    self.assertIsNone(model.mean_closeness(stage.closeness_logits, tf.ones([1, 3], tf.bool)))
+
+  def test_training_reaches_the_heads_of_its_own_calls_only(self):
+    model = small.make_detector()
+    heads = (model.box_head, model.closeness_head, model.multi_object_head)
+    for training in (False, True):
+      for head in heads:
+        head.stage2.seen = []
+      model.box_stage(self.FEATURES, _BOXES[:1], _SIZES[:1], training=training)
+      model.classify_windows(self.FEATURES, _BOXES[:1], _SIZES[:1], training=training)
+      for head in heads:
+        self.assertEqual(list(head.stage2.seen), [(3, training)])
+
+
+class RefineTest(parameterized.TestCase, tf.test.TestCase):
+  @classmethod
+  def setUpClass(cls):
+    super().setUpClass()
+    cls.model = small.make_detector()
+    cls.features = cls.model.first_stage(_images(), _SIZES).features
+
+  def test_expanded_windows_are_classified_like_any(self):
+    logits = self.model.expanded_window_logits(self.features, _BOXES, _SIZES)
+    self.assertEqual(logits.shape, [2, 3, 5, 3])
+    self.assertNotAllClose(logits[:, :, 0], logits[:, :, 4])
+    sides = tf.tile(_SIZES, [1, 2])[:, tf.newaxis, tf.newaxis]  # [B, 1, 1, 4]
+    windows = refinement.expanded_windows(_BOXES / sides[:, 0], 5) * sides  # [B, R, W, 4]
+    for image, num_boxes in ((0, 3), (1, 2)):
+      for box in range(num_boxes):
+        own = self.model.classify_windows(self.features, windows[:, box], _SIZES)
+        self.assertAllClose(logits[image, box], own[image], rtol=1e-4, atol=1e-4)
+
+  def test_outermost_window_is_the_image_and_is_looked_at_once(self):
+    seen = self.model.multi_object_head.stage2
+    seen.seen = []
+    logits = self.model.expanded_window_logits(self.features, _BOXES, _SIZES)
+    # Two images, three boxes, four windows each, and the image.
+    self.assertEqual(list(seen.seen), [(2 * (3 * 4 + 1), False)])
+    whole = tf.concat([tf.zeros([2, 1, 2]), _SIZES[:, tf.newaxis]], axis=-1)
+    image_logits = self.model.classify_windows(self.features, whole, _SIZES)  # [B, 1, C]
+    # Of the padding row too.
+    self.assertAllEqual(logits[:, :, 4], tf.repeat(image_logits, 3, axis=1))
+
+  def test_window_head_runs_as_at_inference_in_a_training_call_too(self):
+    stage = self.model.multi_object_head.stage2
+    stage.seen = []
+    self.model(_images(), _SIZES, training=True)
+    self.assertEqual([training for _, training in stage.seen], [False])
+
+  @parameterized.parameters((True, True), (True, False), (False, True), (False, False))
+  def test_inputs_of_the_heads_that_there_are(self, with_windows, with_closeness):
+    missing = {} if with_windows else {"multi_object_head": None}
+    missing |= {} if with_closeness else {"closeness_head": None}
+    model = small.make_detector(**missing)
+    second = model.box_stage(self.features, _BOXES, _SIZES)
+    closeness = model.mean_closeness(second.closeness_logits, _BOXES[..., 2] > 0.0)
+    refined = model.refine(self.features, _BOXES, second.class_logits, closeness, _SIZES)
+    windows = None
+    if with_windows:
+      windows = model.expanded_window_logits(self.features, _BOXES, _SIZES)
+    self.assertAllClose(refined, model.refiner(second.class_logits, windows, closeness))
+    self.assertEqual(
+      model.refiner.linear.kernel.shape[0], 3 + 15 * with_windows + 3 * with_closeness
+    )
+
+  @parameterized.parameters(("per_image_valid", 2.0, 6.0), ("all_rows", 3.0, 3.0))
+  def test_mean_closeness_as_configured(self, over, first, second):
+    model = small.make_detector(closeness_mean=over)
+    rows = tf.constant([[[2.0] * 3, [4.0] * 3], [[6.0] * 3, [0.0] * 3]])
+    mean = model.mean_closeness(rows, tf.constant([[True, False], [True, False]]))
+    self.assertAllClose(mean, [[[first] * 3], [[second] * 3]])
+
+
+# Name of a head -> what it says of the shared map.
+_OUTPUTS = {
+  "box": lambda model, features: model.box_stage(features, _BOXES, _SIZES, True).class_logits[0],
+  "closeness": lambda model, features: model.box_stage(
+    features, _BOXES, _SIZES, True
+  ).closeness_logits[0],
+  "multi_object": lambda model, features: model.classify_windows(features, _BOXES, _SIZES, True),
+  "foreground": lambda model, features: model.predict_foreground(features),
+}
+
+
+class GradientTest(parameterized.TestCase, tf.test.TestCase):
+  def _gradients(self, loss_fn, **components):
+    """Which parts of the detector a loss trains."""
+    model = small.make_detector(**components)
+    with tf.GradientTape() as tape:
+      features = model.first_stage(_images(), _SIZES, training=True).features
+      loss = loss_fn(model, features)
+    parts = {
+      "stage1": model.stage1,
+      "box": model.box_head,
+      "closeness": model.closeness_head,
+      "multi_object": model.multi_object_head,
+      "foreground": model.foreground_head,
+      "refinement": model.refiner,
+    }
+    gradients = tape.gradient(
+      loss, {name: part.trainable_variables for name, part in parts.items()}
+    )
+    return {
+      name
+      for name, values in gradients.items()
+      if any(value is not None and np.any(value != 0.0) for value in values)
+    }
+
+  @parameterized.product(
+    name=("box", "closeness", "multi_object", "foreground"),
+    shared=(False, True),
+    foreground=(False, True),
+  )
+  def test_what_a_task_trains(self, name, shared, foreground):
+    trained = self._gradients(
+      _OUTPUTS[name], stop_gradient_shared=shared, stop_gradient_foreground=foreground
+    )
+    stopped = {
+      "box": False,
+      "closeness": shared,
+      "multi_object": shared,
+      "foreground": foreground,
+    }
+    self.assertEqual(trained, {name} if stopped[name] else {name, "stage1"})
+
+  @parameterized.parameters(
+    (True, {"refinement"}),
+    (False, {"refinement", "box", "stage1"}),
+  )
+  def test_what_refinement_trains(self, stop, expected):
+    def refined(model, features):
+      second = model.box_stage(features, _BOXES, _SIZES, training=True)
+      closeness = model.mean_closeness(second.closeness_logits, tf.ones([2, 3], tf.bool))
+      return model.refine(features, _BOXES, second.class_logits, closeness, _SIZES)
+
+    refiner = small.make_refiner(stop_gradient_residual=stop)
+    self.assertEqual(self._gradients(refined, refiner=refiner), expected)
+
+  def test_expanded_windows_train_nothing(self):
+    def window_logits(model, features):
+      return model.expanded_window_logits(features, _BOXES, _SIZES)
+
+    self.assertEqual(self._gradients(window_logits), set())
+
+
+class DetectorTest(parameterized.TestCase, tf.test.TestCase):
+  @classmethod
+  def setUpClass(cls):
+    super().setUpClass()
+    cls.model = small.make_detector()
+    cls.outputs = cls.model(_images(), _SIZES)
+
+  def test_outputs(self):
+    shapes = {name: tuple(values.shape) for name, values in self.outputs.items()}
+    self.assertEqual(
+      shapes,
+      {
+        "features": (2, 4, 6, 4),
+        "proposals_px": (2, 7, 4),
+        "proposals_valid": (2, 7),
+        "class_logits": (2, 7, 3),
+        "closeness_logits": (2, 7, 3),
+        "refined_logits": (2, 7, 3),
+        "detection_boxes_px": (2, 8, 4),
+        "detection_scores": (2, 8),
+        "detection_classes": (2, 8),
+        "num_detections": (2,),
+        "detection_proposal_indices": (2, 8),
+      },
+    )
+    self.assertGreater(np.min(self.outputs["num_detections"]), 2)
+
+  def test_the_stages_one_after_the_other(self):
+    first = self.model.first_stage(_images(), _SIZES)
+    boxes, valid = first.proposals.boxes_px, first.proposals.valid
+    second = self.model.box_stage(first.features, boxes, _SIZES)
+    closeness = self.model.mean_closeness(second.closeness_logits, valid)
+    refined = self.model.refine(first.features, boxes, second.class_logits, closeness, _SIZES)
+    expected = self._detect(refined, second.box_deltas, first.proposals)
+    expected |= {
+      "features": first.features,
+      "proposals_px": boxes,
+      "proposals_valid": valid,
+      "class_logits": second.class_logits,
+      "closeness_logits": second.closeness_logits,
+      "refined_logits": refined,
+    }
+    self.assertEqual(set(self.outputs), set(expected))
+    for name, values in expected.items():
+      self.assertAllClose(self.outputs[name], values, msg=name)
+
+  def test_detections_without_refinement_are_of_the_main_head(self):
+    model = small.make_detector(refiner=None)
+    outputs = model(_images(), _SIZES)
+    self.assertNotIn("refined_logits", outputs)
+    first = model.first_stage(_images(), _SIZES)
+    second = model.box_stage(first.features, first.proposals.boxes_px, _SIZES)
+    expected = self._detect(second.class_logits, second.box_deltas, first.proposals)
+    for name, values in expected.items():
+      self.assertAllClose(outputs[name], values, msg=name)
+
+  def _detect(self, logits, deltas, proposed):
+    generator = detector.detections.DetectionGenerator(0.0, 0.5, 5, 8)
+    return generator(logits, deltas, proposed.boxes_px, proposed.valid, _SIZES)
+
+  def test_batch_equals_one_by_one(self):
+    for i in range(2):
+      own = self.model(_images()[i : i + 1], _SIZES[i : i + 1])
+      for name, values in self.outputs.items():
+        self.assertAllClose(values[i : i + 1], own[name], rtol=1e-4, atol=1e-4, msg=name)
+
+  def test_batch_equals_one_by_one_in_training(self):
+    first = self.model.first_stage(_images(), _SIZES, training=True)
+    second = self.model.box_stage(first.features, _BOXES, _SIZES, training=True)
+    for i in range(2):
+      part = slice(i, i + 1)
+      own_first = self.model.first_stage(_images()[part], _SIZES[part], training=True)
+      own = self.model.box_stage(own_first.features, _BOXES[part], _SIZES[part], training=True)
+      self.assertAllClose(first.features[part], own_first.features, atol=1e-5)
+      self.assertAllEqual(first.anchors.is_candidate[part], own_first.anchors.is_candidate)
+      for name in ("rpn", "proposals"):
+        for ours, alone in zip(getattr(first, name), getattr(own_first, name), strict=True):
+          self.assertAllClose(ours[part], alone, rtol=1e-4, atol=1e-4)
+      for ours, alone in zip(second, own, strict=True):
+        self.assertAllClose(ours[part], alone, rtol=1e-4, atol=1e-4)
+
+  def test_a_larger_canvas_changes_nothing(self):
+    outputs = self.model(_images(96, 160), _SIZES)
+    for name, values in self.outputs.items():
+      ours = outputs[name][:, :4, :6] if name == "features" else outputs[name]
+      self.assertAllClose(ours, values, rtol=1e-4, atol=1e-4, msg=name)
+
+  def test_what_lies_beside_the_content_changes_nothing(self):
+    mask = detector.content_mask(_images(), _SIZES)
+    outputs = self.model(_images() * mask + 77.0 * (1.0 - mask), _SIZES)
+    for name, values in self.outputs.items():
+      self.assertAllClose(outputs[name], values, msg=name)
+
+  def test_graph_for_any_batch_size(self):
+    # The batch size is unknown while the graph is built.
+    compute = tf.function(
+      self.model.call,
+      input_signature=[tf.TensorSpec([None, 64, 96, 3]), tf.TensorSpec([None, 2])],
+    )
+    for batch in (slice(0, 2), slice(1, 2)):
+      outputs = compute(_images()[batch], _SIZES[batch])
+      for name, values in self.outputs.items():
+        self.assertAllClose(outputs[name], values[batch], rtol=1e-4, atol=1e-4, msg=name)
+
+  def test_every_variable_is_made_beforehand(self):
+    model = small.make_detector()
+    self.assertTrue(model.built)
+    before = len(model.variables)
+    # Stage 1; RPN; three second stages with a kernel and a bias, four last layers of the kind;
+    # foreground; refinement without bias.
+    self.assertEqual(before, 1 + 6 + 3 * 2 + 4 * 2 + 2 + 1)
+    features = model.first_stage(_images(), _SIZES, training=True).features
+    model.predict_foreground(features)
+    model.classify_windows(features, _BOXES, _SIZES, training=True)
+    model(_images(), _SIZES)
+    self.assertEqual(len(model.variables), before)
+
+  @parameterized.parameters(
+    ("multi_object_head", "multi_object"),
+    ("closeness_head", "closeness"),
+    ("foreground", "foreground"),
+    ("refiner", "refinement"),
+  )
+  def test_a_head_left_out_has_no_variables_and_no_outputs(self, argument, scope):
+    model = small.make_detector(**{argument: None})
+    self.assertEqual([v.name for v in model.variables if scope in v.name], [])
+    self.assertNotEqual([v.name for v in self.model.variables if scope in v.name], [])
+    absent = set(self.outputs) - set(model(_images(), _SIZES))
+    expected = {"closeness": {"closeness_logits"}, "refinement": {"refined_logits"}}
+    self.assertEqual(absent, expected.get(scope, set()))
+
+  def test_auxiliary_second_stages_start_like_the_main_one(self):
+    model = small.make_detector()
+    heads = (model.multi_object_head, model.closeness_head)
+    last_layers = [head.classifier.get_weights() for head in heads]
+    main = model.box_head.stage2.get_weights()
+    for head in heads:
+      self.assertNotAllClose(head.stage2.get_weights()[0], main[0])
+    model.start_auxiliary_heads_like_main()
+    for head, last_layer in zip(heads, last_layers, strict=True):
+      for ours, theirs in zip(head.stage2.get_weights(), main, strict=True):
+        self.assertAllEqual(ours, theirs)
+      self.assertAllEqual(head.classifier.get_weights()[0], last_layer[0])
+
+  def test_without_auxiliary_heads_there_is_nothing_to_start(self):
+    model = small.make_detector(multi_object_head=None, closeness_head=None)
+    before = model.get_weights()
+    model.start_auxiliary_heads_like_main()
+    for ours, theirs in zip(model.get_weights(), before, strict=True):
+      self.assertAllEqual(ours, theirs)

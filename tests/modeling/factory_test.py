@@ -1,0 +1,210 @@
+from unittest import mock
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from mtl_ssl_tf.configs import detector as config_lib
+from mtl_ssl_tf.configs import validation
+from mtl_ssl_tf.labels import auxiliary, windows
+from mtl_ssl_tf.losses import auxiliary_losses
+from mtl_ssl_tf.modeling import detections, detector, factory, normalization, proposals, refinement
+from mtl_ssl_tf.modeling.heads import foreground_head
+
+NUM_CLASSES = 4
+_SMALL = {
+  "backbone": {"depth_multiplier": 0.125},
+  "anchors": {"base_size_px": 16.0},
+  "rpn": {"depth": 8, "num_proposals": 6},
+  "detections": {"max_total": 5},
+}
+
+
+def _config(*overrides):
+  config = config_lib.MtlDetection()
+  for override in (_SMALL, *overrides):
+    config.override(override, is_strict=True)
+  return config
+
+
+def _components(*overrides):
+  """The arguments that the factory gives to the detector."""
+  with mock.patch.object(factory.detector, "Detector") as build:
+    factory.build_detector(_config(*overrides), NUM_CLASSES)
+  return build.call_args.kwargs
+
+
+@pytest.fixture(scope="module")
+def model():
+  return factory.build_detector(_config(), NUM_CLASSES)
+
+
+def test_components_are_as_configured():
+  parts = _components(
+    {
+      "anchors": {"base_size_px": 30.0, "scales": [0.5, 2.0], "aspect_ratios": [1.0, 2.0, 3.0]},
+      "rpn": {"depth": 7, "nms_iou": 0.65, "num_proposals": 11, "pre_nms_top_k": 99},
+      "detections": {
+        "score_threshold": 0.01,
+        "nms_iou": 0.45,
+        "max_per_class": 12,
+        "max_total": 13,
+      },
+      "roi_head": {"crop_size": 14, "max_pool": 2},
+      "refinement": {"num_windows": 3, "closeness_mean": "all_rows"},
+    }
+  )
+  assert parts["num_classes"] == NUM_CLASSES
+  assert parts["anchor_grid"] == proposals.AnchorGrid(16, 30.0, (0.5, 2.0), (1.0, 2.0, 3.0))
+  assert (parts["rpn"].conv.filters, parts["rpn"].box.filters) == (7, 24)
+  assert parts["proposal_generator"] == proposals.ProposalGenerator(0.65, 11, 99)
+  assert parts["detection_generator"] == detections.DetectionGenerator(0.01, 0.45, 12, 13)
+  assert parts["crop"] == detector.Crop(14, 2)
+  assert parts["num_refinement_windows"] == 3
+  assert parts["closeness_mean"] == "all_rows"
+  assert parts["box_head"].box.units == 4 * (NUM_CLASSES - 1)
+  for name in ("box_head", "multi_object_head", "closeness_head"):
+    assert parts[name].classifier.units == NUM_CLASSES
+
+
+def test_no_top_k_is_all_anchors():
+  assert _components()["proposal_generator"].pre_nms_top_k is None
+
+
+@pytest.mark.parametrize("residual", [False, True])
+@pytest.mark.parametrize("stop", [False, True])
+@pytest.mark.parametrize("use_bias", [False, True])
+@pytest.mark.parametrize("kind", refinement.INPUTS)
+def test_refinement_is_as_configured(residual, stop, use_bias, kind):
+  with mock.patch.object(factory.refinement, "Refinement") as build:
+    _components(
+      {
+        "refinement": {
+          "residual": residual,
+          "stop_gradient_residual": stop,
+          "use_bias": use_bias,
+          "input": kind,
+        }
+      }
+    )
+  assert build.call_args.args == (NUM_CLASSES, residual, stop, use_bias, kind)
+
+
+@pytest.mark.parametrize(
+  ("shared", "includes_foreground", "foreground"),
+  [(False, False, False), (False, True, False), (True, False, False), (True, True, True)],
+)
+def test_stopped_gradients(shared, includes_foreground, foreground):
+  parts = _components(
+    {
+      "auxiliary": {
+        "stop_gradient_shared": shared,
+        "stop_gradient_includes_foreground": includes_foreground,
+      }
+    }
+  )
+  assert parts["stop_gradient_shared"] == shared
+  assert parts["stop_gradient_foreground"] == foreground
+
+
+@pytest.mark.parametrize(
+  ("override", "component"),
+  [
+    ({"auxiliary": {"multi_object": {"loss_weight": 0.0}}}, "multi_object_head"),
+    ({"auxiliary": {"closeness": {"loss_weight": 0.0}}}, "closeness_head"),
+    ({"auxiliary": {"foreground": {"loss_weight": 0.0}}}, "foreground"),
+    ({"refinement": {"enabled": False}}, "refiner"),
+  ],
+)
+def test_a_part_not_wanted_is_left_out(override, component):
+  parts = _components(override)
+  optional = ("multi_object_head", "closeness_head", "foreground", "refiner")
+  assert [name for name in optional if parts[name] is None] == [component]
+
+
+def test_heads_are_named_after_their_task(model):
+  names = [
+    layer.name
+    for layer in (
+      model.stage1,
+      model.rpn,
+      model.box_head,
+      model.multi_object_head,
+      model.closeness_head,
+      model.foreground_head,
+      model.refiner,
+    )
+  ]
+  assert names == [
+    "stage1",
+    "rpn",
+    "box_head",
+    "multi_object",
+    "closeness",
+    "foreground",
+    "refinement",
+  ]
+  assert model.name == "detector"
+
+
+def test_detects_in_a_batch_as_one_by_one(model):
+  rng = np.random.default_rng(0)
+  sizes = tf.constant([[48.0, 64.0], [40.0, 50.0]])
+  images = tf.constant(rng.uniform(0.0, 255.0, [2, 48, 64, 3]), tf.float32)
+  outputs = model(images, sizes)
+  assert outputs["proposals_px"].shape == [2, 6, 4]
+  assert outputs["detection_boxes_px"].shape == [2, 5, 4]
+  for i in range(2):
+    alone = model(images[i : i + 1], sizes[i : i + 1])
+    for name in ("features", "class_logits", "refined_logits", "detection_scores"):
+      np.testing.assert_allclose(outputs[name][i], alone[name][0], rtol=1e-4, atol=1e-5)
+
+
+def test_auxiliary_stages_start_like_the_main_one_by_default(model):
+  for ours, theirs in zip(
+    model.closeness_head.stage2.weights, model.box_head.stage2.weights, strict=True
+  ):
+    np.testing.assert_array_equal(ours, theirs)
+
+
+def test_auxiliary_stages_start_at_random_if_wanted():
+  other = factory.build_detector(_config({"auxiliary": {"init_from": "random"}}), NUM_CLASSES)
+  ours, theirs = (head.stage2.weights[0] for head in (other.closeness_head, other.box_head))
+  assert not np.allclose(ours, theirs)
+
+
+def test_refinement_sees_every_head(model):
+  # Main, five windows and closeness.
+  assert model.refiner.linear.kernel.shape == [7 * NUM_CLASSES, NUM_CLASSES]
+
+
+def test_backbone_is_as_configured():
+  config = config_lib.Backbone(
+    depth_multiplier=0.25, norm=config_lib.Norm(type="batch", momentum=0.6, groups=4)
+  )
+  backbone = factory.build_backbone(config)
+  assert backbone.depth_multiplier == 0.25
+  assert backbone.norm_fn(8).momentum == 0.6
+  config.norm.type = "group"
+  assert factory.build_backbone(config).norm_fn(8).groups == 4
+
+
+def test_unknown_backbone():
+  with pytest.raises(ValueError, match=r"task\.backbone\.type is 'vgg'; accepted is mobilenet_v1"):
+    factory.build_backbone(config_lib.Backbone(type="vgg"))
+
+
+def test_configuration_accepts_what_the_modules_know():
+  known = {
+    "backbone.norm.type": normalization.NORM_TYPES,
+    "auxiliary.multi_object.sampling": windows._LAWS,
+    "auxiliary.multi_object.empty_image": auxiliary.EMPTY_IMAGE,
+    "auxiliary.closeness.normalizer": auxiliary_losses.CLOSENESS_NORMALIZERS,
+    "auxiliary.foreground.weighting": auxiliary.FOREGROUND_WEIGHTING,
+    "auxiliary.foreground.logit_activation": foreground_head.ACTIVATIONS,
+    "auxiliary.foreground.head": foreground_head.KERNEL_SIZES,
+    "refinement.input": refinement.INPUTS,
+    "refinement.closeness_mean": refinement.CLOSENESS_MEANS,
+  }
+  for path, names in known.items():
+    assert set(validation.CHOICES[path]) == set(names), path

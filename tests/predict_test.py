@@ -1,0 +1,312 @@
+"""Tests of predict.py: in process with a detector made up here, and the command with a real one."""
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from PIL import Image
+from pycocotools import coco
+
+from mtl_ssl_tf import predict
+from mtl_ssl_tf.data import progress
+from mtl_ssl_tf.serving import saved_detector
+from tests import fixtures
+from tests.data import voc_files
+
+_COMMAND = """
+import runpy
+runpy.run_module("mtl_ssl_tf.predict", run_name="__main__", alter_sys=True)
+"""
+
+
+class QuarterDetector:
+  """Says that each image's top left quarter is a `cat`, its bottom half a less certain `dog`.
+
+  Fails on images 13 pixels high. Notes the shapes that it is given.
+  """
+
+  def __init__(self, path):
+    self.class_names = ["cat", "dog"]
+    self.path = path
+    self.shapes = []
+
+  def __call__(self, images):
+    self.shapes.append(images.shape)
+    batch_size, height, width, _ = images.shape
+    if height == 13:
+      raise tf.errors.ResourceExhaustedError(None, None, "out of memory\nmuch detail")
+    boxes = [[0, 0, height / 2, width / 2], [height / 2, 0, height, width], [0, 0, 0, 0]]
+    outputs = {
+      "detection_boxes_px": boxes,
+      "detection_scores": [0.75, 0.25, 0.0],
+      "detection_classes": [1.0, 2.0, 0.0],
+      "num_detections": 2.0,
+    }
+    return {
+      name: np.stack([np.asarray(value, np.float32)] * batch_size)
+      for name, value in outputs.items()
+    }
+
+
+@pytest.fixture(name="run")
+def _run(tmp_path, monkeypatch, capsys):
+  """Runs the command line on `in`; returns exit status, lines, data set and detector."""
+  detectors = []
+
+  def load(path):
+    detectors.append(QuarterDetector(path))
+    return detectors[-1]
+
+  def run(*flags, source="in"):
+    with monkeypatch.context() as patched:
+      patched.setattr(saved_detector, "SavedDetector", load)
+      status = predict.main(
+        [
+          "--saved_model=exported",
+          f"--input={tmp_path / source}",
+          f"--output_dir={tmp_path / 'out'}",
+          *flags,
+        ]
+      )
+    said = capsys.readouterr().err.replace(str(tmp_path), "").splitlines()
+    path = tmp_path / "out" / "predictions.json"
+    dataset = json.loads(path.read_text()) if path.exists() else None
+    return status, said, dataset, detectors[-1] if detectors else None
+
+  (tmp_path / "in").mkdir()
+  return run
+
+
+def _save(path, height, width, value=90, **options):
+  path.parent.mkdir(parents=True, exist_ok=True)
+  Image.fromarray(fixtures.solid_image(height, width, value)).save(path, **options)
+
+
+def _names(dataset):
+  return [image["file_name"] for image in dataset["images"]]
+
+
+class TestResults:
+  def test_one_file(self, tmp_path, run):
+    _save(tmp_path / "in" / "a.png", 40, 80)
+    status, said, dataset, detector = run("--score_threshold=0.2", source="in/a.png")
+    assert status == 0
+    assert said == [
+      "images: 1, classes: cat, dog",
+      "/out: 1 images with 2 detections of score 0.2 and more",
+    ]
+    assert detector.path == "exported"
+    assert dataset == {
+      "images": [{"id": 1, "file_name": "a.png", "height": 40, "width": 80}],
+      "categories": [{"id": 1, "name": "cat"}, {"id": 2, "name": "dog"}],
+      "annotations": [
+        {
+          "id": 1,
+          "image_id": 1,
+          "category_id": 1,
+          "bbox": [0.0, 0.0, 40.0, 20.0],
+          "score": 0.75,
+          "area": 800.0,
+          "iscrowd": 0,
+        },
+        {
+          "id": 2,
+          "image_id": 1,
+          "category_id": 2,
+          "bbox": [0.0, 20.0, 80.0, 20.0],
+          "score": 0.25,
+          "area": 1600.0,
+          "iscrowd": 0,
+        },
+      ],
+    }
+
+  def test_what_scores_less_is_neither_listed_nor_drawn(self, tmp_path, run):
+    _save(tmp_path / "in" / "a.png", 200, 400)
+    for threshold, num_boxes in (("0.5", 1), ("0.2", 2)):
+      dataset = run(f"--score_threshold={threshold}")[2]
+      assert len(dataset["annotations"]) == num_boxes
+      drawn = np.asarray(Image.open(tmp_path / "out" / "drawn" / "a.png.jpg"), np.int32)
+      assert drawn.shape == (200, 400, 3)
+      # The outline of the cat ends at column 200 of the upper half, that of the dog at 400 below.
+      changed = np.abs(drawn - 90).max(axis=-1) > 60
+      assert changed[:90, 195:203].any()
+      assert changed[110:, 395:].any() == (num_boxes == 2)
+      assert not changed[:90, 210:390].any()
+
+  def test_coco_tools_read_it(self, tmp_path, run):
+    for name in ("a.jpg", "b.jpg"):
+      _save(tmp_path / "in" / name, 40, 80)
+    dataset = run("--score_threshold=0")[2]
+    loaded = coco.COCO(str(tmp_path / "out" / "predictions.json"))
+    assert sorted(loaded.getAnnIds(imgIds=[2])) == [3, 4]
+    results = loaded.loadRes(dataset["annotations"])
+    assert results.loadAnns([3])[0]["bbox"] == [0.0, 0.0, 40.0, 20.0]
+
+  def test_folders_inside_keep_their_names(self, tmp_path, run):
+    for name in ("b/c.JPG", "a.jpg", "a.png", "b/.hidden.jpg"):
+      _save(tmp_path / "in" / name, 8, 8)
+    (tmp_path / "in" / "notes.txt").write_text("no image")
+    dataset = run()[2]
+    assert _names(dataset) == ["a.jpg", "a.png", "b/c.JPG"]
+    drawn = tmp_path / "out" / "drawn"
+    files = sorted(path.relative_to(drawn).as_posix() for path in drawn.rglob("*.*"))
+    assert files == ["a.jpg", "a.png.jpg", "b/c.JPG"]
+
+  def test_results_inside_the_input_are_not_looked_at(self, tmp_path, run):
+    _save(tmp_path / "in" / "a.jpg", 8, 8)
+    for _ in range(2):
+      assert run(f"--output_dir={tmp_path / 'in'}")[0] == 0
+      dataset = json.loads((tmp_path / "in" / "predictions.json").read_text())
+      assert _names(dataset) == ["a.jpg"]
+
+  def test_images_of_a_list(self, tmp_path, run):
+    for name in ("a.jpg", "b.jpg", "c.jpg"):
+      _save(tmp_path / "in" / name, 8, 8)
+    (tmp_path / "list.txt").write_text("c\na\n")
+    assert _names(run(f"--input_list={tmp_path / 'list.txt'}")[2]) == ["c.jpg", "a.jpg"]
+
+  def test_only_images_of_one_size_go_together(self, tmp_path, run):
+    sizes = [(8, 9), (8, 9), (8, 9), (9, 8), (8, 9)]
+    for i, size in enumerate(sizes):
+      _save(tmp_path / "in" / f"{i}.png", *size)
+    dataset, detector = run("--batch_size=2")[2:]
+    assert detector.shapes == [(2, 8, 9, 3), (1, 8, 9, 3), (1, 9, 8, 3), (1, 8, 9, 3)]
+    assert [(image["height"], image["width"]) for image in dataset["images"]] == sizes
+
+  def test_progress(self, tmp_path, run, monkeypatch):
+    # A clock that advances by a second whenever it is looked at, which is once a file.
+    for i in range(3):
+      _save(tmp_path / "in" / f"{i}.png", 8, 8)
+    (tmp_path / "in" / "3.png").write_bytes(b"")
+    seconds = iter(range(100))
+    monkeypatch.setattr(progress.time, "monotonic", lambda: next(seconds))
+    assert "predicting: 3/4, 1.0 a second, 1 s left" in run()[1]
+
+
+class TestImages:
+  @pytest.mark.parametrize("image_format", ["JPEG", "PNG"])
+  def test_turned_upright(self, tmp_path, run, image_format):
+    # Stored 20 high and 40 wide, with its left side at the top of the upright picture.
+    picture, name = voc_files.picture(20, 40), f"a.{image_format.lower()}"
+    content = voc_files.image_bytes(picture, image_format, exif=voc_files.exif(6))
+    (tmp_path / "in" / name).write_bytes(content)
+    dataset = run()[2]
+    assert [(image["height"], image["width"]) for image in dataset["images"]] == [(40, 20)]
+    pixels = predict.read_picture(tmp_path / "in", name).pixels
+    np.testing.assert_allclose(pixels, np.rot90(np.asarray(picture), -1), atol=12)
+
+  @pytest.mark.parametrize(
+    ("mode", "suffix"),
+    [
+      ("L", "jpg"),
+      ("CMYK", "jpg"),
+      ("P", "png"),
+      ("RGBA", "png"),
+      ("RGB", "bmp"),
+      ("RGB", "webp"),
+      ("RGB", "tif"),
+    ],
+  )
+  def test_others_become_rgb(self, tmp_path, mode, suffix):
+    picture = voc_files.picture(20, 40).convert(mode)
+    picture.save(tmp_path / f"a.{suffix}")
+    pixels = predict.read_picture(tmp_path, f"a.{suffix}").pixels
+    assert (pixels.dtype, pixels.shape) == (np.uint8, (20, 40, 3))
+    np.testing.assert_allclose(pixels, np.asarray(picture.convert("RGB")), atol=12)
+
+
+class TestFaults:
+  def test_unreadable_files_are_listed_and_the_rest_goes_on(self, tmp_path, run):
+    folder = tmp_path / "in"
+    for name in ("a.jpg", "e.jpg"):
+      _save(folder / name, 8, 8)
+    (folder / "b.jpg").write_bytes(b"")
+    (folder / "c.jpg").write_bytes((folder / "a.jpg").read_bytes()[:-60])
+    _save(folder / "d.jpg", 13, 8)
+    (folder / "f.jpg").symlink_to("nowhere")
+    status, said, dataset, _ = run()
+    assert status == 0
+    assert _names(dataset) == ["a.jpg", "e.jpg"]
+    assert said[-5] == "left out, 4 of 6 files:"
+    listed = sorted(said[-4:])
+    assert listed[0] == (
+      "  b.jpg: the file is empty; accepted: a whole JPEG, PNG, BMP, TIFF or WebP image"
+    )
+    assert listed[1].startswith("  c.jpg: damaged or truncated")
+    assert listed[2] == "  d.jpg: detection failed (out of memory)"
+    assert listed[3].startswith("  f.jpg: [Errno 2] No such file")
+
+  def test_nothing_readable(self, tmp_path, run):
+    (tmp_path / "in" / "a.jpg").write_bytes(b"no image")
+    status, said, dataset, _ = run()
+    assert status == 1
+    assert dataset["images"] == []
+    assert said[-2] == "left out, 1 of 1 files:"
+
+  @pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+      (["--score_threshold=1.5"], "--score_threshold is 1.5; accepted: 0 to 1"),
+      (["--score_threshold=nan"], "--score_threshold is nan; accepted: 0 to 1"),
+      (["--batch_size=0"], "--batch_size is 0; accepted: at least 1"),
+      (["--input=/in/nowhere"], "--input '/in/nowhere' does not exist"),
+    ],
+  )
+  def test_unusable_arguments(self, run, flags, message):
+    status, said, dataset, _ = run(*flags)
+    assert (status, said, dataset) == (1, [f"error: {message}"], None)
+
+  @pytest.mark.parametrize("missing", ["folder", "file"])
+  def test_no_saved_model(self, tmp_path, capsys, missing):
+    _save(tmp_path / "a.jpg", 8, 8)
+    model = tmp_path / missing
+    if missing == "file":
+      model.mkdir()
+    arguments = [f"--input={tmp_path}", f"--output_dir={tmp_path / 'out'}"]
+    assert predict.main([f"--saved_model={model}", *arguments]) == 1
+    assert capsys.readouterr().err == (
+      f"error: --saved_model {str(model)!r} is no exported detector:"
+      f" '{model}/saved_model.pb' does not exist\n"
+    )
+    assert not (tmp_path / "out").exists()
+
+  def test_output_cannot_be_written(self, tmp_path, run):
+    _save(tmp_path / "in" / "a.jpg", 8, 8)
+    (tmp_path / "out").write_text("a file")
+    status, said = run()[:2]
+    assert status == 1
+    assert said[0].startswith("error: [Errno 17] File exists")
+
+
+def test_the_command_needs_no_training_code(tiny_export, tmp_path):
+  from tests.serving import tiny_run  # Here, as only this test needs Model Garden.
+
+  for i, image in enumerate(tiny_run.images()):
+    Image.fromarray(image).save(tmp_path / f"{i}.png")
+  model = tmp_path / "moved"
+  shutil.copytree(tiny_export[0], model)
+  flags = {"saved_model": model, "input": tmp_path, "output_dir": tmp_path / "out"}
+  done = tiny_run.run_python(
+    _COMMAND,
+    [*(f"--{name}={value}" for name, value in flags.items()), "--score_threshold=0.1"],
+    without=("tf_keras", "official", "orbit"),
+  )
+  assert done.returncode == 0, done.stderr
+  dataset = json.loads((tmp_path / "out" / "predictions.json").read_text())
+  assert [category["name"] for category in dataset["categories"]] == tiny_run.CLASS_NAMES
+  detector = saved_detector.SavedDetector(tiny_export[0])
+  for i, image in enumerate(tiny_run.images()):
+    expected = detector(image[np.newaxis])
+    shown = expected["detection_scores"][0] >= 0.1
+    ymin, xmin, ymax, xmax = expected["detection_boxes_px"][0][shown].T
+    found = [entry for entry in dataset["annotations"] if entry["image_id"] == i + 1]
+    np.testing.assert_allclose(
+      [entry["bbox"] for entry in found],
+      np.stack([xmin, ymin, xmax - xmin, ymax - ymin], axis=-1),
+      atol=2e-3,
+    )
+    assert len(found) > 0
+    assert (tmp_path / "out" / "drawn" / f"{i}.png.jpg").exists()

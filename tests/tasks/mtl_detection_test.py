@@ -1,0 +1,309 @@
+"""A tiny detector learns one batch; a detector that knows the answers evaluates as perfect."""
+
+import types
+
+import numpy as np
+import pytest
+import tensorflow as tf
+import tf_keras
+
+from mtl_ssl_tf.tasks import mtl_detection
+from tests.tasks import tiny
+
+
+class Trained:
+  """The task's model with an optimizer, a compiled step, and a batch of the training data."""
+
+  def __init__(self, task: mtl_detection.MtlDetectionTask, folder):
+    experiment = tiny.experiment(folder)
+    self.model = task.build_model()
+    # No loss depends on it.
+    self.model.unused = tf.Variable(3.0)
+    self.optimizer = task.create_optimizer(experiment.trainer.optimizer_config, experiment.runtime)
+    self.metrics = task.build_metrics()
+    self.batch = next(iter(task.build_inputs(task.task_config.train_data)))
+    self._step = tf.function(
+      lambda images, labels: task.train_step(
+        (images, labels), self.model, self.optimizer, self.metrics
+      )
+    )
+
+  def step(self, batch=None) -> dict[str, float]:
+    logs = self._step(*(batch or self.batch))
+    return {name: float(value) for name, value in logs.items()}
+
+
+@pytest.fixture(name="trained", scope="module")
+def _trained(task, folder):
+  return Trained(task, folder)
+
+
+class Oracle:
+  """Stands in for the detector, and knows the ground truth of its batch."""
+
+  def __init__(self, task, labels):
+    self._labels = labels
+    self._targets = task.auxiliary_targets(labels, tf.constant(mtl_detection.EVALUATION_STEP))
+    self.multi_object_head = self.closeness_head = self.foreground_head = True
+    self.backbone = types.SimpleNamespace(stride=16)
+
+  def __call__(self, images, image_size_px):
+    labels = self._labels
+    padding = labels["gt_classes"] <= 0
+    # Where there is nothing, it is wrong with full confidence.
+    invented = padding & ~labels["example_valid"][:, tf.newaxis]
+    boxes_px = tf.where(invented[..., tf.newaxis], [0.0, 0.0, 9.0, 9.0], labels["gt_boxes_px"])
+    return {
+      "features": tf.zeros([len(images), 4, 6, 1]),
+      "detection_boxes_px": boxes_px,
+      "detection_classes": tf.where(invented, 1, labels["gt_classes"]),
+      "detection_scores": tf.cast(~padding | invented, tf.float32),
+      # In reverse: the metric has to find the proposal that lies on an object.
+      "proposals_px": tf.reverse(boxes_px, axis=[1]),
+      "closeness_logits": tf.math.log(tf.reverse(self._targets.closeness_labels, axis=[1])),
+    }
+
+  def classify_windows(self, features, windows_px, image_size_px):
+    del features, image_size_px
+    np.testing.assert_array_equal(windows_px, self._targets.windows_px)
+    return tf.math.log(self._targets.window_labels)
+
+  def predict_foreground(self, features):
+    # All is foreground.
+    return tf.one_hot(tf.ones(features.shape[:3], tf.int32), 2)
+
+
+def oracle_logs(task) -> list[dict[str, tuple]]:
+  """What the strategy hands to `aggregate_logs` for each batch of the validation data."""
+  steps = []
+  for images, labels in task.build_inputs(task.task_config.validation_data):
+    logs = task.validation_step((images, labels), Oracle(task, labels))
+    steps.append({name: (value,) for name, value in logs.items()})
+  return steps
+
+
+def figures(task, steps: list[dict[str, tuple]]) -> dict[str, float]:
+  state = None
+  for logs in steps:
+    state = task.aggregate_logs(state, logs)
+  return task.reduce_aggregated_logs(state)
+
+
+def test_label_map_gives_the_classes(task):
+  assert task.class_names == tiny.CLASS_NAMES
+  assert task.num_classes == 3
+
+
+def test_unacceptable_setting(folder):
+  params = tiny.experiment(folder).task
+  params.rpn.nms_iou = 2.0
+  with pytest.raises(ValueError, match=r"^task.rpn.nms_iou is 2.0; accepted: 0.0 to 1.0$"):
+    mtl_detection.MtlDetectionTask(params)
+
+
+def test_seed_draws_the_model(task, folder):
+  first, again = task.build_model().get_weights(), task.build_model().get_weights()
+  other_task = mtl_detection.MtlDetectionTask(tiny.experiment(folder, {"task": {"seed": 1}}).task)
+  other = other_task.build_model().get_weights()
+  assert all(np.array_equal(a, b) for a, b in zip(first, again, strict=True))
+  assert not all(np.array_equal(a, b) for a, b in zip(first, other, strict=True))
+
+
+def test_losses_have_the_names_of_the_metrics(trained):
+  for metric in trained.metrics:
+    metric.reset_states()
+  logs = trained.step()
+  names = [metric.name for metric in trained.metrics]
+  assert names == [*tiny.LOSSES, "dropped_boxes"]
+  assert set(logs) == {"loss", *names}
+  assert logs["loss"] == pytest.approx(sum(logs[name] for name in tiny.LOSSES), rel=1e-5)
+  for metric in trained.metrics:
+    assert float(metric.result()) == logs[metric.name]
+
+
+def test_one_batch_is_learnt(trained):
+  before = trained.step()
+  for _ in range(20):
+    after = trained.step()
+  for name in ("loss", "rpn_objectness", "roi_class", "foreground", "refinement"):
+    assert after[name] < 0.9 * before[name], name
+
+
+def test_variable_without_gradient_stays(trained):
+  before = [value.copy() for value in trained.model.get_weights()]
+  trained.step()
+  assert any(variable is trained.model.unused for variable in trained.model.trainable_variables)
+  assert float(trained.model.unused) == 3.0
+  changed = [
+    not np.array_equal(a, b) for a, b in zip(before, trained.model.get_weights(), strict=True)
+  ]
+  assert sum(changed) > 0.9 * len(changed)
+
+
+def test_batch_without_boxes_trains(trained):
+  images, labels = trained.batch
+  empty = {
+    **labels,
+    "gt_boxes_px": -tf.ones_like(labels["gt_boxes_px"]),
+    "gt_classes": -tf.ones_like(labels["gt_classes"]),
+  }
+  logs = trained.step((images, empty))
+  assert all(np.isfinite(value) for value in logs.values())
+  # Nothing to place, nothing to be near to; no window shows anything.
+  assert [logs[name] for name in ("rpn_box", "roi_box", "multi_object", "closeness")] == [0.0] * 4
+  assert logs["rpn_objectness"] > 0.0
+  assert all(np.isfinite(value).all() for value in trained.model.get_weights())
+
+
+def test_dropped_boxes_are_counted(trained):
+  images, labels = trained.batch
+  logs = trained.step((images, {**labels, "num_dropped_boxes": tf.constant([2, 3])}))
+  assert logs["dropped_boxes"] == 5.0
+
+
+def test_loss_weight_of_zero_removes_the_loss(folder):
+  off = {"loss_weight": 0.0}
+  auxiliary = {"multi_object": off, "closeness": off, "foreground": off}
+  override = {"task": {"auxiliary": auxiliary, "refinement": {"enabled": False}}}
+  task = mtl_detection.MtlDetectionTask(tiny.experiment(folder, override).task)
+  model, batch = task.build_model(), next(iter(task.build_inputs(task.task_config.train_data)))
+  optimizer = tf_keras.optimizers.legacy.SGD(0.01)
+  logs = task.train_step(batch, model, optimizer, metrics := task.build_metrics())
+  left = ["rpn_objectness", "rpn_box", "roi_class", "roi_box", "weight_decay"]
+  assert [metric.name for metric in metrics] == [*left, "dropped_boxes"]
+  assert set(logs) == {"loss", "dropped_boxes", *left}
+
+
+def test_step_draws_the_windows(task, trained):
+  _, labels = trained.batch
+  first, again, later = (
+    task.auxiliary_targets(labels, tf.constant(step)).windows_px.numpy() for step in (5, 5, 6)
+  )
+  np.testing.assert_array_equal(first, again)
+  assert not np.array_equal(first, later)
+
+
+def test_perfect_detections(task):
+  steps = oracle_logs(task)
+  # Three images in batches of two: the last row only fills up.
+  assert [list(logs["example_valid"][0]) for logs in steps] == [[True, True], [True, False]]
+  # In pixels of the file, though the network saw the image enlarged.
+  np.testing.assert_allclose(steps[0]["detection_boxes_orig"][0][0, :2], tiny.BOXES, atol=1e-4)
+  found = figures(task, steps)
+  for name in ("voc/mAP50_area", "voc/mAP50_11point", "voc/AP50_area/cat", "voc/AP50_area/dog"):
+    assert found[name] == 1.0
+  assert found["auxiliary/multi_object_ranking_ap"] == 1.0
+  assert found["auxiliary/multi_object_kl"] == pytest.approx(0.0, abs=1e-5)
+  assert found["auxiliary/closeness_accuracy"] == 1.0
+  # Half of each image is foreground, and all is said to be.
+  assert found["auxiliary/foreground_pixel_accuracy"] == 0.5
+  assert found["auxiliary/foreground_iou"] == 0.5
+  assert found["dropped_boxes"] == 0.0
+  assert str(tiny.NUM_VAL) in task.voc_table.splitlines()[3]
+
+
+def test_rows_that_fill_up_the_batch_do_not_count(task):
+  steps = oracle_logs(task)
+  steps[-1]["example_valid"] = (np.array([True, True]),)
+  # The boxes invented for the blank row are now false alarms of class 1.
+  assert figures(task, steps)["voc/AP50_area/cat"] < 1.0
+
+
+def test_replicas_are_joined(task):
+  steps = oracle_logs(task)
+  joined = {name: (steps[0][name][0], steps[1][name][0]) for name in steps[0]}
+  # The first batch seen by two replicas, one image each, gives the same figures.
+  assert figures(task, [joined]) == figures(task, steps)
+
+
+def test_each_evaluation_starts_anew(task):
+  steps = oracle_logs(task)
+  steps[0]["num_dropped_boxes"] = (np.array([4, 0]),)
+  steps[1]["num_dropped_boxes"] = (np.array([1, 9]),)  # The 9 belong to a row that fills up.
+  first = figures(task, steps)
+  assert first["dropped_boxes"] == 5.0
+  assert figures(task, steps) == first
+
+
+def test_auxiliary_figures_can_be_left_out(folder):
+  override = {"task": {"evaluation": {"auxiliary_metrics": False, "voc_ap": "11point"}}}
+  task = mtl_detection.MtlDetectionTask(tiny.experiment(folder, override).task)
+  found = figures(task, oracle_logs(task))
+  assert not any(name.startswith("auxiliary/") for name in found)
+  assert task.main_metric == "voc/mAP50_11point"
+  assert set(found) == {*task.voc_figures, "dropped_boxes"}
+
+
+def test_real_detector_evaluates(task, trained):
+  batch = next(iter(task.build_inputs(task.task_config.validation_data)))
+  step = tf.function(lambda images, labels: task.validation_step((images, labels), trained.model))
+  logs = {name: (value,) for name, value in step(*batch).items()}
+  found = figures(task, [logs])
+  assert all(np.isfinite(value) for value in found.values())
+  assert {name for name in found if name.startswith("auxiliary/")} == {
+    f"auxiliary/{name}"
+    for name in (
+      "multi_object_ranking_ap",
+      "multi_object_kl",
+      "closeness_accuracy",
+      "foreground_pixel_accuracy",
+      "foreground_iou",
+      "foreground_ap",
+    )
+  }
+
+
+def with_checkpoint(task, folder, path: str) -> mtl_detection.MtlDetectionTask:
+  override = {"task": {"init_checkpoint": path}}
+  return mtl_detection.MtlDetectionTask(tiny.experiment(folder, override).task)
+
+
+@pytest.fixture(name="checkpoint", scope="module")
+def _checkpoint(task, tmp_path_factory):
+  """Path of a checkpoint as training writes it, and the weights that it holds."""
+  model = task.build_model()
+  model.set_weights([value + 1.0 for value in model.get_weights()])
+  checkpoint = tf.train.Checkpoint(
+    model=model, optimizer=tf_keras.optimizers.legacy.SGD(), global_step=tf.Variable(7)
+  )
+  folder = tmp_path_factory.mktemp("checkpoint")
+  return checkpoint.save(str(folder / "ckpt")), model.get_weights()
+
+
+@pytest.mark.parametrize("as_folder", [False, True])
+def test_initialize(task, folder, checkpoint, as_folder):
+  path, weights = checkpoint
+  path = path.rpartition("/")[0] if as_folder else path
+  model = task.build_model()
+  with_checkpoint(task, folder, path).initialize(model)
+  for loaded, saved in zip(model.get_weights(), weights, strict=True):
+    np.testing.assert_array_equal(loaded, saved)
+
+
+def test_initialize_without_checkpoint_keeps_the_weights(task):
+  model = task.build_model()
+  before = model.get_weights()
+  task.initialize(model)
+  assert all(np.array_equal(a, b) for a, b in zip(before, model.get_weights(), strict=True))
+
+
+def test_initialize_from_nothing(task, folder, tmp_path):
+  path = str(tmp_path / "nothing")
+  message = rf"^task.init_checkpoint: '{path}' is no checkpoint of this detector \(.*nothing.*\)$"
+  with pytest.raises(ValueError, match=message):
+    with_checkpoint(task, folder, path).initialize(task.build_model())
+
+
+def test_initialize_from_another_size(task, folder, checkpoint):
+  override = {"task": {"backbone": {"depth_multiplier": 0.25}}}
+  larger = mtl_detection.MtlDetectionTask(tiny.experiment(folder, override).task).build_model()
+  with pytest.raises(ValueError, match=r"is no checkpoint of this detector \(.*shape.*\)$"):
+    with_checkpoint(task, folder, checkpoint[0]).initialize(larger)
+
+
+def test_initialize_from_other_parts(task, folder, tmp_path):
+  override = {"task": {"auxiliary": {"closeness": {"loss_weight": 0.0}}}}
+  without = mtl_detection.MtlDetectionTask(tiny.experiment(folder, override).task).build_model()
+  path = tf.train.Checkpoint(model=without).save(str(tmp_path / "ckpt"))
+  with pytest.raises(ValueError, match=r"is no checkpoint of this detector \(.*\)$"):
+    with_checkpoint(task, folder, path).initialize(task.build_model())
