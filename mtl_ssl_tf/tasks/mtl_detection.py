@@ -20,9 +20,6 @@ from mtl_ssl_tf.tasks import (
   training_losses,
 )
 
-# No step branches in Python on a tensor, and without conversion its graph is built twice as fast.
-_plain = tf.autograph.experimental.do_not_convert
-
 # Evaluation draws its windows as this step would, so that its figures can be compared.
 EVALUATION_STEP = 0
 
@@ -142,7 +139,8 @@ class MtlDetectionTask(base_task.Task):
     """Returns the auxiliary labels that a batch is trained on in `step`; compiled."""
     return self._make_auxiliary_targets(labels, tf.cast(step, tf.int32))
 
-  @_plain
+  # Nothing here branches in Python on a tensor, and unconverted code is traced twice as fast.
+  @tf.autograph.experimental.do_not_convert
   def train_step(
     self,
     inputs: tuple[tf.Tensor, dict[str, tf.Tensor]],
@@ -178,7 +176,7 @@ class MtlDetectionTask(base_task.Task):
       metric.update_state(logs[metric.name])
     return logs
 
-  @_plain
+  @tf.autograph.experimental.do_not_convert
   def validation_step(
     self,
     inputs: tuple[tf.Tensor, dict[str, tf.Tensor]],

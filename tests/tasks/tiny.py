@@ -10,8 +10,9 @@ from mtl_ssl_tf.tasks import driver
 from tests import fixtures
 
 CLASS_NAMES = ["cat", "dog"]
-# Both lie in the left half of an image of 48 × 64 pixels; the first one fills it.
-BOXES = [[0, 0, 48, 32], [12, 8, 36, 24]]
+# Both lie in the left half of an image of 48 × 64 pixels, and the first one holds all cells of the
+# foreground mask there: its columns up to floor(16 · 28/64 + 0.99) = 7 of 16.
+BOXES = [[0, 0, 48, 28], [12, 8, 36, 24]]
 CLASSES = [1, 2]
 NUM_VAL = 3
 # Five quarters of the images' size, on a canvas that is larger still.

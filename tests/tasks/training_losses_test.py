@@ -452,5 +452,5 @@ class WeightDecayTest(parameterized.TestCase, tf.test.TestCase):
   def test_a_plain_detector(self):
     heads = ("multi_object_head", "closeness_head", "foreground", "refiner")
     model = small.make_detector(**dict.fromkeys(heads))
-    decay = self._decay(model, auxiliary_l2=0.0, head_l2=1.0)
+    decay = self._decay(model, auxiliary_l2=1.0, head_l2=1.0)
     self.assertAllClose(decay, 2.0 * self.MAIN)

@@ -1,0 +1,286 @@
+"""From flags to a configuration, and what is said before anything is trained in vain."""
+
+import json
+import types
+
+import pytest
+import tensorflow as tf
+import yaml
+
+from mtl_ssl_tf.tasks import driver
+from tests.tasks import tiny
+
+
+def load(override: str | None = None, *files):
+  return driver.load_experiment("mtl_frcnn", [str(file) for file in files], override)
+
+
+def write_yaml(path, **fields) -> str:
+  path.write_text(yaml.safe_dump(fields))
+  return str(path)
+
+
+class TestLoadExperiment:
+  @pytest.mark.parametrize("name", ["mtl_fcnn", "", None, "mtl_frcnn/x", "retinanet"])
+  def test_unknown_experiment(self, name):
+    # Model Garden registers its own `retinanet`, which is no experiment of ours.
+    with pytest.raises(ValueError, match=rf"^--experiment is {name!r}; accepted: mtl_frcnn$"):
+      driver.load_experiment(name)
+
+  def test_without_overrides(self):
+    assert load().task.rpn.num_proposals == 300
+
+  @pytest.mark.parametrize(
+    "override",
+    ["task: {seed: 3, train_data: {canvas_size: [64, 96]}}", "{task: {seed: 3}}", "task.seed=3"],
+  )
+  def test_override_of_one_field_keeps_the_others(self, override):
+    params = load(override)
+    assert params.task.seed == 3
+    assert params.task.rpn.num_proposals == 300
+
+  def test_short_form(self):
+    task = load("task.train_data.canvas_size=[64,96],task.label_map=/a:b,task.rpn.nms_iou=0.5").task
+    assert task.train_data.canvas_size == [64, 96]
+    assert task.label_map == "/a:b"
+    assert task.rpn.nms_iou == 0.5
+
+  def test_value_with_an_equals_sign(self):
+    assert load("task: {label_map: a=b}").task.label_map == "a=b"
+
+  def test_later_files_win_and_the_override_is_last(self, tmp_path):
+    first = write_yaml(tmp_path / "a.yaml", task={"seed": 1, "rpn": {"depth": 1, "nms_iou": 0.1}})
+    second = write_yaml(tmp_path / "b.yaml", task={"seed": 2, "rpn": {"depth": 2}})
+    task = load("task: {seed: 3}", first, second).task
+    assert (task.seed, task.rpn.depth, task.rpn.nms_iou) == (3, 2, 0.1)
+
+  def test_override_from_a_file(self, tmp_path):
+    assert load(write_yaml(tmp_path / "a=b.yaml", task={"seed": 4})).task.seed == 4
+
+  def test_misspelt_field_names_its_source(self, tmp_path):
+    path = write_yaml(tmp_path / "a.yaml", task={"rpn": {"nms_iuo": 0.5}})
+    for override, files, source in (
+      (None, [path], path),
+      (path, [], path),
+      ("task.rpn.nms_iuo=0.5", [], "--params_override"),
+    ):
+      message = rf"^{source}: unknown field 'task.rpn.nms_iuo'; the nearest is 'task.rpn.nms_iou'"
+      with pytest.raises(ValueError, match=message):
+        load(override, *files)
+
+  @pytest.mark.parametrize(
+    ("override", "message"),
+    [
+      ("task: {", "--params_override: not YAML (while parsing a flow node"),
+      ("task: 3", "--params_override: field 'task' is 3; accepted: a mapping"),
+      ("nowhere.yaml", "--params_override: the whole is 'nowhere.yaml'; accepted: a mapping"),
+      ("task.seed=3=4", "--params_override: field 'task.seed' is '3=4'; accepted: a whole number"),
+      ("task: {seed: !!python/name:os.system }", "--params_override: not YAML ("),
+    ],
+  )
+  def test_broken_override(self, override, message):
+    with pytest.raises(ValueError, match="") as error:
+      load(override)
+    assert str(error.value).startswith(message)
+    assert "\n" not in str(error.value)
+
+  @pytest.mark.parametrize(
+    ("content", "message"),
+    [
+      (None, "cannot be read (NotFoundError)"),
+      (b"\xff\xfe\xfa", "cannot be read (UnicodeDecodeError)"),
+      (b"task: [", "not YAML ("),
+      (b"", "the whole is None; accepted: a mapping of field to value"),
+      (b"- task", "the whole is ['task']; accepted: a mapping of field to value"),
+    ],
+  )
+  def test_broken_file(self, tmp_path, content, message):
+    path = tmp_path / "a.yaml"
+    if content is not None:
+      path.write_bytes(content)
+    with pytest.raises(ValueError, match="") as error:
+      load(None, path)
+    assert str(error.value).startswith(f"{path}: {message}")
+    assert "\n" not in str(error.value)
+
+  def test_folder_in_the_place_of_a_file(self, tmp_path):
+    with pytest.raises(ValueError, match=rf"^{tmp_path}: cannot be read \("):
+      load(None, tmp_path)
+
+
+class TestRun:
+  """Nothing here gets as far as training, and mostly not as far as a model."""
+
+  def message(self, folder, model_dir, override=None, mode="train_and_eval") -> str:
+    with pytest.raises(ValueError, match="") as error:
+      driver.run(tiny.experiment(folder, override), mode, str(model_dir))
+    return str(error.value)
+
+  def test_unknown_mode(self, folder, tmp_path):
+    assert self.message(folder, tmp_path, mode="train_and_validate") == (
+      "--mode is 'train_and_validate'; accepted: train, eval, train_and_eval, "
+      "train_and_post_eval, continuous_eval"
+    )
+
+  def test_unacceptable_values(self, folder, tmp_path):
+    override = {"task": {"rpn": {"nms_iou": 2.0}}}
+    assert self.message(folder, tmp_path, override).startswith("task.rpn.nms_iou is 2.0; ")
+    override = {"trainer": {"validation_interval": -1}}
+    assert self.message(folder, tmp_path, override).startswith("trainer.validation_interval is -1;")
+
+  @pytest.mark.parametrize("name", ["train_data", "validation_data"])
+  def test_missing_records(self, folder, tmp_path, name):
+    override = {"task": {name: {"input_path": "/nowhere/x-*"}}}
+    assert self.message(folder, tmp_path, override) == (
+      f"task.{name}.input_path: no record files match '/nowhere/x-*'"
+    )
+
+  @pytest.mark.parametrize(("mode", "idle"), [("train", "validation_data"), ("eval", "train_data")])
+  def test_only_the_records_of_the_mode_are_needed(self, folder, tmp_path, mode, idle):
+    # The next check fails in their place.
+    override = {"task": {idle: {"input_path": ""}}}
+    assert self.message(folder, "", override, mode) == "--model_dir is empty; accepted: a folder"
+
+  def test_missing_label_map(self, folder, tmp_path):
+    override = {"task": {"label_map": "/nowhere/a.txt"}}
+    assert self.message(folder, tmp_path, override) == (
+      "task.label_map '/nowhere/a.txt': No such file or directory"
+    )
+    override = {"task": {"label_map": str(tmp_path)}}
+    assert (
+      self.message(folder, tmp_path, override) == f"task.label_map '{tmp_path}': Is a directory"
+    )
+
+  def test_label_map_of_other_records(self, folder, tmp_path):
+    other = tmp_path / "other.txt"
+    other.write_text("dog\ncat\n")
+    override = {"task": {"label_map": str(other)}}
+    assert self.message(folder, tmp_path, override) == (
+      f"task.label_map '{other}' differs from '{folder / 'label_map.txt'}', the classes that the "
+      "records of task.train_data were written with"
+    )
+
+  @pytest.mark.parametrize("text", ["\ufeffcat\ndog\n", "cat\r\ndog\r\n", "cat\ndog"])
+  def test_same_label_map_in_another_spelling(self, folder, tmp_path, text):
+    other = tmp_path / "other.txt"
+    other.write_bytes(text.encode())
+    override = {"task": {"label_map": str(other)}}
+    # The next check fails in its place.
+    assert self.message(folder, "", override) == "--model_dir is empty; accepted: a folder"
+
+  def test_nothing_to_evaluate(self, folder, tmp_path):
+    for model_dir in (tmp_path, tmp_path / "new"):
+      assert self.message(folder, model_dir, mode="eval") == (
+        f"--model_dir '{model_dir}' holds no checkpoint to evaluate"
+      )
+
+  def test_best_checkpoint_by_an_unknown_figure(self, folder, tmp_path):
+    override = {"trainer": {"best_checkpoint_eval_metric": "voc/mAP50_are"}}
+    assert self.message(folder, tmp_path, override).startswith(
+      "trainer.best_checkpoint_eval_metric is 'voc/mAP50_are'; accepted: a figure of the "
+      "evaluation, the nearest are voc/mAP50_area, "
+    )
+
+  def test_model_dir_that_cannot_be_written(self, folder, tmp_path):
+    file = tmp_path / "file"
+    file.write_text("")
+    for model_dir in (file, file / "below"):
+      assert self.message(folder, model_dir).startswith(
+        f"--model_dir '{model_dir}' cannot be written to: "
+      )
+
+  def test_model_dir_of_another_run(self, folder, tmp_path, task):
+    tf.train.Checkpoint(model=task.build_model()).save(str(tmp_path / "ckpt"))
+    override = {"task": {"backbone": {"depth_multiplier": 0.25}}}
+    assert self.message(folder, tmp_path, override, "train").startswith(
+      f"--model_dir '{tmp_path}' belongs to another run: '{tmp_path / 'ckpt-1'}' is no checkpoint "
+      "of this detector ("
+    )
+    # What belongs to the other run is left alone.
+    assert not (tmp_path / "params.yaml").exists()
+
+
+class TestMainWithFlags:
+  def flags(self, folder, **values):
+    tiny.experiment(folder)
+
+    class Flags(types.SimpleNamespace):
+      def __getitem__(self, name):
+        return types.SimpleNamespace(present=0)
+
+    return Flags(
+      **{
+        "experiment": "mtl_frcnn",
+        "config_file": [str(folder / "tiny.yaml")],
+        "params_override": None,
+        "tpu": None,
+        "mode": "train",
+        "model_dir": "",
+        **values,
+      }
+    )
+
+  @pytest.mark.parametrize(
+    ("values", "message"),
+    [
+      ({}, "error: --model_dir is empty; accepted: a folder"),
+      ({"experiment": "x"}, "error: --experiment is 'x'; accepted: mtl_frcnn"),
+      (
+        # From within Model Garden, which appends the way of the call.
+        {
+          "model_dir": "new",
+          "params_override": "trainer: {optimizer_config: {optimizer: {type: null}}}",
+        },
+        "error: Optimizer type must be specified",
+      ),
+    ],
+  )
+  def test_error_is_one_line(self, folder, tmp_path, monkeypatch, values, message):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit) as error:
+      driver.main_with_flags(self.flags(folder, **values))
+    assert error.value.code == message
+
+
+class TestReport:
+  FIGURES = {  # noqa: RUF012 - never changed
+    "voc/mAP50_area": 0.25,
+    "voc/AP50_area/dog": float("nan"),
+    "auxiliary/foreground_iou": 0.5,
+    "dropped_boxes": 0.0,
+    "best_voc/mAP50_area": 0.75,
+  }
+
+  def report(self, task, tmp_path, **changed) -> list[str]:
+    figures = {**self.FIGURES, **changed}
+    return driver._report(task, str(tmp_path), "voc/mAP50_area", figures, 7).splitlines()
+
+  def test_text(self, task, tmp_path):
+    lines = self.report(task, tmp_path)
+    assert lines[0].startswith("VOC average precision")
+    assert lines[-2:] == [
+      "foreground_iou               0.500",
+      "voc/mAP50_area 0.2500 (best 0.7500)",
+    ]
+
+  def test_file_is_json_without_nan(self, task, tmp_path):
+    self.report(task, tmp_path)
+
+    def refuse(constant):
+      raise AssertionError(constant)
+
+    text = (tmp_path / "evaluation-7.json").read_text()
+    found = json.loads(text, parse_constant=refuse)
+    assert found == {"step": 7, **self.FIGURES, "voc/AP50_area/dog": None}
+
+  def test_without_a_best_checkpoint(self, task, tmp_path):
+    figures = dict(self.FIGURES)
+    del figures["best_voc/mAP50_area"]
+    text = driver._report(task, str(tmp_path), "voc/mAP50_area", figures, 7)
+    assert text.splitlines()[-1] == "voc/mAP50_area 0.2500"
+
+  def test_dropped_boxes(self, task, tmp_path):
+    assert self.report(task, tmp_path, dropped_boxes=3.0)[-1] == (
+      "warning: ground-truth boxes left out of these figures: 3; "
+      "raise task.validation_data.max_num_boxes"
+    )
