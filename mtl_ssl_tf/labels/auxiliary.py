@@ -5,6 +5,7 @@ from typing import NamedTuple
 import tensorflow as tf
 
 from mtl_ssl_tf.labels import closeness, foreground, multi_object, windows
+from mtl_ssl_tf.ops import box_ops
 
 EMPTY_IMAGE = ("no_loss", "background")
 FOREGROUND_WEIGHTING = ("uniform", "inverse_area")
@@ -31,11 +32,12 @@ class AuxiliaryTargets(NamedTuple):
 
 
 def mirror_boxes(boxes_px: tf.Tensor, image_size_px: tf.Tensor, where: tf.Tensor) -> tf.Tensor:
-  """Mirrors boxes [B, N, 4] left to right in those images of the batch where `where` [B] says."""
+  """Mirrors boxes [B, N, 4] left to right in the images where `where` [B] says; padding stays."""
   width = image_size_px[:, 1:]  # [B, 1]
   ymin, xmin, ymax, xmax = tf.unstack(boxes_px, axis=-1)
   mirrored = tf.stack([ymin, width - xmax, ymax, width - xmin], axis=-1)  # [B, N, 4]
-  return tf.where(where[:, tf.newaxis, tf.newaxis], mirrored, boxes_px)
+  turned = where[:, tf.newaxis] & ~box_ops.is_padding(boxes_px)  # [B, N]
+  return tf.where(turned[..., tf.newaxis], mirrored, boxes_px)
 
 
 def auxiliary_targets(
@@ -81,9 +83,7 @@ def auxiliary_targets(
 
   Reference: Lee et al., "Multi-task Self-supervised Object Detection", CVPR 2019, sec. 3.
   """
-  valid = gt_classes > 0  # [B, N]
-  upright = mirror_boxes(gt_boxes_px, image_size_px, flipped)
-  upright = tf.where(valid[..., tf.newaxis], upright, gt_boxes_px)  # [B, N, 4]
+  upright = mirror_boxes(gt_boxes_px, image_size_px, flipped)  # [B, N, 4]
   windows_px = windows.sample_windows(
     seeds, upright, gt_classes, image_size_px, num_windows, min_window_px, window_sampling
   )  # [B, S, 4]
@@ -92,11 +92,10 @@ def auxiliary_targets(
   )  # [B, S, C]
   window_weights = multi_object.window_weights(windows_px, upright, gt_classes)
   if empty_image == "background":
-    has_object = tf.reduce_any(valid, axis=1, keepdims=True)  # [B, 1]
+    has_object = tf.reduce_any(gt_classes > 0, axis=1, keepdims=True)  # [B, 1]
     window_weights = tf.where(has_object, window_weights, 1.0)  # [B, S]
 
-  size = tf.tile(image_size_px[:, tf.newaxis], [1, 1, 2])  # [B, 1, 4]
-  upright_norm = tf.where(valid[..., tf.newaxis], upright / size, -1.0)  # [B, N, 4]
+  upright_norm = box_ops.normalize(upright, image_size_px)  # [B, N, 4]
   mask = foreground.foreground_labels(upright_norm, gt_classes, mask_size)  # [B, h, w]
   weights = tf.ones_like(mask)
   if foreground_weighting == "inverse_area":

@@ -190,9 +190,8 @@ class Detector(tf_keras.Model):
     boxes_norm = box_ops.normalize(boxes_px, image_size_px)  # [B, R, 4]
     windows = refinement.expanded_windows(boxes_norm, self._num_refinement_windows)
     flat = tf.reshape(windows[:, :, :inner], [-1, num_boxes * inner, 4])  # [B, R (W - 1), 4]
-    # From a corner of its own: a padding row has no outermost window.
-    whole = tf.zeros_like(boxes_norm[:, :1]) + tf.constant([0.0, 0.0, 1.0, 1.0])  # [B, 1, 4]
-    crops = self._crops(tf.stop_gradient(features), tf.concat([flat, whole], axis=1), image_size_px)
+    whole = windows[:, :1, -1]  # [B, 1, 4]
+    crops = self._crops(features, tf.concat([flat, whole], axis=1), image_size_px)
     logits = tf.stop_gradient(self.multi_object_head(crops, training=False))
     logits = _unflatten(logits, num_boxes * inner + 1)  # [B, R (W - 1) + 1, C]
     inner_logits = tf.reshape(

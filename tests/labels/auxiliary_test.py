@@ -50,10 +50,11 @@ def _mirrored(boxes, images=(True, True, True)):
 
 class MirrorBoxesTest(tf.test.TestCase):
   def test_left_becomes_right_where_told(self):
-    boxes = tf.constant([[[1.0, 2.0, 3.0, 7.0]], [[1.0, 2.0, 3.0, 7.0]], [[1.0, 2.0, 3.0, 7.0]]])
+    boxes = tf.constant([[[1.0, 2.0, 3.0, 7.0], [-1.0] * 4]] * 3)
     sizes = tf.constant([[5.0, 10.0], [5.0, 10.0], [5.0, 20.0]])
     mirrored = auxiliary.mirror_boxes(boxes, sizes, tf.constant([True, False, True]))
     self.assertAllEqual(mirrored[:, 0], [[1, 3, 3, 8], [1, 2, 3, 7], [1, 13, 3, 18]])
+    self.assertAllEqual(mirrored[:, 1], [[-1.0] * 4] * 3)
 
 
 class AuxiliaryTargetsTest(parameterized.TestCase, tf.test.TestCase):

@@ -164,11 +164,24 @@ class RefineTest(parameterized.TestCase, tf.test.TestCase):
     # Of the padding row too.
     self.assertAllEqual(logits[:, :, 4], tf.repeat(image_logits, 3, axis=1))
 
-  def test_window_head_runs_as_at_inference_in_a_training_call_too(self):
-    stage = self.model.multi_object_head.stage2
-    stage.seen = []
-    self.model(_images(), _SIZES, training=True)
-    self.assertEqual([training for _, training in stage.seen], [False])
+  def test_padding_in_the_first_row(self):
+    logits = self.model.expanded_window_logits(self.features, _BOXES, _SIZES)
+    turned = self.model.expanded_window_logits(self.features, _BOXES[:, ::-1], _SIZES)
+    self.assertAllClose(turned, logits[:, ::-1], rtol=1e-4, atol=1e-4)
+
+  @parameterized.parameters(False, True)
+  def test_window_head_runs_as_at_inference_in_a_training_call_too(self, training):
+    stages = [
+      self.model.stage1,
+      self.model.box_head.stage2,
+      self.model.closeness_head.stage2,
+      self.model.multi_object_head.stage2,
+    ]
+    for stage in stages:
+      stage.seen = []
+    self.model(_images(), _SIZES, training=training)
+    modes = [[mode for _, mode in stage.seen] for stage in stages]
+    self.assertEqual(modes, [[training], [training], [training], [False]])
 
   @parameterized.parameters((True, True), (True, False), (False, True), (False, False))
   def test_inputs_of_the_heads_that_there_are(self, with_windows, with_closeness):
@@ -194,24 +207,10 @@ class RefineTest(parameterized.TestCase, tf.test.TestCase):
     self.assertAllClose(mean, [[[first] * 3], [[second] * 3]])
 
 
-# Name of a head -> what it says of the shared map.
-_OUTPUTS = {
-  "box": lambda model, features: model.box_stage(features, _BOXES, _SIZES, True).class_logits[0],
-  "closeness": lambda model, features: model.box_stage(
-    features, _BOXES, _SIZES, True
-  ).closeness_logits[0],
-  "multi_object": lambda model, features: model.classify_windows(features, _BOXES, _SIZES, True),
-  "foreground": lambda model, features: model.predict_foreground(features),
-}
-
-
 class GradientTest(parameterized.TestCase, tf.test.TestCase):
-  def _gradients(self, loss_fn, **components):
-    """Which parts of the detector a loss trains."""
+  def _trained(self, outputs_fn, **components):
+    """Which parts of the detector each of some outputs trains, by name of the output."""
     model = small.make_detector(**components)
-    with tf.GradientTape() as tape:
-      features = model.first_stage(_images(), _SIZES, training=True).features
-      loss = loss_fn(model, features)
     parts = {
       "stage1": model.stage1,
       "box": model.box_head,
@@ -220,50 +219,48 @@ class GradientTest(parameterized.TestCase, tf.test.TestCase):
       "foreground": model.foreground_head,
       "refinement": model.refiner,
     }
-    gradients = tape.gradient(
-      loss, {name: part.trainable_variables for name, part in parts.items()}
-    )
+    variables = {name: part.trainable_variables for name, part in parts.items()}
+    with tf.GradientTape(persistent=True) as tape:
+      features = model.first_stage(_images(), _SIZES, training=True).features
+      outputs = outputs_fn(model, features)
     return {
-      name
-      for name, values in gradients.items()
-      if any(value is not None and np.any(value != 0.0) for value in values)
+      output: {
+        part
+        for part, gradients in tape.gradient(values, variables).items()
+        if any(gradient is not None and np.any(gradient != 0.0) for gradient in gradients)
+      }
+      for output, values in outputs.items()
     }
 
-  @parameterized.product(
-    name=("box", "closeness", "multi_object", "foreground"),
-    shared=(False, True),
-    foreground=(False, True),
-  )
-  def test_what_a_task_trains(self, name, shared, foreground):
-    trained = self._gradients(
-      _OUTPUTS[name], stop_gradient_shared=shared, stop_gradient_foreground=foreground
+  @parameterized.product(shared=(False, True), foreground=(False, True))
+  def test_what_a_task_trains(self, shared, foreground):
+    def heads(model, features):
+      second = model.box_stage(features, _BOXES, _SIZES, training=True)
+      return {
+        "box": second.class_logits,
+        "closeness": second.closeness_logits,
+        "multi_object": model.classify_windows(features, _BOXES, _SIZES, training=True),
+        "foreground": model.predict_foreground(features),
+      }
+
+    trained = self._trained(heads, stop_gradient_shared=shared, stop_gradient_foreground=foreground)
+    shielded = {"box": False, "closeness": shared, "multi_object": shared, "foreground": foreground}
+    self.assertEqual(
+      trained, {name: {name} if stop else {name, "stage1"} for name, stop in shielded.items()}
     )
-    stopped = {
-      "box": False,
-      "closeness": shared,
-      "multi_object": shared,
-      "foreground": foreground,
-    }
-    self.assertEqual(trained, {name} if stopped[name] else {name, "stage1"})
 
-  @parameterized.parameters(
-    (True, {"refinement"}),
-    (False, {"refinement", "box", "stage1"}),
-  )
+  @parameterized.parameters((True, {"refinement"}), (False, {"refinement", "box", "stage1"}))
   def test_what_refinement_trains(self, stop, expected):
     def refined(model, features):
       second = model.box_stage(features, _BOXES, _SIZES, training=True)
       closeness = model.mean_closeness(second.closeness_logits, tf.ones([2, 3], tf.bool))
-      return model.refine(features, _BOXES, second.class_logits, closeness, _SIZES)
+      refined = model.refine(features, _BOXES, second.class_logits, closeness, _SIZES)
+      return {"refined": refined, "windows": model.expanded_window_logits(features, _BOXES, _SIZES)}
 
     refiner = small.make_refiner(stop_gradient_residual=stop)
-    self.assertEqual(self._gradients(refined, refiner=refiner), expected)
-
-  def test_expanded_windows_train_nothing(self):
-    def window_logits(model, features):
-      return model.expanded_window_logits(features, _BOXES, _SIZES)
-
-    self.assertEqual(self._gradients(window_logits), set())
+    trained = self._trained(refined, refiner=refiner)
+    # Nor does anything learn from the expanded windows.
+    self.assertEqual(trained, {"refined": expected, "windows": set()})
 
 
 class DetectorTest(parameterized.TestCase, tf.test.TestCase):
@@ -363,6 +360,7 @@ class DetectorTest(parameterized.TestCase, tf.test.TestCase):
     # The batch size is unknown while the graph is built.
     compute = tf.function(
       self.model.call,
+      autograph=False,
       input_signature=[tf.TensorSpec([None, 64, 96, 3]), tf.TensorSpec([None, 2])],
     )
     for batch in (slice(0, 2), slice(1, 2)):
@@ -391,8 +389,10 @@ class DetectorTest(parameterized.TestCase, tf.test.TestCase):
   )
   def test_a_head_left_out_has_no_variables_and_no_outputs(self, argument, scope):
     model = small.make_detector(**{argument: None})
-    self.assertEqual([v.name for v in model.variables if scope in v.name], [])
-    self.assertNotEqual([v.name for v in self.model.variables if scope in v.name], [])
+    names = [variable.name for variable in self.model.variables]
+    others = [name for name in names if scope not in name]
+    self.assertNotEqual(others, names)
+    self.assertCountEqual([variable.name for variable in model.variables], others)
     absent = set(self.outputs) - set(model(_images(), _SIZES))
     expected = {"closeness": {"closeness_logits"}, "refinement": {"refined_logits"}}
     self.assertEqual(absent, expected.get(scope, set()))

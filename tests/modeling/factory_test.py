@@ -90,6 +90,12 @@ def test_refinement_is_as_configured(residual, stop, use_bias, kind):
   assert build.call_args.args == (NUM_CLASSES, residual, stop, use_bias, kind)
 
 
+def test_foreground_head_is_as_configured():
+  with mock.patch.object(factory.foreground_head, "ForegroundHead") as build:
+    _components({"auxiliary": {"foreground": {"head": "conv3x3", "logit_activation": "tanh"}}})
+  assert build.call_args.args == ("conv3x3", "tanh")
+
+
 @pytest.mark.parametrize(
   ("shared", "includes_foreground", "foreground"),
   [(False, False, False), (False, True, False), (True, False, False), (True, True, True)],

@@ -17,17 +17,22 @@ ANCHORS_PER_CELL = 2
 
 
 class BlockStage(base.Stage):
-  """[B, H, W, 3] -> [B, H / 16, W / 16, 4]: every block by itself, black ones to 0."""
+  """[B, H, W, 3] -> [B, H / 16, W / 16, 4]: every block by itself, black ones to 0.
+
+  Notes the batch size and the mode of every call.
+  """
 
   def __init__(self, **kwargs):
     super().__init__(**kwargs)
-    self.conv = tf_keras.layers.Conv2D(STAGE1_DEPTH, 16, strides=16, use_bias=False)
+    self.conv = tf_keras.layers.Conv2D(STAGE1_DEPTH, 16, strides=16, use_bias=False, name="conv")
+    self.seen = []
 
   @property
   def decayed_kernels(self):
     return [self.conv.kernel]
 
   def call(self, inputs, training=False):
+    self.seen = [*self.seen, (inputs.shape[0], training)]
     return self.conv(inputs)
 
 
@@ -36,7 +41,7 @@ class CropStage(base.Stage):
 
   def __init__(self, **kwargs):
     super().__init__(**kwargs)
-    self.conv = tf_keras.layers.Conv2D(STAGE2_DEPTH, 1, activation="relu")
+    self.conv = tf_keras.layers.Conv2D(STAGE2_DEPTH, 1, activation="relu", name="conv")
     self.seen = []
 
   @property

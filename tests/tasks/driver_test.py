@@ -75,11 +75,11 @@ class TestLoadExperiment:
       ("task: 3", "--params_override: field 'task' is 3; accepted: a mapping"),
       ("nowhere.yaml", "--params_override: the whole is 'nowhere.yaml'; accepted: a mapping"),
       ("task.seed=3=4", "--params_override: field 'task.seed' is '3=4'; accepted: a whole number"),
-      ("task: {seed: !!python/name:os.system }", "--params_override: not YAML ("),
+      ("task: {seed: !!python/object/apply:os.getcwd []}", "--params_override: not YAML ("),
     ],
   )
   def test_broken_override(self, override, message):
-    with pytest.raises(ValueError, match="") as error:
+    with pytest.raises(ValueError) as error:
       load(override)
     assert str(error.value).startswith(message)
     assert "\n" not in str(error.value)
@@ -98,7 +98,7 @@ class TestLoadExperiment:
     path = tmp_path / "a.yaml"
     if content is not None:
       path.write_bytes(content)
-    with pytest.raises(ValueError, match="") as error:
+    with pytest.raises(ValueError) as error:
       load(None, path)
     assert str(error.value).startswith(f"{path}: {message}")
     assert "\n" not in str(error.value)
@@ -112,7 +112,7 @@ class TestRun:
   """Nothing here gets as far as training, and mostly not as far as a model."""
 
   def message(self, folder, model_dir, override=None, mode="train_and_eval") -> str:
-    with pytest.raises(ValueError, match="") as error:
+    with pytest.raises(ValueError) as error:
       driver.run(tiny.experiment(folder, override), mode, str(model_dir))
     return str(error.value)
 

@@ -182,7 +182,11 @@ def test_loss_weight_of_zero_removes_the_loss(folder):
   task = mtl_detection.MtlDetectionTask(tiny.experiment(folder, override).task)
   model, batch = task.build_model(), next(iter(task.build_inputs(task.task_config.train_data)))
   optimizer = tf_keras.optimizers.legacy.SGD(0.01)
-  logs = task.train_step(batch, model, optimizer, metrics := task.build_metrics())
+  metrics = task.build_metrics()
+  step = tf.function(
+    lambda *batch: task.train_step(batch, model, optimizer, metrics), autograph=False
+  )
+  logs = step(*batch)
   left = ["rpn_objectness", "rpn_box", "roi_class", "roi_box", "weight_decay"]
   assert [metric.name for metric in metrics] == [*left, "dropped_boxes"]
   assert set(logs) == {"loss", "dropped_boxes", *left}

@@ -75,9 +75,20 @@ def _losses(model, config, first=None, targets=None, labels=_LABELS, step=_STEP)
   return {name: float(loss) for name, loss in losses.items()}
 
 
-def _silent_detector(**components):
-  """A detector whose every output is 0."""
-  model = small.make_detector(**components)
+@functools.cache
+def _shared_detector():
+  return small.make_detector()
+
+
+def _detector():
+  """The detector of all tests, with its random weights."""
+  small.randomize(_shared_detector())
+  return _shared_detector()
+
+
+def _silent_detector():
+  """The detector of all tests, its every output 0."""
+  model = _shared_detector()
   for variable in model.variables:
     variable.assign(tf.zeros_like(variable))
   return model
@@ -198,7 +209,7 @@ class ComputeLossesTest(parameterized.TestCase, tf.test.TestCase):
         }
       )
 
-    model = small.make_detector()
+    model = _detector()
     first = _first_stage(model)
     base = _losses(model, weighted(*[1.0] * 8), first)
     self.assertGreater(min(base.values()), 0.0)
@@ -231,7 +242,7 @@ class ComputeLossesTest(parameterized.TestCase, tf.test.TestCase):
     self.assertTrue(all(np.isfinite(loss) for loss in losses.values()))
 
   def test_heads_are_trained_as_in_training(self):
-    model = small.make_detector()
+    model = _detector()
     first = _first_stage(model)
     heads = (model.box_head, model.closeness_head, model.multi_object_head)
     for head in heads:
@@ -245,7 +256,7 @@ class ComputeLossesTest(parameterized.TestCase, tf.test.TestCase):
 class SamplingTest(tf.test.TestCase):
   def _call(self, module, name, config, step):
     """What one of the label makers is called with."""
-    model = small.make_detector()
+    model = _detector()
     maker = getattr(module, name)
     with mock.patch.object(module, name, wraps=maker) as called:
       _losses(model, config, step=tf.constant(step))
@@ -380,7 +391,7 @@ class RefinementLossTest(parameterized.TestCase, tf.test.TestCase):
     (5, 3, [0, 1, 3]),
   )
   def test_rows_are_picked_evenly(self, num_rois, train_rois, expected):
-    model = small.make_detector()
+    model = _detector()
     config = _config(
       {"roi_head": {"batch_size": num_rois}, "refinement": {"train_rois": train_rois}}
     )
@@ -413,7 +424,7 @@ class WeightDecayTest(parameterized.TestCase, tf.test.TestCase):
   CLASSIFIER, FOREGROUND, REFINEMENT = 5 * 3, 4 * 2, 21 * 3
 
   def _decay(self, model=None, **scales):
-    model = model or small.make_detector()
+    model = model or _detector()
     for variable in model.variables:
       variable.assign(tf.fill(variable.shape, 2.0))
     zero = {f"{name}_l2": 0.0 for name in ("backbone", "rpn", "head", "auxiliary")}
