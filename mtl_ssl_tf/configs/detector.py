@@ -24,7 +24,7 @@ class Norm(hyperparams.Config):
       `batch` and `sync` learn them, `sync` over all replicas; `group` needs none. A run from
       scratch needs one of the last three.
     momentum: of the moving statistics of `batch` and `sync`.
-    groups: of `group`; reduced to the nearest divisor of a layer's channels.
+    groups: of `group`; a layer uses the greatest common divisor with its channels.
   """
 
   type: str = "frozen"

@@ -3,7 +3,7 @@
 import tensorflow as tf
 
 
-def legacy_bilinear_resize(
+def bilinear_resize(
   maps: tf.Tensor,
   content_size: tf.Tensor,
   output_size: tuple[int, int],

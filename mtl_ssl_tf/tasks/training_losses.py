@@ -186,7 +186,7 @@ def foreground_logits(model, config, features: tf.Tensor, image_size_px: tf.Tens
   foreground = config.auxiliary.foreground
   content_cells = tf.math.ceil(image_size_px / model.backbone.stride)  # [B, 2]
   side = foreground.mask_size
-  return resize_ops.legacy_bilinear_resize(
+  return resize_ops.bilinear_resize(
     model.predict_foreground(features),
     content_cells,
     (side, side),

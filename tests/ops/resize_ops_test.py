@@ -7,7 +7,7 @@ from mtl_ssl_tf.ops import resize_ops
 
 def _resize(maps, content_size, output_size, half_pixel_centers=False, jit_compile=False):
   resize_fn = tf.function(
-    lambda maps, content_size: resize_ops.legacy_bilinear_resize(
+    lambda maps, content_size: resize_ops.bilinear_resize(
       maps, content_size, output_size, half_pixel_centers
     ),
     jit_compile=jit_compile,
