@@ -23,6 +23,19 @@ def bright_box(image):
 
 
 class DetectionParserTest(parameterized.TestCase, tf.test.TestCase):
+  def test_key_stays_with_the_image(self):
+    image = fixtures.solid_image(20, 40, 9)
+    keys = [
+      parse(fixtures.serialized_example(image, [], [], source_id=name), seed=(0, step))[1][
+        "image_key"
+      ]
+      for name in ("a", "b")
+      for step in range(2)
+    ]
+    self.assertEqual(keys[0], keys[1])
+    self.assertEqual(keys[2], keys[3])
+    self.assertNotEqual(keys[0], keys[2])
+
   def test_worked_example(self):
     # 20 × 40 doubles to 40 × 80, the canvas allows 1.6 only: 32 × 64.
     boxes = [[5, 10, 15, 30], [0, 0, 20, 40]]

@@ -76,6 +76,7 @@ class EvaluationTest(ReaderTest):
         "image_info": tf.TensorSpec([2, 4, 2], tf.float32),
         "num_dropped_boxes": tf.TensorSpec([2], tf.int32),
         "flipped": tf.TensorSpec([2], tf.bool),
+        "image_key": tf.TensorSpec([2], tf.int32),
         "example_valid": tf.TensorSpec([2], tf.bool),
       },
     )
