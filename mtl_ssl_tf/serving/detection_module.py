@@ -69,7 +69,9 @@ class DetectionModule(tf.Module):
     """Detections in images uint8 [B, h, w, 3], RGB."""
     sides = tf.shape(images)[:3]
     message = "images must be uint8 [batch, height, width, 3], each side at least 1"
-    tf.debugging.assert_positive(sides, message)
+    # Without the dependency the resize may run first, and fail in its own words.
+    with tf.control_dependencies([tf.debugging.assert_positive(sides, message)]):
+      images = tf.identity(images)
     canvases, size_px, original_size = self._fit(images)
     batch_size = sides[:1]
     sizes_px = tf.broadcast_to(size_px, tf.concat([batch_size, [2]], axis=0))  # [B, 2]
@@ -84,7 +86,8 @@ class DetectionModule(tf.Module):
     Their sizes may differ. The EXIF orientation is not looked at.
     """
     message = "encoded_images must hold at least one image"
-    tf.debugging.assert_positive(tf.shape(encoded_images), message)
+    with tf.control_dependencies([tf.debugging.assert_positive(tf.shape(encoded_images), message)]):
+      encoded_images = tf.identity(encoded_images)
     canvases, sizes_px, original_sizes = tf.map_fn(
       lambda content: self._fit(
         tf.io.decode_image(content, channels=3, expand_animations=False)  # [h, w, 3]
