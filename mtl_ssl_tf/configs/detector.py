@@ -232,6 +232,7 @@ class Data(cfg.DataConfig):
     short_side, long_side: of the resized image, pixels.
     max_num_boxes: ground-truth slots of an image; further boxes are left out and counted.
     flip_probability: horizontal flips, in training.
+    vertical_flip_probability: flips from top to bottom; 0 is the paper's.
     scale_min, scale_max: random zoom in training; 1, 1 is the paper's (none).
     use_difficult: train on objects marked difficult.
   """
@@ -241,6 +242,7 @@ class Data(cfg.DataConfig):
   long_side: int = 1024
   max_num_boxes: int = 100
   flip_probability: float = 0.5
+  vertical_flip_probability: float = 0.0
   scale_min: float = 1.0
   scale_max: float = 1.0
   use_difficult: bool = True

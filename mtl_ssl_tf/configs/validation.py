@@ -79,6 +79,7 @@ RANGES = {
     "long_side": (1, None),
     "max_num_boxes": (1, None),
     "flip_probability": (0.0, 1.0),
+    "vertical_flip_probability": (0.0, 1.0),
     "shuffle_buffer_size": (1, None),
   }.items()
 }

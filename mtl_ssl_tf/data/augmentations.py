@@ -19,11 +19,24 @@ def random_horizontal_flip(
   Returns:
     The image, the boxes and a bool scalar, True where they were mirrored.
   """
-  flipped = (tf.random.stateless_uniform([], seed) < probability) & (tf.shape(boxes_norm)[0] > 0)
-  ymin, xmin, ymax, xmax = tf.unstack(boxes_norm, axis=-1)  # 4 x [N]
-  mirrored_boxes = tf.stack([ymin, 1.0 - xmax, ymax, 1.0 - xmin], axis=-1)  # [N, 4]
-  image = tf.cond(flipped, lambda: tf.reverse(image, [1]), lambda: image)
-  return image, tf.where(flipped, mirrored_boxes, boxes_norm), flipped
+  return _random_mirror(image, boxes_norm, seed, probability, axis=1)
+
+
+def random_vertical_flip(
+  image: tf.Tensor, boxes_norm: tf.Tensor, seed: tf.Tensor, probability: float = 0.5
+) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+  """The same from top to bottom, for pictures without an upright: cells, aerial images."""
+  return _random_mirror(image, boxes_norm, seed, probability, axis=0)
+
+
+def _random_mirror(
+  image: tf.Tensor, boxes_norm: tf.Tensor, seed: tf.Tensor, probability: float, axis: int
+) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+  mirrored = (tf.random.stateless_uniform([], seed) < probability) & (tf.shape(boxes_norm)[0] > 0)
+  sides = tf.unstack(boxes_norm, axis=-1)  # 4 x [N]
+  sides[axis], sides[axis + 2] = 1.0 - sides[axis + 2], 1.0 - sides[axis]
+  image = tf.cond(mirrored, lambda: tf.reverse(image, [axis]), lambda: image)
+  return image, tf.where(mirrored, tf.stack(sides, axis=-1), boxes_norm), mirrored
 
 
 def random_zoom_window(

@@ -18,8 +18,8 @@ class DetectionParser:
 
   The image is resized, bilinear, so that its short side is `short_side` unless that makes its long
   side longer than `long_side` or does not fit into the canvas; nothing is cut off. In training it
-  is mirrored at random, and with `scale_min`, `scale_max` other than 1 zoomed at random: resized
-  again by a factor from that range and cut to what it would be without; boxes left with less than
+  is mirrored at random, from left to right and, where asked, from top to bottom; with `scale_min`,
+  `scale_max` other than 1 it is zoomed at random: resized again by a factor from that range and cut to what it would be without; boxes left with less than
   half their area are dropped.
 
   `image` is float32 [H, W, 3], RGB 0 … 255. `labels` holds:
@@ -32,12 +32,12 @@ class DetectionParser:
     image_info: float32 [4, 2], original size, size inside the canvas, scale, offset, where the
       scale times file pixels less the offset gives canvas pixels (of an image not mirrored).
     num_dropped_boxes: int32, objects left out because all N slots were taken.
-    flipped: bool, the image was mirrored.
+    flipped: bool, the image was mirrored left to right.
     image_key: int32, a number made from the source id; stays with the image in every epoch.
     example_valid: bool, False for a row that only fills up the last batch.
 
   Reference: Lee et al., "Multi-task Self-supervised Object Detection", CVPR 2019, implementation
-  details: short side 600, flips only. The zoom is ours, for training from scratch.
+  details: short side 600, horizontal flips only. The rest is ours, for training from scratch.
   """
 
   def __init__(
@@ -48,6 +48,7 @@ class DetectionParser:
     long_side: int = 1024,
     max_num_boxes: int = 100,
     flip_probability: float = 0.5,
+    vertical_flip_probability: float = 0.0,
     scale_min: float = 1.0,
     scale_max: float = 1.0,
     use_difficult: bool = True,
@@ -59,7 +60,8 @@ class DetectionParser:
       canvas_size: H and W. Make it square for images of either orientation.
       short_side, long_side: wanted length of the short side, and limit of the long one, pixels.
       max_num_boxes: N; the first N objects of a record are kept.
-      flip_probability: of mirroring, in training.
+      flip_probability: of mirroring left to right, in training.
+      vertical_flip_probability: of mirroring top to bottom, in training.
       scale_min, scale_max: range of the random zoom, in training; 1, 1 does not zoom.
       use_difficult: train on objects marked difficult; evaluation always keeps them, marked.
       is_training: mirror and zoom.
@@ -78,8 +80,13 @@ class DetectionParser:
     for name, size in sizes.items():
       if size < 1:
         raise ValueError(f"{name} must be at least 1, got {size}")
-    if not 0.0 <= flip_probability <= 1.0:
-      raise ValueError(f"flip_probability must lie in 0 … 1, got {flip_probability}")
+    probabilities = {
+      "flip_probability": flip_probability,
+      "vertical_flip_probability": vertical_flip_probability,
+    }
+    for name, probability in probabilities.items():
+      if not 0.0 <= probability <= 1.0:
+        raise ValueError(f"{name} must lie in 0 … 1, got {probability}")
     if not 0.0 < scale_min <= scale_max:
       raise ValueError(
         f"scale_min and scale_max must obey 0 < min <= max, got {scale_min} and {scale_max}"
@@ -89,6 +96,7 @@ class DetectionParser:
     self._long_side = long_side
     self._max_num_boxes = max_num_boxes
     self._flip_probability = flip_probability
+    self._vertical_flip_probability = vertical_flip_probability
     self._scale_min = scale_min
     self._scale_max = scale_max
     self._drop_difficult = is_training and not use_difficult
@@ -124,10 +132,14 @@ class DetectionParser:
     kept_size, offset = scaled_size, tf.zeros([2])
 
     if self._is_training:
-      flip_seed, zoom_seed = tf.unstack(tf.random.split(seed, 2))
+      flip_seed, zoom_seed, vertical_seed = tf.unstack(tf.random.split(seed, 3))
       image, boxes_norm, flipped = augmentations.random_horizontal_flip(
         image, boxes_norm, flip_seed, self._flip_probability
       )
+      if self._vertical_flip_probability:
+        image, boxes_norm, _ = augmentations.random_vertical_flip(
+          image, boxes_norm, vertical_seed, self._vertical_flip_probability
+        )
       if self._scale_min != 1.0 or self._scale_max != 1.0:
         scaled_size, offset = augmentations.random_zoom_window(
           kept_size, zoom_seed, self._scale_min, self._scale_max

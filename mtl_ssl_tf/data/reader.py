@@ -36,6 +36,7 @@ def make_dataset(
   long_side: int = 1024,
   max_num_boxes: int = 100,
   flip_probability: float = 0.5,
+  vertical_flip_probability: float = 0.0,
   scale_min: float = 1.0,
   scale_max: float = 1.0,
   use_difficult: bool = True,
@@ -43,7 +44,7 @@ def make_dataset(
 ) -> tf.data.Dataset:
   """Batches of static shape: without end for training, each image once for evaluation.
 
-  Training shuffles files and records anew in every epoch; an image's flip and zoom follow from the
+  Training shuffles files and records anew in every epoch; an image's flips and zoom follow from the
   seed and its place in the endless sequence. Evaluation keeps the order of the files; rows whose
   `example_valid` is False fill up the last batch, the same number of batches for every worker.
 
@@ -55,8 +56,8 @@ def make_dataset(
     shuffle_buffer_size: records among which the next is drawn in training. Fewer than there are
       mixes less well and takes less memory.
     cache: keep the records in memory, their images still compressed, once they have been read.
-    canvas_size, short_side, long_side, max_num_boxes, flip_probability, scale_min, scale_max,
-      use_difficult: see `DetectionParser`.
+    canvas_size, short_side, long_side, max_num_boxes, flip_probability,
+      vertical_flip_probability, scale_min, scale_max, use_difficult: see `DetectionParser`.
     input_context: which worker this is, as `tf.distribute` tells it; None is the only one.
 
   Returns:
@@ -79,6 +80,7 @@ def make_dataset(
     long_side=long_side,
     max_num_boxes=max_num_boxes,
     flip_probability=flip_probability,
+    vertical_flip_probability=vertical_flip_probability,
     scale_min=scale_min,
     scale_max=scale_max,
     use_difficult=use_difficult,

@@ -111,6 +111,7 @@ class MtlDetectionTask(base_task.Task):
       long_side=params.long_side,
       max_num_boxes=params.max_num_boxes,
       flip_probability=params.flip_probability,
+      vertical_flip_probability=params.vertical_flip_probability,
       scale_min=params.scale_min,
       scale_max=params.scale_max,
       use_difficult=params.use_difficult,

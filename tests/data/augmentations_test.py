@@ -44,6 +44,16 @@ class RandomHorizontalFlipTest(tf.test.TestCase):
     self.assertNear(tf.math.count_nonzero(flips).numpy(), 500, 63)
 
 
+class RandomVerticalFlipTest(tf.test.TestCase):
+  def test_pixels_and_boxes_turn_upside_down(self):
+    image = tf.constant([[[0], [1]], [[2], [3]], [[4], [5]]], tf.uint8)
+    boxes = tf.constant([[0.0, 0.1, 0.5, 0.4], [0.2, 0.0, 1.0, 1.0]])
+    image, boxes, flipped = augmentations.random_vertical_flip(image, boxes, [0, 0], 1.0)
+    self.assertTrue(flipped)
+    self.assertAllEqual(tf.squeeze(image), [[4, 5], [2, 3], [0, 1]])
+    self.assertAllClose(boxes, [[0.5, 0.1, 1.0, 0.4], [0.0, 0.0, 0.8, 1.0]])
+
+
 class RandomZoomWindowTest(tf.test.TestCase):
   def _draw(self, scale_min, scale_max, num_draws=300):
     def draw(index):

@@ -83,6 +83,20 @@ class DetectionParserTest(parameterized.TestCase, tf.test.TestCase):
     self.assertAllClose(labels["gt_boxes_px"][0], [4, 28, 14, 38])
     self.assertAllClose(labels["gt_boxes_orig"][0], square)
 
+  def test_vertical_flip_turns_image_and_boxes_upside_down(self):
+    square = [4, 2, 14, 12]
+    image = fixtures.image_with_squares(30, 40, [square])
+    parsed, labels = parse(
+      fixtures.serialized_example(image, [square], [1]),
+      flip_probability=0.0,
+      vertical_flip_probability=1.0,
+      is_training=True,
+    )
+    self.assertFalse(labels["flipped"])
+    self.assertAllEqual(parsed[:30, :40], image[::-1])
+    self.assertAllClose(labels["gt_boxes_px"][0], [16, 2, 26, 12])
+    self.assertAllClose(labels["gt_boxes_orig"][0], square)
+
   @parameterized.parameters(range(12))
   def test_zoomed_and_flipped_box_still_bounds_its_square(self, number):
     square = [12, 30, 26, 48]
@@ -92,6 +106,7 @@ class DetectionParserTest(parameterized.TestCase, tf.test.TestCase):
       seed=(5, number),
       scale_min=0.6,
       scale_max=1.6,
+      vertical_flip_probability=0.5 * (number % 2),
       is_training=True,
     )
     height, width = labels["image_size_px"].astype(int)
@@ -104,7 +119,7 @@ class DetectionParserTest(parameterized.TestCase, tf.test.TestCase):
       scale = labels["image_info"][2]
       visible_px = np.count_nonzero(parsed[..., 0] > 127)
       self.assertLess(visible_px, 0.6 * np.prod([14, 18] * scale))
-    if not labels["flipped"]:
+    if not labels["flipped"] and number % 2 == 0:
       _, _, scale, offset = labels["image_info"]
       corner = np.array(square[2:]) * scale - offset
       self.assertAllClose(labels["gt_boxes_px"][0][2:], np.minimum(corner, [height, width]))
@@ -121,7 +136,13 @@ class DetectionParserTest(parameterized.TestCase, tf.test.TestCase):
   def test_evaluation_neither_flips_nor_zooms(self):
     image = fixtures.noise_image(30, 40)
     serialized = fixtures.serialized_example(image, [[0, 0, 9, 9]], [1])
-    parsed, labels = parse(serialized, flip_probability=1.0, scale_min=2.0, scale_max=2.0)
+    parsed, labels = parse(
+      serialized,
+      flip_probability=1.0,
+      vertical_flip_probability=1.0,
+      scale_min=2.0,
+      scale_max=2.0,
+    )
     self.assertAllEqual(parsed[:30, :40], image)
     self.assertFalse(labels["flipped"])
 
@@ -181,6 +202,7 @@ class DetectionParserTest(parameterized.TestCase, tf.test.TestCase):
     ({"long_side": -1}, "long_side"),
     ({"max_num_boxes": 0}, "max_num_boxes"),
     ({"flip_probability": 1.5}, "flip_probability"),
+    ({"vertical_flip_probability": -0.5}, "vertical_flip_probability"),
     ({"scale_min": 2.0}, "scale_min"),
     ({"scale_min": 0.0}, "scale_min"),
   )
