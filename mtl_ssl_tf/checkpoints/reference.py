@@ -1,14 +1,15 @@
 """Names of the released MTL-SSL code's variables (TF-slim) for the variables of our detector."""
 
 from collections.abc import Iterator, Mapping
-from typing import NamedTuple
 
 import numpy as np
 import tensorflow as tf
 import tf_keras
 
+from mtl_ssl_tf.checkpoints.report import Report
 from mtl_ssl_tf.modeling import detector
 from mtl_ssl_tf.modeling.backbones import base
+from mtl_ssl_tf.modeling.heads import rfcn_heads
 
 # Attribute of one of our layers -> leaf of the reference name.
 CONV_LEAVES = {
@@ -17,44 +18,73 @@ CONV_LEAVES = {
   "pointwise_kernel": "pointwise_weights",
   "bias": "biases",
 }
+# Attribute of one of our heads -> name of the layer.
+FASTER_RCNN_NAMES = {"classifier": "ClassPredictor", "box": "BoxEncodingPredictor"}
+RFCN_NAMES = {
+  "reduce": "reduce_depth",
+  "classifier": "class_predictions",
+  "box": "refined_locations",
+}
 NORM_LEAVES = ("gamma", "beta", "moving_mean", "moving_variance")
 
 
-class Report(NamedTuple):
-  """What became of the variables of both sides, by reference name, sorted.
-
-  Attributes:
-    loaded: given and assigned.
-    missing: of our detector, but not given; they keep their value.
-    unused: given, but not of our detector.
-  """
-
-  loaded: list[str]
-  missing: list[str]
-  unused: list[str]
+# Scopes of the auxiliary heads with a second stage -> the detector's attribute.
+AUXILIARY_SCOPES = {
+  "ClosenessBoxPredictor": "closeness_head",
+  "WindowBoxPredictor": "multi_object_head",
+}
+STAGE1_SCOPE = "FirstStageFeatureExtractor"
+STAGE2_SCOPE = "SecondStageFeatureExtractor"
 
 
 def reference_variables(model: detector.Detector) -> dict[str, tf.Variable]:
   """Returns every variable of the detector under its name in the released code."""
   scope = model.backbone.slim_scope
-  named = dict(_stage("FirstStageFeatureExtractor", scope, model.stage1))
+  named = dict(_stage(STAGE1_SCOPE, scope, model.stage1))
   named.update(_layer("FirstStageBoxPredictor/Conv", model.rpn.conv))
   named.update(_layer("FirstStageBoxPredictor/BoxEncodingPredictor", model.rpn.box))
   named.update(_layer("FirstStageBoxPredictor/ClassPredictor", model.rpn.objectness))
-  named.update(_stage("SecondStageFeatureExtractor", scope, model.box_head.stage2))
-  named.update(_layer("SecondStageBoxPredictor/BoxEncodingPredictor", model.box_head.box))
-  named.update(_layer("SecondStageBoxPredictor/ClassPredictor", model.box_head.classifier))
-  for name, head in (
-    ("ClosenessBoxPredictor", model.closeness_head),
-    ("WindowBoxPredictor", model.multi_object_head),
-  ):
+  named.update(_stage(STAGE2_SCOPE, scope, model.box_head.stage2))
+  named.update(_head("SecondStageBoxPredictor", model.box_head))
+  for name, attribute in AUXILIARY_SCOPES.items():
+    head = getattr(model, attribute)
     if head is not None:
       named.update(_stage(name, scope, head.stage2))
-      named.update(_layer(f"{name}/ClassPredictor", head.classifier))
+      named.update(_head(name, head))
   if model.foreground_head is not None:
     named.update(_layer("EdgeMaskPredictor/BoxEncodingPredictor", model.foreground_head.conv))
   if model.refiner is not None:
     named.update(_layer("MTLClassRefiner/fc1", model.refiner.linear))
+  return named
+
+
+def stage_names(model: detector.Detector) -> set[str]:
+  """Returns the reference names of the variables of all stages."""
+  scope = model.backbone.slim_scope
+  return {name for name in reference_variables(model) if name.split("/")[1] == scope}
+
+
+def stage2_copies(model: detector.Detector, scope: str) -> dict[str, str]:
+  """Returns the second stage's names in an auxiliary head -> those of the main head."""
+  if getattr(model, AUXILIARY_SCOPES[scope]) is None:
+    return {}
+  stage2 = _stage(STAGE2_SCOPE, model.backbone.slim_scope, model.box_head.stage2)
+  return {f"{scope}{name.removeprefix(STAGE2_SCOPE)}": name for name, _ in stage2}
+
+
+def classification_variables(model: detector.Detector) -> dict[str, list[tf.Variable]]:
+  """Returns the backbone's variables under their names in a TF-slim classification checkpoint.
+
+  A name of stage 2 has several: the main head's, and those of the auxiliary heads, which start
+  from the same weights.
+  """
+  backbone = model.backbone
+  named = {}
+  for stage, in_stage2 in _stages(model):
+    for name, variable in _stage("", backbone.slim_scope, stage):
+      inner = name.removeprefix(f"/{backbone.slim_scope}/")
+      inner = backbone.classification_name(inner, in_stage2)
+      named.setdefault(f"{backbone.slim_scope}/{inner}", []).append(variable)
   return named
 
 
@@ -71,20 +101,43 @@ def assign(model: detector.Detector, arrays: Mapping[str, np.ndarray]) -> Report
   Raises:
     ValueError: if a shape differs, or no name fits; nothing is assigned then.
   """
-  variables = reference_variables(model)
+  named = {name: [variable] for name, variable in reference_variables(model).items()}
+  return assign_named(named, arrays)
+
+
+def assign_named(
+  variables: Mapping[str, list[tf.Variable]], arrays: Mapping[str, np.ndarray]
+) -> Report:
+  """The same for any names; an array goes to all the variables of its name."""
   loaded = sorted(set(variables) & set(arrays))
   if not loaded:
     raise ValueError(
       f"none of the {len(arrays)} given names is a variable of the detector; it has e.g. "
-      f"{sorted(variables)[0]!r}, given is e.g. {min(arrays, default=None)!r}"
+      f"{min(variables)!r}, given is e.g. {min(arrays, default=None)!r}"
     )
   for name in loaded:
-    ours, given = tuple(variables[name].shape), tuple(np.shape(arrays[name]))
-    if ours != given:
-      raise ValueError(f"variable {name!r}: given shape {given}, the detector's is {ours}")
+    given = tuple(np.shape(arrays[name]))
+    for variable in variables[name]:
+      ours = tuple(variable.shape)
+      if ours != given:
+        raise ValueError(f"variable {name!r}: given shape {given}, the detector's is {ours}")
   for name in loaded:
-    variables[name].assign(arrays[name])
+    for variable in variables[name]:
+      variable.assign(arrays[name])
   return Report(loaded, sorted(set(variables) - set(loaded)), sorted(set(arrays) - set(loaded)))
+
+
+def _stages(model: detector.Detector) -> list[tuple[base.Stage, bool]]:
+  """The stages of the detector, and whether each is a second one."""
+  heads = (model.box_head, model.multi_object_head, model.closeness_head)
+  return [(model.stage1, False), *((head.stage2, True) for head in heads if head is not None)]
+
+
+def _head(scope: str, head: tf_keras.layers.Layer) -> Iterator[tuple[str, tf.Variable]]:
+  names = RFCN_NAMES if isinstance(head, rfcn_heads.MapClassifier) else FASTER_RCNN_NAMES
+  for attribute, name in names.items():
+    if hasattr(head, attribute):
+      yield from _layer(f"{scope}/{name}", getattr(head, attribute))
 
 
 def _stage(prefix: str, scope: str, stage: base.Stage) -> Iterator[tuple[str, tf.Variable]]:

@@ -23,21 +23,37 @@ class Norm(hyperparams.Config):
     type: `frozen` uses given statistics and never updates them (the paper: pretrained weights);
       `batch` and `sync` learn them, `sync` over all replicas; `group` needs none. A run from
       scratch needs one of the last three.
+    train_affine: of `frozen`, whether scale and offset are trained; null is as published: not for
+      ResNet, for the others.
     momentum: of the moving statistics of `batch` and `sync`.
     groups: of `group`; a layer uses the greatest common divisor with its channels.
   """
 
   type: str = "frozen"
+  train_affine: bool | None = None
   momentum: float = 0.97
   groups: int = 16
 
 
 @dataclasses.dataclass
 class Backbone(hyperparams.Config):
-  """The network that is cut into the shared stage 1 and the per-box stage 2."""
+  """The network that is cut into the shared stage 1 and the per-box stage 2.
 
-  type: str = "mobilenet_v1"
+  Attributes:
+    type: `resnet_101`, `resnet_50`, `mobilenet_v1` or `inception_resnet_v2`.
+    freeze: groups of stage-1 layers that are not trained, e.g. [conv1, block1]; null is as
+      published: these two of ResNet, nothing of the others.
+    depth_multiplier: of MobileNet's channels; weights exist for 0.25, 0.5, 0.75 and 1.0.
+    fused_stage2: of MobileNet: stage 2 as in the released detector; false is that of the
+      classification network, whose weights it takes whole.
+    layout: of ResNet: `slim`, or `keras` for weights of tf_keras.applications.
+  """
+
+  type: str = "resnet_101"
+  freeze: list[str] | None = None
   depth_multiplier: float = 1.0
+  fused_stage2: bool = True
+  layout: str = "slim"
   norm: Norm = _new(Norm)
 
 
@@ -73,20 +89,43 @@ class Rpn(hyperparams.Config):
 
 
 @dataclasses.dataclass
+class Rfcn(hyperparams.Config):
+  """Position-sensitive heads.
+
+  Attributes:
+    reduce_depth: channels of the map that the score maps are made from.
+    num_bins: a region is looked at in so many bins a side.
+    crop_size: samples a side of a whole region, a multiple of `num_bins`.
+  """
+
+  reduce_depth: int = 1024
+  num_bins: int = 3
+  crop_size: int = 18
+
+
+@dataclasses.dataclass
 class RoiHead(hyperparams.Config):
   """Second stage: sampling of proposals, crop and main head.
 
   Attributes:
+    type: `faster_rcnn` runs stage 2 on crops of the shared map; `rfcn` runs it on the map and
+      pools position-sensitive score maps.
+    crop_size, max_pool: of `faster_rcnn`.
+    initializer: of the last layers of the main head of `faster_rcnn`: `truncated_normal`, or
+      `glorot_uniform` as published for COCO.
     append_ground_truth: add the ground-truth boxes to the proposals that are sampled from; the
       paper and the released code do not. It helps short runs from scratch.
   """
 
+  type: str = "faster_rcnn"
   batch_size: int = 256
   positive_fraction: float = 0.25
   positive_iou: float = 0.5
   append_ground_truth: bool = False
   crop_size: int = 7
   max_pool: int = 1
+  initializer: str = "truncated_normal"
+  rfcn: Rfcn = _new(Rfcn)
   box_loss_weight: float = 2.0
   class_loss_weight: float = 1.0
   box_loss_sigma: float = 1.0

@@ -10,8 +10,10 @@ from mtl_ssl_tf.configs import detector
 
 # Path of a field of the task -> accepted values.
 CHOICES = {
-  "backbone.type": ("mobilenet_v1",),
+  "backbone.layout": ("slim", "keras"),
   "backbone.norm.type": ("frozen", "batch", "sync", "group"),
+  "roi_head.type": ("faster_rcnn", "rfcn"),
+  "roi_head.initializer": ("truncated_normal", "glorot_uniform"),
   "auxiliary.multi_object.sampling": ("top_left", "center_clip"),
   "auxiliary.multi_object.resample": ("online", "offline_fixed"),
   "auxiliary.multi_object.empty_image": ("no_loss", "background"),
@@ -47,6 +49,9 @@ RANGES = {
   "roi_head.positive_iou": (0.0, 1.0),
   "roi_head.crop_size": (1, None),
   "roi_head.max_pool": (1, None),
+  "roi_head.rfcn.reduce_depth": (1, None),
+  "roi_head.rfcn.num_bins": (1, None),
+  "roi_head.rfcn.crop_size": (1, None),
   "roi_head.box_loss_weight": (0.0, None),
   "roi_head.class_loss_weight": (0.0, None),
   "roi_head.box_loss_sigma": (0.1, None),
@@ -120,6 +125,12 @@ def check_task(config: detector.MtlDetection) -> None:
     raise ValueError(
       f"task.roi_head.max_pool is {config.roi_head.max_pool}; accepted: at most "
       f"task.roi_head.crop_size ({config.roi_head.crop_size})"
+    )
+  rfcn = config.roi_head.rfcn
+  if rfcn.crop_size % rfcn.num_bins:
+    raise ValueError(
+      f"task.roi_head.rfcn.crop_size is {rfcn.crop_size}; accepted: a multiple of "
+      f"task.roi_head.rfcn.num_bins ({rfcn.num_bins})"
     )
   decimals = config.auxiliary.round_decimals
   if decimals is not None and (not isinstance(decimals, int) or decimals < 1):

@@ -19,8 +19,8 @@ class DetectionParser:
   The image is resized, bilinear, so that its short side is `short_side` unless that makes its long
   side longer than `long_side` or does not fit into the canvas; nothing is cut off. In training it
   is mirrored at random, from left to right and, where asked, from top to bottom; with `scale_min`,
-  `scale_max` other than 1 it is zoomed at random: resized again by a factor from that range and cut to what it would be without; boxes left with less than
-  half their area are dropped.
+  `scale_max` other than 1 it is zoomed at random: resized again by a factor from that range and cut
+  to what it would be without; boxes left with less than half their area are dropped.
 
   `image` is float32 [H, W, 3], RGB 0 … 255. `labels` holds:
     gt_boxes_px: float32 [N, 4], pixels of the canvas; padding is -1.

@@ -2,11 +2,13 @@
 
     images -> stage 1 -> shared map -> RPN -> proposals
                               |                  |
-                              |               crops -> main head: class logits, boxes
+                              |             regions -> main head: class logits, boxes
                               |                  |-> closeness head
-                              |-> windows     -> crops -> multi-object head
+                              |-> windows   -> regions -> multi-object head
                               |-> foreground head
                         main + multi-object + closeness logits -> refinement -> detections
+
+A region is a crop of the shared map (Faster R-CNN), or the map and a box on it (R-FCN).
 
 Training calls the parts one by one (`tasks/mtl_detection.py`); inference calls the model.
 """
@@ -18,7 +20,7 @@ import tf_keras
 
 from mtl_ssl_tf.modeling import detections, proposals, refinement
 from mtl_ssl_tf.modeling.backbones import base
-from mtl_ssl_tf.modeling.heads import foreground_head, roi_heads, rpn_head
+from mtl_ssl_tf.modeling.heads import foreground_head, rfcn_heads, roi_heads, rpn_head
 from mtl_ssl_tf.ops import box_ops, crop_ops
 
 
@@ -53,11 +55,12 @@ class Crop(NamedTuple):
 
 
 class Detector(tf_keras.Model):
-  """Faster R-CNN with auxiliary heads and refinement (Lee et al., CVPR 2019).
+  """Faster R-CNN or R-FCN with auxiliary heads and refinement (Lee et al., CVPR 2019).
 
-  Heads given as None are left out. Any batch size works, and each image's result is its own: the
-  canvas may be larger than the image (`image_size_px`) and what lies outside plays no part in
-  anchors, crops and windows.
+  Without a `crop` the heads are those of `rfcn_heads`, with one those of `roi_heads`. Heads given
+  as None are left out. Any batch size works, and each image's result is its own: the canvas may be
+  larger than the image (`image_size_px`) and what lies outside plays no part in anchors, crops and
+  windows.
   """
 
   def __init__(
@@ -68,13 +71,13 @@ class Detector(tf_keras.Model):
     anchor_grid: proposals.AnchorGrid,
     rpn: rpn_head.RpnHead,
     proposal_generator: proposals.ProposalGenerator,
-    box_head: roi_heads.BoxHead,
-    multi_object_head: roi_heads.CropClassifier | None,
-    closeness_head: roi_heads.CropClassifier | None,
+    box_head: roi_heads.BoxHead | rfcn_heads.MapBoxHead,
+    multi_object_head: roi_heads.CropClassifier | rfcn_heads.MapClassifier | None,
+    closeness_head: roi_heads.CropClassifier | rfcn_heads.MapClassifier | None,
     foreground: foreground_head.ForegroundHead | None,
     refiner: refinement.Refinement | None,
     detection_generator: detections.DetectionGenerator,
-    crop: Crop,
+    crop: Crop | None,
     num_refinement_windows: int,
     closeness_mean: str,
     stop_gradient_shared: bool,
@@ -124,16 +127,16 @@ class Detector(tf_keras.Model):
     training: bool = False,
   ) -> BoxStage:
     """Classifies boxes [B, R, 4] and refines their position."""
-    crops = self._crops(features, box_ops.normalize(boxes_px, image_size_px), image_size_px)
-    class_logits, box_deltas = self.box_head(crops, training=training)
+    regions = self._regions(features, box_ops.normalize(boxes_px, image_size_px), image_size_px)
+    class_logits, box_deltas = self.box_head(regions, training=training)
     num_boxes = boxes_px.shape[1]
     class_logits = _unflatten(class_logits, num_boxes)  # [B, R, C]
     box_deltas = _unflatten(box_deltas, num_boxes)  # [B, R, C - 1, 4]
     if self.closeness_head is None:
       return BoxStage(class_logits, box_deltas, None)
     if self._stop_gradient_shared:
-      crops = tf.stop_gradient(crops)
-    closeness = self.closeness_head(crops, training=training)
+      regions = tf.nest.map_structure(tf.stop_gradient, regions)
+    closeness = self.closeness_head(regions, training=training)
     return BoxStage(class_logits, box_deltas, _unflatten(closeness, num_boxes))
 
   def classify_windows(
@@ -146,8 +149,8 @@ class Detector(tf_keras.Model):
     """Returns multi-object logits [B, S, C] of windows [B, S, 4]."""
     if self._stop_gradient_shared:
       features = tf.stop_gradient(features)
-    crops = self._crops(features, box_ops.normalize(windows_px, image_size_px), image_size_px)
-    logits = self.multi_object_head(crops, training=training)
+    regions = self._regions(features, box_ops.normalize(windows_px, image_size_px), image_size_px)
+    logits = self.multi_object_head(regions, training=training)
     return _unflatten(logits, windows_px.shape[1])
 
   def predict_foreground(self, features: tf.Tensor) -> tf.Tensor:
@@ -191,8 +194,8 @@ class Detector(tf_keras.Model):
     windows = refinement.expanded_windows(boxes_norm, self._num_refinement_windows)
     flat = tf.reshape(windows[:, :, :inner], [-1, num_boxes * inner, 4])  # [B, R (W - 1), 4]
     whole = windows[:, :1, -1]  # [B, 1, 4]
-    crops = self._crops(features, tf.concat([flat, whole], axis=1), image_size_px)
-    logits = tf.stop_gradient(self.multi_object_head(crops, training=False))
+    regions = self._regions(features, tf.concat([flat, whole], axis=1), image_size_px)
+    logits = tf.stop_gradient(self.multi_object_head(regions, training=False))
     logits = _unflatten(logits, num_boxes * inner + 1)  # [B, R (W - 1) + 1, C]
     inner_logits = tf.reshape(
       logits[:, :-1], [-1, num_boxes, inner, self.num_classes]
@@ -244,7 +247,8 @@ class Detector(tf_keras.Model):
 
   def build_variables(self) -> None:
     """Creates every variable by one pass over an empty image."""
-    side = 2 * self.backbone.stride
+    # Enough cells for a stage 2 with a VALID stride.
+    side = 4 * self.backbone.stride
     size = tf.constant([[side, side]], tf.float32)
     features = self.first_stage(tf.zeros([1, side, side, 3]), size).features
     boxes_px = tf.constant([[[0.0, 0.0, side, side]]])
@@ -265,13 +269,17 @@ class Detector(tf_keras.Model):
       if head is not None:
         head.stage2.set_weights(source)
 
-  def _crops(
+  def _regions(
     self, features: tf.Tensor, boxes_norm: tf.Tensor, image_size_px: tf.Tensor
-  ) -> tf.Tensor:
-    """Returns crops [B R, s, s, c] of boxes [B, R, 4]."""
+  ) -> tf.Tensor | rfcn_heads.MapRegions:
+    """Returns what the heads take for boxes [B, R, 4]: crops [B R, s, s, c], or map and boxes."""
+    stride = self.backbone.stride
+    if self._crop is None:
+      content_cells = tf.math.ceil(image_size_px / stride)  # [B, 2]
+      return rfcn_heads.MapRegions(features, boxes_norm, self.backbone.stage2_cells(content_cells))
     size = self._crop.size
     crops = crop_ops.crop_and_resize(
-      features, boxes_norm, image_size_px, self.backbone.stride, (size, size)
+      features, boxes_norm, image_size_px, stride, (size, size)
     )  # [B, R, s, s, c]
     crops = tf.reshape(crops, [-1, size, size, features.shape[-1]])  # [B R, s, s, c]
     pool = self._crop.max_pool

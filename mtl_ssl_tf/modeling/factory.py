@@ -4,8 +4,8 @@ import functools
 
 from mtl_ssl_tf.configs import detector as detector_config
 from mtl_ssl_tf.modeling import detections, detector, normalization, proposals, refinement
-from mtl_ssl_tf.modeling.backbones import base, mobilenet_v1
-from mtl_ssl_tf.modeling.heads import foreground_head, roi_heads, rpn_head
+from mtl_ssl_tf.modeling.backbones import base, registry
+from mtl_ssl_tf.modeling.heads import foreground_head, rfcn_heads, roi_heads, rpn_head
 
 
 def build_backbone(config: detector_config.Backbone) -> base.Backbone:
@@ -14,16 +14,15 @@ def build_backbone(config: detector_config.Backbone) -> base.Backbone:
   Raises:
     ValueError: for an unknown type.
   """
-  norm_fn = functools.partial(
-    _norm, config.norm.type, momentum=config.norm.momentum, groups=config.norm.groups
+  return registry.build(config.type, functools.partial(_norm, config.norm), config)
+
+
+def _norm(config: detector_config.Norm, channels: int, train_affine: bool = True, **options):
+  if config.train_affine is not None:
+    train_affine = config.train_affine
+  return normalization.make_norm(
+    config.type, channels, config.momentum, config.groups, train_affine=train_affine, **options
   )
-  if config.type == "mobilenet_v1":
-    return mobilenet_v1.MobileNetV1(norm_fn, config.depth_multiplier)
-  raise ValueError(f"task.backbone.type is {config.type!r}; accepted is mobilenet_v1")
-
-
-def _norm(norm_type: str, channels: int, *, momentum: float, groups: int):
-  return normalization.make_norm(norm_type, channels, momentum, groups)
 
 
 def build_detector(config: detector_config.MtlDetection, num_classes: int) -> detector.Detector:
@@ -41,12 +40,7 @@ def build_detector(config: detector_config.MtlDetection, num_classes: int) -> de
     tuple(config.anchors.aspect_ratios),
   )
   auxiliary = config.auxiliary
-
-  def crop_classifier(loss_weight: float, name: str) -> roi_heads.CropClassifier | None:
-    if not loss_weight:
-      return None
-    return roi_heads.CropClassifier(backbone.make_stage2("stage2"), num_classes, name=name)
-
+  box_head, multi_object_head, closeness_head = _region_heads(config, backbone, num_classes)
   model = detector.Detector(
     backbone=backbone,
     num_classes=num_classes,
@@ -55,9 +49,9 @@ def build_detector(config: detector_config.MtlDetection, num_classes: int) -> de
     proposal_generator=proposals.ProposalGenerator(
       config.rpn.nms_iou, config.rpn.num_proposals, config.rpn.pre_nms_top_k or None
     ),
-    box_head=roi_heads.BoxHead(backbone.make_stage2("stage2"), num_classes, name="box_head"),
-    multi_object_head=crop_classifier(auxiliary.multi_object.loss_weight, "multi_object"),
-    closeness_head=crop_classifier(auxiliary.closeness.loss_weight, "closeness"),
+    box_head=box_head,
+    multi_object_head=multi_object_head,
+    closeness_head=closeness_head,
     foreground=_foreground_head(auxiliary.foreground),
     refiner=_refiner(config.refinement, num_classes),
     detection_generator=detections.DetectionGenerator(
@@ -66,7 +60,7 @@ def build_detector(config: detector_config.MtlDetection, num_classes: int) -> de
       config.detections.max_per_class,
       config.detections.max_total,
     ),
-    crop=detector.Crop(config.roi_head.crop_size, config.roi_head.max_pool),
+    crop=_crop(config.roi_head),
     num_refinement_windows=config.refinement.num_windows,
     closeness_mean=config.refinement.closeness_mean,
     stop_gradient_shared=auxiliary.stop_gradient_shared,
@@ -75,10 +69,44 @@ def build_detector(config: detector_config.MtlDetection, num_classes: int) -> de
     ),
     name="detector",
   )
+  freeze = config.backbone.freeze
+  model.stage1.freeze(backbone.default_freeze if freeze is None else freeze)
   model.build_variables()
   if auxiliary.init_from == "main_stage2":
     model.start_auxiliary_heads_like_main()
   return model
+
+
+def _region_heads(
+  config: detector_config.MtlDetection, backbone: base.Backbone, num_classes: int
+) -> tuple:
+  """Returns the main, the multi-object and the closeness head; None where one is left out."""
+  roi_head, auxiliary = config.roi_head, config.auxiliary
+  weights = {
+    "multi_object": auxiliary.multi_object.loss_weight,
+    "closeness": auxiliary.closeness.loss_weight,
+  }
+
+  def stage2() -> base.Stage:
+    return backbone.make_stage2("stage2")
+
+  if roi_head.type == "rfcn":
+    pooling = rfcn_heads.Pooling(
+      roi_head.rfcn.reduce_depth, roi_head.rfcn.num_bins, roi_head.rfcn.crop_size
+    )
+    box_head = rfcn_heads.MapBoxHead(stage2(), num_classes, pooling, name="box_head")
+    make = functools.partial(rfcn_heads.MapClassifier, pooling=pooling)
+  else:
+    box_head = roi_heads.BoxHead(stage2(), num_classes, roi_head.initializer, name="box_head")
+    make = roi_heads.CropClassifier
+  heads = [
+    make(stage2(), num_classes, name=name) if weight else None for name, weight in weights.items()
+  ]
+  return box_head, *heads
+
+
+def _crop(config: detector_config.RoiHead) -> detector.Crop | None:
+  return None if config.type == "rfcn" else detector.Crop(config.crop_size, config.max_pool)
 
 
 def _foreground_head(

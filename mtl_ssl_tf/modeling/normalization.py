@@ -15,7 +15,13 @@ class FrozenBatchNorm(tf_keras.layers.BatchNormalization):
 
 
 def make_norm(
-  norm_type: str, channels: int, momentum: float, groups: int, epsilon: float = 1e-3, scale=True
+  norm_type: str,
+  channels: int,
+  momentum: float,
+  groups: int,
+  epsilon: float = 1e-3,
+  scale: bool = True,
+  train_affine: bool = True,
 ) -> tf_keras.layers.Layer:
   """Returns a normalisation layer for a map of `channels` channels.
 
@@ -25,14 +31,15 @@ def make_norm(
     momentum: of the moving statistics, for `batch` and `sync`.
     groups: of `group`; its greatest common divisor with the channels is used.
     epsilon: added to the variance.
-    scale: bool, whether the layer has a learned scale.
+    scale: whether the layer has a learned scale.
+    train_affine: of `frozen`, whether scale and offset are trained; the others always train them.
 
   Raises:
     ValueError: for another name.
   """
   common = {"epsilon": epsilon, "scale": scale, "name": "norm"}
   if norm_type == "frozen":
-    return FrozenBatchNorm(**common)
+    return FrozenBatchNorm(trainable=train_affine, **common)
   if norm_type in ("batch", "sync"):
     return tf_keras.layers.BatchNormalization(
       momentum=momentum, synchronized=norm_type == "sync", **common

@@ -14,6 +14,7 @@ from mtl_ssl_tf.data import label_map, reader
 from mtl_ssl_tf.evaluation import auxiliary_metrics, voc_evaluator
 from mtl_ssl_tf.labels import auxiliary as auxiliary_labels
 from mtl_ssl_tf.modeling import detector, factory
+from mtl_ssl_tf.modeling.backbones import registry
 from mtl_ssl_tf.ops import box_ops
 from mtl_ssl_tf.tasks import (
   momentum,  # noqa: F401 - registers the optimizer
@@ -46,6 +47,7 @@ class MtlDetectionTask(base_task.Task):
     """
     super().__init__(params, logging_dir=logging_dir, name=name)
     validation.check_task(params)
+    registry.check(params.backbone.type)
     self.class_names = label_map.read_label_map(params.label_map)
     self.num_classes = len(self.class_names) + 1
     self._voc = voc_evaluator.VOCEvaluator(

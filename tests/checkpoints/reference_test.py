@@ -10,7 +10,10 @@ NUM_CLASSES = 3
 
 def _build(*overrides):
   config = config_lib.MtlDetection()
-  config.override({"backbone": {"depth_multiplier": 0.125}, "rpn": {"depth": 8}}, is_strict=True)
+  config.override(
+    {"backbone": {"type": "mobilenet_v1", "depth_multiplier": 0.125}, "rpn": {"depth": 8}},
+    is_strict=True,
+  )
   for override in overrides:
     config.override(override, is_strict=True)
   return factory.build_detector(config, NUM_CLASSES)

@@ -13,7 +13,7 @@ from mtl_ssl_tf.modeling.heads import foreground_head
 
 NUM_CLASSES = 4
 _SMALL = {
-  "backbone": {"depth_multiplier": 0.125},
+  "backbone": {"type": "mobilenet_v1", "depth_multiplier": 0.125},
   "anchors": {"base_size_px": 16.0},
   "rpn": {"depth": 8, "num_proposals": 6},
   "detections": {"max_total": 5},
@@ -186,7 +186,9 @@ def test_refinement_sees_every_head(model):
 
 def test_backbone_is_as_configured():
   config = config_lib.Backbone(
-    depth_multiplier=0.25, norm=config_lib.Norm(type="batch", momentum=0.6, groups=4)
+    type="mobilenet_v1",
+    depth_multiplier=0.25,
+    norm=config_lib.Norm(type="batch", momentum=0.6, groups=4),
   )
   backbone = factory.build_backbone(config)
   assert backbone.depth_multiplier == 0.25
@@ -196,7 +198,7 @@ def test_backbone_is_as_configured():
 
 
 def test_unknown_backbone():
-  with pytest.raises(ValueError, match=r"task\.backbone\.type is 'vgg'; accepted is mobilenet_v1"):
+  with pytest.raises(ValueError, match=r"task\.backbone\.type is 'vgg'; accepted: inception_resnet_v2, mobilenet_v1"):
     factory.build_backbone(config_lib.Backbone(type="vgg"))
 
 

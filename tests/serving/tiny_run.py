@@ -64,7 +64,11 @@ def params(folder: pathlib.Path) -> cfg.ExperimentConfig:
   }
   task = {
     "label_map": str(folder / "label_map.txt"),
-    "backbone": {"depth_multiplier": 0.125, "norm": {"type": "batch", "momentum": 0.0}},
+    "backbone": {
+      "type": "mobilenet_v1",
+      "depth_multiplier": 0.125,
+      "norm": {"type": "batch", "momentum": 0.0},
+    },
     "anchors": {"base_size_px": 64.0, "scales": [0.5, 1.0]},
     "rpn": {"depth": 16, "num_proposals": 20, "pre_nms_top_k": 100},
     "detections": {"max_per_class": 10, "max_total": 40},

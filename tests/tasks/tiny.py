@@ -48,7 +48,7 @@ def settings(folder: pathlib.Path) -> dict[str, Any]:
   return {
     "task": {
       "label_map": str(folder / "label_map.txt"),
-      "backbone": {"depth_multiplier": 0.125, "norm": {"type": "batch"}},
+      "backbone": {"type": "mobilenet_v1", "depth_multiplier": 0.125, "norm": {"type": "batch"}},
       "anchors": {"base_size_px": 64.0, "scales": [0.5, 1.0]},
       "rpn": {"depth": 16, "pre_nms_top_k": 32, "num_proposals": 8, "batch_size": 16},
       "roi_head": {"batch_size": 8, "append_ground_truth": True},

@@ -1,10 +1,14 @@
 """The contract between a backbone and the detector.
 
 A backbone is cut in two. Stage 1 runs once over the image and gives the shared map at stride 16.
-Stage 2 runs on crops of that map; every head that needs one makes its own copy.
+Stage 2 runs on crops of that map (Faster R-CNN) or on the whole of it (R-FCN); every head that
+needs one makes its own copy.
+
+To add a backbone, write a file with a `Backbone` and register it (`registry.py`).
 """
 
 import abc
+from collections.abc import Iterable
 
 import tensorflow as tf
 import tf_keras
@@ -15,12 +19,34 @@ class Stage(tf_keras.layers.Layer):
 
   @property
   def decayed_kernels(self) -> list[tf.Variable]:
-    """The kernels that weight decay applies to."""
+    """The variables that weight decay applies to."""
     return []
 
   def named_layers(self) -> dict[str, tf_keras.layers.Layer]:
-    """Layers with weights by the name that they have in TF-slim checkpoints."""
+    """Layers with weights (`ConvNorm`) by the name that they have in TF-slim checkpoints."""
     raise NotImplementedError
+
+  def freeze_groups(self) -> dict[str, list[tf_keras.layers.Layer]]:
+    """Layers that can be frozen together, by name: the first part of their TF-slim names."""
+    groups = {}
+    for name, layer in self.named_layers().items():
+      groups.setdefault(name.split("/")[0], []).append(layer)
+    return groups
+
+  def freeze(self, groups: Iterable[str]) -> None:
+    """Keeps whole groups from being trained, and from weight decay.
+
+    Raises:
+      ValueError: if there is no such group.
+    """
+    known = self.freeze_groups() if groups else {}
+    for group in groups:
+      if group not in known:
+        raise ValueError(
+          f"task.backbone.freeze names {group!r}; accepted: {', '.join(known)}, or [] for none"
+        )
+      for layer in known[group]:
+        layer.trainable = False
 
 
 class Backbone(abc.ABC):
@@ -30,11 +56,13 @@ class Backbone(abc.ABC):
     slim_scope: name of the network in TF-slim checkpoints.
     stride: of the stage-1 map, pixels of the input.
     stage1_depth: channels of the stage-1 map.
+    default_freeze: groups of stage 1 that are not trained unless the configuration says otherwise.
   """
 
   slim_scope: str
   stride: int = 16
   stage1_depth: int
+  default_freeze: tuple[str, ...] = ()
 
   @abc.abstractmethod
   def preprocess(self, images: tf.Tensor) -> tf.Tensor:
@@ -46,4 +74,13 @@ class Backbone(abc.ABC):
 
   @abc.abstractmethod
   def make_stage2(self, name: str) -> Stage:
-    """Returns a new stage 2: crops [R, h, w, stage1_depth] -> [R, h', w', depth]."""
+    """Returns a new stage 2: maps [R, h, w, stage1_depth] -> [R, h', w', depth]."""
+
+  def stage2_cells(self, cells: tf.Tensor) -> tf.Tensor:
+    """Returns how many rows or columns stage 2 makes of so many; float32, any shape."""
+    return cells
+
+  def classification_name(self, name: str, in_stage2: bool) -> str:
+    """Returns what a layer of `named_layers` is called in a TF-slim classification network."""
+    del in_stage2
+    return name

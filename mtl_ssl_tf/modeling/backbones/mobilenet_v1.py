@@ -1,16 +1,16 @@
 """MobileNet v1 (Howard et al., 2017), cut after its eleventh separable block.
 
-In stage 1 depthwise and pointwise convolution each have their own normalisation. In stage 2 they
-are one separable convolution with a single normalisation, as in the released detector.
+Depthwise and pointwise convolution each have their own normalisation. The released detector's
+stage 2 is another: one separable convolution with a single normalisation a block (`fused`), which
+the kernels of a classification network do not fit.
 """
 
 import dataclasses
-from collections.abc import Callable
 
 import tensorflow as tf
 import tf_keras
 
-from mtl_ssl_tf.modeling.backbones import base
+from mtl_ssl_tf.modeling.backbones import base, layers
 
 # (stride, channels) of blocks 1 ... 13 at depth multiplier 1.
 BLOCKS = (
@@ -29,123 +29,98 @@ MIN_CHANNELS = 8
 # TF-slim draws kernels from this; it is too small to start a network without normalisation.
 SLIM_STDDEV = 0.09
 
-NormFn = Callable[[int], tf_keras.layers.Layer]
-
 
 def _kernel_initializer() -> tf_keras.initializers.Initializer:
   return tf_keras.initializers.TruncatedNormal(stddev=SLIM_STDDEV)
 
 
-class ConvNorm(tf_keras.layers.Layer):
-  """A convolution without bias, its normalisation, and ReLU6."""
+def _conv_norm(conv: tf_keras.layers.Layer, channels: int, norm_fn: layers.NormFn, name: str):
+  return layers.ConvNorm(conv, norm_fn(channels), tf.nn.relu6, name=name)
 
-  def __init__(self, conv: tf_keras.layers.Layer, norm: tf_keras.layers.Layer, **kwargs):
+
+def _conv(channels: int, kernel_size: int, stride: int) -> tf_keras.layers.Layer:
+  return tf_keras.layers.Conv2D(
+    channels,
+    kernel_size,
+    strides=stride,
+    padding="same",
+    use_bias=False,
+    kernel_initializer=_kernel_initializer(),
+    name="conv",
+  )
+
+
+def _separable_block(
+  number: int, channels: list[int], norm_fn: layers.NormFn
+) -> dict[str, layers.ConvNorm]:
+  """Depthwise and pointwise convolution of block 1 ... 13, each with its normalisation."""
+  depthwise, pointwise = f"Conv2d_{number}_depthwise", f"Conv2d_{number}_pointwise"
+  conv = tf_keras.layers.DepthwiseConv2D(
+    3,
+    strides=BLOCKS[number - 1][0],
+    padding="same",
+    use_bias=False,
+    depthwise_initializer=_kernel_initializer(),
+    name="conv",
+  )
+  return {
+    depthwise: _conv_norm(conv, channels[number - 1], norm_fn, depthwise),
+    pointwise: _conv_norm(_conv(channels[number], 1, 1), channels[number], norm_fn, pointwise),
+  }
+
+
+def _fused_block(
+  number: int, channels: list[int], norm_fn: layers.NormFn
+) -> dict[str, layers.ConvNorm]:
+  """Block 1 ... 13 as one convolution with one normalisation."""
+  name = f"Conv2d_{number}_pointwise"
+  conv = tf_keras.layers.SeparableConv2D(
+    channels[number],
+    3,
+    strides=BLOCKS[number - 1][0],
+    padding="same",
+    use_bias=False,
+    depthwise_initializer=_kernel_initializer(),
+    pointwise_initializer=_kernel_initializer(),
+    name="conv",
+  )
+  return {name: _conv_norm(conv, channels[number], norm_fn, name)}
+
+
+class MobileNetStage(base.Stage):
+  """Convolutions one after the other.
+
+  Weight decay applies to the ordinary convolutions' kernels, not to depthwise and fused ones, as
+  in the released code.
+  """
+
+  def __init__(self, named_layers: dict[str, layers.ConvNorm], **kwargs):
     super().__init__(**kwargs)
-    self.conv = conv
-    self.norm = norm
-
-  def call(self, inputs, training=False):
-    return tf.nn.relu6(self.norm(self.conv(inputs), training=training))
-
-
-class MobileNetStage1(base.Stage):
-  """[B, H, W, 3] -> [B, ceil(H / 16), ceil(W / 16), 512 x depth multiplier]."""
-
-  def __init__(self, channels: list[int], norm_fn: NormFn, **kwargs):
-    super().__init__(**kwargs)
-    self._layers_by_name = {
-      "Conv2d_0": ConvNorm(
-        tf_keras.layers.Conv2D(
-          channels[0],
-          3,
-          strides=2,
-          padding="same",
-          use_bias=False,
-          kernel_initializer=_kernel_initializer(),
-          name="conv",
-        ),
-        norm_fn(channels[0]),
-        name="Conv2d_0",
-      )
-    }
-    for i in range(1, STAGE1_BLOCKS + 1):
-      depthwise, pointwise = f"Conv2d_{i}_depthwise", f"Conv2d_{i}_pointwise"
-      self._layers_by_name[depthwise] = ConvNorm(
-        tf_keras.layers.DepthwiseConv2D(
-          3,
-          strides=BLOCKS[i - 1][0],
-          padding="same",
-          use_bias=False,
-          depthwise_initializer=_kernel_initializer(),
-          name="conv",
-        ),
-        norm_fn(channels[i - 1]),
-        name=depthwise,
-      )
-      self._layers_by_name[pointwise] = ConvNorm(
-        tf_keras.layers.Conv2D(
-          channels[i],
-          1,
-          use_bias=False,
-          kernel_initializer=_kernel_initializer(),
-          name="conv",
-        ),
-        norm_fn(channels[i]),
-        name=pointwise,
-      )
+    self._layers_by_name = named_layers
 
   @property
   def decayed_kernels(self) -> list[tf.Variable]:
+    # The depthwise and the fused layers are of subclasses.
     return [
       layer.conv.kernel
-      for name, layer in self._layers_by_name.items()
-      if not name.endswith("_depthwise")
+      for layer in self._layers_by_name.values()
+      if type(layer.conv) is tf_keras.layers.Conv2D and layer.trainable
     ]
 
   def named_layers(self) -> dict[str, tf_keras.layers.Layer]:
     return dict(self._layers_by_name)
 
-  def call(self, inputs, training=False):
-    net = inputs
-    for layer in self._layers_by_name.values():
-      net = layer(net, training=training)
-    return net  # [B, h, w, C1]
-
-
-class MobileNetStage2(base.Stage):
-  """Crops [R, h, w, 512] -> [R, ceil(h / 2), ceil(w / 2), 1024], times the depth multiplier.
-
-  Its kernels feel no weight decay, as in the released code.
-  """
-
-  def __init__(self, channels: list[int], norm_fn: NormFn, **kwargs):
-    super().__init__(**kwargs)
-    self._layers_by_name = {}
-    for i in range(STAGE1_BLOCKS + 1, len(BLOCKS) + 1):
-      name = f"Conv2d_{i}_pointwise"
-      self._layers_by_name[name] = ConvNorm(
-        tf_keras.layers.SeparableConv2D(
-          channels[i],
-          3,
-          strides=BLOCKS[i - 1][0],
-          padding="same",
-          use_bias=False,
-          depthwise_initializer=_kernel_initializer(),
-          pointwise_initializer=_kernel_initializer(),
-          name="conv",
-        ),
-        norm_fn(channels[i]),
-        name=name,
-      )
-
-  def named_layers(self) -> dict[str, tf_keras.layers.Layer]:
-    return dict(self._layers_by_name)
+  def freeze_groups(self) -> dict[str, list[tf_keras.layers.Layer]]:
+    groups = {}
+    for name, layer in self._layers_by_name.items():
+      groups.setdefault("_".join(name.split("_")[:2]), []).append(layer)
+    return groups
 
   def call(self, inputs, training=False):
     net = inputs
     for layer in self._layers_by_name.values():
       net = layer(net, training=training)
-    return net  # [R, h', w', C2]
+    return net
 
 
 @dataclasses.dataclass(frozen=True)
@@ -155,10 +130,12 @@ class MobileNetV1(base.Backbone):
   Attributes:
     norm_fn: makes the normalisation layer for a number of channels.
     depth_multiplier: scales every layer's channels, which never fall below 8.
+    fused_stage2: whether stage 2 is that of the released detector.
   """
 
-  norm_fn: NormFn
+  norm_fn: layers.NormFn
   depth_multiplier: float = 1.0
+  fused_stage2: bool = True
   slim_scope = "MobilenetV1"
 
   @property
@@ -176,8 +153,22 @@ class MobileNetV1(base.Backbone):
   def preprocess(self, images: tf.Tensor) -> tf.Tensor:
     return images * (2.0 / 255.0) - 1.0
 
-  def make_stage1(self) -> MobileNetStage1:
-    return MobileNetStage1(self.channels, self.norm_fn, name="stage1")
+  def make_stage1(self) -> MobileNetStage:
+    """Returns [B, H, W, 3] -> [B, ceil(H / 16), ceil(W / 16), 512 x depth multiplier]."""
+    channels = self.channels
+    name = "Conv2d_0"
+    named = {name: _conv_norm(_conv(channels[0], 3, 2), channels[0], self.norm_fn, name)}
+    for number in range(1, STAGE1_BLOCKS + 1):
+      named.update(_separable_block(number, channels, self.norm_fn))
+    return MobileNetStage(named, name="stage1")
 
-  def make_stage2(self, name: str) -> MobileNetStage2:
-    return MobileNetStage2(self.channels, self.norm_fn, name=name)
+  def make_stage2(self, name: str) -> MobileNetStage:
+    """Returns [R, h, w, 512] -> [R, ceil(h / 2), ceil(w / 2), 1024], times the multiplier."""
+    make_block = _fused_block if self.fused_stage2 else _separable_block
+    named = {}
+    for number in range(STAGE1_BLOCKS + 1, len(BLOCKS) + 1):
+      named.update(make_block(number, self.channels, self.norm_fn))
+    return MobileNetStage(named, name=name)
+
+  def stage2_cells(self, cells: tf.Tensor) -> tf.Tensor:
+    return tf.math.ceil(cells / 2.0)

@@ -8,8 +8,14 @@ from mtl_ssl_tf.modeling.backbones import base
 INIT_STDDEV = 0.01
 
 
-def _dense(units: int, name: str) -> tf_keras.layers.Dense:
-  initializer = tf_keras.initializers.TruncatedNormal(stddev=INIT_STDDEV)
+INITIALIZERS = {
+  "truncated_normal": lambda: tf_keras.initializers.TruncatedNormal(stddev=INIT_STDDEV),
+  "glorot_uniform": tf_keras.initializers.GlorotUniform,
+}
+
+
+def _dense(units: int, name: str, initializer: str) -> tf_keras.layers.Dense:
+  initializer = INITIALIZERS[initializer]()
   return tf_keras.layers.Dense(units, kernel_initializer=initializer, name=name)
 
 
@@ -19,10 +25,12 @@ class CropClassifier(tf_keras.layers.Layer):
   The multi-object and the closeness head are of this kind (Lee et al., CVPR 2019, sec. 3).
   """
 
-  def __init__(self, stage2: base.Stage, num_classes: int, **kwargs):
+  def __init__(
+    self, stage2: base.Stage, num_classes: int, initializer: str = "truncated_normal", **kwargs
+  ):
     super().__init__(**kwargs)
     self.stage2 = stage2
-    self.classifier = _dense(num_classes, "class")
+    self.classifier = _dense(num_classes, "class", initializer)
 
   @property
   def last_kernels(self) -> list[tf.Variable]:
@@ -40,9 +48,11 @@ class CropClassifier(tf_keras.layers.Layer):
 class BoxHead(CropClassifier):
   """The main head: class logits and class-specific box codes."""
 
-  def __init__(self, stage2: base.Stage, num_classes: int, **kwargs):
-    super().__init__(stage2, num_classes, **kwargs)
-    self.box = _dense(4 * (num_classes - 1), "box")
+  def __init__(
+    self, stage2: base.Stage, num_classes: int, initializer: str = "truncated_normal", **kwargs
+  ):
+    super().__init__(stage2, num_classes, initializer, **kwargs)
+    self.box = _dense(4 * (num_classes - 1), "box", initializer)
 
   @property
   def last_kernels(self) -> list[tf.Variable]:

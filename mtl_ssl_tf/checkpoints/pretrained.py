@@ -1,0 +1,148 @@
+"""Start weights of a detector, whatever form they come in.
+
+`imagenet`             ImageNet weights of tf_keras.applications, downloaded
+a file *.h5            weights of such a Keras network
+a TF-slim checkpoint   of the classification network
+a released checkpoint  of a detector of the authors, in TF-slim's names
+a checkpoint of ours   of a detector, with or without auxiliary heads
+
+From a classification network, the auxiliary heads' second stages start as the main head's does.
+From a detector without auxiliary heads they start from the detector's own second stage, which the
+paper calls replicating it.
+"""
+
+import tensorflow as tf
+from tensorflow.core.protobuf import trackable_object_graph_pb2
+
+from mtl_ssl_tf.checkpoints import keras_weights, reading, reference
+from mtl_ssl_tf.checkpoints.report import Report
+from mtl_ssl_tf.modeling import detector
+
+MODULES = ("all", "backbone")
+# What the released graph makes and has no use for: block 4 in its first stage, and what training
+# keeps beside the weights.
+IGNORED_LEAVES = ("Momentum", "ExponentialMovingAverage")
+OPTIMIZER_SLOT = ".OPTIMIZER_SLOT"
+IGNORED_NAMES = ("global_step", "mean_rgb")
+
+
+def check_source(path: str, source: str) -> None:
+  """Refuses start weights that are not there.
+
+  Raises:
+    ValueError: naming the path.
+  """
+  if path.endswith(".h5"):
+    if not tf.io.gfile.exists(path):
+      raise ValueError(f"{source} {path!r} does not exist")
+  elif path != keras_weights.IMAGENET:
+    reading.find(path, source)
+
+
+def load(
+  model: detector.Detector, path: str, source: str, modules: str = "all", copy_missing: bool = True
+) -> Report:
+  """Loads start weights into a detector.
+
+  Args:
+    model: the detector, with its variables made.
+    path: `imagenet`, a file, a checkpoint or a folder with checkpoints; see above.
+    source: how the path came about, for the message.
+    modules: of a detector's checkpoint, `all`, or `backbone` for both stages alone, e.g. because
+      the classes are others.
+    copy_missing: whether auxiliary second stages that a detector's checkpoint does not have start
+      as copies of the main head's.
+
+  Returns:
+    A report, by the names in the checkpoint or, of our own checkpoints, in ours.
+
+  Raises:
+    ValueError: if the weights cannot be read, a shape differs, or nothing fits; then the detector
+      is as it was.
+  """
+  if path == keras_weights.IMAGENET or path.endswith(".h5"):
+    return keras_weights.load(model, path, source)
+  path = reading.find(path, source)
+  names = reading.names(path, source)
+  try:
+    if reading.OBJECT_GRAPH in names:
+      arrays = _by_reference_name(model, path, source)
+    else:
+      arrays = reading.arrays(path, source)
+      if not any(name.startswith("FirstStage") for name in names):
+        report = reference.assign_named(reference.classification_variables(model), arrays)
+        return report._replace(unused=[n for n in report.unused if not ignored(n)])
+    if modules == "backbone":
+      stages = reference.stage_names(model)
+      arrays = {name: array for name, array in arrays.items() if name in stages}
+    report = reference.assign(model, arrays)
+  except ValueError as error:
+    message = str(error)
+    hint = "; task.init_modules: backbone leaves the heads out" if "shape" in message else ""
+    prefix = "" if message.startswith(source) else f"{source} {path!r}: "
+    raise ValueError(f"{prefix}{message}{hint}") from error
+  report = report._replace(unused=[name for name in report.unused if not ignored(name)])
+  return _copy_main_stage2(model, report) if copy_missing else report
+
+
+def ignored(name: str) -> bool:
+  """Says whether a released checkpoint's variable is none of a detector's weights."""
+  parts = name.split("/")
+  unused_block4 = parts[0] == "FirstStageFeatureExtractor" and parts[2:3] == ["block4"]
+  return unused_block4 or parts[-1] in (*IGNORED_LEAVES, *IGNORED_NAMES)
+
+
+def _copy_main_stage2(model: detector.Detector, report: Report) -> Report:
+  """Copies the main second stage to the auxiliary heads of which nothing was loaded."""
+  named = reference.reference_variables(model)
+  missing, copied = set(report.missing), []
+  for scope in reference.AUXILIARY_SCOPES:
+    pairs = reference.stage2_copies(model, scope)
+    if pairs and missing.issuperset(pairs):
+      for name, main_name in pairs.items():
+        named[name].assign(named[main_name])
+      copied += pairs
+  return report._replace(missing=sorted(missing - set(copied)), copied=sorted(copied))
+
+
+def _by_reference_name(model: detector.Detector, path: str, source: str) -> dict:
+  """The weights in a checkpoint of ours: by reference name those that this detector has too, by
+  their own name the others.
+  """
+  arrays = reading.arrays(path, source)
+  keys = _checkpoint_keys(tf.train.Checkpoint(model=model), arrays[reading.OBJECT_GRAPH])
+  named = reference.reference_variables(model)
+  found = {
+    name: arrays[keys[variable.ref()]] for name, variable in named.items() if variable.ref() in keys
+  }
+  known = set(keys.values())
+  found.update(
+    {
+      key: array
+      for key, array in arrays.items()
+      if key.startswith("model/") and key not in known and OPTIMIZER_SLOT not in key
+    }
+  )
+  return found
+
+
+def _checkpoint_keys(root: tf.train.Checkpoint, serialized_graph: bytes) -> dict:
+  """Reference of each variable below `root` -> its key in a checkpoint, where it is there.
+
+  Goes the ways that the checkpoint and the object have in common, as restoring does.
+  """
+  graph = trackable_object_graph_pb2.TrackableObjectGraph.FromString(serialized_graph)
+  view = tf.train.TrackableView(root)
+  keys, queue, seen = {}, [(root, graph.nodes[0])], set()
+  while queue:
+    trackable, node = queue.pop()
+    if id(trackable) in seen:
+      continue
+    seen.add(id(trackable))
+    if isinstance(trackable, tf.Variable) and node.attributes:
+      keys[trackable.ref()] = node.attributes[0].checkpoint_key
+    children = {child.local_name: graph.nodes[child.node_id] for child in node.children}
+    for name, child in view.children(trackable).items():
+      if name in children:
+        queue.append((child, children[name]))
+  return keys

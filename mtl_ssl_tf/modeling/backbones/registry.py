@@ -1,0 +1,79 @@
+"""The backbones by name.
+
+A backbone of your own: a function that takes `(norm_fn, config)` and returns a `base.Backbone`,
+under `@registry.register("its_name")`, in a module that is imported before training starts; then
+`task.backbone.type: its_name`. `norm_fn(channels, epsilon=..., scale=..., train_affine=...)` makes
+the normalisation that the configuration asks for; `config` is `task.backbone`.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+from mtl_ssl_tf.modeling.backbones import (
+  base,
+  inception_resnet_v2,
+  layers,
+  mobilenet_v1,
+  resnet,
+)
+
+Builder = Callable[[layers.NormFn, Any], base.Backbone]
+_BUILDERS: dict[str, Builder] = {}
+
+
+def register(name: str) -> Callable[[Builder], Builder]:
+  """Decorates the builder of a backbone.
+
+  Raises:
+    ValueError: if the name is taken.
+  """
+
+  def add(builder: Builder) -> Builder:
+    if name in _BUILDERS:
+      raise ValueError(f"there is a backbone {name!r} already")
+    _BUILDERS[name] = builder
+    return builder
+
+  return add
+
+
+def names() -> list[str]:
+  """Returns the names of all backbones."""
+  return sorted(_BUILDERS)
+
+
+def check(name: str) -> None:
+  """Refuses the name of a backbone that there is not.
+
+  Raises:
+    ValueError: naming the field, the value and those accepted.
+  """
+  if name not in _BUILDERS:
+    raise ValueError(f"task.backbone.type is {name!r}; accepted: {', '.join(names())}")
+
+
+def build(name: str, norm_fn: layers.NormFn, config: Any) -> base.Backbone:
+  """Returns the backbone of that name; raises ValueError as `check` does."""
+  check(name)
+  return _BUILDERS[name](norm_fn, config)
+
+
+@register("mobilenet_v1")
+def _mobilenet_v1(norm_fn, config):
+  return mobilenet_v1.MobileNetV1(norm_fn, config.depth_multiplier, config.fused_stage2)
+
+
+@register("resnet_50")
+def _resnet_50(norm_fn, config):
+  return resnet.ResNet(norm_fn, resnet.UNITS["resnet_50"], "resnet_v1_50", config.layout)
+
+
+@register("resnet_101")
+def _resnet_101(norm_fn, config):
+  return resnet.ResNet(norm_fn, resnet.UNITS["resnet_101"], "resnet_v1_101", config.layout)
+
+
+@register("inception_resnet_v2")
+def _inception_resnet_v2(norm_fn, config):
+  del config
+  return inception_resnet_v2.InceptionResNetV2(norm_fn)

@@ -1,0 +1,59 @@
+"""Position-sensitive pooling of regions of interest (Dai et al., "R-FCN", 2016)."""
+
+import tensorflow as tf
+
+from mtl_ssl_tf.ops import crop_ops
+
+
+def position_sensitive_pool(
+  score_maps: tf.Tensor,
+  boxes_norm: tf.Tensor,
+  map_size: tf.Tensor,
+  num_bins: int,
+  crop_size: int,
+) -> tf.Tensor:
+  """Averages, for each region, every bin over the score maps that are meant for that bin.
+
+  A region is cut into `num_bins` x `num_bins` bins. The k-th bin, row by row, looks at the k-th
+  group of channels alone, at (crop_size / num_bins)^2 bilinear samples (`crop_and_resize`). The
+  result is the mean over all bins and samples.
+
+  Args:
+    score_maps: float32 [B, h, w, num_bins^2 · d], of the canvas; bin by bin, each with d channels.
+    boxes_norm: float32 [B, R, 4], fractions of the image content; padding is negative and yields
+      zeros.
+    map_size: float32 [B, 2], rows and columns of the maps that belong to the image content.
+    num_bins: a side.
+    crop_size: samples a side of the whole region, a multiple of `num_bins`.
+
+  Returns:
+    float32 [B, R, d].
+  """
+  samples = crop_size // num_bins
+  pooled = []
+  for k, maps in enumerate(tf.split(score_maps, num_bins**2, axis=-1)):
+    bins = _bin(boxes_norm, k // num_bins, k % num_bins, num_bins)  # [B, R, 4]
+    crops = crop_ops.crop_and_resize(maps, bins, map_size, 1, (samples, samples))
+    pooled.append(tf.reduce_mean(crops, axis=[2, 3]))  # [B, R, d]
+  return tf.add_n(pooled) / len(pooled)
+
+
+def _bin(boxes: tf.Tensor, row: int, column: int, num_bins: int) -> tf.Tensor:
+  """Returns one bin of each box [B, R, 4].
+
+  Follows the released arithmetic to the last bit, since a bin that sticks out of the image by a
+  rounding error loses its last samples. TensorFlow's graph optimizer makes a product with the
+  rounded reciprocal of any division by a constant, so that is what is written here.
+  """
+  ymin, xmin, ymax, xmax = tf.unstack(boxes, axis=-1)
+  height = (ymax - ymin) * (1.0 / num_bins)
+  width = (xmax - xmin) * (1.0 / num_bins)
+  return tf.stack(
+    [
+      ymin + row * height,
+      xmin + column * width,
+      ymin + (row + 1) * height,
+      xmin + (column + 1) * width,
+    ],
+    axis=-1,
+  )
