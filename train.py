@@ -13,5 +13,11 @@ def main(_) -> None:
 
 if __name__ == "__main__":
   tfm_flags.define_flags()
+  flags.DEFINE_string(
+    "init",
+    None,
+    "Weights to start from: imagenet, a .h5 file of a Keras network, a TF-slim checkpoint or a "
+    "detector's checkpoint. Sets task.init_checkpoint.",
+  )
   flags.mark_flags_as_required(["experiment", "mode", "model_dir"])
   app.run(main)

@@ -23,6 +23,8 @@ ALLOWED = {
   "modeling": {"ops", "labels"},
   "modeling.factory": {"configs", "ops", "labels"},
   "checkpoints": {"modeling"},
+  # A command, beside train and export.
+  "checkpoints.import_reference": {"configs", "data", "modeling", "tasks", "registry_imports"},
   "tasks": _LIBRARY | {"checkpoints"},
   "serving": {"configs", "ops", "data", "modeling"},
   "registry_imports": {"configs", "tasks"},

@@ -50,7 +50,7 @@ def arrays(path: str, source: str) -> dict[str, np.ndarray]:
   for name in sorted(reader.get_variable_to_shape_map()):
     try:
       found[name] = reader.get_tensor(name)
-    except (tf.errors.OpError, RuntimeError, ValueError) as error:
+    except (tf.errors.OpError, IndexError, RuntimeError, ValueError) as error:
       raise ValueError(
         f"{source} {path!r} is damaged: {name!r} cannot be read ({_first_line(error)}); "
         "accepted: a whole checkpoint, all of its files side by side"

@@ -314,11 +314,15 @@ class MtlDetection(cfg.TaskConfig):
   Attributes:
     label_map: text file with one class name a line; gives the number of classes.
     seed: of the initial weights and of every random choice in a step.
-    init_checkpoint: detector checkpoint to start from.
+    init_checkpoint: weights to start from: `imagenet`, a .h5 file of a Keras network, a TF-slim
+      checkpoint, or a detector's checkpoint; see `checkpoints/pretrained.py`.
+    init_modules: of a detector's checkpoint, `all`, or `backbone` to leave the heads out, e.g.
+      because the classes are others.
   """
 
   label_map: str = ""
   seed: int = 0
+  init_modules: str = "all"
   backbone: Backbone = _new(Backbone)
   anchors: Anchors = _new(Anchors)
   rpn: Rpn = _new(Rpn)

@@ -10,6 +10,7 @@ from mtl_ssl_tf.configs import detector
 
 # Path of a field of the task -> accepted values.
 CHOICES = {
+  "init_modules": ("all", "backbone"),
   "backbone.layout": ("slim", "keras"),
   "backbone.norm.type": ("frozen", "batch", "sync", "group"),
   "roi_head.type": ("faster_rcnn", "rfcn"),

@@ -18,7 +18,8 @@ from official.core import exp_factory, task_factory, train_lib, train_utils
 from official.modeling import performance
 from official.modeling.hyperparams import params_dict
 
-from mtl_ssl_tf.configs import experiments, validation
+from mtl_ssl_tf.checkpoints import keras_weights, pretrained
+from mtl_ssl_tf.configs import detector, experiments, validation
 from mtl_ssl_tf.configs import overrides as config_overrides
 from mtl_ssl_tf.data import label_map, reader, schema
 from mtl_ssl_tf.tasks import mtl_detection, pictures, progress
@@ -81,6 +82,8 @@ def run(
   if not model_dir:
     raise ValueError("--model_dir is empty; accepted: a folder")
   checkpoint = tf.train.latest_checkpoint(model_dir)
+  if params.task.init_checkpoint and "train" in mode and checkpoint is None:
+    pretrained.check_source(params.task.init_checkpoint, mtl_detection.INIT_FIELD)
   if mode == "eval" and checkpoint is None:  # `continuous_eval` waits for the first one.
     raise ValueError(f"--model_dir {model_dir!r} holds no checkpoint to evaluate")
   if params.runtime.mixed_precision_dtype:
@@ -143,6 +146,16 @@ def run(
   )
 
 
+def start_from(task: detector.MtlDetection, weights: str) -> None:
+  """Sets the start weights of a run that has none yet, as `--init` asks.
+
+  ImageNet weights of ResNet come from Keras, so they bring its layout with them.
+  """
+  task.init_checkpoint = weights
+  if weights == keras_weights.IMAGENET and task.backbone.type.startswith("resnet"):
+    task.backbone.layout = "keras"
+
+
 def main_with_flags(flags: Any) -> None:
   """Runs what Model Garden's flags ask for; a bad setting ends it with one line.
 
@@ -154,6 +167,8 @@ def main_with_flags(flags: Any) -> None:
     tf.get_logger().setLevel("ERROR")
   try:
     params = load_experiment(flags.experiment, flags.config_file, flags.params_override)
+    if flags.init:
+      start_from(params.task, flags.init)
     if flags.tpu:
       params.runtime.tpu = flags.tpu
     run(params, flags.mode, flags.model_dir)

@@ -1,5 +1,6 @@
 """The training task: batch -> labels -> model -> losses -> logs."""
 
+import os
 from collections.abc import Sequence
 from typing import Any
 
@@ -8,6 +9,7 @@ import tensorflow as tf
 import tf_keras
 from official.core import base_task, task_factory
 
+from mtl_ssl_tf.checkpoints import pretrained
 from mtl_ssl_tf.configs import detector as detector_config
 from mtl_ssl_tf.configs import validation
 from mtl_ssl_tf.data import label_map, reader
@@ -23,6 +25,8 @@ from mtl_ssl_tf.tasks import (
 
 # Evaluation draws its windows as this step would, so that its figures can be compared.
 EVALUATION_STEP = 0
+INIT_FIELD = "task.init_checkpoint:"
+START_WEIGHTS_FILE = "start_weights.txt"
 
 
 @task_factory.register_task_cls(detector_config.MtlDetection)
@@ -84,16 +88,28 @@ class MtlDetectionTask(base_task.Task):
     return factory.build_detector(self.task_config, self.num_classes)
 
   def initialize(self, model: detector.Detector) -> None:
-    """Loads `init_checkpoint`, a detector of this project, if there is one.
+    """Loads the start weights `init_checkpoint`, if there are any; see `checkpoints/pretrained.py`.
+
+    Says what became of them, in short; `start_weights.txt` in the folder of the run says all.
 
     Raises:
-      ValueError: if it cannot be read, or holds another detector.
+      ValueError: if they cannot be read, or fit nowhere.
     """
-    path = self.task_config.init_checkpoint
-    if path:
-      if tf.io.gfile.isdir(path):
-        path = tf.train.latest_checkpoint(path) or path
-      load_detector(model, path, "task.init_checkpoint:")
+    config = self.task_config
+    if not config.init_checkpoint:
+      return
+    report = pretrained.load(
+      model,
+      config.init_checkpoint,
+      INIT_FIELD,
+      config.init_modules,
+      copy_missing=config.auxiliary.init_from == "main_stage2",
+    )
+    print(f"start weights {config.init_checkpoint}\n{report.text(limit=3)}", flush=True)
+    if self.logging_dir:
+      tf.io.gfile.makedirs(self.logging_dir)
+      with tf.io.gfile.GFile(os.path.join(self.logging_dir, START_WEIGHTS_FILE), "w") as file:
+        file.write(f"{config.init_checkpoint}\n{report.text(limit=None)}\n")
 
   def build_inputs(
     self,

@@ -1,13 +1,16 @@
 """The published rows: each file says what the paper and the authors' configurations say of it."""
 
+import json
 import pathlib
 from typing import Any, NamedTuple
 
 import pytest
+import tensorflow as tf
 import yaml
 
 from mtl_ssl_tf import registry_imports  # noqa: F401
 from mtl_ssl_tf.configs import experiments, validation
+from mtl_ssl_tf.modeling import factory
 from mtl_ssl_tf.tasks import driver
 
 REPOSITORY = pathlib.Path(__file__).parents[2]
@@ -406,3 +409,40 @@ def test_released_schedule(model):
   after = flatten(params.as_dict())
   assert {field: after[field] for field in expected} == expected
   assert changes(before, params).keys() <= expected.keys()
+
+
+def _model_of(name: str) -> str:
+  """What the built model depends on, as text: rows that differ in data or schedule share it."""
+  task = load(name).task.as_dict()
+  for part in ("label_map", "train_data", "validation_data"):
+    del task[part]
+  return json.dumps(task, sort_keys=True)
+
+
+# One row for each model that there is.
+MODELS = sorted({_model_of(name): name for name in PUBLISHED}.values())
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_model_is_built(name):
+  task = load(name).task
+  # Shapes alone: in a graph that is never run no weight takes memory, nor can one be copied.
+  task.override({"auxiliary": {"init_from": "random"}}, is_strict=True)
+  with tf.Graph().as_default():
+    model = factory.build_detector(task, num_classes=21)
+  auxiliary = task.auxiliary
+  assert (model.multi_object_head is None) == (auxiliary.multi_object.loss_weight == 0.0)
+  assert (model.closeness_head is None) == (auxiliary.closeness.loss_weight == 0.0)
+  assert (model.foreground_head is None) == (auxiliary.foreground.loss_weight == 0.0)
+  assert (model.refiner is None) == (not task.refinement.enabled)
+  if model.refiner is not None:
+    # Main logits, five windows and the mean closeness, of the tasks that are there.
+    parts = 1 + 5 * (model.multi_object_head is not None) + (model.closeness_head is not None)
+    assert model.refiner.linear.kernel.shape == [21 * parts, 21]
+  frozen = {v.ref() for v in model.stage1.variables} - {
+    v.ref() for v in model.stage1.trainable_variables
+  }
+  assert bool(frozen)
+  if task.backbone.type == "resnet_101":
+    stem = model.stage1.named_layers()["conv1"].conv.kernel
+    assert stem.ref() in frozen

@@ -198,7 +198,9 @@ def test_backbone_is_as_configured():
 
 
 def test_unknown_backbone():
-  with pytest.raises(ValueError, match=r"task\.backbone\.type is 'vgg'; accepted: inception_resnet_v2, mobilenet_v1"):
+  with pytest.raises(
+    ValueError, match=r"task\.backbone\.type is 'vgg'; accepted: inception_resnet_v2, mobilenet_v1"
+  ):
     factory.build_backbone(config_lib.Backbone(type="vgg"))
 
 

@@ -7,6 +7,7 @@ import pytest
 import tensorflow as tf
 import yaml
 
+from mtl_ssl_tf.configs import detector
 from mtl_ssl_tf.tasks import driver
 from tests.tasks import tiny
 
@@ -214,6 +215,7 @@ class TestMainWithFlags:
         "config_file": [str(folder / "tiny.yaml")],
         "params_override": None,
         "tpu": None,
+        "init": None,
         "mode": "train",
         "model_dir": "",
         **values,
@@ -240,6 +242,29 @@ class TestMainWithFlags:
     with pytest.raises(SystemExit) as error:
       driver.main_with_flags(self.flags(folder, **values))
     assert error.value.code == message
+
+  def test_start_weights_that_are_not_there(self, folder, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit) as error:
+      driver.main_with_flags(self.flags(folder, model_dir="new", init="nowhere/model.ckpt"))
+    assert error.value.code == "error: task.init_checkpoint: 'nowhere/model.ckpt' does not exist"
+    assert not (tmp_path / "new").exists()
+
+
+@pytest.mark.parametrize(
+  ("backbone", "weights", "layout"),
+  [
+    ("resnet_101", "imagenet", "keras"),
+    ("resnet_50", "imagenet", "keras"),
+    ("resnet_101", "resnet_v1_101.ckpt", "slim"),
+    ("mobilenet_v1", "imagenet", "slim"),
+  ],
+)
+def test_imagenet_weights_of_resnet_bring_their_layout(backbone, weights, layout):
+  task = detector.MtlDetection()
+  task.backbone.type = backbone
+  driver.start_from(task, weights)
+  assert (task.init_checkpoint, task.backbone.layout) == (weights, layout)
 
 
 class TestReport:

@@ -1,0 +1,158 @@
+"""Turns a released MTL-SSL checkpoint into a run that can be evaluated and exported.
+
+    python -m mtl_ssl_tf.checkpoints.import_reference \\
+        --config_file=configs/experiments/voc07_frcnn_resnet101_mtl.yaml \\
+        --config_file=configs/overlays/released.yaml \\
+        --checkpoint=PATH/model.ckpt-123456 --output_dir=runs/released_model12
+
+Then `python train.py --mode=eval` with the same configuration files and that folder, or `export.py`
+with the folder alone.
+"""
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+
+import tensorflow as tf
+from official.core import train_utils
+
+from mtl_ssl_tf import registry_imports  # noqa: F401
+from mtl_ssl_tf.checkpoints import pretrained, reading
+from mtl_ssl_tf.checkpoints.report import Report
+from mtl_ssl_tf.configs import validation
+from mtl_ssl_tf.data import label_map, schema
+from mtl_ssl_tf.modeling import factory
+from mtl_ssl_tf.tasks import driver
+
+STEP = "global_step"
+SOURCE = "--checkpoint"
+REPORT_FILE = "import_report.txt"
+
+
+def import_reference(
+  config_files: list[str],
+  checkpoint: str,
+  output_dir: str,
+  *,
+  experiment: str = "mtl_frcnn",
+  label_map_file: str | None = None,
+  allow_partial: bool = False,
+) -> Report:
+  """Writes a run folder: the weights as a checkpoint of ours, `params.yaml`, `label_map.txt`.
+
+  Args:
+    config_files: of the detector, as for training.
+    checkpoint: released checkpoint, by TF-slim's names.
+    output_dir: folder to write, without checkpoints so far.
+    experiment: that the files override.
+    label_map_file: in the place of the configuration's; class names in the order of the checkpoint.
+    allow_partial: also where some of the detector is not in the checkpoint, or the other way round.
+
+  Returns:
+    The report, which is also written to `import_report.txt`.
+
+  Raises:
+    ValueError: if the configuration or the checkpoint is not acceptable, or they do not belong
+      together. Nothing is written then.
+  """
+  params = driver.load_experiment(experiment, config_files)
+  if label_map_file:
+    params.task.label_map = label_map_file
+  validation.check_task(params.task)
+  class_names = label_map.read_label_map(params.task.label_map)
+  if tf.train.latest_checkpoint(output_dir) is not None:
+    raise ValueError(
+      f"--output_dir {output_dir!r} holds a checkpoint already; accepted: a new folder"
+    )
+  path = reading.find(checkpoint, SOURCE)
+  if not any(name.startswith("FirstStage") for name in reading.names(path, SOURCE)):
+    raise ValueError(
+      f"{SOURCE} {path!r} holds no released detector, whose names start with FirstStage...; a "
+      "classification network is start weights: train.py --init"
+    )
+  model = factory.build_detector(params.task, len(class_names) + 1)
+  report = pretrained.load(model, path, SOURCE, copy_missing=False)
+  if (report.missing or report.unused) and not allow_partial:
+    raise ValueError(_mismatch(path, report))
+
+  tf.io.gfile.makedirs(output_dir)
+  step = _step(path)
+  weights = tf.train.Checkpoint(model=model, global_step=tf.Variable(step, dtype=tf.int64))
+  tf.train.CheckpointManager(weights, output_dir, max_to_keep=1).save(checkpoint_number=step)
+  train_utils.serialize_config(params, output_dir)
+  with tf.io.gfile.GFile(os.path.join(output_dir, schema.LABEL_MAP_FILE), "w") as file:
+    file.write("".join(f"{name}\n" for name in class_names))
+  with tf.io.gfile.GFile(os.path.join(output_dir, REPORT_FILE), "w") as file:
+    file.write(f"{path}\n{report.text(limit=None)}\n")
+  return report
+
+
+def _mismatch(path: str, report: Report) -> str:
+  """Says how checkpoint and detector differ, and what is the most likely reason."""
+  parts = []
+  for title, names in (
+    ("the detector has, but the checkpoint has not", report.missing),
+    ("the checkpoint has, but the detector has not", report.unused),
+  ):
+    if names:
+      parts.append(
+        f"{title}: {', '.join(names[:3])}{' ...' if len(names) > 3 else ''} ({len(names)})"
+      )
+  hint = ""
+  if any(name.startswith("MTLClassRefiner") for name in (*report.missing, *report.unused)):
+    hint = "; released refinement layers need --config_file=configs/overlays/released.yaml on top"
+  return (
+    f"{SOURCE} {path!r} is of another detector: {'; '.join(parts)}{hint}. --allow_partial imports "
+    "what fits"
+  )
+
+
+def _step(path: str) -> int:
+  reader = tf.train.load_checkpoint(path)
+  return int(reader.get_tensor(STEP)) if reader.has_tensor(STEP) else 0
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+  """Runs the command line; returns the exit status."""
+  parser = argparse.ArgumentParser(
+    description="Turns a released MTL-SSL checkpoint into a run to evaluate and export.",
+    allow_abbrev=False,
+  )
+  parser.add_argument(
+    "--config_file",
+    action="append",
+    required=True,
+    help="YAML of the detector; once more for an overlay, such as configs/overlays/released.yaml",
+  )
+  parser.add_argument("--checkpoint", required=True, help="path without ending, or a folder")
+  parser.add_argument("--output_dir", required=True, help="folder to write")
+  parser.add_argument("--experiment", default="mtl_frcnn", help="that the files override")
+  parser.add_argument(
+    "--label_map", help="class names in the checkpoint's order; by default the configuration's"
+  )
+  parser.add_argument(
+    "--allow_partial", action="store_true", help="import what fits, and leave the rest random"
+  )
+  args = parser.parse_args(argv)
+  try:
+    report = import_reference(
+      args.config_file,
+      args.checkpoint,
+      args.output_dir,
+      experiment=args.experiment,
+      label_map_file=args.label_map,
+      allow_partial=args.allow_partial,
+    )
+  except (ValueError, OSError, tf.errors.OpError) as error:
+    print(f"error: {error}", file=sys.stderr)
+    return 1
+  print(report.text())
+  print(f"written to {args.output_dir}; {REPORT_FILE} there has all names")
+  return 0
+
+
+if __name__ == "__main__":
+  tf.config.set_visible_devices([], "GPU")  # Writing a file needs none.
+  tf.get_logger().setLevel("ERROR")
+  sys.exit(main())

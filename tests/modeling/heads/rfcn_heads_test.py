@@ -1,0 +1,78 @@
+import numpy as np
+import tensorflow as tf
+
+from mtl_ssl_tf.modeling.backbones import base
+from mtl_ssl_tf.modeling.heads import rfcn_heads
+
+
+class _Scale(base.Stage):
+  """Twice its input, in training three times."""
+
+  def call(self, inputs, training=False):
+    return inputs * (3.0 if training else 2.0)
+
+
+_POOLING = rfcn_heads.Pooling(reduce_depth=2, num_bins=2, crop_size=4)
+# Two images of constant maps; a region of each image's own.
+_REGIONS = rfcn_heads.MapRegions(
+  tf.constant([1.0, 10.0])[:, tf.newaxis, tf.newaxis, tf.newaxis] * tf.ones([1, 4, 4, 3]),
+  tf.constant([[[0.0, 0.0, 0.5, 0.5]], [[0.2, 0.2, 0.8, 0.8]]]),
+  tf.constant([[4.0, 4.0]] * 2),
+)
+
+
+def _built(kind, num_classes):
+  head = kind(_Scale(), num_classes, _POOLING)
+  head(_REGIONS)
+  # The reduced map is twice the sum of the input's channels, less 1, in its first channel.
+  head.reduce.kernel.assign(np.array([[[[1.0, 0.0]] * 3]], np.float32))
+  head.reduce.bias.assign([-1.0, 0.0])
+  return head
+
+
+class MapClassifierTest(tf.test.TestCase):
+  def test_logits(self):
+    head = _built(rfcn_heads.MapClassifier, 2)
+    # Class 0 sees the reduced map in all bins, class 1 in the last one alone.
+    kernel = np.zeros([1, 1, 2, 8], np.float32)
+    kernel[0, 0, 0, ::2] = 1.0
+    kernel[0, 0, 0, 7] = 1.0
+    head.classifier.kernel.assign(kernel)
+    head.classifier.bias.assign([0.0, 1.0] * 4)
+    # 2 · 3 - 1 = 5 and 2 · 30 - 1 = 59.
+    self.assertAllClose(head(_REGIONS), [[5.0, 2.25], [59.0, 15.75]])
+    self.assertAllClose(head(_REGIONS, training=True)[0], [8.0, 3.0])
+
+  def test_the_reduced_map_is_rectified(self):
+    head = _built(rfcn_heads.MapClassifier, 2)
+    head.reduce.bias.assign([-100.0, 0.0])
+    self.assertAllEqual(head.reduced_map(_REGIONS, False), tf.zeros([2, 4, 4, 2]))
+
+  def test_kernels_and_start(self):
+    head = rfcn_heads.MapClassifier(_Scale(), 21, rfcn_heads.Pooling(128, 3, 18))
+    regions = _REGIONS._replace(features=tf.zeros([2, 4, 4, 64]))
+    self.assertEqual(head(regions).shape, [2, 21])
+    reduce, classifier = head.last_kernels
+    self.assertEqual(reduce.shape, [1, 1, 64, 128])
+    self.assertEqual(classifier.shape, [1, 1, 128, 189])
+    self.assertAllClose(tf.math.reduce_std(classifier), 0.0088, atol=5e-4)
+
+  def test_boxes_keep_their_precision(self):
+    head = rfcn_heads.MapClassifier(_Scale(), 2, _POOLING, dtype="mixed_bfloat16")
+    seen = []
+    head.pool = lambda maps, regions: seen.append(regions.boxes_norm.dtype) or maps
+    head(_REGIONS)
+    self.assertEqual(seen, [tf.float32])
+
+
+class MapBoxHeadTest(tf.test.TestCase):
+  def test_a_code_for_each_class(self):
+    head = _built(rfcn_heads.MapBoxHead, 3)
+    kernel = np.zeros([1, 1, 2, 32], np.float32)
+    # Code i of class 1 is i times the reduced map, of class 2 ten times that; in every bin.
+    kernel[0, 0, 0] = np.tile([0, 1, 2, 3, 0, 10, 20, 30], 4)
+    head.box.kernel.assign(kernel)
+    logits, deltas = head(_REGIONS)
+    self.assertEqual(logits.shape, [2, 3])
+    self.assertAllClose(deltas[0], [[0, 5, 10, 15], [0, 50, 100, 150]])
+    self.assertEqual([k.shape[-1] for k in head.last_kernels], [2, 12, 32])
