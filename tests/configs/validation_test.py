@@ -53,6 +53,12 @@ def test_every_choice_passes(path):
     validation.check_task(config)
 
 
+def test_bins_divide_the_samples_of_a_region():
+  assert task_message("roi_head.rfcn.crop_size", 16) == (
+    "task.roi_head.rfcn.crop_size is 16; accepted: a multiple of task.roi_head.rfcn.num_bins (3)"
+  )
+
+
 @pytest.mark.parametrize("path", validation.RANGES)
 def test_out_of_range(path):
   low, high = validation.RANGES[path]

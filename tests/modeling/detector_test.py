@@ -208,9 +208,11 @@ class RefineTest(parameterized.TestCase, tf.test.TestCase):
 
 
 class GradientTest(parameterized.TestCase, tf.test.TestCase):
+  make = staticmethod(small.make_detector)
+
   def _trained(self, outputs_fn, **components):
     """Which parts of the detector each of some outputs trains, by name of the output."""
-    model = small.make_detector(**components)
+    model = self.make(**components)
     parts = {
       "stage1": model.stage1,
       "box": model.box_head,
@@ -264,10 +266,13 @@ class GradientTest(parameterized.TestCase, tf.test.TestCase):
 
 
 class DetectorTest(parameterized.TestCase, tf.test.TestCase):
+  make = staticmethod(small.make_detector)
+  num_last_layers = 4
+
   @classmethod
   def setUpClass(cls):
     super().setUpClass()
-    cls.model = small.make_detector()
+    cls.model = cls.make()
     cls.outputs = cls.model(_images(), _SIZES)
 
   def test_outputs(self):
@@ -310,7 +315,7 @@ class DetectorTest(parameterized.TestCase, tf.test.TestCase):
       self.assertAllClose(self.outputs[name], values, msg=name)
 
   def test_detections_without_refinement_are_of_the_main_head(self):
-    model = small.make_detector(refiner=None)
+    model = self.make(refiner=None)
     outputs = model(_images(), _SIZES)
     self.assertNotIn("refined_logits", outputs)
     first = model.first_stage(_images(), _SIZES)
@@ -369,12 +374,12 @@ class DetectorTest(parameterized.TestCase, tf.test.TestCase):
         self.assertAllClose(outputs[name], values[batch], rtol=1e-4, atol=1e-4, msg=name)
 
   def test_every_variable_is_made_beforehand(self):
-    model = small.make_detector()
+    model = self.make()
     self.assertTrue(model.built)
     before = len(model.variables)
     # Stage 1; RPN; three second stages with a kernel and a bias, four last layers of the kind;
     # foreground; refinement without bias.
-    self.assertEqual(before, 1 + 6 + 3 * 2 + 4 * 2 + 2 + 1)
+    self.assertEqual(before, 1 + 6 + 3 * 2 + self.num_last_layers * 2 + 2 + 1)
     features = model.first_stage(_images(), _SIZES, training=True).features
     model.predict_foreground(features)
     model.classify_windows(features, _BOXES, _SIZES, training=True)
@@ -388,7 +393,7 @@ class DetectorTest(parameterized.TestCase, tf.test.TestCase):
     ("refiner", "refinement"),
   )
   def test_a_head_left_out_has_no_variables_and_no_outputs(self, argument, scope):
-    model = small.make_detector(**{argument: None})
+    model = self.make(**{argument: None})
     names = [variable.name for variable in self.model.variables]
     others = [name for name in names if scope not in name]
     self.assertNotEqual(others, names)
@@ -398,7 +403,7 @@ class DetectorTest(parameterized.TestCase, tf.test.TestCase):
     self.assertEqual(absent, expected.get(scope, set()))
 
   def test_auxiliary_second_stages_start_like_the_main_one(self):
-    model = small.make_detector()
+    model = self.make()
     heads = (model.multi_object_head, model.closeness_head)
     last_layers = [head.classifier.get_weights() for head in heads]
     main = model.box_head.stage2.get_weights()
@@ -411,8 +416,24 @@ class DetectorTest(parameterized.TestCase, tf.test.TestCase):
       self.assertAllEqual(head.classifier.get_weights()[0], last_layer[0])
 
   def test_without_auxiliary_heads_there_is_nothing_to_start(self):
-    model = small.make_detector(multi_object_head=None, closeness_head=None)
+    model = self.make(multi_object_head=None, closeness_head=None)
     before = model.get_weights()
     model.start_auxiliary_heads_like_main()
     for ours, theirs in zip(model.get_weights(), before, strict=True):
       self.assertAllEqual(ours, theirs)
+
+
+class RfcnGradientTest(GradientTest):
+  make = staticmethod(small.make_rfcn_detector)
+
+
+class RfcnDetectorTest(DetectorTest):
+  make = staticmethod(small.make_rfcn_detector)
+  num_last_layers = 4 + 3  # Each head has a reduced map too.
+
+  def test_regions_lie_on_the_map_of_stage2(self):
+    # 4 x 6 cells of the first image and 3 x 5 of the second, each rounded up to a half.
+    backbone = small.HalvingBackbone()
+    model = self.make(backbone=backbone)
+    regions = model._regions(tf.zeros([2, 4, 6, 4]), tf.zeros([2, 1, 4]), _SIZES)
+    self.assertAllEqual(regions.map_size, [[2.0, 3.0], [2.0, 3.0]])

@@ -3,13 +3,15 @@ from unittest import mock
 import numpy as np
 import pytest
 import tensorflow as tf
+import tf_keras
 
 from mtl_ssl_tf.configs import detector as config_lib
 from mtl_ssl_tf.configs import validation
 from mtl_ssl_tf.labels import auxiliary, windows
 from mtl_ssl_tf.losses import auxiliary_losses
 from mtl_ssl_tf.modeling import detections, detector, factory, normalization, proposals, refinement
-from mtl_ssl_tf.modeling.heads import foreground_head
+from mtl_ssl_tf.modeling.backbones import resnet
+from mtl_ssl_tf.modeling.heads import foreground_head, rfcn_heads, roi_heads
 
 NUM_CLASSES = 4
 _SMALL = {
@@ -197,6 +199,70 @@ def test_backbone_is_as_configured():
   assert factory.build_backbone(config).norm_fn(8).groups == 4
 
 
+@pytest.mark.parametrize(
+  ("train_affine", "name", "expected"),
+  [
+    (None, "mobilenet_v1", True),
+    (None, "resnet_50", False),
+    (False, "mobilenet_v1", False),
+    (True, "resnet_50", True),
+  ],
+)
+def test_frozen_normalisation_trains_as_published_or_as_configured(train_affine, name, expected):
+  config = config_lib.Backbone(type=name, norm=config_lib.Norm(train_affine=train_affine))
+  stage = factory.build_backbone(config).make_stage2("s")
+  layer = next(iter(stage.named_layers().values()))
+  assert layer.norm.trainable == expected
+
+
+@pytest.mark.parametrize(
+  ("freeze", "frozen"), [(None, ["conv1", "block1"]), ([], []), (["block2"], ["block2"])]
+)
+def test_groups_are_frozen_as_published_or_as_configured(freeze, frozen):
+  backbone = {"type": "resnet_50", "freeze": freeze, "norm": {"type": "group"}}
+  with tf.Graph().as_default():
+    config = _config({"backbone": backbone, "auxiliary": {"init_from": "random"}})
+    model = factory.build_detector(config, NUM_CLASSES)
+  groups = model.stage1.freeze_groups()
+  assert [name for name, layers in groups.items() if not layers[0].trainable] == frozen
+  kernels = {kernel.ref() for kernel in model.stage1.decayed_kernels}
+  trained = {variable.ref() for variable in model.stage1.trainable_variables}
+  assert kernels <= trained
+
+
+def test_unknown_group_to_freeze():
+  message = (
+    r"task.backbone.freeze names 'block1'; accepted: Conv2d_0, Conv2d_1, .*, or \[\] for none"
+  )
+  with pytest.raises(ValueError, match=message):
+    factory.build_detector(_config({"backbone": {"freeze": ["block1"]}}), NUM_CLASSES)
+
+
+def test_position_sensitive_heads():
+  rfcn = {"reduce_depth": 5, "num_bins": 2, "crop_size": 8}
+  parts = _components({"roi_head": {"type": "rfcn", "rfcn": rfcn}})
+  assert parts["crop"] is None
+  assert isinstance(parts["box_head"], rfcn_heads.MapBoxHead)
+  for name in ("box_head", "multi_object_head", "closeness_head"):
+    assert parts[name]._pooling == rfcn_heads.Pooling(5, 2, 8)
+  stages = {id(parts[name].stage2) for name in ("box_head", "multi_object_head", "closeness_head")}
+  assert len(stages) == 3
+
+
+def test_position_sensitive_heads_can_be_left_out():
+  without = {"multi_object": {"loss_weight": 0.0}, "closeness": {"loss_weight": 0.0}}
+  parts = _components({"roi_head": {"type": "rfcn"}, "auxiliary": without})
+  assert parts["multi_object_head"] is parts["closeness_head"] is None
+
+
+def test_main_head_starts_as_configured():
+  parts = _components({"roi_head": {"initializer": "glorot_uniform"}})
+  for layer in (parts["box_head"].classifier, parts["box_head"].box):
+    assert isinstance(layer.kernel_initializer, tf_keras.initializers.GlorotUniform)
+  auxiliary_start = parts["closeness_head"].classifier.kernel_initializer
+  assert isinstance(auxiliary_start, tf_keras.initializers.TruncatedNormal)
+
+
 def test_unknown_backbone():
   with pytest.raises(
     ValueError, match=r"task\.backbone\.type is 'vgg'; accepted: inception_resnet_v2, mobilenet_v1"
@@ -207,6 +273,8 @@ def test_unknown_backbone():
 def test_configuration_accepts_what_the_modules_know():
   known = {
     "backbone.norm.type": normalization.NORM_TYPES,
+    "backbone.layout": resnet.LAYOUTS,
+    "roi_head.initializer": roi_heads.INITIALIZERS,
     "auxiliary.multi_object.sampling": windows._LAWS,
     "auxiliary.multi_object.empty_image": auxiliary.EMPTY_IMAGE,
     "auxiliary.closeness.normalizer": auxiliary_losses.CLOSENESS_NORMALIZERS,

@@ -33,6 +33,18 @@ class NormalizationTest(parameterized.TestCase, tf.test.TestCase):
     gradients = tape.gradient(loss, norm.trainable_variables)
     self.assertAllClose(gradients, [[4.0, 60.0], [2.0, 2.0]], rtol=1e-3)
 
+  def test_frozen_may_train_nothing(self):
+    norm = normalization.make_norm("frozen", 2, momentum=0.5, groups=1, train_affine=False)
+    self.assertAllClose(_rows(norm(_ROWS, training=True)), _rows(_ROWS), rtol=1e-3)
+    self.assertEqual(norm.trainable_variables, [])
+    self.assertLen(norm.variables, 4)
+
+  @parameterized.parameters("batch", "sync", "group")
+  def test_the_others_always_train(self, norm_type):
+    norm = normalization.make_norm(norm_type, 2, momentum=0.5, groups=1, train_affine=False)
+    norm(_ROWS)
+    self.assertLen(norm.trainable_variables, 2)
+
   @parameterized.parameters("batch", "sync")
   def test_batch_uses_the_batch_and_learns_the_statistics(self, norm_type):
     norm = normalization.make_norm(norm_type, 2, momentum=0.75, groups=1, epsilon=0.0)

@@ -8,7 +8,7 @@ import tf_keras
 
 from mtl_ssl_tf.modeling import detections, detector, proposals, refinement
 from mtl_ssl_tf.modeling.backbones import base
-from mtl_ssl_tf.modeling.heads import foreground_head, roi_heads, rpn_head
+from mtl_ssl_tf.modeling.heads import foreground_head, rfcn_heads, roi_heads, rpn_head
 
 NUM_CLASSES = 3
 STAGE1_DEPTH = 4
@@ -68,6 +68,13 @@ class BlockBackbone(base.Backbone):
     return CropStage(name=name)
 
 
+class HalvingBackbone(BlockBackbone):
+  """Says that stage 2 halves the map."""
+
+  def stage2_cells(self, cells):
+    return tf.math.ceil(cells / 2.0)
+
+
 def make_detector(**components) -> detector.Detector:
   """Returns a detector with all heads and random weights, the same every time.
 
@@ -97,6 +104,24 @@ def make_detector(**components) -> detector.Detector:
   model.build_variables()
   randomize(model)
   return model
+
+
+def make_rfcn_detector(**components) -> detector.Detector:
+  """The same with position-sensitive heads."""
+  pooling = rfcn_heads.Pooling(6, 2, 4)
+
+  def stage2():
+    return BlockBackbone().make_stage2("stage2")
+
+  heads = {
+    "box_head": rfcn_heads.MapBoxHead(stage2(), NUM_CLASSES, pooling, name="box_head"),
+    "multi_object_head": rfcn_heads.MapClassifier(
+      stage2(), NUM_CLASSES, pooling, name="multi_object"
+    ),
+    "closeness_head": rfcn_heads.MapClassifier(stage2(), NUM_CLASSES, pooling, name="closeness"),
+    "crop": None,
+  }
+  return make_detector(**{**heads, **components})
 
 
 def make_refiner(**options) -> refinement.Refinement:
