@@ -82,8 +82,8 @@ def run(
   if not model_dir:
     raise ValueError("--model_dir is empty; accepted: a folder")
   checkpoint = tf.train.latest_checkpoint(model_dir)
-  if params.task.init_checkpoint and "train" in mode and checkpoint is None:
-    pretrained.check_source(params.task.init_checkpoint, mtl_detection.INIT_FIELD)
+  if "train" in mode and checkpoint is None:
+    _check_start(params.task)
   if mode == "eval" and checkpoint is None:  # `continuous_eval` waits for the first one.
     raise ValueError(f"--model_dir {model_dir!r} holds no checkpoint to evaluate")
   if params.runtime.mixed_precision_dtype:
@@ -144,6 +144,17 @@ def run(
       progress=progress_line,
     ),
   )
+
+
+def _check_start(task: detector.MtlDetection) -> None:
+  """Refuses start weights that are not there, and warns of a start that leads nowhere."""
+  if task.init_checkpoint:
+    pretrained.check_source(task.init_checkpoint, mtl_detection.INIT_FIELD)
+  elif task.backbone.norm.type == "frozen":
+    logging.warning(
+      "task.backbone.norm.type is 'frozen' and there are no start weights (--init): statistics "
+      "that never change fit pretrained weights alone. From scratch, use batch, sync or group."
+    )
 
 
 def start_from(task: detector.MtlDetection, weights: str) -> None:

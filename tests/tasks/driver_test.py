@@ -252,6 +252,17 @@ class TestMainWithFlags:
 
 
 @pytest.mark.parametrize(
+  ("norm_type", "init", "warns"),
+  [("frozen", "", True), ("frozen", "imagenet", False), ("batch", "", False)],
+)
+def test_frozen_statistics_without_start_weights(norm_type, init, warns, caplog):
+  task = detector.MtlDetection()
+  task.backbone.norm.type, task.init_checkpoint = norm_type, init
+  driver._check_start(task)
+  assert ("task.backbone.norm.type is 'frozen' and there are no start" in caplog.text) == warns
+
+
+@pytest.mark.parametrize(
   ("backbone", "weights", "layout"),
   [
     ("resnet_101", "imagenet", "keras"),
