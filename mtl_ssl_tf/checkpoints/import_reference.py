@@ -23,6 +23,7 @@ from mtl_ssl_tf.checkpoints.report import Report
 from mtl_ssl_tf.configs import validation
 from mtl_ssl_tf.data import label_map, schema
 from mtl_ssl_tf.modeling import factory
+from mtl_ssl_tf.modeling.backbones import registry
 from mtl_ssl_tf.tasks import driver
 
 STEP = "global_step"
@@ -60,6 +61,12 @@ def import_reference(
   if label_map_file:
     params.task.label_map = label_map_file
   validation.check_task(params.task)
+  registry.check(params.task.backbone.type)
+  if not tf.io.gfile.exists(params.task.label_map):
+    raise ValueError(
+      f"task.label_map {params.task.label_map!r} does not exist; accepted: what the converter "
+      "wrote, or --label_map with a class name a line, in the order of the checkpoint"
+    )
   class_names = label_map.read_label_map(params.task.label_map)
   if tf.train.latest_checkpoint(output_dir) is not None:
     raise ValueError(

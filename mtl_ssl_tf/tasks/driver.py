@@ -22,6 +22,7 @@ from mtl_ssl_tf.checkpoints import keras_weights, pretrained
 from mtl_ssl_tf.configs import detector, experiments, validation
 from mtl_ssl_tf.configs import overrides as config_overrides
 from mtl_ssl_tf.data import label_map, reader, schema
+from mtl_ssl_tf.modeling.backbones import registry
 from mtl_ssl_tf.tasks import mtl_detection, pictures, progress
 
 MODES = ("train", "eval", "train_and_eval", "train_and_post_eval", "continuous_eval")
@@ -75,6 +76,7 @@ def run(
   if mode not in MODES:
     raise ValueError(f"--mode is {mode!r}; accepted: {', '.join(MODES)}")
   validation.check_task(params.task)
+  registry.check(params.task.backbone.type)
   validation.check_trainer(params.trainer)
   for name, needed_in in (("train_data", "train"), ("validation_data", "eval")):
     if needed_in in mode:

@@ -141,6 +141,28 @@ def test_another_checkpoint(tmp_path, config_file, arrays, message, capsys):
   assert not (tmp_path / "run").exists()
 
 
+def test_a_missing_label_map(tmp_path, config_file, checkpoint, capsys):
+  arguments = ["--config_file", config_file, "--checkpoint", checkpoint[0]]
+  arguments += ["--output_dir", tmp_path / "run", "--label_map", tmp_path / "none.txt"]
+  assert command(*arguments) == 1
+  assert capsys.readouterr().err == (
+    f"error: task.label_map '{tmp_path / 'none.txt'}' does not exist; accepted: what the converter "
+    "wrote, or --label_map with a class name a line, in the order of the checkpoint\n"
+  )
+
+
+@pytest.mark.parametrize("run", ["import", "train"])
+def test_an_unknown_backbone(tmp_path, config_file, checkpoint, run):
+  other = tmp_path / "other.yaml"
+  other.write_text("task: {backbone: {type: vgg}, train_data: {input_path: nowhere}}\n")
+  files = [config_file, str(other)]
+  with pytest.raises(ValueError, match=r"^task\.backbone\.type is 'vgg'; accepted: "):
+    if run == "import":
+      import_reference.import_reference(files, checkpoint[0], str(tmp_path / "run"))
+    else:
+      driver.run(driver.load_experiment("mtl_frcnn", files), "train", str(tmp_path / "run"))
+
+
 def test_a_missing_configuration(tmp_path, checkpoint, capsys):
   arguments = ["--config_file", tmp_path / "none.yaml", "--checkpoint", checkpoint[0]]
   assert command(*arguments, "--output_dir", tmp_path / "run") == 1
