@@ -9,8 +9,9 @@ End to end there is one more thing that no implementation can share. A crop whos
 image's border loses its last samples when the box's other side, in float32, is such that the last
 sample is computed to lie a rounding error outside. Which boxes that happens to is decided by the
 last bit of the proposals, and that by the order in which a convolution adds. So proposals that are
-the golden ones but for less than a thousandth of a pixel take their bits before heads see them;
-without that, 95 % of the detections are asked for.
+the golden ones but for less than a thousandth of a pixel take their bits in one test. The two
+others, which do without, ask for the same 99 %; files that are known to fall short of it for this
+reason are reported as expected failures, with the share.
 """
 
 import json
@@ -45,6 +46,9 @@ BACKBONES = {
 RFCN = "reduce_depth"
 # The released graph makes block 4 in the first stage too, and has no use for it.
 UNUSED = "FirstStageFeatureExtractor/resnet_v1_"
+# Where detections from our own proposals fall short of 99 %, and what they must reach all the same.
+# The golden RPN codes are as far from those of float64 as ours are.
+KNOWN_SHORT = {"model12": 0.95, "model42": 0.95, "model62": 0.95}
 EVERYTHING = 1_000_000
 LOSSES = {
   "first_stage_objectness_loss": "rpn_objectness",
@@ -86,6 +90,7 @@ class Case:
   """A golden file and our detector with its weights."""
 
   def __init__(self, path):
+    self.name = path.stem
     with np.load(path) as file:
       self.arrays = {name: file[name] for name in file.files}
     shapes = json.loads(str(self.arrays["variables"]))
@@ -187,8 +192,12 @@ def test_end_to_end(case):
   golden_proposals = case["infer/proposal_boxes"][0, :num_proposals]
   outputs = case.model(case.images, case.size)
   assert recall(outputs["proposals_px"][0].numpy(), golden_proposals) >= 0.99
-  assert share_of_detections(case, outputs) >= 0.95
+  assert_share(case, outputs)
 
+
+def test_end_to_end_in_golden_bits(case):
+  num_proposals = int(case["infer/num_proposals"].item())
+  golden_proposals = case["infer/proposal_boxes"][0, :num_proposals]
   propose = case.model._propose
 
   def propose_in_golden_bits(*args):
@@ -221,10 +230,14 @@ def test_import_and_export(case, tmp_path):
   assert report.missing == report.unused == []
   export_lib.export_run(str(tmp_path / "run"), str(tmp_path / "exported"), say=lambda _: None)
   detect = tf.saved_model.load(str(tmp_path / "exported")).signatures["serving_default"]
-  share = share_of_detections(case, detect(images=tf.constant(case["image"][np.newaxis])))
-  print(f"{checkpoint}: {share:.4f} of the detections found again")
-  # In golden bits it would be 99 %: see `test_end_to_end`.
-  assert share >= 0.95
+  assert_share(case, detect(images=tf.constant(case["image"][np.newaxis])))
+
+
+def assert_share(case, outputs):
+  share = share_of_detections(case, outputs)
+  if KNOWN_SHORT.get(case.name, 1.0) <= share < 0.99:
+    pytest.xfail(f"{case.name}: {share:.1%} of the detections found again; see the top of the file")
+  assert share >= 0.99
 
 
 def share_of_detections(case, outputs):
