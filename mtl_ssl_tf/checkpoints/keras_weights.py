@@ -24,14 +24,15 @@ from mtl_ssl_tf.modeling.backbones import inception_resnet_v2, mobilenet_v1, res
 IMAGENET = "imagenet"
 
 
-def load(model: detector.Detector, weights: str, source: str) -> Report:
-  """Loads a classification network's weights into all stages of the detector.
+def load(model: detector.Detector, weights: str, source: str, auxiliary: bool = True) -> Report:
+  """Loads a classification network's weights into the stages of the detector.
 
   Args:
     model: the detector, with its variables made.
     weights: `imagenet`, which is downloaded once and kept, or a file of `save_weights` (.h5) of
       the Keras model, with or without its top.
     source: how `weights` came about, for the message.
+    auxiliary: whether the auxiliary heads' second stages get them too.
 
   Returns:
     A report with TF-slim's names.
@@ -44,7 +45,7 @@ def load(model: detector.Detector, weights: str, source: str) -> Report:
   arrays = {
     f"{model.backbone.slim_scope}/{name}": value for name, value in _arrays(model.backbone, network)
   }
-  return reference.assign_named(reference.classification_variables(model), arrays)
+  return reference.assign_named(reference.classification_variables(model, auxiliary), arrays)
 
 
 def check(backbone, source: str) -> None:

@@ -19,11 +19,9 @@ from mtl_ssl_tf.checkpoints.report import Report
 from mtl_ssl_tf.modeling import detector
 
 MODULES = ("all", "backbone")
-# What the released graph makes and has no use for: block 4 in its first stage, and what training
-# keeps beside the weights.
-IGNORED_LEAVES = ("Momentum", "ExponentialMovingAverage")
+# Last parts of names that are none of a network's weights: in TF-slim's checkpoints, in ours.
+IGNORED_LEAVES = ("Momentum", "ExponentialMovingAverage", "global_step", "mean_rgb")
 OPTIMIZER_SLOT = ".OPTIMIZER_SLOT"
-IGNORED_NAMES = ("global_step", "mean_rgb")
 
 
 def check_source(path: str, source: str) -> None:
@@ -50,8 +48,8 @@ def load(
     source: how the path came about, for the message.
     modules: of a detector's checkpoint, `all`, or `backbone` for both stages alone, e.g. because
       the classes are others.
-    copy_missing: whether auxiliary second stages that a detector's checkpoint does not have start
-      as copies of the main head's.
+    copy_missing: whether auxiliary second stages that the weights do not have start as the main
+      head's does.
 
   Returns:
     A report, by the names in the checkpoint or, of our own checkpoints, in ours.
@@ -61,7 +59,7 @@ def load(
       is as it was.
   """
   if path == keras_weights.IMAGENET or path.endswith(".h5"):
-    return keras_weights.load(model, path, source)
+    return keras_weights.load(model, path, source, auxiliary=copy_missing)
   path = reading.find(path, source)
   names = reading.names(path, source)
   try:
@@ -70,7 +68,8 @@ def load(
     else:
       arrays = reading.arrays(path, source)
       if not any(name.startswith("FirstStage") for name in names):
-        report = reference.assign_named(reference.classification_variables(model), arrays)
+        variables = reference.classification_variables(model, auxiliary=copy_missing)
+        report = reference.assign_named(variables, arrays)
         return report._replace(unused=[n for n in report.unused if not ignored(n)])
     if modules == "backbone":
       stages = reference.stage_names(model)
@@ -86,10 +85,13 @@ def load(
 
 
 def ignored(name: str) -> bool:
-  """Says whether a released checkpoint's variable is none of a detector's weights."""
+  """Says whether a TF-slim checkpoint's variable is none of a detector's weights.
+
+  The released graph makes ResNet's block 4 in the first stage too, and has no use for it.
+  """
   parts = name.split("/")
   unused_block4 = parts[0] == "FirstStageFeatureExtractor" and parts[2:3] == ["block4"]
-  return unused_block4 or parts[-1] in (*IGNORED_LEAVES, *IGNORED_NAMES)
+  return unused_block4 or parts[-1] in IGNORED_LEAVES
 
 
 def _copy_main_stage2(model: detector.Detector, report: Report) -> Report:

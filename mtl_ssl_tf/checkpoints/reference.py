@@ -72,15 +72,20 @@ def stage2_copies(model: detector.Detector, scope: str) -> dict[str, str]:
   return {f"{scope}{name.removeprefix(STAGE2_SCOPE)}": name for name, _ in stage2}
 
 
-def classification_variables(model: detector.Detector) -> dict[str, list[tf.Variable]]:
+def classification_variables(
+  model: detector.Detector, auxiliary: bool = True
+) -> dict[str, list[tf.Variable]]:
   """Returns the backbone's variables under their names in a TF-slim classification checkpoint.
 
-  A name of stage 2 has several: the main head's, and those of the auxiliary heads, which start
-  from the same weights.
+  A name of stage 2 has several: the main head's and, with `auxiliary`, those of the auxiliary
+  heads, which then start from the same weights.
   """
   backbone = model.backbone
   named = {}
-  for stage, in_stage2 in _stages(model):
+  heads = (model.box_head, *([model.multi_object_head, model.closeness_head] * auxiliary))
+  stages = [(model.stage1, False)]
+  stages += [(head.stage2, True) for head in heads if head is not None]
+  for stage, in_stage2 in stages:
     for name, variable in _stage("", backbone.slim_scope, stage):
       inner = name.removeprefix(f"/{backbone.slim_scope}/")
       inner = backbone.classification_name(inner, in_stage2)
@@ -125,12 +130,6 @@ def assign_named(
     for variable in variables[name]:
       variable.assign(arrays[name])
   return Report(loaded, sorted(set(variables) - set(loaded)), sorted(set(arrays) - set(loaded)))
-
-
-def _stages(model: detector.Detector) -> list[tuple[base.Stage, bool]]:
-  """The stages of the detector, and whether each is a second one."""
-  heads = (model.box_head, model.multi_object_head, model.closeness_head)
-  return [(model.stage1, False), *((head.stage2, True) for head in heads if head is not None)]
 
 
 def _head(scope: str, head: tf_keras.layers.Layer) -> Iterator[tuple[str, tf.Variable]]:

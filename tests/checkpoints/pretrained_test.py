@@ -7,6 +7,7 @@ import tf_keras
 
 from mtl_ssl_tf.checkpoints import pretrained, reference
 from mtl_ssl_tf.configs import detector as config_lib
+from mtl_ssl_tf.configs import validation
 from mtl_ssl_tf.modeling import factory
 from tests.checkpoints import slim_files
 
@@ -72,6 +73,18 @@ class TestClassification:
     depthwise = "MobilenetV1/Conv2d_13_depthwise/depthwise_weights"
     for scope in ("SecondStageFeatureExtractor", *reference.AUXILIARY_SCOPES):
       assert f"{scope}/{depthwise}" in after
+
+  def test_auxiliary_stages_stay_random_where_asked(self, tmp_path):
+    model = build({"backbone": {"fused_stage2": False}})
+    before = values(model)
+    arrays = noise(self.shapes(model))
+    path = slim_files.write(tmp_path / "net.ckpt", arrays)
+    pretrained.load(model, path, SOURCE, copy_missing=False)
+    after = values(model)
+    name = "MobilenetV1/Conv2d_13_depthwise/depthwise_weights"
+    np.testing.assert_array_equal(after[f"SecondStageFeatureExtractor/{name}"], arrays[name])
+    for scope in reference.AUXILIARY_SCOPES:
+      np.testing.assert_array_equal(after[f"{scope}/{name}"], before[f"{scope}/{name}"])
 
   def test_the_fused_second_stage_takes_its_normalisation_alone(self, tmp_path):
     whole = self.shapes(build({"backbone": {"fused_stage2": False}}))
@@ -191,6 +204,9 @@ class TestRefused:
     message = rf"^{SOURCE} '{tmp_path / name}' does not exist"
     with pytest.raises(ValueError, match=message):
       pretrained.check_source(str(tmp_path / name), SOURCE)
+
+  def test_the_configuration_accepts_what_there_is(self):
+    assert set(validation.CHOICES["init_modules"]) == set(pretrained.MODULES)
 
   def test_imagenet_is_always_there(self):
     pretrained.check_source("imagenet", SOURCE)
