@@ -76,6 +76,12 @@ def test_mobilenet(tmp_path):
   golden = outputs(network, ["conv_pw_11_relu", "conv_pw_13_relu"], inputs)
   assert_stages(model, images, *golden)
 
+  alone = build(type="mobilenet_v1", depth_multiplier=0.25, fused_stage2=False)
+  pretrained.load(alone, path, SOURCE, copy_missing=False)
+  loaded = model.box_head.stage2.get_weights()[0]
+  np.testing.assert_array_equal(alone.box_head.stage2.get_weights()[0], loaded)
+  assert not np.array_equal(alone.multi_object_head.stage2.get_weights()[0], loaded)
+
 
 def test_resnet(tmp_path):
   network = randomized(tf_keras.applications.ResNet50(weights=None))

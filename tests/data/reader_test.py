@@ -2,12 +2,13 @@
 
 import os
 import tempfile
+from unittest import mock
 
 import numpy as np
 import tensorflow as tf
 from absl.testing import parameterized
 
-from mtl_ssl_tf.data import reader, schema
+from mtl_ssl_tf.data import detection_parser, reader, schema
 from tests import fixtures
 
 SETTINGS = {"canvas_size": (16, 16), "short_side": 12, "long_side": 16, "max_num_boxes": 2}
@@ -176,6 +177,23 @@ class TrainingTest(ReaderTest):
 
 
 class FilesTest(ReaderTest):
+  def test_every_setting_of_an_image_reaches_the_parser(self):
+    settings = {
+      "canvas_size": [32, 48],
+      "short_side": 10,
+      "long_side": 11,
+      "max_num_boxes": 12,
+      "flip_probability": 0.1,
+      "vertical_flip_probability": 0.2,
+      "scale_min": 0.3,
+      "scale_max": 0.4,
+      "use_difficult": False,
+    }
+    parser = detection_parser.DetectionParser
+    with mock.patch.object(detection_parser, "DetectionParser", side_effect=parser) as make:
+      reader.make_dataset(self._write(2), global_batch_size=1, is_training=True, **settings)
+    make.assert_called_once_with(**settings, is_training=True)
+
   def test_path_pattern_folder_and_list(self):
     pattern = self._write(1, 1)
     first, second = (pattern.replace("*", f"0000{i}-of-00002") for i in range(2))

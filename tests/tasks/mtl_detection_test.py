@@ -7,6 +7,7 @@ import pytest
 import tensorflow as tf
 import tf_keras
 
+from mtl_ssl_tf.configs import detector as detector_config
 from mtl_ssl_tf.tasks import mtl_detection
 from tests.tasks import tiny
 
@@ -105,6 +106,31 @@ def figures(task, steps: list[dict[str, tuple]]) -> dict[str, float]:
 def test_label_map_gives_the_classes(task):
   assert task.class_names == tiny.CLASS_NAMES
   assert task.num_classes == 3
+
+
+def test_every_setting_of_the_data_reaches_the_reader(task, monkeypatch):
+  given = {}
+  monkeypatch.setattr(
+    mtl_detection.reader, "make_dataset", lambda path, **options: given.update(options, path=path)
+  )
+  params = detector_config.Data(input_path="records", seed=3, cache=True, is_training=True)
+  settings = {
+    "global_batch_size": 6,
+    "shuffle_buffer_size": 7,
+    "canvas_size": [8, 9],
+    "short_side": 10,
+    "long_side": 11,
+    "max_num_boxes": 12,
+    "flip_probability": 0.1,
+    "vertical_flip_probability": 0.2,
+    "scale_min": 0.3,
+    "scale_max": 0.4,
+    "use_difficult": False,
+  }
+  params.override(settings, is_strict=True)
+  task.build_inputs(params, "context")
+  own = {"path": "records", "seed": 3, "cache": True, "is_training": True}
+  assert given == {**settings, **own, "input_context": "context"}
 
 
 def test_unacceptable_setting(folder):
