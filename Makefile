@@ -2,11 +2,13 @@
 #
 #   make demo    the whole path on the embedded data set; results in runs/demo
 #   make test    format, lint and tests
-#   make lock    requirements.txt from requirements.in
+#   make beam    adds Apache Beam, for conversions on many machines
+#   make lock    the pinned requirements from requirements.in and requirements-beam.in
 
 PYTHON ?= python3.11
 BIN := .venv/bin
 READY := .venv/.ready
+BEAM_READY := .venv/.beam_ready
 
 # TensorFlow's start-up notices hide what a run has to say.
 export TF_CPP_MIN_LOG_LEVEL ?= 2
@@ -14,7 +16,7 @@ export PYTHONUNBUFFERED := 1
 
 DEMO := runs/demo
 
-.PHONY: setup demo test lock clean-demo
+.PHONY: setup beam demo test lock clean-demo
 
 setup: $(READY)
 
@@ -23,7 +25,13 @@ $(READY): requirements.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.txt
 	touch $@
 
-test: $(READY)
+beam: $(BEAM_READY)
+
+$(BEAM_READY): requirements-beam.txt $(READY)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-beam.txt
+	touch $@
+
+test: $(BEAM_READY)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/python -m pytest
@@ -48,3 +56,6 @@ lock:
 	CUSTOM_COMPILE_COMMAND="make lock" .venv/lock/bin/pip-compile --quiet --strip-extras --allow-unsafe \
 		--no-emit-index-url --no-emit-trusted-host --no-emit-find-links \
 		--output-file=requirements.txt requirements.in
+	CUSTOM_COMPILE_COMMAND="make lock" .venv/lock/bin/pip-compile --quiet --strip-extras --allow-unsafe \
+		--no-emit-index-url --no-emit-trusted-host --no-emit-find-links \
+		--output-file=requirements-beam.txt requirements-beam.in
