@@ -9,20 +9,14 @@ import hashlib
 import pathlib
 from collections.abc import Mapping, Sequence
 
-import tensorflow as tf
-
-from mtl_ssl_tf.data import faults, image_files, record_writer, voc_annotation, voc_folder
-
-# What is remarkable about an image but no fault; the manifest counts these.
-NOTES = {
-  "filename_differs": "the annotation calls the image otherwise than the split does",
-  "image_named_by_annotation": "image found by the annotation's file name alone",
-  "size_missing": "the annotation does not say how large the image is",
-  "image_reencoded": "image converted to upright 8-bit RGB",
-  "boxes_turned_upright": "EXIF-rotated image whose boxes were turned upright along with it",
-  "boxes_taken_as_upright": "EXIF-rotated image whose boxes are taken to be upright already",
-  "boxes_clipped": "box cut by a pixel at most to fit the image",
-}
+from mtl_ssl_tf.data import (
+  faults,
+  image_files,
+  record_writer,
+  sources,
+  voc_annotation,
+  voc_folder,
+)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -35,7 +29,7 @@ class Source:
     annotation: None if it is at fault as a whole.
     image_file: path inside the data set; None if there is none.
     faults: found so far.
-    notes: keys of `NOTES`.
+    notes: keys of `sources.NOTES`.
     hashes: SHA-256 of the files read so far, by path.
   """
 
@@ -43,23 +37,6 @@ class Source:
   annotation_file: str | None
   annotation: voc_annotation.Annotation | None
   image_file: str | None
-  faults: tuple[faults.Fault, ...]
-  notes: tuple[str, ...]
-  hashes: Mapping[str, str]
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class Converted:
-  """What became of a source.
-
-  Attributes:
-    example: the record; None where the image has to be left out.
-    faults: all of the image, its annotation and its objects.
-    notes: keys of `NOTES`.
-    hashes: SHA-256 of the files read, by path.
-  """
-
-  example: tf.train.Example | None
   faults: tuple[faults.Fault, ...]
   notes: tuple[str, ...]
   hashes: Mapping[str, str]
@@ -92,7 +69,7 @@ def read_source(folder: voc_folder.VocFolder, stem: str) -> Source:
 
 def convert_example(
   folder: voc_folder.VocFolder, source: Source, class_ids: Mapping[str, int], origin: str
-) -> Converted:
+) -> sources.Converted:
   """Checks one image and its boxes and makes the record.
 
   Args:
@@ -129,7 +106,7 @@ def convert_example(
     found.extend(error.faults)
   if any(fault.object_number is None for fault in found):
     example = None
-  return Converted(example, tuple(found), tuple(notes), hashes)
+  return sources.Converted(example, tuple(found), tuple(notes), hashes)
 
 
 def _known_objects(

@@ -9,31 +9,29 @@ import tensorflow as tf
 from official.vision.dataloaders import tf_example_decoder
 from PIL import Image
 
-from mtl_ssl_tf.data import schema, voc_examples, voc_folder
+from mtl_ssl_tf.data import schema, sources, voc_examples, voc_folder
 from tests.data import voc_files
 
 _CLASS_IDS = {"cat": 1, "dog": 2}
 
 
-def _convert(
-  root: pathlib.Path, files: dict[str, bytes], stem: str = "a"
-) -> voc_examples.Converted:
+def _convert(root: pathlib.Path, files: dict[str, bytes], stem: str = "a") -> sources.Converted:
   """What becomes of the image `stem` of these files."""
   folder = voc_folder.VocFolder(voc_files.write(root, files))
   source = voc_examples.read_source(folder, stem)
   return voc_examples.convert_example(folder, source, _CLASS_IDS, "of classes.txt")
 
 
-def _faults(converted: voc_examples.Converted) -> list[str]:
+def _faults(converted: sources.Converted) -> list[str]:
   return [str(fault) for fault in converted.faults]
 
 
-def _decode(converted: voc_examples.Converted) -> dict[str, np.ndarray]:
+def _decode(converted: sources.Converted) -> dict[str, np.ndarray]:
   decoded = tf_example_decoder.TfExampleDecoder().decode(converted.example.SerializeToString())
   return {name: value.numpy() for name, value in decoded.items()}
 
 
-def _boxes(converted: voc_examples.Converted) -> np.ndarray:
+def _boxes(converted: sources.Converted) -> np.ndarray:
   """In pixels of the stored image."""
   decoded = _decode(converted)
   height, width = decoded["height"], decoded["width"]
@@ -229,4 +227,4 @@ class TestFaults:
     assert [fault.field for fault in _convert(tmp_path, files).faults] == ["xml", "image"]
 
   def test_every_note_is_explained(self):
-    assert all(text and not text.endswith(".") for text in voc_examples.NOTES.values())
+    assert all(text and not text.endswith(".") for text in sources.NOTES.values())
