@@ -1,11 +1,13 @@
 """A split of a PASCAL VOC data set as a `sources.SplitSource`."""
 
 import dataclasses
+import hashlib
 import os
+import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Self
 
-from mtl_ssl_tf.data import faults, label_map, sources, voc_examples, voc_folder
+from mtl_ssl_tf.data import examples, faults, label_map, sources, voc_annotation, voc_folder
 
 
 def open_split(
@@ -61,22 +63,56 @@ class VocSource:
     return self.folder.stem(position)
 
   def class_names(self, position: int) -> list[str]:
-    annotation = voc_examples.read_source(self.folder, self.name(position)).annotation
-    return [voc_object.name for voc_object in annotation.objects] if annotation else []
+    objects = read_source(self.folder, self.name(position)).objects or ()
+    return [voc_object.name for voc_object in objects]
 
   def with_classes(self, classes: Sequence[str], origin: str) -> Self:
     return dataclasses.replace(self, classes=tuple(classes), origin=origin)
 
   def convert(self, position: int) -> sources.Converted:
-    source = voc_examples.read_source(self.folder, self.name(position))
+    source = read_source(self.folder, self.name(position))
     class_ids = {name: number for number, name in enumerate(self.classes, start=1)}
-    return voc_examples.convert_example(self.folder, source, class_ids, self.origin)
+    return examples.convert_example(self.folder.read, source, class_ids, self.origin)
 
   def signature(self, position: int) -> str:
     stem = self.name(position)
     images = self.folder.image_files(stem)
     if not images:  # The annotation may name one.
-      image = voc_examples.read_source(self.folder, stem).image_file
+      image = read_source(self.folder, stem).image_file
       images = [image] if image else []
     files = [*self.folder.annotation_files(stem), *images]
     return sources.files_signature({file: self.folder.path(file) for file in files}, stem)
+
+
+def read_source(folder: voc_folder.VocFolder, stem: str) -> examples.Source:
+  """Reads the annotation of one image and finds the image."""
+  annotation_file = annotation = image_file = None
+  found, notes, hashes = [], [], {}
+  try:
+    annotation_file = folder.annotation_file(stem)
+    content = folder.read(annotation_file)
+    hashes[annotation_file] = hashlib.sha256(content).hexdigest()
+    annotation = voc_annotation.parse_annotation(content, annotation_file)
+    found.extend(annotation.faults)
+  except faults.FaultError as error:
+    found.extend(error.faults)
+  filename = annotation.filename if annotation else None
+  try:
+    image_file = folder.image_file(stem, filename)
+    image_stem = pathlib.PurePath(image_file).stem
+    if image_stem != stem:
+      notes.append("image_named_by_annotation")
+    elif filename is not None and stem not in (filename, pathlib.PurePath(filename).stem):
+      notes.append("filename_differs")
+  except faults.FaultError as error:
+    found.extend(error.faults)
+  return examples.Source(
+    source_id=stem,
+    annotation_file=annotation_file,
+    size=annotation.size if annotation else None,
+    objects=annotation.objects if annotation else None,
+    image_file=image_file,
+    faults=tuple(found),
+    notes=tuple(notes),
+    hashes=hashes,
+  )

@@ -1,22 +1,15 @@
-"""One image of a PASCAL VOC data set, with its annotation, to one record, its faults named.
+"""One image with its annotation, of whatever format, to one record, its faults named.
 
-`read_source` and `convert_example` keep nothing between calls, so that images can be converted in
-any order and in several processes.
+Nothing is kept between calls, so that images can be converted in any order and in several
+processes.
 """
 
 import dataclasses
 import hashlib
 import pathlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
-from mtl_ssl_tf.data import (
-  faults,
-  image_files,
-  record_writer,
-  sources,
-  voc_annotation,
-  voc_folder,
-)
+from mtl_ssl_tf.data import annotated, faults, image_files, record_writer, sources
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -24,57 +17,36 @@ class Source:
   """One image of the split: its annotation has been read, its image found but not read.
 
   Attributes:
-    stem: the name in the split file.
-    annotation_file: path inside the data set; None if there is none.
-    annotation: None if it is at fault as a whole.
+    source_id: what the data set knows the image by.
+    annotation_file: what messages call the file with the objects.
+    size: height and width of the image according to the annotation; None if it does not say.
+    objects: the sound ones; None if the annotation is at fault as a whole.
     image_file: path inside the data set; None if there is none.
     faults: found so far.
     notes: keys of `sources.NOTES`.
     hashes: SHA-256 of the files read so far, by path.
+    size_field: what the format calls the size.
   """
 
-  stem: str
+  source_id: str
   annotation_file: str | None
-  annotation: voc_annotation.Annotation | None
+  size: tuple[int, int] | None
+  objects: tuple[annotated.AnnotatedObject, ...] | None
   image_file: str | None
   faults: tuple[faults.Fault, ...]
   notes: tuple[str, ...]
   hashes: Mapping[str, str]
-
-
-def read_source(folder: voc_folder.VocFolder, stem: str) -> Source:
-  """Reads the annotation of one image and finds the image."""
-  annotation_file = annotation = image_file = None
-  found, notes, hashes = [], [], {}
-  try:
-    annotation_file = folder.annotation_file(stem)
-    content = folder.read(annotation_file)
-    hashes[annotation_file] = hashlib.sha256(content).hexdigest()
-    annotation = voc_annotation.parse_annotation(content, annotation_file)
-    found.extend(annotation.faults)
-  except faults.FaultError as error:
-    found.extend(error.faults)
-  filename = annotation.filename if annotation else None
-  try:
-    image_file = folder.image_file(stem, filename)
-    image_stem = pathlib.PurePath(image_file).stem
-    if image_stem != stem:
-      notes.append("image_named_by_annotation")
-    elif filename is not None and stem not in (filename, pathlib.PurePath(filename).stem):
-      notes.append("filename_differs")
-  except faults.FaultError as error:
-    found.extend(error.faults)
-  return Source(stem, annotation_file, annotation, image_file, tuple(found), tuple(notes), hashes)
+  size_field: str = "size"
 
 
 def convert_example(
-  folder: voc_folder.VocFolder, source: Source, class_ids: Mapping[str, int], origin: str
+  read: Callable[[str], bytes], source: Source, class_ids: Mapping[str, int], origin: str
 ) -> sources.Converted:
   """Checks one image and its boxes and makes the record.
 
   Args:
-    folder: of the source.
-    source: from `read_source`.
+    read: the content of a file of the data set; raises `faults.FaultError` where there is none.
+    source: the image and its objects.
     class_ids: class name to its line in the label map, counted from 1.
     origin: where the classes come from, for messages.
   """
@@ -84,10 +56,10 @@ def convert_example(
   example = None
   try:
     if source.image_file is not None:
-      content = folder.read(source.image_file)
+      content = read(source.image_file)
       hashes[source.image_file] = hashlib.sha256(content).hexdigest()
       image = image_files.prepare_image(content, source.image_file)
-      if source.annotation is not None:
+      if source.objects is not None:
         objects, boxes = _place_objects(source, objects, image, found, notes)
         example = record_writer.make_example(
           encoded=image.encoded,
@@ -95,12 +67,17 @@ def convert_example(
           height=image.height,
           width=image.width,
           filename=pathlib.PurePath(source.image_file).name,
-          source_id=source.stem,
+          source_id=source.source_id,
           boxes_orig=boxes,
-          class_ids=[class_ids[voc_object.name] for voc_object in objects],
-          class_names=[voc_object.name for voc_object in objects],
-          difficult=[voc_object.difficult for voc_object in objects],
-          truncated=[voc_object.truncated for voc_object in objects],
+          class_ids=[class_ids[thing.name] for thing in objects],
+          class_names=[thing.name for thing in objects],
+          difficult=[thing.difficult for thing in objects],
+          truncated=[thing.truncated for thing in objects],
+          is_crowd=[thing.is_crowd for thing in objects],
+          areas=[thing.area for thing in objects],
+          object_ids=[
+            thing.number - 1 if thing.object_id is None else thing.object_id for thing in objects
+          ],
         )
   except faults.FaultError as error:
     found.extend(error.faults)
@@ -111,26 +88,26 @@ def convert_example(
 
 def _known_objects(
   source: Source, class_ids: Mapping[str, int], origin: str, found: list[faults.Fault]
-) -> list[voc_annotation.VocObject]:
+) -> list[annotated.AnnotatedObject]:
   """The annotation's objects of known classes; the others become faults."""
   known = []
-  for voc_object in source.annotation.objects if source.annotation else ():
-    if voc_object.name in class_ids:
-      known.append(voc_object)
+  for thing in source.objects or ():
+    if thing.name in class_ids:
+      known.append(thing)
     else:
-      value = f"{faults.quote(voc_object.name)} is no known class"
+      value = f"{faults.quote(thing.name)} is no known class"
       accepted = f"the classes {origin}: {faults.listing(list(class_ids))}"
-      found.append(voc_object.fault(source.annotation_file, "name", value, accepted))
+      found.append(thing.fault(source.annotation_file, thing.name_field, value, accepted))
   return known
 
 
 def _place_objects(
   source: Source,
-  objects: Sequence[voc_annotation.VocObject],
+  objects: Sequence[annotated.AnnotatedObject],
   image: image_files.StoredImage,
   found: list[faults.Fault],
   notes: list[str],
-) -> tuple[list[voc_annotation.VocObject], list[tuple[float, float, float, float]]]:
+) -> tuple[list[annotated.AnnotatedObject], list[tuple[float, float, float, float]]]:
   """The objects that lie in the image, and their boxes in pixels of the upright image.
 
   Where EXIF turns an image by a quarter, the size in the annotation tells which raster its boxes
@@ -143,13 +120,13 @@ def _place_objects(
   file = source.annotation_file
   upright_size = image.height, image.width
   stored_size = upright_size if image.orientation < 5 else upright_size[::-1]
-  size = source.annotation.size or upright_size
+  size = source.size or upright_size
   if size not in (upright_size, stored_size):
     value = f"{size[1]} x {size[0]} (width x height)"
     accepted = f"{image.width} x {image.height}, the size of {source.image_file}"
-    raise faults.FaultError([faults.Fault(file, "size", value, accepted)])
+    raise faults.FaultError([faults.Fault(file, source.size_field, value, accepted)])
   turn = size != upright_size
-  if source.annotation.size is None:
+  if source.size is None:
     notes.append("size_missing")
   if image.reencoded:
     notes.append("image_reencoded")
@@ -157,14 +134,14 @@ def _place_objects(
     notes.append("boxes_turned_upright" if turn else "boxes_taken_as_upright")
 
   placed, boxes, clipped = [], [], False
-  for voc_object in objects:
+  for thing in objects:
     try:
-      box = voc_annotation.clip_box(voc_object, *size, file)
+      box = annotated.clip_box(thing, *size, file)
     except faults.FaultError as error:
       found.extend(error.faults)
       continue
-    clipped = clipped or box != voc_object.box
-    placed.append(voc_object)
+    clipped = clipped or box != thing.box
+    placed.append(thing)
     boxes.append(image_files.upright_box(box, image.orientation, *size) if turn else box)
   if clipped:
     notes.append("boxes_clipped")

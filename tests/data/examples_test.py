@@ -9,7 +9,7 @@ import tensorflow as tf
 from official.vision.dataloaders import tf_example_decoder
 from PIL import Image
 
-from mtl_ssl_tf.data import schema, sources, voc_examples, voc_folder
+from mtl_ssl_tf.data import examples, schema, sources, voc_folder, voc_source
 from tests.data import voc_files
 
 _CLASS_IDS = {"cat": 1, "dog": 2}
@@ -18,8 +18,8 @@ _CLASS_IDS = {"cat": 1, "dog": 2}
 def _convert(root: pathlib.Path, files: dict[str, bytes], stem: str = "a") -> sources.Converted:
   """What becomes of the image `stem` of these files."""
   folder = voc_folder.VocFolder(voc_files.write(root, files))
-  source = voc_examples.read_source(folder, stem)
-  return voc_examples.convert_example(folder, source, _CLASS_IDS, "of classes.txt")
+  source = voc_source.read_source(folder, stem)
+  return examples.convert_example(folder.read, source, _CLASS_IDS, "of classes.txt")
 
 
 def _faults(converted: sources.Converted) -> list[str]:
@@ -66,6 +66,7 @@ class TestSound:
     assert feature[schema.IMAGE_FILENAME].bytes_list.value == [b"a.jpg"]
     assert feature[schema.OBJECT_DIFFICULT].int64_list.value == [1, 0]
     assert feature[schema.OBJECT_TRUNCATED].int64_list.value == [0, 1]
+    assert feature[schema.OBJECT_ID].int64_list.value == [0, 1]
 
   def test_an_image_without_objects_is_kept(self, tmp_path):
     converted = _convert(tmp_path, {"a.xml": voc_files.annotation_xml()})
@@ -106,8 +107,8 @@ class TestSound:
     voc_files.write(tmp_path, files)
     (tmp_path / "JPEGImages/a.jpg").unlink()
     folder = voc_folder.VocFolder(tmp_path)
-    source = voc_examples.read_source(folder, "a")
-    converted = voc_examples.convert_example(folder, source, _CLASS_IDS, "")
+    source = voc_source.read_source(folder, "a")
+    converted = examples.convert_example(folder.read, source, _CLASS_IDS, "")
     assert converted.notes == ("image_named_by_annotation",)
     feature = converted.example.features.feature
     assert feature[schema.IMAGE_FILENAME].bytes_list.value == [b"b.jpg"]
