@@ -127,9 +127,7 @@ def _start_worker(shared: _Shared) -> None:
     os._exit(1)
 
   threading.Thread(target=end_with_parent, daemon=True).start()
-  import tensorflow as tf  # Here, as the process that starts the workers may need none.
-
-  tf.config.set_visible_devices([], "GPU")
+  os.environ["CUDA_VISIBLE_DEVICES"] = "-1"  # Read when TensorFlow computes for the first time.
 
 
 def _run_shard(task: ShardTask, shard: int) -> Any:
