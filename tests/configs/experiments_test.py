@@ -39,6 +39,7 @@ PAPER_AND_RELEASED = {
   "refinement.use_bias": (False, True),
   "refinement.closeness_mean": ("per_image_valid", "all_rows"),
   "regularization.auxiliary_l2": (1e-4, 1e-3),
+  "train_data.crowd": ("ignore", "keep"),
 }
 # Where they agree, or only some of the released configurations differ: field -> the value of both.
 SAME = {
@@ -54,7 +55,7 @@ SAME = {
   "refinement.num_windows": 5,
   "refinement.input": "logits",
   "evaluation.voc_ap": "area",
-  "train_data.use_difficult": True,
+  "train_data.difficult": "keep",
   "train_data.short_side": 600,
 }
 
