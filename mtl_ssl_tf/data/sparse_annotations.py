@@ -124,8 +124,8 @@ def make_split(
           "one_box": protocol.one_box,
           "difficult": difficult,
           **counts.summary(),
-          "kept_ids_sha256": _kept_digest(index, f"{input_dir}: split {split}"),
-          "source": {"split": split, "manifest_sha256": source.manifest_sha256},
+          **_digests(index, f"{input_dir}: split {split}"),
+          "source_split": split,
         }
       )
   _summarize(manifest, say)
@@ -201,22 +201,28 @@ def _last_erased(
   return last
 
 
-def _kept_digest(index: sqlite3.Connection, where: str) -> str:
-  """SHA-256 over the names of all kept objects, in the order of their bytes, each with a line end.
+def _digests(index: sqlite3.Connection, where: str) -> dict[str, str]:
+  """SHA-256 over the names of the ranked objects, in the order of their bytes, a line each.
+
+  Of all of them, by which to tell data sets apart, and of those that were kept.
 
   Raises:
     faults.FaultError: two objects have one name, so that they could not be told apart.
   """
-  digest, last = hashlib.sha256(), None
+  all_names, kept_names, last = hashlib.sha256(), hashlib.sha256(), None
   for name, kept in index.execute("SELECT name, kept FROM names ORDER BY name"):
     if name == last:
       value = f"{faults.quote(os.fsdecode(name))} twice"
       accepted = "each image id and annotation id once"
       raise faults.FaultError([faults.Fault(where, schema.OBJECT_ID, value, accepted)])
     last = name
+    all_names.update(name + b"\n")
     if kept:
-      digest.update(name + b"\n")
-  return digest.hexdigest()
+      kept_names.update(name + b"\n")
+  return {
+    "ranked_ids_sha256": all_names.hexdigest(),
+    "kept_ids_sha256": kept_names.hexdigest(),
+  }
 
 
 def _check_output(

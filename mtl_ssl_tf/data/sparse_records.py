@@ -1,7 +1,6 @@
 """A converted split, record by record: which objects can be ranked, and erasing some of them."""
 
 import dataclasses
-import hashlib
 import json
 import os
 import pathlib
@@ -26,13 +25,11 @@ class Split:
     files: its records.
     num_images: in all of them.
     classes: the class names, class 1 first.
-    manifest_sha256: of its manifest.
   """
 
   files: Sequence[pathlib.Path]
   num_images: int
   classes: Sequence[str]
-  manifest_sha256: str
 
 
 @dataclasses.dataclass(frozen=True)
@@ -76,9 +73,8 @@ def find_split(input_dir: pathlib.Path, split: str) -> Split:
       f"--split {split}: {path} is missing; accepted: a converted split; in {input_dir}:"
       f" {faults.listing(names)}"
     )
-  content = path.read_bytes()
   try:
-    manifest = json.loads(content)
+    manifest = json.loads(path.read_bytes())
     files = {input_dir / shard["file"]: int(shard["num_images"]) for shard in manifest["shards"]}
   except (ValueError, KeyError, TypeError) as error:
     fault = faults.Fault(str(path), "content", "no manifest", "what a converter wrote")
@@ -86,7 +82,7 @@ def find_split(input_dir: pathlib.Path, split: str) -> Split:
   if SECTION in manifest:
     raise ValueError(
       f"--split {split}: is sparsely annotated itself; accepted: a fully annotated split, e.g."
-      f" {manifest[SECTION]['source']['split']}"
+      f" {manifest[SECTION]['source_split']}"
     )
   for file, num_images in files.items():
     found = reader.count_examples(str(file)) if file.exists() else None
@@ -95,7 +91,7 @@ def find_split(input_dir: pathlib.Path, split: str) -> Split:
       accepted = f"{num_images} records, as {path.name} says; convert the data set again"
       raise faults.FaultError([faults.Fault(str(file), "content", value, accepted)])
   classes = label_map.read_label_map(input_dir / schema.LABEL_MAP_FILE)
-  return Split(list(files), sum(files.values()), classes, hashlib.sha256(content).hexdigest())
+  return Split(list(files), sum(files.values()), classes)
 
 
 def read(paths: Sequence[str | os.PathLike[str]]) -> Iterator[tuple[tf.train.Example, str]]:

@@ -266,7 +266,9 @@ class TestManifest:
       for i in numbers
       if (name, i) != ("many", 60)
     ]
-    source = (folder / "manifest_train.json").read_bytes()
+    names = [
+      f"{name}/{i}\n" for name, objects in IMAGES.items() for i, _, k in objects if k != "crowd"
+    ]
     assert about == {
       "protocol": "hard",
       "share": None,
@@ -278,7 +280,8 @@ class TestManifest:
       "kept_per_class": about["kept_per_class"],
       "erased_per_class": about["erased_per_class"],
       "kept_ids_sha256": hashlib.sha256("".join(sorted(kept)).encode()).hexdigest(),
-      "source": {"split": "train", "manifest_sha256": hashlib.sha256(source).hexdigest()},
+      "ranked_ids_sha256": hashlib.sha256("".join(sorted(names)).encode()).hexdigest(),
+      "source_split": "train",
     }
     assert sum(about["kept_per_class"].values()) == 9
     assert sum(about["erased_per_class"].values()) == 7
