@@ -92,8 +92,8 @@ def oracle_functions(sampled, boxes, classes, num_classes: int) -> dict:
     return oracles.closeness_labels(boxes, classes, SIZE, num_classes)
 
   def fore():
-    oracles.foreground_labels(boxes_norm, 64, 64)
-    return oracles.foreground_weights(boxes_norm, 64, 64)
+    oracles.foreground_labels(boxes_norm, classes, 64, 64)
+    return oracles.foreground_weights(boxes_norm, classes, 64, 64, "inverse_area")
 
   def everything():
     return sample(), multi(), close(), fore()

@@ -276,7 +276,9 @@ class Data(cfg.DataConfig):
     flip_probability: horizontal flips, in training.
     vertical_flip_probability: flips from top to bottom; 0 is the paper's.
     scale_min, scale_max: random zoom in training; 1, 1 is the paper's (none).
-    use_difficult: train on objects marked difficult.
+    difficult: what objects so marked are in training: `keep`, ordinary objects (as published);
+      `ignore`, regions that teach nothing; `drop`, not there. Evaluation always keeps them.
+    crowd: the same for COCO's boxes around many objects (released: keep).
   """
 
   canvas_size: list[int] = dataclasses.field(default_factory=lambda: [1024, 1024])
@@ -287,7 +289,8 @@ class Data(cfg.DataConfig):
   vertical_flip_probability: float = 0.0
   scale_min: float = 1.0
   scale_max: float = 1.0
-  use_difficult: bool = True
+  difficult: str = "keep"
+  crowd: str = "ignore"
   shuffle_buffer_size: int = 1000
   seed: int | None = 0
 

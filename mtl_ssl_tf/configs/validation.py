@@ -27,6 +27,10 @@ CHOICES = {
   "refinement.input": ("logits", "probabilities"),
   "refinement.closeness_mean": ("per_image_valid", "all_rows"),
   "evaluation.voc_ap": ("area", "11point"),
+} | {
+  f"{data}.{name}": ("keep", "ignore", "drop")
+  for data in ("train_data", "validation_data")
+  for name in ("difficult", "crowd")
 }
 # Path of a field -> smallest and largest accepted value, None for no bound.
 RANGES = {

@@ -9,7 +9,9 @@ from collections.abc import Sequence
 import tensorflow as tf
 
 from mtl_ssl_tf.data import augmentations, decoder, fitting
+from mtl_ssl_tf.ops import box_ops
 
+MODES = ("keep", "ignore", "drop")
 _NUM_IMAGE_KEYS = 2**31 - 1
 
 
@@ -22,16 +24,22 @@ class DetectionParser:
   `scale_max` other than 1 it is zoomed at random: resized again by a factor from that range and cut
   to what it would be without; boxes left with less than half their area are dropped.
 
+  In training, objects marked difficult and crowds (one box around many) are each kept as ordinary
+  objects (`keep`), left out (`drop`), or made regions to be ignored (`ignore`): what lies there is
+  neither object nor background to learn. Such a region has class 0, stands behind the objects, so
+  that it never takes a slot from one, and is kept as long as any of it is visible. Of an object
+  that is both, the stricter counts. Evaluation keeps all as objects.
+
   `image` is float32 [H, W, 3], RGB 0 … 255. `labels` holds:
     gt_boxes_px: float32 [N, 4], pixels of the canvas; padding is -1.
-    gt_classes: int32 [N], 1 … C-1; padding is -1.
+    gt_classes: int32 [N], 1 … C-1, or 0 for a region to be ignored; padding is -1.
     gt_difficult: bool [N], PASCAL VOC's flag.
     gt_boxes_orig: float32 [N, 4], the same objects in pixels of the file, neither mirrored nor
       cut; padding is -1.
     image_size_px: float32 [2], height and width of the image inside the canvas.
     image_info: float32 [4, 2], original size, size inside the canvas, scale, offset, where the
       scale times file pixels less the offset gives canvas pixels (of an image not mirrored).
-    num_dropped_boxes: int32, objects left out because all N slots were taken.
+    num_dropped_boxes: int32, objects and regions left out because all N slots were taken.
     flipped: bool, the image was mirrored left to right.
     image_key: int32, a number made from the source id; stays with the image in every epoch.
     example_valid: bool, False for a row that only fills up the last batch.
@@ -51,7 +59,8 @@ class DetectionParser:
     vertical_flip_probability: float = 0.0,
     scale_min: float = 1.0,
     scale_max: float = 1.0,
-    use_difficult: bool = True,
+    difficult: str = "keep",
+    crowd: str = "ignore",
     is_training: bool = False,
   ):
     """Keeps the settings.
@@ -63,7 +72,7 @@ class DetectionParser:
       flip_probability: of mirroring left to right, in training.
       vertical_flip_probability: of mirroring top to bottom, in training.
       scale_min, scale_max: range of the random zoom, in training; 1, 1 does not zoom.
-      use_difficult: train on objects marked difficult; evaluation always keeps them, marked.
+      difficult, crowd: what becomes of objects so marked, in training: `keep`, `ignore` or `drop`.
       is_training: mirror and zoom.
 
     Raises:
@@ -91,6 +100,9 @@ class DetectionParser:
       raise ValueError(
         f"scale_min and scale_max must obey 0 < min <= max, got {scale_min} and {scale_max}"
       )
+    for name, mode in (("difficult", difficult), ("crowd", crowd)):
+      if mode not in MODES:
+        raise ValueError(f"{name} is {mode!r}; accepted: {', '.join(MODES)}")
     self._canvas_size = tuple(canvas_size)
     self._short_side = short_side
     self._long_side = long_side
@@ -99,7 +111,8 @@ class DetectionParser:
     self._vertical_flip_probability = vertical_flip_probability
     self._scale_min = scale_min
     self._scale_max = scale_max
-    self._drop_difficult = is_training and not use_difficult
+    self._difficult = difficult if is_training else "keep"
+    self._crowd = crowd if is_training else "keep"
     self._is_training = is_training
     self._decoder = decoder.DetectionDecoder()
 
@@ -148,6 +161,8 @@ class DetectionParser:
 
     boxes_px = boxes_norm * tf.tile(scaled_size, [2]) - tf.tile(offset, [2])  # [n, 4]
     boxes_px, keep = augmentations.crop_boxes(boxes_px, kept_size)
+    # The rest of a region that is mostly cut off is still no background.
+    keep |= (classes == 0) & (box_ops.area(boxes_px) > 0.0)
     labels = {
       "gt_boxes_px": self._pad(tf.boolean_mask(boxes_px, keep), -1.0),  # [N, 4]
       "gt_classes": self._pad(tf.boolean_mask(classes, keep), -1),  # [N]
@@ -193,19 +208,24 @@ class DetectionParser:
   ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
     """Boxes float32 [n, 4] inside the image, classes int32 [n] and difficult flags bool [n].
 
-    Boxes without area are left out, and in training those that must not be trained on.
+    Boxes without area are left out, and in training those to be dropped; those to be ignored come
+    last and have class 0.
     """
     boxes_norm = tf.clip_by_value(decoded["groundtruth_boxes"], 0.0, 1.0)
     difficult = decoded["groundtruth_difficult"]
-    keep = tf.reduce_all(boxes_norm[:, 2:] > boxes_norm[:, :2], axis=-1)
-    if self._drop_difficult:
-      keep &= ~difficult
-    classes = tf.cast(decoded["groundtruth_classes"], tf.int32)
-    return (
-      tf.boolean_mask(boxes_norm, keep),
-      tf.boolean_mask(classes, keep),
-      tf.boolean_mask(difficult, keep),
-    )
+    keep = tf.reduce_all(boxes_norm[:, 2:] > boxes_norm[:, :2], axis=-1)  # [n]
+    ignored = tf.zeros_like(keep)  # [n]
+    for flags, mode in (
+      (difficult, self._difficult),
+      (decoded["groundtruth_is_crowd"], self._crowd),
+    ):
+      if mode == "drop":
+        keep &= ~flags
+      elif mode == "ignore":
+        ignored |= flags
+    classes = tf.where(ignored, 0, tf.cast(decoded["groundtruth_classes"], tf.int32))
+    rows = tf.concat([tf.where(keep & ~ignored), tf.where(keep & ignored)], axis=0)[:, 0]
+    return tf.gather(boxes_norm, rows), tf.gather(classes, rows), tf.gather(difficult, rows)
 
   def _pad(self, values: tf.Tensor, padding: float | int | bool) -> tf.Tensor:
     """The first N rows of `values`, filled up to N with `padding`."""

@@ -39,7 +39,8 @@ def make_dataset(
   vertical_flip_probability: float = 0.0,
   scale_min: float = 1.0,
   scale_max: float = 1.0,
-  use_difficult: bool = True,
+  difficult: str = "keep",
+  crowd: str = "ignore",
   input_context: tf.distribute.InputContext | None = None,
 ) -> tf.data.Dataset:
   """Batches of static shape: without end for training, each image once for evaluation.
@@ -57,7 +58,7 @@ def make_dataset(
       mixes less well and takes less memory.
     cache: keep the records in memory, their images still compressed, once they have been read.
     canvas_size, short_side, long_side, max_num_boxes, flip_probability,
-      vertical_flip_probability, scale_min, scale_max, use_difficult: see `DetectionParser`.
+      vertical_flip_probability, scale_min, scale_max, difficult, crowd: see `DetectionParser`.
     input_context: which worker this is, as `tf.distribute` tells it; None is the only one.
 
   Returns:
@@ -83,7 +84,8 @@ def make_dataset(
     vertical_flip_probability=vertical_flip_probability,
     scale_min=scale_min,
     scale_max=scale_max,
-    use_difficult=use_difficult,
+    difficult=difficult,
+    crowd=crowd,
     is_training=is_training,
   )
   files = match_files(input_path)

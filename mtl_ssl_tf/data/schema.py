@@ -25,6 +25,12 @@ OBJECT_TRUNCATED = "image/object/truncated"  # int64: 0 or 1
 OBJECT_IS_CROWD = "image/object/is_crowd"  # int64: 0 or 1
 OBJECT_AREA = "image/object/area"  # float: square pixels of the image
 OBJECT_ID = "image/object/id"  # int64: COCO's annotation id; in VOC the place in the file, from 0
+# Every list of an image's objects is called so.
+OBJECT_PREFIX = "image/object/"
+# Of a sparsely annotated split, the same lists of the objects whose annotations were erased, e.g.
+# image/object_erased/bbox/ymin. For measuring what a detector finds by itself: no decoder reads
+# them, so that they never reach a loss.
+ERASED_PREFIX = "image/object_erased/"
 
 LABEL_MAP_FILE = "label_map.txt"
 

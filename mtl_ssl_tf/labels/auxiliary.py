@@ -18,9 +18,9 @@ class AuxiliaryTargets(NamedTuple):
     windows_px: float32 [B, S, 4].
     window_labels: float32 [B, S, C].
     window_weights: float32 [B, S], 0 where a window carries no loss.
-    closeness_labels: float32 [B, N, C], one row an object.
+    closeness_labels: float32 [B, N, C], one row an object, all zero where it carries no loss.
     foreground_mask: float32 [B, h, w].
-    foreground_weights: float32 [B, h, w].
+    foreground_weights: float32 [B, h, w], 0 where a cell carries no loss.
   """
 
   windows_px: tf.Tensor
@@ -62,11 +62,11 @@ def auxiliary_targets(
 
   Windows and mask are made for the unflipped image and then follow a flipped one, so that an
   image's own seed always gives the same windows on it. `flip_labels=False` leaves them behind, as
-  the released code does.
+  the released code does. Regions to be ignored teach nothing, each task's own module says how.
 
   Args:
     gt_boxes_px: float32 [B, N, 4], pixels of the network input; padding rows are -1.
-    gt_classes: int32 [B, N]; padding is -1.
+    gt_classes: int32 [B, N], 0 for a region to be ignored; padding is -1.
     image_size_px: float32 [B, 2], of the image content.
     flipped: bool [B], whether the image was mirrored.
     seeds: int32 [B, 2], an image's seed for its windows.
@@ -93,13 +93,14 @@ def auxiliary_targets(
   window_weights = multi_object.window_weights(windows_px, upright, gt_classes)
   if empty_image == "background":
     has_object = tf.reduce_any(gt_classes > 0, axis=1, keepdims=True)  # [B, 1]
-    window_weights = tf.where(has_object, window_weights, 1.0)  # [B, S]
+    has_label = tf.reduce_any(window_labels > 0.0, axis=-1)  # [B, S]
+    window_weights = tf.where(has_object, window_weights, tf.cast(has_label, tf.float32))  # [B, S]
 
   upright_norm = box_ops.normalize(upright, image_size_px)  # [B, N, 4]
   mask = foreground.foreground_labels(upright_norm, gt_classes, mask_size)  # [B, h, w]
-  weights = tf.ones_like(mask)
-  if foreground_weighting == "inverse_area":
-    weights = foreground.foreground_weights(upright_norm, gt_classes, mask_size)
+  weights = foreground.foreground_weights(
+    upright_norm, gt_classes, mask_size, foreground_weighting
+  )  # [B, h, w]
 
   if flip_labels:
     windows_px = mirror_boxes(windows_px, image_size_px, flipped)

@@ -18,7 +18,7 @@ def foreground_labels(
 
   Args:
     gt_boxes_norm: float32 [B, N, 4], fractions of the image content; padding rows are -1.
-    gt_classes: int32 [B, N], 1 … num_classes-1; padding is -1.
+    gt_classes: int32 [B, N], 1 … num_classes-1; rows of 0 or less are no objects.
     mask_size: number of cells along each side, or (h, w).
     All without the leading B for one image.
 
@@ -28,46 +28,65 @@ def foreground_labels(
   Reference: Lee et al., "Multi-task Self-supervised Object Detection", CVPR 2019, foreground task.
   Which cells a box holds is the released code's rule; the paper gives none.
   """
-  cells = _cells_of_boxes(gt_boxes_norm, gt_classes, mask_size)  # [B, N, h, w]
+  cells = _cells_of_boxes(gt_boxes_norm, gt_classes > 0, mask_size)  # [B, N, h, w]
   return tf.cast(tf.reduce_any(cells, axis=-3), tf.float32)  # [B, h, w]
 
 
 def foreground_weights(
-  gt_boxes_norm: tf.Tensor, gt_classes: tf.Tensor, mask_size: int | tuple[int, int] = 64
+  gt_boxes_norm: tf.Tensor,
+  gt_classes: tf.Tensor,
+  mask_size: int | tuple[int, int] = 64,
+  weighting: str = "inverse_area",
 ) -> tf.Tensor:
-  """Loss weights of the mask's cells by which each object counts about as much as the image.
+  """Loss weights of the mask's cells, 0 where only regions to be ignored are.
 
-  A cell weighs 1 / (number of cells of the smallest box that holds it), a cell of the background
-  1 / (h·w); the weights of an image are then divided by their mean.
+  `uniform` gives every other cell the same weight. By `inverse_area` each object counts about as
+  much as the image: a cell weighs 1 / (number of cells of the smallest box that holds it), a cell
+  of the background 1 / (h·w). Either way, the weights of an image are then divided by their mean,
+  so that its loss is a mean over the cells that count and regions to be ignored make it no smaller.
 
   Args:
     gt_boxes_norm: float32 [B, N, 4], fractions of the image content; padding rows are -1.
-    gt_classes: int32 [B, N], 1 … num_classes-1; padding is -1.
+    gt_classes: int32 [B, N], 1 … num_classes-1, or 0 for a region to be ignored; padding is -1.
     mask_size: number of cells along each side, or (h, w).
+    weighting: `uniform` or `inverse_area`.
     All without the leading B for one image.
 
   Returns:
-    float32 [B, h, w], mean 1 over each image's cells; all 1 without objects.
+    float32 [B, h, w], mean 1 over each image's cells, all 1 without boxes; all 0 if regions to be
+    ignored leave no cell.
 
-  Reference: the released code; the paper averages the loss over cells without weights.
+  Reference: the paper averages the loss over cells without weights; the released code weights them
+  by inverse area. Neither knows regions to be ignored.
   """
-  cells = tf.cast(_cells_of_boxes(gt_boxes_norm, gt_classes, mask_size), tf.float32)
+  is_object, is_region = gt_classes > 0, tf.equal(gt_classes, 0)  # [B, N] each
+  cells = _cells_of_boxes(gt_boxes_norm, is_object, mask_size)  # [B, N, h, w]
+  region_cells = _cells_of_boxes(gt_boxes_norm, is_region, mask_size)  # [B, N, h, w]
+  counted = tf.reduce_any(cells, axis=-3) | ~tf.reduce_any(region_cells, axis=-3)  # [B, h, w]
+  height, width = cells.shape[-2:]
+  if weighting == "uniform":
+    counted = tf.cast(counted, tf.float32)
+    # By their number, not by a mean, which compiled code may round: without regions, exactly 1.
+    num_counted = tf.reduce_sum(counted, axis=[-2, -1], keepdims=True)  # [B, 1, 1]
+    return tf.math.divide_no_nan(counted * float(height * width), num_counted)
+  cells = tf.cast(cells, tf.float32)
   num_cells = tf.reduce_sum(cells, axis=[-2, -1], keepdims=True)  # [B, N, 1, 1]
   inverse_areas = tf.reduce_max(tf.math.divide_no_nan(cells, num_cells), axis=-3)  # [B, h, w]
-  height, width = cells.shape[-2:]
   weights = tf.maximum(inverse_areas, 1.0 / (height * width))  # [B, h, w]
-  return weights / tf.reduce_mean(weights, axis=[-2, -1], keepdims=True)
+  weights = tf.where(counted, weights, 0.0)
+  mean = tf.reduce_mean(weights, axis=[-2, -1], keepdims=True)  # [B, 1, 1]
+  return tf.math.divide_no_nan(weights, mean)
 
 
 def _cells_of_boxes(
-  gt_boxes_norm: tf.Tensor, gt_classes: tf.Tensor, mask_size: int | tuple[int, int]
+  gt_boxes_norm: tf.Tensor, counted: tf.Tensor, mask_size: int | tuple[int, int]
 ) -> tf.Tensor:
-  """Which cells each box holds; bool [B, N, h, w], none for padding."""
+  """Which cells each box holds; bool [B, N, h, w], none for boxes not `counted`, bool [B, N]."""
   height, width = (mask_size, mask_size) if isinstance(mask_size, int) else mask_size
   ymin, xmin, ymax, xmax = tf.unstack(gt_boxes_norm, axis=-1)  # [B, N] each
   rows = _span(ymin, ymax, height)[..., :, tf.newaxis]  # [B, N, h, 1]
   columns = _span(xmin, xmax, width)[..., tf.newaxis, :]  # [B, N, 1, w]
-  return rows & columns & (gt_classes > 0)[..., tf.newaxis, tf.newaxis]  # [B, N, h, w]
+  return rows & columns & counted[..., tf.newaxis, tf.newaxis]  # [B, N, h, w]
 
 
 def _span(low: tf.Tensor, high: tf.Tensor, num_cells: int) -> tf.Tensor:

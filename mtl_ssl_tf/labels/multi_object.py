@@ -16,12 +16,13 @@ def multi_object_labels(
 
   Before normalisation, the entry of an object class is the square root of the share of the window
   that the class's boxes cover together, and the background's is the square root of the share that
-  no box covers. Boxes of two classes may overlap, and then their common part counts for both.
+  no box covers. Boxes of two classes may overlap, and then their common part counts for both. What
+  only regions to be ignored cover is no background either: the shares are those of the rest.
 
   Args:
     windows: float32 [B, S, 4], in the frame of the boxes, whichever it is.
     gt_boxes: float32 [B, N, 4]; padding rows are -1.
-    gt_classes: int32 [B, N], 1 … num_classes-1; padding is -1.
+    gt_classes: int32 [B, N], 1 … num_classes-1, or 0 for a region to be ignored; padding is -1.
     num_classes: int, background included.
     round_decimals: the released records keep 3 decimals, so that their labels need not sum to 1;
       None does not round.
@@ -29,14 +30,15 @@ def multi_object_labels(
 
   Returns:
     float32 [B, S, num_classes], rows sum to 1. A window that meets no object is background; a
-    window without area (padding) is all zero.
+    window without area (padding), or of which regions to be ignored leave nothing, is all zero.
 
   Reference: Lee et al., "Multi-task Self-supervised Object Detection", CVPR 2019, algorithm 1. The
   released code agrees up to 10 boxes in a window; beyond, its union area is wrong.
   """
-  group_ids = tf.where(gt_classes > 0, gt_classes, -1)  # [B, N]
-  covered, uncovered = union_area_ops.union_fractions(windows, gt_boxes, group_ids, num_classes)
-  # No box belongs to group 0: its column is the background's place.
+  # Regions to be ignored are group 0. They keep what they cover from being uncovered, and nothing
+  # else: their own column is the background's place. The area that is left out would divide all
+  # shares alike, so that normalisation takes it away.
+  covered, uncovered = union_area_ops.union_fractions(windows, gt_boxes, gt_classes, num_classes)
   shares = tf.concat([uncovered[..., tf.newaxis], covered[..., 1:]], axis=-1)  # [B, S, C]
   roots = tf.sqrt(shares)  # [B, S, C]
   labels = tf.math.divide_no_nan(roots, tf.reduce_sum(roots, axis=-1, keepdims=True))
@@ -53,7 +55,7 @@ def window_weights(windows: tf.Tensor, gt_boxes: tf.Tensor, gt_classes: tf.Tenso
   Args:
     windows: float32 [B, S, 4], in the frame of the boxes.
     gt_boxes: float32 [B, N, 4]; padding rows are -1.
-    gt_classes: int32 [B, N], 1 … num_classes-1; padding is -1.
+    gt_classes: int32 [B, N], 1 … num_classes-1; rows of 0 or less are no objects.
     All without the leading B for one image.
 
   Returns:

@@ -4,6 +4,7 @@ from typing import NamedTuple
 
 import tensorflow as tf
 
+from mtl_ssl_tf.labels import ignored_regions
 from mtl_ssl_tf.ops import box_coder_ops, box_ops, matching_ops, sampling_ops
 
 
@@ -40,14 +41,14 @@ def roi_targets(
 ) -> RoiTargets:
   """Matches proposals to objects and samples a minibatch of them.
 
-  A proposal is positive from `positive_iou` on and background below; nothing is left out. No
-  gradient flows back into the proposals.
+  A proposal is positive from `positive_iou` on and background below; only what lies in a region to
+  be ignored, and is not positive, is left out. No gradient flows back into the proposals.
 
   Args:
     proposals_px: float32 [B, P, 4], pixels; P known statically.
     proposal_valid: bool [B, P], the proposals that exist.
     gt_boxes_px: float32 [B, N, 4], pixels; padding is -1; N known statically.
-    gt_classes: int32 [B, N], 1 … C-1; padding is -1.
+    gt_classes: int32 [B, N], 1 … C-1, or 0 for a region to be ignored; padding is -1.
     seeds: int32 [B, 2], one for each image.
     num_samples: K, size of an image's minibatch; it may exceed P.
     positive_fraction: largest share of positives in it.
@@ -72,8 +73,11 @@ def roi_targets(
     positive_iou,
     candidates=proposal_valid,
   )
+  is_negative = match.is_negative & ~ignored_regions.in_ignored_region(
+    proposals_px, gt_boxes_px, gt_classes, positive_iou
+  )  # [B, P]
   sampled_indices, valid = sampling_ops.balanced_sample_indices(
-    seeds, match.is_positive, match.is_negative, num_samples, positive_fraction
+    seeds, match.is_positive, is_negative, num_samples, positive_fraction
   )  # [B, K] each
 
   boxes_px = tf.gather(proposals_px, sampled_indices, batch_dims=1)  # [B, K, 4]

@@ -4,6 +4,7 @@ from typing import NamedTuple
 
 import tensorflow as tf
 
+from mtl_ssl_tf.labels import ignored_regions
 from mtl_ssl_tf.ops import box_coder_ops, box_ops, matching_ops, sampling_ops
 
 
@@ -36,18 +37,19 @@ def rpn_targets(
 ) -> RpnTargets:
   """Matches anchors to objects and samples a minibatch of them.
 
-  Every object also claims the candidate that it overlaps most, whatever the IoU.
+  Every object also claims the candidate that it overlaps most, whatever the IoU. An anchor in a
+  region to be ignored that stands for no object is not learnt from.
 
   Args:
     anchors: float32 [A, 4], pixels.
     is_candidate: bool [B, A], the anchors that take part: in training those inside the image.
     gt_boxes_px: float32 [B, N, 4], pixels; padding is -1.
-    gt_classes: int32 [B, N], 1 … C-1; padding is -1.
+    gt_classes: int32 [B, N], 1 … C-1, or 0 for a region to be ignored; padding is -1.
     seeds: int32 [B, 2], one for each image.
     num_samples: size of an image's minibatch; it may exceed A.
     positive_fraction: largest share of positives in it.
     positive_iou: smallest IoU of a positive.
-    negative_iou: a negative has less than this IoU with every object.
+    negative_iou: a negative has less than this IoU with every object and every such region.
 
   Returns:
     `RpnTargets`. An image without objects has negatives only.
@@ -62,8 +64,11 @@ def rpn_targets(
     force_match=True,
     candidates=is_candidate,
   )
+  is_negative = match.is_negative & ~ignored_regions.in_ignored_region(
+    anchors, gt_boxes_px, gt_classes, negative_iou
+  )  # [B, A]
   selected = sampling_ops.balanced_sample_mask(
-    seeds, match.is_positive, match.is_negative, num_samples, positive_fraction
+    seeds, match.is_positive, is_negative, num_samples, positive_fraction
   )  # [B, A]
   matched_boxes_px = tf.gather(gt_boxes_px, match.indices, batch_dims=1)  # [B, A, 4]
   deltas = box_coder_ops.encode(matched_boxes_px, anchors)  # [B, A, 4]

@@ -27,7 +27,7 @@ def multi_object_loss(logits: tf.Tensor, labels: tf.Tensor, weights: tf.Tensor) 
 def closeness_loss(
   logits: tf.Tensor,
   labels: tf.Tensor,
-  positive: tf.Tensor,
+  counted: tf.Tensor,
   drop_background: bool,
   normalizer: str,
 ) -> tf.Tensor:
@@ -36,7 +36,7 @@ def closeness_loss(
   Args:
     logits: float32 [B, K, C].
     labels: float32 [B, K, C], the label of each box's matched object.
-    positive: bool [B, K].
+    counted: bool [B, K], the positive boxes whose object has a label.
     drop_background: leave column 0 out of logits and labels (released code); boxes that only have
       background then add 0 but still count.
     normalizer: `batch_positives` divides by the positives of the batch; `per_image_sum` divides
@@ -48,12 +48,12 @@ def closeness_loss(
   if drop_background:
     logits, labels = logits[..., 1:], labels[..., 1:]
   entropy = -tf.reduce_sum(labels * tf.nn.log_softmax(logits), axis=-1)  # [B, K]
-  counted = tf.cast(positive, tf.float32)  # [B, K]
+  counted = tf.cast(counted, tf.float32)  # [B, K]
   total = tf.reduce_sum(entropy * counted, axis=1)  # [B]
-  num_positive = tf.reduce_sum(counted, axis=1)  # [B]
+  num_counted = tf.reduce_sum(counted, axis=1)  # [B]
   if normalizer == "batch_positives":
-    return tf.reduce_sum(total) / tf.maximum(tf.reduce_sum(num_positive), 1.0)
-  return tf.reduce_sum(total / tf.maximum(num_positive, 1.0))
+    return tf.reduce_sum(total) / tf.maximum(tf.reduce_sum(num_counted), 1.0)
+  return tf.reduce_sum(total / tf.maximum(num_counted, 1.0))
 
 
 def foreground_loss(logits: tf.Tensor, mask: tf.Tensor, weights: tf.Tensor) -> tf.Tensor:

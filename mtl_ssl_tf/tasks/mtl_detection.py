@@ -132,7 +132,8 @@ class MtlDetectionTask(base_task.Task):
       vertical_flip_probability=params.vertical_flip_probability,
       scale_min=params.scale_min,
       scale_max=params.scale_max,
-      use_difficult=params.use_difficult,
+      difficult=params.difficult,
+      crowd=params.crowd,
       input_context=input_context,
     )
 

@@ -166,10 +166,12 @@ def _auxiliary_losses(
     )
   if model.closeness_head is not None:
     roi_labels = tf.gather(targets.closeness_labels, rois.gt_indices, batch_dims=1)  # [B, K, C]
+    # Objects with nothing but ignored regions around them have no label.
+    has_label = tf.reduce_any(roi_labels > 0.0, axis=-1)  # [B, K]
     losses["closeness"] = auxiliary.closeness.loss_weight * auxiliary_losses.closeness_loss(
       second.closeness_logits,
       roi_labels,
-      rois.is_positive,
+      rois.is_positive & has_label,
       auxiliary.closeness.drop_background,
       auxiliary.closeness.normalizer,
     )

@@ -31,6 +31,7 @@ _CLASS_COLORS: tuple[Color, ...] = (
 )
 _GOLDEN_RATIO = 0.618033988749895
 _SMALLEST_FONT_PX = 10
+_DASH_WIDTHS = 4  # Length of a dash, and of the gap behind it, in line widths.
 # Pillow's own font has no letters beyond ASCII; this one has the European alphabets.
 _FONT_FILE = os.path.join(matplotlib.get_data_path(), "fonts", "ttf", "DejaVuSans.ttf")
 
@@ -124,6 +125,22 @@ class Canvas:
       around = (left - 1, top - 1, right + 1, bottom + 1)
       self._draw.rectangle(around, outline=BLACK, width=self.line_width + 2)
     self._draw.rectangle((left, top, right, bottom), outline=color, width=self.line_width)
+
+  def dashed_outline(self, box_px: Sequence[float], color: Color) -> None:
+    """Draws a box's border on its inner side in dashes, each side from its first corner on."""
+    corners = self.pixel_box(box_px)
+    if corners is None:
+      return
+    top, left, bottom, right = corners
+    dash, rim = _DASH_WIDTHS * self.line_width, self.line_width - 1
+    for start in range(left, right + 1, 2 * dash):
+      end = min(start + dash - 1, right)
+      self.fill(top, start, min(top + rim, bottom), end, color)
+      self.fill(max(bottom - rim, top), start, bottom, end, color)
+    for start in range(top, bottom + 1, 2 * dash):
+      end = min(start + dash - 1, bottom)
+      self.fill(start, left, end, min(left + rim, right), color)
+      self.fill(start, max(right - rim, left), end, right, color)
 
   def fill(self, top: int, left: int, bottom: int, right: int, color: Color) -> None:
     """Fills a rectangle of pixels, last row and column included."""

@@ -2,7 +2,7 @@
 
 Images are uint8 [H, W, 3] RGB. Boxes are pixels of the image given. Where an image is a padded
 canvas, `image_size_px` (height, width) cuts it to its content, which lies top left. Rows with
-class 0 or less are padding and are skipped. Class id i is called `class_names[i - 1]`.
+class 0 or less are no objects and are skipped. Class id i is called `class_names[i - 1]`.
 
 Letters: N ground-truth boxes, D detections, S windows, C classes with background.
 """
@@ -31,6 +31,7 @@ def draw_boxes(
   scores: np.ndarray | None = None,
   min_score: float = 0.0,
   image_size_px: Sequence[float] | None = None,
+  ignored_boxes_px: np.ndarray | None = None,
 ) -> np.ndarray:
   """The image with boxes in the colours of their classes, each with its name and score.
 
@@ -42,11 +43,15 @@ def draw_boxes(
     scores: float [N]; better scores are drawn over worse ones.
     min_score: boxes below it are left out.
     image_size_px: [2] or None.
+    ignored_boxes_px: float [M, 4], regions to be ignored: dashed and grey, below the boxes.
 
   Returns:
     uint8, the size of the image or its content.
   """
   canvas = canvas_lib.Canvas(_content(image, image_size_px))
+  regions_px = () if ignored_boxes_px is None else ignored_boxes_px
+  for box_px in regions_px:
+    canvas.dashed_outline(box_px, canvas_lib.GREY)
   shown = classes > 0
   if scores is not None:
     shown &= scores >= min_score
@@ -61,6 +66,8 @@ def draw_boxes(
     words += [] if scores is None else [f"{scores[row]:.2f}"]
     if words:
       canvas.label_box(boxes_px[row], " ".join(words), canvas_lib.class_color(classes[row]))
+  for box_px in () if class_names is None else regions_px:
+    canvas.label_box(box_px, "ignored", canvas_lib.GREY)
   return canvas.pixels()
 
 
@@ -243,12 +250,12 @@ def training_panel(
   """One picture of an example: ground truth, predictions, and the auxiliary labels.
 
   A part whose arguments are not given is left out, so a detector without auxiliary tasks has a
-  smaller picture.
+  smaller picture. Regions to be ignored are dashed and grey in the ground truth.
 
   Args:
     image: uint8 [H, W, 3].
     gt_boxes_px: float [N, 4].
-    gt_classes: int [N].
+    gt_classes: int [N], 0 for a region to be ignored.
     class_names: names of the object classes.
     windows_px: float [S, 4], with `window_labels`.
     window_labels: float [S, C].
@@ -267,7 +274,12 @@ def training_panel(
   """
   image, scale = _scale_to(_content(image, image_size_px), cell_px)
   gt_boxes_px = gt_boxes_px * scale
-  cells = {"ground truth": draw_boxes(image, gt_boxes_px, gt_classes, class_names)}
+  regions_px = gt_boxes_px[gt_classes == 0]
+  cells = {
+    "ground truth": draw_boxes(
+      image, gt_boxes_px, gt_classes, class_names, ignored_boxes_px=regions_px
+    )
+  }
   if detection_boxes_px is not None:
     cells[f"predictions, score at least {min_score:g}"] = draw_boxes(
       image,

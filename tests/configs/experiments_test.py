@@ -40,6 +40,7 @@ PAPER_AND_RELEASED = {
   "roi_head.keep_border": (True, False),
   "refinement.closeness_mean": ("per_image_valid", "all_rows"),
   "regularization.auxiliary_l2": (1e-4, 1e-3),
+  "train_data.crowd": ("ignore", "keep"),
 }
 # Where they agree, or only some of the released configurations differ: field -> the value of both.
 SAME = {
@@ -55,7 +56,7 @@ SAME = {
   "refinement.num_windows": 5,
   "refinement.input": "logits",
   "evaluation.voc_ap": "area",
-  "train_data.use_difficult": True,
+  "train_data.difficult": "keep",
   "train_data.short_side": 600,
 }
 

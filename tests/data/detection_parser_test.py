@@ -147,14 +147,78 @@ class DetectionParserTest(parameterized.TestCase, tf.test.TestCase):
     self.assertFalse(labels["flipped"])
 
   @parameterized.parameters(
-    (True, True, [1, 2, -1]), (True, False, [2, -1, -1]), (False, False, [1, 2, -1])
+    ("keep", "keep", [1, 2, 3], [0, 1, 2]),
+    ("ignore", "keep", [2, 3, 0], [1, 2, 0]),
+    ("drop", "keep", [2, 3, -1], [1, 2]),
+    ("keep", "ignore", [1, 3, 0], [0, 2, 1]),
+    ("keep", "drop", [1, 3, -1], [0, 2]),
+    ("ignore", "ignore", [3, 0, 0], [2, 0, 1]),
+    ("drop", "drop", [3, -1, -1], [2]),
   )
-  def test_difficult_objects_are_left_out_of_training_only(self, training, use, expected):
+  def test_difficult_objects_and_crowds_in_training(self, difficult, crowd, classes, rows):
+    boxes = np.array([[0, 0, 9, 9], [5, 5, 9, 9], [2, 2, 9, 9]], np.float32)
     serialized = fixtures.serialized_example(
-      fixtures.noise_image(30, 40), [[0, 0, 9, 9], [5, 5, 9, 9]], [1, 2], [1, 0]
+      fixtures.noise_image(30, 40), boxes, [1, 2, 3], difficult=[1, 0, 0], is_crowd=[0, 1, 0]
     )
-    _, labels = parse(serialized, is_training=training, use_difficult=use)
-    self.assertAllEqual(labels["gt_classes"], expected)
+    modes = {"difficult": difficult, "crowd": crowd}
+    _, labels = parse(serialized, is_training=True, flip_probability=0.0, **modes)
+    self.assertAllEqual(labels["gt_classes"], classes)
+    for name in ("gt_boxes_px", "gt_boxes_orig"):
+      self.assertAllClose(labels[name][: len(rows)], boxes[rows])
+    self.assertAllEqual(labels["gt_difficult"][: len(rows)], [row == 0 for row in rows])
+    _, labels = parse(serialized, **modes)
+    self.assertAllEqual(labels["gt_classes"], [1, 2, 3])
+    self.assertAllClose(labels["gt_boxes_px"], boxes)
+    self.assertAllEqual(labels["gt_difficult"], [True, False, False])
+
+  @parameterized.parameters(("ignore", "drop"), ("drop", "ignore"), ("drop", "keep"))
+  def test_of_an_object_that_is_both_the_stricter_counts(self, difficult, crowd):
+    serialized = fixtures.serialized_example(
+      fixtures.noise_image(30, 40), [[0, 0, 9, 9]], [1], difficult=[1], is_crowd=[1]
+    )
+    _, labels = parse(serialized, is_training=True, difficult=difficult, crowd=crowd)
+    self.assertAllEqual(labels["gt_classes"], [-1, -1, -1])
+    _, labels = parse(serialized, is_training=True, difficult="ignore", crowd="keep")
+    self.assertAllEqual(labels["gt_classes"], [0, -1, -1])
+
+  def test_crowds_are_ignored_by_default_and_difficult_objects_kept(self):
+    serialized = fixtures.serialized_example(
+      fixtures.noise_image(30, 40), [[0, 0, 9, 9], [5, 5, 9, 9]], [1, 2], [0, 1], [1, 0]
+    )
+    _, labels = parse(serialized, is_training=True)
+    self.assertAllEqual(labels["gt_classes"], [2, 0, -1])
+
+  def test_regions_to_be_ignored_take_no_slot_from_objects(self):
+    boxes = [[0, 0, 9, 9], [1, 1, 9, 9], [2, 2, 9, 9], [3, 3, 9, 9], [4, 4, 9, 9]]
+    serialized = fixtures.serialized_example(
+      fixtures.noise_image(30, 40), boxes, [1, 2, 3, 4, 5], is_crowd=[1, 0, 1, 0, 1]
+    )
+    _, labels = parse(serialized, is_training=True, flip_probability=0.0)
+    self.assertAllEqual(labels["gt_classes"], [2, 4, 0])
+    self.assertAllClose(labels["gt_boxes_px"], [boxes[1], boxes[3], boxes[0]])
+    self.assertEqual(labels["num_dropped_boxes"], 2)
+
+  def test_what_a_zoom_leaves_of_a_region_is_still_ignored(self):
+    # At zoom 4 the window shows a quarter of each side, a sixteenth of the area.
+    serialized = fixtures.serialized_example(
+      fixtures.noise_image(40, 60), [[0, 0, 40, 60]], [1], is_crowd=[1]
+    )
+    _, labels = parse(serialized, scale_min=4.0, scale_max=4.0, is_training=True)
+    self.assertAllEqual(labels["gt_classes"], [0, -1, -1])
+    self.assertAllClose(labels["gt_boxes_px"][0], [0, 0, 30, 45])
+    # This one is in sight from some windows only.
+    serialized = fixtures.serialized_example(
+      fixtures.noise_image(40, 60), [[0, 0, 12, 18]], [1], is_crowd=[1]
+    )
+    seen = set()
+    for number in range(6):
+      _, labels = parse(
+        serialized, seed=(0, number), scale_min=2.0, scale_max=2.0, is_training=True
+      )
+      visible = np.prod(labels["gt_boxes_px"][0][2:] - labels["gt_boxes_px"][0][:2]) > 0.0
+      self.assertEqual(labels["gt_classes"][0], 0 if visible else -1)
+      seen.add(bool(visible))
+    self.assertEqual(seen, {False, True})
 
   def test_boxes_beyond_the_slots_are_counted(self):
     boxes = [[0, 0, 9, 9], [1, 1, 9, 9], [2, 2, 9, 9], [3, 3, 9, 9], [4, 4, 9, 9]]
@@ -205,6 +269,8 @@ class DetectionParserTest(parameterized.TestCase, tf.test.TestCase):
     ({"vertical_flip_probability": -0.5}, "vertical_flip_probability"),
     ({"scale_min": 2.0}, "scale_min"),
     ({"scale_min": 0.0}, "scale_min"),
+    ({"difficult": "maybe"}, "difficult is 'maybe'; accepted: keep, ignore, drop"),
+    ({"crowd": True}, "crowd is True; accepted: keep, ignore, drop"),
   )
   def test_settings_out_of_range(self, settings, name):
     with self.assertRaisesRegex(ValueError, name):

@@ -187,7 +187,8 @@ class FilesTest(ReaderTest):
       "vertical_flip_probability": 0.2,
       "scale_min": 0.3,
       "scale_max": 0.4,
-      "use_difficult": False,
+      "difficult": "drop",
+      "crowd": "keep",
     }
     parser = detection_parser.DetectionParser
     with mock.patch.object(detection_parser, "DetectionParser", side_effect=parser) as make:

@@ -142,6 +142,58 @@ class AuxiliaryTargetsTest(parameterized.TestCase, tf.test.TestCase):
       self.assertAllEqual(targets.foreground_mask[2], tf.zeros([8, 8]))
       self.assertAllEqual(targets.window_weights[:2], tf.ones([2, 6]))
 
+  @parameterized.parameters("no_loss", "background")
+  def test_an_image_of_regions_alone(self, empty_image):
+    # The first region covers three quarters of its image, the second all of it.
+    boxes = tf.constant([[[0.0, 0.0, 64.0, 60.0]], [[0.0, 0.0, 48.0, 64.0]]])
+    targets = _make(
+      boxes,
+      tf.constant([[0], [0]]),
+      _SIZES[:2],
+      _UPRIGHT[:2],
+      _SEEDS[:2],
+      NUM_CLASSES,
+      empty_image=empty_image,
+    )
+    plain = windows.sample_windows(
+      _SEEDS[:2], -tf.ones([2, 1, 4]), tf.constant([[-1], [-1]]), _SIZES[:2], 6, 16.0
+    )
+    self.assertAllEqual(targets.windows_px, plain)  # Regions attract no windows.
+    beyond = targets.windows_px[0, :, 3] > 60.0
+    self.assertLen(set(beyond.numpy().tolist()), 2)
+    self.assertAllEqual(targets.window_labels[0, :, 0], beyond)
+    learnt = beyond & (empty_image == "background")
+    self.assertAllEqual(targets.window_weights, [learnt, tf.zeros([6])])
+    self.assertAllEqual(targets.closeness_labels, tf.zeros([2, 1, NUM_CLASSES]))
+    self.assertAllEqual(targets.foreground_mask, tf.zeros([2, 8, 8]))
+    # The region holds columns 0 to floor(6.99).
+    self.assertAllClose(targets.foreground_weights[0], [[0.0] * 7 + [8.0]] * 8)
+    self.assertAllEqual(targets.foreground_weights[1], tf.zeros([8, 8]))
+
+  @parameterized.parameters(
+    (False, "inverse_area", False), (True, "uniform", False), (True, "inverse_area", True)
+  )
+  def test_a_region_takes_part_nowhere(self, compiled, weighting, flips):
+    # Behind the objects of the three images stands a region, right of them or in the empty image.
+    region = tf.constant([[[0, 72, 64, 80]], [[0, 48, 48, 64]], [[0, 0, 64, 32]]], tf.float32)
+    regions = tf.concat([_BOXES, region], axis=1)
+    classes = tf.concat([_CLASSES, tf.zeros([3, 1], tf.int32)], axis=1)
+    flipped = tf.constant([flips] * 3)
+    make = functools.partial(_make, foreground_weighting=weighting)
+    make = tf.function(make, jit_compile=True) if compiled else make
+    ours = make(regions, classes, _SIZES, flipped, _SEEDS, NUM_CLASSES)
+    without = _targets(flipped=flipped, foreground_weighting=weighting)
+    self.assertAllClose(ours.windows_px, without.windows_px, atol=1e-4)
+    self.assertAllEqual(ours.window_weights, without.window_weights)
+    self.assertAllEqual(ours.foreground_mask, without.foreground_mask)
+    self.assertAllClose(ours.closeness_labels[0, :3], without.closeness_labels[0], atol=1e-6)
+    self.assertAllEqual(ours.closeness_labels[1:], tf.zeros([2, 4, NUM_CLASSES]))
+    # Of 8 columns, the left four and the one at their right, which is cut off before the flip.
+    num_columns = 4 if flips else 5
+    counted = [[False] * num_columns + [True] * (8 - num_columns)] * 8
+    self.assertAllEqual(ours.foreground_weights[2] > 0.0, counted)
+    self.assertAllClose(tf.reduce_mean(ours.foreground_weights, axis=[1, 2]), tf.ones([3]))
+
   def test_an_object_without_area_is_not_background_to_learn(self):
     boxes = tf.constant([[[10.0, 10.0, 10.0, 30.0]]])
     targets = _make(

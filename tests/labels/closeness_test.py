@@ -67,6 +67,29 @@ class ClosenessLabelsTest(parameterized.TestCase, tf.test.TestCase):
     only_padding = _compiled(tf.constant([_PADDING] * 2), tf.constant([-1, -1]), _SIZE, 3)
     self.assertAllEqual(only_padding, tf.zeros([2, 3]))
 
+  @parameterized.parameters(False, True)
+  def test_regions_are_nobodys_neighbours(self, jit_compile):
+    boxes, classes = _objects("ABCDE")
+    label_fn = tf.function(closeness.closeness_labels, jit_compile=jit_compile)
+    # B, next to A, and E are regions: A, C and D see each other as if these were not there.
+    regions = tf.where(tf.constant([False, True, False, False, True]), 0, classes)
+    labels = label_fn(boxes, regions, _SIZE, 4)
+    alone = label_fn(*_objects("ACD"), _SIZE, 4)
+    self.assertAllClose(tf.gather(labels, [0, 2, 3]), alone)
+    self.assertAllEqual(tf.gather(labels, [1, 4]), tf.zeros([2, 4]))
+
+  @parameterized.parameters(False, True)
+  def test_an_object_with_only_regions_around_has_no_label(self, include_same_class):
+    boxes, _ = _objects("ABC")
+    boxes, size = tf.stack([boxes] * 3), tf.constant([_SIZE] * 3)
+    classes = tf.constant([[1, 0, -1], [1, -1, -1], [1, 1, 0]])
+    labels = _compiled(boxes, classes, size, 3, include_same_class)
+    self.assertAllEqual(labels[0], tf.zeros([3, 3]))
+    self.assertAllEqual(labels[1, 0], [1.0, 0.0, 0.0])
+    # Two of a class: near each other, or passed over, so that only the region is left.
+    expected = [0.0, 1.0, 0.0] if include_same_class else [0.0, 0.0, 0.0]
+    self.assertAllEqual(labels[2], [expected, expected, [0.0] * 3])
+
   def test_three_decimals(self):
     labels = _compiled(*_objects("ABD"), _SIZE, 3, round_decimals=3)
     # From A: 0.9 and 0.76 of 1.66.
@@ -95,7 +118,10 @@ class ClosenessLabelsTest(parameterized.TestCase, tf.test.TestCase):
 
 
 @settings(max_examples=150, deadline=None, derandomize=True, database=None)
-@given(scene=oracles.scenes(num_classes=81), include_same_class=st.booleans())
+@given(
+  scene=oracles.scenes(num_classes=81) | oracles.scenes(num_classes=81, regions=True),
+  include_same_class=st.booleans(),
+)
 def test_equals_the_oracle(scene, include_same_class):
   expected = oracles.closeness_labels(
     scene.boxes, scene.classes, scene.size, 81, include_same_class

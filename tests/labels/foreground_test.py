@@ -74,19 +74,59 @@ class ForegroundTest(parameterized.TestCase, tf.test.TestCase):
         self.assertAllClose(own, batch[image], atol=1e-6)
 
 
+class RegionsTest(parameterized.TestCase, tf.test.TestCase):
+  # Mask of 4 × 4: an object in the top left quarter, a region in the second and third column of the
+  # upper half, as boxes hold one cell more at the right and at the bottom: rows 0 … floor(1.59).
+  BOXES = tf.constant([[[0.0, 0.0, 0.15, 0.25], [0.0, 0.3, 0.15, 0.5], _PADDING]])
+  CLASSES = tf.constant([[2, 0, -1]])
+  MASK = _picture("##..", "##..", "....", "....")
+  COUNTED = _picture("##.#", "##.#", "####", "####")
+
+  def _call(self, jit_compile, boxes, classes, weighting):
+    fn = tf.function(foreground.foreground_weights, jit_compile=jit_compile)
+    return fn(boxes, classes, 4, weighting)
+
+  @parameterized.product(jit_compile=[False, True], weighting=["uniform", "inverse_area"])
+  def test_cells_of_regions_alone_carry_no_loss(self, jit_compile, weighting):
+    fn = tf.function(foreground.foreground_labels, jit_compile=jit_compile)
+    self.assertAllEqual(fn(self.BOXES, self.CLASSES, 4), [self.MASK])
+    weights = self._call(jit_compile, self.BOXES, self.CLASSES, weighting)
+    expected = np.where(self.MASK > 0.0, 1 / 4, 1 / 16) if weighting == "inverse_area" else 1.0
+    expected = expected * self.COUNTED
+    self.assertAllClose(weights, [expected / expected.mean()])
+    self.assertAllEqual(weights[0] > 0.0, self.COUNTED > 0.0)
+
+  @parameterized.parameters("uniform", "inverse_area")
+  def test_a_region_over_all_leaves_nothing_or_the_objects(self, weighting):
+    everything = [0.0, 0.0, 1.0, 1.0]
+    boxes = tf.constant([[everything, _PADDING], [everything, self.BOXES[0, 0].numpy()]])
+    weights = self._call(True, boxes, tf.constant([[0, -1], [0, 1]]), weighting)
+    self.assertAllClose(weights, [np.zeros([4, 4]), 4.0 * self.MASK])
+
+  @parameterized.parameters(7, ((7, 9),), 64)
+  def test_uniform_weights_without_regions_are_exactly_one(self, mask_size):
+    fn = tf.function(foreground.foreground_weights, jit_compile=True)
+    weights = fn(self.BOXES, tf.constant([[2, 1, -1]]), mask_size, "uniform").numpy()
+    self.assertAllEqual(weights, np.ones_like(weights))
+
+
 @tf.function(jit_compile=True)
-def _compiled(boxes, classes, mask_size):
+def _compiled(boxes, classes, mask_size, weighting):
   labels = foreground.foreground_labels(boxes, classes, mask_size)
-  return labels, foreground.foreground_weights(boxes, classes, mask_size)
+  return labels, foreground.foreground_weights(boxes, classes, mask_size, weighting)
 
 
 @settings(max_examples=150, deadline=None, derandomize=True, database=None)
-@given(scene=oracles.scenes(), mask_size=st.sampled_from([(64, 64), (38, 64)]))
-def test_equals_the_oracle(scene, mask_size):
+@given(
+  scene=oracles.scenes() | oracles.scenes(regions=True),
+  mask_size=st.sampled_from([(64, 64), (38, 64)]),
+  weighting=st.sampled_from(["uniform", "inverse_area"]),
+)
+def test_equals_the_oracle(scene, mask_size, weighting):
   boxes, classes = scene.padded(100)
   boxes_norm = (boxes / np.tile(scene.size, 2)).astype(np.float32)
-  labels, weights = _compiled(boxes_norm, classes, mask_size)
-  objects = boxes_norm[: len(scene.boxes)]
-  np.testing.assert_array_equal(labels, oracles.foreground_labels(objects, *mask_size))
-  expected = oracles.foreground_weights(objects, *mask_size)
+  labels, weights = _compiled(boxes_norm, classes, mask_size, weighting)
+  own = (boxes_norm[: len(scene.boxes)], scene.classes, *mask_size)
+  np.testing.assert_array_equal(labels, oracles.foreground_labels(*own))
+  expected = oracles.foreground_weights(*own, weighting)
   np.testing.assert_allclose(weights, expected, rtol=1e-5, atol=1e-5)

@@ -38,6 +38,33 @@ class MultiObjectLabelsTest(parameterized.TestCase, tf.test.TestCase):
     self.assertAllEqual(labels[0, 1], [0.0, 1.0, 0.0, 0.0])  # inside class 1, exactly
     self.assertAllEqual(labels[0, 2], [1.0, 0.0, 0.0, 0.0])  # beside all boxes, exactly
 
+  @parameterized.parameters(False, True)
+  def test_what_only_regions_cover_counts_as_nothing(self, jit_compile):
+    # The window of 10 × 10 again, with class 1 in its upper left quarter, a region over its left
+    # half, and another over its last two columns, which overlap neither.
+    #
+    #     0         5     8  10
+    #   0 1 1 1 1 1 . . . x x      class 1: 25 cells, all of them in the first region, too
+    #     ...                      regions alone: 25 cells below class 1 and 20 at the right
+    #   5 x x x x x . . . x x      no box: 100 - 25 - 25 - 20 = 30 cells
+    #     ...
+    boxes = tf.constant(
+      [[[0.0, 0.0, 5.0, 5.0], [0.0, 0.0, 10.0, 5.0], [0.0, 8.0, 10.0, 10.0], _PADDING]]
+    )
+    classes = tf.constant([[1, 0, 0, -1]])
+    windows = tf.constant(
+      [[[0.0, 0.0, 10.0, 10.0], [0.0, 0.0, 10.0, 5.0], [6.0, 1.0, 9.0, 4.0], [6.0, 1.0, 9.0, 7.0]]]
+    )
+    label_fn = tf.function(multi_object.multi_object_labels, jit_compile=jit_compile)
+    labels = label_fn(windows, boxes, classes, 3)
+    roots = np.array([np.sqrt(30.0), 5.0, 0.0])
+    self.assertAllClose(labels[0, 0], roots / roots.sum())
+    self.assertAllEqual(labels[0, 1], [0.0, 1.0, 0.0])  # Class 1 and regions only, exactly.
+    self.assertAllEqual(labels[0, 2], [0.0, 0.0, 0.0])  # Nothing is left of it.
+    self.assertAllEqual(labels[0, 3], [1.0, 0.0, 0.0])  # Background at its right.
+    weight_fn = tf.function(multi_object.window_weights, jit_compile=jit_compile)
+    self.assertAllEqual(weight_fn(windows, boxes, classes), [[1.0, 1.0, 0.0, 0.0]])
+
   def test_three_decimals(self):
     # A window of 30 × 30: class 1 fills its left half, class 2 its right half, class 3 one cell.
     boxes = tf.constant([[0.0, 0.0, 30.0, 15.0], [0.0, 15.0, 30.0, 30.0], [3.0, 3.0, 4.0, 4.0]])
@@ -109,15 +136,14 @@ class WindowWeightsTest(parameterized.TestCase, tf.test.TestCase):
 
 
 @settings(max_examples=150, deadline=None, derandomize=True, database=None)
-@given(scene=oracles.scenes(num_classes=81))
+@given(scene=oracles.scenes(num_classes=81) | oracles.scenes(num_classes=81, regions=True))
 def test_equals_the_oracle(scene):
   windows = oracles.random_windows(np.random.default_rng(len(scene.boxes)), scene, 8)
   expected = oracles.multi_object_labels(windows, scene.boxes, scene.classes, 81)
   labels = _compiled(windows, *scene.padded(100), 81)
   np.testing.assert_allclose(labels, expected, atol=1e-5)
   np.testing.assert_array_equal(labels.numpy() == 0.0, expected == 0.0)
-  met = oracles.num_met(
-    windows, scene.boxes[np.all(scene.boxes[:, 2:] > scene.boxes[:, :2], axis=1)]
-  )
+  has_area = np.all(scene.boxes[:, 2:] > scene.boxes[:, :2], axis=1)
+  met = oracles.num_met(windows, scene.boxes[has_area & (scene.classes > 0)])
   weights = multi_object.window_weights(windows, scene.boxes, scene.classes)
   np.testing.assert_array_equal(weights, met > 0)

@@ -1,7 +1,7 @@
 """Slow NumPy label makers for one image, and the scenes on which to compare them with ours.
 
 They follow the rules of the paper word by word, object by object and in float64, and know nothing
-of batches or padding.
+of batches or padding. Objects of class 0 are regions to be ignored.
 """
 
 import dataclasses
@@ -28,8 +28,11 @@ class Scene:
 
 
 @st.composite
-def scenes(draw, num_classes: int = 81, max_boxes: int = 100) -> Scene:
-  """Scenes with boxes of some of `BOX_KINDS`, many of them with few boxes or few classes."""
+def scenes(draw, num_classes: int = 81, max_boxes: int = 100, regions: bool = False) -> Scene:
+  """Scenes with boxes of some of `BOX_KINDS`, many of them with few boxes or few classes.
+
+  With `regions`, some or all of the boxes are regions to be ignored; they come last.
+  """
   count = draw(st.integers(0, 8) | st.integers(0, max_boxes))
   kinds = sorted(draw(st.sets(st.sampled_from(BOX_KINDS), min_size=1)))
   last_class = draw(st.sampled_from([1, 2, num_classes - 1]))
@@ -40,6 +43,8 @@ def scenes(draw, num_classes: int = 81, max_boxes: int = 100) -> Scene:
   for _ in range(count):
     boxes = np.concatenate([boxes, [random_box(rng, rng.choice(kinds), size, boxes)]])
   classes = rng.integers(1, last_class + 1, count).astype(np.int32)
+  if regions and count:
+    classes[draw(st.integers(0, count - 1)) :] = 0
   return Scene(size, boxes.astype(np.float32), classes)
 
 
@@ -108,11 +113,14 @@ def multi_object_labels(
 ) -> np.ndarray:
   labels = np.zeros([len(windows), num_classes])
   for label, window in zip(labels, windows, strict=True):
+    on_objects = covered_area(window, boxes[classes > 0])[0]
     label[0] = covered_area(window, boxes)[1]
-    for c in set(classes.tolist()):
+    for c in set(classes[classes > 0].tolist()):
       label[c] = covered_area(window, boxes[classes == c])[0]
-    label[:] = np.sqrt(label / np.prod(window[2:].astype(np.float64) - window[:2]))
-    label /= label.sum()
+    rest = on_objects + label[0]  # The window without what only regions cover.
+    if rest > 0.0:
+      label[:] = np.sqrt(label / rest)
+      label /= label.sum()
   return labels
 
 
@@ -126,15 +134,16 @@ def closeness_labels(
   boxes, size = boxes.astype(np.float64), size.astype(np.float64)
   centers = (boxes[:, :2] + boxes[:, 2:]) / 2.0
   labels = np.zeros([len(boxes), num_classes])
-  for i in range(len(boxes)):
-    for j in range(len(boxes)):
+  for i in np.flatnonzero(classes > 0):
+    for j in np.flatnonzero(classes > 0):
       if i == j or (classes[i] == classes[j] and not include_same_class):
         continue
       nearness = 1.0 - np.hypot(*(centers[i] - centers[j])) / np.hypot(*size)
       labels[i, classes[j]] = max(labels[i, classes[j]], nearness)
-    if labels[i].sum() == 0.0:
+    if labels[i].sum() > 0.0:
+      labels[i] /= labels[i].sum()
+    elif (classes > 0).all():
       labels[i, 0] = 1.0
-    labels[i] /= labels[i].sum()
   return labels
 
 
@@ -146,19 +155,41 @@ def cells_of_box(box: np.ndarray, height: int, width: int) -> tuple[slice, slice
   return slice(row, last_row + 1), slice(column, last_column + 1)
 
 
-def foreground_labels(boxes_norm: np.ndarray, height: int, width: int) -> np.ndarray:
+def foreground_labels(
+  boxes_norm: np.ndarray, classes: np.ndarray, height: int, width: int
+) -> np.ndarray:
   mask = np.zeros([height, width])
-  for box in boxes_norm:
+  for box in boxes_norm[classes > 0]:
     mask[cells_of_box(box, height, width)] = 1.0
   return mask
 
 
-def foreground_weights(boxes_norm: np.ndarray, height: int, width: int) -> np.ndarray:
+def foreground_weights(
+  boxes_norm: np.ndarray, classes: np.ndarray, height: int, width: int, weighting: str
+) -> np.ndarray:
   weights = np.full([height, width], 1.0 / (height * width))
-  for box in boxes_norm:
+  for box in boxes_norm[classes > 0] if weighting == "inverse_area" else ():
     inside = weights[cells_of_box(box, height, width)]
     inside[:] = np.maximum(inside, 1.0 / inside.size)
-  return weights / weights.mean()
+  mask = foreground_labels(boxes_norm, classes, height, width)
+  for box in boxes_norm[classes == 0]:
+    cells = cells_of_box(box, height, width)
+    weights[cells] = np.where(mask[cells] > 0.0, weights[cells], 0.0)
+  return weights / weights.mean() if weights.any() else weights
+
+
+def in_ignored_region(
+  boxes: np.ndarray, gt_boxes: np.ndarray, gt_classes: np.ndarray, min_iou: float
+) -> np.ndarray:
+  inside = np.zeros([len(boxes)], bool)
+  for i, box in enumerate(boxes.astype(np.float64)):
+    for region in gt_boxes[gt_classes == 0].astype(np.float64):
+      sides = np.minimum(box[2:], region[2:]) - np.maximum(box[:2], region[:2])
+      shared = np.prod(np.maximum(sides, 0.0))
+      area, region_area = (np.prod(b[2:] - b[:2]) for b in (box, region))
+      near = shared > 0.0 and shared / (area + region_area - shared) >= min_iou
+      inside[i] |= near or (shared > 0.0 and shared / area >= 0.5)
+  return inside
 
 
 def plain_windows(

@@ -69,6 +69,25 @@ class RoiTargetsTest(parameterized.TestCase, tf.test.TestCase):
     self.assertAllEqual(targets.gt_indices, [[1, 0, 1, 0, 0, 0, 0, 0]])
     self.assertAllClose(targets.box_deltas[0, 1:], np.zeros([7, 4]), atol=1e-5)
 
+  @parameterized.parameters(False, True)
+  def test_regions_take_their_proposals_out(self, jit_compile):
+    # The first object now is a region: with IoU 0.4 proposal 0 is background, but it lies inside.
+    # The second object's proposal lies in another region, and stays positive.
+    boxes = [[_GT_BOXES[1], _GT_BOXES[0], [15.0, 15.0, 45.0, 45.0], _PADDING]]
+    targets = _targets(boxes, [[2, 0, 0, -1]], jit_compile=jit_compile, num_samples=4)
+    self.assertAllEqual(targets.boxes_px, [[_PROPOSALS[1], _PROPOSALS[3], _PADDING, _PADDING]])
+    self.assertAllEqual(targets.valid, [[True, True, False, False]])
+    self.assertAllEqual(targets.classes, [[2, 0, 0, 0]])
+    self.assertAllEqual(targets.is_positive, [[True, False, False, False]])
+
+  def test_regions_do_not_join_the_proposals(self):
+    targets = _targets(
+      [[_GT_BOXES[1], _GT_BOXES[0]]], [[2, 0]], num_samples=6, positive_fraction=0.5, append_gt=True
+    )
+    self.assertAllEqual(
+      targets.boxes_px, [[_PROPOSALS[1], _GT_BOXES[1], _PROPOSALS[3], *[_PADDING] * 3]]
+    )
+
   def test_no_objects(self):
     targets = _targets([[_PADDING] * 2], [[-1, -1]], num_samples=4)
     self.assertAllEqual(targets.valid, [[True, True, True, False]])

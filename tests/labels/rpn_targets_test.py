@@ -58,6 +58,30 @@ class RpnTargetsTest(parameterized.TestCase, tf.test.TestCase):
       atol=1e-5,
     )
 
+  @parameterized.parameters(False, True)
+  def test_regions_take_their_anchors_out(self, jit_compile):
+    # Besides the objects: a large region in which anchor 4 lies, although their IoU is 1/36.
+    region = [30.0, 20.0, 90.0, 80.0]
+    gt_boxes, gt_classes = [[*_GT_BOXES, region, _PADDING]], [[3, 1, 0, -1]]
+    targets = _targets(gt_boxes, gt_classes, jit_compile=jit_compile)
+    self.assertAllEqual(targets.objectness, [[1, 0, 1, 0, 0]])
+    self.assertAllEqual(targets.selected, [[True, False, True, False, False]])
+
+  def test_a_region_claims_nothing_and_leaves_positives_alone(self):
+    # The first two boxes now are regions. Anchor 0 lies in the first, with IoU 0.8; anchor 1 has
+    # IoU 0.5 with it; anchor 2 has IoU 0.2 with the second and 0.4 of it lies there. The object
+    # claims anchor 4, half of which lies in a third region.
+    gt_boxes = [*_GT_BOXES, [46.0, 46.0, 56.0, 56.0], [40.0, 40.0, 50.0, 45.0]]
+    targets = _targets([gt_boxes], [[0, 0, 3, 0]])
+    self.assertAllEqual(targets.objectness, [[0, 0, 0, 0, 1]])
+    self.assertAllEqual(targets.selected, [[False, False, True, False, True]])
+    self.assertAllEqual(targets.positive, [[False] * 4 + [True]])
+
+  def test_without_objects_regions_are_not_background(self):
+    targets = _targets([[_GT_BOXES[0], _PADDING]] * 2, [[0, -1], [-1, -1]])
+    self.assertAllEqual(targets.selected, [[False, False, True, False, True], _IS_CANDIDATE])
+    self.assertAllEqual(targets.objectness, tf.zeros([2, 5]))
+
   def test_no_objects(self):
     targets = _targets([[_PADDING] * 2], [[-1, -1]])
     self.assertAllEqual(targets.objectness, [[0] * 5])

@@ -125,7 +125,8 @@ def test_every_setting_of_the_data_reaches_the_reader(task, monkeypatch):
     "vertical_flip_probability": 0.2,
     "scale_min": 0.3,
     "scale_max": 0.4,
-    "use_difficult": False,
+    "difficult": "drop",
+    "crowd": "keep",
   }
   params.override(settings, is_strict=True)
   task.build_inputs(params, "context")

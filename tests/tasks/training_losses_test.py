@@ -156,6 +156,52 @@ class ComputeLossesTest(parameterized.TestCase, tf.test.TestCase):
     )
     self.assertAllClose(_losses(model, config)["closeness"], 0.3 * expected)
 
+  def test_closeness_of_an_object_without_a_label(self):
+    # Around A there is a region to be ignored only. With the same image beside it in which B is an
+    # object, the mean is that of A and B there; alone it is 0.
+    model = _silent_detector()
+    model.closeness_head.classifier.bias.assign([0.0, 0.0, float(np.log(2.0))])
+    config, first = _config(), _first_stage(model)
+    labels = {**_LABELS, "gt_classes": tf.constant([[2, 0, -1]])}
+    targets = training_losses.make_auxiliary_targets(config, labels, _STEP, small.NUM_CLASSES)
+    self.assertEqual(_losses(model, config, first, targets, labels)["closeness"], 0.0)
+
+    twice = tf.nest.map_structure(lambda values: tf.repeat(values, 2, axis=0), first)
+    twice = twice._replace(anchors=twice.anchors._replace(boxes_px=first.anchors.boxes_px))
+    labels = {name: tf.repeat(values, 2, axis=0) for name, values in _LABELS.items()}
+    labels["gt_classes"] = tf.constant([[2, 0, -1], [2, 1, -1]])
+    targets = training_losses.make_auxiliary_targets(config, labels, _STEP, small.NUM_CLASSES)
+    expected = 0.3 * (np.log(4.0) + np.log(2.0)) / 2
+    self.assertAllClose(_losses(model, config, twice, targets, labels)["closeness"], expected)
+
+  def test_regions_to_be_ignored_add_nothing(self):
+    # B lies in such a region: the proposal on it is left out, and so are anchors in it. The
+    # detector calls everything background, which is right of FAR and wrong of A.
+    region = [8.0, 56.0, 64.0, 96.0]
+    model = _silent_detector()
+    model.box_head.classifier.bias.assign([_LOG3, 0.0, 0.0])
+    model.rpn.objectness.bias.assign([_LOG3, 0.0] * 2)
+    config = _config({"roi_head": {"batch_size": 8}})
+    labels = {
+      **_LABELS,
+      "gt_boxes_px": tf.constant([[_A, region, [-1.0] * 4]]),
+      "gt_classes": tf.constant([[2, 0, -1]]),
+    }
+    targets = training_losses.make_auxiliary_targets(config, labels, _STEP, small.NUM_CLASSES)
+    first = _first_stage(model)
+    losses = _losses(model, config, first, targets, labels)
+    self.assertAllClose(losses["roi_class"], (np.log(5 / 3) + np.log(5.0)) / 2)
+    # Of the 13 anchors that count for A alone, see above, some lie in the region.
+    anchors = np.array(first.anchors.boxes_px)[np.array(first.anchors.is_candidate[0])]
+    shared = np.minimum(anchors[:, 2:], region[2:]) - np.maximum(anchors[:, :2], region[:2])
+    shared = np.prod(np.maximum(shared, 0.0), axis=1)
+    area = np.prod(anchors[:, 2:] - anchors[:, :2], axis=1)
+    num_inside = np.sum((shared >= 0.5 * area) | (shared / (area + 56 * 40 - shared) >= 0.3))
+    self.assertBetween(num_inside, 1, 10)
+    num_counted = 13 - num_inside
+    expected = (np.log(4.0) + (num_counted - 1) * np.log(4 / 3)) / num_counted
+    self.assertAllClose(losses["rpn_objectness"], expected)
+
   def test_closeness_normalizer(self):
     # The same image twice has the mean of one, or the sum of two.
     model = _silent_detector()

@@ -56,6 +56,35 @@ class TestImages:
     assert small.text_width("cat") < large.text_width("cat")
 
 
+class TestDashedOutline:
+  def test_dashes_and_gaps_of_four_pixels(self):
+    canvas = canvas_lib.Canvas(blank(12, 24))
+    canvas.dashed_outline([1, 2, 10, 20], RED)
+    expected = np.zeros((12, 24), bool)
+    for row in (1, 9):
+      expected[row, [2, 3, 4, 5, 10, 11, 12, 13, 18, 19]] = True
+    for column in (2, 19):
+      expected[[1, 2, 3, 4, 9], column] = True
+    np.testing.assert_array_equal(changed(canvas, 0), expected)
+
+  @pytest.mark.parametrize(
+    "box", [[0, 0, 1, 1], [-9, -9, 900, 900], [-1] * 4, [float("nan")] * 4, [3, 3, 3, 3]]
+  )
+  @pytest.mark.parametrize("side", [1, 30, 1000])
+  def test_any_box_on_any_image(self, box, side):
+    canvas = canvas_lib.Canvas(blank(side, side))
+    canvas.dashed_outline(box, RED)
+    assert canvas.pixels().shape == (side, side, 3)
+
+  def test_lines_grow_with_the_image_but_not_beyond_the_box(self):
+    canvas = canvas_lib.Canvas(blank(1000, 1000))
+    canvas.dashed_outline([100, 100, 500, 500], RED)
+    assert changed(canvas, 0)[100:500, 105].sum() == 2 * canvas.line_width
+    canvas = canvas_lib.Canvas(blank(1000, 1000))
+    canvas.dashed_outline([100, 100, 102, 102], RED)
+    assert changed(canvas, 0).sum() == 4
+
+
 class TestPixelBox:
   @pytest.mark.parametrize(
     ("box", "expected"),

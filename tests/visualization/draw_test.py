@@ -87,6 +87,17 @@ class TestDrawBoxes:
     picture = draw.draw_boxes(grey_image(), NO_BOXES, NO_CLASSES, NAMES, np.zeros(0))
     np.testing.assert_array_equal(picture, grey_image())
 
+  def test_regions_to_be_ignored_lie_below_the_boxes(self):
+    boxes, regions = np.array([[10, 10, 60, 60]]), np.array([[10, 10, 60, 60], [80, 90, 110, 150]])
+    picture = draw.draw_boxes(grey_image(), boxes, np.array([1]), ignored_boxes_px=regions)
+    assert tuple(picture[59, 10]) == CAT and tuple(picture[30, 59]) == CAT
+    assert tuple(picture[80, 90]) == canvas_lib.GREY and tuple(picture[109, 90]) == canvas_lib.GREY
+    assert (picture[80, 94:98] == 90).all()
+    # They are named where boxes are.
+    named = draw.draw_boxes(grey_image(), boxes, np.array([1]), NAMES, ignored_boxes_px=regions)
+    plates = [(image == canvas_lib.GREY).all(axis=-1).sum() for image in (named, picture)]
+    assert plates[0] > plates[1] + 100
+
 
 class TestDrawWindows:
   def test_labelled_windows_and_their_bars(self):
@@ -287,6 +298,29 @@ class TestTrainingPanel:
     canvas[:96, :128] = 90
     cut = self.everything(canvas, cell_px=256, image_size_px=(96.0, 128.0))
     np.testing.assert_array_equal(cut, self.everything(self.IMAGE, cell_px=256))
+
+  def test_regions_to_be_ignored_are_dashed_in_the_ground_truth_alone(self):
+    boxes = np.array([[20, 10, 60, 50], [40, 60, 90, 120], [-1, -1, -1, -1]], np.float32)
+    classes = np.array([1, 0, -1])
+    panel = draw.training_panel(
+      self.IMAGE,
+      boxes,
+      classes,
+      NAMES,
+      closeness_labels=np.zeros((3, 3)),
+      detection_boxes_px=boxes,
+      detection_classes=classes,
+      detection_scores=np.ones(3),
+      cell_px=256,
+    )
+    truth, predictions, near = (panel[-192:, left : left + 256] for left in (0, 260, 520))
+    # The left side of the region at twice its size: about half of it is dashes.
+    dashes = (truth[82:160, 120] == canvas_lib.GREY).all(axis=-1)
+    assert 0.3 < dashes.mean() < 0.7
+    assert dashes[:2].all() and not dashes[2:6].any() and dashes[6:8].all()
+    for other in (predictions, near):
+      assert (other[82:160, 120] == 90).all()
+    assert tuple(truth[80, 20]) == CAT
 
   def test_parts_that_are_not_given_are_left_out(self):
     panel = draw.training_panel(self.IMAGE, *self.TRUTH, NAMES, cell_px=256)
