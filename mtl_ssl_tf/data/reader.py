@@ -217,7 +217,7 @@ def _check_records(files: list[str]) -> None:
 
 def _check_first_record(path: str, start: int, length: int) -> None:
   """Raises ValueError unless the bytes are a tf.Example of an image with labels from 1 on."""
-  with _open(path) as file:
+  with open_file(path) as file:
     file.seek(start)
     content = file.read(length)
   try:
@@ -245,7 +245,7 @@ def _record_spans(path: str) -> Iterator[tuple[int, int]]:
   """
   file_length = tf.io.gfile.stat(path).length
   header_start = 0
-  with _open(path) as file:
+  with open_file(path) as file:
     for number in itertools.count():
       if header_start == file_length:
         return
@@ -264,6 +264,6 @@ def _is_remote(path: str) -> bool:
   return "://" in path
 
 
-def _open(path: str) -> BinaryIO | tf.io.gfile.GFile:
+def open_file(path: str) -> BinaryIO | tf.io.gfile.GFile:
   """The file for reading here and there; a plain local one, as GFile reads far ahead."""
   return tf.io.gfile.GFile(path, "rb") if _is_remote(path) else open(path, "rb", buffering=0)
