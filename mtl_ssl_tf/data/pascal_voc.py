@@ -13,7 +13,6 @@ another split, or else the ones found in this split, in alphabetical order.
 import argparse
 import collections
 import dataclasses
-import hashlib
 import os
 import pathlib
 import sys
@@ -24,11 +23,10 @@ import tensorflow as tf
 
 from mtl_ssl_tf.data import (
   faults,
-  label_map,
   record_writer,
   schema,
-  voc_examples,
-  voc_folder,
+  sources,
+  voc_source,
 )
 from mtl_ssl_tf.data import progress as progress_lines
 
@@ -68,29 +66,28 @@ def convert_split(
     raise ValueError(f"--on_error {on_error}: accepted: fail or skip")
   if not 1 <= num_shards < 100_000:
     raise ValueError(f"--num_shards {num_shards}: accepted: 1 … 99999")
-  folder = voc_folder.VocFolder(data_dir)
-  split_file = folder.split_file(split)
-  split_content = folder.read(split_file)
-  stems, found = folder.parse_split(split_content, split_file)
-  hashes = {split_file: hashlib.sha256(split_content).hexdigest()}
+  existing = pathlib.Path(output_dir) / schema.LABEL_MAP_FILE
+  classes_file = existing if label_map_file is None and existing.exists() else label_map_file
+  source = voc_source.open_split(data_dir, split, label_map_file=classes_file)
+  if source.classes is None:
+    names = set()
+    progress = progress_lines.Progress(f"{split}: reading annotations", len(source), say)
+    for position in range(len(source)):
+      names.update(source.class_names(position))
+      progress.step()
+    source = sources.collect_classes(names, source)
+  classes = list(source.classes)
+  say(f"{split}: the classes {source.origin}: {faults.listing(classes)} ({len(classes)})")
 
-  sources = []
-  progress = progress_lines.Progress(f"{split}: reading annotations", len(stems), say)
-  for stem in stems:
-    sources.append(voc_examples.read_source(folder, stem))
-    progress.step()
-  classes, origin = _choose_classes(label_map_file, pathlib.Path(output_dir), sources)
-  say(f"{split}: the classes {origin}: {faults.listing(classes)} ({len(classes)})")
-
-  class_ids = {name: number for number, name in enumerate(classes, start=1)}
+  found, hashes = list(source.faults), dict(source.hashes)
   noted = collections.defaultdict(list)
   skipped = {"num_images": 0, "num_objects": 0}
   with record_writer.SplitWriter(
-    output_dir, split, classes, num_images=len(sources), num_shards=num_shards
+    output_dir, split, classes, num_images=len(source), num_shards=num_shards
   ) as writer:
-    progress = progress_lines.Progress(f"{split}: converting images", len(sources), say)
-    for position, source in enumerate(sources):
-      converted = voc_examples.convert_example(folder, source, class_ids, origin)
+    progress = progress_lines.Progress(f"{split}: converting images", len(source), say)
+    for position in range(len(source)):
+      converted = source.convert(position)
       if converted.example is None:
         skipped["num_images"] += 1
       else:
@@ -99,7 +96,7 @@ def convert_split(
       found.extend(converted.faults)
       hashes |= converted.hashes
       for note in converted.notes:
-        noted[note].append(source.stem)
+        noted[note].append(source.name(position))
       progress.step()
     if found and on_error == "fail":
       raise faults.FaultError(found)
@@ -116,32 +113,12 @@ def convert_split(
       skipped=skipped | {"faults": [dataclasses.asdict(fault) for fault in found]},
       notes={
         note: {"num_images": len(noted[note]), "first_images": noted[note][:_MAX_LISTED]}
-        for note in voc_examples.NOTES
+        for note in sources.NOTES
         if note in noted
       },
     )
   _summarize(manifest, found, say)
   return manifest
-
-
-def _choose_classes(
-  label_map_file: str | os.PathLike[str] | None,
-  output_dir: pathlib.Path,
-  sources: Sequence[voc_examples.Source],
-) -> tuple[list[str], str]:
-  """The class names, class 1 first, and in words where they come from.
-
-  Raises:
-    ValueError: a label map is faulty.
-  """
-  existing = output_dir / schema.LABEL_MAP_FILE
-  if label_map_file is None and existing.exists():
-    label_map_file = existing
-  if label_map_file is not None:
-    return label_map.read_label_map(label_map_file), f"of {label_map_file}"
-  annotations = [source.annotation for source in sources if source.annotation]
-  names = {voc_object.name for annotation in annotations for voc_object in annotation.objects}
-  return sorted(names), "found in the annotations"
 
 
 def _summarize(
@@ -156,7 +133,7 @@ def _summarize(
     f" at most {manifest['max_boxes_per_image']} boxes in an image"
   )
   for note, images in manifest["notes"].items():
-    say(f"{split}: {voc_examples.NOTES[note]}: {images['num_images']}")
+    say(f"{split}: {sources.NOTES[note]}: {images['num_images']}")
   for fault in found[:_MAX_LISTED]:
     say(f"left out: {fault}")
   if found:

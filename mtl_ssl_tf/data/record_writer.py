@@ -32,6 +32,9 @@ def make_example(
   class_names: Sequence[str],
   difficult: Sequence[int],
   truncated: Sequence[int],
+  is_crowd: Sequence[int] | None = None,
+  areas: Sequence[float | None] | None = None,
+  object_ids: Sequence[int] | None = None,
 ) -> tf.train.Example:
   """The record of one image; `schema` says what it holds.
 
@@ -47,10 +50,15 @@ def make_example(
     class_names: [N].
     difficult: [N], 0 or 1.
     truncated: [N], 0 or 1.
+    is_crowd: [N], 0 or 1; None is all 0.
+    areas: [N], square pixels of the image; None is that of the box, for one object or for all.
+    object_ids: [N], what the data set knows the objects by; None counts them from 0.
   """
   boxes = np.asarray(boxes_orig, np.float64).reshape([-1, 4])
   boxes_norm = boxes / [height, width, height, width]
   ymin, xmin, ymax, xmax = boxes_norm.T
+  box_areas = (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
+  areas = [None] * len(boxes) if areas is None else areas
   features = {
     schema.IMAGE_ENCODED: _bytes([encoded]),
     schema.IMAGE_FORMAT: _bytes([image_format.encode()]),
@@ -68,8 +76,11 @@ def make_example(
     schema.OBJECT_TEXT: _bytes([name.encode() for name in class_names]),
     schema.OBJECT_DIFFICULT: _ints(difficult),
     schema.OBJECT_TRUNCATED: _ints(truncated),
-    schema.OBJECT_IS_CROWD: _ints([0] * len(boxes)),
-    schema.OBJECT_AREA: _floats((boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])),
+    schema.OBJECT_IS_CROWD: _ints([0] * len(boxes) if is_crowd is None else is_crowd),
+    schema.OBJECT_AREA: _floats(
+      [box_area if area is None else area for area, box_area in zip(areas, box_areas, strict=True)]
+    ),
+    schema.OBJECT_ID: _ints(range(len(boxes)) if object_ids is None else object_ids),
   }
   return tf.train.Example(features=tf.train.Features(feature=features))
 

@@ -24,6 +24,7 @@ OBJECT_DIFFICULT = "image/object/difficult"  # int64: 0 or 1
 OBJECT_TRUNCATED = "image/object/truncated"  # int64: 0 or 1
 OBJECT_IS_CROWD = "image/object/is_crowd"  # int64: 0 or 1
 OBJECT_AREA = "image/object/area"  # float: square pixels of the image
+OBJECT_ID = "image/object/id"  # int64: COCO's annotation id; in VOC the place in the file, from 0
 
 LABEL_MAP_FILE = "label_map.txt"
 

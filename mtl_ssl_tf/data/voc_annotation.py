@@ -10,38 +10,20 @@ import re
 from xml.etree import ElementTree  # For its types; defusedxml does the parsing.
 
 import defusedxml
-import numpy as np
 from defusedxml import ElementTree as SafeElementTree
 
-from mtl_ssl_tf.data import faults, label_map
+from mtl_ssl_tf.data import annotated, faults, label_map
 
-# How far a box may reach outside the image and is cut off, in pixels; beyond that it is a fault.
-BORDER_TOLERANCE_PX = 1.0
 _NUMBER = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?", re.ASCII)
 _COORDINATES = ("ymin", "xmin", "ymax", "xmax")
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class VocObject:
-  """One object that is sound as far as its annotation alone can tell.
+class VocObject(annotated.AnnotatedObject):
+  """An object of a VOC annotation; the format has no area, identifier or crowds."""
 
-  Attributes:
-    number: place in the file, counted from 1, faulty objects included.
-    name: of its class.
-    box: ymin, xmin, ymax, xmax in pixels of the image that the file describes.
-    difficult: 0 or 1.
-    truncated: 0 or 1.
-  """
-
-  number: int
-  name: str
-  box: tuple[float, float, float, float]
-  difficult: int
-  truncated: int
-
-  def fault(self, file: str, field: str, value: str, accepted: str) -> faults.Fault:
-    """A fault of this object."""
-    return faults.Fault(file, field, value, accepted, self.number, faults.quote(self.name))
+  name_field = "name"
+  coordinate_fields = tuple(f"bndbox/{coordinate}" for coordinate in _COORDINATES)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -80,34 +62,6 @@ def parse_annotation(content: bytes, file: str) -> Annotation:
     if voc_object is not None:
       objects.append(voc_object)
   return Annotation(filename, size, tuple(objects), tuple(found))
-
-
-def clip_box(
-  voc_object: VocObject, height: int, width: int, file: str
-) -> tuple[float, float, float, float]:
-  """The object's box, cut to an image of this size if it reaches out by a pixel at most.
-
-  Raises:
-    faults.FaultError: it reaches further out, or nothing is left of it.
-  """
-  limits = (height, width, height, width)
-  found = []
-  for coordinate, value, limit in zip(_COORDINATES, voc_object.box, limits, strict=True):
-    lowest, highest = -BORDER_TOLERANCE_PX, limit + BORDER_TOLERANCE_PX
-    if not lowest <= value <= highest:
-      outside = f"{value:g} lies outside the image of {width} x {height} (width x height)"
-      accepted = f"{lowest:g} … {highest:g}"
-      found.append(voc_object.fault(file, f"bndbox/{coordinate}", outside, accepted))
-  if found:
-    raise faults.FaultError(found)
-  box = tuple(
-    min(max(value, 0.0), float(limit)) for value, limit in zip(voc_object.box, limits, strict=True)
-  )
-  ymin, xmin, ymax, xmax = np.float32(box) / np.float32(limits)  # As records store them.
-  if ymax <= ymin or xmax <= xmin:
-    outside = f"nothing of it is left inside the image of {width} x {height} (width x height)"
-    raise faults.FaultError([voc_object.fault(file, "bndbox", outside, "a box inside the image")])
-  return box
 
 
 def _parse_xml(content: bytes, file: str) -> ElementTree.Element:

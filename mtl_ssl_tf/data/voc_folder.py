@@ -5,25 +5,89 @@ The layout is `Annotations/<name>.xml`, `JPEGImages/<name>.<extension>` and
 data set was laid out. A single file must lie, links followed, in its folder or the data set.
 """
 
+import dataclasses
+import hashlib
+import io
 import os
 import pathlib
-from collections.abc import Sequence
+import sqlite3
+from collections.abc import Iterator, Sequence
+from typing import Self
 
-from mtl_ssl_tf.data import faults
+from mtl_ssl_tf.data import disk_index, faults
 
 ANNOTATIONS, IMAGES, SPLITS = "Annotations", "JPEGImages", "ImageSets/Main"
 IMAGE_EXTENSIONS = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp")
+_TABLES = """
+CREATE TABLE files (folder TEXT, stem BLOB, name BLOB, PRIMARY KEY (folder, stem, name))
+  WITHOUT ROWID;
+CREATE TABLE split (position INTEGER PRIMARY KEY, stem BLOB UNIQUE, line INTEGER);
+"""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class SplitList:
+  """What a split file says; the names themselves are to be had from `VocFolder.stem`.
+
+  Attributes:
+    file: path inside the data set.
+    num_images: how many names it lists.
+    faults: of the lines that are left out.
+    sha256: of its content, hexadecimal.
+  """
+
+  file: str
+  num_images: int
+  faults: tuple[faults.Fault, ...]
+  sha256: str
 
 
 class VocFolder:
-  """A data set's files by the names that its split files use."""
+  """A data set's files by the names that its split files use.
 
-  def __init__(self, data_dir: str | os.PathLike[str]):
+  Can be pickled where it has an index file; the copy reads that file and lists nothing anew.
+  """
+
+  def __init__(
+    self, data_dir: str | os.PathLike[str], index_file: str | os.PathLike[str] | None = None
+  ):
     """Lists the folders.
 
+    Args:
+      data_dir: the data set.
+      index_file: where the lists go, a file that must not exist; None is a temporary file.
+
     Raises:
-      ValueError: one of them does not exist.
+      ValueError: one of the folders does not exist.
     """
+    self._find_folders(data_dir)
+    self._index_file = None if index_file is None else os.path.abspath(index_file)
+    self._index = disk_index.create(self._index_file, _TABLES)
+    for folder, extensions in ((ANNOTATIONS, (".xml",)), (IMAGES, IMAGE_EXTENSIONS)):
+      self._index.executemany(
+        "INSERT INTO files VALUES (?, ?, ?)",
+        (
+          (folder, os.fsencode(stem), os.fsencode(name))
+          for stem, name in _stems_and_names(self._folders[folder], extensions)
+        ),
+      )
+    self._index.execute("COMMIT")
+
+  @classmethod
+  def reopen(cls, data_dir: str | os.PathLike[str], index_file: str) -> Self:
+    """The data set with the lists that an earlier `VocFolder` wrote to its index file."""
+    folder = cls.__new__(cls)
+    folder._find_folders(data_dir)
+    folder._index_file = index_file
+    folder._index = disk_index.open_finished(index_file)
+    return folder
+
+  def __reduce__(self):
+    if self._index_file is None:
+      raise TypeError("a VocFolder without an index file cannot be pickled")
+    return VocFolder.reopen, (self._root, self._index_file)
+
+  def _find_folders(self, data_dir: str | os.PathLike[str]) -> None:
     self._root = pathlib.Path(data_dir).resolve()
     self._folders = {}
     for folder in (ANNOTATIONS, IMAGES, SPLITS):
@@ -34,8 +98,6 @@ class VocFolder:
           f" {IMAGES} and {SPLITS}; there: {faults.listing(_names(self._root))}"
         )
       self._folders[folder] = path.resolve()
-    self._annotations = _by_stem(self._folders[ANNOTATIONS], (".xml",))
-    self._images = _by_stem(self._folders[IMAGES], IMAGE_EXTENSIONS)
 
   def read(self, file: str) -> bytes:
     """The content of one file.
@@ -46,10 +108,9 @@ class VocFolder:
     Raises:
       faults.FaultError: it cannot be read, is no regular file or leads out of the data set.
     """
-    folder, name = file.rsplit("/", 1)
     try:
-      path = pathlib.Path(os.path.realpath(self._folders[folder] / name, strict=True))
-      if not any(path.is_relative_to(root) for root in (self._root, self._folders[folder])):
+      path = pathlib.Path(os.path.realpath(self.path(file), strict=True))
+      if not any(path.is_relative_to(root) for root in (self._root, self.path(file).parent)):
         raise _fault(file, "a link that leads out of the data set", "a file inside the data set")
       if not path.is_file():  # Reading a pipe might never end.
         raise _fault(file, "neither a file nor a link to one", "a regular file")
@@ -57,55 +118,77 @@ class VocFolder:
     except OSError as error:
       raise _fault(file, f"cannot be read ({error.strerror})", "a readable file") from error
 
+  def path(self, file: str) -> pathlib.Path:
+    """Where a file lies, links not followed; `file` as for `read`."""
+    folder, name = file.rsplit("/", 1)
+    return self._folders[folder] / name
+
   def split_file(self, split: str) -> str:
     """The file that lists a split's images.
 
     Raises:
       ValueError: there is none.
     """
-    splits = _by_stem(self._folders[SPLITS], (".txt",))
+    splits = {}
+    for stem, name in sorted(_stems_and_names(self._folders[SPLITS], (".txt",))):
+      splits.setdefault(stem, name)
     if split not in splits:
       raise ValueError(
         f"--split {split}: no file {SPLITS}/{split}.txt; accepted, as there are:"
         f" {faults.listing(sorted(splits))}"
       )
-    return f"{SPLITS}/{splits[split][0]}"
+    return f"{SPLITS}/{splits[split]}"
 
-  def parse_split(self, content: bytes, file: str) -> tuple[list[str], list[faults.Fault]]:
-    """The names of a split's images, in order, and the faults of the lines that are left out.
+  def list_split(self, split: str) -> SplitList:
+    """Reads the names of a split's images, for `stem` to give; once for each folder object.
 
     A line is a name, or a name and a flag as in VOC's files for single classes: 1 (holds the
     class), 0 (holds difficult objects of it only) or -1 (does not, and is left out). A name with
     a blank in it that has an annotation is a name.
 
     Raises:
-      ValueError: the file is no UTF-8 text or names no image.
+      ValueError: there is no such split, or its file is no UTF-8 text or names no image.
+      faults.FaultError: the file cannot be read.
     """
+    file = self.split_file(split)
+    content = self.read(file)
+    found, num_images = [], 0
+    self._index.execute("BEGIN")
     try:
-      lines = content.decode("utf-8-sig").split("\n")
+      for number, name in self._names_in_split(content):
+        if "/" in name or "\\" in name or "\0" in name or name in (".", ".."):
+          accepted = "the name of an image, without folders"
+          found.append(faults.Fault(file, f"line {number}", faults.quote(name), accepted))
+          continue
+        row = (num_images, os.fsencode(name), number)
+        try:
+          self._index.execute("INSERT INTO split VALUES (?, ?, ?)", row)
+          num_images += 1
+        except sqlite3.IntegrityError:
+          query = "SELECT line FROM split WHERE stem = ?"
+          (first,) = self._index.execute(query, row[1:2]).fetchone()
+          value = f"{faults.quote(name)} repeats line {first}"
+          found.append(faults.Fault(file, f"line {number}", value, "each image once"))
     except UnicodeDecodeError as error:
       raise ValueError(f"{file}: not a UTF-8 text file ({error.reason})") from error
-    first_lines, found = {}, []
-    for number, line in enumerate(map(str.strip, lines), start=1):
-      if line not in self._annotations:
-        name, *flag = line.rsplit(maxsplit=1) or [""]
-        if flag == ["-1"]:
-          continue
-        if flag in (["0"], ["1"]):
-          line = name
-      if not line:
-        continue
-      if "/" in line or "\\" in line or "\0" in line or line in (".", ".."):
-        accepted = "the name of an image, without folders"
-        found.append(faults.Fault(file, f"line {number}", faults.quote(line), accepted))
-      elif line in first_lines:
-        value = f"{faults.quote(line)} repeats line {first_lines[line]}"
-        found.append(faults.Fault(file, f"line {number}", value, "each image once"))
-      else:
-        first_lines[line] = number
-    if not first_lines and not found:
+    self._index.execute("COMMIT")
+    if not num_images and not found:
       raise ValueError(f"{file}: it names no image; accepted: the name of an image on each line")
-    return list(first_lines), found
+    return SplitList(file, num_images, tuple(found), hashlib.sha256(content).hexdigest())
+
+  def stem(self, position: int) -> str:
+    """The name of an image of the split that `list_split` read; `position` counts from 0."""
+    query = "SELECT stem FROM split WHERE position = ?"
+    (stem,) = self._index.execute(query, (position,)).fetchone()
+    return os.fsdecode(stem)
+
+  def annotation_files(self, stem: str) -> list[str]:
+    """All annotations of an image; a sound data set has one."""
+    return [f"{ANNOTATIONS}/{name}" for name in self._names(ANNOTATIONS, stem)]
+
+  def image_files(self, stem: str) -> list[str]:
+    """All images with this name; a sound data set has one."""
+    return [f"{IMAGES}/{name}" for name in self._names(IMAGES, stem)]
 
   def annotation_file(self, stem: str) -> str:
     """The annotation of an image.
@@ -113,7 +196,7 @@ class VocFolder:
     Raises:
       faults.FaultError: there is none.
     """
-    names = self._annotations.get(stem, [])
+    names = self._names(ANNOTATIONS, stem)
     return _only(names, ANNOTATIONS, f"{stem}.xml", "one annotation for each image")
 
   def image_file(self, stem: str, filename: str | None) -> str:
@@ -126,14 +209,33 @@ class VocFolder:
     Raises:
       faults.FaultError: there is none, or there are several.
     """
-    names = self._images.get(stem, [])
-    named_in_annotation = filename is not None and filename in self._images.get(
-      pathlib.PurePath(filename).stem, []
+    names = self._names(IMAGES, stem)
+    named_in_annotation = filename is not None and filename in self._names(
+      IMAGES, pathlib.PurePath(filename).stem
     )
     if named_in_annotation and (not names or filename in names):
       return f"{IMAGES}/{filename}"
     accepted = f"one image, with one of the extensions {', '.join(IMAGE_EXTENSIONS)}"
     return _only(names, IMAGES, f"{stem}.*", accepted)
+
+  def _names(self, folder: str, stem: str) -> list[str]:
+    """The files of a folder with this stem."""
+    query = "SELECT name FROM files WHERE folder = ? AND stem = ? ORDER BY name"
+    rows = self._index.execute(query, (folder, os.fsencode(stem)))
+    return [os.fsdecode(name) for (name,) in rows]
+
+  def _names_in_split(self, content: bytes) -> Iterator[tuple[int, str]]:
+    """Number, from 1, and name of each line of a split file that names an image of the split."""
+    for number, line in enumerate(io.BytesIO(content.removeprefix(b"\xef\xbb\xbf")), start=1):
+      name = line.decode().strip()
+      if not self._names(ANNOTATIONS, name):
+        first, *flag = name.rsplit(maxsplit=1) or [""]
+        if flag == ["-1"]:
+          continue
+        if flag in (["0"], ["1"]):
+          name = first
+      if name:
+        yield number, name
 
 
 def _only(names: Sequence[str], folder: str, pattern: str, accepted: str) -> str:
@@ -144,14 +246,13 @@ def _only(names: Sequence[str], folder: str, pattern: str, accepted: str) -> str
   return f"{folder}/{names[0]}"
 
 
-def _by_stem(folder: pathlib.Path, extensions: Sequence[str]) -> dict[str, list[str]]:
-  """The names of a folder's files with one of the extensions, in any case, by their stems."""
-  files = {}
-  for name in _names(folder):
-    stem, extension = os.path.splitext(name)
-    if extension.lower() in extensions:
-      files.setdefault(stem, []).append(name)
-  return files
+def _stems_and_names(folder: pathlib.Path, extensions: Sequence[str]) -> Iterator[tuple[str, str]]:
+  """Stem and name of a folder's files with one of the extensions, in any case, in any order."""
+  with os.scandir(folder) as entries:
+    for entry in entries:
+      stem, extension = os.path.splitext(entry.name)
+      if extension.lower() in extensions:
+        yield stem, entry.name
 
 
 def _names(folder: pathlib.Path) -> list[str]:

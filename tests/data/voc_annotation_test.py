@@ -4,7 +4,7 @@ import time
 
 import pytest
 
-from mtl_ssl_tf.data import faults, voc_annotation
+from mtl_ssl_tf.data import annotated, faults, voc_annotation
 from tests.data import voc_files
 
 _FILE = "Annotations/a.xml"
@@ -233,7 +233,7 @@ class TestFaultsOfObjects:
 class TestClipBox:
   def _clip(self, ymin, xmin, ymax, xmax):
     voc_object = voc_annotation.VocObject(3, "cat", (ymin, xmin, ymax, xmax), 0, 0)
-    return voc_annotation.clip_box(voc_object, height=20, width=40, file=_FILE)
+    return annotated.clip_box(voc_object, height=20, width=40, file=_FILE)
 
   def _error(self, *box):
     with pytest.raises(faults.FaultError) as caught:

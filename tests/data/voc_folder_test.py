@@ -1,6 +1,8 @@
 """Tests of finding files, and of staying inside the data set."""
 
+import hashlib
 import os
+import pickle
 
 import pytest
 
@@ -52,8 +54,13 @@ class TestLayout:
 
 class TestSplit:
   def _parse(self, root, content: bytes):
-    stems, found = voc_folder.VocFolder(root).parse_split(content, "train.txt")
-    return stems, [str(fault) for fault in found]
+    (root / "ImageSets/Main/train.txt").write_bytes(content)
+    folder = voc_folder.VocFolder(root)
+    listed = folder.list_split("train")
+    assert listed.file == "ImageSets/Main/train.txt"
+    assert listed.sha256 == hashlib.sha256(content).hexdigest()
+    faults_found = [str(fault).removeprefix("ImageSets/Main/") for fault in listed.faults]
+    return [folder.stem(position) for position in range(listed.num_images)], faults_found
 
   def test_a_name_a_line(self, root):
     assert self._parse(root, b"\xef\xbb\xbfb\r\n\n  a \n") == (["b", "a"], [])
@@ -86,6 +93,22 @@ class TestSplit:
   def test_no_text(self, root):
     with pytest.raises(ValueError, match=r"train.txt: not a UTF-8 text file"):
       self._parse(root, b"\xff\xfea\0")
+
+
+class TestCopies:
+  def test_a_copy_reads_the_index_and_lists_nothing_anew(self, root, tmp_path):
+    folder = voc_folder.VocFolder(root, tmp_path / "index?#%.sqlite")
+    folder.list_split("train")
+    (root / "JPEGImages/a.jpg").unlink()
+    copy = pickle.loads(pickle.dumps(folder))
+    assert copy.stem(0) == "a"
+    assert copy.image_file("a", None) == "JPEGImages/a.jpg"
+    assert copy.read("Annotations/a.xml") == b"<annotation/>"
+    assert pickle.loads(pickle.dumps(copy)).stem(0) == "a"
+
+  def test_without_an_index_file_there_is_none(self, root):
+    with pytest.raises(TypeError, match="without an index file"):
+      pickle.dumps(voc_folder.VocFolder(root))
 
 
 class TestFinding:

@@ -9,31 +9,29 @@ import tensorflow as tf
 from official.vision.dataloaders import tf_example_decoder
 from PIL import Image
 
-from mtl_ssl_tf.data import schema, voc_examples, voc_folder
+from mtl_ssl_tf.data import examples, schema, sources, voc_folder, voc_source
 from tests.data import voc_files
 
 _CLASS_IDS = {"cat": 1, "dog": 2}
 
 
-def _convert(
-  root: pathlib.Path, files: dict[str, bytes], stem: str = "a"
-) -> voc_examples.Converted:
+def _convert(root: pathlib.Path, files: dict[str, bytes], stem: str = "a") -> sources.Converted:
   """What becomes of the image `stem` of these files."""
   folder = voc_folder.VocFolder(voc_files.write(root, files))
-  source = voc_examples.read_source(folder, stem)
-  return voc_examples.convert_example(folder, source, _CLASS_IDS, "of classes.txt")
+  source = voc_source.read_source(folder, stem)
+  return examples.convert_example(folder.read, source, _CLASS_IDS, "of classes.txt")
 
 
-def _faults(converted: voc_examples.Converted) -> list[str]:
+def _faults(converted: sources.Converted) -> list[str]:
   return [str(fault) for fault in converted.faults]
 
 
-def _decode(converted: voc_examples.Converted) -> dict[str, np.ndarray]:
+def _decode(converted: sources.Converted) -> dict[str, np.ndarray]:
   decoded = tf_example_decoder.TfExampleDecoder().decode(converted.example.SerializeToString())
   return {name: value.numpy() for name, value in decoded.items()}
 
 
-def _boxes(converted: voc_examples.Converted) -> np.ndarray:
+def _boxes(converted: sources.Converted) -> np.ndarray:
   """In pixels of the stored image."""
   decoded = _decode(converted)
   height, width = decoded["height"], decoded["width"]
@@ -68,6 +66,7 @@ class TestSound:
     assert feature[schema.IMAGE_FILENAME].bytes_list.value == [b"a.jpg"]
     assert feature[schema.OBJECT_DIFFICULT].int64_list.value == [1, 0]
     assert feature[schema.OBJECT_TRUNCATED].int64_list.value == [0, 1]
+    assert feature[schema.OBJECT_ID].int64_list.value == [0, 1]
 
   def test_an_image_without_objects_is_kept(self, tmp_path):
     converted = _convert(tmp_path, {"a.xml": voc_files.annotation_xml()})
@@ -108,8 +107,8 @@ class TestSound:
     voc_files.write(tmp_path, files)
     (tmp_path / "JPEGImages/a.jpg").unlink()
     folder = voc_folder.VocFolder(tmp_path)
-    source = voc_examples.read_source(folder, "a")
-    converted = voc_examples.convert_example(folder, source, _CLASS_IDS, "")
+    source = voc_source.read_source(folder, "a")
+    converted = examples.convert_example(folder.read, source, _CLASS_IDS, "")
     assert converted.notes == ("image_named_by_annotation",)
     feature = converted.example.features.feature
     assert feature[schema.IMAGE_FILENAME].bytes_list.value == [b"b.jpg"]
@@ -229,4 +228,4 @@ class TestFaults:
     assert [fault.field for fault in _convert(tmp_path, files).faults] == ["xml", "image"]
 
   def test_every_note_is_explained(self):
-    assert all(text and not text.endswith(".") for text in voc_examples.NOTES.values())
+    assert all(text and not text.endswith(".") for text in sources.NOTES.values())
