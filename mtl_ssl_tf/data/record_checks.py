@@ -1,9 +1,10 @@
 """One record to the facts about its image, with each fault named by field and object."""
 
+import dataclasses
 import hashlib
 import io
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import tensorflow as tf
@@ -32,28 +33,37 @@ _SINGLE = (schema.IMAGE_ENCODED, schema.IMAGE_SOURCE_ID, schema.IMAGE_HEIGHT, sc
 _BORDER_TOLERANCE = 1e-6  # Rounding of float32.
 
 
-class RecordChecker:
-  """Checks records one by one; keeps nothing between them, so that threads may share it."""
+@dataclasses.dataclass(frozen=True, slots=True)
+class CheckedRecord:
+  """What a record holds and what is wrong with it.
 
-  def __init__(self, classes: Sequence[str] | None):
-    """Keeps the classes, class 1 first; None where no label map says what the labels mean."""
-    self._classes = classes
+  Attributes:
+    facts: of the sound objects only; None if image or lists are unusable.
+    findings: faults and warnings.
+    source_id: the image's name, if the record tells.
+    encoded: the image, if there is one, sound or not.
+    boxes_orig: number of an object to its box in pixels of the image, faulty ones included.
+  """
 
-  def check(
-    self, content: bytes, file: str, record: int
-  ) -> tuple[checks.ImageFacts | None, list[checks.Finding], bytes | None]:
-    """What a record holds and what is wrong with it.
+  facts: checks.ImageFacts | None
+  findings: tuple[checks.Finding, ...]
+  source_id: str | None
+  encoded: bytes | None
+  boxes_orig: Mapping[int, Sequence[float]]
 
-    Args:
-      content: a serialized tf.Example.
-      file: name of the record file, for messages.
-      record: its number there.
 
-    Returns:
-      The facts, of the sound objects only, or None if image or lists are unusable; the findings;
-      the encoded image, if there is one, sound or not.
-    """
-    return _Check(self._classes, file, record).run(content)
+def check_record(
+  content: bytes, file: str, record: int, classes: Sequence[str] | None
+) -> CheckedRecord:
+  """Checks one record.
+
+  Args:
+    content: a serialized tf.Example.
+    file: name of the record file, for messages.
+    record: its number there.
+    classes: class 1 first; None where no label map says what the labels mean.
+  """
+  return _Check(classes, file, record).run(content)
 
 
 class _Check:
@@ -65,9 +75,7 @@ class _Check:
     self._findings = []
     self._values = {}
 
-  def run(
-    self, content: bytes
-  ) -> tuple[checks.ImageFacts | None, list[checks.Finding], bytes | None]:
+  def run(self, content: bytes) -> CheckedRecord:
     try:
       feature = tf.train.Example.FromString(content).features.feature
     except message.DecodeError:
@@ -75,16 +83,21 @@ class _Check:
     if not feature:
       value = f"{len(content)} bytes that are none" if content else "an empty record"
       self._fault("not_an_example", "tf.Example", value, "a serialized tf.Example of an image")
-      return None, self._findings, None
+      return CheckedRecord(None, tuple(self._findings), None, None, {})
     lists_sound = self._read_lists(feature)
     size = self._check_image()
     num_objects = self._check_lengths() if lists_sound else None
-    facts = None
+    facts, boxes_orig = None, {}
     if num_objects is not None:
       # Also without an image, so that no fault hides behind another.
-      facts = self._place_objects(num_objects, *(size or (1, 1)))
-    encoded = self._values.get(schema.IMAGE_ENCODED) or [None]
-    return facts if size else None, self._findings, encoded[0]
+      facts, boxes_orig = self._place_objects(num_objects, *(size or (1, 1)))
+    return CheckedRecord(
+      facts if size else None,
+      tuple(self._findings),
+      self._source_id,
+      next(iter(self._values[schema.IMAGE_ENCODED]), None),
+      boxes_orig if size else {},
+    )
 
   def _fault(self, kind: str, field: str, value: str, accepted: str, row: int | None = None):
     self._report(checks.FAULT, kind, field, value, accepted, row)
@@ -201,9 +214,12 @@ class _Check:
         sound = False
     return num_objects if sound else None
 
-  def _place_objects(self, num_objects: int, height: int, width: int) -> checks.ImageFacts:
-    """The sound objects; the others become faults."""
+  def _place_objects(
+    self, num_objects: int, height: int, width: int
+  ) -> tuple[checks.ImageFacts, dict[int, Sequence[float]]]:
+    """The sound objects, the others being told as faults; and the boxes of all by number."""
     boxes_norm = np.array([self._values[key] for key in _BOX_KEYS], np.float64).T  # [N, 4]
+    boxes_orig = boxes_norm * [height, width, height, width]
     rows = []
     for row in range(num_objects):
       num_findings = len(self._findings)
@@ -219,12 +235,12 @@ class _Check:
       self._values[key] or [0] * num_objects
       for key in (schema.OBJECT_DIFFICULT, schema.OBJECT_IS_CROWD)
     )
-    return checks.ImageFacts(
+    facts = checks.ImageFacts(
       file=self._file,
       source_id=self._source_id or "",
       height=height,
       width=width,
-      boxes_orig=(boxes_norm[rows] * [height, width, height, width]).reshape([-1, 4]),
+      boxes_orig=boxes_orig[rows],
       class_names=[
         self._classes[self._values[schema.OBJECT_LABEL][row] - 1]
         if self._classes
@@ -238,6 +254,7 @@ class _Check:
       is_crowd=[bool(crowd[row]) for row in rows],
       record=self._record,
     )
+    return facts, {row + 1: box for row, box in enumerate(boxes_orig.tolist())}
 
   def _check_class(self, row: int) -> None:
     label, key = self._values[schema.OBJECT_LABEL][row], schema.OBJECT_LABEL

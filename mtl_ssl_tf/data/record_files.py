@@ -104,15 +104,15 @@ class RecordFile:
     return damaged(end or self.size, "damaged_length", value, "the bytes that were written")
 
   def offsets(self) -> Iterator[int]:
-    """Where the records begin, from their lengths alone, up to the first unsound one."""
+    """Where the records begin, from their lengths alone, as far as the first unsound one."""
     offset = 0
     with reader.open_file(self._path) as file:
       while offset < self.size:
+        yield offset
         file.seek(offset)
         length = _sound_length(file.read(_HEADER_BYTES))
         if length is None:
           return
-        yield offset
         offset += _HEADER_BYTES + length + _FOOTER_BYTES
 
   def _next_header(self, file, offset: int) -> int | None:

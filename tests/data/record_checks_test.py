@@ -34,14 +34,14 @@ def _example(encoded: bytes | None = None, image_format: str = "png") -> tf.trai
 def _check(example: tf.train.Example | bytes, classes=_CLASSES):
   """Facts and findings as text, checked to name file and record."""
   content = example if isinstance(example, bytes) else example.SerializeToString()
-  facts, found, _ = record_checks.RecordChecker(classes).check(content, "t.tfrecord", 5)
+  checked = record_checks.check_record(content, "t.tfrecord", 5, classes)
   messages = []
-  for finding in found:
+  for finding in checked.findings:
     assert (finding.file, finding.record) == ("t.tfrecord", 5)
     prefix = "" if finding.level == checks.FAULT else "(warning) "
     text = str(finding).removeprefix("t.tfrecord, record 5: ")
     messages.append(f"{prefix}{finding.kind}: {text}")
-  return facts, messages
+  return checked.facts, messages
 
 
 def _change(key: str, kind: str, values) -> tf.train.Example:
@@ -56,9 +56,12 @@ def _change(key: str, kind: str, values) -> tf.train.Example:
 def test_sound_record():
   encoded = _example().features.feature[schema.IMAGE_ENCODED].bytes_list.value[0]
   content = _example().SerializeToString()
-  facts, found, image = record_checks.RecordChecker(_CLASSES).check(content, "t.tfrecord", 5)
-  assert found == []
-  assert image == encoded
+  checked = record_checks.check_record(content, "t.tfrecord", 5, _CLASSES)
+  facts = checked.facts
+  assert checked.findings == ()
+  assert checked.encoded == encoded
+  assert checked.source_id == "a"
+  assert checked.boxes_orig[1] == pytest.approx([2, 4, 10, 20])
   assert (facts.file, facts.record, facts.source_id) == ("t.tfrecord", 5, "a")
   assert (facts.height, facts.width) == (20, 40)
   np.testing.assert_allclose(facts.boxes_orig, [[2, 4, 10, 20], [0, 0, 20, 40]], 1e-6)
