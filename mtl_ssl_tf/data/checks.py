@@ -13,7 +13,7 @@ import numpy as np
 from mtl_ssl_tf.configs import detector
 from mtl_ssl_tf.data import faults, fitting
 
-FAULT, WARNING = "fault", "warning"
+FAULT, WARNING, NOTE = LEVELS = "fault", "warning", "note"
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -22,7 +22,8 @@ class Finding:
 
   Attributes:
     kind: one word for all findings of its like.
-    level: `FAULT` cannot be trained on as it is; `WARNING` can.
+    level: `FAULT` cannot be trained on as it is; `WARNING` can, but looks wrong or does not suit
+      the run; `NOTE` is worth knowing, and right.
     file: path inside the data set, or name of the record file.
     field: what in the file.
     value: what was found; outside text goes through `faults.quote`.

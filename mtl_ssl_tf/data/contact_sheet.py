@@ -157,7 +157,7 @@ def _card(name: str, picture: bytes | None, findings: Sequence[checks.Finding]) 
 
 def _texts(findings: Iterable[checks.Finding]) -> str:
   """A list of findings, faults first, of bounded length."""
-  findings = sorted(findings, key=lambda finding: finding.level != checks.FAULT)
+  findings = sorted(findings, key=lambda finding: checks.LEVELS.index(finding.level))
   items = [
     f'<li class="{finding.level}">{_escape(str(finding))}</li>' for finding in findings[:_MAX_TEXTS]
   ]
