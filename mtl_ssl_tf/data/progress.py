@@ -18,17 +18,22 @@ class Progress:
       say: takes each line.
     """
     self._what, self._total, self._say = what, total, say
-    self._done = 0
+    self._done = self._skipped = 0
     self._start = self._last = time.monotonic()
 
-  def step(self) -> None:
-    """Counts one."""
-    self._done += 1
+  def skip(self, count: int) -> None:
+    """Counts pieces that took no time, so that they tell nothing about the rest."""
+    self._done += count
+    self._skipped += count
+
+  def step(self, count: int = 1) -> None:
+    """Counts pieces that were just done."""
+    self._done += count
     now = time.monotonic()
-    if now - self._last < _SECONDS_BETWEEN_LINES:
+    if now - self._last < _SECONDS_BETWEEN_LINES or self._done == self._skipped:
       return
     self._last = now
-    per_second = self._done / (now - self._start)
+    per_second = (self._done - self._skipped) / (now - self._start)
     digits = 0 if per_second >= 10.0 else 1
     self._say(
       f"{self._what}: {self._done}/{self._total}, {per_second:.{digits}f} a second,"

@@ -1,22 +1,18 @@
-"""Records of one split, their shards and their manifest, which appear all together or not at all.
+"""Records, and writing those of one split, which appear together with their manifest or not at all.
 
-The manifest is a JSON file that sums a split up. It is written last and removed first, so that
-where there is a manifest, the shards that it lists are whole and of one conversion.
+The manifest is a JSON file that sums a split up; see `workspace` for when it is there.
 """
 
-import collections
 import hashlib
 import json
 import os
-import pathlib
-import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Self
 
 import numpy as np
 import tensorflow as tf
 
-from mtl_ssl_tf.data import label_map, schema
+from mtl_ssl_tf.data import schema, summaries, workspace
 
 
 def make_example(
@@ -85,22 +81,25 @@ def make_example(
   return tf.train.Example(features=tf.train.Features(feature=features))
 
 
-def sources_digest(hashes: Mapping[str, str]) -> str:
-  """SHA-256 over names and contents of files, whatever the order they are given in.
+def sources_digest(hashes: Iterable[tuple[bytes, str]]) -> str:
+  """SHA-256 over names and contents of files.
 
   Args:
-    hashes: file name inside the data set to the hexadecimal SHA-256 of the content.
+    hashes: file name inside the data set and hexadecimal SHA-256 of the content, in the order of
+      the names.
   """
   digest = hashlib.sha256()
-  for file, content in sorted(hashes.items()):
-    digest.update(os.fsencode(file) + b"\0" + content.encode() + b"\n")
+  for file, content in hashes:
+    digest.update(file + b"\0" + content.encode() + b"\n")
   return digest.hexdigest()
 
 
 class SplitWriter:
   """Writes the records of a split out of sight until `commit` puts them in place.
 
-  A context manager: leaving it without `commit` removes all that was written, folders included.
+  For records that are at hand one after the other; module `conversion` writes those of a whole
+  data set in parallel. A context manager: leaving it without `commit` removes all that was
+  written, folders included.
   """
 
   def __init__(
@@ -122,37 +121,27 @@ class SplitWriter:
       num_shards: number of record files; not more than images.
 
     Raises:
-      ValueError: `output_dir` holds a label map of other classes, which other splits depend on.
+      ValueError: `output_dir` holds a label map of other classes, which other splits depend on, or
+        another process is writing the split.
       OSError: the folder cannot be written to.
     """
-    self._output_dir = pathlib.Path(output_dir)
     self._split = split
     self._classes = list(classes)
     self._num_images = num_images
     self._num_shards = min(num_shards, num_images)
-    check_label_map(self._output_dir, self._classes)
-    parents = [self._output_dir, *self._output_dir.parents]
-    self._new_folders = [path for path in parents if not path.exists()]
-    self._output_dir.mkdir(parents=True, exist_ok=True)
-    self._hidden_dir = self._output_dir / f".incomplete_{split}"
-    shutil.rmtree(self._hidden_dir, ignore_errors=True)  # Left by a run that was killed.
-    self._hidden_dir.mkdir()
+    workspace.check_label_map(output_dir, self._classes)
+    self._workspace = workspace.Workspace(output_dir, split)
+    self._workspace.takes_up({"written_by": "SplitWriter"})
     self._shards = []
     self._writer = None
-    self._sizes = collections.Counter()
-    self._boxes_per_image = []
-    self._boxes_per_class = collections.Counter()
-    self._num_difficult = 0
+    self._summary = summaries.Summary()
 
   def __enter__(self) -> Self:
     return self
 
-  def __exit__(self, *unused_exception) -> None:
+  def __exit__(self, *exception) -> None:
     self._close_shard()
-    shutil.rmtree(self._hidden_dir, ignore_errors=True)
-    for folder in self._new_folders:
-      if not any(folder.iterdir()):
-        folder.rmdir()
+    self._workspace.__exit__(*exception)
 
   def write(self, example: tf.train.Example, position: int) -> None:
     """Adds a record.
@@ -162,18 +151,9 @@ class SplitWriter:
       position: of the image among `num_images`, from 0; must grow from call to call.
     """
     self._open_shard(position * self._num_shards // self._num_images)
-    # The order of features in the bytes would else depend on the process.
-    self._writer.write(example.SerializeToString(deterministic=True))
+    self._writer.write(serialize(example))
     self._shards[-1]["num_images"] += 1
-    feature = example.features.feature
-    height, width = (
-      feature[key].int64_list.value[0] for key in (schema.IMAGE_HEIGHT, schema.IMAGE_WIDTH)
-    )
-    names = [name.decode() for name in feature[schema.OBJECT_TEXT].bytes_list.value]
-    self._sizes[height, width] += 1
-    self._boxes_per_image.append(len(names))
-    self._boxes_per_class.update(names)
-    self._num_difficult += sum(feature[schema.OBJECT_DIFFICULT].int64_list.value)
+    self._summary.add_example(example)
 
   def commit(self, **about: Any) -> dict[str, Any]:
     """Puts shards, label map and manifest in place of those of an earlier conversion.
@@ -187,56 +167,21 @@ class SplitWriter:
     Raises:
       ValueError: there are no records.
     """
-    if not self._boxes_per_image:
+    if not self._summary.num_images:
       raise ValueError(f"{self._split}: no image is left to write")
     self._open_shard(self._num_shards - 1)
     self._close_shard()
-    manifest = self._summary() | about
-    manifest_name = schema.manifest_file(self._split)
-    text = json.dumps(manifest, indent=2, ensure_ascii=False)
-    self._hidden_path(manifest_name).write_bytes(os.fsencode(text + "\n"))
-    new = [shard["file"] for shard in manifest["shards"]]
-    if not (self._output_dir / schema.LABEL_MAP_FILE).exists():
-      label_map_text = label_map.label_map_text(self._classes)
-      self._hidden_path(schema.LABEL_MAP_FILE).write_text(label_map_text, encoding="utf-8")
-      new.append(schema.LABEL_MAP_FILE)
-
-    (self._output_dir / manifest_name).unlink(missing_ok=True)
-    for path in list(self._output_dir.iterdir()):
-      if schema.is_shard_file(path.name, self._split) and path.name not in new:
-        path.unlink()  # Of another number of shards; a pattern would read both.
-    for name in [*new, manifest_name]:
-      os.replace(self._hidden_path(name), self._output_dir / name)
+    manifest = make_manifest(self._split, self._classes, self._shards, self._summary, about)
+    shards = [shard["file"] for shard in self._shards]
+    self._workspace.commit(shards, self._classes, manifest_bytes(manifest))
     return manifest
-
-  def _summary(self) -> dict[str, Any]:
-    """What the records alone tell."""
-    heights, widths = zip(*self._sizes, strict=True)
-    return {
-      "split": self._split,
-      "num_images": len(self._boxes_per_image),
-      "num_images_without_boxes": self._boxes_per_image.count(0),
-      "num_boxes": sum(self._boxes_per_image),
-      "num_difficult_boxes": self._num_difficult,
-      "max_boxes_per_image": max(self._boxes_per_image),
-      "boxes_per_class": {name: self._boxes_per_class[name] for name in self._classes},
-      "image_sizes": {
-        "num_distinct": len(self._sizes),
-        "min_height": min(heights),
-        "max_height": max(heights),
-        "min_width": min(widths),
-        "max_width": max(widths),
-      },
-      "classes": self._classes,
-      "shards": self._shards,
-    }
 
   def _open_shard(self, index: int) -> None:
     """Makes shard `index` the one that is written to; those before it may stay empty."""
     while len(self._shards) <= index:
       self._close_shard()
       name = schema.shard_file(self._split, len(self._shards), self._num_shards)
-      self._writer = tf.io.TFRecordWriter(str(self._hidden_path(name)))
+      self._writer = tf.io.TFRecordWriter(str(self._workspace.folder / name))
       self._shards.append({"file": name, "num_images": 0})
 
   def _close_shard(self) -> None:
@@ -244,18 +189,36 @@ class SplitWriter:
       self._writer.close()
       self._writer = None
 
-  def _hidden_path(self, name: str) -> pathlib.Path:
-    return self._hidden_dir / name
+
+def serialize(example: tf.train.Example) -> bytes:
+  """The bytes of a record, the same in every process."""
+  # The order of features in the bytes would else depend on the process.
+  return example.SerializeToString(deterministic=True)
 
 
-def check_label_map(output_dir: str | os.PathLike[str], classes: Sequence[str]) -> None:
-  """Raises ValueError if a folder of records has a label map that says other than `classes`."""
-  path = pathlib.Path(output_dir) / schema.LABEL_MAP_FILE
-  if path.exists() and label_map.read_label_map(path) != list(classes):
-    raise ValueError(
-      f"{path}: holds other classes than {', '.join(classes)}; accepted: the same classes in the"
-      " same order, as other splits there depend on it, or another --output_dir"
-    )
+def make_manifest(
+  split: str,
+  classes: Sequence[str],
+  shards: Sequence[Mapping[str, Any]],
+  summary: summaries.Summary,
+  about: Mapping[str, Any],
+) -> dict[str, Any]:
+  """What sums a split up.
+
+  Args:
+    split: its name.
+    classes: the class names, class 1 first.
+    shards: `file` and `num_images` of each.
+    summary: of the records, at least one.
+    about: what else it says.
+  """
+  counts = summary.about_records(classes)
+  return {"split": split, **counts, "classes": list(classes), "shards": list(shards), **about}
+
+
+def manifest_bytes(manifest: Mapping[str, Any]) -> bytes:
+  """The content of the manifest file."""
+  return os.fsencode(json.dumps(manifest, indent=2, ensure_ascii=False) + "\n")
 
 
 def _bytes(values: Sequence[bytes]) -> tf.train.Feature:

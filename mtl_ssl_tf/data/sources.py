@@ -7,7 +7,7 @@ process: it can be pickled, and what grows with the number of images lies in a f
 import dataclasses
 import os
 from collections.abc import Mapping, Sequence
-from typing import Protocol, Self
+from typing import Any, Protocol, Self
 
 import tensorflow as tf
 
@@ -51,6 +51,8 @@ class SplitSource(Protocol):
     origin: where the classes come from, for messages, as in "the classes ORIGIN: cat, dog".
     faults: of the files that list images or classes; none of them is repeated by `convert`.
     hashes: SHA-256 of these files, by path.
+    location: where the data set is; with `split` and `hashes` it tells a source from others.
+    index_files: names of the files that the source made where its index was to go.
   """
 
   split: str
@@ -58,6 +60,8 @@ class SplitSource(Protocol):
   origin: str
   faults: Sequence[faults.Fault]
   hashes: Mapping[str, str]
+  location: str
+  index_files: tuple[str, ...]
 
   def __len__(self) -> int:
     """The number of images."""
@@ -76,6 +80,9 @@ class SplitSource(Protocol):
 
   def signature(self, position: int) -> str:
     """A text that differs if the files of an image were changed, from a look at them alone."""
+
+  def manifest_entries(self) -> dict[str, Any]:
+    """What the manifest says of this format alone."""
 
 
 def collect_classes(names: set[str], source: SplitSource) -> SplitSource:

@@ -55,7 +55,7 @@ class VocFolder:
 
     Args:
       data_dir: the data set.
-      index_file: where the lists go, a file that must not exist; None is a temporary file.
+      index_file: where the lists go, a file that is replaced; None is a temporary file.
 
     Raises:
       ValueError: one of the folders does not exist.
@@ -81,6 +81,16 @@ class VocFolder:
     folder._index_file = index_file
     folder._index = disk_index.open_finished(index_file)
     return folder
+
+  @property
+  def root(self) -> pathlib.Path:
+    """The data set, links followed."""
+    return self._root
+
+  @property
+  def index_file(self) -> str | None:
+    """The file with the lists, if others can read it."""
+    return self._index_file
 
   def __reduce__(self):
     if self._index_file is None:

@@ -5,7 +5,7 @@ import hashlib
 import os
 import pathlib
 from collections.abc import Mapping, Sequence
-from typing import Self
+from typing import Any, Self
 
 from mtl_ssl_tf.data import examples, faults, label_map, sources, voc_annotation, voc_folder
 
@@ -56,6 +56,14 @@ class VocSource:
   classes: tuple[str, ...] | None = None
   origin: str = ""
 
+  @property
+  def location(self) -> str:
+    return str(self.folder.root)
+
+  @property
+  def index_files(self) -> tuple[str, ...]:
+    return (os.path.basename(self.folder.index_file),) if self.folder.index_file else ()
+
   def __len__(self) -> int:
     return self.num_images
 
@@ -82,6 +90,9 @@ class VocSource:
       images = [image] if image else []
     files = [*self.folder.annotation_files(stem), *images]
     return sources.files_signature({file: self.folder.path(file) for file in files}, stem)
+
+  def manifest_entries(self) -> dict[str, Any]:
+    return {}
 
 
 def read_source(folder: voc_folder.VocFolder, stem: str) -> examples.Source:

@@ -72,11 +72,15 @@ class TestExample:
 
 
 class TestDigest:
-  def test_order_does_not_matter_and_all_else_does(self):
-    digest = record_writer.sources_digest({"a": "1", "b": "2"})
-    assert digest == record_writer.sources_digest({"b": "2", "a": "1"})
-    others = [{"a": "2", "b": "1"}, {"a": "1"}, {"a": "1", "c": "2"}, {"a": "12", "b": ""}]
-    assert len({digest, *map(record_writer.sources_digest, others)}) == 5
+  def test_every_name_and_content_matters(self):
+    cases = [
+      [(b"a", "1"), (b"b", "2")],
+      [(b"a", "2"), (b"b", "1")],
+      [(b"a", "1")],
+      [(b"a", "1"), (b"c", "2")],
+      [(b"a", "12"), (b"b", "")],
+    ]
+    assert len({record_writer.sources_digest(case) for case in cases}) == 5
 
 
 class TestCommit:
@@ -123,6 +127,7 @@ class TestCommit:
       "num_images_without_boxes": 1,
       "num_boxes": 5,
       "num_difficult_boxes": 1,
+      "num_crowd_boxes": 0,
       "max_boxes_per_image": 3,
       "boxes_per_class": {"cat": 4, "dog": 0},
       "image_sizes": {
@@ -172,6 +177,9 @@ class TestCommit:
     killed.write(_example("y"), 0)
     assert _source_ids(tmp_path / "train-00000-of-00001.tfrecord") == "x"
     assert reader.match_files(str(tmp_path)) == [str(tmp_path / "train-00000-of-00001.tfrecord")]
+    with pytest.raises(ValueError, match="another process is writing split train there; accepted"):
+      _write(tmp_path, "z", num_shards=1)
+    del killed  # With it goes the lock, as with a process that is killed.
     _write(tmp_path, "z", num_shards=1)
     assert _source_ids(tmp_path / "train-00000-of-00001.tfrecord") == "z"
     assert not (tmp_path / ".incomplete_train").exists()

@@ -1,0 +1,168 @@
+"""Rate, memory and resumption of the VOC converter.
+
+    python -m benchmarks.conversion [--data_dir BCCD] [--num_images 3000] [--many 30000]
+
+Makes data sets of any size from the images of a VOC folder (its `trainval` split), by hard links,
+and converts them with the command that users call. Images a second are those of the whole command,
+start-up included, and of the steady part alone: the time that further images add. Memory is the
+highest resident size of any process of the command.
+"""
+
+import argparse
+import os
+import pathlib
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+
+_REPOSITORY = pathlib.Path(__file__).parents[1]
+
+
+def make_data_set(source: pathlib.Path, root: pathlib.Path, num_images: int) -> pathlib.Path:
+  """A VOC folder of this many images with the contents of `source`'s, over and over."""
+  pool = root.parent / "pool"
+  for folder in ("Annotations", "JPEGImages"):
+    if not (pool / folder).exists():
+      shutil.copytree(source / folder, pool / folder)
+    (root / folder).mkdir(parents=True)
+  (root / "ImageSets/Main").mkdir(parents=True)
+  stems = (source / "ImageSets/Main/trainval.txt").read_text().split()
+  with open(root / "ImageSets/Main/train.txt", "w") as file:
+    for number in range(num_images):
+      stem, name = stems[number % len(stems)], f"{number:08d}"
+      os.link(pool / f"Annotations/{stem}.xml", root / f"Annotations/{name}.xml")
+      os.link(pool / f"JPEGImages/{stem}.jpg", root / f"JPEGImages/{name}.jpg")
+      file.write(f"{name}\n")
+  return root
+
+
+def start(data_dir: pathlib.Path, output_dir: pathlib.Path, workers: int) -> subprocess.Popen:
+  """The command, under way, in a process group of its own."""
+  command = [sys.executable, "-m", "mtl_ssl_tf.data.pascal_voc", "--split=train"]
+  command += [f"--data_dir={data_dir}", f"--output_dir={output_dir}", f"--workers={workers}"]
+  command += ["--on_error=skip"]
+  return subprocess.Popen(
+    command, cwd=_REPOSITORY, stderr=subprocess.DEVNULL, start_new_session=True
+  )
+
+
+def finish(process: subprocess.Popen) -> tuple[float, dict[str, float]]:
+  """Seconds until it ends, and the highest resident MiB of its main process and of a worker."""
+  begin, peaks = time.perf_counter(), {"main": 0.0, "worker": 0.0}
+  while process.poll() is None:
+    for pid in _group(process.pid):
+      kind = "main" if pid == process.pid else "worker"
+      peaks[kind] = max(peaks[kind], _peak_mib(pid))
+    time.sleep(0.1)
+  if process.returncode:
+    raise RuntimeError(f"the converter ended with status {process.returncode}")
+  return time.perf_counter() - begin, peaks
+
+
+def _group(leader: int) -> list[int]:
+  """The processes of a group."""
+  found = []
+  for path in pathlib.Path("/proc").glob("[0-9]*/stat"):
+    try:
+      fields = path.read_text().rsplit(")", 1)[1].split()
+    except OSError:  # It has ended.
+      continue
+    if int(fields[2]) == leader:
+      found.append(int(path.parent.name))
+  return found
+
+
+def _peak_mib(pid: int) -> float:
+  try:
+    lines = pathlib.Path(f"/proc/{pid}/status").read_text().splitlines()
+  except OSError:
+    return 0.0
+  return max((int(line.split()[1]) / 1024 for line in lines if line.startswith("VmHWM")), default=0)
+
+
+def stages(data_dir: pathlib.Path, num_images: int = 1000) -> None:
+  """Prints where the time of one image goes, in one process."""
+  import tensorflow as tf
+
+  from mtl_ssl_tf.data import examples, image_files, record_writer, voc_source
+
+  source = voc_source.open_split(data_dir, "train").with_classes(["Platelets", "RBC", "WBC"], "")
+  total = min(num_images, len(source))
+  class_ids = {name: number for number, name in enumerate(source.classes, start=1)}
+  seconds = dict.fromkeys(("annotation", "read", "decode check", "record", "write"), 0.0)
+  with tempfile.TemporaryDirectory() as folder:
+    path = str(pathlib.Path(folder) / "records")
+    with tf.io.TFRecordWriter(path) as writer:
+      for position in range(total):
+        times = [time.perf_counter()]
+        image = voc_source.read_source(source.folder, source.name(position))
+        times.append(time.perf_counter())
+        content = source.folder.read(image.image_file)
+        times.append(time.perf_counter())
+        image_files.prepare_image(content, image.image_file)
+        times.append(time.perf_counter())
+        converted = examples.convert_example(source.folder.read, image, class_ids, "")
+        times.append(time.perf_counter())
+        writer.write(record_writer.serialize(converted.example))
+        times.append(time.perf_counter())
+        for name, begin, end in zip(seconds, times[:-1], times[1:], strict=True):
+          seconds[name] += end - begin
+  # What makes the record reads and checks the image once more.
+  seconds["record"] -= seconds["read"] + seconds["decode check"]
+  print(f"stages of one image, ms, mean of {total}:")
+  for name, value in seconds.items():
+    print(f"  {name:<14}{1000 * value / total:8.3f}")
+  print(f"  {'all':<14}{1000 * sum(seconds.values()) / total:8.3f}")
+
+
+def main() -> None:
+  parser = argparse.ArgumentParser(description=__doc__)
+  default = _REPOSITORY / "../shared/data/bccd"
+  parser.add_argument("--data_dir", type=pathlib.Path, default=default)
+  parser.add_argument("--num_images", type=int, default=3000)
+  parser.add_argument("--few", type=int, default=1000)
+  parser.add_argument("--many", type=int, default=30_000)
+  flags = parser.parse_args()
+  print(f"load before: {os.getloadavg()[0]:.2f}; cores: {len(os.sched_getaffinity(0))}")
+  with tempfile.TemporaryDirectory() as folder:
+    root = pathlib.Path(folder)
+    data_sets = {}
+    for size in sorted({flags.few, flags.num_images, flags.many}):
+      data_sets[size] = make_data_set(flags.data_dir, root / f"voc_{size}", size)
+    stages(data_sets[flags.num_images])
+
+    seconds = {}
+    print(f"{'images':>7} {'workers':>7} {'seconds':>8} {'images/s':>9} {'main MiB':>9} worker MiB")
+    for size, workers in (
+      (flags.num_images, 1),
+      (flags.num_images, 2),
+      (flags.few, 2),
+      (flags.many, 2),
+    ):
+      output_dir = root / "records"
+      seconds[size, workers], peaks = finish(start(data_sets[size], output_dir, workers))
+      shutil.rmtree(output_dir)
+      print(
+        f"{size:7} {workers:7} {seconds[size, workers]:8.1f}"
+        f" {size / seconds[size, workers]:9.0f} {peaks['main']:9.0f} {peaks['worker']:10.0f}"
+      )
+    steady = (flags.many - flags.few) / (seconds[flags.many, 2] - seconds[flags.few, 2])
+    print(f"steady rate with 2 workers: {steady:.0f} images/s")
+
+    killed = start(data_sets[flags.many], root / "records", 2)
+    time.sleep(seconds[flags.many, 2] / 2)
+    os.killpg(killed.pid, signal.SIGKILL)
+    killed.wait()
+    rest, _ = finish(start(data_sets[flags.many], root / "records", 2))
+    whole = seconds[flags.many, 2]
+    print(
+      f"killed after {whole / 2:.1f} s and resumed: {rest:.1f} s more;"
+      f" overhead {whole / 2 + rest - whole:.1f} s of {whole:.1f} s"
+    )
+
+
+if __name__ == "__main__":
+  main()
