@@ -25,7 +25,13 @@ _LISTS = {
     schema.IMAGE_SHA256,
     schema.OBJECT_TEXT,
   ),
-  "int64_list": (schema.IMAGE_HEIGHT, schema.IMAGE_WIDTH, schema.OBJECT_LABEL, *_FLAG_KEYS),
+  "int64_list": (
+    schema.IMAGE_HEIGHT,
+    schema.IMAGE_WIDTH,
+    schema.OBJECT_LABEL,
+    schema.OBJECT_ID,
+    *_FLAG_KEYS,
+  ),
   "float_list": (*_BOX_KEYS, schema.OBJECT_AREA),
 }
 _IN_WORDS = {"bytes_list": "bytes", "int64_list": "whole numbers", "float_list": "numbers"}
@@ -207,7 +213,7 @@ class _Check:
         accepted = f"{num_objects}, as many as {schema.OBJECT_LABEL}"
         self._fault("lengths_differ", key, value, accepted)
         sound = False
-    for key in (schema.OBJECT_TEXT, *_FLAG_KEYS, schema.OBJECT_AREA):
+    for key in (schema.OBJECT_TEXT, *_FLAG_KEYS, schema.OBJECT_AREA, schema.OBJECT_ID):
       if len(self._values[key]) not in (0, num_objects):
         accepted = f"{num_objects}, as many as {schema.OBJECT_LABEL}, or none"
         self._fault("lengths_differ", key, f"{len(self._values[key])} values", accepted)

@@ -16,7 +16,7 @@ from tensorflow.python.lib.io import tf_record  # It alone reads at an offset an
 
 from mtl_ssl_tf.data import checks, reader
 
-_HEADER_BYTES, _FOOTER_BYTES = 12, 4
+_LENGTH_BYTES, _HEADER_BYTES, _FOOTER_BYTES = 8, 12, 4
 _CHUNK_BYTES = 2**20
 _SEARCHED_BYTES = 64 * 2**20  # How far the next sound length is looked for.
 _POLYNOMIAL = 0x82F63B78  # CRC-32C, bits reversed.
@@ -104,15 +104,16 @@ class RecordFile:
     return damaged(end or self.size, "damaged_length", value, "the bytes that were written")
 
   def offsets(self) -> Iterator[int]:
-    """Where the records begin, from their lengths alone, as far as the first unsound one."""
+    """Where the records begin, going by their lengths alone, unsound ones included.
+
+    The last is one that does not end in the file, if there is such a one.
+    """
     offset = 0
     with reader.open_file(self._path) as file:
       while offset < self.size:
         yield offset
         file.seek(offset)
-        length = _sound_length(file.read(_HEADER_BYTES))
-        if length is None:
-          return
+        length = int.from_bytes(file.read(_LENGTH_BYTES), "little")
         offset += _HEADER_BYTES + length + _FOOTER_BYTES
 
   def _next_header(self, file, offset: int) -> int | None:
@@ -122,7 +123,7 @@ class RecordFile:
       file.seek(begin)
       chunk = np.frombuffer(file.read(_CHUNK_BYTES + _HEADER_BYTES - 1), np.uint8)
       for place in np.flatnonzero(_are_headers(chunk)):
-        length = int.from_bytes(chunk[place : place + 8].tobytes(), "little")
+        length = int.from_bytes(chunk[place : place + _LENGTH_BYTES].tobytes(), "little")
         if begin + int(place) + _HEADER_BYTES + length + _FOOTER_BYTES <= self.size:
           return begin + int(place)
     return None
@@ -132,7 +133,7 @@ def _sound_length(header: bytes) -> int | None:
   """The length that a record's header states, or None where its checksum does not match."""
   if len(header) < _HEADER_BYTES or not _are_headers(np.frombuffer(header, np.uint8))[0]:
     return None
-  return int.from_bytes(header[:8], "little")
+  return int.from_bytes(header[:_LENGTH_BYTES], "little")
 
 
 def _are_headers(content: np.ndarray) -> np.ndarray:
@@ -146,11 +147,11 @@ def _are_headers(content: np.ndarray) -> np.ndarray:
   """
   n = len(content) - _HEADER_BYTES + 1
   crc = np.full([n], 0xFFFFFFFF, np.uint32)
-  for i in range(8):
+  for i in range(_LENGTH_BYTES):
     crc = _crc_table()[(crc ^ content[i : i + n]) & 0xFF] ^ (crc >> 8)
   crc = ~crc
   masked = ((crc >> 15) | (crc << 17)) + np.uint32(_MASK_DELTA)
-  stored = sum(content[8 + i : 8 + i + n].astype(np.uint32) << (8 * i) for i in range(4))
+  stored = sum(content[_LENGTH_BYTES + i :][:n].astype(np.uint32) << (8 * i) for i in range(4))
   return masked == stored
 
 

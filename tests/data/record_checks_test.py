@@ -169,6 +169,7 @@ class TestFields:
       (schema.OBJECT_TRUNCATED, "int64_list", 0),
       (schema.OBJECT_IS_CROWD, "int64_list", 0),
       (schema.OBJECT_AREA, "float_list", 1.0),
+      (schema.OBJECT_ID, "int64_list", 7),
     ],
   )
   def test_what_may_be_left_out_is_there_for_all_objects_or_none(self, key, kind, value):

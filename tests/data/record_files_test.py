@@ -86,6 +86,12 @@ def test_a_flipped_bit_in_length_or_its_checksum_costs_one_record(tmp_path, cont
     (None, fault),
     *_sound(b"", b"c" * 30),
   ]
+
+
+def test_offsets_end_where_a_record_does_not_end_in_the_file(tmp_path, content):
+  assert list(_open(tmp_path, content[:-1]).offsets()) == _STARTS
+  assert list(_open(tmp_path, content[: 78 + 5]).offsets()) == _STARTS
+  content[26] ^= 64  # 84 bytes for 20.
   assert list(_open(tmp_path, content).offsets()) == [0, 26]
 
 

@@ -1,0 +1,333 @@
+"""Every image of a data set, in records or before it was converted, looked at one by one.
+
+Threads do the work, as decoding holds no lock of Python's; images come out in their order.
+"""
+
+import array
+import collections
+import concurrent.futures
+import hashlib
+import itertools
+import os
+import pickle
+import re
+import sqlite3
+import threading
+from collections.abc import Callable, Iterable, Iterator, MutableMapping, Sequence
+from typing import TypeVar
+
+import numpy as np
+import tensorflow as tf
+
+from mtl_ssl_tf.data import (
+  checks,
+  disk_index,
+  faults,
+  record_checks,
+  record_files,
+  schema,
+  sources,
+  validation_report,
+  voc_annotation,
+  voc_source,
+)
+
+_SEEN = """
+CREATE TABLE ids (digest BLOB PRIMARY KEY, place TEXT) WITHOUT ROWID;
+CREATE TABLE images (digest BLOB PRIMARY KEY, place TEXT) WITHOUT ROWID;
+"""
+_Item, _Result = TypeVar("_Item"), TypeVar("_Result")
+
+
+def inspect_records(
+  files: Sequence[str],
+  classes: Sequence[str] | None,
+  limits: checks.Limits,
+  *,
+  num_sampled: int = 0,
+  num_threads: int = 1,
+  num_records: MutableMapping[str, int] | None = None,
+  step: Callable[[int], object] = lambda num_bytes: None,
+) -> Iterator[validation_report.Inspected]:
+  """The records of some files, damaged ones included.
+
+  Args:
+    files: paths of TFRecord files.
+    classes: class 1 first; None where no label map says what the labels mean.
+    limits: what images are compared with.
+    num_sampled: look at so many records only, evenly spread, and at the last one of each file,
+      which shows whether the file was cut short; 0 looks at all.
+    num_threads: how many records are checked at a time.
+    num_records: takes the number of records by file.
+    step: told how many bytes were passed.
+  """
+
+  def inspect(record: record_files.Record) -> validation_report.Inspected:
+    name = f"{record.file}, record {record.number}"
+    if record.content is None:
+      return validation_report.Inspected(name, None, (record.fault,))
+    checked = record_checks.check_record(record.content, record.file, record.number, classes)
+    found = checked.findings
+    if checked.facts is not None:
+      found += tuple(checks.check_image(checked.facts, limits))
+    if checked.source_id is not None:
+      name = f"{checked.source_id} ({name})"
+    return validation_report.Inspected(
+      name, checked.facts, found, checked.encoded, checked.boxes_orig
+    )
+
+  records = _all_records(files, num_records, step)
+  if num_sampled:
+    records = _sampled_records(files, num_sampled, num_records)
+  return _without_repetitions(_map_in_order(inspect, records, num_threads))
+
+
+def inspect_split(
+  source: sources.SplitSource,
+  limits: checks.Limits,
+  *,
+  num_sampled: int = 0,
+  num_threads: int = 1,
+) -> Iterator[validation_report.Inspected]:
+  """The images of a split as the converter would make records of them, without writing any.
+
+  Args:
+    source: with classes; can be pickled.
+    limits: what images are compared with.
+    num_sampled: look at so many images only, evenly spread; 0 looks at all.
+    num_threads: how many images are checked at a time.
+  """
+  local = threading.local()
+  pickled = pickle.dumps(source)
+
+  def inspect(position: int) -> validation_report.Inspected:
+    if not hasattr(local, "source"):  # Its index belongs to the thread that opened it.
+      local.source = pickle.loads(pickled)
+    return _inspect_converted(local.source, position, limits)
+
+  positions = range(len(source))
+  if num_sampled:
+    positions = evenly_spread(len(source), num_sampled)
+  return _without_repetitions(_map_in_order(inspect, positions, num_threads))
+
+
+def evenly_spread(number: int, num_sampled: int) -> list[int]:
+  """At most `num_sampled` of the numbers below `number`, at equal distances, in order."""
+  count = min(number, num_sampled)
+  return [(2 * i + 1) * number // (2 * count) for i in range(count)]
+
+
+def finding_of_fault(fault: faults.Fault, source_id: str | None) -> checks.Finding:
+  """A converter's fault as a finding; its kind is the first word of its field."""
+  return checks.Finding(
+    re.match(r"\w*", fault.field)[0],
+    checks.FAULT,
+    fault.file,
+    fault.field,
+    fault.value,
+    fault.accepted,
+    None,
+    source_id,
+    fault.object_number,
+    fault.object_name,
+  )
+
+
+def _all_records(
+  files: Sequence[str],
+  num_records: MutableMapping[str, int] | None,
+  step: Callable[[int], object],
+) -> Iterator[record_files.Record]:
+  for path in files:
+    number = offset = 0
+    try:
+      for record in record_files.RecordFile(path):
+        yield record
+        step(record.end - offset)
+        number, offset = number + 1, record.end
+    except tf.errors.OpError as error:
+      yield _unreadable(path, number, error)
+    if num_records is not None:
+      num_records[path] = number
+
+
+def _sampled_records(
+  files: Sequence[str], num_sampled: int, num_records: MutableMapping[str, int] | None
+) -> Iterator[record_files.Record]:
+  offsets = {}
+  for path in files:
+    try:
+      offsets[path] = array.array("q", record_files.RecordFile(path).offsets())
+    except tf.errors.OpError as error:
+      yield _unreadable(path, 0, error)
+      continue
+    if num_records is not None:
+      num_records[path] = len(offsets[path])
+  chosen = set(evenly_spread(sum(map(len, offsets.values())), num_sampled))
+  first = 0
+  for path, of_file in offsets.items():
+    file = record_files.RecordFile(path)
+    for number, offset in enumerate(of_file):
+      if first + number in chosen or number == len(of_file) - 1:
+        yield file.read(offset, number)
+    first += len(of_file)
+
+
+def _unreadable(path: str, number: int, error: tf.errors.OpError) -> record_files.Record:
+  name = os.path.basename(path)
+  fault = checks.Finding(
+    "unreadable_file",
+    checks.FAULT,
+    name,
+    "file",
+    f"cannot be read ({type(error).__name__})",
+    "a readable file",
+  )
+  return record_files.Record(name, number, 0, None, fault)
+
+
+def _inspect_converted(
+  source: sources.SplitSource, position: int, limits: checks.Limits
+) -> validation_report.Inspected:
+  """What the converter makes of one image, and the warnings about it."""
+  name = source.name(position)
+  converted = source.convert(position)
+  found = [finding_of_fault(fault, name) for fault in converted.faults]
+  annotation_file = next((file for file in converted.hashes if file.endswith(".xml")), name)
+  for note in converted.notes:
+    found.append(
+      checks.Finding(
+        note, checks.NOTE, annotation_file, "note", sources.NOTES[note], "as it is", None, name
+      )
+    )
+  facts, encoded, boxes_orig = None, None, {}
+  if converted.example is not None:
+    faulty = {fault.object_number for fault in converted.faults}
+    facts = _facts(converted.example, annotation_file, name, faulty)
+    found += checks.check_image(facts, limits)
+    boxes_orig = dict(zip(facts.object_numbers, facts.boxes_orig.tolist(), strict=True))
+    feature = converted.example.features.feature
+    encoded = feature[schema.IMAGE_ENCODED].bytes_list.value[0]
+  if converted.faults and isinstance(source, voc_source.VocSource):
+    encoded = encoded or _read_image(source, converted)
+    boxes_orig = _stated_boxes(source, annotation_file) | boxes_orig
+  return validation_report.Inspected(name, facts, tuple(found), encoded, boxes_orig)
+
+
+def _facts(
+  example: tf.train.Example, file: str, source_id: str, faulty: set[int | None]
+) -> checks.ImageFacts:
+  """The facts that a converter's record tells.
+
+  Args:
+    example: the record, which lacks the faulty objects.
+    file: that the objects are written down in.
+    source_id: the image's name.
+    faulty: numbers of the faulty objects.
+  """
+  feature = example.features.feature
+  height, width = (
+    feature[key].int64_list.value[0] for key in (schema.IMAGE_HEIGHT, schema.IMAGE_WIDTH)
+  )
+  keys = (schema.OBJECT_YMIN, schema.OBJECT_XMIN, schema.OBJECT_YMAX, schema.OBJECT_XMAX)
+  boxes_norm = np.array([feature[key].float_list.value for key in keys], np.float64).T  # [N, 4]
+  numbers = (number for number in itertools.count(1) if number not in faulty)
+  return checks.ImageFacts(
+    file=file,
+    source_id=source_id,
+    height=height,
+    width=width,
+    boxes_orig=boxes_norm * [height, width, height, width],
+    class_names=[name.decode() for name in feature[schema.OBJECT_TEXT].bytes_list.value],
+    object_numbers=list(itertools.islice(numbers, len(boxes_norm))),
+    difficult=[bool(flag) for flag in feature[schema.OBJECT_DIFFICULT].int64_list.value],
+    is_crowd=[bool(flag) for flag in feature[schema.OBJECT_IS_CROWD].int64_list.value],
+  )
+
+
+def _read_image(source: voc_source.VocSource, converted: sources.Converted) -> bytes | None:
+  """The image of a faulty annotation, to be shown."""
+  try:
+    files = [file for file in converted.hashes if not file.endswith(".xml")]
+    return source.folder.read(files[0]) if files else None
+  except faults.FaultError:
+    return None
+
+
+def _stated_boxes(source: voc_source.VocSource, file: str) -> dict[int, tuple[float, ...]]:
+  """The boxes of an annotation, faulty ones included, to be shown."""
+  try:
+    return voc_annotation.stated_boxes(source.folder.read(file), file)
+  except (faults.FaultError, KeyError, ValueError):
+    return {}
+
+
+def _without_repetitions(
+  images: Iterable[validation_report.Inspected],
+) -> Iterator[validation_report.Inspected]:
+  """The images, with findings added where a name or a picture was there before."""
+  seen = disk_index.create(None, _SEEN)
+  for inspected in images:
+    found = []
+    if inspected.facts is not None:
+      facts = inspected.facts
+      place = inspected.name.encode("utf-8", "backslashreplace").decode()
+      file_id = facts.source_id.encode("utf-8", "surrogateescape")
+      before = _seen_before(seen, "ids", file_id, place)
+      if before is not None and facts.source_id:
+        level, value = checks.FAULT, f"is that of {faults.quote(before)} too"
+        found.append(
+          _of_image(facts, level, "duplicate_source_id", "source_id", value, "each name once")
+        )
+      before = _seen_before(seen, "images", inspected.encoded, place)
+      if before is not None:
+        level, value = checks.WARNING, f"is that of {faults.quote(before)} too, bit by bit"
+        found.append(_of_image(facts, level, "duplicate_image", "image", value, "each image once"))
+    if found:
+      inspected = validation_report.Inspected(
+        inspected.name,
+        inspected.facts,
+        (*inspected.findings, *found),
+        inspected.encoded,
+        inspected.boxes_orig,
+      )
+    yield inspected
+  seen.close()
+
+
+def _seen_before(
+  connection: sqlite3.Connection, table: str, content: bytes, place: str
+) -> str | None:
+  """Where the same content was before; None, and kept in mind, where it was not."""
+  digest = hashlib.sha256(content).digest()[:16]
+  try:
+    connection.execute(f"INSERT INTO {table} VALUES (?, ?)", (digest, place))
+  except sqlite3.IntegrityError:
+    rows = connection.execute(f"SELECT place FROM {table} WHERE digest = ?", (digest,))
+    return rows.fetchone()[0]
+  return None
+
+
+def _of_image(
+  facts: checks.ImageFacts, level: str, kind: str, field: str, value: str, accepted: str
+) -> checks.Finding:
+  return checks.Finding(
+    kind, level, facts.file, field, value, accepted, facts.record, facts.source_id
+  )
+
+
+def _map_in_order(
+  function: Callable[[_Item], _Result], items: Iterable[_Item], num_threads: int
+) -> Iterator[_Result]:
+  """What the function makes of each item, in order, a bounded number of them under way."""
+  if num_threads == 1:
+    yield from map(function, items)
+    return
+  with concurrent.futures.ThreadPoolExecutor(num_threads) as pool:
+    under_way = collections.deque()
+    for item in items:
+      under_way.append(pool.submit(function, item))
+      if len(under_way) > 4 * num_threads:
+        yield under_way.popleft().result()
+    while under_way:
+      yield under_way.popleft().result()
