@@ -75,6 +75,12 @@ class Limits:
   min_boxes_per_class: int = 10
   duplicate_iou: float = 0.95
 
+  def __post_init__(self):
+    if len(self.canvas_size) != 2 or min(self.canvas_size) < 1:
+      raise ValueError(
+        f"canvas_size is {list(self.canvas_size)}; accepted: height and width, at least 1 each"
+      )
+
   @classmethod
   def of_config(cls, task: detector.MtlDetection, data: detector.Data, **others: Any) -> "Limits":
     """The limits of a configured run.
@@ -205,7 +211,7 @@ def check_vanishing(facts: ImageFacts, sizes_px: np.ndarray) -> list[Finding]:
 def check_anchors(
   facts: ImageFacts, sizes_px: np.ndarray, smallest_anchor_px: float
 ) -> list[Finding]:
-  """The image's boxes that have less area than the smallest anchor, as one finding.
+  """The smallest of the image's boxes that have less area than the smallest anchor.
 
   Args:
     facts: of the image.
@@ -218,12 +224,11 @@ def check_anchors(
     return []
   smallest = int(np.argmin(np.where(small, areas, np.inf)))
   height, width = sizes_px[smallest]
-  value = (
-    f"{small.sum()} of {len(areas)} are smaller than the smallest anchor; the smallest is"
-    f" {width:.3g} x {height:.3g} pixels (width x height) once the image is resized"
-  )
+  value = f"{width:.3g} x {height:.3g} pixels (width x height) once the image is resized"
+  if small.sum() > 1:
+    value += f", the smallest of {small.sum()} here that are smaller than any anchor"
   accepted = f"the area of {smallest_anchor_px:g} x {smallest_anchor_px:g} pixels, or more"
-  return [facts.warning("smaller_than_anchors", "boxes", value, accepted)]
+  return [facts.warning("smaller_than_anchors", "box", value, accepted, smallest)]
 
 
 def check_slots(facts: ImageFacts, max_num_boxes: int) -> list[Finding]:

@@ -192,7 +192,8 @@ def _validate(
 def _limits(flags: argparse.Namespace) -> checks.Limits:
   """The limits of the configuration with those that flags set."""
   task = loading.load_experiment(flags.experiment, flags.config_file).task
-  validation.check_task(task)
+  # What the labels mean is told by --label_map here.
+  validation.check_task(task.replace(label_map=task.label_map or schema.LABEL_MAP_FILE))
   others = {"min_boxes_per_class": flags.min_boxes_per_class, "duplicate_iou": flags.duplicate_iou}
   return checks.Limits.of_config(task, getattr(task, flags.data), **others)
 

@@ -1,5 +1,7 @@
 """Tests of the warnings about one image, on boxes worked by hand."""
 
+import re
+
 import numpy as np
 import pytest
 
@@ -135,10 +137,14 @@ class TestAnchors:
     sizes = np.array([[5.0, 20.0], [9.0, 11.0], [3.0, 4.0], [50.0, 50.0]])
     found = checks.check_anchors(_facts([_BOX] * 4), sizes, 10.0)
     assert _messages(found) == [
-      "smaller_than_anchors: a.xml: boxes: 2 of 4 are smaller than the smallest anchor; the"
-      " smallest is 4 x 3 pixels (width x height) once the image is resized; accepted: the area of"
-      " 10 x 10 pixels, or more"
+      "smaller_than_anchors: a.xml: object 3 ('cat') box: 4 x 3 pixels (width x height) once the"
+      " image is resized, the smallest of 2 here that are smaller than any anchor; accepted: the"
+      " area of 10 x 10 pixels, or more"
     ]
+
+  def test_one_box(self):
+    (found,) = checks.check_anchors(_facts([_BOX]), np.array([[9.0, 11.0]]), 10.0)
+    assert found.value == "11 x 9 pixels (width x height) once the image is resized"
 
   def test_crowds_do_not_count(self):
     facts = _facts([_BOX, _BOX], crowd=[True, False])
@@ -170,7 +176,7 @@ def test_all_checks_of_an_image():
   assert [(finding.kind, finding.object_number) for finding in found] == [
     ("duplicate_box", 2),
     ("vanishing_box", 3),
-    ("smaller_than_anchors", None),
+    ("smaller_than_anchors", 3),
     ("more_boxes_than_slots", None),
   ]
   assert {(finding.file, finding.source_id) for finding in found} == {("a.xml", "a")}
@@ -178,6 +184,13 @@ def test_all_checks_of_an_image():
 
 def test_an_image_without_boxes_has_nothing_amiss():
   assert checks.check_image(_facts([]), _LIMITS) == []
+
+
+@pytest.mark.parametrize("size", [(), (5,), (5, 5, 5), (0, 5), (5, -1)])
+def test_impossible_canvas(size):
+  message = rf"canvas_size is {re.escape(str(list(size)))}; accepted: height and width, at least 1"
+  with pytest.raises(ValueError, match=message):
+    checks.Limits(canvas_size=size)
 
 
 def test_limits_of_a_configuration():
