@@ -23,6 +23,7 @@ from mtl_ssl_tf.data import (
   checks,
   disk_index,
   faults,
+  reader,
   record_checks,
   record_files,
   schema,
@@ -56,7 +57,8 @@ def inspect_records(
     classes: class 1 first; None where no label map says what the labels mean.
     limits: what images are compared with.
     num_sampled: look at so many records only, evenly spread, and at the last one of each file,
-      which shows whether the file was cut short; 0 looks at all.
+      which shows whether the file was cut short; of files on other machines, at the first ones;
+      0 looks at all.
     num_threads: how many records are checked at a time.
     num_records: takes the number of records by file.
     step: told how many bytes were passed.
@@ -156,12 +158,15 @@ def _sampled_records(
 ) -> Iterator[record_files.Record]:
   offsets = {}
   for path in files:
+    # Going from length to length in a remote file would fetch the whole of it.
+    most = -(-num_sampled // len(files)) if reader.is_remote(path) else None
     try:
-      offsets[path] = array.array("q", record_files.RecordFile(path).offsets())
+      of_file = itertools.islice(record_files.RecordFile(path).offsets(), most)
+      offsets[path] = array.array("q", of_file)
     except tf.errors.OpError as error:
       yield _unreadable(path, 0, error)
       continue
-    if num_records is not None:
+    if num_records is not None and most is None:
       num_records[path] = len(offsets[path])
   chosen = set(evenly_spread(sum(map(len, offsets.values())), num_sampled))
   first = 0

@@ -35,7 +35,8 @@ _LISTS = {
   "float_list": (*_BOX_KEYS, schema.OBJECT_AREA),
 }
 _IN_WORDS = {"bytes_list": "bytes", "int64_list": "whole numbers", "float_list": "numbers"}
-_SINGLE = (schema.IMAGE_ENCODED, schema.IMAGE_SOURCE_ID, schema.IMAGE_HEIGHT, schema.IMAGE_WIDTH)
+_NEEDED = (schema.IMAGE_ENCODED, schema.IMAGE_SOURCE_ID)
+_SINGLE = (*_NEEDED, schema.IMAGE_HEIGHT, schema.IMAGE_WIDTH)
 _BORDER_TOLERANCE = 1e-6  # Rounding of float32.
 
 
@@ -145,7 +146,9 @@ class _Check:
         self._fault("several_values", key, f"{len(values)} values", "one value")
         sound = False
       elif not values or values == [b""]:
-        self._fault("missing_field", key, "missing or empty", "one value")
+        # Training takes the size from the image.
+        report = self._fault if key in _NEEDED else self._warn
+        report("missing_field", key, "missing or empty", "one value")
     ids = self._values[schema.IMAGE_SOURCE_ID]
     self._source_id = os.fsdecode(ids[0]) if ids else None
     return sound

@@ -68,6 +68,11 @@ class ValidationReport:
     """How many findings of a level there are so far."""
     return sum(count for kind, count in self._counts.items() if self._levels[kind] == level)
 
+  def findings(self, level: str) -> list[checks.Finding]:
+    """The findings of a level that are listed, those of a kind together."""
+    kinds = [kind for kind, counts in self.kinds().items() if counts["level"] == level]
+    return [finding for kind in kinds for finding in self._listed[kind]]
+
   def add_general(self, findings: Iterable[checks.Finding]) -> None:
     """Takes what is found about no single image."""
     for finding in findings:

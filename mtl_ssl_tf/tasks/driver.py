@@ -21,15 +21,21 @@ from mtl_ssl_tf.configs import detector, validation
 from mtl_ssl_tf.configs.loading import load_experiment
 from mtl_ssl_tf.data import label_map, reader, schema
 from mtl_ssl_tf.modeling.backbones import registry
-from mtl_ssl_tf.tasks import mtl_detection, pictures, progress
+from mtl_ssl_tf.tasks import data_sample, mtl_detection, pictures, progress
 
 MODES = ("train", "eval", "train_and_eval", "train_and_post_eval", "continuous_eval")
 
 
 def run(
-  params: cfg.ExperimentConfig, mode: str, model_dir: str
+  params: cfg.ExperimentConfig, mode: str, model_dir: str, validate_data: int = 0
 ) -> tuple[tf.Module, dict[str, Any]]:
   """Trains and evaluates as `mode` says, going on from the last checkpoint in `model_dir`.
+
+  Args:
+    params: what to run.
+    mode: one of `MODES`.
+    model_dir: folder of the run.
+    validate_data: records of each input that are looked at first; 0 looks at none.
 
   Raises:
     ValueError: if a setting, the label map or the data are not acceptable.
@@ -42,6 +48,7 @@ def run(
   for name, needed_in in (("train_data", "train"), ("validation_data", "eval")):
     if needed_in in mode:
       _check_data(params.task, name)
+      data_sample.check(params.task, name, validate_data)
   if not model_dir:
     raise ValueError("--model_dir is empty; accepted: a folder")
   checkpoint = tf.train.latest_checkpoint(model_dir)
@@ -145,7 +152,7 @@ def main_with_flags(flags: Any) -> None:
       start_from(params.task, flags.init)
     if flags.tpu:
       params.runtime.tpu = flags.tpu
-    run(params, flags.mode, flags.model_dir)
+    run(params, flags.mode, flags.model_dir, flags.validate_data)
   except ValueError as error:
     logging.info("An error arose:", exc_info=True)
     # Gin, which Model Garden goes through, tells the way of the call behind the message.

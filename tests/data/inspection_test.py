@@ -127,6 +127,14 @@ class TestSample:
     assert [inspected.facts.source_id for inspected in images] == ["c", "f", "h", "j"]
     assert list(num_records.values()) == [6, 4]
 
+  def test_the_first_of_each_remote_file(self, tmp_path, monkeypatch):
+    files = [_records(tmp_path, *map(_record, ids), name=f"{ids}.tfrecord") for ids in ("abc", "d")]
+    monkeypatch.setattr(inspection.reader, "is_remote", lambda path: True)
+    num_records = {}
+    images = _inspect(*files, num_sampled=4, num_records=num_records)
+    assert [inspected.facts.source_id for inspected in images] == ["a", "b", "d"]
+    assert num_records == {}
+
   def test_a_file_cut_short_is_found(self, tmp_path):
     path = _records(tmp_path, *map(_record, "abcdef"))
     os.truncate(path, os.path.getsize(path) - 1)

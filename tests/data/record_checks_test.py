@@ -121,16 +121,16 @@ class TestFields:
     assert found == ["missing_field: image/encoded: missing or empty; accepted: one value"]
 
   @pytest.mark.parametrize(
-    ("key", "kind"),
+    ("key", "kind", "level"),
     [
-      (schema.IMAGE_SOURCE_ID, "bytes_list"),
-      (schema.IMAGE_HEIGHT, "int64_list"),
-      (schema.IMAGE_WIDTH, "int64_list"),
+      (schema.IMAGE_SOURCE_ID, "bytes_list", ""),
+      (schema.IMAGE_HEIGHT, "int64_list", "(warning) "),
+      (schema.IMAGE_WIDTH, "int64_list", "(warning) "),
     ],
   )
-  def test_missing_field(self, key, kind):
+  def test_missing_field(self, key, kind, level):
     facts, found = _check(_change(key, kind, None))
-    assert found == [f"missing_field: {key}: missing or empty; accepted: one value"]
+    assert found == [f"{level}missing_field: {key}: missing or empty; accepted: one value"]
     assert facts.height == 20
 
   def test_several_images(self):

@@ -54,6 +54,8 @@ class TestCounts:
     }
     assert list(report.kinds()) == ["box", "label", "slots", "size_missing"]
     assert [report.num_of(level) for level in checks.LEVELS] == [3, 4, 1]
+    assert report.findings(checks.FAULT) == [_finding("box")] * 2 + [_finding()]
+    assert report.findings(checks.WARNING) == [warning] * 4
 
   def test_what_concerns_no_image(self):
     report = _report()

@@ -118,11 +118,19 @@ class TestMainWithFlags:
         "params_override": None,
         "tpu": None,
         "init": None,
+        "validate_data": 0,
         "mode": "train",
         "model_dir": "",
         **values,
       }
     )
+
+  def test_number_of_records_to_look_at(self, folder, monkeypatch):
+    asked = []
+    monkeypatch.setattr(driver.data_sample, "check", lambda *args: asked.append(args[1:]))
+    with pytest.raises(SystemExit, match="--model_dir is empty"):
+      driver.main_with_flags(self.flags(folder, validate_data=7))
+    assert asked == [("train_data", 7)]
 
   @pytest.mark.parametrize(
     ("values", "message"),
