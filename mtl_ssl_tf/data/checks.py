@@ -203,7 +203,10 @@ def check_vanishing(facts: ImageFacts, sizes_px: np.ndarray) -> list[Finding]:
   found = []
   for row in np.flatnonzero(np.min(sizes_px, axis=-1, initial=np.inf) < 1.0):
     height, width = sizes_px[row]
-    value = f"{width:.2g} x {height:.2g} pixels (width x height) once the image is resized"
+    value = (
+      f"{width:.3g} x {height:.3g} pixels (width x height) once the image is resized, which is less"
+      " than one"
+    )
     found.append(facts.warning("vanishing_box", "box", value, "at least 1 pixel a side", int(row)))
   return found
 

@@ -202,7 +202,7 @@ def _inspect_converted(
   for note in converted.notes:
     found.append(
       checks.Finding(
-        note, checks.NOTE, annotation_file, "note", sources.NOTES[note], "as it is", None, name
+        note, checks.NOTE, annotation_file, note, sources.NOTES[note], "as it is", None, name
       )
     )
   facts, encoded, boxes_orig = None, None, {}

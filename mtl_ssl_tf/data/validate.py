@@ -195,7 +195,10 @@ def _limits(flags: argparse.Namespace) -> checks.Limits:
   # What the labels mean is told by --label_map here.
   validation.check_task(task.replace(label_map=task.label_map or schema.LABEL_MAP_FILE))
   others = {"min_boxes_per_class": flags.min_boxes_per_class, "duplicate_iou": flags.duplicate_iou}
-  return checks.Limits.of_config(task, getattr(task, flags.data), **others)
+  try:
+    return checks.Limits.of_config(task, getattr(task, flags.data), **others)
+  except ValueError as error:
+    raise ValueError(f"task.{flags.data}.{error}") from error
 
 
 def _check_outputs(paths: Iterable[str | None]) -> None:

@@ -125,9 +125,9 @@ class TestVanishing:
     found = checks.check_vanishing(facts, 0.5 * (facts.boxes_orig[:, 2:] - facts.boxes_orig[:, :2]))
     assert _messages(found) == [
       "vanishing_box: a.xml: object 2 ('cat') box: 4 x 0.95 pixels (width x height) once the image"
-      " is resized; accepted: at least 1 pixel a side",
+      " is resized, which is less than one; accepted: at least 1 pixel a side",
       "vanishing_box: a.xml: object 3 ('cat') box: 0.5 x 4 pixels (width x height) once the image"
-      " is resized; accepted: at least 1 pixel a side",
+      " is resized, which is less than one; accepted: at least 1 pixel a side",
     ]
 
 

@@ -202,8 +202,8 @@ class TestSplit:
       ("size_missing", checks.NOTE)
     ]
     assert str(inspected.findings[0]) == (
-      "Annotations/a.xml: note: the annotation does not say how large the image is; accepted: as"
-      " it is"
+      "Annotations/a.xml: size_missing: the annotation does not say how large the image is;"
+      " accepted: as it is"
     )
 
   def test_the_same_facts_as_of_its_records(self, tmp_path):

@@ -175,7 +175,7 @@ class TestLimits:
     status, said = run(*_voc_flags(tmp_path, _SOUND), f"--config_file={config}")
     assert (status, said) == (
       2,
-      "error: canvas_size is [64]; accepted: height and width, at least 1 each\n",
+      "error: task.train_data.canvas_size is [64]; accepted: height and width, at least 1 each\n",
     )
 
   def test_duplicates(self, tmp_path, run):
