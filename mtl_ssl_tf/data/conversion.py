@@ -266,6 +266,9 @@ def _say_outcome(
     f"{split}: {manifest['num_images']} images with {manifest['num_boxes']} boxes written;"
     f" at most {manifest['max_boxes_per_image']} boxes in an image"
   )
+  unused = [name for name, count in manifest["boxes_per_class"].items() if not count]
+  if unused:
+    say(f"{split}: classes without a box: {faults.listing(unused)}")
   for note, images in manifest["notes"].items():
     say(f"{split}: {sources.NOTES[note]}: {images['num_images']}")
   for fault in found[:_MAX_LISTED]:

@@ -14,7 +14,7 @@ import sqlite3
 from collections.abc import Iterator, Sequence
 from typing import Self
 
-from mtl_ssl_tf.data import disk_index, faults
+from mtl_ssl_tf.data import disk_index, faults, safe_files
 
 ANNOTATIONS, IMAGES, SPLITS = "Annotations", "JPEGImages", "ImageSets/Main"
 IMAGE_EXTENSIONS = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp")
@@ -118,15 +118,8 @@ class VocFolder:
     Raises:
       faults.FaultError: it cannot be read, is no regular file or leads out of the data set.
     """
-    try:
-      path = pathlib.Path(os.path.realpath(self.path(file), strict=True))
-      if not any(path.is_relative_to(root) for root in (self._root, self.path(file).parent)):
-        raise _fault(file, "a link that leads out of the data set", "a file inside the data set")
-      if not path.is_file():  # Reading a pipe might never end.
-        raise _fault(file, "neither a file nor a link to one", "a regular file")
-      return path.read_bytes()
-    except OSError as error:
-      raise _fault(file, f"cannot be read ({error.strerror})", "a readable file") from error
+    path = self.path(file)
+    return safe_files.read(path, (self._root, path.parent), file)
 
   def path(self, file: str) -> pathlib.Path:
     """Where a file lies, links not followed; `file` as for `read`."""
@@ -252,7 +245,7 @@ def _only(names: Sequence[str], folder: str, pattern: str, accepted: str) -> str
   """The one file there is."""
   if len(names) != 1:
     value = f"there are {', '.join(names)}" if names else "missing"
-    raise _fault(f"{folder}/{pattern}", value, accepted)
+    raise safe_files.fault(f"{folder}/{pattern}", value, accepted)
   return f"{folder}/{names[0]}"
 
 
@@ -267,7 +260,3 @@ def _stems_and_names(folder: pathlib.Path, extensions: Sequence[str]) -> Iterato
 
 def _names(folder: pathlib.Path) -> list[str]:
   return sorted(os.listdir(folder)) if folder.is_dir() else []
-
-
-def _fault(file: str, value: str, accepted: str) -> faults.FaultError:
-  return faults.FaultError([faults.Fault(file, "file", value, accepted)])

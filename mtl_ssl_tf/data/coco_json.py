@@ -1,0 +1,109 @@
+"""Converts a COCO file with its images to records, after checking every entry and image of it.
+
+  python -m mtl_ssl_tf.data.coco_json --annotations annotations/instances_train2017.json \\
+      --image_dir train2017 --split train --output_dir records
+
+Takes any JSON file of that form: COCO's instances, what labelling tools export, and lists of images
+without annotations, as of COCO's test sets. Boxes of crowds are kept and marked, areas are the
+file's own, segmentations are passed over.
+
+All faults are found in one go. With `--on_error=fail` they are listed and nothing is written; with
+`skip` the object at fault is left out, or the image where the fault is not one object's alone. The
+same command goes on with a conversion that was stopped.
+
+Without `--label_map` the classes are those of a label map that `output_dir` already holds, from
+another split, or else the file's categories, used or not, in the order of their ids. The manifest's
+`category_ids` leads from class names back to the ids.
+"""
+
+import argparse
+import os
+import pathlib
+import sys
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import tensorflow as tf
+
+from mtl_ssl_tf.data import coco_source, conversion, converter_command, workers
+
+
+def convert_split(
+  annotations: str | os.PathLike[str],
+  image_dir: str | os.PathLike[str],
+  split: str,
+  output_dir: str | os.PathLike[str],
+  *,
+  say: Callable[[str], None] = lambda line: print(line, file=sys.stderr, flush=True),
+  runner: workers.Runner | None = None,
+  **options: Any,
+) -> dict[str, Any]:
+  """Writes the records, label map and manifest of one split.
+
+  Args:
+    annotations: the COCO file.
+    image_dir: the folder that its file names start from.
+    split: what the split is to be called.
+    output_dir: where the files go; those of an earlier conversion of this split are replaced.
+    say: takes lines about progress and outcome.
+    runner: see `conversion.convert`.
+    **options: fields of `conversion.Options`.
+
+  Returns:
+    The manifest.
+
+  Raises:
+    ValueError, OSError, workers.WorkerError: see `conversion.convert`.
+  """
+
+  def open_source(index_file: pathlib.Path, label_map_file: pathlib.Path | None):
+    return coco_source.open_split(
+      annotations, image_dir, split, label_map_file=label_map_file, index_file=index_file, say=say
+    )
+
+  return conversion.convert(
+    open_source,
+    split,
+    conversion.Options(output_dir, **options),
+    about_source={"annotations": str(annotations), "image_dir": str(image_dir)},
+    say=say,
+    runner=runner,
+  )
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+  """Runs the command line; returns the exit status."""
+  parser = argparse.ArgumentParser(
+    prog="python -m mtl_ssl_tf.data.coco_json",
+    description="Converts a COCO file with its images to TFRecord files.",
+    allow_abbrev=False,
+  )
+  add_flags(parser)
+  converter_command.add_flags(parser)
+  flags = parser.parse_args(argv)
+  return converter_command.run(lambda: convert_flags(flags))
+
+
+def add_flags(parser: argparse.ArgumentParser) -> None:
+  """Adds the flags that say where the data set is."""
+  parser.add_argument("--annotations", required=True, help="the COCO file")
+  parser.add_argument("--image_dir", required=True, help="folder that its file names start from")
+  parser.add_argument("--split", required=True, help="what the split is to be called, as in train")
+
+
+def convert_flags(
+  flags: argparse.Namespace, runner: workers.Runner | None = None
+) -> dict[str, Any]:
+  """Converts what the flags say; see `convert_split`."""
+  return convert_split(
+    flags.annotations,
+    flags.image_dir,
+    flags.split,
+    runner=runner,
+    **converter_command.options(flags),
+  )
+
+
+if __name__ == "__main__":
+  tf.config.set_visible_devices([], "GPU")  # Decoding needs none, and would reserve its memory.
+  sys.exit(main())
