@@ -121,6 +121,7 @@ class ImageFacts:
     difficult: [N].
     is_crowd: [N], whether the box is around a group; such boxes are not compared with others.
     record: number of the record in its file, from 0; None outside of record files.
+    object_labels: [N], what messages call the objects; None calls them by their class.
   """
 
   file: str
@@ -133,11 +134,17 @@ class ImageFacts:
   difficult: Sequence[bool]
   is_crowd: Sequence[bool]
   record: int | None = None
+  object_labels: Sequence[str] | None = None
 
   def warning(
     self, kind: str, field: str, value: str, accepted: str, row: int | None = None
   ) -> Finding:
     """A warning about this image, or about its object in `row`."""
+    number = label = None
+    if row is not None:
+      number = self.object_numbers[row]
+      labels = self.object_labels
+      label = labels[row] if labels else faults.quote(self.class_names[row])
     return Finding(
       kind,
       WARNING,
@@ -147,8 +154,8 @@ class ImageFacts:
       accepted,
       self.record,
       self.source_id,
-      None if row is None else self.object_numbers[row],
-      None if row is None else faults.quote(self.class_names[row]),
+      number,
+      label,
     )
 
 

@@ -20,6 +20,7 @@ import numpy as np
 import tensorflow as tf
 
 from mtl_ssl_tf.data import (
+  annotated,
   checks,
   disk_index,
   faults,
@@ -29,8 +30,6 @@ from mtl_ssl_tf.data import (
   schema,
   sources,
   validation_report,
-  voc_annotation,
-  voc_source,
 )
 
 _SEEN = """
@@ -120,9 +119,10 @@ def evenly_spread(number: int, num_sampled: int) -> list[int]:
 
 
 def finding_of_fault(fault: faults.Fault, source_id: str | None) -> checks.Finding:
-  """A converter's fault as a finding; its kind is the first word of its field."""
+  """A converter's fault as a finding; its kind is its field without numbers and subfields."""
+  words = re.findall(r"[^\W\d]\w*", re.split("[/,]", fault.field)[0])
   return checks.Finding(
-    re.match(r"\w*", fault.field)[0],
+    "_".join(words),
     checks.FAULT,
     fault.file,
     fault.field,
@@ -196,39 +196,43 @@ def _inspect_converted(
 ) -> validation_report.Inspected:
   """What the converter makes of one image, and the warnings about it."""
   name = source.name(position)
-  converted = source.convert(position)
+  read, converted = source.read_source(position), source.convert(position)
   found = [finding_of_fault(fault, name) for fault in converted.faults]
-  annotation_file = next((file for file in converted.hashes if file.endswith(".xml")), name)
+  file = read.annotation_file or name
+  if file in source.hashes:  # One file for all images.
+    file = f"{file}, image {name}"
   for note in converted.notes:
     found.append(
-      checks.Finding(
-        note, checks.NOTE, annotation_file, note, sources.NOTES[note], "as it is", None, name
-      )
+      checks.Finding(note, checks.NOTE, file, note, sources.NOTES[note], "as it is", None, name)
     )
   facts, encoded, boxes_orig = None, None, {}
+  if converted.faults:
+    encoded = _read_image(source, read.image_file)
+    boxes_orig = source.stated_boxes(position)
   if converted.example is not None:
     faulty = {fault.object_number for fault in converted.faults}
-    facts = _facts(converted.example, annotation_file, name, faulty)
+    things = [thing for thing in read.objects if thing.number not in faulty]
+    facts = _facts(converted.example, file, name, things)
     found += checks.check_image(facts, limits)
-    boxes_orig = dict(zip(facts.object_numbers, facts.boxes_orig.tolist(), strict=True))
-    feature = converted.example.features.feature
-    encoded = feature[schema.IMAGE_ENCODED].bytes_list.value[0]
-  if converted.faults and isinstance(source, voc_source.VocSource):
-    encoded = encoded or _read_image(source, converted)
-    boxes_orig = _stated_boxes(source, annotation_file) | boxes_orig
+    kept = zip(facts.object_numbers, facts.boxes_orig.tolist(), strict=True)
+    boxes_orig = {**boxes_orig, **dict(kept)}
+    encoded = converted.example.features.feature[schema.IMAGE_ENCODED].bytes_list.value[0]
   return validation_report.Inspected(name, facts, tuple(found), encoded, boxes_orig)
 
 
 def _facts(
-  example: tf.train.Example, file: str, source_id: str, faulty: set[int | None]
+  example: tf.train.Example,
+  file: str,
+  source_id: str,
+  things: Sequence[annotated.AnnotatedObject],
 ) -> checks.ImageFacts:
   """The facts that a converter's record tells.
 
   Args:
-    example: the record, which lacks the faulty objects.
+    example: the record.
     file: that the objects are written down in.
     source_id: the image's name.
-    faulty: numbers of the faulty objects.
+    things: the objects, those of the record.
   """
   feature = example.features.feature
   height, width = (
@@ -236,35 +240,26 @@ def _facts(
   )
   keys = (schema.OBJECT_YMIN, schema.OBJECT_XMIN, schema.OBJECT_YMAX, schema.OBJECT_XMAX)
   boxes_norm = np.array([feature[key].float_list.value for key in keys], np.float64).T  # [N, 4]
-  numbers = (number for number in itertools.count(1) if number not in faulty)
   return checks.ImageFacts(
     file=file,
     source_id=source_id,
     height=height,
     width=width,
     boxes_orig=boxes_norm * [height, width, height, width],
-    class_names=[name.decode() for name in feature[schema.OBJECT_TEXT].bytes_list.value],
-    object_numbers=list(itertools.islice(numbers, len(boxes_norm))),
-    difficult=[bool(flag) for flag in feature[schema.OBJECT_DIFFICULT].int64_list.value],
-    is_crowd=[bool(flag) for flag in feature[schema.OBJECT_IS_CROWD].int64_list.value],
+    class_names=[thing.name for thing in things],
+    object_numbers=[thing.number for thing in things],
+    difficult=[bool(thing.difficult) for thing in things],
+    is_crowd=[bool(thing.is_crowd) for thing in things],
+    object_labels=[thing.label for thing in things],
   )
 
 
-def _read_image(source: voc_source.VocSource, converted: sources.Converted) -> bytes | None:
+def _read_image(source: sources.SplitSource, file: str | None) -> bytes | None:
   """The image of a faulty annotation, to be shown."""
   try:
-    files = [file for file in converted.hashes if not file.endswith(".xml")]
-    return source.folder.read(files[0]) if files else None
+    return None if file is None else source.read(file)
   except faults.FaultError:
     return None
-
-
-def _stated_boxes(source: voc_source.VocSource, file: str) -> dict[int, tuple[float, ...]]:
-  """The boxes of an annotation, faulty ones included, to be shown."""
-  try:
-    return voc_annotation.stated_boxes(source.folder.read(file), file)
-  except (faults.FaultError, KeyError, ValueError):
-    return {}
 
 
 def _without_repetitions(

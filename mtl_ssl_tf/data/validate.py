@@ -4,8 +4,9 @@
       --config_file configs/experiments/bccd_frcnn_mobilenet_mtl.yaml \\
       --report validation.json --contact_sheet validation.html
 
-In the place of records, a PASCAL VOC folder (`--data_dir`, `--split`) can be looked at before it is
-converted; nothing is written but the report. `docs/validation.md` lists what is found.
+In the place of records, a PASCAL VOC folder (`--data_dir`, `--split`) or a COCO file
+(`--annotations`, `--image_dir`) can be looked at before it is converted; nothing is written but the
+report. `docs/validation.md` lists what is found.
 
 Exit status: 0 sound, 1 faults (with `--strict`, warnings too), 2 nothing could be looked at.
 """
@@ -23,6 +24,7 @@ import tensorflow as tf
 from mtl_ssl_tf.configs import loading, validation
 from mtl_ssl_tf.data import (
   checks,
+  coco_source,
   faults,
   inspection,
   label_map,
@@ -36,6 +38,8 @@ from mtl_ssl_tf.data import (
 from mtl_ssl_tf.data import progress as progress_lines
 
 _MIB = 2**20
+# Flag that says what is looked at -> the flags that it needs.
+_SOURCES = {"records": (), "data_dir": ("split",), "annotations": ("image_dir",)}
 
 
 def validate_records(
@@ -138,10 +142,12 @@ def main(argv: Sequence[str] | None = None) -> int:
   """Runs the command line; returns the exit status."""
   parser = _parser()
   flags = parser.parse_args(argv)
-  if (flags.records is None) == (flags.data_dir is None):
-    parser.error("either --records or --data_dir is needed")
-  if flags.data_dir is not None and flags.split is None:
-    parser.error("--data_dir needs --split")
+  given = [name for name in _SOURCES if getattr(flags, name) is not None]
+  if len(given) != 1:
+    parser.error(f"one of {', '.join(f'--{name}' for name in _SOURCES)} is needed")
+  for other in _SOURCES[given[0]]:
+    if getattr(flags, other) is None:
+      parser.error(f"--{given[0]} needs --{other}")
 
   def say(line: str) -> None:
     print(line, file=sys.stderr, flush=True)
@@ -150,11 +156,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     limits = _limits(flags)
     _check_outputs([flags.report, flags.contact_sheet])
     report = _validate(flags, limits, say)
-    what = f"{flags.records or flags.data_dir}{f', {flags.split}' if flags.split else ''}"
+    source = {name: getattr(flags, name) for name in (*given, *_SOURCES[given[0]])}
+    what = ", ".join(source.values())
     if flags.report:
-      about = {
-        "source": {"records": flags.records, "data_dir": flags.data_dir, "split": flags.split}
-      }
+      about = {"source": source}
       pathlib.Path(flags.report).write_text(report.as_json(**about), encoding="ascii")
     if flags.contact_sheet:
       pathlib.Path(flags.contact_sheet).write_bytes(report.html(what))
@@ -180,12 +185,12 @@ def _validate(
   if flags.records is not None:
     return validate_records(flags.records, limits, label_map_file=flags.label_map, **options)
   with tempfile.TemporaryDirectory() as folder:
-    source = voc_source.open_split(
-      flags.data_dir,
-      flags.split,
-      label_map_file=flags.label_map,
-      index_file=os.path.join(folder, "index"),
-    )
+    index = {"label_map_file": flags.label_map, "index_file": os.path.join(folder, "index")}
+    if flags.data_dir is not None:
+      source = voc_source.open_split(flags.data_dir, flags.split, **index)
+    else:
+      split = flags.split or pathlib.Path(flags.annotations).stem
+      source = coco_source.open_split(flags.annotations, flags.image_dir, split, **index, say=say)
     return validate_split(source, limits, **options)
 
 
@@ -220,11 +225,13 @@ def _parser() -> argparse.ArgumentParser:
   data.add_argument(
     "--data_dir", help="PASCAL VOC: folder with Annotations, JPEGImages and ImageSets/Main"
   )
-  data.add_argument("--split", help="name of the split")
+  data.add_argument("--annotations", help="COCO: the JSON file")
+  data.add_argument("--image_dir", help="COCO: the folder that its file names start from")
+  data.add_argument("--split", help="PASCAL VOC: name of a file in ImageSets/Main")
   data.add_argument(
     "--label_map",
     help="text file with one class name a line; default: the one beside the records, if there is"
-    " one; of a PASCAL VOC folder, the classes found in the split",
+    " one; the classes found in the split of a PASCAL VOC folder; the categories of a COCO file",
   )
   data.add_argument(
     "--sample", type=_at_least(0), default=0, help="look at so many images only; 0 looks at all"

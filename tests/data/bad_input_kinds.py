@@ -17,8 +17,8 @@ import numpy as np
 import tensorflow as tf
 from PIL import Image
 
-from mtl_ssl_tf.data import pascal_voc, record_writer, schema
-from tests.data import voc_files
+from mtl_ssl_tf.data import coco_json, pascal_voc, record_writer, schema
+from tests.data import coco_files, voc_files
 
 
 @dataclasses.dataclass(frozen=True)
@@ -30,12 +30,14 @@ class Made:
     num_images: that the data set lists, broken ones included.
     validator_flags: that only the validator takes.
     converter_flags: that only the converter takes.
+    convert: the converter's command.
   """
 
   flags: Sequence[str]
   num_images: int
   validator_flags: Sequence[str] = ()
   converter_flags: Sequence[str] = ()
+  convert: Callable[[Sequence[str]], int] = pascal_voc.main
 
 
 KINDS: dict[str, Callable[[pathlib.Path], Made]] = {}
@@ -172,6 +174,107 @@ _kind("VOC: split missing", _split_file, None, 0)
 _kind("VOC: folder missing", _voc, change=_move_away("JPEGImages"), num_images=0)
 _kind("VOC: link that leads out", _voc, change=_link_out)
 _kind("VOC: folder in the place of an image", _voc, change=_folder_as_image)
+
+# COCO.
+
+
+def _coco(
+  folder: pathlib.Path,
+  *annotations: Any,
+  images: Sequence[Any] = (),
+  categories: Sequence[Any] | None = coco_files.CATEGORIES[:1],
+  change: Callable[[bytes], bytes] = lambda content: content,
+  num_images: int = 4,
+  entry: Any = None,
+  files: Sequence[str] = (),
+) -> Made:
+  """Four good images, 1 to 3 and 7, an object in each, and other entries; then `change`d.
+
+  Args:
+    folder: an empty one.
+    *annotations: further ones.
+    images: further ones.
+    categories: all of them.
+    change: of the whole content.
+    num_images: that are listed in the end.
+    entry: of image 7, if it is not to be a good one.
+    files: names of further pictures.
+  """
+  good = [coco_files.annotation_entry(i, image_id=i) for i in (1, 2, 3, 7)]
+  entries = [*map(coco_files.image_entry, (1, 2, 3)), entry or coco_files.image_entry(), *images]
+  content = coco_files.text([*good, *annotations], entries, categories)
+  pictures = {f"{i}.jpg": _jpeg(20 * i) for i in (1, 2, 3, 7)}
+  coco_files.write(folder, change(content), pictures | {name: _jpeg(200) for name in files})
+  flags = [f"--annotations={folder / 'train.json'}", f"--image_dir={folder / 'images'}"]
+  return Made([*flags, "--split=train"], num_images, convert=coco_json.main)
+
+
+def _coco_object(folder: pathlib.Path, **changes: Any) -> Made:
+  """Another object in image 7; a change to None removes a field."""
+  return _coco(folder, coco_files.annotation_entry(100, **changes))
+
+
+def _coco_image(folder: pathlib.Path, **changes: Any) -> Made:
+  return _coco(folder, entry=coco_files.image_entry(**changes))
+
+
+def _coco_text(folder: pathlib.Path, change: Callable[[bytes], bytes]) -> Made:
+  return _coco(folder, change=change, num_images=0)
+
+
+_CAT = coco_files.CATEGORIES[0]
+_kind("COCO: empty file", _coco_text, lambda _: b"")
+_kind("COCO: JSON cut short", _coco_text, lambda content: content[:-60])
+_kind("COCO: JSON of something else", _coco_text, lambda _: b'{"version": 5, "shapes": []}')
+_kind("COCO: list in the place of an object", _coco_text, lambda _: b"[1, 2]")
+_kind("COCO: compressed", _coco_text, gzip.compress)
+_kind("COCO: UTF-16", _coco_text, lambda content: content.decode().encode("utf-16"))
+_kind("COCO: HTML", _coco_text, lambda _: b"<!DOCTYPE html><html>404</html>")
+_kind("COCO: no images", _coco_text, lambda _: coco_files.text([], []))
+_kind("COCO: no categories", _coco, categories=(), num_images=0)
+_kind("COCO: category id twice", _coco, categories=[_CAT, {"id": 3, "name": "dog"}])
+_kind("COCO: category name twice", _coco, categories=[_CAT, {"id": 4, "name": "cat"}])
+_kind("COCO: category without a name", _coco, categories=[_CAT, {"id": 4}])
+_kind("COCO: image that is no object", _coco, images=["8.jpg"], num_images=5)
+_kind(
+  "COCO: image id twice",
+  _coco,
+  images=[coco_files.image_entry(file_name="8.jpg")],
+  num_images=5,
+  files=["8.jpg"],
+)
+_kind(
+  "COCO: image id that is text",
+  _coco,
+  images=[coco_files.image_entry("8")],
+  num_images=5,
+  files=["8.jpg"],
+)
+_kind("COCO: image file missing", _coco_image, file_name="nowhere.jpg")
+_kind("COCO: file name missing", _coco_image, file_name=None)
+_kind("COCO: file name that leads out", _coco_image, file_name="../secret.jpg")
+_kind("COCO: size of another image", _coco_image, width=41)
+_kind("COCO: size that is no number", _coco_image, height="20 px")
+_kind("COCO: size missing", _coco_image, height=None, width=None)
+_kind("COCO: annotation that is no object", _coco, "cat")
+_kind("COCO: annotation of no image", _coco_object, image_id=99)
+_kind("COCO: annotation without an image", _coco_object, image_id=None)
+_kind("COCO: annotation id twice", _coco, coco_files.annotation_entry(7))
+_kind("COCO: annotation id missing", _coco_object, id=None)
+_kind("COCO: unknown category", _coco_object, category_id=4)
+_kind("COCO: category id that is text", _coco_object, category_id="3")
+_kind("COCO: box missing", _coco_object, bbox=None)
+_kind("COCO: box of three numbers", _coco_object, bbox=[1, 2, 3])
+_kind("COCO: box with text", _coco_object, bbox=[1, "2", 3, 4])
+_kind("COCO: box with NaN", _coco_object, bbox=[1, float("nan"), 3, 4])
+_kind("COCO: negative width", _coco_object, bbox=[9, 2, -3, 4])
+_kind("COCO: empty box", _coco_object, bbox=[9, 2, 3, 0])
+_kind("COCO: box outside the image", _coco_object, bbox=[30, 2, 30, 4])
+_kind("COCO: box a pixel too far", _coco_object, bbox=[30, 2, 11, 9])
+_kind("COCO: iscrowd other than 0 and 1", _coco_object, iscrowd=2)
+_kind("COCO: negative area", _coco_object, area=-5)
+
+# Images, in a PASCAL VOC folder.
 
 _kind("image: empty file", _image, b"")
 _kind("image: JPEG cut short", _image, _jpeg()[:-40])

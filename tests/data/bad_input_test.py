@@ -9,7 +9,7 @@ import re
 
 import pytest
 
-from mtl_ssl_tf.data import pascal_voc, validate
+from mtl_ssl_tf.data import validate
 from tests.data import bad_input_kinds
 
 _DOCS = pathlib.Path(__file__).parents[2] / "docs/bad_input.md"
@@ -20,6 +20,7 @@ _LEFT_OUT = {
   "box left out": (0, 1),
   "boxes left out": (0, 4),
   "line left out": (0, 0),
+  "entry left out": (0, 0),
   "converted": (0, 0),
 }
 
@@ -81,7 +82,7 @@ class TestConverter:
     words, outcome = said
     output = tmp_path / "out"
     flags = [*made.flags, f"--output_dir={output}", *made.converter_flags]
-    status, lines = _run(pascal_voc.main, flags, capfd, tmp_path)
+    status, lines = _run(made.convert, flags, capfd, tmp_path)
     if outcome == "converted":
       assert status == 0
       assert words == _NOTHING or _told(lines, words)
@@ -94,7 +95,7 @@ class TestConverter:
     words, outcome = said
     output = tmp_path / "out"
     flags = [*made.flags, f"--output_dir={output}", *made.converter_flags, "--on_error=skip"]
-    status, lines = _run(pascal_voc.main, flags, capfd, tmp_path)
+    status, lines = _run(made.convert, flags, capfd, tmp_path)
     if outcome == "nothing converted":
       assert status == 1
       assert _told(lines, words)

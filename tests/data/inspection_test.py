@@ -7,9 +7,9 @@ import time
 import numpy as np
 import pytest
 
-from mtl_ssl_tf.data import checks, faults, inspection, pascal_voc, voc_source
+from mtl_ssl_tf.data import checks, coco_source, faults, inspection, pascal_voc, voc_source
 from tests import fixtures
-from tests.data import voc_files
+from tests.data import coco_files, voc_files
 
 _LIMITS = checks.Limits(anchor_base_size_px=1.0)
 
@@ -224,9 +224,67 @@ class TestSplit:
       np.testing.assert_allclose(before.facts.boxes_orig, after.facts.boxes_orig)
 
 
+class TestCoco:
+  def _inspect(self, folder, *annotations, entry=None, **options):
+    images = [entry or coco_files.image_entry()]
+    coco_files.write(folder, coco_files.text(annotations, images))
+    source = coco_source.open_split(
+      folder / "train.json", folder / "images", "train", index_file=folder / "index"
+    )
+    return list(inspection.inspect_split(source, _LIMITS, **options))
+
+  @pytest.mark.parametrize("num_threads", [1, 3])
+  def test_objects_by_their_place_in_the_file(self, tmp_path, num_threads):
+    entries = [
+      coco_files.annotation_entry(100),
+      coco_files.annotation_entry(101, bbox=[30, 2, 30, 4]),
+      coco_files.annotation_entry(102, bbox=[9, 2, 3, 0]),
+      coco_files.annotation_entry(103, bbox=None),
+      coco_files.annotation_entry(104, bbox=[20, 1, 5, 6], iscrowd=1, category_id=1),
+      coco_files.annotation_entry(105),
+    ]
+    (inspected,) = self._inspect(tmp_path, *entries, num_threads=num_threads)
+    assert inspected.name == "7"
+    facts = inspected.facts
+    assert (facts.file, facts.source_id) == ("train.json, image 7", "7")
+    assert facts.object_numbers == [1, 5, 6]
+    assert facts.class_names == ["cat", "dog", "cat"]
+    assert facts.is_crowd == [False, True, False]
+    np.testing.assert_allclose(facts.boxes_orig[:2], [[4, 2, 14, 12], [1, 20, 7, 25]], 1e-5)
+    # What is drawn: the faulty ones too, as far as they say where.
+    assert list(inspected.boxes_orig) == [1, 2, 3, 5, 6]
+    assert inspected.boxes_orig[2] == (2, 30, 6, 60)
+    assert inspected.boxes_orig[3] == (2, 9, 2, 12)
+    assert [str(finding).split("; ")[0] for finding in inspected.findings] == [
+      "train.json: object 3 ('cat', id 102) bbox/height: 0",
+      "train.json: object 4 ('cat', id 103) bbox: missing",
+      "train.json: object 2 ('cat', id 101) bbox/x + width: 60 lies outside the image of 40 x 20"
+      " (width x height)",
+      "train.json, image 7: object 6 ('cat', id 105) box: repeats object 1 (IoU 1.00)",
+    ]
+    assert _kinds([inspected]) == [["bbox", "bbox", "bbox", "duplicate_box"]]
+
+  def test_an_image_without_an_id_is_called_by_its_file(self, tmp_path):
+    entry = coco_files.image_entry("x", file_name="7.jpg")
+    (inspected,) = self._inspect(tmp_path, entry=entry)
+    assert (inspected.name, inspected.facts) == ("7.jpg", None)
+    assert _kinds([inspected]) == [["image_id"]]
+    assert inspected.encoded == (tmp_path / "images/7.jpg").read_bytes()
+
+  def test_a_missing_image(self, tmp_path):
+    (inspected,) = self._inspect(tmp_path, entry=coco_files.image_entry(8))
+    assert (inspected.encoded, _kinds([inspected])) == (None, [["file"]])
+
+
 @pytest.mark.parametrize(
   ("field", "kind"),
-  [("bndbox/xmax, bndbox/ymax", "bndbox"), ("line 7", "line"), ("image", "image"), ("", "")],
+  [
+    ("bndbox/xmax, bndbox/ymax", "bndbox"),
+    ("line 7", "line"),
+    ("image", "image"),
+    ("image 7 width, height", "image_width"),
+    ("", ""),
+  ],
 )
 def test_kind_of_a_converters_fault(field, kind):
   fault = faults.Fault("a", field, "v", "accepted", 3, "'cat'")

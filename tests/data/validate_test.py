@@ -7,7 +7,7 @@ import pathlib
 import pytest
 
 from mtl_ssl_tf.data import pascal_voc, progress, validate
-from tests.data import voc_files
+from tests.data import coco_files, voc_files
 
 _BCCD = pathlib.Path(
   os.environ.get("BCCD_DIR", pathlib.Path(__file__).parents[2] / "../shared/data/bccd")
@@ -70,6 +70,16 @@ class TestSound:
     assert said.splitlines()[:2] == ["        2 cat", "        1 dog"]
     assert said.splitlines()[-1] == "/records/train-*: faults 0, warnings 0"
 
+  @pytest.mark.parametrize("split", [[], ["--split=val"]])
+  def test_coco(self, tmp_path, run, split):
+    coco_files.write(tmp_path, coco_files.text([coco_files.annotation_entry(bbox=[2, 4, 20, 10])]))
+    flags = [f"--annotations={tmp_path / 'train.json'}", f"--image_dir={tmp_path / 'images'}"]
+    status, said = run(*flags, *split)
+    assert status == 0
+    assert said.splitlines()[:3] == ["        0 dog", "        1 cat", "        0 cow"]
+    assert f"warning: {'val' if split else 'train'}: class 'cow': 0 boxes in 0 images;" in said
+    assert said.splitlines()[-1] == "/train.json, /images: faults 0, warnings 2"
+
 
 class TestStatus:
   def test_fault(self, tmp_path, run):
@@ -98,9 +108,14 @@ class TestStatus:
       (["--records=x", "--experiment=x"], "error: --experiment is 'x'; accepted: mtl_frcnn"),
       (["--records=x", "--report=/nowhere/x"], "error: /nowhere/x: accepted: a file in a folder"),
       (["--records=x", "--contact_sheet=/"], "error: /: accepted: a file in a folder that exists"),
-      ([], "error: either --records or --data_dir is needed"),
-      (["--records=x", "--data_dir=x"], "error: either --records or --data_dir is needed"),
+      ([], "error: one of --records, --data_dir, --annotations is needed"),
+      (
+        ["--records=x", "--data_dir=x"],
+        "error: one of --records, --data_dir, --annotations is needed",
+      ),
       (["--data_dir=x"], "error: --data_dir needs --split"),
+      (["--annotations=x"], "error: --annotations needs --image_dir"),
+      (["--annotations=x", "--image_dir=/nowhere"], "error: --image_dir /nowhere: no folder;"),
       (["--records=x", "--sample=-1"], "argument --sample: '-1'; accepted: 0 or more"),
       (["--records=x", "--threads=0"], "argument --threads: '0'; accepted: 1 or more"),
       (["--records=x", "--threads=a"], "argument --threads: 'a'; accepted: 1 or more"),
