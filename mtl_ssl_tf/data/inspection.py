@@ -6,12 +6,10 @@ Threads do the work, as decoding holds no lock of Python's; images come out in t
 import array
 import collections
 import concurrent.futures
-import hashlib
 import itertools
 import os
 import pickle
 import re
-import sqlite3
 import threading
 from collections.abc import Callable, Iterable, Iterator, MutableMapping, Sequence
 from typing import TypeVar
@@ -22,20 +20,16 @@ import tensorflow as tf
 from mtl_ssl_tf.data import (
   annotated,
   checks,
-  disk_index,
   faults,
   reader,
   record_checks,
   record_files,
+  repetitions,
   schema,
   sources,
   validation_report,
 )
 
-_SEEN = """
-CREATE TABLE ids (digest BLOB PRIMARY KEY, place TEXT) WITHOUT ROWID;
-CREATE TABLE images (digest BLOB PRIMARY KEY, place TEXT) WITHOUT ROWID;
-"""
 _Item, _Result = TypeVar("_Item"), TypeVar("_Result")
 
 
@@ -80,7 +74,7 @@ def inspect_records(
   records = _all_records(files, num_records, step)
   if num_sampled:
     records = _sampled_records(files, num_sampled, num_records)
-  return _without_repetitions(_map_in_order(inspect, records, num_threads))
+  return repetitions.tell(_map_in_order(inspect, records, num_threads))
 
 
 def inspect_split(
@@ -109,7 +103,7 @@ def inspect_split(
   positions = range(len(source))
   if num_sampled:
     positions = evenly_spread(len(source), num_sampled)
-  return _without_repetitions(_map_in_order(inspect, positions, num_threads))
+  return repetitions.tell(_map_in_order(inspect, positions, num_threads))
 
 
 def evenly_spread(number: int, num_sampled: int) -> list[int]:
@@ -260,60 +254,6 @@ def _read_image(source: sources.SplitSource, file: str | None) -> bytes | None:
     return None if file is None else source.read(file)
   except faults.FaultError:
     return None
-
-
-def _without_repetitions(
-  images: Iterable[validation_report.Inspected],
-) -> Iterator[validation_report.Inspected]:
-  """The images, with findings added where a name or a picture was there before."""
-  seen = disk_index.create(None, _SEEN)
-  for inspected in images:
-    found = []
-    if inspected.facts is not None:
-      facts = inspected.facts
-      place = inspected.name.encode("utf-8", "backslashreplace").decode()
-      file_id = facts.source_id.encode("utf-8", "surrogateescape")
-      before = _seen_before(seen, "ids", file_id, place)
-      if before is not None and facts.source_id:
-        level, value = checks.FAULT, f"is that of {faults.quote(before)} too"
-        found.append(
-          _of_image(facts, level, "duplicate_source_id", "source_id", value, "each name once")
-        )
-      before = _seen_before(seen, "images", inspected.encoded, place)
-      if before is not None:
-        level, value = checks.WARNING, f"is that of {faults.quote(before)} too, bit by bit"
-        found.append(_of_image(facts, level, "duplicate_image", "image", value, "each image once"))
-    if found:
-      inspected = validation_report.Inspected(
-        inspected.name,
-        inspected.facts,
-        (*inspected.findings, *found),
-        inspected.encoded,
-        inspected.boxes_orig,
-      )
-    yield inspected
-  seen.close()
-
-
-def _seen_before(
-  connection: sqlite3.Connection, table: str, content: bytes, place: str
-) -> str | None:
-  """Where the same content was before; None, and kept in mind, where it was not."""
-  digest = hashlib.sha256(content).digest()[:16]
-  try:
-    connection.execute(f"INSERT INTO {table} VALUES (?, ?)", (digest, place))
-  except sqlite3.IntegrityError:
-    rows = connection.execute(f"SELECT place FROM {table} WHERE digest = ?", (digest,))
-    return rows.fetchone()[0]
-  return None
-
-
-def _of_image(
-  facts: checks.ImageFacts, level: str, kind: str, field: str, value: str, accepted: str
-) -> checks.Finding:
-  return checks.Finding(
-    kind, level, facts.file, field, value, accepted, facts.record, facts.source_id
-  )
 
 
 def _map_in_order(

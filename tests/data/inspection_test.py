@@ -82,33 +82,6 @@ class TestRecords:
       assert num_records[path] == 1
 
 
-class TestRepetitions:
-  def test_names_and_pictures(self, tmp_path):
-    images = _inspect(_records(tmp_path, _record("a", 1), _record("a", 2), _record("b", 1)))
-    assert _kinds(images) == [[], ["duplicate_source_id"], ["duplicate_image"]]
-    assert [str(inspected.findings[0]).split(", ", 1)[1] for inspected in images[1:]] == [
-      "record 1: source_id: is that of 'a (train-00000-of-00001.tfrecord, record 0)' too; accepted:"
-      " each name once",
-      "record 2: image: is that of 'a (train-00000-of-00001.tfrecord, record 0)' too, bit by bit;"
-      " accepted: each image once",
-    ]
-    assert images[1].findings[0].level == checks.FAULT
-    assert images[2].findings[0].level == checks.WARNING
-    assert (images[2].findings[0].record, images[2].findings[0].source_id) == (2, "b")
-
-  def test_across_files(self, tmp_path):
-    files = [_records(tmp_path, _record("a"), name=f"{name}.tfrecord") for name in "xy"]
-    assert _kinds(_inspect(*files)) == [[], ["duplicate_source_id", "duplicate_image"]]
-
-  def test_of_a_split(self, tmp_path):
-    source = _split(
-      tmp_path, {"a.xml": voc_files.annotation_xml(), "b.xml": voc_files.annotation_xml()}
-    )
-    images = list(inspection.inspect_split(source, _LIMITS))
-    assert _kinds(images) == [[], ["duplicate_image"]]
-    assert images[1].findings[0].file == "Annotations/b.xml"
-
-
 class TestSample:
   @pytest.mark.parametrize(
     ("number", "num_sampled", "chosen"),
@@ -144,6 +117,15 @@ class TestSample:
     source = _split(tmp_path, {f"{name}.xml": voc_files.annotation_xml() for name in "abcdef"})
     images = list(inspection.inspect_split(source, _LIMITS, num_sampled=2))
     assert [inspected.name for inspected in images] == ["b", "e"]
+
+
+def test_repetitions_in_records_and_splits(tmp_path):
+  files = [_records(tmp_path, _record("a"), name=f"{name}.tfrecord") for name in "xy"]
+  assert _kinds(_inspect(*files)) == [[], ["duplicate_source_id", "duplicate_image"]]
+  source = _split(tmp_path, {f"{name}.xml": voc_files.annotation_xml() for name in "ab"})
+  images = list(inspection.inspect_split(source, _LIMITS))
+  assert _kinds(images) == [[], ["duplicate_image"]]
+  assert images[1].findings[0].file == "Annotations/b.xml"
 
 
 class TestSplit:
