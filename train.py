@@ -19,5 +19,12 @@ if __name__ == "__main__":
     "Weights to start from: imagenet, a .h5 file of a Keras network, a TF-slim checkpoint or a "
     "detector's checkpoint. Sets task.init_checkpoint.",
   )
+  flags.DEFINE_integer(
+    "validate_data",
+    64,
+    "Records of each input that are looked at before anything is built; faults end the run. 0 "
+    "looks at none; python -m mtl_ssl_tf.data.validate looks at all.",
+    lower_bound=0,
+  )
   flags.mark_flags_as_required(["experiment", "mode", "model_dir"])
   app.run(main)

@@ -129,6 +129,19 @@ def parse_object(
   ), []
 
 
+def stated_box(entry: Mapping[str, Any]) -> tuple[float, float, float, float] | None:
+  """The box of an entry of `annotations`, right or wrong, for drawing it.
+
+  Returns:
+    ymin, xmin, ymax, xmax; None where there are no four finite numbers.
+  """
+  bbox = entry.get("bbox")
+  if not isinstance(bbox, list) or len(bbox) != len(_BBOX) or not all(map(_is_finite, bbox)):
+    return None
+  x, y, width, height = map(float, bbox)
+  return y, x, y + height, x + width
+
+
 def category_problem(entry: Any) -> tuple[str, str, str] | None:
   """Field, value and what is accepted where an entry of `categories` is faulty; None if sound."""
   if not isinstance(entry, dict):

@@ -109,7 +109,7 @@ class CocoSource:
 
   def convert(self, position: int) -> sources.Converted:
     class_ids = {name: number for number, name in enumerate(self.classes, start=1)}
-    return examples.convert_example(self._read, self.read_source(position), class_ids, self.origin)
+    return examples.convert_example(self.read, self.read_source(position), class_ids, self.origin)
 
   def signature(self, position: int) -> str:
     # Annotations are part of the one file, whose hash tells them from others.
@@ -152,7 +152,13 @@ class CocoSource:
       size_field=coco_annotation.image_field(position + 1, "width, height"),
     )
 
-  def _read(self, file: str) -> bytes:
+  def stated_boxes(self, position: int) -> dict[int, tuple[float, ...]]:
+    image_id = self.index.image(position)[0]
+    entries = () if image_id is None else self.index.annotations(image_id)
+    boxes = {number: coco_annotation.stated_box(entry) for number, entry, _ in entries}
+    return {number: box for number, box in boxes.items() if box is not None}
+
+  def read(self, file: str) -> bytes:
     path = self.image_dir / file
     if not os.path.lexists(path):
       raise safe_files.fault(file, "missing", f"an image in {self.image_dir.name}")

@@ -29,7 +29,7 @@ _UPRIGHT = {
   7: Image.Transpose.TRANSVERSE,
   8: Image.Transpose.ROTATE_90,
 }
-_PNG_BIT_DEPTH = 24  # Offset of the byte in the file: signature, chunk length, "IHDR", two sizes.
+PNG_BIT_DEPTH = 24  # Offset of the byte in the file: signature, chunk length, "IHDR", two sizes.
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -132,7 +132,7 @@ def _convert(image: Image.Image, content: bytes) -> StoredImage:
     orientation = 1  # Some tools write 0.
   is_jpeg = image.format in _JPEG_FORMATS
   stored_format = "jpeg" if is_jpeg else "png"
-  is_plain_png = image.format == "PNG" and content[_PNG_BIT_DEPTH] == 8
+  is_plain_png = image.format == "PNG" and content[PNG_BIT_DEPTH] == 8
   if (
     (is_jpeg or is_plain_png)
     and image.mode == "RGB"

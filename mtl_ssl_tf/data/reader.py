@@ -212,14 +212,14 @@ def _check_records(files: list[str]) -> None:
       continue
     _check_first_record(path, *first_span)
     # Going through the headers of a remote file would fetch the whole of it.
-    num_records += 1 if _is_remote(path) else 1 + sum(1 for _ in spans)
+    num_records += 1 if is_remote(path) else 1 + sum(1 for _ in spans)
   if num_records == 0:
     raise ValueError(f"input_path: no records in {', '.join(files)}")
 
 
 def _check_first_record(path: str, start: int, length: int) -> None:
   """Raises ValueError unless the bytes are a tf.Example of an image with labels from 1 on."""
-  with _open(path) as file:
+  with open_file(path) as file:
     file.seek(start)
     content = file.read(length)
   try:
@@ -247,7 +247,7 @@ def _record_spans(path: str) -> Iterator[tuple[int, int]]:
   """
   file_length = tf.io.gfile.stat(path).length
   header_start = 0
-  with _open(path) as file:
+  with open_file(path) as file:
     for number in itertools.count():
       if header_start == file_length:
         return
@@ -262,10 +262,11 @@ def _record_spans(path: str) -> Iterator[tuple[int, int]]:
       yield start, length
 
 
-def _is_remote(path: str) -> bool:
+def is_remote(path: str) -> bool:
+  """Whether a file lies on another machine, where reading here and there is slow."""
   return "://" in path
 
 
-def _open(path: str) -> BinaryIO | tf.io.gfile.GFile:
+def open_file(path: str) -> BinaryIO | tf.io.gfile.GFile:
   """The file for reading here and there; a plain local one, as GFile reads far ahead."""
-  return tf.io.gfile.GFile(path, "rb") if _is_remote(path) else open(path, "rb", buffering=0)
+  return tf.io.gfile.GFile(path, "rb") if is_remote(path) else open(path, "rb", buffering=0)

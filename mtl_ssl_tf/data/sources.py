@@ -78,6 +78,15 @@ class SplitSource(Protocol):
   def convert(self, position: int) -> Converted:
     """Checks one image and its boxes and makes the record; needs `classes`."""
 
+  def read_source(self, position: int) -> Any:
+    """The `examples.Source` that `convert` makes the record from."""
+
+  def read(self, file: str) -> bytes:
+    """The content of a file of the data set; raises `faults.FaultError` where there is none."""
+
+  def stated_boxes(self, position: int) -> Mapping[int, tuple[float, ...]]:
+    """The boxes as the annotation has them, right or wrong, by the number of the object."""
+
   def signature(self, position: int) -> str:
     """A text that differs if the files of an image were changed, from a look at them alone."""
 

@@ -64,6 +64,27 @@ def parse_annotation(content: bytes, file: str) -> Annotation:
   return Annotation(filename, size, tuple(objects), tuple(found))
 
 
+def stated_boxes(content: bytes, file: str) -> dict[int, tuple[float, ...]]:
+  """The boxes that a file states, right or wrong, by the number of the object; for drawing them.
+
+  Args:
+    content: the bytes of the file.
+    file: its name, for messages.
+
+  Returns:
+    Number of each object with four numbers to ymin, xmin, ymax and xmax.
+
+  Raises:
+    faults.FaultError: as `parse_annotation`.
+  """
+  boxes = {}
+  for number, element in enumerate(_parse_xml(content, file).findall("object"), start=1):
+    box = [_number(_text(element, field)) for field in VocObject.coordinate_fields]
+    if None not in box:
+      boxes[number] = tuple(box)
+  return boxes
+
+
 def _parse_xml(content: bytes, file: str) -> ElementTree.Element:
   """The root element, which is an `annotation`."""
 

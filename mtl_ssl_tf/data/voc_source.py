@@ -78,9 +78,22 @@ class VocSource:
     return dataclasses.replace(self, classes=tuple(classes), origin=origin)
 
   def convert(self, position: int) -> sources.Converted:
-    source = read_source(self.folder, self.name(position))
+    source = self.read_source(position)
     class_ids = {name: number for number, name in enumerate(self.classes, start=1)}
     return examples.convert_example(self.folder.read, source, class_ids, self.origin)
+
+  def read_source(self, position: int) -> examples.Source:
+    return read_source(self.folder, self.name(position))
+
+  def read(self, file: str) -> bytes:
+    return self.folder.read(file)
+
+  def stated_boxes(self, position: int) -> dict[int, tuple[float, ...]]:
+    try:
+      file = self.folder.annotation_file(self.name(position))
+      return voc_annotation.stated_boxes(self.folder.read(file), file)
+    except faults.FaultError:
+      return {}
 
   def signature(self, position: int) -> str:
     stem = self.name(position)

@@ -10,65 +10,32 @@ from collections.abc import Iterator
 from typing import Any
 
 import tensorflow as tf
-import yaml
 from absl import logging
 from official.common import distribute_utils
 from official.core import config_definitions as cfg
-from official.core import exp_factory, task_factory, train_lib, train_utils
+from official.core import task_factory, train_lib, train_utils
 from official.modeling import performance
-from official.modeling.hyperparams import params_dict
 
 from mtl_ssl_tf.checkpoints import keras_weights, pretrained
-from mtl_ssl_tf.configs import detector, experiments, validation
-from mtl_ssl_tf.configs import overrides as config_overrides
+from mtl_ssl_tf.configs import detector, validation
+from mtl_ssl_tf.configs.loading import load_experiment
 from mtl_ssl_tf.data import label_map, reader, schema
 from mtl_ssl_tf.modeling.backbones import registry
-from mtl_ssl_tf.tasks import mtl_detection, pictures, progress
+from mtl_ssl_tf.tasks import data_sample, mtl_detection, pictures, progress
 
 MODES = ("train", "eval", "train_and_eval", "train_and_post_eval", "continuous_eval")
 
 
-def load_experiment(
-  experiment: str, config_files: list[str] | None = None, params_override: str | None = None
-) -> cfg.ExperimentConfig:
-  """Returns the named experiment with the overrides of each file, then of the string.
-
-  Args:
-    experiment: a registered name.
-    config_files: YAML files, later ones win.
-    params_override: a YAML mapping, e.g. `task: {seed: 1}` or `task.seed=1`, or a YAML file.
-
-  Raises:
-    ValueError: if the name, a file, or a field in it is not known.
-  """
-  # Model Garden's own experiments are registered too, but their tasks are not ours.
-  accepted = [
-    name
-    for name, factory in exp_factory._REGISTERED_CONFIGS.items()
-    if factory.__module__ == experiments.__name__
-  ]
-  if experiment not in accepted:
-    raise ValueError(f"--experiment is {experiment!r}; accepted: {', '.join(accepted)}")
-  params = exp_factory.get_exp_config(experiment)
-  for path in config_files or ():
-    _override(params, _read_yaml(path), path)
-  if params_override:
-    flag = "--params_override"
-    if os.path.exists(params_override):
-      overrides, flag = _read_yaml(params_override), params_override
-    elif "=" in params_override.split(":")[0]:
-      # Its name notwithstanding, what the function returns is YAML.
-      overrides = _parse_yaml(params_dict.nested_csv_str_to_json_str(params_override), flag)
-    else:
-      overrides = _parse_yaml(params_override, flag)
-    _override(params, overrides, flag)
-  return params
-
-
 def run(
-  params: cfg.ExperimentConfig, mode: str, model_dir: str
+  params: cfg.ExperimentConfig, mode: str, model_dir: str, validate_data: int = 0
 ) -> tuple[tf.Module, dict[str, Any]]:
   """Trains and evaluates as `mode` says, going on from the last checkpoint in `model_dir`.
+
+  Args:
+    params: what to run.
+    mode: one of `MODES`.
+    model_dir: folder of the run.
+    validate_data: records of each input that are looked at first; 0 looks at none.
 
   Raises:
     ValueError: if a setting, the label map or the data are not acceptable.
@@ -81,6 +48,7 @@ def run(
   for name, needed_in in (("train_data", "train"), ("validation_data", "eval")):
     if needed_in in mode:
       _check_data(params.task, name)
+      data_sample.check(params.task, name, validate_data)
   if not model_dir:
     raise ValueError("--model_dir is empty; accepted: a folder")
   checkpoint = tf.train.latest_checkpoint(model_dir)
@@ -184,7 +152,7 @@ def main_with_flags(flags: Any) -> None:
       start_from(params.task, flags.init)
     if flags.tpu:
       params.runtime.tpu = flags.tpu
-    run(params, flags.mode, flags.model_dir)
+    run(params, flags.mode, flags.model_dir, flags.validate_data)
   except ValueError as error:
     logging.info("An error arose:", exc_info=True)
     # Gin, which Model Garden goes through, tells the way of the call behind the message.
@@ -275,25 +243,3 @@ def _check_data(task: Any, name: str) -> None:
         f"task.label_map {task.label_map!r} differs from {theirs!r}, the classes that the "
         f"records of task.{name} were written with"
       )
-
-
-def _read_yaml(path: str) -> Any:
-  try:
-    with tf.io.gfile.GFile(path) as file:
-      text = file.read()
-  except (tf.errors.OpError, UnicodeDecodeError) as error:
-    raise ValueError(f"{path}: cannot be read ({type(error).__name__})") from error
-  return _parse_yaml(text, path)
-
-
-def _parse_yaml(text: str, source: str) -> Any:
-  try:
-    return yaml.load(text, params_dict._LOADER)
-  except yaml.YAMLError as error:
-    problem = " ".join(str(error).split())
-    raise ValueError(f"{source}: not YAML ({problem})") from error
-
-
-def _override(params: cfg.ExperimentConfig, overrides: Any, source: str) -> None:
-  config_overrides.check_overrides(overrides, params, source)
-  params.override(overrides, is_strict=True)

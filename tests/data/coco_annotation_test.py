@@ -108,3 +108,18 @@ class TestImage:
     assert [str(fault) for fault in image.faults] == [
       f"train.json: image 2 width: {value!r}; accepted: a whole number of pixels"
     ]
+
+
+@pytest.mark.parametrize(
+  ("bbox", "box"),
+  [
+    ([2, 4, 10, 20], (4, 2, 24, 12)),
+    ([2, 4, -1, 0], (4, 2, 4, 1)),
+    ([2, 4, "10", 20], None),
+    ([2, 4, float("inf"), 20], None),
+    ([2, 4, 10], None),
+    (None, None),
+  ],
+)
+def test_stated_box(bbox, box):
+  assert coco_annotation.stated_box({"bbox": bbox}) == box

@@ -270,3 +270,19 @@ class TestClipBox:
 
   def test_too_thin_for_a_record(self):
     assert "nothing of it is left" in self._error(5.0, 5.0, 10.0, 5.00000001)
+
+
+class TestStatedBoxes:
+  def test_right_or_wrong_by_number(self):
+    objects = [
+      voc_files.object_xml("cat", {"xmin": 9, "xmax": 3}),
+      voc_files.object_xml("cat", {"xmin": "x"}),
+      voc_files.object_xml(None, difficult=7),
+      "<object/>",
+    ]
+    boxes = voc_annotation.stated_boxes(voc_files.annotation_xml(objects), "a.xml")
+    assert boxes == {1: (4, 9, 14, 3), 3: (4, 2, 14, 12)}
+
+  def test_no_annotation(self):
+    with pytest.raises(faults.FaultError, match="the file is empty"):
+      voc_annotation.stated_boxes(b"", "a.xml")

@@ -1,0 +1,294 @@
+"""Tells what is wrong with a data set, and what it is like, before anything is trained on it.
+
+  python -m mtl_ssl_tf.data.validate --records 'records/train-*' \\
+      --config_file configs/experiments/bccd_frcnn_mobilenet_mtl.yaml \\
+      --report validation.json --contact_sheet validation.html
+
+In the place of records, a PASCAL VOC folder (`--data_dir`, `--split`) or a COCO file
+(`--annotations`, `--image_dir`) can be looked at before it is converted; nothing is written but the
+report. `docs/validation.md` lists what is found.
+
+Exit status: 0 sound, 1 faults (with `--strict`, warnings too), 2 nothing could be looked at.
+"""
+
+import argparse
+import contextlib
+import os
+import pathlib
+import sys
+import tempfile
+from collections.abc import Callable, Iterable, Sequence
+
+import tensorflow as tf
+
+from mtl_ssl_tf.configs import loading, validation
+from mtl_ssl_tf.data import (
+  checks,
+  coco_source,
+  faults,
+  inspection,
+  label_map,
+  reader,
+  schema,
+  shard_checks,
+  sources,
+  validation_report,
+  voc_source,
+)
+from mtl_ssl_tf.data import progress as progress_lines
+
+_MIB = 2**20
+# Flag that says what is looked at -> the flags that it needs.
+_SOURCES = {"records": (), "data_dir": ("split",), "annotations": ("image_dir",)}
+
+
+def validate_records(
+  input_path: str | Sequence[str],
+  limits: checks.Limits,
+  *,
+  label_map_file: str | os.PathLike[str] | None = None,
+  num_sampled: int = 0,
+  num_threads: int = 1,
+  max_listed: int = 1000,
+  say: Callable[[str], object] = lambda line: None,
+) -> validation_report.ValidationReport:
+  """What there is to tell about record files.
+
+  Args:
+    input_path: as `reader.match_files` takes it.
+    limits: what images are compared with.
+    label_map_file: see module `label_map`; None takes the one that lies beside the records, if
+      there is one.
+    num_sampled: look at so many records only, see `inspection.inspect_records`; 0 looks at all.
+    num_threads: how many records are checked at a time.
+    max_listed: findings of each kind that are listed one by one.
+    say: takes lines about progress.
+
+  Raises:
+    ValueError: there are no such files, or the label map is faulty.
+    OSError: the label map cannot be read.
+  """
+  files = reader.match_files(input_path)
+  beside = os.path.join(os.path.dirname(files[0]), schema.LABEL_MAP_FILE)
+  if label_map_file is None and os.path.exists(beside):
+    label_map_file = beside
+  classes = None if label_map_file is None else label_map.read_label_map(label_map_file)
+  report = validation_report.ValidationReport(limits, classes, max_listed=max_listed)
+  report.add_general(shard_checks.check_shards(files))
+
+  num_bytes = sum(tf.io.gfile.stat(path).length for path in files)
+  progress = progress_lines.Progress("records: checking MiB", num_bytes // _MIB, say)
+  passed = 0
+
+  def step(count: int) -> None:
+    nonlocal passed
+    progress.step((passed + count) // _MIB - passed // _MIB)
+    passed += count
+
+  num_records = {}
+  for inspected in inspection.inspect_records(
+    files,
+    classes,
+    limits,
+    num_sampled=num_sampled,
+    num_threads=num_threads,
+    num_records=num_records,
+    step=step,
+  ):
+    report.add_image(inspected)
+  report.add_general(shard_checks.check_manifests(num_records, classes))
+  if not num_sampled:
+    report.add_general(report.statistics.findings(faults.listing([str(input_path)])))
+  return report
+
+
+def validate_split(
+  source: sources.SplitSource,
+  limits: checks.Limits,
+  *,
+  num_sampled: int = 0,
+  num_threads: int = 1,
+  max_listed: int = 1000,
+  say: Callable[[str], object] = lambda line: None,
+) -> validation_report.ValidationReport:
+  """What there is to tell about a split that is yet to be converted.
+
+  Args:
+    source: the split; can be pickled. Classes that it lacks are collected from all its images.
+    limits, num_sampled, num_threads, max_listed, say: see `validate_records`.
+  """
+  if source.classes is None:
+    names = set()
+    progress = progress_lines.Progress(f"{source.split}: reading annotations", len(source), say)
+    for position in range(len(source)):
+      names.update(source.class_names(position))
+      progress.step()
+    source = sources.collect_classes(names, source)
+  report = validation_report.ValidationReport(limits, source.classes, max_listed=max_listed)
+  report.add_general(inspection.finding_of_fault(fault, None) for fault in source.faults)
+  number = min(num_sampled or len(source), len(source))
+  progress = progress_lines.Progress(f"{source.split}: checking images", number, say)
+  for inspected in inspection.inspect_split(
+    source, limits, num_sampled=num_sampled, num_threads=num_threads
+  ):
+    report.add_image(inspected)
+    progress.step()
+  if not num_sampled:
+    report.add_general(report.statistics.findings(source.split))
+  return report
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+  """Runs the command line; returns the exit status."""
+  parser = _parser()
+  flags = parser.parse_args(argv)
+  given = [name for name in _SOURCES if getattr(flags, name) is not None]
+  if len(given) != 1:
+    parser.error(f"one of {', '.join(f'--{name}' for name in _SOURCES)} is needed")
+  for other in _SOURCES[given[0]]:
+    if getattr(flags, other) is None:
+      parser.error(f"--{given[0]} needs --{other}")
+
+  def say(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
+
+  try:
+    limits = _limits(flags)
+    _check_outputs([flags.report, flags.contact_sheet])
+    report = _validate(flags, limits, say)
+    source = {name: getattr(flags, name) for name in (*given, *_SOURCES[given[0]])}
+    what = ", ".join(source.values())
+    if flags.report:
+      about = {"source": source}
+      pathlib.Path(flags.report).write_text(report.as_json(**about), encoding="ascii")
+    if flags.contact_sheet:
+      pathlib.Path(flags.contact_sheet).write_bytes(report.html(what))
+  except (ValueError, OSError, tf.errors.OpError) as error:
+    say(f"error: {error}")
+    return 2
+  for line in report.lines():
+    say(line)
+  num_faults, num_warnings = report.num_of(checks.FAULT), report.num_of(checks.WARNING)
+  say(f"{what}: faults {num_faults}, warnings {num_warnings}")
+  return 1 if num_faults or (flags.strict and num_warnings) else 0
+
+
+def _validate(
+  flags: argparse.Namespace, limits: checks.Limits, say: Callable[[str], object]
+) -> validation_report.ValidationReport:
+  options = {
+    "num_sampled": flags.sample,
+    "num_threads": flags.threads,
+    "max_listed": flags.max_listed,
+    "say": say,
+  }
+  if flags.records is not None:
+    return validate_records(flags.records, limits, label_map_file=flags.label_map, **options)
+  with tempfile.TemporaryDirectory() as folder:
+    index = {"label_map_file": flags.label_map, "index_file": os.path.join(folder, "index")}
+    if flags.data_dir is not None:
+      source = voc_source.open_split(flags.data_dir, flags.split, **index)
+    else:
+      split = flags.split or pathlib.Path(flags.annotations).stem
+      source = coco_source.open_split(flags.annotations, flags.image_dir, split, **index, say=say)
+    return validate_split(source, limits, **options)
+
+
+def _limits(flags: argparse.Namespace) -> checks.Limits:
+  """The limits of the configuration with those that flags set."""
+  task = loading.load_experiment(flags.experiment, flags.config_file).task
+  # What the labels mean is told by --label_map here.
+  validation.check_task(task.replace(label_map=task.label_map or schema.LABEL_MAP_FILE))
+  others = {"min_boxes_per_class": flags.min_boxes_per_class, "duplicate_iou": flags.duplicate_iou}
+  try:
+    return checks.Limits.of_config(task, getattr(task, flags.data), **others)
+  except ValueError as error:
+    raise ValueError(f"task.{flags.data}.{error}") from error
+
+
+def _check_outputs(paths: Iterable[str | None]) -> None:
+  """Raises ValueError where a file could not be written after all the work."""
+  for path in filter(None, paths):
+    folder = os.path.dirname(path) or "."
+    if os.path.isdir(path) or not os.path.isdir(folder) or not os.access(folder, os.W_OK):
+      raise ValueError(f"{path}: accepted: a file in a folder that exists and can be written to")
+
+
+def _parser() -> argparse.ArgumentParser:
+  parser = argparse.ArgumentParser(
+    prog="python -m mtl_ssl_tf.data.validate",
+    description="Tells what is wrong with a data set, and what it is like.",
+    allow_abbrev=False,
+  )
+  data = parser.add_argument_group("what to look at")
+  data.add_argument("--records", help="record files: a path, a pattern or a folder with one split")
+  data.add_argument(
+    "--data_dir", help="PASCAL VOC: folder with Annotations, JPEGImages and ImageSets/Main"
+  )
+  data.add_argument("--annotations", help="COCO: the JSON file")
+  data.add_argument("--image_dir", help="COCO: the folder that its file names start from")
+  data.add_argument("--split", help="PASCAL VOC: name of a file in ImageSets/Main")
+  data.add_argument(
+    "--label_map",
+    help="text file with one class name a line; default: the one beside the records, if there is"
+    " one; the classes found in the split of a PASCAL VOC folder; the categories of a COCO file",
+  )
+  data.add_argument(
+    "--sample", type=_at_least(0), default=0, help="look at so many images only; 0 looks at all"
+  )
+  run = parser.add_argument_group("the run that the data is for")
+  run.add_argument("--experiment", default="mtl_frcnn", help="a registered experiment")
+  run.add_argument(
+    "--config_file", action="append", help="YAML file of the experiment; may be given repeatedly"
+  )
+  run.add_argument(
+    "--data",
+    choices=("train_data", "validation_data"),
+    default="train_data",
+    help="whose sizes and slots count",
+  )
+  run.add_argument(
+    "--min_boxes_per_class", type=_at_least(0), default=10, help="a class with fewer is told"
+  )
+  run.add_argument(
+    "--duplicate_iou",
+    type=_fraction,
+    default=0.95,
+    help="two boxes of an image that overlap by this much are taken for one",
+  )
+  out = parser.add_argument_group("what comes out")
+  out.add_argument("--report", help="JSON file with all figures and findings")
+  out.add_argument("--contact_sheet", help="HTML file that shows the worst images")
+  out.add_argument(
+    "--max_listed", type=_at_least(0), default=1000, help="findings of a kind listed in --report"
+  )
+  out.add_argument("--strict", action="store_true", help="warnings too make the exit status 1")
+  parser.add_argument(
+    "--threads",
+    type=_at_least(1),
+    default=len(os.sched_getaffinity(0)),
+    help="images looked at at a time",
+  )
+  return parser
+
+
+def _at_least(lowest: int) -> Callable[[str], int]:
+  def whole_number(text: str) -> int:
+    with contextlib.suppress(ValueError):
+      if int(text) >= lowest:
+        return int(text)
+    raise argparse.ArgumentTypeError(f"{faults.quote(text)}; accepted: {lowest} or more")
+
+  return whole_number
+
+
+def _fraction(text: str) -> float:
+  with contextlib.suppress(ValueError):
+    if 0.0 < float(text) <= 1.0:
+      return float(text)
+  raise argparse.ArgumentTypeError(f"{faults.quote(text)}; accepted: more than 0, at most 1")
+
+
+if __name__ == "__main__":
+  tf.config.set_visible_devices([], "GPU")  # Decoding needs none, and would reserve its memory.
+  sys.exit(main())
