@@ -3,7 +3,7 @@
     python -m benchmarks.evaluation [--images 5000] [--pycocotools_images 500]
 
 Images hold 7 objects on average and 100 detections each: some on objects, shifted, doubled or of
-another class, the rest anywhere. pycocotools takes part with fewer images, and its time is given for
+another class, the rest anywhere. pycocotools takes part with fewer images, beside our time for
 as many; the figures on these are compared as well.
 """
 
