@@ -158,9 +158,9 @@ class COCOEvaluator:
     result = self.result()
     summary = tables.text_table(
       "COCO metrics by pycocotools, percent",
-      ["figure", "", "of"],
+      ["figure", ""],
       [
-        [name, tables.percent(result[f"coco/{name}"]), text]
+        [f"{name:<9} {text}", tables.percent(result[f"coco/{name}"])]
         for name, text in zip(FIGURES, _DESCRIPTIONS, strict=True)
       ],
     )
