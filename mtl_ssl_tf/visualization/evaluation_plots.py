@@ -76,7 +76,7 @@ def plot_errors(
   class_names: Sequence[str],
   path: str | os.PathLike[str],
 ) -> None:
-  """Draws the mean AP that each kind of error costs, and beside it the same by class.
+  """Draws the mean AP that each kind of error costs, and below it the same by class.
 
   Args:
     costs: mean AP by kind, fractions.
@@ -85,33 +85,33 @@ def plot_errors(
     path: the picture to write.
   """
   kinds = [kind.replace("_", " ") for kind in costs]
-  height = max(3.2, 1.4 + 0.2 * len(class_names))
-  figure, (left, right) = plt.subplots(
-    1, 2, figsize=(12, height), layout="constrained", gridspec_kw={"width_ratios": [1, 1.4]}
+  class_height = 1.2 + 0.22 * len(class_names)
+  figure, (top, below) = plt.subplots(
+    2, 1, figsize=(9, 2.6 + class_height), layout="constrained", height_ratios=[2.6, class_height]
   )
   try:
     means = 100.0 * np.nan_to_num(np.array(list(costs.values())))
     colors = _COLORS[: len(kinds)]
-    bars = left.barh(kinds, means, color=colors, height=min(0.8, 2.6 / height))
-    left.bar_label(bars, fmt="%.1f", padding=3, fontsize=9)
-    left.margins(x=0.15)
-    left.invert_yaxis()
-    left.set_title("mean AP gained by mending one kind", fontsize=10)
-    left.set_xlabel("points of mean AP", fontsize=9)
+    bars = top.barh(kinds, means, color=colors, height=0.7)
+    top.bar_label(bars, fmt="%.1f", padding=3, fontsize=9)
+    top.margins(x=0.1)
+    top.invert_yaxis()
+    top.set_title("mean AP gained by mending one kind of error", fontsize=10)
+    top.set_xlabel("points of mean AP", fontsize=9)
 
     bottom = np.zeros(len(class_names))
     places = np.arange(len(class_names))
     for kind, color, values in zip(kinds, colors, class_costs.values(), strict=True):
       # A class may lose by mending; there is no bar for that.
       widths = 100.0 * np.maximum(np.nan_to_num(values), 0.0)
-      right.barh(places, widths, left=bottom, color=color, label=kind, height=0.7)
+      below.barh(places, widths, left=bottom, color=color, label=kind, height=0.7)
       bottom += widths
-    right.set_yticks(places, [_short(name) for name in class_names], fontsize=8)
-    right.set_ylim(len(class_names) - 0.4, -0.6)
-    right.set_title("by class, kinds side by side (they do not add up)", fontsize=10)
-    right.set_xlabel("points of AP", fontsize=9)
-    right.legend(fontsize=8, loc="upper left", bbox_to_anchor=(1.0, 1.0))
-    for axis in (left, right):
+    below.set_yticks(places, [_short(name) for name in class_names], fontsize=8)
+    below.set_ylim(len(class_names) - 0.4, -0.6)
+    below.set_title("by class, kinds side by side (they do not add up)", fontsize=10)
+    below.set_xlabel("points of AP", fontsize=9)
+    below.legend(fontsize=8, loc="upper left", bbox_to_anchor=(1.0, 1.0))
+    for axis in (top, below):
       axis.grid(axis="x", alpha=0.3)
       axis.set_axisbelow(True)
     figure.savefig(path, dpi=100)
@@ -159,7 +159,8 @@ def plot_confusion(
     bar.set_label("share of the row", fontsize=8)
     bar.ax.yaxis.set_major_formatter(ticker.PercentFormatter(1.0))
     bar.ax.tick_params(labelsize=8)
-    figure.savefig(path, dpi=100)
+    # The layout leaves long names of rows no room for their axis' own.
+    figure.savefig(path, dpi=100, bbox_inches="tight")
   finally:
     plt.close(figure)
 
