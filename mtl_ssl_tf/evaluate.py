@@ -44,19 +44,7 @@ def evaluate(
   """
   progress_line = progress.Progress("evaluating images", len(truth.images), say)
   for image, image_id, found in zip(truth.images, truth.coco_image_ids, predictions, strict=True):
-    metrics.update(
-      image_id=image_id,
-      gt_boxes=image.boxes.corners,
-      gt_boxes_xywh=image.boxes.xywh,
-      gt_classes=image.classes,
-      gt_difficult=image.difficult,
-      gt_is_crowd=image.is_crowd,
-      gt_areas=image.areas,
-      detection_boxes=found.boxes.corners,
-      detection_boxes_xywh=found.boxes.xywh,
-      detection_scores=found.scores,
-      detection_classes=found.classes,
-    )
+    metrics.update(image_id=image_id, **result_files.metric_arguments(image, found))
     progress_line.step()
   return metrics.result()
 

@@ -34,6 +34,7 @@ def serialized_example(
   boxes_orig: Sequence[Sequence[float]] = (),
   classes: Sequence[int] = (),
   difficult: Sequence[int] | None = None,
+  is_crowd: Sequence[int] | None = None,
   source_id: str = "a",
 ) -> bytes:
   """A record as the converters write it, its image a PNG, so that no pixel changes.
@@ -43,6 +44,7 @@ def serialized_example(
     boxes_orig: [N, 4], pixels of the image.
     classes: [N], from 1.
     difficult: [N] of 0 and 1; None leaves the feature out.
+    is_crowd: as `difficult`.
     source_id: name of the image.
   """
   height, width = image.shape[:2]
@@ -63,6 +65,8 @@ def serialized_example(
   }
   if difficult is not None:
     features[schema.OBJECT_DIFFICULT] = _ints(difficult)
+  if is_crowd is not None:
+    features[schema.OBJECT_IS_CROWD] = _ints(is_crowd)
   return tf.train.Example(features=tf.train.Features(feature=features)).SerializeToString()
 
 

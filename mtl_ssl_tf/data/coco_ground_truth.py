@@ -4,7 +4,7 @@ import json
 import math
 import os
 import pathlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -128,15 +128,25 @@ def check_categories(rows: list[dict[str, Any]], found: FaultList) -> dict[str, 
   return category_ids
 
 
-def write_coco(truth: ground_truth.GroundTruth, path: str | os.PathLike[str]) -> None:
+def write_coco(
+  truth: ground_truth.GroundTruth,
+  path: str | os.PathLike[str],
+  image_ids: Sequence[int | str] | None = None,
+) -> None:
   """Writes a COCO annotation file on which pycocotools gives the figures of our evaluator.
 
   Annotation ids count from 1, because pycocotools takes a match with annotation 0 for none.
   Difficult objects carry `ignore: 1`, which pycocotools itself passes over: with such objects its
   figures are lower.
+
+  Args:
+    truth: images and objects.
+    path: of the file.
+    image_ids: of the images; None is `truth.coco_image_ids`.
   """
+  image_ids = truth.coco_image_ids if image_ids is None else image_ids
   annotations = []
-  for image, image_id in zip(truth.images, truth.coco_image_ids, strict=True):
+  for image, image_id in zip(truth.images, image_ids, strict=True):
     for box, class_id, difficult, crowd, area in zip(
       image.boxes.xywh.tolist(),
       image.classes.tolist(),
@@ -164,7 +174,7 @@ def write_coco(truth: ground_truth.GroundTruth, path: str | os.PathLike[str]) ->
         "file_name": image.file_name,
         **({} if image.size is None else {"height": image.size[0], "width": image.size[1]}),
       }
-      for image, image_id in zip(truth.images, truth.coco_image_ids, strict=True)
+      for image, image_id in zip(truth.images, image_ids, strict=True)
     ],
     "annotations": annotations,
     "categories": [

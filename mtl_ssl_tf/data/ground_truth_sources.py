@@ -11,7 +11,6 @@ training sees, those of files unclipped.
 
 import json
 import os
-import pathlib
 from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
@@ -251,8 +250,9 @@ def _manifests(files: Sequence[str]) -> Iterator[dict]:
   """What the manifests beside the record files hold, those of their own splits."""
   for folder in sorted({os.path.dirname(file) for file in files}):
     names = {os.path.basename(file) for file in files if os.path.dirname(file) == folder}
-    for path in sorted(pathlib.Path(folder or ".").glob(schema.manifest_file("*"))):
-      manifest = json.loads(path.read_text(encoding="utf-8", errors="surrogateescape"))
+    for path in sorted(tf.io.gfile.glob(os.path.join(folder, schema.manifest_file("*")))):
+      with tf.io.gfile.GFile(path, "rb") as file:  # The records may lie on a remote file system.
+        manifest = json.loads(file.read().decode(errors="surrogateescape"))
       if names & {shard["file"] for shard in manifest.get("shards", ())}:
         yield manifest
 

@@ -52,6 +52,22 @@ def no_detections() -> Detections:
   return Detections(boxes, np.zeros(0), np.zeros(0, np.int64))
 
 
+def metric_arguments(image: ground_truth.ImageTruth, found: Detections) -> dict[str, np.ndarray]:
+  """An image's objects and detections by the names that `DetectionMetrics.update` has for them."""
+  return {
+    "gt_boxes": image.boxes.corners,
+    "gt_boxes_xywh": image.boxes.xywh,
+    "gt_classes": image.classes,
+    "gt_difficult": image.difficult,
+    "gt_is_crowd": image.is_crowd,
+    "gt_areas": image.areas,
+    "detection_boxes": found.boxes.corners,
+    "detection_boxes_xywh": found.boxes.xywh,
+    "detection_scores": found.scores,
+    "detection_classes": found.classes,
+  }
+
+
 def write_coco_results(
   path: str | os.PathLike[str],
   detections: Iterable[tuple[int | str, Detections]],

@@ -243,7 +243,7 @@ def test_perfect_detections(task):
   assert found["auxiliary/foreground_pixel_accuracy"] == 0.5
   assert found["auxiliary/foreground_iou"] == 0.5
   assert found["dropped_boxes"] == 0.0
-  assert str(tiny.NUM_VAL) in task.voc_table.splitlines()[3]
+  assert str(tiny.NUM_VAL) in task.detection_tables.splitlines()[3]
 
 
 def test_rows_that_fill_up_the_batch_do_not_count(task):
@@ -275,7 +275,7 @@ def test_auxiliary_figures_can_be_left_out(folder):
   found = figures(task, oracle_logs(task))
   assert not any(name.startswith("auxiliary/") for name in found)
   assert task.main_metric == "voc/mAP50_11point"
-  assert set(found) == {*task.voc_figures, "dropped_boxes"}
+  assert set(found) == {*task.detection_figures, "dropped_boxes"}
 
 
 def initialize(folder, path: str, model, **task_fields) -> None:
