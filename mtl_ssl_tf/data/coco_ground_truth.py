@@ -23,13 +23,17 @@ class FaultList:
     self._found: list[faults.Fault] = []
 
   def add(self, field: str, value: Any, accepted: str) -> None:
-    """Notes one; foreign text comes out quoted.
+    """Notes a value of the file that is none of the accepted ones.
 
     Raises:
       faults.FaultError: these are enough.
     """
     shown = faults.quote(value) if isinstance(value, str) else faults.quote(repr(value))[1:-1]
-    self._found.append(faults.Fault(self.file, field, shown, accepted))
+    self.describe(field, shown, accepted)
+
+  def describe(self, field: str, description: str, accepted: str) -> None:
+    """Notes a fault that is described in words of our own; raises as `add`."""
+    self._found.append(faults.Fault(self.file, field, description, accepted))
     if len(self._found) == _MAX_FAULTS:
       self.check()
 
@@ -78,14 +82,18 @@ def read_coco(path: str | os.PathLike[str]) -> ground_truth.GroundTruth:
   content = read_json(path)
   found = FaultList(str(path))
   if not isinstance(content, dict):
-    found.add("file", type(content).__name__, "an object with images, annotations and categories")
+    accepted = "an object with images, annotations and categories"
+    found.describe("file", type(content).__name__, accepted)
     found.check()
   for name in ("images", "annotations", "categories"):
     value = content.get(name)
-    if not isinstance(value, list) or (name == "categories" and not value):
-      found.add(name, "missing" if value is None else type(value).__name__, "a list of objects")
+    if not isinstance(value, list):
+      kind = "missing" if value is None else type(value).__name__
+      found.describe(name, kind, "a list of objects")
+    elif name == "categories" and not value:
+      found.describe(name, "empty", "a list of objects")
     elif not all(isinstance(row, dict) for row in value):
-      found.add(name, "an entry that is no object", "a list of objects")
+      found.describe(name, "an entry that is no object", "a list of objects")
   found.check()
   category_ids = check_categories(content["categories"], found)
   # By the id as text: some tools write it so in one place and as a number in another.

@@ -212,7 +212,7 @@ def _read_json(path: str, truth: ground_truth.GroundTruth) -> dict[int, Detectio
     content = content["annotations"]
   if not isinstance(content, list):
     accepted = "a list of {image_id, category_id, bbox, score}"
-    collector.faults.add("file", type(content).__name__, accepted)
+    collector.faults.describe("file", type(content).__name__, accepted)
   collector.faults.check()
   for number, row in enumerate(content, start=1):
     where = f"entry {number}"
@@ -252,7 +252,8 @@ def _read_comp4(files: Sequence[str], truth: ground_truth.GroundTruth) -> dict[i
     class_id = _comp4_class(file, truth, collector.faults)
     if class_id in class_of_file:
       value = f"of class {truth.class_names[class_id - 1]}, as is {class_of_file[class_id]}"
-      collector.faults.add("file", value, "one file for each class; name one split's files")
+      accepted = "one file for each class; name one split's files"
+      collector.faults.describe("file", value, accepted)
       collector.faults.check()
     class_of_file[class_id] = file
     try:
