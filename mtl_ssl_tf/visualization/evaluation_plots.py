@@ -33,15 +33,25 @@ def plot_precision_recall(
   num_classes = len(curves)
   columns = min(num_classes, max(1, math.ceil(math.sqrt(1.4 * num_classes))))
   rows = math.ceil(num_classes / columns)
-  side = 4.0 if num_classes == 1 else 2.6 if num_classes <= 24 else 1.9
+  side = 4.0 if num_classes == 1 else 2.2 if num_classes <= 24 else 1.7
+  # Inches between and around the panels; the layout that matplotlib finds takes seconds for eighty.
+  gap, edge = 0.45, 0.65
+  width, height = columns * (side + gap / 2) + edge, rows * (side + gap) + edge
   figure, axes = plt.subplots(
     rows,
     columns,
-    figsize=(side * columns + 0.6, side * rows + 0.5),
+    figsize=(width, height),
     squeeze=False,
     sharex=True,
     sharey=True,
-    layout="constrained",
+    gridspec_kw={
+      "left": edge / width,
+      "right": 1.0 - 0.1 / width,
+      "bottom": edge / height,
+      "top": 1.0 - 0.45 / height,
+      "wspace": gap / 2 / side,
+      "hspace": gap / side,
+    },
   )
   try:
     for axis, (name, points) in zip(axes.flat, curves.items(), strict=False):
@@ -63,8 +73,8 @@ def plot_precision_recall(
       elif number + columns >= num_classes:  # The lowest panel of its column.
         axis.tick_params(labelbottom=True)
     axes[0, 0].set(xlim=(0.0, 1.02), ylim=(0.0, 1.04))
-    figure.supxlabel("recall", fontsize=9)
-    figure.supylabel("precision", fontsize=9)
+    figure.supxlabel("recall", fontsize=9, y=0.15 / height)
+    figure.supylabel("precision", fontsize=9, x=0.12 / width)
     figure.savefig(path, dpi=100)
   finally:
     plt.close(figure)

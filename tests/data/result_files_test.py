@@ -152,9 +152,7 @@ class TestComp4:
   def test_two_splits(self, tmp_path):
     for split in ("val", "test"):
       (tmp_path / f"comp4_det_{split}_cat.txt").write_text("")
-    with pytest.raises(
-      ValueError, match=r"of class cat, as is .*accepted: one file for each class"
-    ):
+    with pytest.raises(ValueError, match=r"of class cat, as is .*accepted: one file for each"):
       result_files.read_predictions(str(tmp_path), make_truth("b"))
 
   def test_no_files(self, tmp_path):
