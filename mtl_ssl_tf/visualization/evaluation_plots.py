@@ -34,7 +34,8 @@ def plot_precision_recall(
   columns = min(num_classes, max(1, math.ceil(math.sqrt(1.4 * num_classes))))
   rows = math.ceil(num_classes / columns)
   side = 4.0 if num_classes == 1 else 2.2 if num_classes <= 24 else 1.7
-  # Inches between and around the panels; the layout that matplotlib finds takes seconds for eighty.
+  # Inches between and around the panels. With a layout that matplotlib finds, or axes that share
+  # their limits, eighty panels take ten seconds.
   gap, edge = 0.45, 0.65
   width, height = columns * (side + gap / 2) + edge, rows * (side + gap) + edge
   figure, axes = plt.subplots(
@@ -42,8 +43,6 @@ def plot_precision_recall(
     columns,
     figsize=(width, height),
     squeeze=False,
-    sharex=True,
-    sharey=True,
     gridspec_kw={
       "left": edge / width,
       "right": 1.0 - 0.1 / width,
@@ -57,6 +56,7 @@ def plot_precision_recall(
     for axis, (name, points) in zip(axes.flat, curves.items(), strict=False):
       ap = average_precision[name]
       recall, precision = points[:, 0], points[:, 1]
+      axis.set(xlim=(0.0, 1.02), ylim=(0.0, 1.04))
       if not math.isnan(ap) and len(points):
         envelope = np.maximum.accumulate(precision[::-1])[::-1]
         axis.fill_between(
@@ -70,9 +70,8 @@ def plot_precision_recall(
     for number, axis in enumerate(axes.flat):
       if number >= num_classes:
         axis.set_axis_off()
-      elif number + columns >= num_classes:  # The lowest panel of its column.
-        axis.tick_params(labelbottom=True)
-    axes[0, 0].set(xlim=(0.0, 1.02), ylim=(0.0, 1.04))
+      # Numbers stand below the lowest panel of each column, and left of the first column.
+      axis.tick_params(labelbottom=number + columns >= num_classes, labelleft=not number % columns)
     figure.supxlabel("recall", fontsize=9, y=0.15 / height)
     figure.supylabel("precision", fontsize=9, x=0.12 / width)
     figure.savefig(path, dpi=100)
