@@ -1,4 +1,4 @@
-"""Time of the VOC and COCO metrics and of the error analysis, beside pycocotools by itself.
+"""Time of the VOC and COCO metrics, of errors and of result files, beside pycocotools by itself.
 
     python -m benchmarks.evaluation [--images 5000] [--pycocotools_images 500]
 
@@ -10,13 +10,20 @@ as many; the figures on these are compared as well.
 import argparse
 import contextlib
 import io
+import tempfile
 import time
 
 import numpy as np
 from pycocotools import coco as pycoco
 from pycocotools import cocoeval
 
-from mtl_ssl_tf.evaluation import coco_evaluator, voc_evaluator
+from mtl_ssl_tf.data import ground_truth, result_files
+from mtl_ssl_tf.evaluation import (
+  coco_evaluator,
+  confusion_matrix,
+  error_analysis,
+  voc_evaluator,
+)
 
 CLASSES = (20, 80)
 DETECTIONS = 100
@@ -75,6 +82,62 @@ def coco_figures(images: list[tuple[np.ndarray, ...]], names: list[str]) -> dict
   return evaluator.result()
 
 
+def error_figures(images: list[tuple[np.ndarray, ...]], names: list[str]) -> dict[str, float]:
+  """Kinds of error with their costs, and confusions."""
+  analyzer = error_analysis.ErrorAnalyzer(names)
+  confusion = confusion_matrix.ConfusionMatrix(names)
+  for gt_boxes, gt_classes, boxes, scores, classes in images:
+    objects = corners(gt_boxes), gt_classes, np.zeros(len(gt_classes), bool)
+    for evaluator in (analyzer, confusion):
+      evaluator.update(*objects, corners(boxes), scores, classes)
+  return analyzer.result()
+
+
+def written_and_read(images: list[tuple[np.ndarray, ...]], names: list[str]) -> dict[str, float]:
+  """Detections as COCO results and comp4 files, read back. Returns the seconds of each."""
+  none = ground_truth.Boxes.from_xywh([])
+  flags = np.zeros(0, bool)
+  truth = ground_truth.GroundTruth(
+    "generated",
+    tuple(names),
+    tuple(range(1, len(names) + 1)),
+    tuple(
+      ground_truth.ImageTruth(
+        str(number), "", None, none, np.zeros(0, int), flags, flags, np.zeros(0)
+      )
+      for number in range(len(images))
+    ),
+  )
+  found = [
+    result_files.Detections(ground_truth.Boxes.from_xywh(boxes), scores, classes)
+    for *_, boxes, scores, classes in images
+  ]
+  seconds = {}
+  with tempfile.TemporaryDirectory() as folder:
+    file = f"{folder}/results.json"
+    for name, fn, *arguments in (
+      (
+        "write COCO",
+        result_files.write_coco_results,
+        file,
+        zip(truth.coco_image_ids, found, strict=True),
+        truth.category_ids,
+      ),
+      ("read COCO", result_files.read_predictions, file, truth),
+      (
+        "write VOC",
+        result_files.write_comp4,
+        folder,
+        "val",
+        zip(truth.index, found, strict=True),
+        names,
+      ),
+      ("read VOC", result_files.read_predictions, folder, truth),
+    ):
+      seconds[name] = timed(fn, *arguments)[1]
+  return seconds
+
+
 def pycocotools_stats(images: list[tuple[np.ndarray, ...]], num_classes: int) -> np.ndarray:
   """The twelve figures by pycocotools alone."""
   truth, found = [], []
@@ -125,6 +188,11 @@ def main() -> None:
       values = ", ".join(f"{key} {figures[key]:.3f}" for key in keys)
       print(f"  {name:<24}{seconds:8.1f} s   {values}")
     print(f"  {'VOC and COCO together':<24}{total:8.1f} s")
+    figures, seconds = timed(error_figures, images, names)
+    cost = f"errors/cost/localisation {figures['errors/cost/localisation']:.3f}"
+    print(f"  {'errors and confusions':<24}{seconds:8.1f} s   {cost}")
+    for name, seconds in written_and_read(images, names).items():
+      print(f"  {name + ' result files':<24}{seconds:8.1f} s")
     few = images[: args.pycocotools_images]
     stats, slow = timed(pycocotools_stats, few, num_classes)
     figures, fast = timed(coco_figures, few, names)
