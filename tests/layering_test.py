@@ -29,6 +29,7 @@ ALLOWED = {
   "serving": {"configs", "ops", "data", "modeling"},
   "registry_imports": {"configs", "tasks"},
   "predict": {"configs", "ops", "data", "modeling", "visualization", "serving"},
+  "evaluate": {"configs", "ops", "data", "evaluation", "visualization"},
   "train": {"registry_imports", "serving", "tasks"},
   "export": {"registry_imports", "serving"},
 }

@@ -297,10 +297,30 @@ class Data(cfg.DataConfig):
 
 @dataclasses.dataclass
 class Evaluation(hyperparams.Config):
-  """VOC metrics: `voc_ap` is `area` or `11point`."""
+  """What an evaluation measures and writes.
 
+  Attributes:
+    metrics: `voc`, `coco` or both; the first one chooses the best checkpoint.
+    voc_ap: `area` or `11point`, the rule of the figure that does.
+    iou_threshold: of VOC metrics and errors: smallest IoU that is a match.
+    voc_inclusive_pixels: a box includes its last pixel, as the VOC development kit counts.
+    coco_annotations: COCO annotation file that the ground truth of COCO metrics and of all else is
+      taken from; empty is the records.
+    errors: add the five kinds of error, what each costs, and confusions.
+    score_threshold: of the detections among which errors and confusions are counted.
+    results_dir: folder that takes, in a folder for each evaluated step, detections as COCO and VOC
+      result files, the ground truth, figures, curves and pictures; empty writes nothing.
+    auxiliary_metrics: measure the auxiliary tasks too.
+  """
+
+  metrics: list[str] = dataclasses.field(default_factory=lambda: ["voc"])
   voc_ap: str = "area"
   iou_threshold: float = 0.5
+  voc_inclusive_pixels: bool = False
+  coco_annotations: str = ""
+  errors: bool = False
+  score_threshold: float = 0.5
+  results_dir: str = ""
   auxiliary_metrics: bool = True
 
 

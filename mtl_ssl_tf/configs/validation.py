@@ -32,6 +32,7 @@ CHOICES = {
   for data in ("train_data", "validation_data")
   for name in ("difficult", "crowd")
 }
+METRICS = ("voc", "coco")
 # Path of a field -> smallest and largest accepted value, None for no bound.
 RANGES = {
   "backbone.depth_multiplier": (0.125, 2.0),
@@ -80,6 +81,7 @@ RANGES = {
   "pictures.interval": (0, None),
   "pictures.num_images": (1, None),
   "pictures.score_threshold": (0.0, 1.0),
+  "evaluation.score_threshold": (0.0, 1.0),
 } | {
   f"{data}.{name}": bounds
   for data in ("train_data", "validation_data")
@@ -141,6 +143,17 @@ def check_task(config: detector.MtlDetection) -> None:
   if decimals is not None and (not isinstance(decimals, int) or decimals < 1):
     raise ValueError(
       f"task.auxiliary.round_decimals is {decimals!r}; accepted: a whole number above 0, or null"
+    )
+  metrics = config.evaluation.metrics
+  if not metrics or sorted(metrics) != sorted(set(metrics) & set(METRICS)):
+    raise ValueError(
+      f"task.evaluation.metrics is {metrics!r}; accepted: a list of {' and '.join(METRICS)}, or of"
+      " one of them"
+    )
+  if config.evaluation.coco_annotations and "coco" not in metrics:
+    raise ValueError(
+      f"task.evaluation.coco_annotations is {config.evaluation.coco_annotations!r}; accepted:"
+      " empty, or a file where task.evaluation.metrics holds coco"
     )
   if not config.label_map:
     raise ValueError(

@@ -36,6 +36,9 @@ class DetectionParser:
     gt_difficult: bool [N], PASCAL VOC's flag.
     gt_boxes_orig: float32 [N, 4], the same objects in pixels of the file, neither mirrored nor
       cut; padding is -1.
+    gt_is_crowd: bool [N], COCO's flag of a box around many objects.
+    gt_area_orig: float32 [N], area in square pixels of the file as the record tells it, which of a
+      mask is less than of its box; padding is 0.
     image_size_px: float32 [2], height and width of the image inside the canvas.
     image_info: float32 [4, 2], original size, size inside the canvas, scale, offset, where the
       scale times file pixels less the offset gives canvas pixels (of an image not mirrored).
@@ -136,7 +139,7 @@ class DetectionParser:
     """
     image = decoded["image"]
     original_size = tf.cast(tf.shape(image)[:2], tf.float32)  # [2]
-    boxes_norm, classes, difficult = self._select_objects(decoded)
+    boxes_norm, classes, difficult, is_crowd, area_orig = self._select_objects(decoded)
     boxes_orig = boxes_norm * tf.tile(original_size, [2])  # [n, 4]
     flipped = tf.constant(False)
     scaled_size = fitting.fitted_size(  # [2]
@@ -168,6 +171,8 @@ class DetectionParser:
       "gt_classes": self._pad(tf.boolean_mask(classes, keep), -1),  # [N]
       "gt_difficult": self._pad(tf.boolean_mask(difficult, keep), False),  # [N]
       "gt_boxes_orig": self._pad(tf.boolean_mask(boxes_orig, keep), -1.0),  # [N, 4]
+      "gt_is_crowd": self._pad(tf.boolean_mask(is_crowd, keep), False),  # [N]
+      "gt_area_orig": self._pad(tf.boolean_mask(area_orig, keep), 0.0),  # [N]
       "image_size_px": kept_size,
       "image_info": tf.stack([original_size, kept_size, scaled_size / original_size, offset]),
       "num_dropped_boxes": tf.maximum(
@@ -194,6 +199,8 @@ class DetectionParser:
       "gt_classes": tf.fill([N], -1),
       "gt_difficult": tf.fill([N], False),
       "gt_boxes_orig": tf.fill([N, 4], -1.0),
+      "gt_is_crowd": tf.fill([N], False),
+      "gt_area_orig": tf.fill([N], 0.0),
       "image_size_px": size,
       "image_info": tf.stack([size, size, tf.ones([2]), tf.zeros([2])]),  # [4, 2]
       "num_dropped_boxes": tf.constant(0),
@@ -205,27 +212,29 @@ class DetectionParser:
 
   def _select_objects(
     self, decoded: dict[str, tf.Tensor]
-  ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-    """Boxes float32 [n, 4] inside the image, classes int32 [n] and difficult flags bool [n].
+  ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor, tf.Tensor, tf.Tensor]:
+    """Boxes float32 [n, 4] inside the image, classes int32 [n], difficult and crowd flags bool [n]
+    and areas float32 [n].
 
     Boxes without area are left out, and in training those to be dropped; those to be ignored come
     last and have class 0.
     """
     boxes_norm = tf.clip_by_value(decoded["groundtruth_boxes"], 0.0, 1.0)
     difficult = decoded["groundtruth_difficult"]
+    is_crowd = decoded["groundtruth_is_crowd"]
     keep = tf.reduce_all(boxes_norm[:, 2:] > boxes_norm[:, :2], axis=-1)  # [n]
     ignored = tf.zeros_like(keep)  # [n]
-    for flags, mode in (
-      (difficult, self._difficult),
-      (decoded["groundtruth_is_crowd"], self._crowd),
-    ):
+    for flags, mode in ((difficult, self._difficult), (is_crowd, self._crowd)):
       if mode == "drop":
         keep &= ~flags
       elif mode == "ignore":
         ignored |= flags
     classes = tf.where(ignored, 0, tf.cast(decoded["groundtruth_classes"], tf.int32))
     rows = tf.concat([tf.where(keep & ~ignored), tf.where(keep & ignored)], axis=0)[:, 0]
-    return tf.gather(boxes_norm, rows), tf.gather(classes, rows), tf.gather(difficult, rows)
+    return tuple(
+      tf.gather(values, rows)
+      for values in (boxes_norm, classes, difficult, is_crowd, decoded["groundtruth_area"])
+    )
 
   def _pad(self, values: tf.Tensor, padding: float | int | bool) -> tf.Tensor:
     """The first N rows of `values`, filled up to N with `padding`."""

@@ -48,6 +48,8 @@ def make_dataset(
   Training shuffles files and records anew in every epoch; an image's flips and zoom follow from the
   seed and its place in the endless sequence. Evaluation keeps the order of the files; rows whose
   `example_valid` is False fill up the last batch, the same number of batches for every worker.
+  Evaluation's labels also hold `example_index`, int32: the place of the record in the files taken
+  one after the other, from 0; -1 where there is none.
 
   Args:
     input_path: record files: a path, a glob pattern, a folder with one split, or a list of these.
@@ -104,8 +106,11 @@ def make_dataset(
   else:
     records = _evaluation_records(files, worker, num_workers, global_batch_size, cache)
 
-    def parse(is_image, record):
-      return tf.cond(is_image, lambda: parser(record, tf.zeros([2], tf.int64)), parser.blank)
+    def parse(index, record):
+      image, labels = tf.cond(
+        index >= 0, lambda: parser(record, tf.zeros([2], tf.int64)), parser.blank
+      )
+      return image, {**labels, "example_index": tf.cast(index, tf.int32)}
 
   dataset = records.map(parse, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
   batch_size = context.get_per_replica_batch_size(global_batch_size)
@@ -143,6 +148,11 @@ def match_files(input_path: str | Sequence[str]) -> list[str]:
       raise ValueError(f"input_path: no record files match {item!r}")
     files.extend(matches)
   return list(dict.fromkeys(files))
+
+
+def split_name(file: str) -> str:
+  """The split that a record file belongs to: its name without number of shard and extension."""
+  return _SHARD_SUFFIX.sub("", os.path.basename(file))
 
 
 def count_examples(input_path: str | Sequence[str]) -> int:
@@ -186,12 +196,13 @@ def _training_records(
 def _evaluation_records(
   files: list[str], worker: int, num_workers: int, global_batch_size: int, cache: bool
 ) -> tf.data.Dataset:
-  """This worker's records in order, as pairs of whether it is an image and record.
+  """This worker's records in order, as pairs of place in the files and record.
 
-  Blanks that are no images fill up the last global batch before the workers take their turns.
+  Blanks, whose place is -1, fill up the last global batch before the workers take their turns.
   """
-  records = tf.data.TFRecordDataset(files).map(lambda record: (True, record))
-  blanks = tf.data.Dataset.from_tensors((False, "")).repeat(global_batch_size - 1)
+  records = tf.data.TFRecordDataset(files).enumerate()
+  blank = (tf.constant(-1, tf.int64), "")
+  blanks = tf.data.Dataset.from_tensors(blank).repeat(global_batch_size - 1)
   # Blanks that would begin another batch fall away with the remainder.
   records = records.concatenate(blanks).batch(global_batch_size, drop_remainder=True).unbatch()
   records = records.shard(num_workers, worker)

@@ -1,11 +1,11 @@
 """Collects detections image by image and reports VOC average precision per class and as a mean."""
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
 
-from mtl_ssl_tf.evaluation import voc_metrics
+from mtl_ssl_tf.evaluation import tables, voc_metrics
 
 
 class ClassResult(NamedTuple):
@@ -28,6 +28,7 @@ class VOCEvaluator:
   Attributes:
     class_names: names of the object classes; class id i is `class_names[i - 1]`.
     iou_threshold: smallest IoU that is a match.
+    inclusive_pixels: whether sides are counted as max - min + 1.
     main_key: name of the mean AP by the chosen rule, the one to select checkpoints by.
   """
 
@@ -58,7 +59,7 @@ class VOCEvaluator:
     if ap_rule not in voc_metrics.AP_RULES:
       raise ValueError(f"ap_rule is {ap_rule!r}; accepted: {', '.join(voc_metrics.AP_RULES)}")
     self.iou_threshold = iou_threshold
-    self._inclusive_pixels = inclusive_pixels
+    self.inclusive_pixels = inclusive_pixels
     self._threshold_name = f"{100.0 * iou_threshold:g}"
     self.main_key = f"voc/mAP{self._threshold_name}_{ap_rule}"
     self.reset()
@@ -68,8 +69,8 @@ class VOCEvaluator:
     num_classes = len(self.class_names) + 1
     self._num_ground_truth = np.zeros(num_classes, np.int64)  # [C]
     self._num_difficult = np.zeros(num_classes, np.int64)  # [C]
-    self._scores: list[list[np.ndarray]] = [[] for _ in range(num_classes)]
-    self._outcomes: list[list[np.ndarray]] = [[] for _ in range(num_classes)]
+    # Class ids, scores and outcomes of each image's detections, [D] each.
+    self._detections: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = []
     self._image_ids: set[Hashable] = set()
 
   def update(
@@ -112,44 +113,51 @@ class VOCEvaluator:
     if not np.isfinite(detection_scores).all():
       raise ValueError(f"{image}: detection_scores holds values that are not finite")
 
-    for class_id in np.union1d(gt_classes, detection_classes):
-      gt_rows = gt_classes == class_id
-      rows = detection_classes == class_id
-      difficult = gt_difficult[gt_rows].astype(bool)
-      self._num_ground_truth[class_id] += np.sum(~difficult)
-      self._num_difficult[class_id] += np.sum(difficult)
-      self._scores[class_id].append(detection_scores[rows])
-      self._outcomes[class_id].append(
-        voc_metrics.match_detections(
-          detection_boxes[rows],
-          detection_scores[rows],
-          gt_boxes[gt_rows],
-          difficult,
-          self.iou_threshold,
-          self._inclusive_pixels,
-        )
-      )
+    gt_difficult = gt_difficult.astype(bool)
+    num_classes = len(self.class_names) + 1
+    self._num_ground_truth += np.bincount(gt_classes[~gt_difficult], minlength=num_classes)
+    self._num_difficult += np.bincount(gt_classes[gt_difficult], minlength=num_classes)
+    outcomes = voc_metrics.match_detections(
+      detection_boxes,
+      detection_scores,
+      gt_boxes,
+      gt_difficult,
+      self.iou_threshold,
+      self.inclusive_pixels,
+      same_class=detection_classes[:, np.newaxis] == gt_classes,  # [D, N]
+    )
+    self._detections.append((detection_classes, detection_scores, outcomes))
     if image_id is not None:
       self._image_ids.add(image_id)
 
   def class_results(self) -> list[ClassResult]:
     """Counts and average precisions of every class, in the order of `class_names`."""
     results = []
-    for class_id, name in enumerate(self.class_names, start=1):
-      scores = np.concatenate([np.zeros(0), *self._scores[class_id]])  # [D]
-      outcomes = np.concatenate([np.zeros(0, np.int8), *self._outcomes[class_id]])  # [D]
-      hits = voc_metrics.rank_hits(scores, outcomes)  # [R]
+    for class_id, (name, num_detections, _, hits) in enumerate(self._ranked_classes(), start=1):
       num_ground_truth = int(self._num_ground_truth[class_id])
       average_precision = {
         rule: voc_metrics.average_precision(hits, num_ground_truth, rule)
         for rule in voc_metrics.AP_RULES
       }
+      num_difficult = int(self._num_difficult[class_id])
       results.append(
-        ClassResult(
-          name, num_ground_truth, int(self._num_difficult[class_id]), len(scores), average_precision
-        )
+        ClassResult(name, num_ground_truth, num_difficult, num_detections, average_precision)
       )
     return results
+
+  def curves(self) -> dict[str, np.ndarray]:
+    """The precision-recall points of every class by its name, best score first.
+
+    Returns:
+      float64 [R, 3] each: recall, precision and score of each counted detection; those on
+      difficult objects are left out. Recall is NaN for a class without ground truth.
+    """
+    return {
+      name: np.column_stack(
+        [voc_metrics.precision_recall(hits, int(self._num_ground_truth[class_id])), scores]
+      )
+      for class_id, (name, _, scores, hits) in enumerate(self._ranked_classes(), start=1)
+    }
 
   def result(self) -> dict[str, float]:
     """All figures of the images since `reset`, means first; the keys are always the same."""
@@ -166,6 +174,18 @@ class VOCEvaluator:
       for entry in classes
     }
     return means | per_class
+
+  def _ranked_classes(self) -> Iterator[tuple[str, int, np.ndarray, np.ndarray]]:
+    """Of each class its name, number of detections, and the counted ones' scores and hits [R]."""
+    detections = [(np.zeros(0, np.int64), np.zeros(0), np.zeros(0, np.int8)), *self._detections]
+    classes, scores, outcomes = map(np.concatenate, zip(*detections, strict=True))  # [D]
+    by_class = np.argsort(classes, kind="stable")  # [D]
+    ends = np.cumsum(np.bincount(classes, minlength=len(self.class_names) + 1))  # [C]
+    for class_id, name in enumerate(self.class_names, start=1):
+      rows = by_class[ends[class_id - 1] : ends[class_id]]
+      counted = rows[outcomes[rows] != voc_metrics.Outcome.IGNORED]
+      ranked_scores = np.sort(scores[counted])[::-1]  # [R]
+      yield name, len(rows), ranked_scores, voc_metrics.rank_hits(scores[rows], outcomes[rows])
 
   def _valid_rows(
     self,
@@ -197,9 +217,6 @@ def class_table(evaluator: VOCEvaluator) -> str:
   Objects are counted without the difficult ones. A dash stands for a class without ground truth.
   """
 
-  def percent(value: float) -> str:
-    return "-" if np.isnan(value) else f"{100.0 * value:.1f}"
-
   classes = evaluator.class_results()
   rules = voc_metrics.AP_RULES
   means = [
@@ -213,22 +230,14 @@ def class_table(evaluator: VOCEvaluator) -> str:
       str(entry.num_ground_truth),
       str(entry.num_difficult),
       str(entry.num_detections),
-      *(percent(entry.average_precision[rule]) for rule in rules),
+      *(tables.percent(entry.average_precision[rule]) for rule in rules),
     ]
     for entry in classes
   ]
   num_counted = sum(entry.num_ground_truth > 0 for entry in classes)
   totals = [str(sum(entry[field] for entry in classes)) for field in (1, 2, 3)]
-  footer = [f"mean of {num_counted}", *totals, *map(percent, means)]
-  rows = [header, *body, footer]
-  widths = [max(len(row[column]) for row in rows) for column in range(len(header))]
-  lines = [
-    "  ".join(
-      cell.rjust(width) if column else cell.ljust(width)
-      for column, (cell, width) in enumerate(zip(row, widths, strict=True))
-    )
-    for row in rows
-  ]
-  rule_line = "-" * len(lines[0])
+  footer = [f"mean of {num_counted}", *totals, *map(tables.percent, means)]
   title = f"VOC average precision at IoU {evaluator.iou_threshold:g}, percent"
-  return "\n".join([title, lines[0], rule_line, *lines[1:-1], rule_line, lines[-1]])
+  if evaluator.inclusive_pixels:
+    title += ", inclusive pixels"
+  return tables.text_table(title, header, body, footer)

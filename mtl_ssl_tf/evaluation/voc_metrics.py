@@ -1,7 +1,7 @@
 """Average precision by the rules of the PASCAL VOC development kit, as pure numpy functions.
 
 The way from boxes to a number has three steps: `match_detections` judges the detections of one
-class in one image, `rank_hits` puts the judged detections of all images in one order, and
+image, `rank_hits` puts the judged detections of one class in all images in one order, and
 `average_precision` reads one number off that order. Two rules for the last step are in use and
 their numbers differ by up to a few points, so every number is named after its rule:
 
@@ -64,8 +64,9 @@ def match_detections(
   gt_difficult: np.ndarray,
   iou_threshold: float = 0.5,
   inclusive_pixels: bool = False,
+  same_class: np.ndarray | None = None,
 ) -> np.ndarray:
-  """Judges the detections of one class in one image.
+  """Judges the detections of one image.
 
   By descending score, each detection looks only at the ground-truth box it overlaps most (the
   first of equals). Below the threshold it is a false positive. At or above it: a difficult box
@@ -82,6 +83,8 @@ def match_detections(
     gt_difficult: bool [G].
     iou_threshold: smallest IoU that is a match, above 0.
     inclusive_pixels: see `pairwise_iou`.
+    same_class: bool [D, G], which boxes a detection may look at; None is all, for the boxes of one
+      class.
 
   Returns:
     int8 [D], values of `Outcome`, in the order of the arguments.
@@ -90,6 +93,8 @@ def match_detections(
   if not len(detection_boxes) or not len(gt_boxes):
     return outcomes
   iou = pairwise_iou(detection_boxes, gt_boxes, inclusive_pixels)  # [D, G]
+  if same_class is not None:
+    iou = np.where(same_class, iou, -1.0)
   best_gt = iou.argmax(axis=1)  # [D]
   matched = iou.max(axis=1) >= iou_threshold  # [D]
   on_difficult = np.asarray(gt_difficult, bool)[best_gt]  # [D]
@@ -118,6 +123,22 @@ def rank_hits(scores: np.ndarray, outcomes: np.ndarray) -> np.ndarray:
   """
   ranked = outcomes[np.argsort(-np.asarray(scores, np.float64), kind="stable")]  # [D]
   return ranked[ranked != Outcome.IGNORED] == Outcome.TRUE_POSITIVE  # [R]
+
+
+def precision_recall(ranked_hits: np.ndarray, num_ground_truth: int) -> np.ndarray:
+  """The points of one class's precision-recall curve, without interpolation.
+
+  Args:
+    ranked_hits: bool [R], true positives among the counted detections, best score first.
+    num_ground_truth: objects to find, difficult ones excluded.
+
+  Returns:
+    float64 [R, 2], recall and precision once each detection has been counted; recall is NaN for a
+    class without ground truth.
+  """
+  found = np.cumsum(ranked_hits)  # [R]
+  recall = found / num_ground_truth if num_ground_truth else np.full(len(found), np.nan)
+  return np.stack([recall, found / np.arange(1, len(found) + 1)], axis=1)
 
 
 def average_precision(ranked_hits: np.ndarray, num_ground_truth: int, rule: str) -> float:

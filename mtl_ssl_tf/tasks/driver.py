@@ -67,6 +67,8 @@ def run(
   with strategy.scope():
     task = task_factory.get_task(params.task, logging_dir=model_dir)
   _choose_best_by(params.trainer, task)
+  if "eval" in mode:
+    task.prepare_evaluation()
   exporter = None
   if mode != "eval":  # A look at other data must not change which checkpoint counts as the best.
     with _writing_to(model_dir):
@@ -163,9 +165,9 @@ def main_with_flags(flags: Any) -> None:
 def _choose_best_by(trainer: cfg.TrainerConfig, task: mtl_detection.MtlDetectionTask) -> None:
   """Sets the figure that tells the best checkpoint, where the configuration leaves it open."""
   trainer.best_checkpoint_eval_metric = trainer.best_checkpoint_eval_metric or task.main_metric
-  if trainer.best_checkpoint_eval_metric not in task.voc_figures:
+  if trainer.best_checkpoint_eval_metric not in task.detection_figures:
     nearest = difflib.get_close_matches(
-      trainer.best_checkpoint_eval_metric, task.voc_figures, n=3, cutoff=0.0
+      trainer.best_checkpoint_eval_metric, task.detection_figures, n=3, cutoff=0.0
     )
     raise ValueError(
       f"trainer.best_checkpoint_eval_metric is {trainer.best_checkpoint_eval_metric!r}; accepted: "
@@ -204,7 +206,7 @@ def _report(
     # NaN, a class without ground truth, is no JSON.
     finite = {name: value if value == value else None for name, value in figures.items()}
     json.dump({"step": step, **finite}, file, indent=2)
-  lines = [task.voc_table]
+  lines = [task.detection_tables]
   lines += [
     f"{name.removeprefix('auxiliary/'):28s} {value:.3f}"
     for name, value in figures.items()

@@ -13,12 +13,13 @@ from mtl_ssl_tf.checkpoints import pretrained
 from mtl_ssl_tf.configs import detector as detector_config
 from mtl_ssl_tf.configs import validation
 from mtl_ssl_tf.data import label_map, reader
-from mtl_ssl_tf.evaluation import auxiliary_metrics, voc_evaluator
+from mtl_ssl_tf.evaluation import auxiliary_metrics
 from mtl_ssl_tf.labels import auxiliary as auxiliary_labels
 from mtl_ssl_tf.modeling import detector, factory
 from mtl_ssl_tf.modeling.backbones import registry
 from mtl_ssl_tf.ops import box_ops
 from mtl_ssl_tf.tasks import (
+  detection_evaluation,
   momentum,  # noqa: F401 - registers the optimizer
   training_losses,
 )
@@ -54,8 +55,8 @@ class MtlDetectionTask(base_task.Task):
     registry.check(params.backbone.type)
     self.class_names = label_map.read_label_map(params.label_map)
     self.num_classes = len(self.class_names) + 1
-    self._voc = voc_evaluator.VOCEvaluator(
-      self.class_names, params.evaluation.iou_threshold, params.evaluation.voc_ap
+    self._detection = detection_evaluation.DetectionEvaluation(
+      params.evaluation, self.class_names, params.validation_data.input_path, params.label_map
     )
     self._auxiliary = auxiliary_metrics.AuxiliaryEvaluator()
     self._num_dropped_boxes = 0
@@ -70,17 +71,25 @@ class MtlDetectionTask(base_task.Task):
   @property
   def main_metric(self) -> str:
     """Name of the figure that tells the best checkpoint."""
-    return self._voc.main_key
+    return self._detection.metrics.main_key
 
   @property
-  def voc_figures(self) -> list[str]:
+  def detection_figures(self) -> list[str]:
     """Names of the figures on detection."""
-    return list(self._voc.result())
+    return list(self._detection.metrics.result())
 
   @property
-  def voc_table(self) -> str:
+  def detection_tables(self) -> str:
     """The last evaluation, class by class."""
-    return voc_evaluator.class_table(self._voc)
+    return self._detection.metrics.tables()
+
+  def prepare_evaluation(self) -> None:
+    """Reads what evaluation needs besides the validation data.
+
+    Raises:
+      ValueError: it is at fault, which would otherwise come out after hours of training.
+    """
+    self._detection.load_names()
 
   def build_model(self) -> detector.Detector:
     """Returns the detector with its variables, drawn by the configured seed."""
@@ -215,8 +224,11 @@ class MtlDetectionTask(base_task.Task):
         "gt_boxes_orig",
         "gt_classes",
         "gt_difficult",
+        "gt_is_crowd",
+        "gt_area_orig",
         "num_dropped_boxes",
         "example_valid",
+        "example_index",
       )
     }
     logs["detection_boxes_orig"] = outputs["detection_boxes_px"] / scale
@@ -229,7 +241,7 @@ class MtlDetectionTask(base_task.Task):
   def aggregate_logs(self, state: Any, step_logs: dict[str, Any]) -> bool:
     """Adds the images of one step to the evaluators; `state` is None at the start."""
     if state is None:
-      self._voc.reset()
+      self._detection.reset()
       self._auxiliary.reset()
       self._num_dropped_boxes = 0
     replicas = len(step_logs["gt_classes"])
@@ -237,14 +249,7 @@ class MtlDetectionTask(base_task.Task):
       logs = {name: np.asarray(values[replica]) for name, values in step_logs.items()}
       for i in np.flatnonzero(logs["example_valid"]):
         self._num_dropped_boxes += int(logs["num_dropped_boxes"][i])
-        self._voc.update(
-          logs["gt_boxes_orig"][i],
-          logs["gt_classes"][i],
-          logs["gt_difficult"][i],
-          logs["detection_boxes_orig"][i],
-          logs["detection_scores"][i],
-          logs["detection_classes"][i],
-        )
+        self._detection.update({name: values[i] for name, values in logs.items()})
         auxiliary = {
           name.removeprefix("auxiliary/"): values[i]
           for name, values in logs.items()
@@ -260,10 +265,11 @@ class MtlDetectionTask(base_task.Task):
     """Returns the figures of the whole evaluation by name.
 
     `dropped_boxes` counts ground-truth boxes for which `max_num_boxes` had no room: the figures
-    know nothing of them.
+    know nothing of them, unless the ground truth is that of `coco_annotations`.
     """
-    del aggregated_logs, global_step
-    figures = {**self._voc.result(), **self._auxiliary.result()}
+    del aggregated_logs
+    step = None if global_step is None else int(global_step)
+    figures = {**self._detection.result(step), **self._auxiliary.result()}
     return {**figures, "dropped_boxes": float(self._num_dropped_boxes)}
 
   def _auxiliary_outputs(

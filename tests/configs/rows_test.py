@@ -312,6 +312,7 @@ def test_row_is_as_published(name):
   assert task.train_data.input_path == data_set.train
   assert task.train_data.global_batch_size == data_set.batch
   assert task.validation_data.input_path == data_set.validation
+  assert task.evaluation.metrics == (["coco"] if data == "coco17" else ["voc"])
 
   assert trainer.optimizer_config.learning_rate.type == "stepwise"
   rate = trainer.optimizer_config.learning_rate.stepwise

@@ -106,6 +106,30 @@ def test_label_map_is_needed():
   )
 
 
+@pytest.mark.parametrize("value", [[], ["voc", "voc"], ["map"], ["voc", "map"], "coco"])
+def test_metrics(value):
+  assert task_message("evaluation.metrics", value) == (
+    f"task.evaluation.metrics is {value!r}; accepted: a list of voc and coco, or of one of them"
+  )
+
+
+@pytest.mark.parametrize("value", [["voc"], ["coco"], ["coco", "voc"]])
+def test_metrics_in_any_order(value):
+  config = experiment().task
+  config.evaluation.metrics = value
+  validation.check_task(config)
+
+
+def test_official_annotations_are_of_use_to_coco_metrics():
+  assert task_message("evaluation.coco_annotations", "a.json") == (
+    "task.evaluation.coco_annotations is 'a.json'; accepted: empty, or a file where"
+    " task.evaluation.metrics holds coco"
+  )
+  config = experiment().task
+  config.evaluation.coco_annotations, config.evaluation.metrics = "a.json", ["voc", "coco"]
+  validation.check_task(config)
+
+
 @pytest.mark.parametrize("name", validation.TRAINER_RANGES)
 def test_trainer_intervals(name):
   # An interval below 1 would evaluate forever, or never save a checkpoint.

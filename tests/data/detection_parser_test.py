@@ -4,7 +4,7 @@ import numpy as np
 import tensorflow as tf
 from absl.testing import parameterized
 
-from mtl_ssl_tf.data import detection_parser
+from mtl_ssl_tf.data import detection_parser, schema
 from tests import fixtures
 
 
@@ -53,6 +53,25 @@ class DetectionParserTest(parameterized.TestCase, tf.test.TestCase):
     self.assertEqual(image.shape, (64, 64, 3))
     self.assertAllClose(image[:32], np.full([32, 64, 3], 9))
     self.assertAllEqual(image[32:], np.zeros([32, 64, 3]))
+
+  def test_crowds_and_areas_are_those_of_the_record(self):
+    # The second object has no area and is left out; the third's mask fills half of its box.
+    boxes = [[0, 0, 10, 10], [5, 5, 5, 9], [10, 20, 20, 40]]
+    example = tf.train.Example.FromString(
+      fixtures.serialized_example(
+        fixtures.solid_image(20, 40), boxes, [1, 1, 2], is_crowd=[0, 1, 1]
+      )
+    )
+    example.features.feature[schema.OBJECT_AREA].float_list.value.extend([100.0, 7.0, 99.5])
+    _, labels = parse(example.SerializeToString())
+    self.assertAllEqual(labels["gt_is_crowd"], [False, True, False])
+    self.assertAllEqual(labels["gt_area_orig"], [100.0, 99.5, 0.0])
+
+  def test_an_area_that_the_record_does_not_tell_is_that_of_the_box(self):
+    boxes = [[5, 10, 15, 30]]
+    _, labels = parse(fixtures.serialized_example(fixtures.solid_image(20, 40), boxes, [1]))
+    self.assertAllClose(labels["gt_area_orig"], [200.0, 0.0, 0.0])
+    self.assertAllEqual(labels["gt_is_crowd"], [False] * 3)
 
   def test_the_scale_is_that_of_the_rounded_size(self):
     # 30 / 7 × 9 = 38.57, rounded to 39: boxes follow the pixels, not the wish.

@@ -56,6 +56,8 @@ class EvaluationTest(ReaderTest):
     self.assertAllEqual(numbers[:5], [1, 2, 3, 4, 5])
     self.assertAllEqual(numbers[5:], np.zeros(len(numbers) - 5))
     self.assertAllEqual(labels["example_valid"].flatten(), numbers > 0)
+    # Its place in the files, from 0; a blank has none.
+    self.assertAllEqual(labels["example_index"].flatten(), numbers - 1)
     blank_classes = labels["gt_classes"][~labels["example_valid"]]
     self.assertAllEqual(blank_classes, -np.ones_like(blank_classes))
     self.assertFalse(labels["flipped"].any())
@@ -73,26 +75,32 @@ class EvaluationTest(ReaderTest):
         "gt_classes": tf.TensorSpec([2, 2], tf.int32),
         "gt_difficult": tf.TensorSpec([2, 2], tf.bool),
         "gt_boxes_orig": tf.TensorSpec([2, 2, 4], tf.float32),
+        "gt_is_crowd": tf.TensorSpec([2, 2], tf.bool),
+        "gt_area_orig": tf.TensorSpec([2, 2], tf.float32),
         "image_size_px": tf.TensorSpec([2, 2], tf.float32),
         "image_info": tf.TensorSpec([2, 4, 2], tf.float32),
         "num_dropped_boxes": tf.TensorSpec([2], tf.int32),
         "flipped": tf.TensorSpec([2], tf.bool),
         "image_key": tf.TensorSpec([2], tf.int32),
         "example_valid": tf.TensorSpec([2], tf.bool),
+        "example_index": tf.TensorSpec([2], tf.int32),
       },
     )
 
   def test_workers_share_the_images_and_get_equally_many_batches(self):
     pattern = self._write(5, 4)
-    numbers = [
+    read = [
       self._read(
         pattern,
         global_batch_size=4,
         is_training=False,
         input_context=tf.distribute.InputContext(2, worker, num_replicas_in_sync=2),
-      )[0]
+      )
       for worker in range(2)
     ]
+    numbers = [worker_numbers for worker_numbers, _ in read]
+    for worker_numbers, labels in read:
+      self.assertAllEqual(labels["example_index"], worker_numbers - 1)
     # Nine images and three blanks are three steps of two images a worker.
     self.assertAllEqual(numbers[0], [[1, 3], [5, 7], [9, 0]])
     self.assertAllEqual(numbers[1], [[2, 4], [6, 8], [0, 0]])
@@ -104,6 +112,16 @@ class EvaluationTest(ReaderTest):
     passes = [[images[:, 0, 0, 0] for images, _ in dataset.as_numpy_iterator()] for _ in range(2)]
     self.assertAllEqual(passes[0], [[1, 2], [3, 0]])
     self.assertAllEqual(passes[1], passes[0])
+
+
+class SplitNameTest(parameterized.TestCase):
+  @parameterized.parameters(
+    ("records/test-00001-of-00004.tfrecord", "test"),
+    ("gs://bucket/val.tfrecord", "val"),
+    ("my-split-00000-of-00001.tfrecord", "my-split"),
+  )
+  def test_of_a_file(self, file, split):
+    self.assertEqual(reader.split_name(file), split)
 
 
 class TrainingTest(ReaderTest):

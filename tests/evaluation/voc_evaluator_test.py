@@ -10,6 +10,7 @@ from pycocotools import coco as pycoco
 from pycocotools import cocoeval
 
 from mtl_ssl_tf.evaluation import voc_evaluator
+from tests.evaluation import published_sample
 
 A, B, FAR = [0, 0, 10, 10], [20, 0, 30, 10], [0, 50, 10, 60]
 NO_BOXES = np.zeros((0, 4), np.float32)
@@ -380,3 +381,52 @@ def test_area_rule_agrees_with_pycocotools(seed):
   actual = [result[f"voc/AP50_area/{name}"] for name in names]
   assert min(actual) > 0.2 and max(actual) < 0.9  # The case has hits and misses.
   np.testing.assert_allclose(actual, expected, atol=0.01)
+
+
+def published_sample_evaluator():
+  evaluator = voc_evaluator.VOCEvaluator(
+    ["person"], published_sample.IOU_THRESHOLD, inclusive_pixels=True
+  )
+  for objects, found in published_sample.IMAGES:
+    boxes = [
+      np.array([(top, left, top + height, left + width) for left, top, width, height in rows])
+      for rows in (objects, [row[1:] for row in found])
+    ]
+    scores = np.array([row[0] for row in found])
+    classes = [np.ones(len(rows), int) for rows in boxes]
+    evaluator.update(boxes[0], classes[0], None, boxes[1], scores, classes[1])
+  return evaluator
+
+
+class TestPublishedSample:
+  def test_average_precision(self):
+    result = published_sample_evaluator().result()
+    assert round(100 * result["voc/mAP30_area"], 2) == published_sample.AREA
+    assert round(100 * result["voc/mAP30_11point"], 2) == published_sample.ELEVEN_POINT
+
+  def test_curve(self):
+    recall, precision, scores = published_sample_evaluator().curves()["person"].T
+    np.testing.assert_allclose(recall, published_sample.RECALL, atol=0.005001)
+    np.testing.assert_allclose(precision, published_sample.PRECISION, atol=0.005001)
+    assert scores.tolist() == sorted(scores, reverse=True)
+    assert scores[0] == 0.95 and scores[-1] == 0.14
+
+
+class TestCurves:
+  def test_points(self):
+    # cat: a hit at .9, a duplicate at .8, one on a difficult object, a hit at .6; 3 objects.
+    curves = worked_example().curves()
+    np.testing.assert_allclose(
+      curves["cat"], [[1 / 3, 1.0, 0.9], [1 / 3, 0.5, 0.8], [2 / 3, 2 / 3, 0.6]], rtol=1e-6
+    )
+    assert curves["dog"].shape == (0, 3)
+    np.testing.assert_allclose(curves["owl"], [[np.nan, 0.0, 0.5]])
+
+
+def test_inclusive_pixels_decide_and_are_told():
+  # 6 of 10 columns against 7 of 11 with inclusive pixels: IoU 0.6 and 0.636.
+  for inclusive, expected in ((False, 0.0), (True, 1.0)):
+    evaluator = voc_evaluator.VOCEvaluator(["cat"], 0.62, inclusive_pixels=inclusive)
+    add(evaluator, [(A, 1, False)], [([0, 0, 10, 6], 0.9, 1)])
+    assert evaluator.result()["voc/mAP62_area"] == expected
+    assert ("inclusive pixels" in voc_evaluator.class_table(evaluator)) == inclusive

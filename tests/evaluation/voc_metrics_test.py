@@ -138,3 +138,23 @@ def test_mean_average_precision_leaves_out_classes_without_ground_truth():
   assert voc_metrics.mean_average_precision([0.2, float("nan"), 0.6]) == pytest.approx(0.4)
   assert np.isnan(voc_metrics.mean_average_precision([float("nan")]))
   assert np.isnan(voc_metrics.mean_average_precision([]))
+
+
+class TestSameClass:
+  def test_a_detection_looks_at_boxes_of_its_class_alone(self):
+    # A belongs to class 1, B to class 2; both detections lie on A, the second is of class 2.
+    same_class = np.array([[True, False], [False, True]])
+    assert match([A, A], [0.9, 0.8], [A, FAR], same_class=same_class) == [TP, FP]
+    assert match([A, FAR], [0.9, 0.8], [A, FAR], same_class=same_class) == [TP, TP]
+
+  def test_no_box_of_its_class(self):
+    assert match([A], [0.9], [A], same_class=np.array([[False]])) == [FP]
+
+
+def test_precision_recall():
+  hits = np.array([True, False, True])
+  np.testing.assert_allclose(
+    voc_metrics.precision_recall(hits, 4), [[0.25, 1.0], [0.25, 0.5], [0.5, 2 / 3]]
+  )
+  np.testing.assert_array_equal(voc_metrics.precision_recall(hits, 0)[:, 0], [np.nan] * 3)
+  assert voc_metrics.precision_recall(np.zeros(0, bool), 4).shape == (0, 2)

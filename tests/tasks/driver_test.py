@@ -84,6 +84,13 @@ class TestRun:
       "evaluation, the nearest are voc/mAP50_area, "
     )
 
+  def test_official_annotations_are_read_before_training(self, folder, tmp_path):
+    evaluation = {"metrics": ["coco"], "coco_annotations": str(tmp_path / "none.json")}
+    override = {"task": {"evaluation": evaluation}}
+    assert self.message(folder, tmp_path / "run", override).startswith(
+      f"{tmp_path}/none.json: file: cannot be read (No such file or directory)"
+    )
+
   def test_model_dir_that_cannot_be_written(self, folder, tmp_path):
     file = tmp_path / "file"
     file.write_text("")

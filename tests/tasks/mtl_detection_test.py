@@ -1,5 +1,6 @@
 """A tiny detector learns one batch; a detector that knows the answers evaluates as perfect."""
 
+import json
 import types
 
 import numpy as np
@@ -244,7 +245,29 @@ def test_perfect_detections(task):
   assert found["auxiliary/foreground_pixel_accuracy"] == 0.5
   assert found["auxiliary/foreground_iou"] == 0.5
   assert found["dropped_boxes"] == 0.0
-  assert str(tiny.NUM_VAL) in task.voc_table.splitlines()[3]
+  assert str(tiny.NUM_VAL) in task.detection_tables.splitlines()[3]
+
+
+def test_coco_metrics_and_result_files(folder, tmp_path):
+  evaluation = {"metrics": ["coco", "voc"], "errors": True, "results_dir": str(tmp_path)}
+  override = {"task": {"evaluation": {**evaluation, "auxiliary_metrics": False}}}
+  task = mtl_detection.MtlDetectionTask(tiny.experiment(folder, override).task)
+  task.prepare_evaluation()
+  state = None
+  for logs in oracle_logs(task):
+    state = task.aggregate_logs(state, logs)
+  found = task.reduce_aggregated_logs(state, tf.constant(40, tf.int64))
+  assert task.main_metric == "coco/AP"
+  assert found["coco/AP"] == pytest.approx(1.0)
+  assert found["voc/mAP50_area"] == 1.0
+  assert found["errors/count/background"] == 0.0
+  assert set(found) == {*task.detection_figures, "dropped_boxes"}
+  assert task.detection_tables.startswith("COCO metrics")
+  rows = json.loads((tmp_path / "step_40/coco_results.json").read_text())
+  # Two objects in each image; the row that only fills up is none.
+  assert [row["image_id"] for row in rows] == [0, 0, 1, 1, 2, 2]
+  truth = json.loads((tmp_path / "step_40/coco_ground_truth.json").read_text())
+  assert [row["bbox"] for row in truth["annotations"]] == [row["bbox"] for row in rows]
 
 
 def test_rows_that_fill_up_the_batch_do_not_count(task):
@@ -276,7 +299,7 @@ def test_auxiliary_figures_can_be_left_out(folder):
   found = figures(task, oracle_logs(task))
   assert not any(name.startswith("auxiliary/") for name in found)
   assert task.main_metric == "voc/mAP50_11point"
-  assert set(found) == {*task.voc_figures, "dropped_boxes"}
+  assert set(found) == {*task.detection_figures, "dropped_boxes"}
 
 
 def initialize(folder, path: str, model, **task_fields) -> None:

@@ -1,0 +1,177 @@
+"""Evaluates any detector's result files, without a model.
+
+  python -m mtl_ssl_tf.evaluate --predictions results.json --ground_truth instances_val2017.json \\
+      --metric coco --output_dir evaluation
+  python -m mtl_ssl_tf.evaluate --predictions results_folder --ground_truth VOCdevkit/VOC2007 \\
+      --split test --metric voc --voc_ap 11point --inclusive_pixels
+
+Predictions are a COCO results file or VOC's comp4 files (`data/result_files.py`), ground truth is a
+COCO annotation file, a VOC folder or record files (`data/ground_truth_sources.py`). Tables are
+printed; `--output_dir` takes figures, curves, errors and confusions as files and pictures.
+"""
+
+import argparse
+import os
+import sys
+import time
+from collections.abc import Callable, Sequence
+
+from mtl_ssl_tf.data import (
+  coco_ground_truth,
+  faults,
+  ground_truth,
+  ground_truth_sources,
+  progress,
+  result_files,
+)
+from mtl_ssl_tf.evaluation import detection_metrics
+from mtl_ssl_tf.visualization import evaluation_report
+
+
+def evaluate(
+  truth: ground_truth.GroundTruth,
+  predictions: Sequence[result_files.Detections],
+  metrics: detection_metrics.DetectionMetrics,
+  say: Callable[[str], object] = print,
+) -> dict[str, float]:
+  """The figures of detections.
+
+  Args:
+    truth: ground truth.
+    predictions: detections in each of its images, in its order.
+    metrics: takes them; what it held before counts too.
+    say: takes lines about progress.
+  """
+  progress_line = progress.Progress("evaluating images", len(truth.images), say)
+  for image, image_id, found in zip(truth.images, truth.coco_image_ids, predictions, strict=True):
+    metrics.update(image_id=image_id, **result_files.metric_arguments(image, found))
+    progress_line.step()
+  return metrics.result()
+
+
+def run(args: argparse.Namespace, say: Callable[[str], object]) -> None:
+  """Does what the command line asks for; `say` takes lines on the way.
+
+  Raises:
+    ValueError: an argument or a file is not acceptable.
+    OSError: a file cannot be read or written.
+  """
+  for flag in ("iou_threshold", "score_threshold"):
+    value = getattr(args, flag)
+    if not 0.0 <= value <= 1.0 or (flag == "iou_threshold" and value == 0.0):
+      accepted = "above 0, at most 1" if flag == "iou_threshold" else "0 to 1"
+      raise ValueError(f"--{flag} is {value}; accepted: {accepted}")
+  start = time.monotonic()
+  truth = ground_truth_sources.read(
+    args.ground_truth,
+    split=args.split,
+    label_map_file=args.label_map,
+    on_error=args.on_error,
+    say=say,
+  )
+  predictions = result_files.read_predictions(args.predictions, truth)
+  num_objects = sum(len(image.classes) for image in truth.images)
+  num_found = sum(len(found.classes) for found in predictions)
+  without = sum(not len(found.classes) for found in predictions)
+  say(
+    f"{truth.source}: {len(truth.images)} images, {num_objects} objects,"
+    f" {len(truth.class_names)} classes; {args.predictions}: {num_found} detections,"
+    f" none in {without} images; read in {time.monotonic() - start:.1f} s"
+  )
+  if args.write_coco_ground_truth:
+    coco_ground_truth.write_coco(truth, args.write_coco_ground_truth)
+    say(f"{args.write_coco_ground_truth}: the ground truth as a COCO annotation file")
+  metrics = detection_metrics.DetectionMetrics(
+    truth.class_names,
+    list(dict.fromkeys(args.metric)),
+    iou_threshold=args.iou_threshold,
+    ap_rule=args.voc_ap,
+    inclusive_pixels=args.inclusive_pixels,
+    errors=args.errors,
+    score_threshold=args.score_threshold,
+  )
+  figures = evaluate(truth, predictions, metrics, say)
+  print(metrics.tables(), flush=True)
+  if args.output_dir:
+    written = evaluation_report.write_report(args.output_dir, figures, metrics.details())
+    say(f"{args.output_dir}: {', '.join(written)}")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+  """Runs the command line; returns the exit status."""
+  parser = argparse.ArgumentParser(
+    prog="python -m mtl_ssl_tf.evaluate",
+    description="Evaluates result files of any detector against a data set's ground truth.",
+    allow_abbrev=False,
+  )
+  parser.add_argument(
+    "--predictions",
+    required=True,
+    help="COCO results file (*.json), or file, folder or pattern of comp4_det_<split>_<class>.txt",
+  )
+  parser.add_argument(
+    "--ground_truth",
+    required=True,
+    help="COCO annotation file (*.json), VOC folder, or record files (path, folder or pattern)",
+  )
+  parser.add_argument(
+    "--metric",
+    nargs="+",
+    choices=detection_metrics.METRICS,
+    required=True,
+    help="which metrics to report",
+  )
+  parser.add_argument("--split", help="of a VOC folder: name of a file in ImageSets/Main")
+  parser.add_argument(
+    "--label_map",
+    help="text file with one class name a line: the classes of a VOC folder (default: those in the"
+    " split's annotations), or of records without one beside them",
+  )
+  parser.add_argument(
+    "--on_error",
+    choices=("fail", "skip"),
+    default="fail",
+    help="on faults in a VOC folder: list them and stop, or leave out what is at fault",
+  )
+  parser.add_argument(
+    "--iou_threshold", type=float, default=0.5, help="of VOC metrics and errors (default: 0.5)"
+  )
+  parser.add_argument(
+    "--voc_ap",
+    choices=("area", "11point"),
+    default="area",
+    help="rule of curves and errors; tables have both (default: area)",
+  )
+  parser.add_argument(
+    "--inclusive_pixels",
+    action="store_true",
+    help="VOC metrics and errors: a box includes its last pixel, as the development kit counts",
+  )
+  parser.add_argument(
+    "--errors", action="store_true", help="add kinds of error, their costs, and confusions"
+  )
+  parser.add_argument(
+    "--score_threshold",
+    type=float,
+    default=0.5,
+    help="smallest score of errors and confusions that are counted (default: 0.5)",
+  )
+  parser.add_argument("--output_dir", help="folder for figures and curves as files and pictures")
+  parser.add_argument(
+    "--write_coco_ground_truth", help="write the ground truth to this COCO annotation file too"
+  )
+  args = parser.parse_args(argv)
+  try:
+    run(args, lambda line: print(line, file=sys.stderr, flush=True))
+  except faults.FaultError as error:
+    print(f"{error}\nerror: faults: {len(error.faults)}; nothing was evaluated", file=sys.stderr)
+    return 1
+  except (ValueError, OSError) as error:
+    print(f"error: {error}", file=sys.stderr)
+    return 1
+  return 0
+
+
+if __name__ == "__main__":
+  os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+  sys.exit(main())

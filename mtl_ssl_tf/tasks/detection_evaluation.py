@@ -1,0 +1,202 @@
+"""Detections of the validation step to metrics and result files, on the host.
+
+The step knows each image by the place of its record (strings do not survive compiled code); here
+the records tell its name. They are read once more for that, without decoding an image, when COCO
+metrics or result files ask for names.
+"""
+
+import dataclasses
+import pathlib
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from mtl_ssl_tf.configs import detector as detector_config
+from mtl_ssl_tf.data import (
+  coco_ground_truth,
+  ground_truth,
+  ground_truth_sources,
+  reader,
+  result_files,
+)
+from mtl_ssl_tf.evaluation import detection_metrics
+from mtl_ssl_tf.visualization import evaluation_report
+
+_FIELD = "task.evaluation.coco_annotations"
+
+
+class DetectionEvaluation:
+  """Metrics and result files of one task: `reset`, `update` once per image, `result`.
+
+  Attributes:
+    metrics: the evaluators, fed with what has been added since `reset`.
+  """
+
+  def __init__(
+    self,
+    config: detector_config.Evaluation,
+    class_names: Sequence[str],
+    input_path: str | Sequence[str],
+    label_map_file: str,
+  ):
+    """Makes the evaluators.
+
+    Args:
+      config: what to measure and write.
+      class_names: class 1 first.
+      input_path: the records that the validation data are read from.
+      label_map_file: their classes.
+
+    Raises:
+      ValueError: a setting is not acceptable.
+    """
+    self.metrics = detection_metrics.DetectionMetrics(
+      class_names,
+      config.metrics,
+      iou_threshold=config.iou_threshold,
+      ap_rule=config.voc_ap,
+      inclusive_pixels=config.voc_inclusive_pixels,
+      errors=config.errors,
+      score_threshold=config.score_threshold,
+    )
+    self._config, self._class_names = config, tuple(class_names)
+    self._input_path, self._label_map_file = input_path, label_map_file
+    self._needs_names = bool("coco" in config.metrics or config.results_dir)
+    # Of the records, in their order; the objects are those of the annotation file, if one is given.
+    self._truth: ground_truth.GroundTruth | None = None
+    self.reset()
+
+  def load_names(self) -> None:
+    """Reads the images' names, and the official annotations, where they are needed.
+
+    Raises:
+      ValueError: a file is at fault, or the annotations are of other classes or images.
+    """
+    if not self._needs_names or self._truth is not None:
+      return
+    truth = ground_truth_sources.read_records(self._input_path, self._label_map_file)
+    if self._config.coco_annotations:
+      truth = _with_official_objects(truth, self._config.coco_annotations)
+    self._truth = truth
+
+  def reset(self) -> None:
+    """Forgets every image."""
+    self.metrics.reset()
+    self._detections: dict[int, result_files.Detections] = {}
+    self._objects: dict[int, ground_truth.ImageTruth] = {}
+
+  def update(self, logs: Mapping[str, np.ndarray]) -> None:
+    """Adds one image: of each value of the validation step the image's row."""
+    index = int(logs["example_index"])
+    real, valid = logs["gt_classes"] > 0, logs["detection_classes"] > 0
+    found = result_files.Detections(
+      ground_truth.Boxes.from_corners(logs["detection_boxes_orig"][valid]),
+      logs["detection_scores"][valid].astype(np.float64),
+      logs["detection_classes"][valid].astype(np.int64),
+    )
+    image = ground_truth.ImageTruth(
+      str(index),
+      "",
+      None,
+      ground_truth.Boxes.from_corners(logs["gt_boxes_orig"][real]),
+      logs["gt_classes"][real].astype(np.int64),
+      logs["gt_difficult"][real],
+      logs["gt_is_crowd"][real],
+      logs["gt_area_orig"][real].astype(np.float64),
+    )
+    image_id: int | str = index
+    if self._needs_names:
+      self.load_names()
+      image_id, known = self._truth.coco_image_ids[index], self._truth.images[index]
+      image = (
+        known
+        if self._config.coco_annotations
+        else dataclasses.replace(
+          image, image_id=known.image_id, file_name=known.file_name, size=known.size
+        )
+      )
+    self.metrics.update(image_id=image_id, **result_files.metric_arguments(image, found))
+    if self._config.results_dir:
+      self._detections[index], self._objects[index] = found, image
+
+  def result(self, step: int | None = None) -> dict[str, float]:
+    """All figures of the images since `reset`; writes the result files where they are asked for.
+
+    Args:
+      step: of the training, for the name of the folder.
+
+    Raises:
+      ValueError: the files cannot be written.
+    """
+    figures = self.metrics.result()
+    if self._config.results_dir and self._detections:
+      folder = pathlib.Path(self._config.results_dir)
+      folder /= "evaluation" if step is None else f"step_{step}"
+      try:
+        self._write(folder, figures)
+      except OSError as error:
+        raise ValueError(
+          f"task.evaluation.results_dir {self._config.results_dir!r} cannot be written to"
+          f" ({error.strerror})"
+        ) from error
+    return figures
+
+  def _write(self, folder: pathlib.Path, figures: Mapping[str, float]) -> None:
+    """Leaves detections, ground truth, figures and pictures of the images since `reset`."""
+    folder.mkdir(parents=True, exist_ok=True)
+    order = sorted(self._detections)
+    evaluated = dataclasses.replace(
+      self._truth, images=tuple(self._objects[index] for index in order)
+    )
+    found = [self._detections[index] for index in order]
+    ids = [self._truth.coco_image_ids[index] for index in order]
+    result_files.write_coco_results(
+      folder / result_files.COCO_RESULTS_FILE,
+      zip(ids, found, strict=True),
+      evaluated.category_ids,
+    )
+    coco_ground_truth.write_coco(evaluated, folder / result_files.COCO_GROUND_TRUTH_FILE, ids)
+    split = reader.split_name(reader.match_files(self._input_path)[0])
+    names = [image.image_id for image in evaluated.images]
+    result_files.write_comp4(folder, split, zip(names, found, strict=True), self._class_names)
+    evaluation_report.write_report(folder, figures, self.metrics.details())
+
+
+def _with_official_objects(truth: ground_truth.GroundTruth, path: str) -> ground_truth.GroundTruth:
+  """The records' images with the objects of a COCO annotation file, and its category ids.
+
+  Raises:
+    ValueError: the file lacks a class or an image, or holds objects of a class that is none here.
+  """
+  official = coco_ground_truth.read_coco(path)
+  numbers = {name: number for number, name in enumerate(truth.class_names, start=1)}
+  missing = [name for name in truth.class_names if name not in official.class_names]
+  if missing:
+    raise ValueError(
+      f"{_FIELD} {path!r} has no category {missing[0]!r}; accepted: the categories of the label map"
+    )
+  # Class id there -> here.
+  class_ids = np.array([0, *(numbers.get(name, 0) for name in official.class_names)])
+  images = []
+  for image in truth.images:
+    if image.image_id not in official.index:
+      raise ValueError(
+        f"{_FIELD} {path!r} has no image {image.image_id!r}; accepted: the annotations that the"
+        " records of task.validation_data were made from"
+      )
+    objects = official.images[official.index[image.image_id]]
+    classes = class_ids[objects.classes]
+    if not classes.all():
+      name = official.class_names[objects.classes[np.flatnonzero(classes == 0)[0]] - 1]
+      raise ValueError(
+        f"{_FIELD} {path!r} has objects of category {name!r}; accepted: those of the label map,"
+        f" {', '.join(truth.class_names[:20])}"
+      )
+    images.append(dataclasses.replace(objects, classes=classes, image_id=image.image_id))
+  ids = dict(zip(official.class_names, official.category_ids, strict=True))
+  return dataclasses.replace(
+    truth,
+    source=path,
+    images=tuple(images),
+    category_ids=tuple(ids[name] for name in truth.class_names),
+  )

@@ -1,0 +1,95 @@
+"""An evaluation's figures, curves, errors and confusions as JSON, CSV and pictures in a folder."""
+
+import csv
+import json
+import math
+import os
+import pathlib
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from mtl_ssl_tf.visualization import evaluation_plots
+
+FIGURES_FILE = "figures.json"
+CURVES_FILE = "precision_recall.csv"
+CURVES_PICTURE = "precision_recall.png"
+ERRORS_FILE = "errors.json"
+ERRORS_PICTURE = "errors.png"
+CONFUSION_FILE = "confusion_matrix.json"
+CONFUSION_PICTURE = "confusion_matrix.png"
+
+
+def write_report(
+  output_dir: str | os.PathLike[str], figures: Mapping[str, float], details: Mapping[str, Any]
+) -> list[str]:
+  """Writes the files of one evaluation.
+
+  Args:
+    output_dir: where they go; made if it is not there.
+    figures: by name; NaN becomes null.
+    details: what `DetectionMetrics.details` returns.
+
+  Returns:
+    The names of the files.
+
+  Raises:
+    OSError: a file cannot be written.
+  """
+  folder = pathlib.Path(output_dir)
+  folder.mkdir(parents=True, exist_ok=True)
+  _write_json(folder / FIGURES_FILE, dict(figures))
+  with (folder / CURVES_FILE).open("w", newline="", encoding="utf-8") as file:
+    writer = csv.writer(file)
+    writer.writerow(["class", "recall", "precision", "score"])
+    for name, points in details["curves"].items():
+      writer.writerows([name, *point] for point in points.tolist())
+  evaluation_plots.plot_precision_recall(
+    details["curves"], details["average_precision"], folder / CURVES_PICTURE
+  )
+  written = [FIGURES_FILE, CURVES_FILE, CURVES_PICTURE]
+  if "confusion" in details:
+    names = details["class_names"]
+    overlap = {key: details[key] for key in ("iou_threshold", "score_threshold")}
+    by_class = {
+      what: {
+        kind: dict(zip(names, values.tolist(), strict=True))
+        for kind, values in details[f"class_{what}"].items()
+      }
+      for what in ("costs", "counts")
+    }
+    _write_json(
+      folder / ERRORS_FILE,
+      {**overlap, "costs": details["costs"], "by_class": by_class},
+    )
+    evaluation_plots.plot_errors(
+      details["costs"], details["class_costs"], names, folder / ERRORS_PICTURE
+    )
+    order = ["background", *names]
+    counts = details["confusion"]
+    _write_json(
+      folder / CONFUSION_FILE,
+      {**overlap, "rows_true_columns_detected": order, "counts": counts.tolist()},
+    )
+    title = (
+      f"score {details['score_threshold']:g} and more, IoU {details['iou_threshold']:g} and more"
+    )
+    evaluation_plots.plot_confusion(counts, names, title, folder / CONFUSION_PICTURE)
+    written += [ERRORS_FILE, ERRORS_PICTURE, CONFUSION_FILE, CONFUSION_PICTURE]
+  return written
+
+
+def _write_json(path: pathlib.Path, content: Any) -> None:
+  path.write_text(json.dumps(_without_nan(content), indent=2) + "\n", encoding="utf-8")
+
+
+def _without_nan(content: Any) -> Any:
+  """The same with None for NaN, which is no JSON."""
+  if isinstance(content, Mapping):
+    return {name: _without_nan(value) for name, value in content.items()}
+  if isinstance(content, list):
+    return [_without_nan(value) for value in content]
+  if isinstance(content, float | np.floating):
+    return None if math.isnan(content) else float(content)
+  return content

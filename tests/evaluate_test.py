@@ -1,0 +1,217 @@
+"""The command, from files to figures: every pair of formats gives the same, faults one line."""
+
+import contextlib
+import csv
+import io
+import json
+
+import numpy as np
+import pytest
+from PIL import Image
+from pycocotools import coco as pycoco
+from pycocotools import cocoeval
+
+from mtl_ssl_tf import evaluate
+from mtl_ssl_tf.data import (
+  coco_ground_truth,
+  ground_truth,
+  ground_truth_sources,
+  result_files,
+  schema,
+)
+from mtl_ssl_tf.evaluation import coco_evaluator
+from tests import fixtures
+
+NAMES = ["cat", "dog"]
+
+
+@pytest.fixture(name="folder", scope="module")
+def _folder(tmp_path_factory):
+  """Records of a dozen images of two sizes, and detections in them as both kinds of file."""
+  folder = tmp_path_factory.mktemp("evaluate")
+  rng = np.random.default_rng(0)
+  examples, found = [], []
+  for number in range(12):
+    size = (48, 64) if number % 2 else (300, 200)
+    count = int(rng.integers(0, 6))
+    corner = rng.uniform(0, 0.6, [count, 2]) * size
+    boxes = np.concatenate([corner, corner + rng.uniform(0.05, 0.4, [count, 2]) * size], axis=1)
+    classes = rng.integers(1, 3, count)
+    examples.append(
+      fixtures.serialized_example(
+        fixtures.solid_image(*size),
+        boxes,
+        classes,
+        difficult=[0] * count,
+        is_crowd=(rng.uniform(size=count) < 0.15).astype(int).tolist(),
+        source_id=str(700 - number),
+      )
+    )
+    rows = rng.integers(0, count, 4) if count else []
+    near = boxes[rows] + rng.normal(0, 0.02, [len(rows), 4]) * np.tile(size, 2)
+    near[:, 2:] = np.maximum(near[:, 2:], near[:, :2])
+    anywhere = np.array([[1, 2, 20, 30], [5, 5, 40, 25]]) + rng.uniform(0, 2)
+    boxes = np.concatenate([near, anywhere]).astype(np.float32)
+    found.append(
+      result_files.Detections(
+        ground_truth.Boxes.from_corners(boxes),
+        # With ties.
+        np.round(rng.uniform(size=len(boxes)), 1),
+        np.append(classes[rows], rng.integers(1, 3, 2)).astype(np.int64),
+      )
+    )
+  fixtures.write_records(folder / "val.tfrecord", examples)
+  (folder / schema.LABEL_MAP_FILE).write_text("cat\ndog\n")
+  (folder / "manifest_val.json").write_text(
+    json.dumps({"category_ids": {"cat": 17, "dog": 90}, "shards": [{"file": "val.tfrecord"}]})
+  )
+  truth = ground_truth_sources.read(str(folder / "val.tfrecord"))
+  coco_ground_truth.write_coco(truth, folder / "truth.json")
+  ids = truth.coco_image_ids
+  result_files.write_coco_results(
+    folder / "results.json", zip(ids, found, strict=True), truth.category_ids
+  )
+  (folder / "voc").mkdir()
+  result_files.write_comp4(
+    folder / "voc", "val", zip(map(str, ids), found, strict=True), truth.class_names
+  )
+  return folder
+
+
+def run(*flags) -> tuple[int, str, str]:
+  out, err = io.StringIO(), io.StringIO()
+  with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+    status = evaluate.main([str(flag) for flag in flags])
+  return status, out.getvalue(), err.getvalue()
+
+
+def figures(tmp_path, *flags):
+  status, out, err = run(*flags, "--output_dir", tmp_path)
+  assert status == 0, err
+  return json.loads((tmp_path / "figures.json").read_text()), out
+
+
+@pytest.fixture(name="expected", scope="module")
+def _expected(folder, tmp_path_factory):
+  return figures(
+    tmp_path_factory.mktemp("expected"),
+    *("--predictions", folder / "results.json", "--ground_truth", folder / "val.tfrecord"),
+    *("--metric", "voc", "coco", "--errors"),
+  )[0]
+
+
+def test_figures_are_worth_comparing(expected):
+  assert 0.1 < expected["coco/AP"] < 0.9
+  assert 0.1 < expected["voc/mAP50_area"] < 0.9
+  assert expected["errors/cost/localisation"] > 0.0
+
+
+@pytest.mark.parametrize("predictions", ["results.json", "voc", "voc/comp4_det_val_*.txt"])
+@pytest.mark.parametrize("truth", ["val.tfrecord", "truth.json"])
+def test_every_pair_of_formats_gives_the_very_same(folder, tmp_path, expected, predictions, truth):
+  found, _ = figures(
+    tmp_path,
+    *("--predictions", folder / predictions, "--ground_truth", folder / truth),
+    *("--metric", "voc", "coco", "--errors"),
+  )
+  assert found == expected
+
+
+def test_pycocotools_by_hand_gives_the_same(folder, expected):
+  with contextlib.redirect_stdout(io.StringIO()):
+    dataset = pycoco.COCO(folder / "truth.json")
+    results = dataset.loadRes(str(folder / "results.json"))
+    evaluation = cocoeval.COCOeval(dataset, results, "bbox")
+    evaluation.evaluate()
+    evaluation.accumulate()
+    evaluation.summarize()
+  ours = [expected[f"coco/{name}"] for name in coco_evaluator.FIGURES]
+  ours = [-1.0 if value is None else value for value in ours]
+  np.testing.assert_allclose(ours, evaluation.stats, rtol=0, atol=1e-9)
+
+
+def test_ground_truth_can_be_written(folder, tmp_path):
+  status, _, err = run(
+    *("--predictions", folder / "results.json", "--ground_truth", folder / "val.tfrecord"),
+    *("--metric", "coco", "--write_coco_ground_truth", tmp_path / "again.json"),
+  )
+  assert status == 0
+  assert f"{tmp_path}/again.json: the ground truth as a COCO annotation file" in err
+  assert (tmp_path / "again.json").read_bytes() == (folder / "truth.json").read_bytes()
+
+
+def test_output(folder, tmp_path, expected):
+  _, out = figures(
+    tmp_path,
+    *("--predictions", folder / "voc", "--ground_truth", folder / "truth.json"),
+    *("--metric", "voc", "--errors", "--score_threshold", "0.3"),
+  )
+  assert out.startswith("VOC average precision at IoU 0.5, percent\n")
+  assert "Confusion matrix at score 0.3" in out
+  with (tmp_path / "precision_recall.csv").open() as file:
+    rows = list(csv.DictReader(file))
+  assert {row["class"] for row in rows} == set(NAMES)
+  assert all(0.0 <= float(row["precision"]) <= 1.0 for row in rows)
+  confusion = json.loads((tmp_path / "confusion_matrix.json").read_text())
+  assert confusion["rows_true_columns_detected"] == ["background", *NAMES]
+  assert confusion["score_threshold"] == 0.3
+  errors = json.loads((tmp_path / "errors.json").read_text())
+  assert errors["costs"]["background"] == pytest.approx(expected["errors/cost/background"])
+  assert errors["by_class"]["counts"]["background"].keys() == set(NAMES)
+  for name in ("precision_recall", "errors", "confusion_matrix"):
+    assert np.ptp(np.asarray(Image.open(tmp_path / f"{name}.png").convert("L"))) > 200
+
+
+def test_options_change_the_figures(folder, tmp_path, expected):
+  inputs = ("--predictions", folder / "voc", "--ground_truth", folder / "truth.json")
+  found, _ = figures(tmp_path, *inputs, "--metric", "voc", "--iou_threshold", "0.75")
+  assert found["voc/mAP75_area"] < expected["voc/mAP50_area"]
+  found, _ = figures(tmp_path, *inputs, "--metric", "voc", "--errors", "--voc_ap", "11point")
+  assert found["errors/cost/localisation"] != expected["errors/cost/localisation"]
+
+
+def test_voc_folder(folder, tmp_path):
+  voc = tmp_path / "VOC"
+  for name in ("Annotations", "JPEGImages", "ImageSets/Main"):
+    (voc / name).mkdir(parents=True)
+  (voc / "ImageSets/Main/test.txt").write_text("000012\n")
+  (voc / "Annotations/000012.xml").write_text(
+    "<annotation><object><name>cat</name><bndbox><xmin>1</xmin><ymin>1</ymin><xmax>10</xmax>"
+    "<ymax>10</ymax></bndbox></object></annotation>"
+  )
+  (tmp_path / "comp4_det_test_cat.txt").write_text("000012 0.9 1 1 10 5\n")
+  flags = ("--predictions", tmp_path, "--ground_truth", voc, "--split", "test", "--metric", "voc")
+  # Five rows of ten with inclusive pixels, 4 of 9 without.
+  for inclusive, expected in ((["--inclusive_pixels"], 1.0), ([], 0.0)):
+    found, _ = figures(tmp_path / "out", *flags, *inclusive)
+    assert found["voc/mAP50_area"] == expected
+
+
+def test_faults_and_settings_are_one_line(folder, tmp_path):
+  inputs = ("--predictions", folder / "results.json", "--ground_truth", folder / "truth.json")
+  (tmp_path / "bad.json").write_text('[{"image_id": 700, "category_id": 17}]')
+  for flags, message in (
+    (
+      ("--predictions", tmp_path / "bad.json", *inputs[2:]),
+      f"{tmp_path}/bad.json: entry 1: bbox: None; accepted: four finite numbers: left, top, width,"
+      " height\nerror: faults: 1; nothing was evaluated\n",
+    ),
+    (
+      (*inputs[:2], "--ground_truth", tmp_path / "no.json"),
+      "no.json: file: cannot be read (No such",
+    ),
+    (
+      (*inputs, "--split", "val"),
+      "error: --split val: has no use here; accepted: with a VOC folder\n",
+    ),
+    (
+      (*inputs, "--iou_threshold", "0"),
+      "error: --iou_threshold is 0.0; accepted: above 0, at most",
+    ),
+    ((*inputs, "--score_threshold", "nan"), "error: --score_threshold is nan; accepted: 0 to 1\n"),
+    ((*inputs, "--output_dir", folder / "truth.json"), "error: [Errno 17] File exists"),
+  ):
+    status, _, err = run(*flags, "--metric", "voc")
+    assert status == 1
+    assert message in err
+    assert "Traceback" not in err

@@ -1,0 +1,233 @@
+"""From the validation step's rows to figures and files, and back through the command."""
+
+import json
+
+import numpy as np
+import pytest
+
+from mtl_ssl_tf import evaluate
+from mtl_ssl_tf.configs import detector as detector_config
+from mtl_ssl_tf.data import coco_ground_truth, ground_truth_sources
+from mtl_ssl_tf.tasks import detection_evaluation
+from tests import fixtures
+from tests.tasks import tiny
+
+BOXES = np.array(tiny.BOXES, np.float32)
+
+
+@pytest.fixture(name="records", scope="module")
+def _records(tmp_path_factory):
+  """Four images whose ids are numbers, not in the order of the file, in two shards."""
+  folder = tmp_path_factory.mktemp("records")
+  for shard, ids in enumerate((("30", "4"), ("111", "5"))):
+    examples = [
+      fixtures.serialized_example(
+        fixtures.noise_image(48, 64), tiny.BOXES, tiny.CLASSES, [0, 1], source_id=image_id
+      )
+      for image_id in ids
+    ]
+    fixtures.write_records(folder / f"val-{shard:05d}-of-00002.tfrecord", examples)
+  (folder / "label_map.txt").write_text("cat\ndog\n")
+  return folder
+
+
+def row(index, boxes=BOXES, scores=(0.9, 0.8), classes=(1, 2), num_rows=4):
+  """An image's row as the validation step gives it: two objects, and detections, padded."""
+
+  def pad(values, fill):
+    values = np.asarray(values)
+    rest = np.full([num_rows - len(values), *values.shape[1:]], fill, values.dtype)
+    return np.concatenate([values, rest])
+
+  return {
+    "example_index": np.int32(index),
+    "gt_boxes_orig": pad(BOXES, -1.0),
+    "gt_classes": pad(np.array([1, 2], np.int32), -1),
+    "gt_difficult": pad([False, True], False),
+    "gt_is_crowd": pad([False, False], False),
+    "gt_area_orig": pad(np.array([48.0 * 28.0, 24.0 * 16.0], np.float32), 0.0),
+    "detection_boxes_orig": pad(np.asarray(boxes, np.float32), 7.0),
+    "detection_scores": pad(np.array(scores, np.float32), 0.0),
+    "detection_classes": pad(np.array(classes, np.int32), 0),
+  }
+
+
+def make(records, input_path=None, **fields):
+  config = detector_config.Evaluation()
+  config.override(fields, is_strict=True)
+  return detection_evaluation.DetectionEvaluation(
+    config,
+    ["cat", "dog"],
+    input_path or str(records / "val-*.tfrecord"),
+    str(records / "label_map.txt"),
+  )
+
+
+def shifted(pixels):
+  return BOXES + np.array([0, pixels, 0, pixels], np.float32) / 3
+
+
+def fill(evaluation):
+  """Four images that the detector finds less and less well, with equal scores; unlike orders."""
+  for index in (2, 0, 3, 1):
+    evaluation.update(row(index, shifted(5.0 * index), (0.5, 0.5)))
+  return evaluation.result(7)
+
+
+def test_voc_metrics_need_no_names(tmp_path):
+  evaluation = make(tmp_path, input_path="nowhere.tfrecord")
+  evaluation.load_names()
+  evaluation.update(row(0))
+  assert evaluation.result()["voc/mAP50_area"] == 1.0  # Without the dog, which is difficult.
+
+
+def test_names_come_from_the_records(records):
+  evaluation = make(records, metrics=["coco"])
+  result = fill(evaluation)
+  assert 0.1 < result["coco/AP"] < 1.0
+  with pytest.raises(ValueError, match="image 30 was already added"):
+    evaluation.update(row(0))
+
+
+def test_faulty_records_are_told_before_the_evaluation(tmp_path):
+  evaluation = make(tmp_path, input_path=str(tmp_path / "none"), metrics=["coco"])
+  with pytest.raises(ValueError, match="no record files match"):
+    evaluation.load_names()
+
+
+def test_reset(records, tmp_path):
+  evaluation = make(records, metrics=["coco"], results_dir=str(tmp_path))
+  first = fill(evaluation)
+  evaluation.reset()
+  np.testing.assert_equal(fill(evaluation), first)
+  evaluation.reset()
+  evaluation.update(row(1))
+  assert evaluation.result(9)["coco/AP"] == pytest.approx(1.0)
+  assert len(json.loads((tmp_path / "step_9/coco_results.json").read_text())) == 2
+
+
+@pytest.fixture(name="written", scope="module")
+def _written(records, tmp_path_factory):
+  """Folder of the results of an evaluation, and its figures."""
+  folder = tmp_path_factory.mktemp("results")
+  evaluation = make(records, metrics=["voc", "coco"], errors=True, results_dir=str(folder))
+  return folder / "step_7", fill(evaluation)
+
+
+def test_files(written):
+  folder, figures = written
+  assert {path.name for path in folder.iterdir()} == {
+    "coco_results.json",
+    "coco_ground_truth.json",
+    "comp4_det_val_cat.txt",
+    "comp4_det_val_dog.txt",
+    "figures.json",
+    "precision_recall.csv",
+    "precision_recall.png",
+    "errors.json",
+    "errors.png",
+    "confusion_matrix.json",
+    "confusion_matrix.png",
+  }
+  rows = json.loads((folder / "coco_results.json").read_text())
+  # In the order of the records, without padding.
+  assert [entry["image_id"] for entry in rows] == [30, 30, 4, 4, 111, 111, 5, 5]
+  np.testing.assert_allclose(rows[0]["bbox"], [0, 0, 28, 48])
+  lines = (folder / "comp4_det_val_dog.txt").read_text().splitlines()
+  assert lines[0] == "30 0.5 8.0 12.0 24.0 36.0"
+  assert json.loads((folder / "figures.json").read_text())["coco/AP"] == figures["coco/AP"]
+
+
+@pytest.mark.parametrize("predictions", ["coco_results.json", ""])
+@pytest.mark.parametrize("truth", ["records", "coco_ground_truth.json"])
+def test_the_command_gives_the_very_same_figures(records, written, tmp_path, predictions, truth):
+  folder, figures = written
+  truth = records / "val-*.tfrecord" if truth == "records" else folder / truth
+  status = evaluate.main(
+    [
+      *("--predictions", str(folder / predictions), "--ground_truth", str(truth)),
+      *("--metric", "voc", "coco", "--errors", "--output_dir", str(tmp_path)),
+    ]
+  )
+  assert status == 0
+  found = json.loads((tmp_path / "figures.json").read_text())
+  expected = {name: None if value != value else value for name, value in figures.items()}
+  assert found == expected
+
+
+def test_part_of_the_images(records, tmp_path):
+  evaluation = make(records, results_dir=str(tmp_path))
+  evaluation.update(row(2))
+  evaluation.result()
+  truth = coco_ground_truth.read_coco(tmp_path / "evaluation/coco_ground_truth.json")
+  assert [image.image_id for image in truth.images] == ["111"]
+
+
+def test_folder_that_cannot_be_written(records, tmp_path):
+  (tmp_path / "file").write_text("")
+  evaluation = make(records, results_dir=str(tmp_path / "file"))
+  evaluation.update(row(2))
+  with pytest.raises(
+    ValueError, match=r"task.evaluation.results_dir '.*file' cannot be written to"
+  ):
+    evaluation.result(1)
+
+
+class TestOfficialAnnotations:
+  def write(self, records, tmp_path, change=lambda content: None):
+    """The records' objects with ids of their own, the cat's box smaller, and an unused category."""
+    path = tmp_path / "official.json"
+    truth = ground_truth_sources.read(str(records / "val-*.tfrecord"))
+    coco_ground_truth.write_coco(truth, path)
+    content = json.loads(path.read_text())
+    content["categories"] = [
+      {"id": 90, "name": "dog"},
+      {"id": 3, "name": "owl"},
+      {"id": 18, "name": "cat"},
+    ]
+    for annotation in content["annotations"]:
+      annotation["category_id"] = {1: 18, 2: 90}[annotation["category_id"]]
+      annotation["ignore"] = 0
+      if annotation["category_id"] == 18:
+        annotation["bbox"] = [0.0, 0.0, 28.0, 24.0]
+    change(content)
+    path.write_text(json.dumps(content))
+    return str(path)
+
+  def test_take_the_place_of_the_records(self, records, tmp_path):
+    path = self.write(records, tmp_path)
+    options = {"metrics": ["coco", "voc"], "results_dir": str(tmp_path / "out")}
+    evaluation = make(records, coco_annotations=path, **options)
+    evaluation.update(row(0, [[0, 0, 24, 28], BOXES[1]]))
+    result = evaluation.result(1)
+    # The dog is not difficult here, and the cat ends where the annotations say.
+    assert result["coco/AP/cat"] == result["coco/AP/dog"] == pytest.approx(1.0)
+    assert result["voc/AP50_area/dog"] == 1.0
+    rows = json.loads((tmp_path / "out/step_1/coco_results.json").read_text())
+    assert [entry["category_id"] for entry in rows] == [18, 90]
+    truth = coco_ground_truth.read_coco(tmp_path / "out/step_1/coco_ground_truth.json")
+    np.testing.assert_allclose(truth.images[0].boxes.xywh[0], [0, 0, 28, 24])
+
+  @pytest.mark.parametrize(
+    ("change", "message"),
+    [
+      (
+        lambda content: content["categories"][2].update(name="lion"),
+        "has no category 'cat'; accepted: the categories of the label map",
+      ),
+      (
+        lambda content: content["annotations"][0].update(category_id=3),
+        "has objects of category 'owl'; accepted: those of the label map, cat, dog",
+      ),
+      (
+        lambda content: (content["images"].pop(), content["annotations"].clear()),
+        "has no image '5'; accepted: the annotations that the records of task.validation_data",
+      ),
+    ],
+  )
+  def test_of_other_data(self, records, tmp_path, change, message):
+    path = self.write(records, tmp_path, change)
+    evaluation = make(records, metrics=["coco"], coco_annotations=path)
+    with pytest.raises(ValueError) as error:
+      evaluation.load_names()
+    assert str(error.value).startswith(f"task.evaluation.coco_annotations {path!r} {message}")
