@@ -83,7 +83,7 @@ def _figures(model_dir: str, step: int | None) -> str:
       rows = [
         f"| {name} | {value:.4f} |"
         for name, value in figures.items()
-        if isinstance(value, float) and not name.startswith("best_")
+        if isinstance(value, float) and not name.startswith(("best_", "step"))
       ]
       more = f"\n\n{len(rows) - _FIGURES} more: `{file}`" if len(rows) > _FIGURES else ""
       return "\n".join(["| figure | value |", "|---|---|", *rows[:_FIGURES]]) + more
