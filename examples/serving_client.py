@@ -127,8 +127,8 @@ def stack(images: Sequence[np.ndarray]) -> np.ndarray:
   """
   if len({image.shape for image in images}) > 1:
     raise RequestError(
-      "images of several sizes in one request to serving_default; accepted: one size, --batch_size=1"
-      " or --signature=serving_bytes"
+      "images of several sizes in one request to serving_default; accepted: one size,"
+      " --batch_size=1 or --signature=serving_bytes"
     )
   return np.stack(images)
 
