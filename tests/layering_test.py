@@ -27,6 +27,7 @@ ALLOWED = {
   "checkpoints.import_reference": {"configs", "data", "modeling", "tasks", "registry_imports"},
   "tasks": _LIBRARY | {"checkpoints"},
   "serving": {"configs", "ops", "data", "modeling"},
+  "serving.verification": {"configs", "data", "evaluation", "modeling"},
   "registry_imports": {"configs", "tasks"},
   "predict": {"configs", "ops", "data", "modeling", "visualization", "serving"},
   "evaluate": {"configs", "ops", "data", "evaluation", "visualization"},

@@ -1,0 +1,60 @@
+"""Tests of warmup.py, on the requests that a tiny export comes with."""
+
+import time
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from tensorflow_serving.apis import prediction_log_pb2
+
+from mtl_ssl_tf.serving import detection_module, warmup
+from tests.serving import tiny_run
+
+
+def _replay(folder):
+  """Sends the file's requests to the SavedModel, as a server does; returns it and the requests."""
+  loaded = tf.saved_model.load(str(folder))
+  path = folder / "assets.extra" / "tf_serving_warmup_requests"
+  requests = [
+    prediction_log_pb2.PredictionLog.FromString(record.numpy()).predict_log.request
+    for record in tf.data.TFRecordDataset(str(path))
+  ]
+  for request in requests:
+    inputs = {name: tf.constant(tf.make_ndarray(v)) for name, v in request.inputs.items()}
+    outputs = loaded.signatures[request.model_spec.signature_name](**inputs)
+    assert outputs["detection_boxes"].shape == (1, 40, 4)
+  return loaded, requests
+
+
+def test_every_signature_with_every_size(tiny_export):
+  requests = _replay(tiny_export[0])[1]
+  names = [request.model_spec.signature_name for request in requests]
+  assert names == [*tiny_run.SIGNATURES] * len(tiny_run.IMAGE_SIZES)
+  assert {request.model_spec.name for request in requests} == {tiny_export[0].parent.name}
+  sizes = [
+    tuple(dim.size for dim in request.inputs["images"].tensor_shape.dim)
+    for request in requests[:: len(names) // len(tiny_run.IMAGE_SIZES)]
+  ]
+  assert sizes == [(1, *size, 3) for size in tiny_run.IMAGE_SIZES]
+
+
+def test_batches(tmp_path):
+  assert warmup.write(str(tmp_path), "m", [(8, 9)], 2) == 3
+  path = tmp_path / "assets.extra" / "tf_serving_warmup_requests"
+  for record in tf.data.TFRecordDataset(str(path)):
+    request = prediction_log_pb2.PredictionLog.FromString(record.numpy()).predict_log.request
+    name = detection_module.INPUTS[request.model_spec.signature_name]
+    assert tf.make_ndarray(request.inputs[name]).shape[0] == 2
+
+
+@pytest.mark.slow
+def test_the_first_request_is_no_slower_than_others(tiny_export):
+  loaded = _replay(tiny_export[0])[0]
+  encoded = tf.constant([tf.io.encode_png(tiny_run.images()[0]).numpy()])
+  seconds = []
+  for _ in range(15):
+    start = time.perf_counter()
+    loaded.signatures["serving_bytes"](encoded)
+    seconds.append(time.perf_counter() - start)
+  # Without the requests it takes hundreds of times the median.
+  assert seconds[0] < 10 * np.median(seconds), seconds
