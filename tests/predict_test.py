@@ -267,10 +267,11 @@ class TestFaults:
       model.mkdir()
     arguments = [f"--input={tmp_path}", f"--output_dir={tmp_path / 'out'}"]
     assert predict.main([f"--saved_model={model}", *arguments]) == 1
-    assert capsys.readouterr().err == (
-      f"error: --saved_model {str(model)!r} is no exported detector:"
-      f" '{model}/saved_model.pb' does not exist\n"
+    message = f"error: --saved_model {str(model)!r} is no exported detector: "
+    reason = (
+      "it is no folder" if missing == "folder" else f"'{model}/saved_model.pb' does not exist"
     )
+    assert capsys.readouterr().err.startswith(message + reason)
     assert not (tmp_path / "out").exists()
 
   def test_output_cannot_be_written(self, tmp_path, run):
