@@ -9,28 +9,35 @@ _SECONDS_BETWEEN_LINES = 3.0
 class Progress:
   """Says how many pieces of how many are done, how fast, and how long the rest will take."""
 
-  def __init__(self, what: str, total: int, say: Callable[[str], object]):
+  def __init__(self, what: str, total: int | None, say: Callable[[str], object]):
     """Starts the clock.
 
     Args:
       what: the beginning of each line.
-      total: number of pieces.
+      total: number of pieces; None where nobody knows.
       say: takes each line.
     """
     self._what, self._total, self._say = what, total, say
-    self._done = 0
+    self._done = self._skipped = 0
     self._start = self._last = time.monotonic()
 
-  def step(self) -> None:
-    """Counts one."""
-    self._done += 1
+  def skip(self, count: int) -> None:
+    """Counts pieces that took no time, so that they tell nothing about the rest."""
+    self._done += count
+    self._skipped += count
+
+  def step(self, count: int = 1) -> None:
+    """Counts pieces that were just done."""
+    self._done += count
     now = time.monotonic()
-    if now - self._last < _SECONDS_BETWEEN_LINES:
+    if now - self._last < _SECONDS_BETWEEN_LINES or self._done == self._skipped:
       return
     self._last = now
-    per_second = self._done / (now - self._start)
+    per_second = (self._done - self._skipped) / (now - self._start)
     digits = 0 if per_second >= 10.0 else 1
-    self._say(
-      f"{self._what}: {self._done}/{self._total}, {per_second:.{digits}f} a second,"
-      f" {(self._total - self._done) / per_second:.0f} s left"
-    )
+    speed = f"{per_second:.{digits}f} a second"
+    if self._total is None:
+      self._say(f"{self._what}: {self._done}, {speed}")
+      return
+    seconds_left = max(self._total - self._done, 0) / per_second
+    self._say(f"{self._what}: {self._done}/{self._total}, {speed}, {seconds_left:.0f} s left")
