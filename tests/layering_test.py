@@ -29,8 +29,9 @@ ALLOWED = {
   "checkpoints.import_reference": {"configs", "data", "modeling", "tasks", "registry_imports"},
   "tasks": _LIBRARY | {"checkpoints"},
   "serving": {"configs", "ops", "data", "modeling"},
+  "prediction": {"data", "serving", "visualization"},
   "registry_imports": {"configs", "tasks"},
-  "predict": {"configs", "ops", "data", "modeling", "visualization", "serving"},
+  "predict": {"data", "prediction", "serving"},
   "train": {"registry_imports", "serving", "tasks"},
   "export": {"registry_imports", "serving"},
 }
