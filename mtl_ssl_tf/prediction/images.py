@@ -2,6 +2,7 @@
 
 import dataclasses
 import pathlib
+import stat
 from collections.abc import Sequence
 from typing import Any
 
@@ -78,7 +79,10 @@ class ImagePredictor:
     problem = voc_xml.name_problem(name) if self.voc_dir else None
     if problem:
       raise ValueError(problem)
-    return image_files.prepare_image((self.folder / name).read_bytes(), name)
+    path = self.folder / name
+    if not stat.S_ISREG(path.stat().st_mode):  # Reading a pipe might never end.
+      raise ValueError("neither a file nor a link to one")
+    return image_files.prepare_image(path.read_bytes(), name)
 
   def _write(
     self, name: str, image: image_files.StoredImage, shown: detections_lib.Detections

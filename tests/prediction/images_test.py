@@ -1,5 +1,7 @@
 """Tests of images.py, with a detector made up here."""
 
+import os
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -123,6 +125,15 @@ def test_a_name_that_xml_cannot_hold(predict, tmp_path):
   (record,) = predict([name])
   assert record == {"file": name, "failure": f"its name {name!r} cannot be written in XML"}
   assert not (tmp_path / "drawn").exists()
+
+
+def test_no_regular_files(predict, tmp_path):
+  os.mkfifo(tmp_path / "in" / "pipe.jpg")
+  (tmp_path / "in" / "folder.jpg").mkdir()
+  (tmp_path / "in" / "lost.jpg").symlink_to("nowhere")
+  records = predict(["pipe.jpg", "folder.jpg", "lost.jpg"])
+  assert [record["failure"] for record in records[:2]] == ["neither a file nor a link to one"] * 2
+  assert records[2]["failure"].startswith("[Errno 2] No such file or directory")
 
 
 def test_names():
