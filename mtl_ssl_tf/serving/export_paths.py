@@ -32,8 +32,7 @@ def find_saved_model(path: str | os.PathLike[str]) -> str:
     raise ValueError(f"{path!r} is no exported detector: it is no folder")
   file = os.path.join(path, SAVED_MODEL_FILE)
   raise ValueError(
-    f"{path!r} is no exported detector: {file!r} does not exist, nor does a folder of a version with"
-    " that file"
+    f"{path!r} is no exported detector: {file!r} does not exist, nor does a version with that file"
   )
 
 

@@ -34,7 +34,7 @@ class TestFindSavedModel:
       export_paths.find_saved_model(tmp_path)
     assert str(caught.value) == (
       f"{str(tmp_path)!r} is no exported detector: '{tmp_path}/saved_model.pb' does not exist, nor"
-      " does a folder of a version with that file"
+      " does a version with that file"
     )
     with pytest.raises(ValueError, match=r"nowhere' is no exported detector: it is no folder$"):
       export_paths.find_saved_model(tmp_path / "nowhere")

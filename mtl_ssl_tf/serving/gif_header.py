@@ -1,0 +1,106 @@
+"""The first picture of a GIF, found in graph operations without decompressing any.
+
+TensorFlow's decoder reads every picture of the file before it returns the first, each of a size of
+its own, and shows it where the file does not place it. So it is given the first alone.
+"""
+
+from typing import NamedTuple
+
+import tensorflow as tf
+
+from mtl_ssl_tf.serving import encoded_bytes
+
+_SCREEN_BYTES = 13  # Signature and logical screen descriptor.
+_DESCRIPTOR_BYTES = 10
+_EXTENSION, _PICTURE = 0x21, 0x2C
+_TRAILER = b"\x3b"
+# Before the first picture there are hardly ever more than two extensions, and blocks are full, of
+# 255 bytes. Forged files must not keep the server counting.
+_MAX_EXTENSIONS, _MAX_BLOCKS = 100, 100_000
+
+
+class FirstPicture(NamedTuple):
+  """Where the first picture stands; scalars, or pairs of height and width.
+
+  Attributes:
+    screen_size: int64 [2], of the whole image, in which the picture lies.
+    offset: int64 [2], row and column of the picture's corner in the image.
+    size: int64 [2], of the picture.
+    start, end: int64, of its bytes, from the descriptor to behind the pixels.
+    is_whole: bool, whether there is one with pixels and the file does not end before it does.
+  """
+
+  screen_size: tf.Tensor
+  offset: tf.Tensor
+  size: tf.Tensor
+  start: tf.Tensor
+  end: tf.Tensor
+  is_whole: tf.Tensor
+
+
+def read(data: tf.Tensor) -> FirstPicture:
+  """Goes from block to block of the bytes uint8 [n] (GIF89a specification, appendix B)."""
+
+  length = tf.size(data, tf.int64)
+  padded = tf.concat([data, [0]], axis=0)
+
+  def byte(at):
+    """Zero behind the end. A file has many blocks: this is all that is done for each."""
+    return tf.cast(padded[tf.minimum(at, length)], tf.int64)
+
+  def pair(at):
+    width, height = (encoded_bytes.number(data, at + i, 2, big_endian=False) for i in (0, 2))
+    return tf.stack([height, width])
+
+  def after_blocks(at):
+    """Behind a chain of blocks, each with its size in front, that an empty one ends."""
+    at, _ = tf.while_loop(
+      lambda at, size: size > 0,
+      lambda at, size: (at + 1 + size, byte(at + 1 + size)),
+      (at, byte(at)),
+      maximum_iterations=_MAX_BLOCKS,
+    )
+    return at + 1
+
+  start = _SCREEN_BYTES + _table_bytes(byte(tf.constant(10, tf.int64)))
+  (start,) = tf.while_loop(
+    lambda at: byte(at) == _EXTENSION,
+    lambda at: (after_blocks(at + 2),),
+    (start,),
+    maximum_iterations=_MAX_EXTENSIONS,
+  )
+  offset, size = pair(start + 1), pair(start + 5)
+  # A byte that the compression begins with stands between the colours and the blocks.
+  blocks = start + _DESCRIPTOR_BYTES + _table_bytes(byte(start + 9)) + 1
+  end = after_blocks(blocks)
+  is_ended = (byte(end - 1) == 0) & (end > blocks + 1) & (end <= length)
+  is_whole = (byte(start) == _PICTURE) & is_ended & tf.reduce_all(size > 0)
+  screen_size = tf.maximum(pair(6), offset + size)
+  return FirstPicture(screen_size, offset, size, start, end, is_whole)
+
+
+def decode(content: tf.Tensor, first: FirstPicture) -> tf.Tensor:
+  """The image uint8 [height, width, 3]; black where the picture does not reach.
+
+  Args:
+    content: string scalar, a GIF.
+    first: its picture, a whole one.
+  """
+  alone = tf.strings.join(
+    [
+      tf.strings.substr(content, tf.zeros_like(first.start), first.start + 1),
+      b"\0\0\0\0",  # Row and column.
+      tf.strings.substr(content, first.start + 5, first.end - first.start - 5),
+      _TRAILER,
+    ]
+  )
+  picture = tf.io.decode_gif(alone)[0]  # [h, w, 3]
+  after = first.screen_size - first.offset - first.size
+  paddings = tf.pad(tf.stack([first.offset, after], axis=1), [[0, 1], [0, 0]])  # [3, 2]
+  return tf.pad(picture, paddings)
+
+
+def _table_bytes(flags: tf.Tensor) -> tf.Tensor:
+  """Bytes of the table of colours that a byte of flags announces."""
+  num_colours = tf.bitwise.left_shift(tf.constant(2, tf.int64), tf.bitwise.bitwise_and(flags, 7))
+  return tf.where(flags >= 128, 3 * num_colours, tf.constant(0, tf.int64))

@@ -1,0 +1,94 @@
+"""One encoded image to upright RGB pixels of 8 bits, in graph operations.
+
+The pixels are those that the converters store (`data/image_files.py`): turned upright, transparent
+parts white, of 16 bits the upper 8.
+"""
+
+import tensorflow as tf
+
+from mtl_ssl_tf.serving import encoded_bytes, exif_orientation, gif_header, image_headers
+
+
+def decode_image(content: tf.Tensor, name: tf.Tensor) -> tf.Tensor:
+  """The image uint8 [h, w, 3].
+
+  Args:
+    content: string scalar: a JPEG, PNG, BMP or GIF, of which the first picture.
+    name: string scalar, what the requester knows the image by.
+
+  Raises:
+    tf.errors.InvalidArgumentError: it is refused, or cannot be decoded.
+  """
+  header = image_headers.read_header(content)
+  refusal = tf.strings.join([name, ": ", header.problem])
+  # Without the dependency the decoder may run first, and fill the memory.
+  with tf.control_dependencies([tf.debugging.Assert(header.problem == "", [refusal])]):
+    content = tf.identity(content)
+  image = tf.switch_case(
+    header.kind,
+    [
+      lambda: tf.zeros([0, 0, 3], tf.uint8),  # Refused already.
+      lambda: tf.io.decode_jpeg(content, channels=3),
+      lambda: _decode_png(content),
+      lambda: _decode_bmp(content),
+      lambda: _decode_gif(content),
+    ],
+  )
+  image = exif_orientation.turn_upright(image, header.orientation)
+  return tf.ensure_shape(image, [None, None, 3])
+
+
+def _on_white(pixels: tf.Tensor) -> tf.Tensor:
+  """Pixels uint8 [h, w, 4] with alpha as RGB [h, w, 3]."""
+  alpha = pixels[..., 3:]  # [h, w, 1]
+
+  def blended() -> tf.Tensor:
+    opacity = tf.cast(alpha, tf.float32) / 255.0
+    colours = tf.cast(pixels[..., :3], tf.float32)
+    return tf.cast(tf.round(opacity * colours + (1.0 - opacity) * 255.0), tf.uint8)
+
+  return tf.cond(tf.reduce_all(alpha == 255), lambda: pixels[..., :3], blended)
+
+
+def _decode_png(content: tf.Tensor) -> tf.Tensor:
+  """Asked for an alpha channel, the decoder makes up a wrong one for pixels of few bits."""
+  data = encoded_bytes.to_bytes(content)
+  colour_type = encoded_bytes.number(data, 25, 1, big_endian=True)
+  may_be_clear = encoded_bytes.is_any(colour_type, (4, 6)) | encoded_bytes.contains(data, b"tRNS")
+  return tf.cond(
+    may_be_clear,
+    lambda: _on_white(tf.io.decode_png(content, channels=4)),
+    lambda: tf.io.decode_png(content, channels=3),
+  )
+
+
+def _decode_bmp(content: tf.Tensor) -> tf.Tensor:
+  """The decoder knows nothing of palettes, and hands out the indices of colours."""
+  data = encoded_bytes.to_bytes(content)
+  pixels = tf.io.decode_bmp(content)  # [h, w, 1, 3 or 4]
+  depth = tf.shape(pixels)[-1]
+
+  def coloured() -> tf.Tensor:
+    header_size = encoded_bytes.number(data, 14, 4, big_endian=False)
+    pixels_offset = encoded_bytes.number(data, 10, 4, big_endian=False)
+    table = data[14 + header_size : tf.minimum(pixels_offset, 14 + header_size + 4 * 256)]
+    num_colours = tf.size(table) // 4
+    colours = tf.reshape(table[: 4 * num_colours], [num_colours, 4])[:, 2::-1]  # BGR to RGB
+    colours = tf.pad(colours, [[0, 256 - num_colours], [0, 0]])  # Black, what no colour has.
+    return tf.gather(colours, tf.cast(pixels[..., 0], tf.int32))
+
+  def with_alpha() -> tf.Tensor:
+    has_alpha = encoded_bytes.number(data, 66, 4, big_endian=False) == 0xFF000000
+    is_masked = encoded_bytes.number(data, 30, 4, big_endian=False) != 0
+    has_place = encoded_bytes.number(data, 14, 4, big_endian=False) >= 56
+    return tf.cond(
+      has_alpha & is_masked & has_place,
+      lambda: _on_white(tf.ensure_shape(pixels, [None, None, 4])),
+      lambda: pixels[..., :3],
+    )
+
+  return tf.switch_case(depth, [coloured] * 3 + [lambda: pixels[..., :3], with_alpha])
+
+
+def _decode_gif(content: tf.Tensor) -> tf.Tensor:
+  return gif_header.decode(content, gif_header.read(encoded_bytes.to_bytes(content)))

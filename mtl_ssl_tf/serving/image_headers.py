@@ -1,0 +1,261 @@
+"""What an encoded image says of itself, read in graph operations before anything is decoded.
+
+A few bytes can name a size that no memory holds, so sizes are looked at first. TensorFlow's
+decoders say little of what they refuse, so what can be told beforehand is told here, in the words
+of whoever sent the image.
+"""
+
+from typing import NamedTuple
+
+import tensorflow as tf
+
+from mtl_ssl_tf.data import image_files
+from mtl_ssl_tf.serving import encoded_bytes, exif_orientation, gif_header
+
+MAX_PIXELS = image_files.MAX_PIXELS
+ACCEPTED = "a whole JPEG, PNG, BMP or GIF image"
+UNKNOWN, JPEG, PNG, BMP, GIF = range(5)
+
+_PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
+_PNG_END = b"IEND\xaeB`\x82"  # An empty chunk and its checksum.
+# Real files have a few dozen; a forged one must not keep the server counting.
+_MAX_SEGMENTS, _MAX_CHUNKS = 1000, 10_000
+_MARKER_BYTES = 2
+_START_OF_SCAN, _END_OF_IMAGE = 0xDA, 0xD9
+_WITHOUT_LENGTH = (0x01, *range(0xD0, 0xD8))
+_FRAME_HEADERS = (*range(0xC0, 0xC4), *range(0xC5, 0xC8), *range(0xC9, 0xCC), *range(0xCD, 0xD0))
+_APP1 = 0xE1
+_EXIF = b"Exif\0\0"
+_BMP_DEPTHS = (8, 24, 32)
+_BMP_PLAIN, _BMP_MASKS = 0, 3
+_BMP_USUAL_MASKS = b"\0\0\xff\0\0\xff\0\0\xff\0\0\0"
+_BMP_MASKS_OFFSET = 54
+
+
+class Header(NamedTuple):
+  """What is known before decoding; scalars.
+
+  Attributes:
+    kind: int32, JPEG, PNG, BMP, GIF or UNKNOWN.
+    height, width: int64, of the raster as it is stored.
+    orientation: int64, 1 … 8; see `exif_orientation`.
+    problem: string, why the image is refused, or empty.
+  """
+
+  kind: tf.Tensor
+  height: tf.Tensor
+  width: tf.Tensor
+  orientation: tf.Tensor
+  problem: tf.Tensor
+
+
+def read_header(content: tf.Tensor) -> Header:
+  """Looks at the bytes of one image, a string scalar."""
+  data = encoded_bytes.to_bytes(content)
+  kind = _kind(data)
+  height, width, orientation, problem = tf.switch_case(
+    kind,
+    [
+      lambda: _unknown(data),
+      lambda: _jpeg(content, data),
+      lambda: _png(data),
+      lambda: _bmp(data),
+      lambda: _gif(data),
+    ],
+  )
+  size = tf.strings.join([tf.strings.as_string(height), " x ", tf.strings.as_string(width)])
+  has_no_pixel = (height < 1) | (width < 1)
+  # Divided rather than multiplied: a product of two sides need not fit.
+  is_too_large = (height > MAX_PIXELS) | (width > MAX_PIXELS // tf.maximum(height, 1))
+  problem = _first(
+    (problem != "", problem),
+    (has_no_pixel, tf.strings.join([size, " pixels; accepted: sides of at least 1"])),
+    (is_too_large, tf.strings.join([size, f" pixels; accepted: at most {MAX_PIXELS} in all"])),
+  )
+  return Header(kind, height, width, orientation, problem)
+
+
+def _kind(data: tf.Tensor) -> tf.Tensor:
+  """The format int32 by the first bytes."""
+  kind = tf.constant(UNKNOWN)
+  for format_kind, signature in (
+    (JPEG, b"\xff\xd8\xff"),
+    (PNG, _PNG_SIGNATURE),
+    (BMP, b"BM"),
+    (GIF, b"GIF87a"),
+    (GIF, b"GIF89a"),
+  ):
+    kind = tf.where(encoded_bytes.starts_with(data, signature), format_kind, kind)
+  return kind
+
+
+def _unknown(data: tf.Tensor) -> tuple[tf.Tensor, ...]:
+  nothing = tf.constant(0, tf.int64)
+  problem = tf.where(
+    tf.size(data) == 0,
+    f"no bytes; accepted: {ACCEPTED}",
+    f"bytes that do not begin like an image; accepted: {ACCEPTED}",
+  )
+  return nothing, nothing, nothing + exif_orientation.UPRIGHT, problem
+
+
+def _jpeg(content: tf.Tensor, data: tf.Tensor) -> tuple[tf.Tensor, ...]:
+  """Goes from segment to segment up to the first scan (ITU-T T.81, annex B)."""
+  length = tf.size(data, tf.int64)
+  zero = tf.constant(0, tf.int64)
+
+  def step(at, going, sides, exif_span):
+    del going
+    prefix = encoded_bytes.number(data, at, 1, big_endian=True)
+    marker = encoded_bytes.number(data, at + 1, 1, big_endian=True)
+    size = encoded_bytes.number(data, at + _MARKER_BYTES, 2, big_endian=True)
+    payload = at + _MARKER_BYTES + 2
+    is_fill = marker == 0xFF
+    is_bare = encoded_bytes.is_any(marker, _WITHOUT_LENGTH)
+    is_frame = encoded_bytes.is_any(marker, _FRAME_HEADERS) & (sides[0] < 0)
+    frame_sides = [
+      encoded_bytes.number(data, payload + offset, 2, big_endian=True) for offset in (1, 3)
+    ]
+    is_exif = (
+      (marker == _APP1) & (exif_span[1] == 0) & encoded_bytes.starts_with(data, _EXIF, payload)
+    )
+    span = tf.stack([payload + len(_EXIF), at + _MARKER_BYTES + size])
+    is_segment = ~is_fill & ~is_bare
+    jump = tf.where(is_segment, size + _MARKER_BYTES, zero + _MARKER_BYTES)
+    jump = tf.where(is_fill, zero + 1, jump)
+    is_end = (marker == _START_OF_SCAN) | (marker == _END_OF_IMAGE)
+    is_broken = (prefix != 0xFF) | (is_segment & (size < 2))
+    goes_on = ~is_end & ~is_broken & (at + jump < length)
+    return (
+      tf.where(is_end | is_broken, at, at + jump),
+      goes_on,
+      tf.where(is_frame, tf.stack(frame_sides), sides),
+      tf.where(is_exif, span, exif_span),
+    )
+
+  at, _, sides, exif_span = tf.while_loop(
+    lambda at, going, *_: going,
+    step,
+    (
+      zero + _MARKER_BYTES,
+      tf.constant(True),
+      tf.fill([2], tf.constant(encoded_bytes.MISSING, tf.int64)),
+      tf.fill([2], zero),
+    ),
+    maximum_iterations=_MAX_SEGMENTS,
+  )
+  # Thumbnails in the segments before have their own end marker.
+  is_cut = ~encoded_bytes.contains(data[at:], bytes([0xFF, _END_OF_IMAGE]))
+  is_found = sides[0] >= 0
+  # A file with bytes between its segments is broken, but decoders go on: so may this.
+  sides = tf.cond(
+    is_found | is_cut,
+    lambda: sides,
+    lambda: tf.cast(tf.image.extract_jpeg_shape(content)[:2], tf.int64),
+  )
+  orientation = exif_orientation.read(data[exif_span[0] : exif_span[1]])
+  problem = tf.where(is_cut, f"a JPEG that is cut short; accepted: {ACCEPTED}", "")
+  return sides[0], sides[1], orientation, problem
+
+
+def _png(data: tf.Tensor) -> tuple[tf.Tensor, ...]:
+  """Reads the first chunk, and looks for EXIF data among all (PNG, third edition, 11.2, 11.3)."""
+  first = len(_PNG_SIGNATURE)
+  width = encoded_bytes.number(data, first + 8, 4, big_endian=True)
+  height = encoded_bytes.number(data, first + 12, 4, big_endian=True)
+  is_cut = ~encoded_bytes.contains(data[first:], _PNG_END)
+  is_damaged = ~encoded_bytes.starts_with(data, b"IHDR", first + 4)
+  problem = _first(
+    (is_cut, f"a PNG that is cut short; accepted: {ACCEPTED}"),
+    (is_damaged, f"a PNG without its header; accepted: {ACCEPTED}"),
+  )
+  # Few have any, and a large file has thousands of chunks.
+  orientation = tf.cond(
+    encoded_bytes.contains(data, b"eXIf"),
+    lambda: _png_orientation(data),
+    lambda: tf.constant(exif_orientation.UPRIGHT, tf.int64),
+  )
+  return height, width, orientation, problem
+
+
+def _png_orientation(data: tf.Tensor) -> tf.Tensor:
+  def size_at(at):
+    return encoded_bytes.number(data, at, 4, big_endian=True)
+
+  def is_other(at):
+    return (size_at(at) >= 0) & ~encoded_bytes.starts_with(data, b"eXIf", at + 4)
+
+  # A chunk is its size, its name of four bytes, the content and four bytes of checksum.
+  (at,) = tf.while_loop(
+    is_other,
+    lambda at: (at + size_at(at) + 12,),
+    (tf.constant(len(_PNG_SIGNATURE), tf.int64),),
+    maximum_iterations=_MAX_CHUNKS,
+  )
+  return exif_orientation.read(data[at + 8 : at + 8 + tf.maximum(size_at(at), 0)])
+
+
+def _bmp(data: tf.Tensor) -> tuple[tf.Tensor, ...]:
+  """Reads the header; the decoder takes some kinds for others, and must not be given them."""
+
+  def read(offset, num_bytes):
+    return encoded_bytes.number(data, offset, num_bytes, big_endian=False)
+
+  pixels_offset, header_size, width, stored_height = (
+    read(offset, 4) for offset in (10, 14, 18, 22)
+  )
+  depth, compression = read(28, 2), read(30, 4)
+  # Negative where the first row is the upper one.
+  height = tf.where(stored_height < 2**31, stored_height, 2**32 - stored_height)
+  is_usual = (compression == _BMP_PLAIN) | (
+    (compression == _BMP_MASKS)
+    & (depth == 32)
+    & encoded_bytes.starts_with(data, _BMP_USUAL_MASKS, _BMP_MASKS_OFFSET)
+  )
+  is_known = (header_size >= 40) & encoded_bytes.is_any(depth, _BMP_DEPTHS) & is_usual
+  is_cut = (compression == encoded_bytes.MISSING) | (
+    is_known & (pixels_offset + bmp_row_bytes(width, depth) * height > tf.size(data, tf.int64))
+  )
+  problem = _first(
+    # A size that is refused anyhow is told first.
+    (is_cut & (height * width <= MAX_PIXELS), f"a BMP that is cut short; accepted: {ACCEPTED}"),
+    (
+      ~is_known,
+      tf.strings.join(
+        [
+          "a BMP of ",
+          tf.strings.as_string(depth),
+          " bits a pixel, compression ",
+          tf.strings.as_string(compression),
+          "; accepted: a BMP of 8, 24 or 32 bits without compression",
+        ]
+      ),
+    ),
+  )
+  return height, width, tf.constant(exif_orientation.UPRIGHT, tf.int64), problem
+
+
+def bmp_row_bytes(width: tf.Tensor, depth: tf.Tensor) -> tf.Tensor:
+  """Bytes of a row, which are padded to a multiple of four."""
+  return (width * depth // 8 + 3) // 4 * 4
+
+
+def _gif(data: tf.Tensor) -> tuple[tf.Tensor, ...]:
+  first = gif_header.read(data)
+  problem = tf.where(
+    first.is_whole, "", f"a GIF that is cut short or shows nothing; accepted: {ACCEPTED}"
+  )
+  return (
+    first.screen_size[0],
+    first.screen_size[1],
+    tf.constant(exif_orientation.UPRIGHT, tf.int64),
+    problem,
+  )
+
+
+def _first(*cases: tuple[tf.Tensor, tf.Tensor | str]) -> tf.Tensor:
+  """The value of the first condition that holds, or an empty string."""
+  value = tf.constant("")
+  for condition, text in reversed(cases):
+    value = tf.where(condition, text, value)
+  return value
