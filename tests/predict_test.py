@@ -245,12 +245,33 @@ class TestFaults:
       (["--score_threshold=1.5"], "--score_threshold is 1.5; accepted: 0 to 1"),
       (["--score_threshold=nan"], "--score_threshold is nan; accepted: 0 to 1"),
       (["--batch_size=0"], "--batch_size is 0; accepted: at least 1"),
+      (["--every=0"], "--every is 0; accepted: at least 1"),
       (["--input=/in/nowhere"], "--input '/in/nowhere' does not exist"),
     ],
   )
   def test_unusable_arguments(self, run, flags, message):
     status, said, dataset, _ = run(*flags)
     assert (status, said, dataset) == (1, [f"error: {message}"], None)
+
+  def test_a_checkpoint_of_a_saved_model(self, tmp_path, run):
+    _save(tmp_path / "in" / "a.jpg", 8, 8)
+    assert run("--checkpoint=best")[:2] == (
+      1,
+      ["error: --checkpoint chooses from --model_dir; a --saved_model has only one"],
+    )
+
+  def test_stopped_while_the_detector_is_loaded(self, tmp_path, monkeypatch, capsys):
+    _save(tmp_path / "a.jpg", 8, 8)
+    monkeypatch.setattr(saved_detector, "SavedDetector", _interrupt)
+    flags = ["--saved_model=exported", f"--input={tmp_path}", f"--output_dir={tmp_path / 'out'}"]
+    assert predict.main(flags) == 130
+    assert capsys.readouterr().err == "stopped before the first file\n"
+
+  @pytest.mark.parametrize("flags", [[], ["--saved_model=a", "--model_dir=b"], ["--outputs=x"]])
+  def test_wrong_flags(self, flags):
+    with pytest.raises(SystemExit) as caught:
+      predict.main(["--input=a", "--output_dir=b", *flags])
+    assert caught.value.code == 2
 
   @pytest.mark.parametrize("missing", ["folder", "file"])
   def test_no_saved_model(self, tmp_path, capsys, missing):
@@ -374,6 +395,11 @@ class TestOutputs:
     frames = json.loads((tmp_path / "out" / "videos" / "b.avi.json").read_text())["frames"]
     assert [frame["frame"] for frame in frames] == [0, 2, 4]
 
+  def test_videos_drawn_inside_the_input_are_not_looked_at(self, tmp_path, run):
+    _write_video(tmp_path / "in" / "b.avi")
+    for _ in range(2):
+      assert run(f"--output_dir={tmp_path / 'in'}")[1][0] == "files: 1, classes: cat, dog"
+
   def test_a_video_alone_and_not_drawn(self, tmp_path, run):
     _write_video(tmp_path / "in" / "b.avi")
     assert run("--outputs", "results")[0] == 0
@@ -475,6 +501,28 @@ class TestGoingOn:
     assert status == 0
     assert len(detector.sizes) == 2
     assert not any("going on" in line for line in said)
+
+  def test_another_detector(self, run, monkeypatch):
+    monkeypatch.setattr(QuarterDetector, "__call__", _interrupt)
+    run(*self._FLAGS)
+    monkeypatch.setattr(QuarterDetector, "fingerprint", "halves")
+    said = run(*self._FLAGS)[1]
+    assert 'with the detector "quarters", now it is "halves"; accepted' in said[-1]
+
+  def test_ids_of_a_file_that_is_gone(self, tmp_path, run, monkeypatch):
+    content = {
+      "images": [{"id": 50 + i, "file_name": f"{i}.png"} for i in range(7)],
+      "categories": [{"id": i, "name": name} for i, name in enumerate(["cat", "dog"])],
+    }
+    (tmp_path / "ids.json").write_text(json.dumps(content))
+    flags = (*self._FLAGS, f"--coco_annotations={tmp_path / 'ids.json'}")
+    monkeypatch.setattr(QuarterDetector, "__call__", _interrupt)
+    run(*flags)
+    monkeypatch.undo()
+    (tmp_path / "in" / "0.png").unlink()
+    status, _, dataset, _ = run(*flags)
+    assert status == 0
+    assert [image["id"] for image in dataset["images"]] == [50, 51, 53, 54, 55, 56]
 
   def test_disk_full_in_the_end(self, tmp_path, run, monkeypatch):
     (tmp_path / "out" / "coco_results.json").mkdir(parents=True)

@@ -39,13 +39,15 @@ class BrightnessDetector:
     }
 
 
-def _write(path, num_frames=12, height=96, width=64, rate=12.5, codec="MJPG"):
+def _write(path, num_frames=12, height=96, width=64, rate=12.5, bgr=None):
   path.parent.mkdir(parents=True, exist_ok=True)
   writer = cv2.VideoWriter(
-    str(path), cv2.CAP_FFMPEG, cv2.VideoWriter_fourcc(*codec), rate, (width, height)
+    str(path), cv2.CAP_FFMPEG, cv2.VideoWriter_fourcc(*"MJPG"), rate, (width, height)
   )
   for i in range(num_frames):
     frame = fixtures.solid_image(height, width, _STEP * i)
+    if bgr is not None:
+      frame[:] = bgr
     writer.write(frame)
   writer.release()
 
@@ -122,19 +124,26 @@ class TestResults:
     _, frames = _read(tmp_path / "out" / "a.avi.mp4")
     assert [_outlined(frame) for frame in frames] == [i >= 4 for i in range(12)]
 
-  def test_colours_keep_their_order(self, tmp_path):
+  def test_colours_keep_their_order(self, predict, tmp_path):
+    # Red all along: as OpenCV writes it, as the detector sees it, and in the annotated video.
+    _write(tmp_path / "in" / "a.avi", num_frames=3, bgr=(0, 0, 200))
+    assert predict("a.avi")[2].values == [[20, 20, 20]]
+    _, frames = _read(tmp_path / "out" / "a.avi.mp4")
+    blue, _, red = frames[-1][-8, -8].astype(int)
+    assert red > 170 > 40 > blue
+
+  def test_odd_sides_gain_a_pixel(self, tmp_path):
     path = tmp_path / "a.mp4"
-    red = np.zeros([63, 95, 3], np.uint8)
-    red[..., 0] = 200
+    image = fixtures.solid_image(63, 95, 40)
+    image[-1], image[:, -1] = 200, 200
     with video._Writer(path, 10.0, 63, 95) as writer:
       for _ in range(3):
-        writer.write(red)
+        writer.write(image)
     rate, frames = _read(path)
     assert rate == 10.0
-    # The odd sides have become even; nothing was cut off.
+    # Nothing was cut off: the last row and column are there, twice.
     assert [frame.shape for frame in frames] == [(64, 96, 3)] * 3
-    blue, _, last = frames[-1][-1, -1].astype(int)
-    assert last > 170 > 40 > blue
+    assert frames[-1][-1, -1].min() > 120
 
   def test_every_third_frame(self, predict, tmp_path):
     _write(tmp_path / "in" / "a.avi")
