@@ -42,7 +42,7 @@ demo: $(READY)
 	$(BIN)/python -m mtl_ssl_tf.data.pascal_voc --data_dir $(DEMO)/scenes --split val --output_dir $(DEMO)/records
 	$(BIN)/python train.py --flagfile=configs/flags/demo.flags --model_dir=$(DEMO)/model
 	$(BIN)/python -m mtl_ssl_tf.visualization.curves --model_dir $(DEMO)/model --output $(DEMO)/curves.png
-	$(BIN)/python export.py --model_dir=$(DEMO)/model --export_dir=$(DEMO)/export --overwrite
+	$(BIN)/python export.py --model_dir=$(DEMO)/model --export_dir=$(DEMO)/export --version=1 --overwrite
 	$(BIN)/python -m mtl_ssl_tf.predict --saved_model $(DEMO)/export --input $(DEMO)/scenes/JPEGImages --input_list $(DEMO)/scenes/ImageSets/Main/val.txt --output_dir $(DEMO)/predictions
 	@echo "Predictions: $(DEMO)/predictions   Loss curves: $(DEMO)/curves.png"
 	@echo "Training pictures: $(BIN)/tensorboard --logdir $(DEMO)/model"

@@ -12,20 +12,57 @@ from mtl_ssl_tf.serving import export_lib
 def main(argv: Sequence[str] | None = None) -> int:
   """Runs the command line; returns the exit status."""
   parser = argparse.ArgumentParser(
-    description="Writes a SavedModel of a training run's best checkpoint.", allow_abbrev=False
+    description="Writes a SavedModel of a training run's best checkpoint, as TF Serving takes it.",
+    allow_abbrev=False,
   )
   parser.add_argument(
     "--model_dir", required=True, help="folder of the run: params.yaml, label_map.txt, checkpoints"
   )
-  parser.add_argument("--export_dir", required=True, help="folder to write, new or empty")
+  parser.add_argument(
+    "--export_dir", required=True, help="folder of versions: new, empty or of earlier exports"
+  )
   parser.add_argument(
     "--checkpoint", help="another checkpoint than the run's best, such as runs/NAME/ckpt-1000"
   )
-  parser.add_argument("--overwrite", action="store_true", help="replace an earlier export")
+  parser.add_argument("--version", type=int, help="its number (default: one more than the highest)")
+  parser.add_argument(
+    "--overwrite", action="store_true", help="replace the --version that is there"
+  )
+  parser.add_argument(
+    "--batch_size", type=int, help="images in every request (default: any number)"
+  )
+  parser.add_argument(
+    "--outputs",
+    choices=("detections", "raw"),
+    default="detections",
+    help="raw: also proposals, their scores before refinement and the auxiliary outputs",
+  )
+  parser.add_argument(
+    "--verify",
+    action=argparse.BooleanOptionalAction,
+    help="compare with the checkpoint before publishing (default: where the evaluation data named"
+    " in params.yaml is at hand)",
+  )
+  parser.add_argument(
+    "--verify_images",
+    type=int,
+    default=export_lib.VERIFY_IMAGES,
+    help=f"on so many images (default: {export_lib.VERIFY_IMAGES})",
+  )
+  parser.add_argument("--license", help="of the weights, a line for the model card")
   args = parser.parse_args(argv)
+  options = export_lib.Options(
+    version=args.version,
+    overwrite=args.overwrite,
+    batch_size=args.batch_size,
+    raw_outputs=args.outputs == "raw",
+    verify=args.verify,
+    verify_images=args.verify_images,
+    license=args.license,
+  )
   try:
     export_lib.export_run(
-      args.model_dir, args.export_dir, checkpoint=args.checkpoint, overwrite=args.overwrite
+      args.model_dir, args.export_dir, checkpoint=args.checkpoint, options=options
     )
   except (ValueError, OSError, tf.errors.OpError) as error:
     print(f"error: {error}", file=sys.stderr)

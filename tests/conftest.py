@@ -34,7 +34,7 @@ def _tiny_run(tmp_path_factory):
 
 @pytest.fixture(name="tiny_export", scope="session")
 def _tiny_export(tiny_run, tmp_path_factory):
-  """The SavedModel of `tiny_run`, written by the command, and what the command printed."""
+  """The first version of `tiny_run` as the command writes it, and what the command printed."""
   export_dir = tmp_path_factory.mktemp("tiny_export") / "new" / "detector"
   done = subprocess.run(
     [sys.executable, "export.py", f"--model_dir={tiny_run}", f"--export_dir={export_dir}"],
@@ -44,4 +44,4 @@ def _tiny_export(tiny_run, tmp_path_factory):
     check=False,
   )
   assert done.returncode == 0, done.stderr
-  return export_dir, done.stdout
+  return export_dir / "1", done.stdout

@@ -7,6 +7,7 @@ import pytest
 import tensorflow as tf
 
 import export
+from mtl_ssl_tf.serving import export_lib
 from mtl_ssl_tf.tasks import mtl_detection
 from tests.serving import tiny_run as tiny_run_lib
 
@@ -25,8 +26,16 @@ signatures = tf.saved_model.load(sys.argv[1]).signatures
 images = np.load(sys.argv[2])
 results = {}
 for name in images.files:
-  outputs = signatures["serving_default"](images=tf.constant(images[name][np.newaxis]))
-  results |= {f"{name} {key}": values[0].numpy() for key, values in outputs.items()}
+  encoded = tf.io.encode_png(images[name])
+  example = tf.train.Example()
+  example.features.feature["image/encoded"].bytes_list.value.append(encoded.numpy())
+  for signature, value in (
+    ("serving_default", images[name]),
+    ("serving_bytes", encoded),
+    ("serving_tf_example", example.SerializeToString()),
+  ):
+    outputs = signatures[signature](tf.constant(value)[tf.newaxis])
+    results |= {f"{name} {signature} {key}": value[0].numpy() for key, value in outputs.items()}
 np.savez(sys.argv[3], **results)
 """
 
@@ -45,16 +54,27 @@ def _evaluated(tiny_run):
 
 
 def test_says_what_it_took_and_writes_the_label_map(tiny_run, tiny_export):
-  export_dir, said = tiny_export
-  assert said.splitlines() == [
-    f"checkpoint: {tiny_run}/best/best_ckpt-1 (best, step {tiny_run_lib.BEST_STEP})",
-    f"SavedModel: {export_dir} (classes: {len(tiny_run_lib.CLASS_NAMES)})",
+  version, said = tiny_export
+  first, verified, last = said.splitlines()
+  assert first == f"checkpoint: {tiny_run}/best/best_ckpt-1 (best, step {tiny_run_lib.BEST_STEP})"
+  assert verified.startswith("export beside checkpoint on 3 images: largest difference ")
+  assert last == f"SavedModel: {version} (classes: {len(tiny_run_lib.CLASS_NAMES)})"
+  assert (version / "assets" / "label_map.txt").read_text().split() == tiny_run_lib.CLASS_NAMES
+  assert sorted(os.listdir(version.parent)) == ["1", "batching_parameters.txt", "models.config"]
+  assert sorted(os.listdir(version)) == [
+    "assets",
+    "assets.extra",
+    "fingerprint.pb",
+    "model_card.md",
+    "saved_model.pb",
+    "variables",
   ]
-  assert (export_dir / "assets" / "label_map.txt").read_text().split() == tiny_run_lib.CLASS_NAMES
-  assert os.listdir(export_dir.parent) == [export_dir.name]
 
 
-def test_without_our_code_the_boxes_are_those_of_the_evaluator(tiny_export, evaluated, tmp_path):
+@pytest.fixture(name="results", scope="module")
+def _results(tiny_export, tmp_path_factory):
+  """What a process without our code, Keras and Model Garden got for the images, by key."""
+  tmp_path = tmp_path_factory.mktemp("served")
   images_file, results_file = tmp_path / "images.npz", tmp_path / "results.npz"
   np.savez(images_file, *tiny_run_lib.images())
   done = tiny_run_lib.run_python(
@@ -64,9 +84,13 @@ def test_without_our_code_the_boxes_are_those_of_the_evaluator(tiny_export, eval
     cwd=tmp_path,
   )
   assert done.returncode == 0, done.stderr
-  results = np.load(results_file)
+  return np.load(results_file)
+
+
+@pytest.mark.parametrize("signature", tiny_run_lib.SIGNATURES)
+def test_without_our_code_the_boxes_are_those_of_the_evaluator(results, evaluated, signature):
   for i, (expected, image) in enumerate(zip(evaluated, tiny_run_lib.images(), strict=True)):
-    served = {key: results[f"arr_{i} {key}"] for key in tiny_run_lib.OUTPUTS}
+    served = {key: results[f"arr_{i} {signature} {key}"] for key in tiny_run_lib.OUTPUTS}
     count = int(served["num_detections"])
     assert count == np.count_nonzero(expected["detection_scores"]) > 10
     assert len(set(served["detection_classes"][:count])) == 3
@@ -87,3 +111,24 @@ def test_an_error_is_one_line(tiny_run, tmp_path, capsys):
   assert export.main([f"--model_dir={tiny_run}", f"--export_dir={target}"]) == 1
   said = capsys.readouterr().err
   assert said == f"error: --export_dir {str(target)!r} exists and is no folder\n"
+
+
+def test_flags_reach_the_export(tiny_run, tmp_path, monkeypatch):
+  calls = []
+  monkeypatch.setattr(export.export_lib, "export_run", lambda *args, **kwargs: calls.append(kwargs))
+  flags = [f"--model_dir={tiny_run}", f"--export_dir={tmp_path}"]
+  assert export.main(flags) == 0
+  assert calls.pop() == {"checkpoint": None, "options": export_lib.Options()}
+  others = ["--version=7", "--overwrite", "--batch_size=2", "--outputs=raw", "--no-verify"]
+  others += ["--verify_images=3", "--license=mine", "--checkpoint=there"]
+  assert export.main(flags + others) == 0
+  options = export_lib.Options(
+    version=7,
+    overwrite=True,
+    batch_size=2,
+    raw_outputs=True,
+    verify=False,
+    verify_images=3,
+    license="mine",
+  )
+  assert calls.pop() == {"checkpoint": "there", "options": options}

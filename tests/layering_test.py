@@ -30,6 +30,7 @@ ALLOWED = {
   "tasks": _LIBRARY | {"checkpoints"},
   "serving": {"configs", "ops", "data", "modeling"},
   "prediction": {"data", "serving", "visualization"},
+  "serving.verification": {"configs", "data", "evaluation", "modeling"},
   "registry_imports": {"configs", "tasks"},
   "predict": {"data", "prediction", "serving"},
   "train": {"registry_imports", "serving", "tasks"},

@@ -221,8 +221,9 @@ class Detector(tf_keras.Model):
 
     Returns:
       What `DetectionGenerator` returns, and the tensors on the way: `features` [B, h, w, c],
-      `proposals_px` [B, P, 4], `proposals_valid` [B, P], `class_logits` [B, P, C] (unrefined),
-      `refined_logits` [B, P, C] and `closeness_logits` [B, P, C] where there are such heads.
+      `proposals_px` [B, P, 4], `proposals_valid` and `proposals_scores` [B, P], `class_logits`
+      [B, P, C] (unrefined), and where there are such heads `refined_logits` and
+      `closeness_logits` [B, P, C], and `window_logits` [B, P, W, C] that refinement looks at.
     """
     first = self.first_stage(images, image_size_px, training=training)
     boxes_px, valid = first.proposals.boxes_px, first.proposals.valid
@@ -231,6 +232,7 @@ class Detector(tf_keras.Model):
       "features": first.features,
       "proposals_px": boxes_px,
       "proposals_valid": valid,
+      "proposals_scores": first.proposals.scores,
       "class_logits": second.class_logits,
     }
     final_logits = second.class_logits
@@ -238,9 +240,11 @@ class Detector(tf_keras.Model):
       outputs["closeness_logits"] = second.closeness_logits
     if self.refiner is not None:
       closeness = self.mean_closeness(second.closeness_logits, valid)
-      final_logits = self.refine(
-        first.features, boxes_px, second.class_logits, closeness, image_size_px
-      )
+      window_logits = None
+      if self.multi_object_head is not None:
+        window_logits = self.expanded_window_logits(first.features, boxes_px, image_size_px)
+        outputs["window_logits"] = window_logits
+      final_logits = self.refiner(second.class_logits, window_logits, closeness)
       outputs["refined_logits"] = final_logits
     outputs.update(self._detect(final_logits, second.box_deltas, boxes_px, valid, image_size_px))
     return outputs

@@ -1,12 +1,23 @@
 """A detector as it is served: images of any size in, detections in the images' own pixels out."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import tensorflow as tf
 
 from mtl_ssl_tf.data import fitting
 from mtl_ssl_tf.modeling import detector
+from mtl_ssl_tf.serving import example_images, image_decoding
+
+SERVING_DEFAULT = "serving_default"
+SERVING_BYTES = "serving_bytes"
+SERVING_TF_EXAMPLE = "serving_tf_example"
+# Signature to the name of its input.
+INPUTS = {
+  SERVING_DEFAULT: "images",
+  SERVING_BYTES: "encoded_images",
+  SERVING_TF_EXAMPLE: "tf_examples",
+}
 
 
 class DetectionModule(tf.Module):
@@ -15,14 +26,27 @@ class DetectionModule(tf.Module):
   Every image is resized and padded exactly as for evaluation. All functions return, for B images
   and D detections, best first,
     detection_boxes: float32 [B, D, 4], fractions of the image.
-    detection_boxes_px: float32 [B, D, 4], pixels of the image as it was given.
+    detection_boxes_px: float32 [B, D, 4], pixels of the image as it was given, turned upright.
     detection_scores: float32 [B, D].
     detection_classes: float32 [B, D], lines of the label map, counted from 1.
     num_detections: float32 [B]; rows behind that many are zero.
-  Names and types are those of the TensorFlow Object Detection API, where it has them.
+  Names and types are those of the TensorFlow Object Detection API, where it has them. With
+  `raw_outputs` there are also, for P proposals and C classes with the background first,
+    proposal_boxes: float32 [B, P, 4], fractions of the image.
+    proposal_scores: float32 [B, P], that they show an object.
+    num_proposals: float32 [B]; rows behind that many say nothing.
+    proposal_class_scores: float32 [B, P, C], before refinement.
+  and, where the detector has what they come from,
+    proposal_refined_class_scores: float32 [B, P, C].
+    proposal_closeness_scores: float32 [B, P, C].
+    proposal_multi_object_scores: float32 [B, P, W, C], of the W windows around each proposal.
+    foreground_scores: float32 [B, h, w], of the cells of the canvas.
 
   Attributes:
     label_map: the file with the class names, one of the SavedModel's assets.
+    detect_canvases: function of canvases float32 [B, H, W, 3], the sizes float32 [B, 2] of their
+      content, and the sizes float32 [B, 2] of the images; all shapes but B are static.
+    detect_images, detect_encoded_images, detect_tf_examples: functions of the signatures.
     weights: the variables that detection reads.
   """
 
@@ -34,6 +58,8 @@ class DetectionModule(tf.Module):
     short_side: int,
     long_side: int,
     label_map_file: str | os.PathLike[str],
+    batch_size: int | None = None,
+    raw_outputs: bool = False,
   ):
     """Traces the detector.
 
@@ -42,6 +68,8 @@ class DetectionModule(tf.Module):
       canvas_size: H and W, the network input.
       short_side, long_side: see `fitting.fitted_size`.
       label_map_file: text file with one class name a line.
+      batch_size: B, the only one that is served; None serves any.
+      raw_outputs: return what detections are made from, too.
     """
     super().__init__(name="detection_module")
     self.label_map = tf.saved_model.Asset(os.fspath(label_map_file))
@@ -50,25 +78,42 @@ class DetectionModule(tf.Module):
     self._long_side = long_side
     # Not the model itself: a Keras attribute would be saved as such, and want Keras at loading.
     self._detect = lambda canvases, sizes_px: model(canvases, sizes_px)
-    per_image = tf.TensorSpec([None, 2])
-    self.detect_canvases = tf.function(
-      self._detect_canvases,
-      input_signature=[tf.TensorSpec([None, *canvas_size, 3]), per_image, per_image],
+    self._raw_outputs = (lambda outputs: _raw_outputs(model, outputs)) if raw_outputs else None
+    B = batch_size
+    sizes = tf.TensorSpec([B, 2])
+    self.detect_canvases = _function(
+      self._detect_canvases, tf.TensorSpec([B, *canvas_size, 3]), sizes, sizes
+    )
+    self._images_shape = [B, None, None, 3]
+    self.detect_images = _function(
+      self._detect_images, tf.TensorSpec(self._images_shape, tf.uint8, INPUTS[SERVING_DEFAULT])
+    )
+    # Traced once for two signatures.
+    self._detect_each = _function(
+      self._detect_one_by_one, tf.TensorSpec([B], tf.string), tf.TensorSpec([], tf.string)
+    )
+    self.detect_encoded_images = _function(
+      self._detect_encoded_images, tf.TensorSpec([B], tf.string, INPUTS[SERVING_BYTES])
+    )
+    self.detect_tf_examples = _function(
+      self._detect_tf_examples, tf.TensorSpec([B], tf.string, INPUTS[SERVING_TF_EXAMPLE])
     )
     self.weights = list(self.detect_canvases.get_concrete_function().variables)
 
   def signatures(self) -> dict[str, tf.types.experimental.ConcreteFunction]:
     """The entry points of the SavedModel by name."""
     return {
-      "serving_default": self.detect_images.get_concrete_function(),
-      "serving_bytes": self.detect_encoded_images.get_concrete_function(),
+      SERVING_DEFAULT: self.detect_images.get_concrete_function(),
+      SERVING_BYTES: self.detect_encoded_images.get_concrete_function(),
+      SERVING_TF_EXAMPLE: self.detect_tf_examples.get_concrete_function(),
     }
 
-  @tf.function(input_signature=[tf.TensorSpec([None, None, None, 3], tf.uint8, name="images")])
-  def detect_images(self, images: tf.Tensor) -> dict[str, tf.Tensor]:
+  def _detect_images(self, images: tf.Tensor) -> dict[str, tf.Tensor]:
     """Detections in images uint8 [B, h, w, 3], RGB."""
+    # A server hands on whatever rank it is sent.
+    images = tf.ensure_shape(images, self._images_shape)
     sides = tf.shape(images)[:3]
-    message = "images must be uint8 [batch, height, width, 3], each side at least 1"
+    message = "images: must be uint8 [batch, height, width, 3]; accepted: each side at least 1"
     # Without the dependency the resize may run first, and fail in its own words.
     with tf.control_dependencies([tf.debugging.assert_positive(sides, message)]):
       images = tf.identity(images)
@@ -79,20 +124,32 @@ class DetectionModule(tf.Module):
       canvases, sizes_px, tf.broadcast_to(original_size, tf.shape(sizes_px))
     )
 
-  @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name="encoded_images")])
-  def detect_encoded_images(self, encoded_images: tf.Tensor) -> dict[str, tf.Tensor]:
+  def _detect_encoded_images(self, encoded_images: tf.Tensor) -> dict[str, tf.Tensor]:
     """Detections in encoded images [B]: JPEG, PNG, BMP or GIF, of which the first picture.
 
-    Their sizes may differ. The EXIF orientation is not looked at.
+    Their sizes may differ. They are turned upright as EXIF says, and boxes are those of the
+    upright image.
     """
-    message = "encoded_images must hold at least one image"
-    with tf.control_dependencies([tf.debugging.assert_positive(tf.shape(encoded_images), message)]):
-      encoded_images = tf.identity(encoded_images)
+    encoded_images = _at_least_one(encoded_images, INPUTS[SERVING_BYTES])
+    return self._detect_each(encoded_images, tf.constant(INPUTS[SERVING_BYTES]))
+
+  def _detect_tf_examples(self, tf_examples: tf.Tensor) -> dict[str, tf.Tensor]:
+    """Detections in the images of serialized tf.Examples [B], as records hold them."""
+    tf_examples = _at_least_one(tf_examples, INPUTS[SERVING_TF_EXAMPLE])
+    encoded_images = example_images.encoded_images(tf_examples, INPUTS[SERVING_TF_EXAMPLE])
+    return self._detect_each(encoded_images, tf.constant(INPUTS[SERVING_TF_EXAMPLE]))
+
+  def _detect_one_by_one(self, encoded_images: tf.Tensor, name: tf.Tensor) -> dict[str, tf.Tensor]:
+    """Detections in encoded images [B], which messages call `name`."""
+
+    def decode_and_fit(element):
+      index, content = element
+      label = tf.strings.join([name, "[", tf.strings.as_string(index), "]"])
+      return self._fit(image_decoding.decode_image(content, label))
+
     canvases, sizes_px, original_sizes = tf.map_fn(
-      lambda content: self._fit(
-        tf.io.decode_image(content, channels=3, expand_animations=False)  # [h, w, 3]
-      ),
-      encoded_images,
+      decode_and_fit,
+      (tf.range(tf.size(encoded_images)), encoded_images),
       fn_output_signature=(
         tf.TensorSpec([*self._canvas_size, 3]),
         tf.TensorSpec([2]),
@@ -117,14 +174,55 @@ class DetectionModule(tf.Module):
   ) -> dict[str, tf.Tensor]:
     """Detections in float32 [B, H, W, 3], the sizes [B, 2] of their content, and of the images."""
     outputs = self._detect(canvases, sizes_px)
-    boxes_px = outputs["detection_boxes_px"]  # [B, D, 4], of the canvas
-    boxes_norm = boxes_px / tf.tile(sizes_px, [1, 2])[:, tf.newaxis]  # [B, D, 4]
+    boxes_norm = _as_fractions(outputs["detection_boxes_px"], sizes_px)  # [B, D, 4]
     # By way of the fractions: a box at the image's border then lies there to the last bit.
     boxes_orig = boxes_norm * tf.tile(original_sizes, [1, 2])[:, tf.newaxis]  # [B, D, 4]
-    return {
+    results = {
       "detection_boxes": boxes_norm,
       "detection_boxes_px": boxes_orig,
       "detection_scores": outputs["detection_scores"],
       "detection_classes": tf.cast(outputs["detection_classes"], tf.float32),
       "num_detections": tf.cast(outputs["num_detections"], tf.float32),
     }
+    if self._raw_outputs is not None:
+      results["proposal_boxes"] = _as_fractions(outputs["proposals_px"], sizes_px)  # [B, P, 4]
+      results.update(self._raw_outputs(outputs))
+    return results
+
+
+def _function(fn: Callable[..., dict[str, tf.Tensor]], *signature: tf.TensorSpec) -> tf.function:
+  return tf.function(fn, input_signature=signature, autograph=False)
+
+
+def _as_fractions(boxes_px: tf.Tensor, sizes_px: tf.Tensor) -> tf.Tensor:
+  """Boxes [B, N, 4] in pixels of the canvas as fractions of the image, [B, 2] large there."""
+  return boxes_px / tf.tile(sizes_px, [1, 2])[:, tf.newaxis]
+
+
+def _at_least_one(values: tf.Tensor, name: str) -> tf.Tensor:
+  """The values [B] of an input, once it is known that there are any."""
+  values = tf.ensure_shape(values, values.shape)  # A server hands on whatever rank it is sent.
+  message = f"{name}: must hold at least one image; accepted: [batch]"
+  with tf.control_dependencies([tf.debugging.assert_positive(tf.shape(values), message)]):
+    return tf.identity(values)
+
+
+def _raw_outputs(model: detector.Detector, outputs: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+  """What detections are made from, as `DetectionModule` names it; boxes are left to the caller."""
+  valid = outputs["proposals_valid"]  # [B, P]
+  results = {
+    "proposal_scores": outputs["proposals_scores"],
+    "num_proposals": tf.reduce_sum(tf.cast(valid, tf.float32), axis=-1),
+    "proposal_class_scores": tf.nn.softmax(outputs["class_logits"]),
+  }
+  for name, logits in (
+    ("proposal_refined_class_scores", "refined_logits"),
+    ("proposal_closeness_scores", "closeness_logits"),
+    ("proposal_multi_object_scores", "window_logits"),
+  ):
+    if logits in outputs:
+      results[name] = tf.nn.softmax(outputs[logits])
+  if model.foreground_head is not None:
+    logits = model.predict_foreground(outputs["features"])  # [B, h, w, 2]
+    results["foreground_scores"] = tf.nn.softmax(logits)[..., 1]
+  return results

@@ -1,8 +1,7 @@
-"""The folder of a training run to a SavedModel."""
+"""The folder of a training run to a SavedModel, in a folder of versions."""
 
 import dataclasses
 import os
-import tempfile
 from collections.abc import Callable
 
 import tensorflow as tf
@@ -16,12 +15,45 @@ from mtl_ssl_tf.configs import (
   validation,
 )
 from mtl_ssl_tf.data import label_map, schema
+from mtl_ssl_tf.modeling import detector as detector_model
 from mtl_ssl_tf.modeling import factory
-from mtl_ssl_tf.serving import detection_module
+from mtl_ssl_tf.serving import (
+  detection_module,
+  export_folder,
+  model_card,
+  server_files,
+  verification,
+  warmup,
+)
 
 _EXPERIMENT = "mtl_frcnn"
 _PARAMS_FILE = "params.yaml"
 _STEP_IN_CHECKPOINT = "global_step/.ATTRIBUTES/VARIABLE_VALUE"
+_MAX_WARMUP_SIZES = 3
+VERIFY_IMAGES = 20
+
+
+@dataclasses.dataclass(frozen=True)
+class Options:
+  """What can be chosen about an export.
+
+  Attributes:
+    version: number of the version; None is the one after the highest.
+    overwrite: replace that version if it is there.
+    batch_size: the only one that is served; None serves any.
+    raw_outputs: see `detection_module.DetectionModule`.
+    verify: compare the export with the checkpoint; None does where evaluation data is at hand.
+    verify_images: on so many images.
+    license: that the weights come under; None leaves it to the reader of the model card.
+  """
+
+  version: int | None = None
+  overwrite: bool = False
+  batch_size: int | None = None
+  raw_outputs: bool = False
+  verify: bool | None = None
+  verify_images: int = VERIFY_IMAGES
+  license: str | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -50,39 +82,58 @@ def export_run(
   export_dir: str,
   *,
   checkpoint: str | None = None,
-  overwrite: bool = False,
+  options: Options | None = None,
   say: Callable[[str], object] = print,
-) -> None:
-  """Writes the SavedModel of a run; `export_dir` comes to be whole or not at all.
+) -> str:
+  """Writes a version of the SavedModel of a run, which comes to be whole or not at all.
 
   Args:
     model_dir: of the run, with `params.yaml`, `label_map.txt` and checkpoints.
-    export_dir: folder to write.
+    export_dir: folder of versions, new or not.
     checkpoint: path prefix of a checkpoint, or a folder whose latest is meant; by default the
       run's best, or else its latest.
-    overwrite: replace an earlier export.
+    options: None for the defaults.
     say: takes lines about what is done.
 
+  Returns:
+    The folder of the version.
+
   Raises:
-    ValueError: something is missing or not acceptable.
+    ValueError: something is missing or not acceptable, or the export differs from the checkpoint.
     OSError: `export_dir` cannot be written.
   """
+  options = options or Options()
   export_dir = os.path.abspath(export_dir)
-  _check_target(export_dir, overwrite)
+  version = export_folder.choose_version(export_dir, options.version, options.overwrite)
+  for flag, count in (
+    ("--batch_size", options.batch_size),
+    ("--verify_images", options.verify_images),
+  ):
+    if count is not None and count < 1:
+      raise ValueError(f"{flag} is {count}; accepted: at least 1")
   run = read_run(model_dir, checkpoint)
+  has_data = verification.data_at_hand(run.task.validation_data)
+  if options.verify and not has_data:
+    raise ValueError(
+      f"--verify: no records at task.validation_data.input_path"
+      f" {run.task.validation_data.input_path!r}; accepted: records that are there, or --no-verify"
+    )
   step = "" if run.step is None else f", step {run.step}"
   say(f"checkpoint: {run.checkpoint} ({run.choice}{step})")
-  module = build_module(run)
-  parent, name = os.path.split(export_dir)
-  os.makedirs(parent, exist_ok=True)
-  # Beside the target, so that moving is renaming; with what is replaced, it goes away in the end.
-  with tempfile.TemporaryDirectory(prefix=f".{name}-", dir=parent) as folder:
-    new = os.path.join(folder, "new")
-    tf.saved_model.save(module, new, signatures=module.signatures())
-    if _is_export(export_dir):
-      os.rename(export_dir, os.path.join(folder, "old"))
-    os.rename(new, export_dir)
-  say(f"SavedModel: {export_dir} (classes: {len(run.class_names)})")
+  model = build_model(run)
+  module = build_module(run, model, options)
+  name = os.path.basename(export_dir)
+  with export_folder.new_version(export_dir, version) as folder:
+    tf.saved_model.save(module, folder, signatures=module.signatures())
+    warmup.write(folder, name, _warmup_sizes(run, has_data), options.batch_size)
+    verified = _verify(run, model, folder, options, has_data, say)
+    card = _model_card(run, model_dir, name, version, options, verified)
+    with open(os.path.join(folder, model_card.FILE), "w", encoding="utf-8") as file:
+      file.write(card)
+    server_files.write_missing(export_dir, name, options.batch_size)
+  target = os.path.join(export_dir, str(version))
+  say(f"SavedModel: {target} (classes: {len(run.class_names)})")
+  return target
 
 
 def read_run(model_dir: str, checkpoint: str | None = None) -> Run:
@@ -112,7 +163,7 @@ def read_run(model_dir: str, checkpoint: str | None = None) -> Run:
   return Run(params.task, label_map_file, class_names, path, choice, step)
 
 
-def build_module(run: Run) -> detection_module.DetectionModule:
+def build_model(run: Run) -> detector_model.Detector:
   """The detector of a run with the weights of its checkpoint.
 
   Raises:
@@ -128,13 +179,27 @@ def build_module(run: Run) -> detection_module.DetectionModule:
       f"checkpoint {run.checkpoint!r} does not fit the detector of {_PARAMS_FILE} and"
       f" {schema.LABEL_MAP_FILE} ({_first_line(error)})"
     ) from error
+  return model
+
+
+def build_module(
+  run: Run, model: detector_model.Detector | None = None, options: Options | None = None
+) -> detection_module.DetectionModule:
+  """What is served of a run; `model` is what `build_model` returns, and built where it is None.
+
+  Raises:
+    ValueError: as `build_model`.
+  """
+  options = options or Options()
   data = run.task.validation_data
   return detection_module.DetectionModule(
-    model,
+    model or build_model(run),
     canvas_size=data.canvas_size,
     short_side=data.short_side,
     long_side=data.long_side,
     label_map_file=run.label_map_file,
+    batch_size=options.batch_size,
+    raw_outputs=options.raw_outputs,
   )
 
 
@@ -168,26 +233,73 @@ def _find_checkpoint(model_dir: str, best_dir: str, checkpoint: str | None) -> t
   raise ValueError(f"--model_dir {model_dir!r} holds no checkpoint; is it the folder of a run?")
 
 
-def _check_target(export_dir: str, overwrite: bool) -> None:
-  """Raises ValueError if `export_dir` holds anything that must not be replaced."""
-  if not os.path.lexists(export_dir):
-    return
-  if not os.path.isdir(export_dir):
-    raise ValueError(f"--export_dir {export_dir!r} exists and is no folder")
-  if not os.listdir(export_dir):
-    return
-  if not _is_export(export_dir):
-    raise ValueError(
-      f"--export_dir {export_dir!r} holds other things than an export; accepted: a folder that is"
-      " new or empty"
-    )
-  if not overwrite:
-    raise ValueError(f"--export_dir {export_dir!r} holds an export; replace it with --overwrite")
+def _warmup_sizes(run: Run, has_data: bool) -> list[tuple[int, int]]:
+  """Sizes of images that users may send: those of the evaluation data, or what fills the canvas."""
+  data = run.task.validation_data
+  sizes = verification.image_sizes(data, VERIFY_IMAGES) if has_data else []
+  return sizes[:_MAX_WARMUP_SIZES] or [tuple(data.canvas_size)]
 
 
-def _is_export(folder: str) -> bool:
-  label_map_file = os.path.join(folder, "assets", schema.LABEL_MAP_FILE)
-  return os.path.isfile(os.path.join(folder, "saved_model.pb")) and os.path.isfile(label_map_file)
+def _verify(
+  run: Run,
+  model: detector_model.Detector,
+  folder: str,
+  options: Options,
+  has_data: bool,
+  say: Callable[[str], object],
+) -> str:
+  """Compares export and checkpoint where that is asked for; returns what came of it, in a line.
+
+  Raises:
+    ValueError: they differ.
+  """
+  if not (has_data if options.verify is None else options.verify):
+    reason = "--no-verify" if options.verify is False else "no evaluation data at hand"
+    line = f"not compared with the checkpoint ({reason})"
+    say(f"export {line}")
+    return f"The export was {line}."
+  report = verification.verify(
+    model,
+    folder,
+    run.task,
+    run.class_names,
+    num_images=options.verify_images,
+    batch_size=options.batch_size,
+    say=say,
+  )
+  say(str(report))
+  if not report.agrees:
+    raise ValueError(f"the export differs from its checkpoint and is not published: {report}")
+  return f"Compared before it was published: {report}."
+
+
+def _model_card(
+  run: Run, model_dir: str, name: str, version: int, options: Options, verified: str
+) -> str:
+  inputs = ", ".join(f"`{key}` (`{value}`)" for key, value in detection_module.INPUTS.items())
+  batch = "any number of images" if options.batch_size is None else f"{options.batch_size} images"
+  data = run.task.validation_data
+  height, width = data.canvas_size
+  with open(os.path.join(model_dir, _PARAMS_FILE), encoding="utf-8") as file:
+    params_text = file.read()
+  return model_card.model_card(
+    name=name,
+    version=version,
+    model_dir=model_dir,
+    checkpoint=run.checkpoint,
+    choice=run.choice,
+    step=run.step,
+    class_names=run.class_names,
+    task=run.task,
+    params_text=params_text,
+    signatures=(
+      f"Signatures (with their input): {inputs}; {batch} in a request. Images are resized to a"
+      f" short side of {data.short_side} pixels, a long one of at most {data.long_side}, on a"
+      f" canvas of {height} x {width}."
+    ),
+    verification=verified,
+    license_text=options.license or model_card.UNKNOWN_LICENSE,
+  )
 
 
 def _first_line(error: Exception) -> str:

@@ -23,9 +23,9 @@ def decode_image(content: tf.Tensor, name: tf.Tensor) -> tf.Tensor:
   refusal = tf.strings.join([name, ": ", header.problem])
   # Without the dependency the decoder may run first, and fill the memory.
   with tf.control_dependencies([tf.debugging.Assert(header.problem == "", [refusal])]):
-    content = tf.identity(content)
+    kind = tf.identity(header.kind)
   image = tf.switch_case(
-    header.kind,
+    kind,
     [
       lambda: tf.zeros([0, 0, 3], tf.uint8),  # Refused already.
       lambda: tf.io.decode_jpeg(content, channels=3),

@@ -67,7 +67,7 @@ def test_a_run_that_evaluates_and_exports(tmp_path, config_file, released, check
   run = export_lib.read_run(str(output_dir))
   assert (run.class_names, run.step) == (tiny.CLASS_NAMES, STEP)
   export_lib.export_run(str(output_dir), str(tmp_path / "exported"))
-  assert (tmp_path / "exported" / "saved_model.pb").exists()
+  assert (tmp_path / "exported" / "1" / "saved_model.pb").exists()
 
   params = driver.load_experiment("mtl_frcnn", [config_file, released])
   model, _ = driver.run(params, "eval", str(output_dir))

@@ -6,8 +6,12 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from PIL import Image
+from tensorflow.core.protobuf import config_pb2
 
-from tests.serving import tiny_run
+from mtl_ssl_tf.serving import detection_module, export_lib
+from tests import fixtures
+from tests.data import voc_files
+from tests.serving import tiny_run as tiny_run_lib
 
 
 @pytest.fixture(name="loaded", scope="module")
@@ -29,6 +33,30 @@ def _detect_encoded(loaded):
   return lambda contents: _numpy(function(encoded_images=tf.constant(contents, tf.string)))
 
 
+@pytest.fixture(name="detect_examples", scope="module")
+def _detect_examples(loaded):
+  """Calls `serving_tf_example` with a list of serialized tf.Examples."""
+  function = loaded.signatures["serving_tf_example"]
+  return lambda examples: _numpy(function(tf_examples=tf.constant(examples, tf.string)))
+
+
+@pytest.fixture(name="model", scope="module")
+def _model(tiny_run):
+  return export_lib.build_model(export_lib.read_run(str(tiny_run)))
+
+
+def _module(model, tiny_run, **options):
+  """The detector as it is served, without a detour by way of files."""
+  return detection_module.DetectionModule(
+    model,
+    canvas_size=[128, 160],
+    short_side=96,
+    long_side=160,
+    label_map_file=tiny_run / "label_map.txt",
+    **options,
+  )
+
+
 def _numpy(outputs):
   return {name: values.numpy() for name, values in outputs.items()}
 
@@ -40,7 +68,7 @@ def _encode(image: np.ndarray, image_format: str) -> bytes:
 
 
 def _assert_same(outputs, expected):
-  assert outputs.keys() == expected.keys() == set(tiny_run.OUTPUTS)
+  assert outputs.keys() == expected.keys() == set(tiny_run_lib.OUTPUTS)
   for name, values in expected.items():
     atol = 1e-3 if name == "detection_boxes_px" else 1e-5
     np.testing.assert_allclose(outputs[name], values, atol=atol, err_msg=name)
@@ -48,12 +76,14 @@ def _assert_same(outputs, expected):
 
 class TestSignatures:
   def test_inputs_and_outputs(self, loaded):
-    assert set(loaded.signatures) == {"serving_default", "serving_bytes"}
+    assert set(loaded.signatures) == set(tiny_run_lib.SIGNATURES)
     inputs = {name: f.structured_input_signature[1] for name, f in loaded.signatures.items()}
     images = inputs["serving_default"]["images"]
     assert (images.dtype, images.shape.as_list()) == (tf.uint8, [None, None, None, 3])
     encoded = inputs["serving_bytes"]["encoded_images"]
     assert (encoded.dtype, encoded.shape.as_list()) == (tf.string, [None])
+    examples = inputs["serving_tf_example"]["tf_examples"]
+    assert (examples.dtype, examples.shape.as_list()) == (tf.string, [None])
     max_detections = 40
     for function in loaded.signatures.values():
       outputs = function.structured_outputs
@@ -68,7 +98,7 @@ class TestSignatures:
 
   def test_the_label_map_is_an_asset(self, loaded):
     with open(loaded.label_map.asset_path.numpy(), encoding="utf-8") as file:
-      assert file.read().split() == tiny_run.CLASS_NAMES
+      assert file.read().split() == tiny_run_lib.CLASS_NAMES
 
   def test_holds_only_what_detection_reads(self, loaded):
     names = {variable.name.split("/")[0] for variable in loaded.weights}
@@ -78,14 +108,14 @@ class TestSignatures:
 
 class TestImages:
   def test_a_batch_is_its_images_one_by_one(self, detect):
-    image = tiny_run.images()[0]
+    image = tiny_run_lib.images()[0]
     images = np.stack([image, image[::-1], image[:, ::-1], 255 - image])
     outputs = detect(images)
     for i, image in enumerate(images):
       _assert_same({name: values[i : i + 1] for name, values in outputs.items()}, detect([image]))
 
   def test_boxes_lie_in_the_image_and_the_rest_is_zero(self, detect):
-    image = tiny_run.images()[1]
+    image = tiny_run_lib.images()[1]
     outputs = {name: values[0] for name, values in detect([image]).items()}
     count = int(outputs["num_detections"])
     assert 0 < count < 40
@@ -96,7 +126,7 @@ class TestImages:
     np.testing.assert_allclose(outputs["detection_boxes"][:count] * size, boxes_px, rtol=1e-6)
     assert set(outputs["detection_classes"][:count]) <= {1.0, 2.0, 3.0}
     assert (np.diff(outputs["detection_scores"][:count]) <= 0.0).all()
-    for name in tiny_run.OUTPUTS[:-1]:
+    for name in tiny_run_lib.OUTPUTS[:-1]:
       assert not outputs[name][count:].any()
 
   @pytest.mark.parametrize("size", [(1, 1), (1, 300), (700, 40)])
@@ -113,13 +143,13 @@ class TestImages:
 
 class TestEncodedImages:
   def test_sizes_may_differ(self, detect, detect_encoded):
-    images = tiny_run.images()
+    images = tiny_run_lib.images()
     outputs = detect_encoded([_encode(image, "PNG") for image in images])
     for i, image in enumerate(images):
       _assert_same({name: values[i : i + 1] for name, values in outputs.items()}, detect([image]))
 
   def test_formats(self, detect, detect_encoded):
-    image = tiny_run.images()[0]
+    image = tiny_run_lib.images()[0]
     contents = [_encode(image, image_format) for image_format in ("BMP", "GIF", "JPEG", "PNG")]
     outputs = detect_encoded(contents)
     for i, content in enumerate(contents):
@@ -128,7 +158,7 @@ class TestEncodedImages:
       _assert_same({name: values[i : i + 1] for name, values in outputs.items()}, detect([decoded]))
 
   def test_grey_and_the_first_of_several_pictures(self, detect, detect_encoded):
-    grey = tiny_run.images()[0][..., 0]
+    grey = tiny_run_lib.images()[0][..., 0]
     outputs = detect_encoded([_encode(grey, "JPEG")])
     decoded = tf.io.decode_jpeg(_encode(grey, "JPEG"), channels=3)
     _assert_same(outputs, detect([decoded]))
@@ -138,22 +168,133 @@ class TestEncodedImages:
     outputs = detect_encoded([movie.getvalue()])
     _assert_same(outputs, detect([tf.io.decode_gif(movie.getvalue())[0]]))
 
+  def test_boxes_are_those_of_the_upright_image(self, detect, detect_encoded):
+    image = tiny_run_lib.images()[0]
+    stored = Image.fromarray(np.rot90(image))  # Shown after a turn to the right.
+    outputs = detect_encoded([voc_files.image_bytes(stored, "PNG", exif=voc_files.exif(6))])
+    _assert_same(outputs, detect([image]))
+
   @pytest.mark.parametrize(
     ("content", "message"),
     [
-      (b"no image", "Unknown image file format"),
-      (b"", "Input is empty"),
-      (_encode(tiny_run.images()[0], "PNG")[:900], "PNG"),
-      (_encode(tiny_run.images()[0], "JPEG")[:900], "JPEG"),
+      (b"no image", "bytes that do not begin like an image; accepted: a whole JPEG, PNG, BMP or"),
+      (_encode(tiny_run_lib.images()[0], "JPEG")[:900], "a JPEG that is cut short"),
+      (_encode(tiny_run_lib.images()[0], "PNG")[:900], "a PNG that is cut short"),
     ],
-    ids=["text", "empty", "half a png", "half a jpeg"],
+    ids=["text", "half a jpeg", "half a png"],
   )
   def test_no_image(self, detect_encoded, content, message):
-    sound = _encode(tiny_run.images()[0], "PNG")
-    with pytest.raises(tf.errors.InvalidArgumentError, match=message):
+    sound = _encode(tiny_run_lib.images()[0], "PNG")
+    with pytest.raises(tf.errors.InvalidArgumentError, match=rf"encoded_images\[1\]: {message}"):
       detect_encoded([sound, content])
     assert detect_encoded([sound])["num_detections"][0] > 0  # And serves the next request.
 
   def test_empty_batch(self, detect_encoded):
     with pytest.raises(tf.errors.InvalidArgumentError, match="at least one image"):
       detect_encoded([])
+
+
+class TestExamples:
+  def test_as_records_hold_them(self, detect, detect_examples):
+    images = tiny_run_lib.images()[:2]
+    outputs = detect_examples([fixtures.serialized_example(image) for image in images])
+    for i, image in enumerate(images):
+      _assert_same({name: values[i : i + 1] for name, values in outputs.items()}, detect([image]))
+
+  def test_refusals_name_the_example(self, detect_examples):
+    sound = fixtures.serialized_example(tiny_run_lib.images()[0])
+    for bad, message in (
+      (sound[:-1], "bytes that are no tf.Example, or cut short"),
+      (tf.train.Example().SerializeToString(), "bytes that are no tf.Example"),
+      (b"\x0a\x00", "no bytes; accepted"),  # Without an image.
+    ):
+      with pytest.raises(tf.errors.InvalidArgumentError, match=rf"tf_examples\[1\]: {message}"):
+        detect_examples([sound, bad])
+    with pytest.raises(tf.errors.InvalidArgumentError, match="at least one image"):
+      detect_examples([])
+
+
+class TestServer:
+  """What a C++ server does: it feeds the graph whatever it is sent, and TensorFlow alone checks."""
+
+  @pytest.fixture(name="call", scope="class")
+  def _call(self, tiny_export):
+    with tf.Graph().as_default(), tf.compat.v1.Session() as session:
+      loaded = tf.compat.v1.saved_model.load(session, ["serve"], str(tiny_export[0]))
+
+      def make(definition):
+        (feed,) = definition.inputs.values()
+        fetches = [definition.outputs["detection_scores"].name]
+        # As it takes names, this looks at neither shapes nor types.
+        options = config_pb2.CallableOptions(feed=[feed.name], fetch=fetches)
+        return session._make_callable_from_options(options)
+
+      functions = {name: make(loaded.signature_def[name]) for name in tiny_run_lib.SIGNATURES}
+      yield lambda signature, value: functions[signature](value)[0]
+
+  def test_sound(self, call):
+    assert call("serving_default", np.zeros([2, 8, 8, 3], np.uint8)).shape == (2, 40)
+
+  @pytest.mark.parametrize(
+    ("signature", "value", "message"),
+    [
+      ("serving_default", np.zeros([8, 8, 3], np.uint8), r"[Ss]hape"),
+      ("serving_default", np.zeros([1, 8, 8, 1], np.uint8), r"[Ss]hape"),
+      ("serving_default", np.full([1, 8, 8, 3], np.nan, np.float32), "float.* uint8|uint8.* float"),
+      ("serving_bytes", np.array(b"a", object), r"[Ss]hape"),
+      ("serving_bytes", np.array([["a"]], object), r"[Ss]hape"),
+      ("serving_bytes", np.zeros([1], np.uint8), "uint8.* string|string.* uint8"),
+      ("serving_tf_example", np.array(b"a", object), r"[Ss]hape"),
+    ],
+    ids=["rank 3", "one channel", "NaN", "scalar", "matrix", "type", "scalar example"],
+  )
+  def test_wrong_rank_and_type(self, call, signature, value, message):
+    with pytest.raises(tf.errors.InvalidArgumentError, match=message):
+      call(signature, value)
+
+
+class TestOptions:
+  def test_raw_outputs(self, model, tiny_run, detect):
+    module = _module(model, tiny_run, raw_outputs=True)
+    assert any(variable.name.startswith("foreground") for variable in module.weights)
+    image = tiny_run_lib.images()[1]
+    outputs = _numpy(module.detect_images(tf.constant(image[np.newaxis])))
+    _assert_same(
+      {name: values for name, values in outputs.items() if name in tiny_run_lib.OUTPUTS},
+      detect([image]),
+    )
+    P, C, W = 20, 4, 5
+    assert {
+      name: outputs[name].shape[1:] for name in outputs.keys() - set(tiny_run_lib.OUTPUTS)
+    } == {
+      "proposal_boxes": (P, 4),
+      "proposal_scores": (P,),
+      "num_proposals": (),
+      "proposal_class_scores": (P, C),
+      "proposal_refined_class_scores": (P, C),
+      "proposal_closeness_scores": (P, C),
+      "proposal_multi_object_scores": (P, W, C),
+      "foreground_scores": (8, 10),
+    }
+    for name, values in outputs.items():
+      if name.endswith("class_scores") or name.startswith(("proposal_clo", "proposal_mul")):
+        np.testing.assert_allclose(values.sum(axis=-1), 1.0, rtol=1e-5, err_msg=name)
+    count = int(outputs["num_proposals"][0])
+    assert 0 < count <= P
+    boxes = outputs["proposal_boxes"][0, :count]
+    assert (boxes >= 0.0).all() and (boxes <= 1.0).all() and boxes[:, 2:].max() > 0.5
+    assert (np.diff(outputs["proposal_scores"][0, :count]) <= 0.0).all()
+    # Detections score what refinement makes of their proposals.
+    refined = outputs["proposal_refined_class_scores"][0, :, 1:]
+    np.testing.assert_allclose(outputs["detection_scores"][0, 0], refined.max(), rtol=1e-5)
+    assert not np.allclose(refined, outputs["proposal_class_scores"][0, :, 1:])
+
+  def test_one_batch_size_alone(self, model, tiny_run, detect):
+    module = _module(model, tiny_run, batch_size=2)
+    for name, function in module.signatures().items():
+      (spec,) = function.structured_input_signature[0]
+      assert spec.shape[0] == 2, name
+      assert function.structured_outputs["detection_boxes"].shape == (2, 40, 4), name
+    image = tiny_run_lib.images()[0]
+    outputs = _numpy(module.detect_images(tf.constant(np.stack([image, image]))))
+    _assert_same({name: values[:1] for name, values in outputs.items()}, detect([image]))

@@ -7,7 +7,7 @@ import shutil
 import pytest
 import tensorflow as tf
 
-from mtl_ssl_tf.serving import export_lib
+from mtl_ssl_tf.serving import export_lib, verification
 from tests.serving import tiny_run as tiny_run_lib
 
 
@@ -120,42 +120,46 @@ class TestFolder:
     assert _error(run).startswith("/run/params.yaml: not YAML (")
 
 
-class TestTarget:
-  def _refusal(self, run, target) -> str:
-    with pytest.raises(ValueError, match="--export_dir") as caught:
-      export_lib.export_run(str(run), str(target))
-    return str(caught.value).replace(str(target), "TARGET")
+class _Module(tf.Module):
+  """Instead of a detector, where only files matter."""
 
-  def test_other_things_are_never_replaced(self, tiny_run, tmp_path):
-    (tmp_path / "thesis.txt").write_text("")
-    for overwrite in (False, True):
-      with pytest.raises(ValueError, match="holds other things than an export; accepted"):
-        export_lib.export_run(str(tiny_run), str(tmp_path), overwrite=overwrite)
-    assert os.listdir(tmp_path) == ["thesis.txt"]
+  def signatures(self):
+    return {}
 
-  def test_the_run_itself_is_safe(self, run):
-    assert "other things" in self._refusal(run, run)
 
-  def test_an_export_is_replaced_on_request_only(self, tiny_run, tiny_export, tmp_path):
+def _report(score: float) -> verification.Report:
+  return verification.Report(3, 0.0, 0.0, score, 0, "mAP", 0.5, 0.5)
+
+
+@pytest.fixture(name="light")
+def _light(monkeypatch):
+  """Exports without a detector, whose verification succeeds; returns the options of its calls."""
+  calls = []
+  monkeypatch.setattr(export_lib, "build_model", lambda run: "model")
+  monkeypatch.setattr(export_lib, "build_module", lambda *args: _Module())
+  monkeypatch.setattr(
+    verification, "verify", lambda *args, **kwargs: calls.append(kwargs) or _report(1e-6)
+  )
+  return calls
+
+
+class TestVersions:
+  def test_one_after_the_other(self, tiny_run, tmp_path, light):
+    target = tmp_path / "exports" / "tiny"
+    for version in (1, 2):
+      path = export_lib.export_run(str(tiny_run), str(target), say=str)
+      assert path == str(target / str(version))
+      (target / "models.config").write_text("mine")
+    assert sorted(os.listdir(target)) == ["1", "2", "batching_parameters.txt", "models.config"]
+    assert (target / "models.config").read_text() == "mine"
+    card = (target / "2" / "model_card.md").read_text()
+    assert card.startswith("# tiny, version 2\n")
+    assert "Compared before it was published: export beside checkpoint on 3 images" in card
+    assert [call["num_images"] for call in light] == [20, 20]
+
+  def test_a_failure_leaves_nothing_new(self, tiny_run, tmp_path, light, monkeypatch):
     target = tmp_path / "export"
-    shutil.copytree(tiny_export[0], target)
-    (target / "assets" / "old").write_text("")
-    assert self._refusal(tiny_run, target) == (
-      "--export_dir 'TARGET' holds an export; replace it with --overwrite"
-    )
-    said = []
-    latest = str(tiny_run / "ckpt-10")
-    export_lib.export_run(
-      str(tiny_run), str(target), checkpoint=latest, overwrite=True, say=said.append
-    )
-    assert said[0] == f"checkpoint: {latest} (given, step 10)"
-    assert os.listdir(tmp_path) == ["export"]
-    assert os.listdir(target / "assets") == ["label_map.txt"]
-    assert set(tf.saved_model.load(target).signatures) == {"serving_default", "serving_bytes"}
-
-  def test_a_failure_leaves_nothing_new(self, tiny_run, tiny_export, tmp_path, monkeypatch):
-    target = tmp_path / "export"
-    shutil.copytree(tiny_export[0], target)
+    export_lib.export_run(str(tiny_run), str(target), say=str)
     before = sorted(target.rglob("*"))
 
     def fail(module, folder, signatures):
@@ -164,8 +168,69 @@ class TestTarget:
       raise OSError("disk full")
 
     monkeypatch.setattr(tf.saved_model, "save", fail)
-    for name in ("export", "other"):
+    for name, options in (
+      ("export", export_lib.Options(version=1, overwrite=True)),
+      ("other", export_lib.Options()),
+    ):
       with pytest.raises(OSError, match="disk full"):
-        export_lib.export_run(str(tiny_run), str(tmp_path / name), overwrite=True)
+        export_lib.export_run(str(tiny_run), str(tmp_path / name), options=options)
     assert os.listdir(tmp_path) == ["export"]
     assert sorted(target.rglob("*")) == before
+
+  def test_the_run_itself_is_safe(self, run):
+    with pytest.raises(ValueError, match="holds other things than versions"):
+      export_lib.export_run(str(run), str(run))
+
+  @pytest.mark.parametrize("flag", ["batch_size", "verify_images"])
+  def test_unusable_numbers(self, tiny_run, tmp_path, flag):
+    with pytest.raises(ValueError, match=f"^--{flag} is 0; accepted: at least 1$"):
+      export_lib.export_run(
+        str(tiny_run), str(tmp_path / "e"), options=export_lib.Options(**{flag: 0})
+      )
+
+  def test_options_reach_the_module(self, tiny_run, monkeypatch):
+    made = []
+    monkeypatch.setattr(
+      export_lib.detection_module, "DetectionModule", lambda *args, **kwargs: made.append(kwargs)
+    )
+    run = export_lib.read_run(str(tiny_run))
+    export_lib.build_module(run, "model", export_lib.Options(batch_size=2, raw_outputs=True))
+    assert (made[0]["batch_size"], made[0]["raw_outputs"]) == (2, True)
+
+
+class TestVerification:
+  def test_what_differs_is_not_published(self, tiny_run, tmp_path, light, monkeypatch):
+    monkeypatch.setattr(verification, "verify", lambda *args, **kwargs: _report(0.1))
+    said = []
+    with pytest.raises(ValueError, match="differs from its checkpoint and is not published: ex"):
+      export_lib.export_run(str(tiny_run), str(tmp_path / "new" / "e"), say=said.append)
+    assert os.listdir(tmp_path) == []
+    assert "largest difference 0 px, score 0.1" in said[-1]
+
+  def test_not_asked_for(self, tiny_run, tmp_path, light):
+    said = []
+    options = export_lib.Options(verify=False)
+    version = export_lib.export_run(
+      str(tiny_run), str(tmp_path / "e"), options=options, say=said.append
+    )
+    assert light == []
+    assert said[1:] == [
+      "export not compared with the checkpoint (--no-verify)",
+      f"SavedModel: {version} (classes: 3)",
+    ]
+    card = pathlib.Path(version, "model_card.md").read_text()
+    assert "The export was not compared with the checkpoint (--no-verify)." in card
+
+  def test_without_data(self, run, tmp_path, light):
+    text = (run / "params.yaml").read_text()
+    (run / "params.yaml").write_text(text.replace("records.tfrecord", "gone.tfrecord"))
+    target = tmp_path / "e"
+    with pytest.raises(ValueError, match=r"^--verify: no records at task\.validation_data\.input"):
+      export_lib.export_run(str(run), str(target), options=export_lib.Options(verify=True))
+    said = []
+    version = export_lib.export_run(str(run), str(target), say=said.append)
+    assert light == []
+    assert said[1] == "export not compared with the checkpoint (no evaluation data at hand)"
+    # Images to warm up with are as large as the canvas then.
+    path = os.path.join(version, "assets.extra", "tf_serving_warmup_requests")
+    assert len(list(tf.data.TFRecordDataset(path))) == len(tiny_run_lib.SIGNATURES)

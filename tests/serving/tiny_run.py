@@ -22,6 +22,7 @@ CLASS_NAMES = ["disc", "ring", "größe"]
 # Enlarged to fit the canvas of 128 × 160, reduced, and left as it is; the last is filled up.
 IMAGE_SIZES = [(60, 80), (200, 90), (90, 160)]
 BEST_STEP, LATEST_STEP = 5, 10
+SIGNATURES = ("serving_default", "serving_bytes", "serving_tf_example")
 OUTPUTS = (
   "detection_boxes",
   "detection_boxes_px",

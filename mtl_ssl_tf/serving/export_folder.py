@@ -1,0 +1,93 @@
+"""A folder of versions, into which a new one comes whole or not at all.
+
+A server that watches the folder looks at names that are numbers, and at nothing else. So a version
+is written under another name, inside the folder so that moving is renaming, and then renamed.
+"""
+
+import contextlib
+import os
+import pathlib
+import shutil
+import tempfile
+from collections.abc import Iterator
+
+from mtl_ssl_tf.serving import export_paths
+
+_HIDDEN_PREFIX = ".export-"
+
+
+def choose_version(export_dir: str, version: int | None, overwrite: bool) -> int:
+  """The number that the next export will have.
+
+  Args:
+    export_dir: folder of versions, which need not exist.
+    version: the wanted number; None for the one after the highest.
+    overwrite: `version` may be there already.
+
+  Raises:
+    ValueError: the number is none, is taken, or the folder is used for something else.
+  """
+  if overwrite and version is None:
+    raise ValueError("--overwrite is given without --version; accepted: both, or neither")
+  if version is not None and version < 1:
+    raise ValueError(f"--version is {version}; accepted: at least 1")
+  if os.path.lexists(export_dir) and not os.path.isdir(export_dir):
+    raise ValueError(f"--export_dir {export_dir!r} exists and is no folder")
+  if not os.path.isdir(export_dir):
+    return version or 1
+  if os.path.isfile(os.path.join(export_dir, export_paths.SAVED_MODEL_FILE)):
+    raise ValueError(
+      f"--export_dir {export_dir!r} is itself a SavedModel, such as a version; accepted: a folder"
+      " that is new, empty or holds versions"
+    )
+  others = [name for name in os.listdir(export_dir) if not name.startswith(_HIDDEN_PREFIX)]
+  if others and not export_paths.versions(export_dir):
+    raise ValueError(
+      f"--export_dir {export_dir!r} holds other things than versions; accepted: a folder that is"
+      " new, empty or holds versions"
+    )
+  if version is None:
+    return export_paths.next_version(export_dir)
+  target = os.path.join(export_dir, str(version))
+  if os.path.lexists(target):
+    if not overwrite:
+      raise ValueError(
+        f"--version {version} is in --export_dir {export_dir!r}; replace it with --overwrite, or"
+        f" take another: {export_paths.next_version(export_dir)} is the next"
+      )
+    if version not in export_paths.versions(export_dir):
+      raise ValueError(
+        f"--version {version}: {target!r} is no SavedModel; --overwrite replaces nothing else"
+      )
+  return version
+
+
+@contextlib.contextmanager
+def new_version(export_dir: str, version: int) -> Iterator[str]:
+  """A hidden folder to write a version to, which gets its name at the end of the `with` block.
+
+  A version of that number that is there is replaced. If the block fails, nothing remains of what
+  it wrote, nor of folders that were made for it.
+
+  Yields:
+    Path of a folder that does not exist yet.
+
+  Raises:
+    OSError: the folder cannot be written to, or the number was taken meanwhile.
+  """
+  path = pathlib.Path(export_dir)
+  new_folders = [folder for folder in (path, *path.parents) if not folder.exists()]
+  path.mkdir(parents=True, exist_ok=True)
+  replaces = version in export_paths.versions(export_dir)
+  # What is to be published lies inside, since the folder itself is for its owner alone to enter.
+  hidden = pathlib.Path(tempfile.mkdtemp(prefix=_HIDDEN_PREFIX, dir=path))
+  try:
+    yield str(hidden / "new")
+    if replaces:
+      os.rename(path / str(version), hidden / "old")
+    os.rename(hidden / "new", path / str(version))
+  finally:
+    shutil.rmtree(hidden, ignore_errors=True)
+    for folder in new_folders:
+      if not any(folder.iterdir()):
+        folder.rmdir()

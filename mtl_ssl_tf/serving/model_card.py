@@ -1,0 +1,129 @@
+"""What someone who finds an export should know of it, as Markdown (Mitchell et al., 2019)."""
+
+import importlib.metadata
+import json
+import os
+import pathlib
+import platform
+import tomllib
+from typing import Any
+
+from mtl_ssl_tf.data import reader, schema
+
+FILE = "model_card.md"
+UNKNOWN_LICENSE = (
+  "not stated. The code is under Apache-2.0; the weights come under what their owner and the owners"
+  " of the training data say."
+)
+_PACKAGES = ("tensorflow", "tf-models-official", "tf-keras", "numpy")
+_FIGURES = 30
+_PROJECT_FILE = pathlib.Path(__file__).parents[2] / "pyproject.toml"
+
+
+def model_card(
+  *,
+  name: str,
+  version: int,
+  model_dir: str,
+  checkpoint: str,
+  choice: str,
+  step: int | None,
+  class_names: list[str],
+  task: Any,
+  params_text: str,
+  signatures: str,
+  verification: str,
+  license_text: str,
+) -> str:
+  """The card's text.
+
+  Args:
+    name, version: of the export.
+    model_dir: of the run, where its figures are looked for.
+    checkpoint, choice, step: as in `export_lib.Run`.
+    class_names: class 1 first.
+    task: the configuration, of which data and seed are told.
+    params_text: the whole configuration, YAML.
+    signatures: how the export is called; a line.
+    verification: whether it was compared with the checkpoint; a line.
+    license_text: under which the weights may be used.
+  """
+  detector = f"{task.roi_head.type}, {task.backbone.type}"
+  sections = [
+    f"# {name}, version {version}",
+    f"An object detector ({detector}) with {len(class_names)} classes, exported by mtl_ssl_tf.",
+    "## Classes\n\n" + "\n".join(f"{i}. {text}" for i, text in enumerate(class_names, start=1)),
+    f"## Use\n\n{signatures}",
+    "## Weights\n\n"
+    + _list(
+      {
+        "checkpoint": f"`{os.path.basename(checkpoint)}` ({choice})",
+        "step": "not recorded" if step is None else step,
+        "seed": task.seed,
+        "start weights": task.init_checkpoint or "none: trained from random weights",
+      }
+    ),
+    f"## Figures\n\n{_figures(model_dir, step)}\n\n{verification}",
+    f"## Training data\n\n{_data(task.train_data.input_path)}",
+    "## Versions\n\n" + _list(_versions()),
+    f"## Licence\n\n{license_text}",
+    f"## Configuration\n\n```yaml\n{params_text.strip()}\n```",
+  ]
+  return "\n\n".join(sections) + "\n"
+
+
+def _figures(model_dir: str, step: int | None) -> str:
+  """A table of the figures that the run's evaluation of this step left behind."""
+  for file in (f"evaluation-{step}.json", os.path.join("best", "info.json")):
+    path = pathlib.Path(model_dir, file)
+    if not path.is_file():
+      continue
+    figures = json.loads(path.read_text(encoding="utf-8"))
+    if step is not None and step in (figures.get("step"), figures.get("best_ckpt_global_step")):
+      rows = [
+        f"| {name} | {value:.4f} |"
+        for name, value in figures.items()
+        if isinstance(value, float) and not name.startswith("best_")
+      ]
+      more = f"\n\n{len(rows) - _FIGURES} more: `{file}`" if len(rows) > _FIGURES else ""
+      return "\n".join(["| figure | value |", "|---|---|", *rows[:_FIGURES]]) + more
+  return "The run left no evaluation of this step."
+
+
+def _data(input_path: Any) -> str:
+  """What the manifests beside the records say of them."""
+  try:
+    files = reader.match_files(input_path)
+  except ValueError:
+    return f"Records `{input_path}`, which were not at hand at the export."
+  names = {os.path.basename(file) for file in files}
+  parts = []
+  for folder in sorted({os.path.dirname(file) for file in files}):
+    for path in sorted(pathlib.Path(folder).glob(schema.manifest_file("*"))):
+      manifest = json.loads(path.read_text(encoding="utf-8"))
+      if names & {shard["file"] for shard in manifest["shards"]}:
+        parts.append(_manifest(manifest))
+  return "\n\n".join(parts) or f"{len(files)} record files `{input_path}` without a manifest."
+
+
+def _manifest(manifest: dict[str, Any]) -> str:
+  facts = {
+    "split": manifest["split"],
+    "images": manifest["num_images"],
+    "images without boxes": manifest["num_images_without_boxes"],
+    "boxes": manifest["num_boxes"],
+    "sha256 of the sources": manifest.get("sources", {}).get("sha256", "not recorded"),
+  }
+  classes = (f"| {name} | {count} |" for name, count in manifest["boxes_per_class"].items())
+  return _list(facts) + "\n\n" + "\n".join(["| class | boxes |", "|---|---|", *classes])
+
+
+def _versions() -> dict[str, str]:
+  with _PROJECT_FILE.open("rb") as file:
+    project = tomllib.load(file)["project"]
+  found = {project["name"]: project["version"], "python": platform.python_version()}
+  return found | {name: importlib.metadata.version(name) for name in _PACKAGES}
+
+
+def _list(facts: dict[str, Any]) -> str:
+  return "\n".join(f"- {name}: {value}" for name, value in facts.items())
