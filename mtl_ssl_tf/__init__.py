@@ -1,0 +1,31 @@
+"""Two-stage object detection with auxiliary tasks that label themselves.
+
+import mtl_ssl_tf
+detector = mtl_ssl_tf.load("exported/NAME")
+for found in detector(images, score_threshold=0.5):
+  print(found["class_names"], found["scores"], found["boxes_px"])
+"""
+
+import os
+import typing
+
+if typing.TYPE_CHECKING:
+  from mtl_ssl_tf.serving import array_detector
+
+
+def load(
+  path: str | os.PathLike[str], checkpoint: str | None = None
+) -> "array_detector.ArrayDetector":
+  """A detector that takes NumPy images; see `serving.array_detector.load`.
+
+  Args:
+    path: a folder that `export.py` wrote, or the folder of a training run.
+    checkpoint: of a run; its best one by default.
+
+  Raises:
+    ValueError: the folder is neither, or something in it is missing or not acceptable.
+  """
+  # Here, so that importing the package does not load TensorFlow.
+  from mtl_ssl_tf.serving import array_detector
+
+  return array_detector.load(path, checkpoint)

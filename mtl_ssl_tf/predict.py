@@ -1,188 +1,41 @@
-"""Detects objects in image files with an exported detector.
+"""Detects objects in image and video files.
 
-  python -m mtl_ssl_tf.predict --saved_model exported/NAME --input FILE_OR_FOLDER --output_dir OUT
+  python -m mtl_ssl_tf.predict --saved_model exported/NAME --input images clip.mp4 --output_dir OUT
 
-`--input_list` chooses from the folder: a text file with one name a line, with or without ending.
+`--model_dir runs/NAME` takes the best checkpoint of a training run instead. Inputs are files,
+folders (with the folders inside them) and patterns; `--input_list` chooses from them: a text file
+with one name a line, with or without ending. `--outputs` says what is written into OUT:
+  drawn: drawn/ holds each image with its detections, under its own name (with `.jpg` behind it if
+    it is no JPEG), and videos/ each video.
+  dataset, results: predictions.json, coco_results.json; see `prediction.result_files`.
+  voc: Annotations/ holds a PASCAL VOC file for each image, to be corrected in a labelling tool.
+The detections in a video are in videos/NAME.json in any case; see `prediction.video`. All leave out
+what scores less than `--score_threshold`; to evaluate, use 0.
 
-OUT/drawn holds each image with its detections, under its own name (with `.jpg` behind it if it is
-no JPEG); of a folder, folders inside are searched too. OUT/predictions.json is a COCO data set:
-  images: id, file_name (inside the input folder), height, width (of the upright image).
-  categories: id, name; the lines of the label map.
-  annotations: the detections: id, image_id, category_id, bbox [x, y, width, height] in pixels,
-    score, area, iscrowd. They can be handed to `pycocotools`' `loadRes` as they are.
-Both leave out what scores less than `--score_threshold`; to evaluate, use 0.
+Images are read as the converters read them: turned upright as EXIF says, made 8-bit RGB. Files that
+cannot be read are listed at the end and in failures.json, and stop nothing. A prediction that was
+stopped, in whatever way, goes on where it was when the same command is given again.
 
-Images are read as the converters read them: turned upright as EXIF says, made 8-bit RGB. Files
-that cannot be read are listed at the end; the exit status is 1 only if there was no other.
+Exit status: 0, done (files may have been left out); 1, an error, or not one file could be read; 2,
+a flag is missing or unknown; 130, stopped with Ctrl-C.
 """
 
 import argparse
-import dataclasses
-import json
+import os
 import pathlib
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-import numpy as np
-import tensorflow as tf
-from PIL import Image
+from mtl_ssl_tf.data import progress
+from mtl_ssl_tf.prediction import coco_ids, images, input_files, journal, result_files
+from mtl_ssl_tf.serving import saved_detector, served_detector
 
-from mtl_ssl_tf.data import image_files, progress
-from mtl_ssl_tf.serving import input_files, saved_detector
-from mtl_ssl_tf.visualization import draw
-
-PREDICTIONS_FILE = "predictions.json"
-DRAWN_FOLDER = "drawn"
-_JPEG_SUFFIXES = (".jpg", ".jpeg")
-_JPEG_QUALITY = 92
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class Picture:
-  """An image that could be read: its name, and uint8 [height, width, 3] RGB."""
-
-  file_name: str
-  pixels: np.ndarray
-
-
-class Predictions:
-  """Collects detections in the form of a COCO data set, and draws them.
-
-  Attributes:
-    dataset: `images`, `categories` and `annotations` so far; see the top of this module.
-  """
-
-  def __init__(self, class_names: Sequence[str], score_threshold: float, drawn_dir: pathlib.Path):
-    """Begins an empty data set.
-
-    Args:
-      class_names: class 1 first.
-      score_threshold: detections below it are left out.
-      drawn_dir: folder for the drawn images.
-    """
-    self._class_names = class_names
-    self._score_threshold = score_threshold
-    self._drawn_dir = drawn_dir
-    self.dataset = {
-      "images": [],
-      "categories": [{"id": i, "name": name} for i, name in enumerate(class_names, start=1)],
-      "annotations": [],
-    }
-
-  def add(
-    self, picture: Picture, boxes_px: np.ndarray, scores: np.ndarray, classes: np.ndarray
-  ) -> None:
-    """Notes and draws the detections of one image: boxes [D, 4], scores [D] and classes [D].
-
-    Raises:
-      OSError: the drawn image cannot be written.
-    """
-    shown = scores >= self._score_threshold
-    boxes_px, scores, classes = boxes_px[shown], scores[shown], classes[shown].astype(np.int32)
-    height, width = picture.pixels.shape[:2]
-    image_id = len(self.dataset["images"]) + 1
-    self.dataset["images"].append(
-      {"id": image_id, "file_name": picture.file_name, "height": height, "width": width}
-    )
-    for box, score, class_id in zip(boxes_px.tolist(), scores.tolist(), classes, strict=True):
-      ymin, xmin, ymax, xmax = box
-      sides = [xmin, ymin, xmax - xmin, ymax - ymin]
-      self.dataset["annotations"].append(
-        {
-          "id": len(self.dataset["annotations"]) + 1,
-          "image_id": image_id,
-          "category_id": int(class_id),
-          "bbox": [round(side, 3) for side in sides],
-          "score": round(score, 6),
-          "area": round(sides[2] * sides[3], 3),
-          "iscrowd": 0,
-        }
-      )
-    drawn = draw.draw_boxes(picture.pixels, boxes_px, classes, self._class_names, scores)
-    path = self._drawn_dir / drawn_name(picture.file_name)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(drawn).save(path, "JPEG", quality=_JPEG_QUALITY)
-
-
-def predict_files(
-  detector: Callable[[np.ndarray], dict[str, np.ndarray]],
-  folder: pathlib.Path,
-  file_names: Sequence[str],
-  predictions: Predictions,
-  *,
-  batch_size: int = 1,
-  say: Callable[[str], object] = print,
-) -> list[tuple[str, str]]:
-  """Detects, notes and draws; one image after the other, in the order given.
-
-  Args:
-    detector: a `SavedDetector`.
-    folder: that the names are relative to.
-    file_names: of image files.
-    predictions: takes the detections.
-    batch_size: at most so many images that follow each other and are of one size go together.
-    say: takes lines about progress.
-
-  Returns:
-    Names of the files that could not be read or looked at, each with the reason.
-  """
-  failures = []
-  progress_line = progress.Progress("predicting", len(file_names), say)
-  for batch in _batches(folder, file_names, batch_size, failures, progress_line):
-    try:
-      outputs = detector(np.stack([picture.pixels for picture in batch]))
-    except tf.errors.OpError as error:  # Say, an image too large for the memory.
-      reason = error.message.strip().split("\n")[0]
-      failures.extend((picture.file_name, f"detection failed ({reason})") for picture in batch)
-    else:
-      for i, picture in enumerate(batch):
-        count = int(outputs["num_detections"][i])
-        names = ("detection_boxes_px", "detection_scores", "detection_classes")
-        predictions.add(picture, *(outputs[name][i, :count] for name in names))
-    for _ in batch:
-      progress_line.step()
-  return failures
-
-
-def _batches(
-  folder: pathlib.Path,
-  file_names: Sequence[str],
-  batch_size: int,
-  failures: list[tuple[str, str]],
-  progress_line: progress.Progress,
-) -> Iterator[list[Picture]]:
-  """The images in order, those of one size together; what cannot be read goes to `failures`."""
-  batch = []
-  for file_name in file_names:
-    try:
-      picture = read_picture(folder, file_name)
-    except (OSError, ValueError) as error:
-      failures.append((file_name, str(error).removeprefix(f"{file_name}: image: ")))
-      progress_line.step()
-      continue
-    if batch and (len(batch) == batch_size or batch[0].pixels.shape != picture.pixels.shape):
-      yield batch
-      batch = []
-    batch.append(picture)
-  if batch:
-    yield batch
-
-
-def read_picture(folder: pathlib.Path, file_name: str) -> Picture:
-  """An image exactly as training would have been shown it, before resizing.
-
-  Raises:
-    ValueError: it is no image, is damaged or is too large.
-    OSError: the file cannot be read.
-  """
-  stored = image_files.prepare_image((folder / file_name).read_bytes(), file_name)
-  return Picture(file_name, tf.io.decode_image(stored.encoded, channels=3).numpy())
-
-
-def drawn_name(file_name: str) -> str:
-  """What the drawn image is called: two images never share a name, and JPEGs keep theirs."""
-  return file_name if file_name.lower().endswith(_JPEG_SUFFIXES) else f"{file_name}.jpg"
+DRAWN, VOC = "drawn", "voc"
+OUTPUTS = (DRAWN, result_files.DATASET, result_files.RESULTS, VOC)
+DRAWN_FOLDER, VIDEOS_FOLDER, VOC_FOLDER = "drawn", "videos", "Annotations"
+JOURNAL_FILE = "unfinished.jsonl"
+_INTERRUPTED = 130  # As shells report a program that Ctrl-C ended.
 
 
 def run(args: argparse.Namespace, say: Callable[[str], object]) -> int:
@@ -192,69 +45,245 @@ def run(args: argparse.Namespace, say: Callable[[str], object]) -> int:
     ValueError: an argument is not acceptable.
     OSError: the results cannot be written.
   """
+  _check_numbers(args)
+  output_dir = pathlib.Path(args.output_dir)
+  hidden = [output_dir / DRAWN_FOLDER, output_dir / VIDEOS_FOLDER]
+  inputs = input_files.find_inputs(args.input, hidden, args.input_list)
+  _check_names(inputs.names, args.outputs)
+  # Before any work, so that what is wrong with the file is told at once.
+  image_ids, categories = _read_coco(args.coco_annotations, inputs.names)
+  detector = _load(args, say)
+  category_ids = coco_ids.own_ids(detector.class_names).category_ids
+  if args.coco_annotations is not None:
+    category_ids = coco_ids.choose_categories(
+      args.coco_annotations, categories, detector.class_names
+    )
+  output_dir.mkdir(parents=True, exist_ok=True)
+  settings = {
+    "--input": [os.path.abspath(source) for source in args.input],
+    "--input_list": args.input_list and os.path.abspath(args.input_list),
+    "--outputs": sorted(args.outputs),
+    "--score_threshold": args.score_threshold,
+    "--batch_size": args.batch_size,
+    "--every": args.every,
+    "the detector": detector.fingerprint,
+  }
+  with journal.Journal(
+    output_dir / JOURNAL_FILE, settings, inputs.names, overwrite=args.overwrite
+  ) as finished:
+    names = tuple(finished.names)
+    say(f"files: {len(names)}, classes: {', '.join(detector.class_names)}")
+    if finished.num_files:
+      say(f"going on after {finished.num_files} of them")
+    new = len(set(inputs.names) - set(names))
+    if new:
+      say(f"{new} files came later and are left for the next time")
+    if names != inputs.names:
+      image_ids, _ = _read_coco(args.coco_annotations, names)
+    ids = coco_ids.CocoIds(image_ids, category_ids)
+    try:
+      _predict(args, inputs.folder, detector, finished, say)
+      summary = result_files.write_results(
+        output_dir, finished.records, detector.class_names, ids, args.outputs
+      )
+    except KeyboardInterrupt:
+      say(f"stopped after {finished.num_files} of {len(names)} files; the same command goes on")
+      return _INTERRUPTED
+    finished.remove()
+  _report(args, summary, len(names), say)
+  return 0 if summary.num_images + summary.num_videos else 1
+
+
+def units(names: Sequence[str], batch_size: int) -> Iterator[list[str]]:
+  """The files in order: images that follow each other in batches, videos by themselves."""
+  batch: list[str] = []
+  for name in names:
+    is_video = input_files.is_video(name)
+    if batch and (is_video or len(batch) == batch_size):
+      yield batch
+      batch = []
+    if is_video:
+      yield [name]
+    else:
+      batch.append(name)
+  if batch:
+    yield batch
+
+
+def _predict(
+  args: argparse.Namespace,
+  folder: pathlib.Path,
+  detector: served_detector.ServedDetector,
+  finished: journal.Journal,
+  say: Callable[[str], object],
+) -> None:
+  """Finishes what the journal has not."""
+  output_dir = pathlib.Path(args.output_dir)
+  predict_images = images.ImagePredictor(
+    detector,
+    folder,
+    args.score_threshold,
+    drawn_dir=output_dir / DRAWN_FOLDER if DRAWN in args.outputs else None,
+    voc_dir=output_dir / VOC_FOLDER if VOC in args.outputs else None,
+  )
+  predict_video = None
+  progress_line = progress.Progress("predicting", len(finished.names), say)
+  progress_line.skip(finished.num_files)
+  for number, names in enumerate(units(finished.names, args.batch_size)):
+    if number < finished.num_units:
+      continue
+    if input_files.is_video(names[0]):
+      predict_video = predict_video or _video_predictor(args, folder, detector, say)
+      records = [predict_video(names[0])]
+    else:
+      records = predict_images(names)
+    finished.add(records)
+    progress_line.step(len(names))
+
+
+def _video_predictor(
+  args: argparse.Namespace,
+  folder: pathlib.Path,
+  detector: served_detector.ServedDetector,
+  say: Callable[[str], object],
+) -> Callable[[str], dict[str, Any]]:
+  # Here, since it needs OpenCV, and images do not.
+  from mtl_ssl_tf.prediction import video
+
+  return video.VideoPredictor(
+    detector,
+    folder,
+    pathlib.Path(args.output_dir) / VIDEOS_FOLDER,
+    score_threshold=args.score_threshold,
+    batch_size=args.batch_size,
+    every=args.every,
+    drawn=DRAWN in args.outputs,
+    say=say,
+  )
+
+
+def _load(args: argparse.Namespace, say: Callable[[str], object]) -> served_detector.ServedDetector:
+  if args.saved_model is not None:
+    if args.checkpoint is not None:
+      raise ValueError("--checkpoint chooses from --model_dir; a --saved_model has only one")
+    try:
+      return saved_detector.SavedDetector(args.saved_model)
+    except ValueError as error:
+      raise ValueError(f"--saved_model {error}") from error
+  # Here, since it needs Model Garden, and a SavedModel does not.
+  from mtl_ssl_tf.serving import run_detector
+
+  detector = run_detector.RunDetector(args.model_dir, args.checkpoint)
+  say(f"checkpoint: {detector.checkpoint} ({detector.choice})")
+  return detector
+
+
+def _check_numbers(args: argparse.Namespace) -> None:
   if not 0.0 <= args.score_threshold <= 1.0:
     raise ValueError(f"--score_threshold is {args.score_threshold}; accepted: 0 to 1")
-  if args.batch_size < 1:
-    raise ValueError(f"--batch_size is {args.batch_size}; accepted: at least 1")
-  output_dir = pathlib.Path(args.output_dir)
-  drawn_dir = output_dir / DRAWN_FOLDER
-  folder, file_names = input_files.find_images(args.input, drawn_dir, args.input_list)
-  try:
-    detector = saved_detector.SavedDetector(args.saved_model)
-  except ValueError as error:
-    raise ValueError(f"--saved_model {error}") from error
-  output_dir.mkdir(parents=True, exist_ok=True)
-  predictions = Predictions(detector.class_names, args.score_threshold, drawn_dir)
-  say(f"images: {len(file_names)}, classes: {', '.join(detector.class_names)}")
-  failures = predict_files(
-    detector, folder, file_names, predictions, batch_size=args.batch_size, say=say
-  )
-  dataset = predictions.dataset
-  _write_json(output_dir / PREDICTIONS_FILE, dataset)
+  for flag in ("batch_size", "every"):
+    if getattr(args, flag) < 1:
+      raise ValueError(f"--{flag} is {getattr(args, flag)}; accepted: at least 1")
+
+
+def _check_names(names: Sequence[str], outputs: Sequence[str]) -> None:
+  """Raises ValueError if two images would be drawn into, or annotated in, the same file."""
+  for output, result_name in ((DRAWN, images.drawn_name), (VOC, images.voc_name)):
+    first: dict[str, str] = {}
+    for name in names if output in outputs else ():
+      if input_files.is_video(name):
+        continue
+      other = first.setdefault(result_name(name), name)
+      if other != name:
+        raise ValueError(
+          f"--outputs {output}: {other!r} and {name!r} would both become {result_name(name)!r};"
+          " accepted: images whose names differ in more than the ending"
+        )
+
+
+def _read_coco(
+  path: str | None, names: Sequence[str]
+) -> tuple[dict[str, int] | None, dict[str, int]]:
+  """The ids of images and of categories in a file; of images None where there is no file."""
+  if path is None:
+    return None, {}
+  pictures = [name for name in names if not input_files.is_video(name)]
+  return coco_ids.read_image_ids(path, pictures), coco_ids.read_categories(path)
+
+
+def _report(
+  args: argparse.Namespace,
+  summary: result_files.Summary,
+  num_files: int,
+  say: Callable[[str], object],
+) -> None:
+  videos = f" and {summary.num_videos} videos" if summary.num_videos else ""
   say(
-    f"{args.output_dir}: {len(dataset['images'])} images with {len(dataset['annotations'])}"
-    f" detections of score {args.score_threshold:g} and more"
+    f"{args.output_dir}: {summary.num_images} images with {summary.num_detections} detections of"
+    f" score {args.score_threshold:g} and more{videos}"
   )
-  if failures:
-    say(f"left out, {len(failures)} of {len(file_names)} files:")
-  for file_name, reason in failures:
-    say(f"  {file_name}: {reason}")
-  return 0 if dataset["images"] else 1
+  if summary.failures:
+    say(f"left out or ended early, {len(summary.failures)} of {num_files} files:")
+    for name, reason in summary.failures:
+      say(f"  {name}: {reason}")
 
 
-def _write_json(path: pathlib.Path, content: Any) -> None:
-  """Writes the file whole or not at all."""
-  temporary = path.with_name(f".{path.name}.tmp")
-  temporary.write_text(json.dumps(content), encoding="utf-8")
-  temporary.replace(path)
-
-
-def main(argv: Sequence[str] | None = None) -> int:
-  """Runs the command line; returns the exit status."""
+def _parser() -> argparse.ArgumentParser:
   parser = argparse.ArgumentParser(
     prog="python -m mtl_ssl_tf.predict",
-    description="Detects objects in image files; writes drawn images and a COCO data set.",
+    description="Detects objects in image and video files.",
+    epilog="Exit status: 0 done, 1 error or no file could be read, 2 wrong flags, 130 Ctrl-C.",
     allow_abbrev=False,
   )
-  parser.add_argument("--saved_model", required=True, help="folder that export.py wrote")
-  parser.add_argument("--input", required=True, help="image file, or folder of such")
-  parser.add_argument("--input_list", help="file with names of images to choose from the folder")
+  model = parser.add_mutually_exclusive_group(required=True)
+  model.add_argument("--saved_model", help="folder that export.py wrote")
+  model.add_argument("--model_dir", help="folder of a training run; its best checkpoint is taken")
+  parser.add_argument("--checkpoint", help="another checkpoint of the run than its best")
+  parser.add_argument(
+    "--input", required=True, nargs="+", help="image and video files, folders and patterns"
+  )
+  parser.add_argument("--input_list", help="file with names to choose from the input")
   parser.add_argument("--output_dir", required=True, help="where the results go")
+  parser.add_argument(
+    "--outputs",
+    nargs="+",
+    choices=OUTPUTS,
+    default=[DRAWN, result_files.DATASET],
+    help="what to write: drawn images and videos, a COCO data set, COCO results, PASCAL VOC"
+    " annotations (default: drawn dataset)",
+  )
   parser.add_argument(
     "--score_threshold", type=float, default=0.5, help="leave out what scores less (default: 0.5)"
   )
   parser.add_argument(
+    "--coco_annotations", help="file whose ids of images, by name, and of classes are to be used"
+  )
+  parser.add_argument(
     "--batch_size",
     type=int,
-    default=1,
-    help="images of one size, one after the other, that are looked at together (default: 1)",
+    default=4,
+    help="images or frames that are looked at together (default: 4)",
   )
-  args = parser.parse_args(argv)
+  parser.add_argument(
+    "--every", type=int, default=1, help="look at every so many frames of a video (default: 1)"
+  )
+  parser.add_argument(
+    "--overwrite", action="store_true", help="begin anew, whatever an earlier start has finished"
+  )
+  return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+  """Runs the command line; returns the exit status."""
+  args = _parser().parse_args(argv)
   try:
     return run(args, lambda line: print(line, file=sys.stderr, flush=True))
   except (ValueError, OSError) as error:
     print(f"error: {error}", file=sys.stderr)
     return 1
+  except KeyboardInterrupt:
+    print("stopped before the first file", file=sys.stderr)
+    return _INTERRUPTED
 
 
 if __name__ == "__main__":

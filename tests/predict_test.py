@@ -1,8 +1,14 @@
 """Tests of predict.py: in process with a detector made up here, and the command with a real one."""
 
 import json
+import re
 import shutil
+import signal
+import subprocess
+import sys
+import time
 
+import cv2
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -24,29 +30,37 @@ runpy.run_module("mtl_ssl_tf.predict", run_name="__main__", alter_sys=True)
 class QuarterDetector:
   """Says that each image's top left quarter is a `cat`, its bottom half a less certain `dog`.
 
-  Fails on images 13 pixels high. Notes the shapes that it is given.
+  Fails on images 13 pixels high. Notes the sizes that it is given together.
   """
+
+  fingerprint = "quarters"
 
   def __init__(self, path):
     self.class_names = ["cat", "dog"]
     self.path = path
-    self.shapes = []
+    self.sizes = []
 
   def __call__(self, images):
-    self.shapes.append(images.shape)
-    batch_size, height, width, _ = images.shape
-    if height == 13:
+    return self._detect([image.shape[:2] for image in images])
+
+  def detect_encoded(self, contents):
+    return self._detect(
+      [tf.io.decode_image(content, channels=3).shape.as_list()[:2] for content in contents]
+    )
+
+  def _detect(self, sizes):
+    self.sizes.append([tuple(size) for size in sizes])
+    if any(height == 13 for height, _ in sizes):
       raise tf.errors.ResourceExhaustedError(None, None, "out of memory\nmuch detail")
-    boxes = [[0, 0, height / 2, width / 2], [height / 2, 0, height, width], [0, 0, 0, 0]]
-    outputs = {
-      "detection_boxes_px": boxes,
-      "detection_scores": [0.75, 0.25, 0.0],
-      "detection_classes": [1.0, 2.0, 0.0],
-      "num_detections": 2.0,
-    }
+    boxes = [
+      [[0, 0, height / 2, width / 2], [height / 2, 0, height, width], [0, 0, 0, 0]]
+      for height, width in sizes
+    ]
     return {
-      name: np.stack([np.asarray(value, np.float32)] * batch_size)
-      for name, value in outputs.items()
+      "detection_boxes_px": np.float32(boxes),
+      "detection_scores": np.tile(np.float32([0.75, 0.25, 0.0]), [len(sizes), 1]),
+      "detection_classes": np.tile(np.float32([1.0, 2.0, 0.0]), [len(sizes), 1]),
+      "num_detections": np.full([len(sizes)], 2.0, np.float32),
     }
 
 
@@ -75,7 +89,7 @@ def _run(tmp_path, monkeypatch, capsys):
     dataset = json.loads(path.read_text()) if path.exists() else None
     return status, said, dataset, detectors[-1] if detectors else None
 
-  (tmp_path / "in").mkdir()
+  (tmp_path / "in").mkdir(exist_ok=True)
   return run
 
 
@@ -94,7 +108,7 @@ class TestResults:
     status, said, dataset, detector = run("--score_threshold=0.2", source="in/a.png")
     assert status == 0
     assert said == [
-      "images: 1, classes: cat, dog",
+      "files: 1, classes: cat, dog",
       "/out: 1 images with 2 detections of score 0.2 and more",
     ]
     assert detector.path == "exported"
@@ -168,12 +182,12 @@ class TestResults:
     (tmp_path / "list.txt").write_text("c\na\n")
     assert _names(run(f"--input_list={tmp_path / 'list.txt'}")[2]) == ["c.jpg", "a.jpg"]
 
-  def test_only_images_of_one_size_go_together(self, tmp_path, run):
-    sizes = [(8, 9), (8, 9), (8, 9), (9, 8), (8, 9)]
+  def test_images_of_all_sizes_go_together(self, tmp_path, run):
+    sizes = [(8, 9), (8, 9), (9, 8), (7, 9), (8, 9)]
     for i, size in enumerate(sizes):
       _save(tmp_path / "in" / f"{i}.png", *size)
     dataset, detector = run("--batch_size=2")[2:]
-    assert detector.shapes == [(2, 8, 9, 3), (1, 8, 9, 3), (1, 9, 8, 3), (1, 8, 9, 3)]
+    assert detector.sizes == [sizes[:2], sizes[2:4], sizes[4:]]
     assert [(image["height"], image["width"]) for image in dataset["images"]] == sizes
 
   def test_progress(self, tmp_path, run, monkeypatch):
@@ -183,7 +197,7 @@ class TestResults:
     (tmp_path / "in" / "3.png").write_bytes(b"")
     seconds = iter(range(100))
     monkeypatch.setattr(progress.time, "monotonic", lambda: next(seconds))
-    assert "predicting: 3/4, 1.0 a second, 1 s left" in run()[1]
+    assert "predicting: 3/4, 1.0 a second, 1 s left" in run("--batch_size=1")[1]
 
 
 class TestImages:
@@ -195,27 +209,6 @@ class TestImages:
     (tmp_path / "in" / name).write_bytes(content)
     dataset = run()[2]
     assert [(image["height"], image["width"]) for image in dataset["images"]] == [(40, 20)]
-    pixels = predict.read_picture(tmp_path / "in", name).pixels
-    np.testing.assert_allclose(pixels, np.rot90(np.asarray(picture), -1), atol=12)
-
-  @pytest.mark.parametrize(
-    ("mode", "suffix"),
-    [
-      ("L", "jpg"),
-      ("CMYK", "jpg"),
-      ("P", "png"),
-      ("RGBA", "png"),
-      ("RGB", "bmp"),
-      ("RGB", "webp"),
-      ("RGB", "tif"),
-    ],
-  )
-  def test_others_become_rgb(self, tmp_path, mode, suffix):
-    picture = voc_files.picture(20, 40).convert(mode)
-    picture.save(tmp_path / f"a.{suffix}")
-    pixels = predict.read_picture(tmp_path, f"a.{suffix}").pixels
-    assert (pixels.dtype, pixels.shape) == (np.uint8, (20, 40, 3))
-    np.testing.assert_allclose(pixels, np.asarray(picture.convert("RGB")), atol=12)
 
 
 class TestFaults:
@@ -230,7 +223,7 @@ class TestFaults:
     status, said, dataset, _ = run()
     assert status == 0
     assert _names(dataset) == ["a.jpg", "e.jpg"]
-    assert said[-5] == "left out, 4 of 6 files:"
+    assert said[-5] == "left out or ended early, 4 of 6 files:"
     listed = sorted(said[-4:])
     assert listed[0] == (
       "  b.jpg: the file is empty; accepted: a whole JPEG, PNG, BMP, TIFF or WebP image"
@@ -244,7 +237,7 @@ class TestFaults:
     status, said, dataset, _ = run()
     assert status == 1
     assert dataset["images"] == []
-    assert said[-2] == "left out, 1 of 1 files:"
+    assert said[-2] == "left out or ended early, 1 of 1 files:"
 
   @pytest.mark.parametrize(
     ("flags", "message"),
@@ -252,12 +245,33 @@ class TestFaults:
       (["--score_threshold=1.5"], "--score_threshold is 1.5; accepted: 0 to 1"),
       (["--score_threshold=nan"], "--score_threshold is nan; accepted: 0 to 1"),
       (["--batch_size=0"], "--batch_size is 0; accepted: at least 1"),
+      (["--every=0"], "--every is 0; accepted: at least 1"),
       (["--input=/in/nowhere"], "--input '/in/nowhere' does not exist"),
     ],
   )
   def test_unusable_arguments(self, run, flags, message):
     status, said, dataset, _ = run(*flags)
     assert (status, said, dataset) == (1, [f"error: {message}"], None)
+
+  def test_a_checkpoint_of_a_saved_model(self, tmp_path, run):
+    _save(tmp_path / "in" / "a.jpg", 8, 8)
+    assert run("--checkpoint=best")[:2] == (
+      1,
+      ["error: --checkpoint chooses from --model_dir; a --saved_model has only one"],
+    )
+
+  def test_stopped_while_the_detector_is_loaded(self, tmp_path, monkeypatch, capsys):
+    _save(tmp_path / "a.jpg", 8, 8)
+    monkeypatch.setattr(saved_detector, "SavedDetector", _interrupt)
+    flags = ["--saved_model=exported", f"--input={tmp_path}", f"--output_dir={tmp_path / 'out'}"]
+    assert predict.main(flags) == 130
+    assert capsys.readouterr().err == "stopped before the first file\n"
+
+  @pytest.mark.parametrize("flags", [[], ["--saved_model=a", "--model_dir=b"], ["--outputs=x"]])
+  def test_wrong_flags(self, flags):
+    with pytest.raises(SystemExit) as caught:
+      predict.main(["--input=a", "--output_dir=b", *flags])
+    assert caught.value.code == 2
 
   @pytest.mark.parametrize("missing", ["folder", "file"])
   def test_no_saved_model(self, tmp_path, capsys, missing):
@@ -267,10 +281,11 @@ class TestFaults:
       model.mkdir()
     arguments = [f"--input={tmp_path}", f"--output_dir={tmp_path / 'out'}"]
     assert predict.main([f"--saved_model={model}", *arguments]) == 1
-    assert capsys.readouterr().err == (
-      f"error: --saved_model {str(model)!r} is no exported detector:"
-      f" '{model}/saved_model.pb' does not exist\n"
+    message = f"error: --saved_model {str(model)!r} is no exported detector: "
+    reason = (
+      "it is no folder" if missing == "folder" else f"'{model}/saved_model.pb' does not exist"
     )
+    assert capsys.readouterr().err.startswith(message + reason)
     assert not (tmp_path / "out").exists()
 
   def test_output_cannot_be_written(self, tmp_path, run):
@@ -279,6 +294,317 @@ class TestFaults:
     status, said = run()[:2]
     assert status == 1
     assert said[0].startswith("error: [Errno 17] File exists")
+
+
+def _content(folder):
+  """Every file below a folder, by its name."""
+  return {
+    path.relative_to(folder).as_posix(): path.read_bytes()
+    for path in sorted(folder.rglob("*"))
+    if path.is_file()
+  }
+
+
+def _write_video(path, num_frames=6):
+  writer = cv2.VideoWriter(
+    str(path), cv2.CAP_FFMPEG, cv2.VideoWriter_fourcc(*"MJPG"), 10.0, (32, 16)
+  )
+  for _ in range(num_frames):
+    writer.write(fixtures.solid_image(16, 32, 90))
+  writer.release()
+
+
+class TestOutputs:
+  def test_each_alone(self, tmp_path, run):
+    _save(tmp_path / "in" / "b" / "a.png", 8, 8)
+    for output, file in {
+      "drawn": "drawn/b/a.png.jpg",
+      "dataset": "predictions.json",
+      "results": "coco_results.json",
+      "voc": "Annotations/b/a.xml",
+    }.items():
+      out = tmp_path / output
+      assert run("--outputs", output, f"--output_dir={out}")[0] == 0
+      assert list(_content(out)) == [file]
+
+  def test_coco_results_with_the_ids_of_a_file(self, tmp_path, run):
+    for name in ("a.png", "b/c.png"):
+      _save(tmp_path / "in" / name, 40, 80)
+    _save(tmp_path / "in" / "a.mp4", 8, 8, format="PNG")  # No image: needs no id.
+    content = {
+      "images": [{"id": 900, "file_name": "c.png"}, {"id": 5, "file_name": "a.png"}],
+      "categories": [{"id": 18, "name": "dog"}, {"id": 17, "name": "cat"}],
+      "annotations": [],
+    }
+    for image in content["images"]:
+      image |= {"height": 40, "width": 80}
+    (tmp_path / "ids.json").write_text(json.dumps(content))
+    flags = ["--outputs", "results", "dataset", f"--coco_annotations={tmp_path / 'ids.json'}"]
+    dataset = run(*flags, "--score_threshold=0")[2]
+    results = json.loads((tmp_path / "out" / "coco_results.json").read_text())
+    assert results == [
+      {"image_id": 5, "category_id": 17, "bbox": [0.0, 0.0, 40.0, 20.0], "score": 0.75},
+      {"image_id": 5, "category_id": 18, "bbox": [0.0, 20.0, 80.0, 20.0], "score": 0.25},
+      {"image_id": 900, "category_id": 17, "bbox": [0.0, 0.0, 40.0, 20.0], "score": 0.75},
+      {"image_id": 900, "category_id": 18, "bbox": [0.0, 20.0, 80.0, 20.0], "score": 0.25},
+    ]
+    assert [image["id"] for image in dataset["images"]] == [5, 900]
+    loaded = coco.COCO(str(tmp_path / "ids.json")).loadRes(str(tmp_path / "out/coco_results.json"))
+    assert loaded.getImgIds() == [900, 5]
+
+  @pytest.mark.parametrize(
+    ("names", "classes", "message"),
+    [
+      (["b.png"], ["cat", "dog"], "images: no file_name for a.png (1 of 1)"),
+      (["a.png"], ["cat"], "categories: no dog; there: cat"),
+    ],
+  )
+  def test_ids_that_are_missing(self, tmp_path, run, names, classes, message):
+    _save(tmp_path / "in" / "a.png", 8, 8)
+    content = {
+      "images": [{"id": 1, "file_name": name} for name in names],
+      "categories": [{"id": i, "name": name} for i, name in enumerate(classes)],
+    }
+    (tmp_path / "ids.json").write_text(json.dumps(content))
+    status, said, dataset, detector = run(f"--coco_annotations={tmp_path / 'ids.json'}")
+    assert (status, dataset) == (1, None)
+    assert said[-1].startswith(f"error: --coco_annotations '/ids.json': {message}")
+    assert not (tmp_path / "out").exists()
+    # A missing image is told before the detector is loaded.
+    assert (detector is None) == (names == ["b.png"])
+
+  def test_videos_beside_images(self, tmp_path, run):
+    for name in ("a.png", "c.png"):
+      _save(tmp_path / "in" / name, 8, 8)
+    _write_video(tmp_path / "in" / "b.avi")
+    (tmp_path / "in" / "d.mp4").write_bytes(b"no video")
+    status, said, dataset, detector = run("--every=2", "--batch_size=4")
+    assert status == 0
+    assert detector.sizes == [[(8, 8)], [(16, 32)] * 2, [(16, 32)], [(8, 8)]]
+    assert _names(dataset) == ["a.png", "c.png"]
+    assert said[1] == ("/out: 2 images with 2 detections of score 0.5 and more and 1 videos")
+    assert said[3:] == ["  d.mp4: no video that can be read, or damaged from the beginning"]
+    assert list(_content(tmp_path / "out")) == [
+      "drawn/a.png.jpg",
+      "drawn/c.png.jpg",
+      "failures.json",
+      "predictions.json",
+      "videos/b.avi.json",
+      "videos/b.avi.mp4",
+    ]
+    frames = json.loads((tmp_path / "out" / "videos" / "b.avi.json").read_text())["frames"]
+    assert [frame["frame"] for frame in frames] == [0, 2, 4]
+
+  def test_videos_drawn_inside_the_input_are_not_looked_at(self, tmp_path, run):
+    _write_video(tmp_path / "in" / "b.avi")
+    for _ in range(2):
+      assert run(f"--output_dir={tmp_path / 'in'}")[1][0] == "files: 1, classes: cat, dog"
+
+  def test_a_video_alone_and_not_drawn(self, tmp_path, run):
+    _write_video(tmp_path / "in" / "b.avi")
+    assert run("--outputs", "results")[0] == 0
+    assert list(_content(tmp_path / "out")) == ["coco_results.json", "videos/b.avi.json"]
+
+  @pytest.mark.parametrize(
+    ("output", "names", "result"),
+    [("voc", ["a.jpg", "a.png"], "a.xml"), ("drawn", ["a.png", "a.png.jpg"], "a.png.jpg")],
+  )
+  def test_two_that_would_become_one(self, tmp_path, run, output, names, result):
+    for name in names:
+      _save(tmp_path / "in" / name, 8, 8)
+    status, said, _, _ = run("--outputs", output)
+    assert status == 1
+    assert said == [
+      f"error: --outputs {output}: {names[0]!r} and {names[1]!r} would both become {result!r};"
+      " accepted: images whose names differ in more than the ending"
+    ]
+    assert run("--outputs", "results")[0] == 0
+
+
+class TestGoingOn:
+  """Seven images, one of them unreadable, and a video, in four units."""
+
+  _FLAGS = ("--outputs", "drawn", "dataset", "results", "voc", "--batch_size=3")
+
+  @pytest.fixture(name="files", autouse=True)
+  def _files(self, tmp_path):
+    for i in range(7):
+      _save(tmp_path / "in" / f"{i}.png", 20 + i, 9, 20 * i)
+    (tmp_path / "in" / "2.png").write_bytes(b"")
+    _write_video(tmp_path / "in" / "v.avi")
+
+  @pytest.mark.parametrize("calls", range(5))
+  def test_stopped_with_ctrl_c(self, tmp_path, run, monkeypatch, calls):
+    # The calls are: three batches of images, the video's frames twice.
+    whole = tmp_path / "whole"
+    run(*self._FLAGS, f"--output_dir={whole}")
+    detect, left = QuarterDetector._detect, [calls]
+
+    def stop(detector, sizes):
+      if not left[0]:
+        raise KeyboardInterrupt
+      left[0] -= 1
+      return detect(detector, sizes)
+
+    with monkeypatch.context() as patched:
+      patched.setattr(QuarterDetector, "_detect", stop)
+      status, said, dataset, _ = run(*self._FLAGS)
+    assert (status, dataset) == (130, None)
+    finished = min(3 * calls, 7)
+    assert said[-1] == f"stopped after {finished} of 8 files; the same command goes on"
+    assert "unfinished.jsonl" in _content(tmp_path / "out")
+    status, said, _, detector = run(*self._FLAGS)
+    assert status == 0
+    assert ("going on after" in said[1]) == (calls > 0)
+    assert len(detector.sizes) == 5 - min(calls, 3)
+    assert _content(tmp_path / "out") == _content(whole)
+
+  def test_files_that_come_and_go(self, tmp_path, run, monkeypatch):
+    monkeypatch.setattr(QuarterDetector, "__call__", _interrupt)  # In the video, the last file.
+    assert run(*self._FLAGS)[0] == 130
+    monkeypatch.undo()
+    _save(tmp_path / "in" / "00.png", 8, 8)
+    (tmp_path / "in" / "v.avi").unlink()
+    status, said, dataset, detector = run(*self._FLAGS)
+    assert status == 0
+    assert said[1:3] == [
+      "going on after 7 of them",
+      "1 files came later and are left for the next time",
+    ]
+    assert said[-1] == "  v.avi: no such file"
+    assert len(dataset["images"]) == 6
+    assert detector.sizes == []
+    assert "00.png" in _names(run(*self._FLAGS)[2])
+
+  def test_other_settings(self, tmp_path, run, monkeypatch):
+    monkeypatch.setattr(QuarterDetector, "__call__", _interrupt)
+    run(*self._FLAGS)
+    monkeypatch.undo()
+    before = _content(tmp_path / "out")
+    for flag, now in (
+      ("--score_threshold=0.25", "--score_threshold 0.5, now it is 0.25"),
+      ("--batch_size=4", "--batch_size 3, now it is 4"),
+      ("--every=2", "--every 1, now it is 2"),
+      (f"--input={tmp_path / 'in' / '0.png'}", '--input ["/in"], now it is ["/in/0.png"]'),
+    ):
+      status, said, _, _ = run(*self._FLAGS, flag)
+      assert status == 1
+      assert said[-1].startswith(
+        f"error: --output_dir '/out' holds an unfinished prediction with {now}; accepted: the same"
+      )
+      assert _content(tmp_path / "out") == before
+    assert run(*self._FLAGS, "--score_threshold=0.25", "--overwrite")[0] == 0
+
+  def test_a_finished_prediction_begins_anew(self, tmp_path, run):
+    run(*self._FLAGS)
+    status, said, _, detector = run(*self._FLAGS, "--batch_size=7")
+    assert status == 0
+    assert len(detector.sizes) == 2
+    assert not any("going on" in line for line in said)
+
+  def test_another_detector(self, run, monkeypatch):
+    monkeypatch.setattr(QuarterDetector, "__call__", _interrupt)
+    run(*self._FLAGS)
+    monkeypatch.setattr(QuarterDetector, "fingerprint", "halves")
+    said = run(*self._FLAGS)[1]
+    assert 'with the detector "quarters", now it is "halves"; accepted' in said[-1]
+
+  def test_ids_of_a_file_that_is_gone(self, tmp_path, run, monkeypatch):
+    content = {
+      "images": [{"id": 50 + i, "file_name": f"{i}.png"} for i in range(7)],
+      "categories": [{"id": i, "name": name} for i, name in enumerate(["cat", "dog"])],
+    }
+    (tmp_path / "ids.json").write_text(json.dumps(content))
+    flags = (*self._FLAGS, f"--coco_annotations={tmp_path / 'ids.json'}")
+    monkeypatch.setattr(QuarterDetector, "__call__", _interrupt)
+    run(*flags)
+    monkeypatch.undo()
+    (tmp_path / "in" / "0.png").unlink()
+    status, _, dataset, _ = run(*flags)
+    assert status == 0
+    assert [image["id"] for image in dataset["images"]] == [50, 51, 53, 54, 55, 56]
+
+  def test_disk_full_in_the_end(self, tmp_path, run, monkeypatch):
+    (tmp_path / "out" / "coco_results.json").mkdir(parents=True)
+    status, said, _, _ = run(*self._FLAGS)
+    assert status == 1
+    assert said[-1].startswith("error: [Errno 21] Is a directory")
+    (tmp_path / "out" / "coco_results.json").rmdir()
+    status, _, _, detector = run(*self._FLAGS)
+    assert (status, detector.sizes) == (0, [])
+
+
+def _interrupt(*_):
+  raise KeyboardInterrupt
+
+
+@pytest.fixture(name="files")
+def _files(tmp_path):
+  """A folder with many images of the tiny run's sizes, a few of them broken, and a video."""
+  from tests.serving import tiny_run  # Here, as only tests of the command need Model Garden.
+
+  folder = tmp_path / "files"
+  folder.mkdir()
+  for i in range(60):
+    Image.fromarray(np.roll(tiny_run.images()[i % 3], i, axis=1)).save(folder / f"{i:02}.png")
+  for i in (7, 20, 59):
+    (folder / f"{i:02}.png").write_bytes((folder / f"{i:02}.png").read_bytes()[:200])
+  _write_video(folder / "30.avi")
+  return folder
+
+
+def test_killed_it_goes_on_to_the_same_files(tiny_export, files, tmp_path):
+  flags = [f"--saved_model={tiny_export[0]}", f"--input={files}", "--score_threshold=0.1"]
+  flags += ["--outputs", "drawn", "dataset", "results", "voc", "--batch_size=2"]
+  assert predict.main([*flags, f"--output_dir={tmp_path / 'whole'}"]) == 0
+  out = tmp_path / "out"
+  command = [sys.executable, "-m", "mtl_ssl_tf.predict", *flags, f"--output_dir={out}"]
+  with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
+    # In the middle of the work, wherever it is: after some images are drawn.
+    while process.poll() is None and len(list(out.glob("drawn/*.jpg"))) < 9:
+      time.sleep(0.01)
+    process.kill()
+  assert process.returncode == -signal.SIGKILL
+  assert (out / "unfinished.jsonl").exists()
+  assert not (out / "predictions.json").exists()
+  done = subprocess.run(command, capture_output=True, text=True, check=False)
+  assert done.returncode == 0, done.stderr
+  assert re.search(r"going on after \d+ of them", done.stderr)
+  assert _content(out) == _content(tmp_path / "whole")
+  failures = json.loads((out / "failures.json").read_text())
+  assert [failure["file_name"] for failure in failures] == ["07.png", "20.png", "59.png"]
+
+
+def test_a_run_gives_the_boxes_of_its_evaluation(tiny_run, tmp_path):
+  from mtl_ssl_tf.tasks import mtl_detection
+  from tests.serving import tiny_run as tiny_run_lib
+
+  for i, image in enumerate(tiny_run_lib.images()):
+    Image.fromarray(image).save(tmp_path / f"{i}.png")
+  flags = [f"--model_dir={tiny_run}", f"--input={tmp_path}", f"--output_dir={tmp_path / 'out'}"]
+  assert predict.main([*flags, "--score_threshold=0", "--outputs", "results"]) == 0
+  results = json.loads((tmp_path / "out" / "coco_results.json").read_text())
+  task = mtl_detection.MtlDetectionTask(tiny_run_lib.params(tiny_run).task)
+  model = task.build_model()
+  mtl_detection.load_detector(model, str(tiny_run / "best" / "best_ckpt-1"), "the best")
+  dataset = task.build_inputs(task.task_config.validation_data)
+  number = 0
+  for batch in dataset:
+    logs = task.validation_step(batch, model)
+    for i in np.flatnonzero(logs["example_valid"]):
+      number += 1
+      found = [row for row in results if row["image_id"] == number]
+      height, width = tiny_run_lib.IMAGE_SIZES[number - 1]
+      valid = logs["detection_classes"][i].numpy() > 0
+      ymin, xmin, ymax, xmax = logs["detection_boxes_orig"][i].numpy()[valid].T
+      expected = np.stack([xmin, ymin, xmax - xmin, ymax - ymin], axis=-1)
+      # A ten-thousandth of the image's size, and what three decimals round off.
+      atol = 1e-4 * min(height, width) + 5e-4
+      np.testing.assert_allclose([row["bbox"] for row in found], expected, atol=atol)
+      np.testing.assert_allclose(
+        [row["score"] for row in found], logs["detection_scores"][i].numpy()[valid], atol=1e-4
+      )
+  assert number == 3
 
 
 def test_the_command_needs_no_training_code(tiny_export, tmp_path):

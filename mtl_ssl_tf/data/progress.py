@@ -9,12 +9,12 @@ _SECONDS_BETWEEN_LINES = 3.0
 class Progress:
   """Says how many pieces of how many are done, how fast, and how long the rest will take."""
 
-  def __init__(self, what: str, total: int, say: Callable[[str], object]):
+  def __init__(self, what: str, total: int | None, say: Callable[[str], object]):
     """Starts the clock.
 
     Args:
       what: the beginning of each line.
-      total: number of pieces.
+      total: number of pieces; None where nobody knows.
       say: takes each line.
     """
     self._what, self._total, self._say = what, total, say
@@ -35,7 +35,9 @@ class Progress:
     self._last = now
     per_second = (self._done - self._skipped) / (now - self._start)
     digits = 0 if per_second >= 10.0 else 1
-    self._say(
-      f"{self._what}: {self._done}/{self._total}, {per_second:.{digits}f} a second,"
-      f" {(self._total - self._done) / per_second:.0f} s left"
-    )
+    speed = f"{per_second:.{digits}f} a second"
+    if self._total is None:
+      self._say(f"{self._what}: {self._done}, {speed}")
+      return
+    seconds_left = max(self._total - self._done, 0) / per_second
+    self._say(f"{self._what}: {self._done}/{self._total}, {speed}, {seconds_left:.0f} s left")

@@ -5,42 +5,42 @@ Needs TensorFlow alone: neither Keras nor Model Garden, nor the code that traine
 
 import os
 
-import numpy as np
 import tensorflow as tf
 
 from mtl_ssl_tf.data import label_map, schema
+from mtl_ssl_tf.serving import export_paths, served_detector
 
-_SIGNATURE = "serving_default"
 
-
-class SavedDetector:
-  """The SavedModel that `export.py` wrote.
-
-  Attributes:
-    class_names: class 1 first.
-  """
+class SavedDetector(served_detector.ServedDetector):
+  """The SavedModel that `export.py` wrote."""
 
   def __init__(self, path: str | os.PathLike[str]):
     """Loads it.
+
+    Args:
+      path: folder of the SavedModel, or a folder with versions, of which the highest is taken.
 
     Raises:
       ValueError: the folder holds no such SavedModel.
     """
     path = os.fspath(path)
-    names_file = os.path.join(path, "assets", schema.LABEL_MAP_FILE)
-    for file in (os.path.join(path, "saved_model.pb"), names_file):
+    folder = export_paths.find_saved_model(path)
+    names_file = os.path.join(folder, export_paths.ASSETS_FOLDER, schema.LABEL_MAP_FILE)
+    model_file = os.path.join(folder, export_paths.SAVED_MODEL_FILE)
+    # Of the weights, the index has a checksum each.
+    index_file = os.path.join(folder, "variables", "variables.index")
+    for file in (names_file, index_file):
       if not os.path.isfile(file):
         raise ValueError(f"{path!r} is no exported detector: {file!r} does not exist")
-    self.class_names = label_map.read_label_map(names_file)
+    class_names = label_map.read_label_map(names_file)
     try:
       # Kept, since its functions do not keep it.
-      self._loaded = tf.saved_model.load(path)
-      self._function = self._loaded.signatures[_SIGNATURE]
+      self._loaded = tf.saved_model.load(folder)
+      super().__init__(
+        self._loaded.signatures,
+        class_names,
+        served_detector.digest([model_file, index_file, names_file]),
+      )
     except (tf.errors.OpError, OSError, KeyError, ValueError) as error:
       reason = str(error).strip().split("\n")[0]
       raise ValueError(f"{path!r} is no exported detector ({reason})") from error
-
-  def __call__(self, images: np.ndarray) -> dict[str, np.ndarray]:
-    """Detections in images uint8 [B, h, w, 3], RGB; see `detection_module.DetectionModule`."""
-    outputs = self._function(images=tf.constant(images, tf.uint8))
-    return {name: values.numpy() for name, values in outputs.items()}

@@ -35,3 +35,17 @@ def test_skipped_pieces_count_as_done_but_not_as_speed(monkeypatch):
   line.step(0)
   line.step(20)
   assert said == ["counting: 80/100, 4.0 a second, 5 s left"]
+
+
+def test_a_total_that_is_not_known_or_too_small(monkeypatch):
+  for total, line in (
+    (None, "counting: 2, 0.5 a second"),
+    (1, "counting: 2/1, 0.5 a second, 0 s left"),
+  ):
+    seconds = iter([0.0, 1.0, 4.0])
+    monkeypatch.setattr(progress.time, "monotonic", lambda seconds=seconds: next(seconds))
+    said = []
+    lines = progress.Progress("counting", total, said.append)
+    lines.step()
+    lines.step()
+    assert said == [line]

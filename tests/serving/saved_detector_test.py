@@ -19,7 +19,35 @@ def test_arrays_in_and_out(tiny_export):
   assert outputs["detection_boxes_px"].shape == (2, 40, 4)
 
 
-@pytest.mark.parametrize("missing", ["saved_model.pb", "assets/label_map.txt"])
+def test_encoded_images_of_any_sizes(tiny_export):
+  detector = saved_detector.SavedDetector(tiny_export[0])
+  images = tiny_run.images()
+  outputs = detector.detect_encoded([tf.io.encode_png(image).numpy() for image in images])
+  for i, image in enumerate(images):
+    expected = detector(image[np.newaxis])
+    for name in tiny_run.OUTPUTS:
+      np.testing.assert_allclose(outputs[name][i], expected[name][0], atol=1e-3, err_msg=name)
+
+
+def test_the_highest_version(tiny_export, tmp_path):
+  for version in ("2", "10"):
+    shutil.copytree(tiny_export[0], tmp_path / version)
+  (tmp_path / "10" / "assets" / "label_map.txt").write_text("a\nb\nc\n")
+  assert saved_detector.SavedDetector(tmp_path).class_names == ["a", "b", "c"]
+  two = saved_detector.SavedDetector(tmp_path / "2")
+  assert two.class_names == tiny_run.CLASS_NAMES
+
+
+def test_fingerprint(tiny_export, tmp_path):
+  folder = tmp_path / "export"
+  shutil.copytree(tiny_export[0], folder)
+  original = saved_detector.SavedDetector(tiny_export[0]).fingerprint
+  assert saved_detector.SavedDetector(folder).fingerprint == original
+  (folder / "assets" / "label_map.txt").write_text("a\nb\nc\n")
+  assert saved_detector.SavedDetector(folder).fingerprint != original
+
+
+@pytest.mark.parametrize("missing", ["assets/label_map.txt", "variables/variables.index"])
 def test_incomplete_folder(tiny_export, tmp_path, missing):
   folder = tmp_path / "export"
   shutil.copytree(tiny_export[0], folder)
@@ -27,6 +55,11 @@ def test_incomplete_folder(tiny_export, tmp_path, missing):
   with pytest.raises(ValueError, match="is no exported detector") as caught:
     saved_detector.SavedDetector(folder)
   assert str(caught.value).endswith(f"{str(folder / missing)!r} does not exist")
+
+
+def test_no_saved_model(tmp_path):
+  with pytest.raises(ValueError, match="is no exported detector"):
+    saved_detector.SavedDetector(tmp_path)
 
 
 def test_damaged_file(tiny_export, tmp_path):

@@ -1,0 +1,113 @@
+"""A batch of image files to records of the journal, drawn images and annotation files."""
+
+import dataclasses
+import pathlib
+import stat
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+from PIL import Image
+
+from mtl_ssl_tf.data import image_files
+from mtl_ssl_tf.prediction import detections as detections_lib
+from mtl_ssl_tf.prediction import voc_xml, whole_files
+from mtl_ssl_tf.serving import served_detector
+from mtl_ssl_tf.visualization import draw
+
+_JPEG_SUFFIXES = (".jpg", ".jpeg")
+_JPEG_QUALITY = 92
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class ImagePredictor:
+  """Looks at images.
+
+  Attributes:
+    detector: does the work.
+    folder: that the names of files are relative to.
+    score_threshold: detections below it are left out.
+    drawn_dir: folder for drawn images; None draws none.
+    voc_dir: folder for annotations; None writes none.
+  """
+
+  detector: served_detector.ServedDetector
+  folder: pathlib.Path
+  score_threshold: float
+  drawn_dir: pathlib.Path | None = None
+  voc_dir: pathlib.Path | None = None
+
+  def __call__(self, names: Sequence[str]) -> list[dict[str, Any]]:
+    """The record of each file; drawn images and annotations are written.
+
+    A record has `file`, and either `height`, `width` (of the upright image) and `detections` as
+    `Detections.coco_rows`, or `failure`, the reason.
+
+    Args:
+      names: of the files; their images go through the detector together, whatever their sizes.
+
+    Raises:
+      OSError: a result cannot be written.
+    """
+    images, failures = {}, {}
+    for name in names:
+      try:
+        images[name] = self._read(name)
+      except (OSError, ValueError) as error:
+        failures[name] = str(error).removeprefix(f"{name}: image: ")
+    found = detections_lib.detect_each(
+      self.detector.detect_encoded, [image.encoded for image in images.values()]
+    )
+    records = {}
+    for (name, image), detections in zip(images.items(), found, strict=True):
+      if isinstance(detections, str):
+        failures[name] = detections
+      else:
+        shown = detections.at_least(self.score_threshold)
+        self._write(name, image, shown)
+        records[name] = {
+          "file": name,
+          "height": image.height,
+          "width": image.width,
+          "detections": shown.coco_rows(),
+        }
+    return [records.get(name) or {"file": name, "failure": failures[name]} for name in names]
+
+  def _read(self, name: str) -> image_files.StoredImage:
+    """The image exactly as training would have been shown it, before resizing."""
+    problem = voc_xml.name_problem(name) if self.voc_dir else None
+    if problem:
+      raise ValueError(problem)
+    path = self.folder / name
+    if not stat.S_ISREG(path.stat().st_mode):  # Reading a pipe might never end.
+      raise ValueError("neither a file nor a link to one")
+    return image_files.prepare_image(path.read_bytes(), name)
+
+  def _write(
+    self, name: str, image: image_files.StoredImage, shown: detections_lib.Detections
+  ) -> None:
+    names = self.detector.class_names
+    if self.voc_dir:
+      content = voc_xml.annotation(name, image.height, image.width, shown, names)
+      with whole_files.writing(self.voc_dir / voc_name(name)) as file:
+        file.write(content)
+    if self.drawn_dir:
+      drawn = draw.draw_boxes(pixels(image), shown.boxes_px, shown.class_ids, names, shown.scores)
+      with whole_files.writing(self.drawn_dir / drawn_name(name)) as file:
+        Image.fromarray(drawn).save(file, "JPEG", quality=_JPEG_QUALITY)
+
+
+def pixels(image: image_files.StoredImage) -> np.ndarray:
+  """uint8 [height, width, 3], RGB, as the detector decodes them."""
+  return tf.io.decode_image(image.encoded, channels=3).numpy()
+
+
+def drawn_name(name: str) -> str:
+  """What the drawn image is called: JPEGs keep their names."""
+  return name if name.lower().endswith(_JPEG_SUFFIXES) else f"{name}.jpg"
+
+
+def voc_name(name: str) -> str:
+  """What the annotation is called: as the image, as labelling tools look for it."""
+  return pathlib.PurePosixPath(name).with_suffix(".xml").as_posix()

@@ -1,0 +1,131 @@
+"""Which image and video files a prediction is asked for."""
+
+import dataclasses
+import glob
+import os
+import pathlib
+from collections.abc import Iterable, Iterator, Sequence
+
+SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp")
+VIDEO_SUFFIXES = (".mp4", ".m4v", ".mov", ".avi", ".mkv", ".webm", ".mpg", ".mpeg", ".wmv")
+_ACCEPTED = ", ".join((*SUFFIXES, *VIDEO_SUFFIXES))
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Inputs:
+  """The files to look at.
+
+  Attributes:
+    folder: the deepest one that holds them all: the input folder itself, or where a file lies.
+    names: of the files, inside the folder, with `/` between its parts; each once.
+  """
+
+  folder: pathlib.Path
+  names: tuple[str, ...]
+
+
+def is_video(name: str) -> bool:
+  """Whether a file of this name is taken for a video; every other is taken for an image."""
+  return name.lower().endswith(VIDEO_SUFFIXES)
+
+
+def find_inputs(
+  sources: Sequence[str],
+  result_folders: Iterable[pathlib.Path] = (),
+  input_list: str | None = None,
+) -> Inputs:
+  """The files that the sources name: source by source, sorted in each, or in the list's order.
+
+  Args:
+    sources: files, folders (searched with the folders inside them) and patterns with `*`, `?`,
+      `[...]` and `**`. A file that is named may be called anything; of folders and patterns,
+      files with the endings of images and videos are taken.
+    result_folders: folders of drawn images and videos, which are not looked at.
+    input_list: text file with one name a line, with or without ending, to choose from all.
+
+  Raises:
+    ValueError: there is nothing to look at, or a name in the list is not among the files.
+  """
+  hidden = [folder.resolve() for folder in result_folders]
+  roots, paths = [], []
+  for source in sources:
+    root, found = _files_of(source, hidden)
+    roots.append(root)
+    paths += found
+  folder = os.path.commonpath(roots)
+  names = [pathlib.Path(os.path.relpath(path, folder)).as_posix() for path in paths]
+  names = list(dict.fromkeys(names))
+  if input_list:
+    if len(sources) == 1 and os.path.isfile(sources[0]):
+      raise ValueError(f"--input {sources[0]!r} is a file; --input_list chooses from a folder")
+    names = _chosen(names, input_list)
+  return Inputs(pathlib.Path(folder), tuple(names))
+
+
+def _files_of(source: str, hidden: Sequence[pathlib.Path]) -> tuple[str, list[str]]:
+  """The folder that names are counted from, and the files, as absolute paths."""
+  # Not resolved: a link keeps the name that the user knows it by.
+  path = os.path.abspath(source)
+  if os.path.isdir(path):
+    _check_visible(source, path, hidden)
+    found = sorted(_walk(path, hidden), key=lambda file: pathlib.Path(file).as_posix())
+    if not found:
+      raise ValueError(f"--input {source!r} holds no image or video; accepted: {_ACCEPTED}")
+    return path, found
+  if os.path.lexists(path):  # A link to nowhere is reported with the unreadable files.
+    _check_visible(source, path, hidden)
+    return os.path.dirname(path), [path]
+  if not glob.has_magic(source):
+    raise ValueError(f"--input {source!r} does not exist")
+  matches = sorted(glob.glob(path, recursive=True))
+  found = [file for file in matches if _is_input(file) and not _is_hidden(file, hidden)]
+  if not found:
+    raise ValueError(f"--input {source!r} matches no image or video; accepted: {_ACCEPTED}")
+  parts = pathlib.Path(path).parts
+  first = next(i for i, part in enumerate(parts) if glob.has_magic(part))
+  return os.path.join(*parts[:first]), found
+
+
+def _walk(folder: str, hidden: Sequence[pathlib.Path]) -> Iterator[str]:
+  for parent, folders, files in os.walk(folder):
+    folders[:] = [name for name in folders if pathlib.Path(parent, name).resolve() not in hidden]
+    yield from (os.path.join(parent, name) for name in files if _has_suffix(name))
+
+
+def _has_suffix(name: str) -> bool:
+  return name.lower().endswith((*SUFFIXES, *VIDEO_SUFFIXES)) and not name.startswith(".")
+
+
+def _is_input(path: str) -> bool:
+  return _has_suffix(os.path.basename(path)) and not os.path.isdir(path)
+
+
+def _is_hidden(path: str, hidden: Sequence[pathlib.Path]) -> bool:
+  resolved = pathlib.Path(path).resolve()
+  return any(resolved.is_relative_to(folder) for folder in hidden)
+
+
+def _check_visible(source: str, path: str, hidden: Sequence[pathlib.Path]) -> None:
+  if _is_hidden(path, hidden):
+    folder = next(str(f) for f in hidden if pathlib.Path(path).resolve().is_relative_to(f))
+    raise ValueError(f"--input {source!r} lies in {folder!r}, where results go")
+
+
+def _chosen(names: Sequence[str], input_list: str) -> list[str]:
+  """Those of `names` that the lines of a file name, with or without ending."""
+  try:
+    lines = pathlib.Path(input_list).read_text(encoding="utf-8").split("\n")
+  except (OSError, UnicodeDecodeError) as error:
+    raise ValueError(f"--input_list {input_list!r} cannot be read ({error})") from error
+  wanted = [line.strip() for line in lines if line.strip()]
+  known = {os.path.splitext(name)[0]: name for name in reversed(names)}
+  known.update((name, name) for name in names)
+  missing = [name for name in wanted if name not in known]
+  if missing:
+    raise ValueError(
+      f"--input_list {input_list!r}: {missing[0]!r} is no image in --input"
+      f" (missing: {len(missing)} of {len(wanted)})"
+    )
+  if not wanted:
+    raise ValueError(f"--input_list {input_list!r} is empty; accepted: one name a line")
+  return list(dict.fromkeys(known[name] for name in wanted))

@@ -1,0 +1,148 @@
+"""What a prediction has finished so far, on disk, so that it can go on where it was stopped.
+
+The first line of the file is the head: the settings that results depend on and the names of all
+files. Each further line is one unit of work: the records of a batch of images, or of a video. A
+line is written at once when its unit is finished, drawn images included; what a kill leaves of a
+line is cut off at the next start, and that unit is done again. Units are the same in every start,
+so that the results are, too: they depend in their last digits on what shares a batch.
+"""
+
+import fcntl
+import json
+import os
+import pathlib
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+_VERSION = 1
+_MAX_SAID = 200  # Patterns that the shell expanded may be thousands of names.
+
+
+class Journal:
+  """A prediction's finished units.
+
+  Attributes:
+    names: the files that the prediction began with.
+    num_units: finished ones.
+    num_files: in these.
+  """
+
+  def __init__(
+    self,
+    path: pathlib.Path,
+    settings: Mapping[str, Any],
+    names: Sequence[str],
+    *,
+    overwrite: bool = False,
+  ):
+    """Begins a journal, or opens the one that is there to go on with it.
+
+    Args:
+      path: of the file; its folder exists.
+      settings: by the names of their flags, as JSON knows them.
+      names: the files, if this is the beginning.
+      overwrite: begin anew in any case.
+
+    Raises:
+      ValueError: there is one of other settings, or another process is at work on it.
+      OSError: it cannot be written.
+    """
+    self._path = path
+    self._file = open(path, "ab+")  # noqa: SIM115 - open as long as the prediction runs.
+    try:
+      self._lock()
+      self._start(dict(settings), list(names), overwrite)
+    except BaseException:
+      self._file.close()
+      raise
+
+  def __enter__(self) -> "Journal":
+    return self
+
+  def __exit__(self, *exception: object) -> None:
+    self._file.close()
+
+  def add(self, records: Sequence[Mapping[str, Any]]) -> None:
+    """Notes a unit as finished; `records` has one entry for each of its files."""
+    self._file.write(_line(records))
+    self._file.flush()
+    self.num_units += 1
+    self.num_files += len(records)
+
+  def records(self) -> Iterator[dict[str, Any]]:
+    """The records of all finished units, in order, never more than a unit in memory."""
+    with open(self._path, "rb") as file:
+      file.readline()
+      for line in file:
+        yield from json.loads(line)
+
+  def remove(self) -> None:
+    """Deletes the file, when the results are where they belong."""
+    self._path.unlink()
+    self._file.close()
+
+  def _lock(self) -> None:
+    try:
+      fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+      raise ValueError(
+        f"--output_dir {str(self._path.parent)!r}: another prediction is writing there; accepted:"
+        " a folder of its own for each"
+      ) from error
+
+  def _start(self, settings: dict[str, Any], names: list[str], overwrite: bool) -> None:
+    """Reads what is there, cuts off what is not whole, and writes the head where there is none."""
+    if overwrite:
+      self._file.truncate(0)
+    self.num_units = self.num_files = 0
+    self._file.seek(0)
+    head = _read_line(self._file)
+    end = self._file.tell() if head is not None else 0
+    if head is None:
+      self.names = names
+    else:
+      self._check_settings(head, settings)
+      self.names = head["names"]
+      while (records := _read_line(self._file)) is not None:
+        self.num_units += 1
+        self.num_files += len(records)
+        end = self._file.tell()
+    self._file.truncate(end)
+    self._file.seek(0, os.SEEK_END)
+    if head is None:
+      self._file.write(_line({"version": _VERSION, "settings": settings, "names": names}))
+      self._file.flush()
+
+  def _check_settings(self, head: Mapping[str, Any], settings: Mapping[str, Any]) -> None:
+    """Raises ValueError unless the journal was begun with the same settings."""
+    where = f"--output_dir {str(self._path.parent)!r} holds an unfinished prediction"
+    otherwise = "accepted: the same again to go on, --overwrite to begin anew, or another folder"
+    if not isinstance(head, dict) or head.get("version") != _VERSION:
+      raise ValueError(f"{where} of another version of this program; {otherwise}")
+    before = head["settings"]
+    for name in sorted(before.keys() | settings.keys()):
+      if before.get(name) != settings.get(name):
+        raise ValueError(
+          f"{where} with {name} {_said(before.get(name))}, now it is {_said(settings.get(name))};"
+          f" {otherwise}"
+        )
+
+
+def _line(content: Any) -> bytes:
+  return json.dumps(content, separators=(",", ":")).encode() + b"\n"
+
+
+def _read_line(file: Any) -> Any:
+  """The next line's content; None at the end of the file or of what is whole."""
+  line = file.readline()
+  if not line.endswith(b"\n"):
+    return None
+  try:
+    return json.loads(line)
+  except ValueError:  # A machine that lost power may leave blocks that were never written.
+    return None
+
+
+def _said(value: Any) -> str:
+  text = json.dumps(value, ensure_ascii=False)
+  return text if len(text) <= _MAX_SAID else f"{text[:_MAX_SAID]}… ({len(text)} characters)"

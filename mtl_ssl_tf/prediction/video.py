@@ -1,0 +1,282 @@
+"""A video to its detections frame by frame, and to a video with them drawn.
+
+The annotated video has the frames, rate and size of the original, in MPEG-4 (`.mp4`), without
+sound; a side of an odd length gains a pixel, since the format has none. Where only every n-th frame
+is looked at, the frames between show what was found before.
+
+The detections of `clip.avi` are in `clip.avi.json`:
+  file_name, height, width; frames_per_second, null where the file does not say; every;
+  categories: id, name; the lines of the label map.
+  frames: of each frame looked at, frame (from 0), seconds, and detections: category_id,
+    bbox [x, y, width, height] in pixels, score.
+  num_frames: that could be read; failure: why no more, or null.
+"""
+
+import contextlib
+import json
+import math
+import os
+import pathlib
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, BinaryIO
+
+import cv2
+import numpy as np
+
+from mtl_ssl_tf.data import progress
+from mtl_ssl_tf.prediction import detections as detections_lib
+from mtl_ssl_tf.prediction import whole_files
+from mtl_ssl_tf.serving import served_detector
+from mtl_ssl_tf.visualization import draw
+
+_SUFFIX = ".mp4"
+_CODEC = "mp4v"
+_DEFAULT_RATE = 25.0  # Of the annotated video, where the original does not say.
+# How many of the frames that a file announces may be missing: some count only roughly.
+_MISSING_FRACTION, _MISSING_FRAMES = 0.01, 1
+
+
+class VideoPredictor:
+  """Looks at videos."""
+
+  def __init__(
+    self,
+    detector: served_detector.ServedDetector,
+    folder: pathlib.Path,
+    videos_dir: pathlib.Path,
+    *,
+    score_threshold: float,
+    batch_size: int = 1,
+    every: int = 1,
+    drawn: bool = True,
+    say: Callable[[str], object] = print,
+  ):
+    """Keeps the settings.
+
+    Args:
+      detector: does the work.
+      folder: that the names of files are relative to.
+      videos_dir: folder for the results.
+      score_threshold: detections below it are left out.
+      batch_size: so many frames are in memory, and those of them to look at go together.
+      every: look at the first frame of each so many.
+      drawn: write the annotated video.
+      say: takes lines about progress.
+    """
+    # What FFmpeg and OpenCV say of a damaged file would come between the lines of progress.
+    os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
+    cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
+    self._detector = detector
+    self._folder = folder
+    self._videos_dir = videos_dir
+    self._score_threshold = score_threshold
+    self._batch_size = batch_size
+    self._every = every
+    self._drawn = drawn
+    self._say = say
+
+  def __call__(self, name: str) -> dict[str, Any]:
+    """The record of a video; its results are written.
+
+    A record has `file`, `num_frames` if there was a frame, and `failure`, the reason, if the video
+    could not be read or ended before its time.
+
+    Raises:
+      OSError: a result cannot be written.
+    """
+    path = self._folder / name
+    if not path.is_file():
+      return {"file": name, "failure": "no such file"}
+    capture = cv2.VideoCapture(str(path), cv2.CAP_FFMPEG)
+    try:
+      frames = _Frames(capture)
+      first = frames.read()
+      if first is None:
+        return {"file": name, "failure": "no video that can be read, or damaged from the beginning"}
+      self._predict(name, frames, first)
+    finally:
+      capture.release()
+    record = {"file": name, "num_frames": frames.num_read}
+    return record | ({"failure": frames.failure} if frames.failure else {})
+
+  def _predict(self, name: str, frames: "_Frames", first: np.ndarray) -> None:
+    """Writes the results of a video, given its first frame."""
+    height, width = first.shape[:2]
+    head = {
+      "file_name": name,
+      "height": height,
+      "width": width,
+      "frames_per_second": frames.rate,
+      "every": self._every,
+      "categories": [
+        {"id": i, "name": text} for i, text in enumerate(self._detector.class_names, start=1)
+      ],
+    }
+    progress_line = progress.Progress(f"{name}: frames", frames.num_announced, self._say)
+    with contextlib.ExitStack() as stack:
+      file = stack.enter_context(whole_files.writing(self._videos_dir / f"{name}.json"))
+      draw_frame = None
+      if self._drawn:
+        target = self._videos_dir / video_name(name)
+        partial = stack.enter_context(whole_files.replaced(target))
+        writer = stack.enter_context(_Writer(partial, frames.rate or _DEFAULT_RATE, height, width))
+        draw_frame = writer.write
+      file.write(json.dumps(head).encode()[:-1] + b',\n"frames": [')
+      self._predict_frames(frames, first, file, draw_frame, progress_line)
+      tail = {"num_frames": frames.num_read, "failure": frames.failure}
+      file.write(b"\n],\n" + json.dumps(tail).encode()[1:] + b"\n")
+
+  def _predict_frames(
+    self,
+    frames: "_Frames",
+    first: np.ndarray,
+    file: BinaryIO,
+    draw_frame: Callable[[np.ndarray], None] | None,
+    progress_line: progress.Progress,
+  ) -> None:
+    separator, latest = b"\n", None
+    for start, batch in _batches(frames, first, self._batch_size):
+      chosen = [i for i in range(len(batch)) if (start + i) % self._every == 0]
+      found = detections_lib.detect_each(
+        lambda images: self._detector(np.stack(images)), [batch[i][0] for i in chosen]
+      )
+      by_place = dict(zip(chosen, found, strict=True))
+      for i, (image, seconds) in enumerate(batch):
+        detections = by_place.get(i, latest)
+        if isinstance(detections, str):
+          frames.failure = f"frame {start + i}: {detections}"
+          frames.num_read = start + i
+          return
+        if i in by_place:
+          latest = detections = detections.at_least(self._score_threshold)
+          rows = detections.coco_rows()
+          entry = {"frame": start + i, "seconds": round(seconds, 6), "detections": rows}
+          file.write(separator + json.dumps(entry).encode())
+          separator = b",\n"
+        if draw_frame:
+          draw_frame(self._draw(image, detections))
+        progress_line.step()
+
+  def _draw(self, image: np.ndarray, detections: detections_lib.Detections) -> np.ndarray:
+    return draw.draw_boxes(
+      image,
+      detections.boxes_px,
+      detections.class_ids,
+      self._detector.class_names,
+      detections.scores,
+    )
+
+
+class _Frames:
+  """The frames of a video, RGB, until they end or cannot be read.
+
+  Attributes:
+    rate: frames a second; None where the file does not say.
+    num_announced: frames in the file as it says itself; None where it does not.
+    num_read: frames so far.
+    failure: why there are no more, if it is not the end.
+  """
+
+  def __init__(self, capture: cv2.VideoCapture):
+    self._capture = capture
+    rate = capture.get(cv2.CAP_PROP_FPS)
+    self.rate = rate if math.isfinite(rate) and rate > 0.0 else None
+    count = capture.get(cv2.CAP_PROP_FRAME_COUNT)
+    self.num_announced = int(count) if math.isfinite(count) and count > 0 else None
+    self.num_read = 0
+    self.failure: str | None = None
+    self.seconds = 0.0
+    self._shape: tuple[int, ...] | None = None
+
+  def read(self) -> np.ndarray | None:
+    """The next frame, uint8 [height, width, 3]; None if there is none."""
+    if not self._capture.isOpened():
+      return None
+    try:
+      found, frame = self._capture.read()
+    except cv2.error as error:
+      self.failure = f"frame {self.num_read} cannot be read ({' '.join(str(error).split())})"
+      return None
+    if not found:
+      self._check_end()
+      return None
+    if self._shape not in (None, frame.shape):
+      sizes = [f"{shape[1]} x {shape[0]}" for shape in (self._shape, frame.shape)]
+      self.failure = f"frame {self.num_read} is of another size: {sizes[1]}, not {sizes[0]}"
+      return None
+    self._shape = frame.shape
+    # Of the frame just read; where a file has no times, OpenCV counts frames.
+    self.seconds = self._capture.get(cv2.CAP_PROP_POS_MSEC) / 1000.0
+    self.num_read += 1
+    return np.ascontiguousarray(frame[..., ::-1])
+
+  def _check_end(self) -> None:
+    """Notes a failure where much is missing of what the file announces."""
+    announced = self.num_announced or 0
+    missing = announced - self.num_read
+    if missing > max(_MISSING_FRAMES, _MISSING_FRACTION * announced):
+      self.failure = f"damaged or truncated: {self.num_read} of {announced} frames could be read"
+
+
+def _batches(
+  frames: _Frames, first: np.ndarray, batch_size: int
+) -> Iterator[tuple[int, Sequence[tuple[np.ndarray, float]]]]:
+  """The number of the first frame, and the frames with their times, `batch_size` at a time."""
+  start, batch, frame = 0, [], first
+  while frame is not None:
+    batch.append((frame, frames.seconds))
+    if len(batch) == batch_size:
+      yield start, batch
+      start, batch = start + len(batch), []
+    frame = frames.read()
+  if batch:
+    yield start, batch
+
+
+class _Writer:
+  """An annotated video being written; when it is left without an error, the file is whole."""
+
+  def __init__(self, path: pathlib.Path, rate: float, height: int, width: int):
+    """Begins the file.
+
+    Raises:
+      OSError: it cannot be written.
+    """
+    self._path = path
+    self._paddings = ((0, height % 2), (0, width % 2), (0, 0))
+    size = (width + width % 2, height + height % 2)
+    self._writer = cv2.VideoWriter(
+      str(path), cv2.CAP_FFMPEG, cv2.VideoWriter_fourcc(*_CODEC), rate, size
+    )
+    if not self._writer.isOpened():
+      raise OSError(f"{path}: the video cannot be written")
+    self._num_frames = 0
+
+  def write(self, image: np.ndarray) -> None:
+    """Adds a frame, uint8 [height, width, 3], RGB."""
+    padded = np.pad(image, self._paddings, mode="edge")
+    self._writer.write(np.ascontiguousarray(padded[..., ::-1]))
+    self._num_frames += 1
+
+  def __enter__(self) -> "_Writer":
+    return self
+
+  def __exit__(self, kind: type[BaseException] | None, *exception: object) -> None:
+    self._writer.release()
+    if kind is None:
+      self._check()
+
+  def _check(self) -> None:
+    """Raises OSError unless all frames arrived: OpenCV says nothing of a disk that is full."""
+    written = cv2.VideoCapture(str(self._path), cv2.CAP_FFMPEG)
+    count = int(written.get(cv2.CAP_PROP_FRAME_COUNT)) if written.isOpened() else 0
+    written.release()
+    if count != self._num_frames:
+      raise OSError(
+        f"{self._path}: only {count} of {self._num_frames} frames were written; is the disk full?"
+      )
+
+
+def video_name(name: str) -> str:
+  """What the annotated video is called."""
+  return name if name.lower().endswith(_SUFFIX) else f"{name}{_SUFFIX}"
