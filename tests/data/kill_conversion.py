@@ -2,8 +2,9 @@
 
     python -m tests.data.kill_conversion [--num_kills 20] [--num_images 3000]
 
-Each conversion runs with two workers in a process group of its own, which gets SIGKILL. Half of the
-kills are aimed at the last part, in which the files are made visible.
+The conversions that are killed run with two workers in a process group of their own, which gets
+SIGKILL; one process goes on with them. Half of the kills are aimed at the last part, in which the
+files are made visible.
 """
 
 import argparse
@@ -36,9 +37,10 @@ def make_data(root: pathlib.Path, num_images: int) -> None:
   (voc / "JPEGImages/000005.jpg").write_bytes(b"")
 
 
-def command(root: pathlib.Path, kind: str) -> list[str]:
+def command(root: pathlib.Path, kind: str, workers: int) -> list[str]:
   """The converter's."""
-  flags = [f"--output_dir={root / 'records'}", "--split=train", "--on_error=skip", "--workers=2"]
+  flags = [f"--output_dir={root / 'records'}", "--split=train", "--on_error=skip"]
+  flags.append(f"--workers={workers}")
   if kind == "voc":
     module, places = "pascal_voc", [f"--data_dir={root / 'voc'}"]
   else:
@@ -54,9 +56,9 @@ def content(root: pathlib.Path) -> dict[str, bytes]:
   return {path.name: path.read_bytes() for path in (root / "records").iterdir()}
 
 
-def run(root: pathlib.Path, kind: str) -> float:
+def run(root: pathlib.Path, kind: str, workers: int) -> float:
   """Converts to the end; the seconds from the first file in the hidden folder on."""
-  with _start(root, kind) as process:
+  with _start(root, kind, workers) as process:
     _wait_for_folder(root, process)
     begin = time.monotonic()
     process.wait()
@@ -78,13 +80,13 @@ def kill_and_resume(
     seed: of the moments.
   """
   make_data(root, num_images)
-  seconds = run(root, kind)
+  seconds = run(root, kind, workers=2)
   expected = content(root)
   rng, num_same, num_killed = random.Random(seed), 0, 0
   while num_killed < num_kills:
     shutil.rmtree(root / "records")
     moment = rng.uniform(0.0, seconds) if num_killed % 2 else None
-    with _start(root, kind) as process:
+    with _start(root, kind, workers=2) as process:
       _wait_for_folder(root, process)
       begin = time.monotonic()
       if moment is None:
@@ -102,7 +104,7 @@ def kill_and_resume(
       continue
     left = sorted(path.name for path in (root / "records").iterdir())
     done = len(list((root / "records").glob(".incomplete_train/*.tfrecord.json")))
-    run(root, kind)
+    run(root, kind, workers=1)
     same = content(root) == expected
     num_same += same
     print(
@@ -113,9 +115,9 @@ def kill_and_resume(
   return num_same
 
 
-def _start(root: pathlib.Path, kind: str) -> subprocess.Popen:
+def _start(root: pathlib.Path, kind: str, workers: int) -> subprocess.Popen:
   return subprocess.Popen(
-    command(root, kind), cwd=_REPOSITORY, stderr=subprocess.DEVNULL, start_new_session=True
+    command(root, kind, workers), cwd=_REPOSITORY, stderr=subprocess.DEVNULL, start_new_session=True
   )
 
 
