@@ -4,13 +4,15 @@
 
 Makes data sets of any size from the images of a VOC folder (its `trainval` split), by hard links,
 and converts them with the command that users call. Images a second are those of the whole command,
-start-up included, and of the steady part alone: the time that further images add. Memory is the
-highest resident size of any process of the command.
+start-up included, and of the steady part alone: the time that further images add. Where other
+programs share the cores, images for each second of processor time tell more than those of the
+clock. Memory is the highest resident size of any process of the command.
 """
 
 import argparse
 import os
 import pathlib
+import resource
 import shutil
 import signal
 import subprocess
@@ -49,9 +51,11 @@ def start(data_dir: pathlib.Path, output_dir: pathlib.Path, workers: int) -> sub
   )
 
 
-def finish(process: subprocess.Popen) -> tuple[float, dict[str, float]]:
-  """Seconds until it ends, and the highest resident MiB of its main process and of a worker."""
-  begin, peaks = time.perf_counter(), {"main": 0.0, "worker": 0.0}
+def finish(process: subprocess.Popen) -> tuple[float, float, dict[str, float]]:
+  """Seconds until it ends, by the clock and of processors, and the highest resident MiB of its main
+  process and of a worker."""
+  begin, begin_cpu = time.perf_counter(), _cpu_seconds()
+  peaks = {"main": 0.0, "worker": 0.0}
   while process.poll() is None:
     for pid in _group(process.pid):
       kind = "main" if pid == process.pid else "worker"
@@ -59,7 +63,13 @@ def finish(process: subprocess.Popen) -> tuple[float, dict[str, float]]:
     time.sleep(0.1)
   if process.returncode:
     raise RuntimeError(f"the converter ended with status {process.returncode}")
-  return time.perf_counter() - begin, peaks
+  return time.perf_counter() - begin, _cpu_seconds() - begin_cpu, peaks
+
+
+def _cpu_seconds() -> float:
+  """Processor time of all processes that were started here and have ended."""
+  usage = resource.getrusage(resource.RUSAGE_CHILDREN)
+  return usage.ru_utime + usage.ru_stime
 
 
 def _group(leader: int) -> list[int]:
@@ -126,7 +136,8 @@ def main() -> None:
   parser.add_argument("--few", type=int, default=1000)
   parser.add_argument("--many", type=int, default=30_000)
   flags = parser.parse_args()
-  print(f"load before: {os.getloadavg()[0]:.2f}; cores: {len(os.sched_getaffinity(0))}")
+  load, cores = os.getloadavg()[0], len(os.sched_getaffinity(0))
+  print(f"load before: {load:.2f}; cores: {cores}", flush=True)
   with tempfile.TemporaryDirectory() as folder:
     root = pathlib.Path(folder)
     data_sets = {}
@@ -134,29 +145,34 @@ def main() -> None:
       data_sets[size] = make_data_set(flags.data_dir, root / f"voc_{size}", size)
     stages(data_sets[flags.num_images])
 
-    seconds = {}
-    print(f"{'images':>7} {'workers':>7} {'seconds':>8} {'images/s':>9} {'main MiB':>9} worker MiB")
+    seconds, cpu_seconds = {}, {}
+    print(
+      f"{'images':>7} {'workers':>7} {'seconds':>8} {'images/s':>9} {'CPU s':>7}  MiB: main, worker"
+    )
     for size, workers in (
       (flags.num_images, 1),
       (flags.num_images, 2),
       (flags.few, 2),
       (flags.many, 2),
     ):
-      output_dir = root / "records"
-      seconds[size, workers], peaks = finish(start(data_sets[size], output_dir, workers))
+      output_dir, case = root / "records", (size, workers)
+      seconds[case], cpu_seconds[case], peaks = finish(start(data_sets[size], output_dir, workers))
       shutil.rmtree(output_dir)
       print(
-        f"{size:7} {workers:7} {seconds[size, workers]:8.1f}"
-        f" {size / seconds[size, workers]:9.0f} {peaks['main']:9.0f} {peaks['worker']:10.0f}"
+        f"{size:7} {workers:7} {seconds[case]:8.1f} {size / seconds[case]:9.0f}"
+        f" {cpu_seconds[case]:7.1f}  {peaks['main']:9.0f} {peaks['worker']:7.0f}",
+        flush=True,
       )
-    steady = (flags.many - flags.few) / (seconds[flags.many, 2] - seconds[flags.few, 2])
-    print(f"steady rate with 2 workers: {steady:.0f} images/s")
+    few, many, added = (flags.few, 2), (flags.many, 2), flags.many - flags.few
+    steady = added / (seconds[many] - seconds[few])
+    of_cpu = added / (cpu_seconds[many] - cpu_seconds[few])
+    print(f"steady with 2 workers: {steady:.0f} images/s; {of_cpu:.0f} for a second of one core")
 
     killed = start(data_sets[flags.many], root / "records", 2)
     time.sleep(seconds[flags.many, 2] / 2)
     os.killpg(killed.pid, signal.SIGKILL)
     killed.wait()
-    rest, _ = finish(start(data_sets[flags.many], root / "records", 2))
+    rest, *_ = finish(start(data_sets[flags.many], root / "records", 2))
     whole = seconds[flags.many, 2]
     print(
       f"killed after {whole / 2:.1f} s and resumed: {rest:.1f} s more;"

@@ -110,7 +110,7 @@ def convert(
     num_shards = min(options.num_shards or _default_shards(len(source)), len(source))
     with _runner(options, len(source), num_shards, runner) as run:
       if source.classes is None:
-        source = _collect_classes(source, num_shards, run, say)
+        source = _collect_classes(source, num_shards, space, run, say)
       say(
         f"{split}: the classes {source.origin}: {faults.listing(source.classes)}"
         f" ({len(source.classes)})"
@@ -226,12 +226,13 @@ def _runner(
 def _collect_classes(
   source: sources.SplitSource,
   num_shards: int,
+  space: workspace.Workspace,
   run: workers.Runner,
   say: Callable[[str], None],
 ) -> sources.SplitSource:
   """The source with the classes that its annotations have."""
   progress = progress_lines.Progress(f"{source.split}: reading annotations", len(source), say)
-  task = shards.CollectClasses(source, num_shards)
+  task = shards.CollectClasses(source, num_shards, space.folder)
   names = run(task, _images_by_shard(source, num_shards), progress)
   return sources.collect_classes(set().union(*names), source)
 

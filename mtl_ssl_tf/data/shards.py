@@ -31,18 +31,20 @@ class CollectClasses:
   Attributes:
     source: the split.
     num_shards: how many shards the split is cut into.
+    folder: see `workers.ShardTask`.
   """
 
   source: sources.SplitSource
   num_shards: int
+  folder: pathlib.Path
 
-  def __call__(self, shard: int, step: Callable[[], None]) -> set[str]:
+  def __call__(self, shard: int, step: Callable[[], None]) -> list[str]:
     """The names; `step` is called after each image."""
     names = set()
     for position in positions(shard, self.num_shards, len(self.source)):
       names.update(self.source.class_names(position))
       step()
-    return names
+    return sorted(names)
 
 
 @dataclasses.dataclass(frozen=True)

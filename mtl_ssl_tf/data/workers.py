@@ -5,6 +5,7 @@ import contextlib
 import dataclasses
 import multiprocessing
 import os
+import pathlib
 import signal
 import threading
 from collections.abc import Callable, Iterator
@@ -17,10 +18,16 @@ _SECONDS_BETWEEN_LOOKS = 0.3
 
 
 class ShardTask(Protocol):
-  """Work on one shard; can be pickled."""
+  """Work on one shard; can be pickled.
+
+  Attributes:
+    folder: for files that all workers can see.
+  """
+
+  folder: pathlib.Path
 
   def __call__(self, shard: int, step: Callable[[], None]) -> Any:
-    """What came out; calls `step` after each image that took work."""
+    """What came out, as JSON can hold it; calls `step` after each image that took work."""
 
 
 # Takes a task, the numbers of images of the shards, and the progress to report to; gives what came
@@ -127,9 +134,7 @@ def _start_worker(shared: _Shared) -> None:
     os._exit(1)
 
   threading.Thread(target=end_with_parent, daemon=True).start()
-  import tensorflow as tf  # Here, as the process that starts the workers may need none.
-
-  tf.config.set_visible_devices([], "GPU")
+  os.environ["CUDA_VISIBLE_DEVICES"] = "-1"  # Read when TensorFlow computes for the first time.
 
 
 def _run_shard(task: ShardTask, shard: int) -> Any:

@@ -265,6 +265,45 @@ class TestClasses:
     assert os.listdir(tmp_path) == ["voc"]
 
 
+class TestTwoYears:
+  def test_records_of_07_and_12_together(self, tmp_path):
+    # As configs/experiments/voc0712_*.yaml name them; a stem may be in both years.
+    voc_files.write(tmp_path / "VOC2007", _SOUND, split="trainval")
+    voc_files.write(
+      tmp_path / "VOC2012",
+      {
+        "a.xml": voc_files.annotation_xml(
+          [voc_files.object_xml("dog", difficult=1, truncated=1), voc_files.object_xml("dog")]
+        )
+      },
+      split="trainval",
+    )
+    records = [tmp_path / "voc07", tmp_path / "voc12"]
+    pascal_voc.convert_split(tmp_path / "VOC2007", "trainval", records[0], say=str)
+    pascal_voc.convert_split(
+      tmp_path / "VOC2012",
+      "trainval",
+      records[1],
+      label_map_file=records[0] / "label_map.txt",
+      say=str,
+    )
+    assert (records[1] / "label_map.txt").read_text() == (records[0] / "label_map.txt").read_text()
+    dataset = reader.make_dataset(
+      [f"{folder}/trainval-*.tfrecord" for folder in records],
+      global_batch_size=4,
+      is_training=False,
+      canvas_size=(64, 64),
+    )
+    (batch,) = list(dataset)
+    assert batch[1]["gt_classes"][:, :2].numpy().tolist() == [[2, 1], [1, -1], [-1, -1], [2, 2]]
+    files = sorted(str(path) for path in records[1].glob("*.tfrecord"))
+    record = next(tf.data.TFRecordDataset(files).as_numpy_iterator())
+    feature = tf.train.Example.FromString(record).features.feature
+    assert feature["image/object/difficult"].int64_list.value == [1, 0]
+    assert feature["image/object/truncated"].int64_list.value == [1, 0]
+    assert feature["image/object/id"].int64_list.value == [0, 1]
+
+
 class TestProgress:
   def test_a_line_every_few_seconds(self, tmp_path, monkeypatch):
     # A clock that advances by a second whenever it is looked at, which is once an image.
