@@ -5,6 +5,7 @@ that can be, and whose boxes look like mistakes or do not suit the settings of a
 """
 
 import dataclasses
+import functools
 from collections.abc import Sequence
 from typing import Any
 
@@ -161,9 +162,20 @@ class ImageFacts:
 
 def box_sizes_px(facts: ImageFacts, limits: Limits) -> np.ndarray:
   """Height and width of each box in pixels of the network input, float64 [N, 2]."""
-  size = np.float32([facts.height, facts.width])
-  fitted = fitting.fitted_size(size, limits.canvas_size, limits.short_side, limits.long_side)
-  return (facts.boxes_orig[:, 2:] - facts.boxes_orig[:, :2]) * (fitted.numpy() / size)
+  scale = _resize_scale(
+    facts.height, facts.width, tuple(limits.canvas_size), limits.short_side, limits.long_side
+  )
+  return (facts.boxes_orig[:, 2:] - facts.boxes_orig[:, :2]) * scale
+
+
+# Many images are of one size, and a few operations of TensorFlow take as long as decoding one.
+@functools.lru_cache(maxsize=10_000)
+def _resize_scale(
+  height: int, width: int, canvas_size: tuple[int, int], short_side: int, long_side: int
+) -> np.ndarray:
+  """By how much an image of this size is resized in either direction, [2]."""
+  size = np.float32([height, width])
+  return fitting.fitted_size(size, canvas_size, short_side, long_side).numpy() / size
 
 
 def check_image(facts: ImageFacts, limits: Limits) -> list[Finding]:

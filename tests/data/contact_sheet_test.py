@@ -76,8 +76,9 @@ class TestThumbnail:
   )
   def test_a_box_too_small_or_turned_around_is_seen(self, box):
     pixels = _pixels(_grey(), {1: box}, {1: checks.FAULT})
-    reds = np.sum([_is_colour(pixel, _RED) for pixel in pixels[70:90, 150:170].reshape(-1, 3)])
-    assert reds >= 12
+    # Below the middle of the box, 80, and so below its number, which is red too.
+    below = pixels[80:90, 150:172].reshape(-1, 3)
+    assert np.sum([_is_colour(pixel, _RED) for pixel in below]) >= 16
 
   def test_a_box_partly_outside_is_cut(self):
     pixels = _pixels(_grey(), {1: (10, 20, 30, 90)}, {1: checks.FAULT})
