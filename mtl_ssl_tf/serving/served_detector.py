@@ -30,14 +30,13 @@ class ServedDetector:
     """Keeps what it is given.
 
     Raises:
-      KeyError: one of the two signatures, or its input, is missing.
+      KeyError: one of the two signatures is missing.
     """
     self.class_names = list(class_names)
     self.fingerprint = fingerprint
     self._detect_images = signatures[IMAGES_SIGNATURE]
     self._detect_encoded = signatures[ENCODED_SIGNATURE]
-    inputs = self._detect_images.structured_input_signature[1]
-    self._fixed_size: int | None = inputs[IMAGES_INPUT].shape[0]
+    self._fixed_size: int | None = self._detect_images.inputs[0].shape[0]
 
   def __call__(self, images: np.ndarray) -> dict[str, np.ndarray]:
     """Detections in images uint8 [B, h, w, 3], RGB; see `detection_module.DetectionModule`."""
