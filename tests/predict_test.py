@@ -465,8 +465,12 @@ class TestGoingOn:
     monkeypatch.undo()
     _save(tmp_path / "in" / "00.png", 8, 8)
     (tmp_path / "in" / "v.avi").unlink()
+    # A clock that advances by five seconds whenever it is looked at.
+    seconds = iter(range(0, 1000, 5))
+    monkeypatch.setattr(progress.time, "monotonic", lambda: next(seconds))
     status, said, dataset, detector = run(*self._FLAGS)
     assert status == 0
+    assert "predicting: 8/8, 0.2 a second, 0 s left" in said
     assert said[1:3] == [
       "going on after 7 of them",
       "1 files came later and are left for the next time",

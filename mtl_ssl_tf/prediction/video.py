@@ -29,6 +29,11 @@ from mtl_ssl_tf.prediction import whole_files
 from mtl_ssl_tf.serving import served_detector
 from mtl_ssl_tf.visualization import draw
 
+# What FFmpeg and OpenCV say of a damaged file would come between the lines of progress. FFmpeg is
+# asked once, at its first use.
+os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
+cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
+
 _SUFFIX = ".mp4"
 _CODEC = "mp4v"
 _DEFAULT_RATE = 25.0  # Of the annotated video, where the original does not say.
@@ -63,9 +68,6 @@ class VideoPredictor:
       drawn: write the annotated video.
       say: takes lines about progress.
     """
-    # What FFmpeg and OpenCV say of a damaged file would come between the lines of progress.
-    os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
-    cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
     self._detector = detector
     self._folder = folder
     self._videos_dir = videos_dir

@@ -7,12 +7,14 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 import numpy as np
 import tensorflow as tf
 
-IMAGES_SIGNATURE = "serving_default"
-ENCODED_SIGNATURE = "serving_bytes"
+IMAGES_SIGNATURE, IMAGES_INPUT = "serving_default", "images"
+ENCODED_SIGNATURE, ENCODED_INPUT = "serving_bytes", "encoded_images"
 
 
 class ServedDetector:
   """Detects in arrays and in encoded images; outputs are those of `DetectionModule`, as arrays.
+
+  Where only batches of one size are served, others are cut up and filled up to it.
 
   Attributes:
     class_names: class 1 first.
@@ -21,7 +23,7 @@ class ServedDetector:
 
   def __init__(
     self,
-    signatures: Mapping[str, Callable[..., dict[str, tf.Tensor]]],
+    signatures: Mapping[str, tf.types.experimental.ConcreteFunction],
     class_names: Sequence[str],
     fingerprint: str,
   ):
@@ -34,14 +36,31 @@ class ServedDetector:
     self.fingerprint = fingerprint
     self._detect_images = signatures[IMAGES_SIGNATURE]
     self._detect_encoded = signatures[ENCODED_SIGNATURE]
+    self._fixed_size: int | None = self._detect_images.inputs[0].shape[0]
 
   def __call__(self, images: np.ndarray) -> dict[str, np.ndarray]:
     """Detections in images uint8 [B, h, w, 3], RGB; see `detection_module.DetectionModule`."""
-    return _arrays(self._detect_images(images=tf.constant(images, tf.uint8)))
+    return self._in_batches(
+      lambda batch: self._detect_images(**{IMAGES_INPUT: tf.constant(batch, tf.uint8)}), images
+    )
 
   def detect_encoded(self, contents: Sequence[bytes]) -> dict[str, np.ndarray]:
     """Detections in images as the bytes of their files, JPEG or PNG, of any sizes."""
-    return _arrays(self._detect_encoded(encoded_images=tf.constant(contents, tf.string)))
+    return self._in_batches(
+      lambda batch: self._detect_encoded(**{ENCODED_INPUT: tf.constant(batch, tf.string)}),
+      np.array(contents, object),
+    )
+
+  def _in_batches(
+    self, detect: Callable[[np.ndarray], dict[str, tf.Tensor]], images: np.ndarray
+  ) -> dict[str, np.ndarray]:
+    """What `detect` returns, as arrays, given batches of the size that it takes."""
+    size, count = self._fixed_size or len(images), len(images)
+    parts = []
+    for start in range(0, count, size):
+      rows = np.minimum(np.arange(start, start + size), count - 1)  # Filled up with the last.
+      parts.append({name: values.numpy() for name, values in detect(images[rows]).items()})
+    return {name: np.concatenate([part[name] for part in parts])[:count] for name in parts[0]}
 
 
 def digest(files: Iterable[str | os.PathLike[str]]) -> str:
@@ -51,7 +70,3 @@ def digest(files: Iterable[str | os.PathLike[str]]) -> str:
     with open(path, "rb") as file:
       total.update(hashlib.file_digest(file, "sha256").digest())
   return total.hexdigest()[:16]
-
-
-def _arrays(outputs: Mapping[str, tf.Tensor]) -> dict[str, np.ndarray]:
-  return {name: values.numpy() for name, values in outputs.items()}

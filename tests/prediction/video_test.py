@@ -183,13 +183,14 @@ class TestResults:
 
 class TestFaults:
   @pytest.mark.parametrize("content", [b"", b"no video" * 100])
-  def test_no_video(self, predict, tmp_path, content):
+  def test_no_video(self, predict, tmp_path, capfd, content):
     (tmp_path / "in").mkdir()
     (tmp_path / "in" / "a.mp4").write_bytes(content)
     record, results, detector = predict("a.mp4")
     reason = "no video that can be read, or damaged from the beginning"
     assert record == {"file": "a.mp4", "failure": reason}
     assert (results, detector.values) == (None, [])
+    assert capfd.readouterr() == ("", "")  # Neither OpenCV nor FFmpeg has a word of its own.
     assert not (tmp_path / "out").exists()
 
   def test_no_file(self, predict):
