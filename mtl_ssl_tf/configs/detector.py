@@ -111,6 +111,8 @@ class RoiHead(hyperparams.Config):
     type: `faster_rcnn` runs stage 2 on crops of the shared map; `rfcn` runs it on the map and
       pools position-sensitive score maps.
     crop_size, max_pool: of `faster_rcnn`.
+    keep_border: regions that end at the image's border keep their last samples for certain; else a
+      rounding error decides (released: false).
     initializer: of the last layers of the main head of `faster_rcnn`: `truncated_normal`, or
       `glorot_uniform` as published for COCO.
     append_ground_truth: add the ground-truth boxes to the proposals that are sampled from; the
@@ -124,6 +126,7 @@ class RoiHead(hyperparams.Config):
   append_ground_truth: bool = False
   crop_size: int = 7
   max_pool: int = 1
+  keep_border: bool = True
   initializer: str = "truncated_normal"
   rfcn: Rfcn = _new(Rfcn)
   box_loss_weight: float = 2.0

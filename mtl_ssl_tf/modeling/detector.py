@@ -48,10 +48,12 @@ class BoxStage(NamedTuple):
 
 
 class Crop(NamedTuple):
-  """Size of a crop of the shared map, and of the max-pooling after it."""
+  """Size of a crop of the shared map and of the max-pooling after it; the rest is `crop_ops`'."""
 
   size: int
   max_pool: int
+  method: str = "native"
+  keep_border: bool = True
 
 
 class Detector(tf_keras.Model):
@@ -283,7 +285,13 @@ class Detector(tf_keras.Model):
       return rfcn_heads.MapRegions(features, boxes_norm, self.backbone.stage2_cells(content_cells))
     size = self._crop.size
     crops = crop_ops.crop_and_resize(
-      features, boxes_norm, image_size_px, stride, (size, size)
+      features,
+      boxes_norm,
+      image_size_px,
+      stride,
+      (size, size),
+      self._crop.method,
+      self._crop.keep_border,
     )  # [B, R, s, s, c]
     crops = tf.reshape(crops, [-1, size, size, features.shape[-1]])  # [B R, s, s, c]
     pool = self._crop.max_pool

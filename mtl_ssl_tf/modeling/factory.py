@@ -25,12 +25,15 @@ def _norm(config: detector_config.Norm, channels: int, train_affine: bool = True
   )
 
 
-def build_detector(config: detector_config.MtlDetection, num_classes: int) -> detector.Detector:
+def build_detector(
+  config: detector_config.MtlDetection, num_classes: int, crop_method: str = "native"
+) -> detector.Detector:
   """Returns a detector with all its variables, the auxiliary stages copied from the main one.
 
   Args:
     config: the task's configuration.
     num_classes: int, C, background included.
+    crop_method: how regions are cut out, see `crop_ops`; `matmul` compiles under XLA.
   """
   backbone = build_backbone(config.backbone)
   anchor_grid = proposals.AnchorGrid(
@@ -40,7 +43,9 @@ def build_detector(config: detector_config.MtlDetection, num_classes: int) -> de
     tuple(config.anchors.aspect_ratios),
   )
   auxiliary = config.auxiliary
-  box_head, multi_object_head, closeness_head = _region_heads(config, backbone, num_classes)
+  box_head, multi_object_head, closeness_head = _region_heads(
+    config, backbone, num_classes, crop_method
+  )
   model = detector.Detector(
     backbone=backbone,
     num_classes=num_classes,
@@ -60,7 +65,7 @@ def build_detector(config: detector_config.MtlDetection, num_classes: int) -> de
       config.detections.max_per_class,
       config.detections.max_total,
     ),
-    crop=_crop(config.roi_head),
+    crop=_crop(config.roi_head, crop_method),
     num_refinement_windows=config.refinement.num_windows,
     closeness_mean=config.refinement.closeness_mean,
     stop_gradient_shared=auxiliary.stop_gradient_shared,
@@ -78,7 +83,10 @@ def build_detector(config: detector_config.MtlDetection, num_classes: int) -> de
 
 
 def _region_heads(
-  config: detector_config.MtlDetection, backbone: base.Backbone, num_classes: int
+  config: detector_config.MtlDetection,
+  backbone: base.Backbone,
+  num_classes: int,
+  crop_method: str,
 ) -> tuple:
   """Returns the main, the multi-object and the closeness head; None where one is left out."""
   roi_head, auxiliary = config.roi_head, config.auxiliary
@@ -92,7 +100,11 @@ def _region_heads(
 
   if roi_head.type == "rfcn":
     pooling = rfcn_heads.Pooling(
-      roi_head.rfcn.reduce_depth, roi_head.rfcn.num_bins, roi_head.rfcn.crop_size
+      roi_head.rfcn.reduce_depth,
+      roi_head.rfcn.num_bins,
+      roi_head.rfcn.crop_size,
+      crop_method,
+      roi_head.keep_border,
     )
     box_head = rfcn_heads.MapBoxHead(stage2(), num_classes, pooling, name="box_head")
     make = functools.partial(rfcn_heads.MapClassifier, pooling=pooling)
@@ -105,8 +117,10 @@ def _region_heads(
   return box_head, *heads
 
 
-def _crop(config: detector_config.RoiHead) -> detector.Crop | None:
-  return None if config.type == "rfcn" else detector.Crop(config.crop_size, config.max_pool)
+def _crop(config: detector_config.RoiHead, method: str) -> detector.Crop | None:
+  if config.type == "rfcn":
+    return None
+  return detector.Crop(config.crop_size, config.max_pool, method, config.keep_border)
 
 
 def _foreground_head(

@@ -37,6 +37,7 @@ PAPER_AND_RELEASED = {
   "auxiliary.stop_gradient_includes_foreground": (True, False),
   "refinement.stop_gradient_residual": (True, False),
   "refinement.use_bias": (False, True),
+  "roi_head.keep_border": (True, False),
   "refinement.closeness_mean": ("per_image_valid", "all_rows"),
   "regularization.auxiliary_l2": (1e-4, 1e-3),
 }

@@ -1,7 +1,7 @@
 import numpy as np
 import tensorflow as tf
 
-from mtl_ssl_tf.ops import psroi_ops
+from mtl_ssl_tf.ops import crop_ops, psroi_ops
 
 
 def naive_pool(maps, boxes, num_bins, crop_size):
@@ -83,3 +83,43 @@ class PositionSensitivePoolTest(tf.test.TestCase):
       return psroi_ops.position_sensitive_pool(maps, boxes, size, 3, 18)
 
     self.assertAllClose(pool(boxes), tf.function(pool)(boxes), atol=1e-6)
+
+  def test_methods_are_equal(self):
+    rng = np.random.default_rng(3)
+    maps = tf.constant(rng.normal(size=[2, 9, 14, 9 * 4]), tf.float32)
+    size = tf.constant([[9.0, 14.0], [6.0, 11.0]])
+    boxes = np.sort(rng.uniform(-0.2, 1.2, [2, 40, 2, 2]), axis=2).reshape(2, 40, 4)
+    boxes[:, 7] = -1.0
+    boxes = tf.constant(boxes, tf.float32)
+    upstream = tf.constant(rng.normal(size=[2, 40, 4]), tf.float32)
+
+    def pool(method):
+      with tf.GradientTape() as tape:
+        tape.watch(maps)
+        pooled = psroi_ops.position_sensitive_pool(maps, boxes, size, 3, 18, method, False)
+        total = tf.reduce_sum(pooled * upstream)
+      return pooled, tape.gradient(total, maps)
+
+    native = pool("native")
+    for others in (pool("matmul"), tf.function(pool, jit_compile=True)("matmul")):
+      self.assertAllClose(others[0], native[0], atol=1e-5)
+      self.assertAllClose(others[1], native[1], atol=1e-5)
+
+  def test_unknown_method(self):
+    with self.assertRaisesRegex(ValueError, "crop method is 'fast'"):
+      psroi_ops.position_sensitive_pool(
+        tf.ones([1, 4, 4, 9]), tf.ones([1, 1, 4]), tf.ones([1, 2]), 3, 6, "fast"
+      )
+
+  def test_bins_keep_the_samples_at_the_border(self):
+    rng = np.random.default_rng(4)
+    low = rng.uniform(0.0, 0.99, [1, 500, 2]).astype(np.float32)
+    boxes = tf.constant(np.concatenate([low, np.ones_like(low)], axis=-1))
+    maps, size = tf.ones([1, 19, 32, 9]), tf.constant([[19.0, 32.0]])
+    for method in crop_ops.METHODS:
+      lost, kept = (
+        psroi_ops.position_sensitive_pool(maps, boxes, size, 3, 18, method, keep_border)
+        for keep_border in (False, True)
+      )
+      self.assertAllClose(kept, tf.ones_like(kept), atol=1e-4)
+      self.assertGreater(np.sum(lost < 0.99), 0)

@@ -30,11 +30,13 @@ class MapRegions(NamedTuple):
 
 
 class Pooling(NamedTuple):
-  """Channels of the reduced map, bins a side and samples a side of a region."""
+  """Channels of the reduced map; bins and samples a side of a region; the rest as in `crop_ops`."""
 
   reduce_depth: int
   num_bins: int
   crop_size: int
+  method: str = "native"
+  keep_border: bool = True
 
 
 def _conv(channels: int, activation: str | None, name: str) -> tf_keras.layers.Layer:
@@ -77,6 +79,8 @@ class MapClassifier(tf_keras.layers.Layer):
       regions.map_size,
       self._pooling.num_bins,
       self._pooling.crop_size,
+      self._pooling.method,
+      self._pooling.keep_border,
     )  # [B, R, d]
     return tf.reshape(pooled, [-1, pooled.shape[-1]])
 
