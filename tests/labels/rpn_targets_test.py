@@ -77,6 +77,13 @@ class RpnTargetsTest(parameterized.TestCase, tf.test.TestCase):
     self.assertAllEqual(targets.selected, [[False, False, True, False, True]])
     self.assertAllEqual(targets.positive, [[False] * 4 + [True]])
 
+  def test_near_a_region_the_threshold_of_negatives_counts(self):
+    # The region is 0.45 of anchor 4, which is no negative from an IoU of 0.3 on.
+    gt_boxes = [[[40.0, 40.0, 50.0, 44.5]]]
+    self.assertAllEqual(_targets(gt_boxes, [[0]]).selected, [[True, True, True, False, False]])
+    stricter = _targets(gt_boxes, [[0]], negative_iou=0.5)
+    self.assertAllEqual(stricter.selected, [_IS_CANDIDATE])
+
   def test_without_objects_regions_are_not_background(self):
     targets = _targets([[_GT_BOXES[0], _PADDING]] * 2, [[0, -1], [-1, -1]])
     self.assertAllEqual(targets.selected, [[False, False, True, False, True], _IS_CANDIDATE])
