@@ -187,6 +187,27 @@ def test_voc_folder(folder, tmp_path):
     assert found["voc/mAP50_area"] == expected
 
 
+def test_voc_folder_with_faults_and_a_label_map(tmp_path):
+  voc = tmp_path / "VOC"
+  for name in ("Annotations", "JPEGImages", "ImageSets/Main"):
+    (voc / name).mkdir(parents=True)
+  (voc / "ImageSets/Main/test.txt").write_text("a\nb\n")
+  box = "<bndbox><xmin>1</xmin><ymin>1</ymin><xmax>10</xmax><ymax>10</ymax></bndbox>"
+  text = f"<annotation><object><name>cat</name>{box}</object></annotation>"
+  (voc / "Annotations/a.xml").write_text(text)
+  (tmp_path / "classes.txt").write_text("dog\ncat\n")
+  (tmp_path / "results.json").write_text(
+    '[{"image_id": "a", "category_id": 2, "bbox": [1, 1, 9, 9], "score": 0.5}]'
+  )
+  flags = ("--predictions", tmp_path / "results.json", "--ground_truth", voc, "--split", "test")
+  flags += ("--label_map", tmp_path / "classes.txt", "--metric", "voc")
+  status, _, err = run(*flags)
+  assert status == 1 and err.startswith("Annotations/b.xml: file: missing;")
+  found, out = figures(tmp_path / "out", *flags, "--on_error", "skip")
+  assert found["voc/AP50_area/cat"] == 1.0
+  assert out.splitlines()[3].split()[0] == "dog"
+
+
 def test_faults_and_settings_are_one_line(folder, tmp_path):
   inputs = ("--predictions", folder / "results.json", "--ground_truth", folder / "truth.json")
   (tmp_path / "bad.json").write_text('[{"image_id": 700, "category_id": 17}]')

@@ -66,15 +66,12 @@ def accumulate(
 
   order = np.lexsort((-scores, detections.images, detections.classes))  # [D]
   ranks = _ranks_in_group(_pair_keys(detections.take(order)))  # [D]
-  order, ranks = order[ranks < limits[-1]], ranks[ranks < limits[-1]]
   detections, scores = detections.take(order), scores[order]
   order = np.lexsort((objects.images, objects.classes))  # [N]
   objects, is_crowd, is_ignored = objects.take(order), is_crowd[order], is_ignored[order]
 
   gt_ignored = is_ignored | _outside(objects.areas, ranges)  # [A, N]
-  matched, ignored = _match(
-    objects, is_crowd, gt_ignored, detections, np.minimum(thresholds, 1.0 - 1e-10)
-  )  # [D, A, T] each
+  matched, ignored = _match(objects, is_crowd, gt_ignored, detections, thresholds)  # [D, A, T] each
   ignored |= ~matched & _outside(detections.areas, ranges).T[:, :, np.newaxis]
 
   A, T, C, M = len(ranges), len(thresholds), num_classes, len(limits)

@@ -50,6 +50,7 @@ class TestRecords:
     corner = rng.uniform(0, 20, [30, 2])
     boxes = np.concatenate([corner, corner + rng.uniform(1, 20, [30, 2])], axis=1)
     boxes[0, 3] = 99.0  # Cut at the image's border.
+    boxes[3, 2] = boxes[3, 0]  # No area, and left out.
     example = fixtures.serialized_example(fixtures.noise_image(37, 53), boxes, [1] * 30)
     path = fixtures.write_records(tmp_path / "a.tfrecord", [example])
     (tmp_path / "label_map.txt").write_text("cat\n")
@@ -64,7 +65,8 @@ class TestRecords:
     _, labels = next(iter(dataset))
     truth = ground_truth_sources.read(path)
     corners = truth.images[0].boxes.corners
-    np.testing.assert_array_equal(corners, labels["gt_boxes_orig"][0, :30])
+    np.testing.assert_array_equal(corners, labels["gt_boxes_orig"][0, :29])
+    assert labels["gt_classes"][0, 29] == -1
 
   def test_area_of_the_record(self, tmp_path):
     example = tf.train.Example.FromString(

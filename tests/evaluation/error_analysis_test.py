@@ -110,7 +110,9 @@ class TestCosts:
     analyzer = analyze(([(NEAR, 0.8, 1), (NEAR, 0.9, 1)], [(A, 1)]), names=["cat"])
     assert costs(analyzer)["localisation"] == [1.0]
     # The better one stands behind a detection on background: precision 1/2.
-    truth, found = [(A, 1)], [(NEAR, 0.6, 1), (FAR, 0.7, 1), (NEAR, 0.5, 1)]
+    truth, found = [(A, 1)], [(NEAR, 0.5, 1), (FAR, 0.55, 1), (NEAR, 0.6, 1)]
+    assert costs(analyze((found, truth), names=["cat"]))["localisation"] == [1.0]
+    found = [(NEAR, 0.6, 1), (FAR, 0.7, 1), (NEAR, 0.5, 1)]
     assert costs(analyze((found, truth), names=["cat"]))["localisation"] == [0.5]
 
   def test_an_error_on_a_difficult_object_vanishes(self):

@@ -81,6 +81,25 @@ def test_voc_metrics_need_no_names(tmp_path):
   assert evaluation.result()["voc/mAP50_area"] == 1.0  # Without the dog, which is difficult.
 
 
+def test_settings_reach_the_metrics(tmp_path):
+  # 17 of 28 columns: IoU 0.607; with inclusive pixels 18 of 29: 0.621.
+  found = row(0, [[0, 0, 48, 17]], [0.4], [1])
+  for fields, matches, confused in (
+    ({"iou_threshold": 0.62, "score_threshold": 0.1}, 0, 1),
+    ({"iou_threshold": 0.62, "score_threshold": 0.1, "voc_inclusive_pixels": True}, 1, 0),
+    ({"score_threshold": 0.4, "voc_ap": "11point"}, 1, 0),
+    ({"score_threshold": 0.5}, 1, 0),
+  ):
+    evaluation = make(tmp_path, input_path="nowhere.tfrecord", errors=True, **fields)
+    evaluation.update(found)
+    result = evaluation.result()
+    assert result[evaluation.metrics.main_key] == matches
+    assert evaluation.metrics.main_key.endswith(fields.get("voc_ap", "area"))
+    assert result["errors/count/localisation"] == confused
+    hits = evaluation.metrics.details()["confusion"][1, 1]
+    assert hits == (matches if fields["score_threshold"] < 0.5 else 0)
+
+
 def test_names_come_from_the_records(records):
   evaluation = make(records, metrics=["coco"])
   result = fill(evaluation)
