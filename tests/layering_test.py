@@ -31,7 +31,7 @@ ALLOWED = {
   "registry_imports": {"configs", "tasks"},
   "predict": {"configs", "ops", "data", "modeling", "visualization", "serving"},
   "train": {"registry_imports", "serving", "tasks"},
-  "export": {"registry_imports", "serving"},
+  "export": {"ops", "registry_imports", "serving"},
 }
 
 
