@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import tensorflow as tf
 
+from mtl_ssl_tf.ops import crop_ops
 from mtl_ssl_tf.serving import export_lib
 
 
@@ -38,6 +39,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     help="raw: also proposals, their scores before refinement and the auxiliary outputs",
   )
   parser.add_argument(
+    "--crop_method",
+    choices=crop_ops.METHODS,
+    default="native",
+    help="matmul: the SavedModel's detect_canvases compiles under XLA (default: native)",
+  )
+  parser.add_argument(
     "--verify",
     action=argparse.BooleanOptionalAction,
     help="compare with the checkpoint before publishing (default: where the evaluation data named"
@@ -56,6 +63,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     overwrite=args.overwrite,
     batch_size=args.batch_size,
     raw_outputs=args.outputs == "raw",
+    crop_method=args.crop_method,
     verify=args.verify,
     verify_images=args.verify_images,
     license=args.license,

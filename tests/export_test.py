@@ -120,6 +120,7 @@ def test_flags_reach_the_export(tiny_run, tmp_path, monkeypatch):
   assert export.main(flags) == 0
   assert calls.pop() == {"checkpoint": None, "options": export_lib.Options()}
   others = ["--version=7", "--overwrite", "--batch_size=2", "--outputs=raw", "--no-verify"]
+  others += ["--crop_method=matmul"]
   others += ["--verify_images=3", "--license=mine", "--checkpoint=there"]
   assert export.main(flags + others) == 0
   options = export_lib.Options(
@@ -127,6 +128,7 @@ def test_flags_reach_the_export(tiny_run, tmp_path, monkeypatch):
     overwrite=True,
     batch_size=2,
     raw_outputs=True,
+    crop_method="matmul",
     verify=False,
     verify_images=3,
     license="mine",

@@ -35,7 +35,7 @@ ALLOWED = {
   "evaluate": {"configs", "ops", "data", "evaluation", "visualization"},
   "predict": {"data", "prediction", "serving"},
   "train": {"registry_imports", "serving", "tasks"},
-  "export": {"registry_imports", "serving"},
+  "export": {"ops", "registry_imports", "serving"},
 }
 
 

@@ -42,6 +42,7 @@ class Options:
     overwrite: replace that version if it is there.
     batch_size: the only one that is served; None serves any.
     raw_outputs: see `detection_module.DetectionModule`.
+    crop_method: see `ops/crop_ops.py`; with `matmul`, `detect_canvases` compiles under XLA.
     verify: compare the export with the checkpoint; None does where evaluation data is at hand.
     verify_images: on so many images.
     license: that the weights come under; None leaves it to the reader of the model card.
@@ -51,6 +52,7 @@ class Options:
   overwrite: bool = False
   batch_size: int | None = None
   raw_outputs: bool = False
+  crop_method: str = "native"
   verify: bool | None = None
   verify_images: int = VERIFY_IMAGES
   license: str | None = None
@@ -121,7 +123,9 @@ def export_run(
   step = "" if run.step is None else f", step {run.step}"
   say(f"checkpoint: {run.checkpoint} ({run.choice}{step})")
   model = build_model(run)
-  module = build_module(run, model, options)
+  # The checkpoint that an export is compared with detects as evaluation does.
+  is_twin = options.crop_method != "native"
+  module = build_module(run, None if is_twin else model, options)
   name = os.path.basename(export_dir)
   with export_folder.new_version(export_dir, version) as folder:
     tf.saved_model.save(module, folder, signatures=module.signatures())
@@ -163,13 +167,13 @@ def read_run(model_dir: str, checkpoint: str | None = None) -> Run:
   return Run(params.task, label_map_file, class_names, path, choice, step)
 
 
-def build_model(run: Run) -> detector_model.Detector:
-  """The detector of a run with the weights of its checkpoint.
+def build_model(run: Run, crop_method: str = "native") -> detector_model.Detector:
+  """The detector of a run with the weights of its checkpoint; for `crop_method` see `crop_ops`.
 
   Raises:
     ValueError: the checkpoint holds another detector.
   """
-  model = factory.build_detector(run.task, len(run.class_names) + 1)
+  model = factory.build_detector(run.task, len(run.class_names) + 1, crop_method)
   try:
     status = tf.train.Checkpoint(model=model).read(run.checkpoint)
     # Partial, since optimizer and step are in the checkpoint too.
@@ -193,7 +197,7 @@ def build_module(
   options = options or Options()
   data = run.task.validation_data
   return detection_module.DetectionModule(
-    model or build_model(run),
+    model or build_model(run, options.crop_method),
     canvas_size=data.canvas_size,
     short_side=data.short_side,
     long_side=data.long_side,

@@ -97,16 +97,47 @@ def verify(
   Args:
     model: with the weights of the checkpoint.
     folder: of the SavedModel.
-    task: the configuration of both.
-    class_names: class 1 first.
-    num_images: how many, or all where there are fewer.
+    task, class_names, num_images, say: see `compare`.
     batch_size: the only one that the export serves; an image is sent so many times.
-    say: takes lines about progress.
 
   Raises:
     ValueError: the records cannot be read.
   """
   loaded = tf.saved_model.load(folder)
+  signatures = itertools.cycle(detection_module.INPUTS)
+  return compare(
+    model,
+    lambda record, *_: _ask(loaded, next(signatures), record, batch_size),
+    task,
+    class_names,
+    num_images=num_images,
+    say=say,
+  )
+
+
+def compare(
+  model: detector.Detector,
+  ask: Callable[..., dict[str, tf.Tensor]],
+  task: detector_config.MtlDetection,
+  class_names: list[str],
+  *,
+  num_images: int,
+  say: Callable[[str], object] = print,
+) -> Report:
+  """Runs the first images of the evaluation data through a checkpoint and something made of it.
+
+  Args:
+    model: with the weights of the checkpoint.
+    ask: returns detections, as `DetectionModule` names them, of a record, the string scalar, given
+      with its canvas [1, H, W, 3], the size [1, 2] of the content and that [1, 2] of the image.
+    task: the configuration of both.
+    class_names: class 1 first.
+    num_images: how many, or all where there are fewer.
+    say: takes lines about progress.
+
+  Raises:
+    ValueError: the records cannot be read.
+  """
   config = task.evaluation
   evaluators = [
     voc_evaluator.VOCEvaluator(class_names, config.iou_threshold, config.voc_ap) for _ in range(2)
@@ -115,11 +146,10 @@ def verify(
   num_images = min(num_images, reader.count_examples(data.input_path))
   progress_line = progress.Progress("verifying", num_images, say)
   evaluate = tf.function(lambda *inputs: _evaluate(model, *inputs), autograph=False)
-  signatures = itertools.cycle(detection_module.INPUTS)
   largest, num_other_counts = np.zeros(3), 0  # Pixels, fraction and score.
   for record, (images, labels) in _examples(data).take(num_images):
     expected = _rows(evaluate(images, labels["image_size_px"], labels["image_info"]))
-    found = _rows(_ask(loaded, next(signatures), record, batch_size))
+    found = _rows(ask(record, images, labels["image_size_px"], labels["image_info"][:, 0]))
     side = float(tf.reduce_max(labels["image_info"][0, 0]))
     largest = np.maximum(largest, largest_differences(expected, found, side))
     num_other_counts += len(expected[1]) != len(found[1])
@@ -206,7 +236,7 @@ def _rows(outputs: dict[str, tf.Tensor]) -> tuple[np.ndarray, np.ndarray, np.nda
   """Boxes in pixels [D, 4], scores [D] and classes int [D] of the first image, no padding."""
   count = int(outputs["num_detections"][0])
   boxes, scores, classes = (
-    outputs[name][0, :count].numpy()
+    np.asarray(outputs[name][0, :count])
     for name in ("detection_boxes_px", "detection_scores", "detection_classes")
   )
   return boxes, scores, classes.astype(np.int64)

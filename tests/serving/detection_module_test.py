@@ -289,6 +289,18 @@ class TestOptions:
     np.testing.assert_allclose(outputs["detection_scores"][0, 0], refined.max(), rtol=1e-5)
     assert not np.allclose(refined, outputs["proposal_class_scores"][0, :, 1:])
 
+  def test_canvases_compile(self, tiny_run, detect):
+    """The function of static shapes, under XLA; the image fills a part of its canvas."""
+    run = export_lib.read_run(str(tiny_run))
+    model = export_lib.build_model(run, "matmul")
+    module = _module(model, tiny_run)
+    image = tiny_run_lib.images()[2]  # 90 x 160 stays as it is.
+    canvas = np.zeros([1, 128, 160, 3], np.float32)
+    canvas[0, :90] = image
+    size = tf.constant([[90.0, 160.0]])
+    compiled = tf.function(module.detect_canvases, jit_compile=True)
+    _assert_same(_numpy(compiled(tf.constant(canvas), size, size)), detect([image]))
+
   def test_one_batch_size_alone(self, model, tiny_run, detect):
     module = _module(model, tiny_run, batch_size=2)
     for name, function in module.signatures().items():

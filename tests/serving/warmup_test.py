@@ -1,9 +1,5 @@
 """Tests of warmup.py, on the requests that a tiny export comes with."""
 
-import time
-
-import numpy as np
-import pytest
 import tensorflow as tf
 from tensorflow_serving.apis import prediction_log_pb2
 
@@ -45,16 +41,3 @@ def test_batches(tmp_path):
     request = prediction_log_pb2.PredictionLog.FromString(record.numpy()).predict_log.request
     name = detection_module.INPUTS[request.model_spec.signature_name]
     assert tf.make_ndarray(request.inputs[name]).shape[0] == 2
-
-
-@pytest.mark.slow
-def test_the_first_request_is_no_slower_than_others(tiny_export):
-  loaded = _replay(tiny_export[0])[0]
-  encoded = tf.constant([tf.io.encode_png(tiny_run.images()[0]).numpy()])
-  seconds = []
-  for _ in range(15):
-    start = time.perf_counter()
-    loaded.signatures["serving_bytes"](encoded)
-    seconds.append(time.perf_counter() - start)
-  # Without the requests it takes hundreds of times the median.
-  assert seconds[0] < 10 * np.median(seconds), seconds

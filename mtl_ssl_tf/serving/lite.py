@@ -1,0 +1,111 @@
+"""A detector as a TensorFlow Lite file, compared with its checkpoint before it is written.
+
+  python -m mtl_ssl_tf.serving.lite --model_dir runs/NAME --output NAME.tflite
+
+The file has one function, of one image on its canvas (`DetectionModule.detect_canvases`, B = 1):
+whoever calls it resizes and pads as `data/fitting.py` does. Regions are cut out by matrix products,
+which need none of TensorFlow's own kernels beside those of TensorFlow Lite.
+"""
+
+import argparse
+import os
+import sys
+from collections.abc import Callable, Sequence
+
+import tensorflow as tf
+
+from mtl_ssl_tf.serving import detection_module, export_lib, verification
+
+
+def convert(module: detection_module.DetectionModule) -> bytes:
+  """The TensorFlow Lite file of a module that serves one image at a time."""
+  function = module.detect_canvases.get_concrete_function()
+  converter = tf.lite.TFLiteConverter.from_concrete_functions([function], module)
+  converter.target_spec.supported_ops = [
+    tf.lite.OpsSet.TFLITE_BUILTINS,
+    tf.lite.OpsSet.SELECT_TF_OPS,  # For whatever a backbone may need.
+  ]
+  return converter.convert()
+
+
+def write(
+  model_dir: str,
+  output: str,
+  *,
+  checkpoint: str | None = None,
+  verify_images: int = export_lib.VERIFY_IMAGES,
+  say: Callable[[str], object] = print,
+) -> None:
+  """Writes the file of a run's best checkpoint, if it detects what the checkpoint does.
+
+  Args:
+    model_dir, checkpoint: as in `export_lib.export_run`.
+    output: path of the file.
+    verify_images: number of evaluation images to compare on; 0 does not compare.
+    say: takes lines about what is done.
+
+  Raises:
+    ValueError: something is missing or not acceptable, or the two differ.
+    OSError: the file cannot be written.
+  """
+  run = export_lib.read_run(model_dir, checkpoint)
+  if verify_images < 0:
+    raise ValueError(f"--verify_images is {verify_images}; accepted: at least 0")
+  if verify_images and not verification.data_at_hand(run.task.validation_data):
+    raise ValueError("--verify_images: no evaluation data at hand; accepted: 0 to do without")
+  options = export_lib.Options(batch_size=1, crop_method="matmul")
+  content = convert(export_lib.build_module(run, options=options))
+  if verify_images:
+    runner = tf.lite.Interpreter(model_content=content).get_signature_runner()
+
+    def ask(_, canvases, sizes_px, original_sizes):
+      return runner(
+        canvases=canvases.numpy(), sizes_px=sizes_px.numpy(), original_sizes=original_sizes.numpy()
+      )
+
+    report = verification.compare(
+      export_lib.build_model(run),
+      ask,
+      run.task,
+      run.class_names,
+      num_images=verify_images,
+      say=say,
+    )
+    say(str(report))
+    if not report.agrees:
+      raise ValueError(f"the file differs from its checkpoint and is not written: {report}")
+  temporary = f"{output}.tmp"
+  with open(temporary, "wb") as file:
+    file.write(content)
+  os.replace(temporary, output)
+  say(f"TensorFlow Lite: {output} ({len(content) / 2**20:.1f} MiB)")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+  """Runs the command line; returns the exit status."""
+  parser = argparse.ArgumentParser(
+    prog="python -m mtl_ssl_tf.serving.lite",
+    description="Writes a run's best checkpoint as a TensorFlow Lite file.",
+    allow_abbrev=False,
+  )
+  parser.add_argument("--model_dir", required=True, help="folder of the run")
+  parser.add_argument("--output", required=True, help="file to write")
+  parser.add_argument("--checkpoint", help="another checkpoint than the run's best")
+  parser.add_argument(
+    "--verify_images",
+    type=int,
+    default=export_lib.VERIFY_IMAGES,
+    help=f"compare on so many images, 0 for none (default: {export_lib.VERIFY_IMAGES})",
+  )
+  args = parser.parse_args(argv)
+  try:
+    write(args.model_dir, args.output, checkpoint=args.checkpoint, verify_images=args.verify_images)
+  except (ValueError, OSError) as error:
+    print(f"error: {error}", file=sys.stderr)
+    return 1
+  return 0
+
+
+if __name__ == "__main__":
+  tf.get_logger().setLevel("ERROR")
+  sys.exit(main())
