@@ -251,7 +251,10 @@ class TestGoingOn:
         _convert(voc)
     shard = records / "train-00001-of-00003.tfrecord"
     shard.write_bytes(b"other")
-    assert self._go_on(voc, monkeypatch)[0] == [3, 4]
+    converted, said = self._go_on(voc, monkeypatch)
+    assert converted == [3, 4]
+    # The label map that was visible already does not pass for another split's.
+    assert "train: the classes found in the annotations: cat, dog (2)" in said
     assert _content(records) == expected
 
 
