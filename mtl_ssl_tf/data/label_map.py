@@ -10,19 +10,23 @@ from collections.abc import Sequence
 from mtl_ssl_tf.data import faults
 
 _BACKGROUND = ("background", "__background__")
+_ACCEPTED = "accepted: a text file with one class name a line"
 
 
 def read_label_map(path: str | os.PathLike[str]) -> list[str]:
   """The class names of a label map, class 1 first.
 
   Raises:
-    ValueError: the file is no UTF-8 text, holds no name, or a line is empty, repeated or no name.
+    ValueError: the file cannot be read, is no UTF-8 text, holds no name, or a line is empty,
+      repeated or no name.
   """
   try:
     # Not `splitlines`, which would also split at characters that a name must not hide.
     lines = pathlib.Path(path).read_text(encoding="utf-8-sig").split("\n")
   except UnicodeDecodeError as error:
-    raise ValueError(f"{path}: not a UTF-8 text file ({error.reason})") from error
+    raise ValueError(f"{path}: not a UTF-8 text file ({error.reason}); {_ACCEPTED}") from error
+  except OSError as error:
+    raise ValueError(f"{path}: cannot be read ({error.strerror}); {_ACCEPTED}") from error
   if lines[-1] == "":
     lines.pop()
   check_class_names(lines, str(path))

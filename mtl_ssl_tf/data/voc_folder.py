@@ -173,7 +173,9 @@ class VocFolder:
           value = f"{faults.quote(name)} repeats line {first}"
           found.append(faults.Fault(file, f"line {number}", value, "each image once"))
     except UnicodeDecodeError as error:
-      raise ValueError(f"{file}: not a UTF-8 text file ({error.reason})") from error
+      raise ValueError(
+        f"{file}: not a UTF-8 text file ({error.reason}); accepted: an image's name on each line"
+      ) from error
     self._index.execute("COMMIT")
     if not num_images and not found:
       raise ValueError(f"{file}: it names no image; accepted: the name of an image on each line")

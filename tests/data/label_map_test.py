@@ -34,12 +34,18 @@ def test_windows_files_and_a_missing_last_line_end(tmp_path):
     (b"# animals\ndog\n", "classes.txt: line 1: '# animals'; accepted: .*no comments"),
     (b"Background\ndog\n", "classes.txt: line 1: 'Background'; accepted: .* class 0"),
     (b"dog\ncat\ndog\n", "classes.txt: line 3: 'dog' repeats line 1; accepted: each class once"),
-    (b"\xff\xfe", "classes.txt: not a UTF-8 text file"),
+    (b"\xff\xfe", "classes.txt: not a UTF-8 text file .*; accepted: a text file with one class"),
   ],
 )
 def test_faulty_files_are_refused(tmp_path, content, message):
   with pytest.raises(ValueError, match=message):
     _read(tmp_path, content)
+
+
+def test_missing_file_is_refused(tmp_path):
+  message = "nowhere.txt: cannot be read .No such file or directory.; accepted: a text file"
+  with pytest.raises(ValueError, match=message):
+    label_map.read_label_map(tmp_path / "nowhere.txt")
 
 
 def test_faulty_classes_are_not_written():

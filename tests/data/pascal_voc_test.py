@@ -178,7 +178,10 @@ class TestFaults:
       (["--split=val"], "error: --split val: no file ImageSets/Main/val.txt; accepted, as there"),
       (["--data_dir=/nowhere"], "error: --data_dir /nowhere: no folder Annotations;"),
       (["--num_shards=0"], "error: --num_shards 0: accepted: 1 … 99999"),
-      (["--label_map=/nowhere"], "error: [Errno 2] No such file or directory: '/nowhere'"),
+      (
+        ["--label_map=/nowhere"],
+        "error: /nowhere: cannot be read (No such file or directory); accepted: a text file",
+      ),
       (["--output_dir=/dev/null"], "error: [Errno 17] File exists: '/dev/null'"),
     ],
   )
