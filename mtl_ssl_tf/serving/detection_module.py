@@ -12,6 +12,8 @@ from mtl_ssl_tf.serving import example_images, image_decoding
 SERVING_DEFAULT = "serving_default"
 SERVING_BYTES = "serving_bytes"
 SERVING_TF_EXAMPLE = "serving_tf_example"
+# Of images already on their canvas; not for clients, but for converters to other formats.
+SERVING_CANVASES = "serving_canvases"
 # Signature to the name of its input.
 INPUTS = {
   SERVING_DEFAULT: "images",
@@ -60,6 +62,7 @@ class DetectionModule(tf.Module):
     label_map_file: str | os.PathLike[str],
     batch_size: int | None = None,
     raw_outputs: bool = False,
+    canvas_signature: bool = False,
   ):
     """Traces the detector.
 
@@ -70,6 +73,7 @@ class DetectionModule(tf.Module):
       label_map_file: text file with one class name a line.
       batch_size: B, the only one that is served; None serves any.
       raw_outputs: return what detections are made from, too.
+      canvas_signature: make `detect_canvases` a signature, `serving_canvases`.
     """
     super().__init__(name="detection_module")
     self.label_map = tf.saved_model.Asset(os.fspath(label_map_file))
@@ -84,6 +88,7 @@ class DetectionModule(tf.Module):
     self.detect_canvases = _function(
       self._detect_canvases, tf.TensorSpec([B, *canvas_size, 3]), sizes, sizes
     )
+    self._canvas_signature = canvas_signature
     self._images_shape = [B, None, None, 3]
     self.detect_images = _function(
       self._detect_images, tf.TensorSpec(self._images_shape, tf.uint8, INPUTS[SERVING_DEFAULT])
@@ -102,11 +107,14 @@ class DetectionModule(tf.Module):
 
   def signatures(self) -> dict[str, tf.types.experimental.ConcreteFunction]:
     """The entry points of the SavedModel by name."""
-    return {
+    signatures = {
       SERVING_DEFAULT: self.detect_images.get_concrete_function(),
       SERVING_BYTES: self.detect_encoded_images.get_concrete_function(),
       SERVING_TF_EXAMPLE: self.detect_tf_examples.get_concrete_function(),
     }
+    if self._canvas_signature:
+      signatures[SERVING_CANVASES] = self.detect_canvases.get_concrete_function()
+    return signatures
 
   def _detect_images(self, images: tf.Tensor) -> dict[str, tf.Tensor]:
     """Detections in images uint8 [B, h, w, 3], RGB."""

@@ -42,7 +42,8 @@ class Options:
     overwrite: replace that version if it is there.
     batch_size: the only one that is served; None serves any.
     raw_outputs: see `detection_module.DetectionModule`.
-    crop_method: see `ops/crop_ops.py`; with `matmul`, `detect_canvases` compiles under XLA.
+    crop_method: see `ops/crop_ops.py`; with `matmul`, `detect_canvases` compiles under XLA
+      and is a signature, too.
     verify: compare the export with the checkpoint; None does where evaluation data is at hand.
     verify_images: on so many images.
     license: that the weights come under; None leaves it to the reader of the model card.
@@ -204,6 +205,7 @@ def build_module(
     label_map_file=run.label_map_file,
     batch_size=options.batch_size,
     raw_outputs=options.raw_outputs,
+    canvas_signature=options.crop_method == "matmul",
   )
 
 

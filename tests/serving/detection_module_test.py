@@ -293,7 +293,8 @@ class TestOptions:
     """The function of static shapes, under XLA; the image fills a part of its canvas."""
     run = export_lib.read_run(str(tiny_run))
     model = export_lib.build_model(run, "matmul")
-    module = _module(model, tiny_run)
+    module = _module(model, tiny_run, canvas_signature=True)
+    assert set(module.signatures()) == {*tiny_run_lib.SIGNATURES, "serving_canvases"}
     image = tiny_run_lib.images()[2]  # 90 x 160 stays as it is.
     canvas = np.zeros([1, 128, 160, 3], np.float32)
     canvas[0, :90] = image

@@ -196,12 +196,14 @@ class TestVersions:
     run = export_lib.read_run(str(tiny_run))
     export_lib.build_module(run, "model", export_lib.Options(batch_size=2, raw_outputs=True))
     assert (made[0]["batch_size"], made[0]["raw_outputs"]) == (2, True)
+    assert not made[0]["canvas_signature"]
     asked = []
     monkeypatch.setattr(
       export_lib.factory, "build_detector", lambda *args: asked.append(args[2]) or tf.Module()
     )
     export_lib.build_module(run, None, export_lib.Options(crop_method="matmul"))
     assert asked == ["matmul"]
+    assert made[1]["canvas_signature"]
 
 
 class TestVerification:
