@@ -241,7 +241,7 @@ def _check_first_record(path: str, start: int, length: int) -> None:
     if not feature[name].bytes_list.value:
       raise ValueError(
         f"{path}: record 0 has no {name}; write the records with python -m"
-        " mtl_ssl_tf.data.pascal_voc"
+        " mtl_ssl_tf.data.pascal_voc or mtl_ssl_tf.data.coco_json"
       )
   labels = feature[schema.OBJECT_LABEL].int64_list.value
   if labels and min(labels) < 1:
