@@ -1,8 +1,11 @@
 """Exports a trained detector: python export.py --model_dir=runs/NAME --export_dir=exported/NAME."""
 
 import argparse
+import os
 import sys
 from collections.abc import Sequence
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # Start-up notices would bury our own lines.
 
 import tensorflow as tf
 

@@ -1,5 +1,9 @@
 """Trains and evaluates: python train.py --flagfile=configs/flags/NAME.flags --model_dir=DIR."""
 
+import os
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # Start-up notices would bury our own lines.
+
 from absl import app, flags
 from official.common import flags as tfm_flags
 

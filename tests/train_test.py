@@ -1,5 +1,6 @@
 """The command itself: its flags, and how it ends when something is wrong."""
 
+import os
 import pathlib
 import subprocess
 import sys
@@ -20,6 +21,7 @@ def test_error_is_one_line_and_exit_status_one(tmp_path):
     text=True,
     check=False,
     cwd=REPOSITORY,
+    env={name: value for name, value in os.environ.items() if name != "TF_CPP_MIN_LOG_LEVEL"},
   )
   assert done.returncode == 1
   assert done.stdout == ""
@@ -27,4 +29,5 @@ def test_error_is_one_line_and_exit_status_one(tmp_path):
     "error: task.train_data.input_path: no record files match '/nowhere/x-*'"
   )
   assert "Traceback" not in done.stderr
+  assert "oneDNN" not in done.stderr  # TensorFlow's start-up notices.
   assert not (tmp_path / "model").exists()
