@@ -130,10 +130,9 @@ def read_voc(
     ValueError: there is no such split, or no object to take classes from.
   """
   folder = voc_folder.VocFolder(data_dir)
-  split_file = folder.split_file(split)
-  stems, found = folder.parse_split(folder.read(split_file), split_file)
-  annotations = []
-  for stem in stems:
+  listed = folder.list_split(split)
+  found, annotations = list(listed.faults), []
+  for stem in map(folder.stem, range(listed.num_images)):
     try:
       file = folder.annotation_file(stem)
       annotation = voc_annotation.parse_annotation(folder.read(file), file)

@@ -3,8 +3,6 @@
 import os
 from typing import Any
 
-from absl import logging
-
 from mtl_ssl_tf.data import checks, validate, validation_report
 
 _MAX_TOLD = 5
@@ -48,7 +46,8 @@ def check(task: Any, name: str, num_records: int) -> None:
     first.setdefault(warning.kind, warning)
   for kind, counts in report.kinds().items():
     if kind in first:
-      logging.warning("task.%s: %s (%d): %s", name, kind, counts["num_findings"], first[kind])
+      found = f"{kind} ({counts['num_findings']}): {first[kind]}"
+      print(f"warning: task.{name}: {found}", flush=True)
 
 
 def _number(report: validation_report.ValidationReport, level: str) -> str:

@@ -232,8 +232,8 @@ def _check_data(task: Any, name: str) -> None:
     raise ValueError(f"task.{name}.{error}") from error
   try:
     class_names = label_map.read_label_map(task.label_map)
-  except OSError as error:
-    raise ValueError(f"task.label_map {task.label_map!r}: {error.strerror}") from error
+  except ValueError as error:
+    raise ValueError(f"task.label_map: {error}") from error
   for folder in sorted({os.path.dirname(file) for file in files}):
     theirs = os.path.join(folder, schema.LABEL_MAP_FILE)
     if not tf.io.gfile.exists(theirs):

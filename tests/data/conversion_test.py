@@ -235,7 +235,7 @@ class TestGoingOn:
 
   def test_a_wrong_flag_in_between_loses_nothing(self, voc, monkeypatch):
     self._stop(voc, monkeypatch)
-    with pytest.raises(OSError, match="nowhere"):
+    with pytest.raises(ValueError, match="/nowhere: cannot be read"):
       _convert(voc, label_map_file="/nowhere")
     assert self._go_on(voc, monkeypatch)[0] == [5, 6]
 

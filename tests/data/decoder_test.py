@@ -12,7 +12,7 @@ BOXES = [[0, 0, 2, 4], [1, 2, 4, 8]]
 class DetectionDecoderTest(tf.test.TestCase):
   def test_image_boxes_classes_and_flags(self):
     image = fixtures.noise_image(4, 8)
-    serialized = fixtures.serialized_example(image, BOXES, [2, 1], [0, 1], "cat_7")
+    serialized = fixtures.serialized_example(image, BOXES, [2, 1], [0, 1], source_id="cat_7")
     decoded = decoder.DetectionDecoder().decode(serialized)
     np.testing.assert_array_equal(decoded["image"], image)
     self.assertAllClose(decoded["groundtruth_boxes"], [[0, 0, 0.5, 0.5], [0.25, 0.25, 1, 1]])

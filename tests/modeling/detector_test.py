@@ -283,9 +283,11 @@ class DetectorTest(parameterized.TestCase, tf.test.TestCase):
         "features": (2, 4, 6, 4),
         "proposals_px": (2, 7, 4),
         "proposals_valid": (2, 7),
+        "proposals_scores": (2, 7),
         "class_logits": (2, 7, 3),
         "closeness_logits": (2, 7, 3),
         "refined_logits": (2, 7, 3),
+        "window_logits": (2, 7, 5, 3),
         "detection_boxes_px": (2, 8, 4),
         "detection_scores": (2, 8),
         "detection_classes": (2, 8),
@@ -306,9 +308,11 @@ class DetectorTest(parameterized.TestCase, tf.test.TestCase):
       "features": first.features,
       "proposals_px": boxes,
       "proposals_valid": valid,
+      "proposals_scores": first.proposals.scores,
       "class_logits": second.class_logits,
       "closeness_logits": second.closeness_logits,
       "refined_logits": refined,
+      "window_logits": self.model.expanded_window_logits(first.features, boxes, _SIZES),
     }
     self.assertEqual(set(self.outputs), set(expected))
     for name, values in expected.items():
@@ -399,7 +403,11 @@ class DetectorTest(parameterized.TestCase, tf.test.TestCase):
     self.assertNotEqual(others, names)
     self.assertCountEqual([variable.name for variable in model.variables], others)
     absent = set(self.outputs) - set(model(_images(), _SIZES))
-    expected = {"closeness": {"closeness_logits"}, "refinement": {"refined_logits"}}
+    expected = {
+      "multi_object": {"window_logits"},
+      "closeness": {"closeness_logits"},
+      "refinement": {"refined_logits", "window_logits"},
+    }
     self.assertEqual(absent, expected.get(scope, set()))
 
   def test_auxiliary_second_stages_start_like_the_main_one(self):

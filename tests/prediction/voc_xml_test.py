@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from mtl_ssl_tf.data import pascal_voc, schema, voc_annotation
+from mtl_ssl_tf.data import annotated, pascal_voc, schema, voc_annotation
 from mtl_ssl_tf.prediction import detections as detections_lib
 from mtl_ssl_tf.prediction import voc_xml
 from tests.data import voc_files
@@ -67,7 +67,7 @@ def test_whole_pixels_inside_the_image(box, written):
   content = voc_xml.annotation("a.jpg", 30, 40, _detections(box), ["cat"])
   annotation = _parse(content)
   assert list(annotation.objects[0].box) == written
-  voc_annotation.clip_box(annotation.objects[0], 30, 40, "a.xml")  # Accepts it.
+  annotated.clip_box(annotation.objects[0], 30, 40, "a.xml")  # Accepts it.
 
 
 def test_an_image_of_one_pixel():

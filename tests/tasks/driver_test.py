@@ -47,11 +47,12 @@ class TestRun:
   def test_missing_label_map(self, folder, tmp_path):
     override = {"task": {"label_map": "/nowhere/a.txt"}}
     assert self.message(folder, tmp_path, override) == (
-      "task.label_map '/nowhere/a.txt': No such file or directory"
+      "task.label_map: /nowhere/a.txt: cannot be read (No such file or directory); accepted: a text"
+      " file with one class name a line"
     )
     override = {"task": {"label_map": str(tmp_path)}}
-    assert (
-      self.message(folder, tmp_path, override) == f"task.label_map '{tmp_path}': Is a directory"
+    assert self.message(folder, tmp_path, override).startswith(
+      f"task.label_map: {tmp_path}: cannot be read (Is a directory); accepted: "
     )
 
   def test_label_map_of_other_records(self, folder, tmp_path):
