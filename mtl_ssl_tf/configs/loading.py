@@ -9,7 +9,7 @@ from official.core import config_definitions as cfg
 from official.core import exp_factory
 from official.modeling.hyperparams import params_dict
 
-from mtl_ssl_tf.configs import experiments
+from mtl_ssl_tf.configs import experiments, renamed
 from mtl_ssl_tf.configs import overrides as config_overrides
 
 
@@ -68,5 +68,6 @@ def _parse_yaml(text: str, source: str) -> Any:
 
 
 def _override(params: cfg.ExperimentConfig, overrides: Any, source: str) -> None:
+  overrides = renamed.modernize(overrides)
   config_overrides.check_overrides(overrides, params, source)
   params.override(overrides, is_strict=True)

@@ -12,6 +12,7 @@ from mtl_ssl_tf.configs import (
   detector,
   experiments,  # noqa: F401 - registers the experiment
   overrides,
+  renamed,
   validation,
 )
 from mtl_ssl_tf.data import label_map, schema
@@ -217,6 +218,7 @@ def _read_params(path: str):
   except (UnicodeDecodeError, yaml.YAMLError) as error:
     raise ValueError(f"{path}: not YAML ({' '.join(str(error).split())})") from error
   params = exp_factory.get_exp_config(_EXPERIMENT)
+  fields = renamed.modernize(fields)
   overrides.check_overrides(fields, params, path)
   params.override(fields, is_strict=True)
   return params

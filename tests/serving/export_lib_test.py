@@ -109,6 +109,11 @@ class TestFolder:
       ("", "/run/params.yaml: the whole is None; accepted: a mapping"),
       ("task: {anker: 1}", "/run/params.yaml: unknown field 'task.anker'; the nearest is"),
       ("task: {label_map: a, rpn: {depth: 0}}", "task.rpn.depth is 0; accepted: at least 1"),
+      # A field of an earlier version stands in the way of nothing.
+      (
+        "task: {label_map: a, rpn: {depth: 0}, train_data: {use_difficult: true}}",
+        "task.rpn.depth is 0; accepted: at least 1",
+      ),
     ],
   )
   def test_unusable_params(self, run, text, message):

@@ -1,0 +1,41 @@
+"""Old field names still work, and nothing else is touched."""
+
+import pytest
+
+from mtl_ssl_tf.configs import loading, renamed
+
+
+@pytest.mark.parametrize("data", ["train_data", "validation_data"])
+@pytest.mark.parametrize(("use", "mode"), [(True, "keep"), (False, "drop")])
+def test_use_difficult(tmp_path, data, use, mode):
+  old = {"task": {"seed": 3, data: {"use_difficult": use, "short_side": 5}}, "trainer": {}}
+  new = renamed.modernize(old)
+  assert new == {
+    "task": {"seed": 3, data: {"difficult": mode, "short_side": 5}},
+    "trainer": {},
+  }
+  assert old["task"][data]["use_difficult"] is use  # A copy.
+  path = tmp_path / "old.yaml"
+  path.write_text(f"task: {{{data}: {{use_difficult: {str(use).lower()}}}}}")
+  task = loading.load_experiment("mtl_frcnn", [str(path)]).task
+  assert getattr(task, data).difficult == mode
+
+
+def test_a_new_name_beside_the_old_one_counts():
+  fields = {"task": {"train_data": {"use_difficult": True, "difficult": "ignore"}}}
+  assert renamed.modernize(fields) == {"task": {"train_data": {"difficult": "ignore"}}}
+
+
+@pytest.mark.parametrize(
+  "fields",
+  [
+    None,
+    [],
+    {"task": None},
+    {"task": {"train_data": None}},
+    {"task": {"train_data": {"use_difficult": "yes"}}},
+    {"trainer": {"use_difficult": True}},
+  ],
+)
+def test_all_else_is_left(fields):
+  assert renamed.modernize(fields) == fields
