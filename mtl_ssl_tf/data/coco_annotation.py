@@ -13,6 +13,8 @@ from typing import Any
 from mtl_ssl_tf.data import annotated, faults, label_map
 
 _BBOX = ("x", "y", "width", "height")
+# Of these COCO itself has the first; the others come with data sets that were VOC once.
+FLAGS = ("iscrowd", "difficult", "truncated", "ignore")
 # Of an index that keeps integers of 64 bits.
 _MAX_ID = 2**63 - 1
 
@@ -78,6 +80,9 @@ def parse_object(
 ) -> tuple[CocoObject | None, list[faults.Fault]]:
   """Checks an entry of `annotations`, its image apart.
 
+  Besides COCO's own fields, `difficult` and `truncated` are read where they are, as files made from
+  VOC annotations have them; `ignore`, pycocotools' word in such files, is `difficult` too.
+
   Args:
     entry: the entry.
     number: its place in `annotations`, counted from 1.
@@ -101,9 +106,10 @@ def parse_object(
   if name is None:
     known = faults.listing([str(known_id) for known_id in categories])
     report("category_id", show(entry, "category_id"), f"the id of a category: {known}")
-  is_crowd = entry.get("iscrowd", 0)
-  if is_crowd not in (0, 1):
-    report("iscrowd", show(entry, "iscrowd"), "0 or 1")
+  flags = {field: entry.get(field, 0) for field in FLAGS}
+  for field, value in flags.items():
+    if value not in (0, 1):
+      report(field, show(entry, field), "0 or 1")
   area = entry.get("area")
   if area is not None and not (_is_finite(area) and area >= 0):
     report("area", show(entry, "area"), "a number of square pixels")
@@ -123,7 +129,10 @@ def parse_object(
     number,
     name,
     (y, x, y + height, x + width),
-    is_crowd=int(is_crowd),
+    # Crowds may be marked to be ignored as well, and are no difficult objects.
+    difficult=int(flags["difficult"] or (flags["ignore"] and not flags["iscrowd"])),
+    truncated=int(flags["truncated"]),
+    is_crowd=int(flags["iscrowd"]),
     area=None if area is None else float(area),
     object_id=object_id,
   ), []

@@ -8,10 +8,19 @@ from typing import Any, BinaryIO
 
 import ijson
 
+from mtl_ssl_tf.data import coco_annotation
+
 # What is read of an entry; all else is passed over, segmentations first of all.
 FIELDS = {
   "images": ("id", "file_name", "coco_url", "width", "height"),
-  "annotations": ("id", "image_id", "category_id", "bbox", "area", "iscrowd"),
+  "annotations": (
+    "id",
+    "image_id",
+    "category_id",
+    "bbox",
+    "area",
+    *coco_annotation.FLAGS,
+  ),
   "categories": ("id", "name"),
 }
 _ACCEPTED = "a COCO file: a JSON object with lists of images, annotations and categories"

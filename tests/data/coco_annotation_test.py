@@ -29,6 +29,21 @@ class TestObject:
     thing, _ = _object(iscrowd=None, area=None)
     assert (thing.is_crowd, thing.area) == (0, None)
 
+  @pytest.mark.parametrize(
+    ("fields", "difficult", "truncated"),
+    [
+      ({}, 0, 0),
+      ({"difficult": 1}, 1, 0),
+      ({"truncated": True}, 0, 1),
+      ({"ignore": 1}, 1, 0),
+      ({"ignore": 0, "difficult": 1, "truncated": 1}, 1, 1),
+      ({"ignore": 1, "iscrowd": 1}, 0, 0),
+    ],
+  )
+  def test_flags_of_voc(self, fields, difficult, truncated):
+    thing, _ = _object(**fields)
+    assert (thing.difficult, thing.truncated) == (difficult, truncated)
+
   def test_numbers_written_as_fractions(self):
     assert _object(annotation_id=5.0, category_id=1.0)[0].object_id == 5
 
@@ -47,6 +62,8 @@ class TestObject:
       ({"annotation_id": 2**63}, "id: 9223372036854775808; accepted: a whole number"),
       ({"iscrowd": 2}, "('cat', id 100) iscrowd: 2; accepted: 0 or 1"),
       ({"iscrowd": "0"}, "iscrowd: '0'; accepted: 0 or 1"),
+      ({"difficult": 2}, "difficult: 2; accepted: 0 or 1"),
+      ({"truncated": None, "ignore": "yes"}, "ignore: 'yes'; accepted: 0 or 1"),
       ({"area": "60"}, "area: '60'; accepted: a number of square pixels"),
       ({"area": -1}, "area: -1; accepted: a number of square pixels"),
       ({"area": float("nan")}, "area: nan; accepted: a number of square pixels"),

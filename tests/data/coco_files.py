@@ -76,6 +76,7 @@ def from_voc(voc: pathlib.Path, split: str, classes: Sequence[str]) -> dict[str,
             "image_id": image_id,
             "category_id": 10 * classes.index(element.findtext("name")) + 5,
             "bbox": [xmin, ymin, xmax - xmin, ymax - ymin],
+            **{field: int(element.findtext(field, "0")) for field in ("difficult", "truncated")},
           }
         )
   # Ids are given out over the whole file; those that count within an image come back in the test.
