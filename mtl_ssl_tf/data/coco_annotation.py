@@ -129,13 +129,21 @@ def parse_object(
     number,
     name,
     (y, x, y + height, x + width),
-    # Crowds may be marked to be ignored as well, and are no difficult objects.
-    difficult=int(flags["difficult"] or (flags["ignore"] and not flags["iscrowd"])),
+    difficult=int(is_difficult(entry)),
     truncated=int(flags["truncated"]),
     is_crowd=int(flags["iscrowd"]),
     area=None if area is None else float(area),
     object_id=object_id,
   ), []
+
+
+def is_difficult(entry: Mapping[str, Any]) -> bool:
+  """Whether an entry of `annotations`, its flags sound, is what VOC calls difficult.
+
+  Crowds may be marked to be ignored as well, and are no difficult objects for that.
+  """
+  ignored = entry.get("ignore", 0) and not entry.get("iscrowd", 0)
+  return bool(entry.get("difficult", 0) or ignored)
 
 
 def stated_box(entry: Mapping[str, Any]) -> tuple[float, float, float, float] | None:

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from mtl_ssl_tf.data import faults, ground_truth
+from mtl_ssl_tf.data import coco_annotation, faults, ground_truth
 
 # So many faults are told before reading stops.
 _MAX_FAULTS = 20
@@ -210,10 +210,8 @@ def _check_annotation(
     found.add(f"{where}: category_id", category, "the id of one of the categories")
   elif accepted := check_bbox(row.get("bbox")):
     found.add(f"{where}: bbox", row.get("bbox"), accepted)
-  elif row.get("iscrowd", 0) not in (0, 1):
-    found.add(f"{where}: iscrowd", row["iscrowd"], "0 or 1")
-  elif row.get("ignore", 0) not in (0, 1):
-    found.add(f"{where}: ignore", row["ignore"], "0 or 1")
+  elif wrong := [flag for flag in coco_annotation.FLAGS if row.get(flag, 0) not in (0, 1)]:
+    found.add(f"{where}: {wrong[0]}", row[wrong[0]], "0 or 1")
   elif "area" in row and not (is_number(row["area"]) and row["area"] >= 0):
     found.add(f"{where}: area", row["area"], "a number of at least 0")
   else:
@@ -226,7 +224,6 @@ def _image_truth(
 ) -> ground_truth.ImageTruth:
   """The objects of one image from its annotations."""
   boxes = ground_truth.Boxes.from_xywh(np.array([row["bbox"] for row in rows], np.float64))
-  is_crowd = np.array([row.get("iscrowd", 0) for row in rows], bool)
   size = image.get("height"), image.get("width")
   file_name = image.get("file_name")
   return ground_truth.ImageTruth(
@@ -235,7 +232,7 @@ def _image_truth(
     size if all(isinstance(side, int) for side in size) else None,
     boxes,
     np.array([class_ids[row["category_id"]] for row in rows], np.int64),
-    np.array([row.get("ignore", 0) for row in rows], bool) & ~is_crowd,
-    is_crowd,
+    np.array([coco_annotation.is_difficult(row) for row in rows], bool),
+    np.array([row.get("iscrowd", 0) for row in rows], bool),
     np.array([row.get("area", row["bbox"][2] * row["bbox"][3]) for row in rows], np.float64),
   )

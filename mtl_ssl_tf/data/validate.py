@@ -66,7 +66,6 @@ def validate_records(
 
   Raises:
     ValueError: there are no such files, or the label map is faulty.
-    OSError: the label map cannot be read.
   """
   files = reader.match_files(input_path)
   beside = os.path.join(os.path.dirname(files[0]), schema.LABEL_MAP_FILE)

@@ -28,7 +28,7 @@ def open_split(
 
   Raises:
     ValueError: there is no such split, it lists no image, or the label map is faulty.
-    OSError: the label map or the index file.
+    OSError: the index file cannot be written.
   """
   folder = voc_folder.VocFolder(data_dir, index_file)
   listed = folder.list_split(split)

@@ -46,6 +46,13 @@ def test_read(tmp_path):
   assert truth.coco_image_ids == (9, 139)
 
 
+def test_flags_mean_what_the_converter_takes_them_for(tmp_path):
+  content = copy.deepcopy(FILE)
+  content["annotations"][0]["difficult"] = 1
+  content["annotations"][1]["ignore"] = 1  # A crowd.
+  np.testing.assert_array_equal(read(tmp_path, content).images[1].difficult, [True, False, True])
+
+
 def test_image_ids_as_text_in_one_place(tmp_path):
   content = copy.deepcopy(FILE)
   content["annotations"][0]["image_id"] = "139"
@@ -121,6 +128,7 @@ def changed(path, value):
     ),
     (["annotations", 0, "bbox"], None, "annotations: entry 1: bbox: None; accepted: four finite"),
     (["annotations", 0, "iscrowd"], 2, "annotations: entry 1: iscrowd: 2; accepted: 0 or 1"),
+    (["annotations", 0, "difficult"], 2, "annotations: entry 1: difficult: 2; accepted: 0 or 1"),
     (["annotations", 0, "ignore"], "x", "annotations: entry 1: ignore: 'x'; accepted: 0 or 1"),
     (["annotations", 0, "area"], -1, "annotations: entry 1: area: -1; accepted: a number of at"),
     (["annotations", 0, "area"], "5", "annotations: entry 1: area: '5'; accepted: a number of at"),
