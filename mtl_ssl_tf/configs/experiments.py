@@ -3,7 +3,7 @@
 from official.core import config_definitions as cfg
 from official.core import exp_factory
 
-from mtl_ssl_tf.configs import detector
+from mtl_ssl_tf.configs import detector, training
 
 
 @exp_factory.register_config_factory("mtl_frcnn")
@@ -20,7 +20,7 @@ def mtl_frcnn() -> cfg.ExperimentConfig:
   )
   return cfg.ExperimentConfig(
     task=detector.MtlDetection(),
-    trainer=cfg.TrainerConfig(
+    trainer=training.Trainer(
       optimizer_config=optimization,
       train_steps=300_000,
       validation_interval=20_000,
@@ -28,8 +28,6 @@ def mtl_frcnn() -> cfg.ExperimentConfig:
       steps_per_loop=20,
       summary_interval=100,
       max_to_keep=3,
-      # `best_checkpoint_eval_metric` may name any figure; empty is the task's mean AP.
-      best_checkpoint_export_subdir="best",
     ),
-    runtime=cfg.RuntimeConfig(distribution_strategy="one_device", num_gpus=0),
+    runtime=training.Runtime(),
   )

@@ -22,6 +22,7 @@ from mtl_ssl_tf.configs.loading import load_experiment
 from mtl_ssl_tf.data import label_map, reader, schema
 from mtl_ssl_tf.modeling.backbones import registry
 from mtl_ssl_tf.tasks import data_sample, mtl_detection, pictures, progress
+from mtl_ssl_tf.tasks import trainer as trainer_lib
 
 MODES = ("train", "eval", "train_and_eval", "train_and_post_eval", "continuous_eval")
 
@@ -65,7 +66,9 @@ def run(
     tpu_address=params.runtime.tpu,
   )
   with strategy.scope():
-    task = task_factory.get_task(params.task, logging_dir=model_dir)
+    task = task_factory.get_task(
+      params.task, logging_dir=model_dir, crop_method=params.runtime.compiled_crop_method
+    )
   _choose_best_by(params.trainer, task)
   if "eval" in mode:
     task.prepare_evaluation()
@@ -80,6 +83,7 @@ def run(
       train="train" in mode,
       evaluate="eval" in mode,
       checkpoint_exporter=exporter,
+      trainer_cls=trainer_lib.DetectorTrainer,
     )
     if checkpoint is not None:
       # Orbit would restore what fits, and go on with new weights for the rest.

@@ -44,14 +44,22 @@ class MtlDetectionTask(base_task.Task):
     params: detector_config.MtlDetection,
     logging_dir: str | None = None,
     name: str | None = None,
+    crop_method: str = "native",
   ):
     """Reads the label map.
+
+    Args:
+      params: the task's configuration.
+      logging_dir: folder of the run.
+      name: of the task.
+      crop_method: how regions are cut out, see `crop_ops`; `matmul` compiles under XLA.
 
     Raises:
       ValueError: if a setting or the label map is not acceptable.
     """
     super().__init__(params, logging_dir=logging_dir, name=name)
     validation.check_task(params)
+    self._crop_method = crop_method
     registry.check(params.backbone.type)
     self.class_names = label_map.read_label_map(params.label_map)
     self.num_classes = len(self.class_names) + 1
@@ -94,7 +102,7 @@ class MtlDetectionTask(base_task.Task):
   def build_model(self) -> detector.Detector:
     """Returns the detector with its variables, drawn by the configured seed."""
     tf_keras.utils.set_random_seed(self.task_config.seed)
-    return factory.build_detector(self.task_config, self.num_classes)
+    return factory.build_detector(self.task_config, self.num_classes, self._crop_method)
 
   def initialize(self, model: detector.Detector) -> None:
     """Loads the start weights `init_checkpoint`, if there are any; see `checkpoints/pretrained.py`.

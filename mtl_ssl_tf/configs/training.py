@@ -1,0 +1,35 @@
+"""How a run is carried out: devices and compilation, checkpoints, interruptions."""
+
+import dataclasses
+
+from official.core import config_definitions as cfg
+
+
+@dataclasses.dataclass
+class Runtime(cfg.RuntimeConfig):
+  """Model Garden's runtime, with the form of the operations that XLA has no kernel for.
+
+  Attributes:
+    enable_xla: compile the whole training step; a TPU always does.
+    crop_method: how regions are cut out of maps: `native` kernels, `matmul`, which compiles, or
+      `auto`, the one that suits `enable_xla` and the strategy.
+  """
+
+  distribution_strategy: str = "one_device"
+  crop_method: str = "auto"
+
+  @property
+  def compiled_crop_method(self) -> str:
+    """Returns `crop_method` with `auto` decided."""
+    if self.crop_method != "auto":
+      return self.crop_method
+    compiles = self.enable_xla or self.distribution_strategy == "tpu"
+    return "matmul" if compiles else "native"
+
+
+@dataclasses.dataclass
+class Trainer(cfg.TrainerConfig):
+  """Model Garden's trainer with our defaults."""
+
+  train_tf_while_loop: bool = False  # A signal can only be heard between steps.
+  best_checkpoint_export_subdir: str = "best"
