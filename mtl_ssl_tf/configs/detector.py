@@ -291,7 +291,6 @@ class Data(cfg.DataConfig):
   scale_max: float = 1.0
   difficult: str = "keep"
   crowd: str = "ignore"
-  shuffle_buffer_size: int = 1000
   seed: int | None = 0
 
 

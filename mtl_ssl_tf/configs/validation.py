@@ -92,7 +92,6 @@ RANGES = {
     "max_num_boxes": (1, None),
     "flip_probability": (0.0, 1.0),
     "vertical_flip_probability": (0.0, 1.0),
-    "shuffle_buffer_size": (1, None),
   }.items()
 }
 # The same of the trainer.

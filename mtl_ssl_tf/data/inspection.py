@@ -21,9 +21,9 @@ from mtl_ssl_tf.data import (
   annotated,
   checks,
   faults,
-  reader,
   record_checks,
   record_files,
+  record_index,
   repetitions,
   schema,
   sources,
@@ -153,7 +153,7 @@ def _sampled_records(
   offsets = {}
   for path in files:
     # Going from length to length in a remote file would fetch the whole of it.
-    most = -(-num_sampled // len(files)) if reader.is_remote(path) else None
+    most = -(-num_sampled // len(files)) if record_index.is_remote(path) else None
     try:
       of_file = itertools.islice(record_files.RecordFile(path).offsets(), most)
       offsets[path] = array.array("q", of_file)

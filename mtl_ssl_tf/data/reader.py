@@ -2,25 +2,22 @@
 
 A batch is the pair `(images, labels)` of `detection_parser.DetectionParser`, each tensor with a
 leading axis: `global_batch_size`, or each replica's part of it. Batches can be reproduced: the same
-seed, files and number of workers give the same ones in the same order, whatever the threads do.
+seed and files give the same ones in the same order, whatever the threads do, however many workers
+share them, and whichever batch a run begins with.
 """
 
-import itertools
 import os
 import random
 import re
-from collections.abc import Iterator, Sequence
-from typing import BinaryIO
+from collections.abc import Sequence
 
+import numpy as np
 import tensorflow as tf
 from google.protobuf import message
 
-from mtl_ssl_tf.data import detection_parser, schema
+from mtl_ssl_tf.data import batch_order, detection_parser, record_index, schema
 
 _SHARD_SUFFIX = re.compile(r"(-\d+-of-\d+)?\.tfrecord$")
-# A TFRecord is its length (8 bytes), a checksum (4), the content, and another checksum (4).
-_HEADER_BYTES, _FOOTER_BYTES = 12, 4
-_OPEN_FILES = 8
 
 
 def make_dataset(
@@ -29,7 +26,8 @@ def make_dataset(
   global_batch_size: int,
   is_training: bool,
   seed: int | None = 0,
-  shuffle_buffer_size: int = 1000,
+  first_batch: int = 0,
+  skipped_batches: Sequence[int] = (),
   cache: bool = False,
   canvas_size: Sequence[int] = (1024, 1024),
   short_side: int = 600,
@@ -45,20 +43,23 @@ def make_dataset(
 ) -> tf.data.Dataset:
   """Batches of static shape: without end for training, each image once for evaluation.
 
-  Training shuffles files and records anew in every epoch; an image's flips and zoom follow from the
-  seed and its place in the endless sequence. Evaluation keeps the order of the files; rows whose
-  `example_valid` is False fill up the last batch, the same number of batches for every worker.
-  Evaluation's labels also hold `example_index`, int32: the place of the record in the files taken
-  one after the other, from 0; -1 where there is none.
+  Training's batches have running numbers from 0. Each epoch holds every image once in an order of
+  its own, drawn from all of them; order, flips and zooms follow from the seed and the numbers
+  alone, see `batch_order`. The workers share the rows of each batch among them.
+
+  Evaluation keeps the order of the files; rows whose `example_valid` is False fill up the last
+  batch, the same number of batches for every worker. Its labels also hold `example_index`, int32:
+  the place of the record in the files taken one after the other, from 0; -1 where there is none.
 
   Args:
     input_path: record files: a path, a glob pattern, a folder with one split, or a list of these.
     global_batch_size: images of all replicas together.
     is_training: as above.
     seed: of order, flips and zooms; None draws a new one.
-    shuffle_buffer_size: records among which the next is drawn in training. Fewer than there are
-      mixes less well and takes less memory.
-    cache: keep the records in memory, their images still compressed, once they have been read.
+    first_batch: number of the training batch to begin with.
+    skipped_batches: numbers of training batches to leave out.
+    cache: keep the records in memory, their images still compressed. Training reads them all when
+      it begins, evaluation when it first needs them.
     canvas_size, short_side, long_side, max_num_boxes, flip_probability,
       vertical_flip_probability, scale_min, scale_max, difficult, crowd: see `DetectionParser`.
     input_context: which worker this is, as `tf.distribute` tells it; None is the only one.
@@ -71,12 +72,6 @@ def make_dataset(
     ValueError: no file matches, a file does not hold our records or is cut short, there are no
       records, or a setting is out of its range.
   """
-  for name, size in (
-    ("global_batch_size", global_batch_size),
-    ("shuffle_buffer_size", shuffle_buffer_size),
-  ):
-    if size < 1:
-      raise ValueError(f"{name} must be at least 1, got {size}")
   parser = detection_parser.DetectionParser(
     canvas_size=canvas_size,
     short_side=short_side,
@@ -90,21 +85,26 @@ def make_dataset(
     crowd=crowd,
     is_training=is_training,
   )
+  context = input_context or tf.distribute.InputContext()
+  _check_batches(global_batch_size, context, first_batch, skipped_batches, is_training)
   files = match_files(input_path)
   _check_records(files)
-  if seed is None:
-    seed = random.SystemRandom().randrange(2**31)
-  context = input_context or tf.distribute.InputContext()
-  worker, num_workers = context.input_pipeline_id, context.num_input_pipelines
 
   if is_training:
-    records = _training_records(files, worker, num_workers, seed, shuffle_buffer_size, cache)
+    if seed is None:
+      seed = random.SystemRandom().randrange(2**31)
+    index = record_index.scan(files)
+    order = batch_order.BatchOrder([np.arange(len(index))], global_batch_size, seed)
+    contents = index.read_all() if cache else None
 
-    def parse(index, record):
-      return parser(record, tf.stack([seed, index * num_workers + worker]))
+    def parse(batch, row):
+      record = order.record(batch, row)
+      content = index.read(record) if contents is None else tf.gather(contents, record)
+      return parser(content, tf.stack([seed, batch * global_batch_size + row]))
 
+    rows = _training_rows(first_batch, skipped_batches, _worker_rows(global_batch_size, context))
+    dataset = rows.map(parse, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
   else:
-    records = _evaluation_records(files, worker, num_workers, global_batch_size, cache)
 
     def parse(index, record):
       image, labels = tf.cond(
@@ -112,9 +112,42 @@ def make_dataset(
       )
       return image, {**labels, "example_index": tf.cast(index, tf.int32)}
 
-  dataset = records.map(parse, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
-  batch_size = context.get_per_replica_batch_size(global_batch_size)
+    records = _evaluation_records(files, context, global_batch_size, cache)
+    dataset = records.map(parse, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
+  batch_size = global_batch_size // context.num_replicas_in_sync
   return dataset.batch(batch_size, drop_remainder=True).prefetch(tf.data.AUTOTUNE)
+
+
+def image_ids(
+  input_path: str | Sequence[str],
+  batch: int,
+  *,
+  global_batch_size: int,
+  seed: int | None = 0,
+  input_context: tf.distribute.InputContext | None = None,
+) -> list[str]:
+  """The source ids of the images in a training batch, row by row.
+
+  Args:
+    batch: running number of the batch.
+    input_path, global_batch_size, seed: as `make_dataset` was given them.
+    input_context: the worker whose rows are wanted; None wants those of all workers.
+
+  Raises:
+    ValueError: as `make_dataset`, or there is no seed.
+  """
+  if seed is None:
+    raise ValueError("seed is None; accepted: a number, as no one can tell an order that was drawn")
+  context = input_context or tf.distribute.InputContext()
+  _check_batches(global_batch_size, context, batch, (), is_training=True)
+  index = record_index.scan(match_files(input_path))
+  order = batch_order.BatchOrder([np.arange(len(index))], global_batch_size, seed)
+  ids = []
+  for row in _worker_rows(global_batch_size, context):
+    record = order.record(tf.constant(batch, tf.int64), tf.constant(row, tf.int64))
+    feature = tf.train.Example.FromString(index.read(record).numpy()).features.feature
+    ids.append(feature[schema.IMAGE_SOURCE_ID].bytes_list.value[0].decode())
+  return ids
 
 
 def match_files(input_path: str | Sequence[str]) -> list[str]:
@@ -161,40 +194,57 @@ def count_examples(input_path: str | Sequence[str]) -> int:
   Raises:
     ValueError: as `match_files`, or a file is no TFRecord file or is cut short.
   """
-  return sum(1 for path in match_files(input_path) for _ in _record_spans(path))
+  return len(record_index.scan(match_files(input_path)))
 
 
-def _training_records(
-  files: list[str],
-  worker: int,
-  num_workers: int,
-  seed: int,
-  shuffle_buffer_size: int,
-  cache: bool,
-) -> tf.data.Dataset:
-  """This worker's records, shuffled without end, as pairs of running number and record."""
-  shard_by_file = len(files) >= num_workers
-  if shard_by_file:
-    files = files[worker::num_workers]
-  paths = tf.data.Dataset.from_tensor_slices(files)
-  if shard_by_file:  # Otherwise all workers must see the records in one and the same order.
-    paths = paths.shuffle(len(files), seed)
-  # TensorFlow's own choice of a cycle length, and with it the order, depends on the machine.
-  records = paths.interleave(
-    tf.data.TFRecordDataset,
-    cycle_length=_OPEN_FILES,
-    num_parallel_calls=tf.data.AUTOTUNE,
-    deterministic=True,
+def _check_batches(
+  global_batch_size: int,
+  context: tf.distribute.InputContext,
+  first_batch: int,
+  skipped_batches: Sequence[int],
+  is_training: bool,
+) -> None:
+  """Raises ValueError unless each replica gets a part of each batch, and batches exist."""
+  if global_batch_size < 1:
+    raise ValueError(f"global_batch_size must be at least 1, got {global_batch_size}")
+  replicas = context.num_replicas_in_sync
+  if global_batch_size % replicas:
+    raise ValueError(
+      f"global_batch_size is {global_batch_size}; accepted: a multiple of the {replicas} replicas"
+    )
+  for name, numbers in (("first_batch", [first_batch]), ("skipped_batches", list(skipped_batches))):
+    if any(number < 0 for number in numbers):
+      raise ValueError(f"{name} is {numbers}; accepted: batches are numbered from 0")
+  if not is_training and (first_batch or skipped_batches):
+    raise ValueError(
+      f"first_batch is {first_batch} and skipped_batches {skipped_batches}; accepted: 0 and none,"
+      " as evaluation takes all batches"
+    )
+
+
+def _worker_rows(global_batch_size: int, context: tf.distribute.InputContext) -> range:
+  """The rows of each global batch that are a worker's."""
+  begin, end = (
+    (context.input_pipeline_id + more) * global_batch_size // context.num_input_pipelines
+    for more in (0, 1)
   )
-  if not shard_by_file:
-    records = records.shard(num_workers, worker)
-  if cache:
-    records = records.cache()
-  return records.shuffle(shuffle_buffer_size, seed).repeat().enumerate()
+  return range(begin, end)
+
+
+def _training_rows(
+  first_batch: int, skipped_batches: Sequence[int], rows: range
+) -> tf.data.Dataset:
+  """Pairs of running number and row, int64, of one batch after the other, without end."""
+  batches = tf.data.Dataset.range(first_batch, tf.int64.max)
+  if skipped_batches:
+    skipped = tf.constant(list(skipped_batches), tf.int64)
+    batches = batches.filter(lambda batch: tf.reduce_all(batch != skipped))
+  of_batch = tf.data.Dataset.range(rows.start, rows.stop)
+  return batches.flat_map(lambda batch: of_batch.map(lambda row: (batch, row)))
 
 
 def _evaluation_records(
-  files: list[str], worker: int, num_workers: int, global_batch_size: int, cache: bool
+  files: list[str], context: tf.distribute.InputContext, global_batch_size: int, cache: bool
 ) -> tf.data.Dataset:
   """This worker's records in order, as pairs of place in the files and record.
 
@@ -205,7 +255,7 @@ def _evaluation_records(
   blanks = tf.data.Dataset.from_tensors(blank).repeat(global_batch_size - 1)
   # Blanks that would begin another batch fall away with the remainder.
   records = records.concatenate(blanks).batch(global_batch_size, drop_remainder=True).unbatch()
-  records = records.shard(num_workers, worker)
+  records = records.shard(context.num_input_pipelines, context.input_pipeline_id)
   return records.cache() if cache else records
 
 
@@ -217,20 +267,20 @@ def _check_records(files: list[str]) -> None:
   """
   num_records = 0
   for path in files:
-    spans = _record_spans(path)
+    spans = record_index.record_spans(path)
     first_span = next(spans, None)
     if first_span is None:
       continue
     _check_first_record(path, *first_span)
     # Going through the headers of a remote file would fetch the whole of it.
-    num_records += 1 if is_remote(path) else 1 + sum(1 for _ in spans)
+    num_records += 1 if record_index.is_remote(path) else len(record_index.scan([path]))
   if num_records == 0:
     raise ValueError(f"input_path: no records in {', '.join(files)}")
 
 
 def _check_first_record(path: str, start: int, length: int) -> None:
   """Raises ValueError unless the bytes are a tf.Example of an image with labels from 1 on."""
-  with open_file(path) as file:
+  with record_index.open_file(path) as file:
     file.seek(start)
     content = file.read(length)
   try:
@@ -248,36 +298,3 @@ def _check_first_record(path: str, start: int, length: int) -> None:
     raise ValueError(
       f"{path}: record 0 has {schema.OBJECT_LABEL} {min(labels)}; classes count from 1"
     )
-
-
-def _record_spans(path: str) -> Iterator[tuple[int, int]]:
-  """Where each record's content starts and how long it is, from the headers alone.
-
-  Raises:
-    ValueError: the file is no TFRecord file or is cut short.
-  """
-  file_length = tf.io.gfile.stat(path).length
-  header_start = 0
-  with open_file(path) as file:
-    for number in itertools.count():
-      if header_start == file_length:
-        return
-      file.seek(header_start)
-      header = file.read(_HEADER_BYTES)
-      start = header_start + _HEADER_BYTES
-      length = int.from_bytes(header[:8], "little")
-      header_start = start + length + _FOOTER_BYTES
-      if header_start > file_length:
-        what = f"is cut short in record {number}" if number else "is no TFRecord file or cut short"
-        raise ValueError(f"{path}: {what}; its length is {file_length} bytes")
-      yield start, length
-
-
-def is_remote(path: str) -> bool:
-  """Whether a file lies on another machine, where reading here and there is slow."""
-  return "://" in path
-
-
-def open_file(path: str) -> BinaryIO | tf.io.gfile.GFile:
-  """The file for reading here and there; a plain local one, as GFile reads far ahead."""
-  return tf.io.gfile.GFile(path, "rb") if is_remote(path) else open(path, "rb", buffering=0)

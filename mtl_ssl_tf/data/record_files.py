@@ -14,7 +14,7 @@ import numpy as np
 import tensorflow as tf
 from tensorflow.python.lib.io import tf_record  # It alone reads at an offset and checks the sums.
 
-from mtl_ssl_tf.data import checks, reader
+from mtl_ssl_tf.data import checks, record_index
 
 _LENGTH_BYTES, _HEADER_BYTES, _FOOTER_BYTES = 8, 12, 4
 _CHUNK_BYTES = 2**20
@@ -76,7 +76,7 @@ class RecordFile:
       return Record(self._name, number, end, content)
     except (tf.errors.DataLossError, tf.errors.OutOfRangeError, IndexError):
       pass  # It does not say what is damaged.
-    with reader.open_file(self._path) as file:
+    with record_index.open_file(self._path) as file:
       file.seek(offset)
       header = file.read(_HEADER_BYTES)
       if len(header) < _HEADER_BYTES:
@@ -109,7 +109,7 @@ class RecordFile:
     The last is one that does not end in the file, if there is such a one.
     """
     offset = 0
-    with reader.open_file(self._path) as file:
+    with record_index.open_file(self._path) as file:
       while offset < self.size:
         yield offset
         file.seek(offset)

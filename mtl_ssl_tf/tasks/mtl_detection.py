@@ -132,14 +132,24 @@ class MtlDetectionTask(base_task.Task):
     self,
     params: detector_config.Data,
     input_context: tf.distribute.InputContext | None = None,
+    first_batch: int = 0,
+    skipped_batches: Sequence[int] = (),
   ) -> tf.data.Dataset:
-    """Returns batches `(images, labels)`; see `data/reader.py`."""
+    """Returns batches `(images, labels)`; see `data/reader.py`.
+
+    Args:
+      params: the data.
+      input_context: which worker this is; None is the only one.
+      first_batch: running number of the training batch to begin with.
+      skipped_batches: running numbers of training batches to leave out.
+    """
     return reader.make_dataset(
       params.input_path,
       global_batch_size=params.global_batch_size,
       is_training=params.is_training,
       seed=params.seed,
-      shuffle_buffer_size=params.shuffle_buffer_size,
+      first_batch=first_batch,
+      skipped_batches=skipped_batches,
       cache=params.cache,
       canvas_size=params.canvas_size,
       short_side=params.short_side,
@@ -151,6 +161,21 @@ class MtlDetectionTask(base_task.Task):
       scale_max=params.scale_max,
       difficult=params.difficult,
       crowd=params.crowd,
+      input_context=input_context,
+    )
+
+  def image_ids(
+    self,
+    params: detector_config.Data,
+    batch: int,
+    input_context: tf.distribute.InputContext | None = None,
+  ) -> list[str]:
+    """Returns the source ids of the images in a training batch, of all workers or of one."""
+    return reader.image_ids(
+      params.input_path,
+      batch,
+      global_batch_size=params.global_batch_size,
+      seed=params.seed,
       input_context=input_context,
     )
 

@@ -69,8 +69,6 @@ class TrainingPictures:
   def _training_batches(self) -> Iterator:
     if self._batches is None:
       data = self._task.task_config.train_data
-      # A small buffer: these batches need variety, not a perfect shuffle.
-      data = data.replace(shuffle_buffer_size=64)
       self._batches = iter(self._task.build_inputs(data))
     return self._batches
 

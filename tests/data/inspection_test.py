@@ -102,7 +102,7 @@ class TestSample:
 
   def test_the_first_of_each_remote_file(self, tmp_path, monkeypatch):
     files = [_records(tmp_path, *map(_record, ids), name=f"{ids}.tfrecord") for ids in ("abc", "d")]
-    monkeypatch.setattr(inspection.reader, "is_remote", lambda path: True)
+    monkeypatch.setattr(inspection.record_index, "is_remote", lambda path: True)
     num_records = {}
     images = _inspect(*files, num_sampled=4, num_records=num_records)
     assert [inspected.facts.source_id for inspected in images] == ["a", "b", "d"]

@@ -135,11 +135,6 @@ class TrainingTest(ReaderTest):
       self.assertAllEqual(np.sort(epoch), range(1, 9))
     self.assertEqual(len({tuple(epoch) for epoch in epochs}), 4)
 
-  def test_a_buffer_of_one_shuffles_only_the_files(self):
-    settings = {"global_batch_size": 1, "is_training": True, "shuffle_buffer_size": 1}
-    numbers, _ = self._read(self._write(8), 8, **settings)
-    self.assertAllEqual(numbers.flatten(), range(1, 9))
-
   def test_same_seed_same_batches_and_another_seed_others(self):
     settings = {"global_batch_size": 4, "is_training": True, "scale_min": 0.5, "scale_max": 2.0}
     pattern = self._write(5, 5, 5)
@@ -170,28 +165,102 @@ class TrainingTest(ReaderTest):
     self.assertAllClose(boxes[flipped], np.broadcast_to([0, 12, 6, 16], boxes[flipped].shape))
     self.assertAllClose(boxes[~flipped], np.broadcast_to([0, 0, 6, 4], boxes[~flipped].shape))
 
-  @parameterized.parameters([(3, 2, 1)], [(6,)])  # More files than workers, and fewer.
-  def test_workers_see_different_images_and_draw_different_flips(self, shard_sizes):
+  @parameterized.parameters(
+    (1, 2, (18,)), (2, 1, (18,)), (3, 1, (7, 11)), (2, 2, (7, 11)), (3, 1, (1, 9, 0, 3, 5))
+  )
+  def test_workers_and_replicas_share_the_batches_of_one(self, workers, replicas, shard_sizes):
     pattern = self._write(*shard_sizes)
-    seen, flips = [], []
-    for worker in range(2):
-      numbers, labels = self._read(
-        pattern,
-        12,
-        global_batch_size=4,
-        is_training=True,
-        input_context=tf.distribute.InputContext(2, worker, num_replicas_in_sync=2),
-      )
-      self.assertEqual(numbers.shape, (12, 2))
-      seen.append(set(numbers.flatten()))
-      flips.append(labels["flipped"].flatten())
-    self.assertEmpty(seen[0] & seen[1])
-    self.assertEqual(seen[0] | seen[1], set(range(1, 7)))
-    self.assertNotAllEqual(flips[0], flips[1])
+    settings = {"global_batch_size": 12, "is_training": True, "scale_min": 0.5, "scale_max": 2.0}
+    numbers, labels = self._read(pattern, 3, **settings)
+    for epoch in numbers.reshape([2, 18]):
+      self.assertAllEqual(np.sort(epoch), range(1, 19))
+    shares = []
+    for worker in range(workers):
+      context = tf.distribute.InputContext(workers, worker, workers * replicas)
+      share, share_labels = self._read(pattern, 3 * replicas, input_context=context, **settings)
+      # A batch for each replica, one after the other.
+      self.assertEqual(share.shape, (3 * replicas, 12 // workers // replicas))
+      shares.append({"number": share, **share_labels})
+    for name, whole in {"number": numbers, **labels}.items():
+      parts = [share[name].reshape([3, -1]) for share in shares]
+      self.assertAllEqual(np.concatenate(parts, axis=1), whole.reshape([3, -1]))
 
   def test_a_batch_may_be_larger_than_the_data(self):
     numbers, _ = self._read(self._write(2), 1, global_batch_size=6, is_training=True)
     self.assertAllEqual(np.bincount(numbers.flatten()), [0, 3, 3])
+
+
+class PositionTest(ReaderTest):
+  """A run that begins in its midst sees what it would have seen."""
+
+  def setUp(self):
+    super().setUp()
+    self.settings = {
+      "global_batch_size": 4,
+      "is_training": True,
+      "seed": 3,
+      "scale_min": 0.5,
+      "scale_max": 2.0,
+    }
+    # 7 images in batches of 4: epochs end in the midst of batches.
+    self.pattern = self._write(5, 2)
+
+  def _batches(self, num_batches, **settings):
+    dataset = reader.make_dataset(self.pattern, **self.settings, **SETTINGS, **settings)
+    return [tf.nest.flatten(batch) for batch in dataset.take(num_batches).as_numpy_iterator()]
+
+  def _assert_equal(self, batches, expected):
+    self.assertLen(batches, len(expected))
+    for batch, other in zip(batches, expected, strict=True):
+      for values, other_values in zip(batch, other, strict=True):
+        np.testing.assert_array_equal(values, other_values)
+
+  @parameterized.parameters(0, 1, 2, 5, 7)
+  def test_begins_with_a_batch(self, first_batch):
+    whole = self._batches(9)
+    self._assert_equal(self._batches(9 - first_batch, first_batch=first_batch), whole[first_batch:])
+
+  def test_leaves_out_batches(self):
+    whole = self._batches(9)
+    expected = [whole[i] for i in (2, 4, 6, 7)]
+    skipped = [0, 8, 3, 5]
+    self._assert_equal(self._batches(4, first_batch=2, skipped_batches=skipped), expected)
+
+  def test_of_a_worker_with_two_replicas(self):
+    context = tf.distribute.InputContext(2, 1, 4)
+    whole = self._batches(10, input_context=context)
+    begun = self._batches(4, first_batch=2, skipped_batches=[3], input_context=context)
+    self._assert_equal(begun, whole[4:6] + whole[8:])
+
+  def test_depends_neither_on_the_global_seed_nor_on_the_cache(self):
+    tf.random.set_seed(1)
+    whole = self._batches(5)
+    tf.random.set_seed(2)
+    self._assert_equal(self._batches(5), whole)
+    self._assert_equal(self._batches(3, first_batch=2, cache=True), whole[2:])
+
+  def test_far_ahead(self):
+    (batch,) = self._batches(1, first_batch=10**9)
+    self._assert_equal(self._batches(2, first_batch=10**9 - 1)[1:], [batch])
+
+  def test_image_ids(self):
+    numbers, _ = self._read(self.pattern, 6, **self.settings)
+    ids = {"global_batch_size": 4, "seed": 3}
+    for batch in range(6):
+      expected = [str(number) for number in numbers[batch]]
+      self.assertEqual(reader.image_ids(self.pattern, batch, **ids), expected)
+      context = tf.distribute.InputContext(2, 1, 2)
+      of_worker = reader.image_ids(self.pattern, batch, **ids, input_context=context)
+      self.assertEqual(of_worker, expected[2:])
+
+  def test_no_image_ids_without_a_seed(self):
+    with self.assertRaisesRegex(ValueError, "^seed is None; accepted: a number"):
+      reader.image_ids(self.pattern, 0, global_batch_size=4, seed=None)
+
+  def test_remote_files_give_the_same(self):
+    whole = self._batches(3)
+    self.pattern = f"file://{self.pattern}"
+    self._assert_equal(self._batches(2, first_batch=1), whole[1:])
 
 
 class FilesTest(ReaderTest):
@@ -297,8 +366,30 @@ class FaultsTest(ReaderTest):
   def test_empty_files(self):
     self._assert_refused(self._write(0, 0), "no records in .*train-00000-of-00002")
 
-  @parameterized.parameters("global_batch_size", "shuffle_buffer_size")
-  def test_sizes_below_one(self, name):
-    settings = {"global_batch_size": 1, "is_training": True, name: 0}
-    with self.assertRaisesRegex(ValueError, f"{name} must be at least 1, got 0"):
-      reader.make_dataset(self._write(1), **settings)
+  def test_batch_without_images(self):
+    with self.assertRaisesRegex(ValueError, "global_batch_size must be at least 1, got 0"):
+      reader.make_dataset(self._write(1), global_batch_size=0, is_training=True)
+
+  def test_batch_that_replicas_cannot_share(self):
+    with self.assertRaisesRegex(
+      ValueError, "^global_batch_size is 5; accepted: a multiple of the 2"
+    ):
+      reader.make_dataset(
+        self._write(1),
+        global_batch_size=5,
+        is_training=True,
+        input_context=tf.distribute.InputContext(num_replicas_in_sync=2),
+      )
+
+  @parameterized.parameters(
+    ({"first_batch": -1}, r"^first_batch is \[-1\]; accepted: batches are numbered from 0"),
+    ({"skipped_batches": [3, -2]}, r"^skipped_batches is \[3, -2\]; accepted: batches are"),
+  )
+  def test_batches_that_there_are_not(self, settings, message):
+    with self.assertRaisesRegex(ValueError, message):
+      reader.make_dataset(self._write(1), global_batch_size=1, is_training=True, **settings)
+
+  @parameterized.parameters(({"first_batch": 1},), ({"skipped_batches": [0]},))
+  def test_evaluation_leaves_nothing_out(self, settings):
+    with self.assertRaisesRegex(ValueError, "evaluation takes all batches"):
+      reader.make_dataset(self._write(1), global_batch_size=1, is_training=False, **settings)

@@ -117,7 +117,6 @@ def test_every_setting_of_the_data_reaches_the_reader(task, monkeypatch):
   params = detector_config.Data(input_path="records", seed=3, cache=True, is_training=True)
   settings = {
     "global_batch_size": 6,
-    "shuffle_buffer_size": 7,
     "canvas_size": [8, 9],
     "short_side": 10,
     "long_side": 11,
@@ -130,8 +129,9 @@ def test_every_setting_of_the_data_reaches_the_reader(task, monkeypatch):
     "crowd": "keep",
   }
   params.override(settings, is_strict=True)
-  task.build_inputs(params, "context")
+  task.build_inputs(params, "context", first_batch=4, skipped_batches=[5])
   own = {"path": "records", "seed": 3, "cache": True, "is_training": True}
+  own |= {"first_batch": 4, "skipped_batches": [5]}
   assert given == {**settings, **own, "input_context": "context"}
 
 

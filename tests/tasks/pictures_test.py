@@ -69,7 +69,7 @@ def test_panels(make):
 def test_panels_show_the_labels_of_the_step(make, monkeypatch, task):
   calls = drawn(monkeypatch, make())
   # The stream of pictures begins like that of training.
-  data = task.task_config.train_data.replace(shuffle_buffer_size=64)
+  data = task.task_config.train_data
   row = 0
   for images, labels in task.build_inputs(data).take(2):
     targets = task.auxiliary_targets(labels, tf.constant(STEP))
