@@ -270,7 +270,9 @@ class Data(cfg.DataConfig):
   """Records on disk to batches.
 
   Attributes:
-    canvas_size: height and width of the static network input, which every image must fit into.
+    canvas: `square`: all images on one canvas, the static network input; `aspect_buckets`: on one
+      that lies or one that stands, batch by batch, which saves padding and compiles twice.
+    canvas_size: height and width of the canvas, or of either of the two, whichever way round.
     short_side, long_side: of the resized image, pixels.
     max_num_boxes: ground-truth slots of an image; further boxes are left out and counted.
     flip_probability: horizontal flips, in training.
@@ -281,6 +283,7 @@ class Data(cfg.DataConfig):
     crowd: the same for COCO's boxes around many objects (released: keep).
   """
 
+  canvas: str = "square"
   canvas_size: list[int] = dataclasses.field(default_factory=lambda: [1024, 1024])
   short_side: int = 600
   long_side: int = 1024

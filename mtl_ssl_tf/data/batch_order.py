@@ -18,6 +18,9 @@ class BatchOrder:
   each epoch holds every record once, in an order of its own. Batches of two buckets take turns
   evenly, in proportion to their records, so that all records are seen equally often: after any
   number of batches, a bucket is less than one batch from its share.
+
+  Attributes:
+    global_batch_size: rows of a batch, those of all workers together.
   """
 
   def __init__(self, buckets: Sequence[np.ndarray], global_batch_size: int, seed: int):
@@ -31,7 +34,7 @@ class BatchOrder:
     self._records = np.concatenate(buckets)
     self._sizes = np.array([len(bucket) for bucket in buckets], np.int64)
     self._starts = np.cumsum(self._sizes) - self._sizes
-    self._global_batch_size = global_batch_size
+    self.global_batch_size = global_batch_size
     self._seed = seed
 
   def bucket(self, batch: tf.Tensor) -> tf.Tensor:
@@ -42,7 +45,7 @@ class BatchOrder:
     """The number of the record in a row of a batch, int64; both are int64."""
     bucket, turn = self._bucket_and_turn(batch)
     size = tf.gather(self._sizes, bucket)
-    place = turn * self._global_batch_size + row  # In the endless sequence of the bucket.
+    place = turn * self.global_batch_size + row  # In the endless sequence of the bucket.
     epoch, place = place // size, place % size
     stream = tf.stack([self._seed, epoch * len(self._sizes) + bucket])
     # `index_shuffle` makes much the same of seeds that lie close together; these are spread.

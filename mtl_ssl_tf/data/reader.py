@@ -13,9 +13,17 @@ from collections.abc import Sequence
 
 import numpy as np
 import tensorflow as tf
-from google.protobuf import message
 
-from mtl_ssl_tf.data import batch_order, detection_parser, record_index, schema
+from mtl_ssl_tf.data import (
+  batch_order,
+  canvases,
+  detection_parser,
+  input_checks,
+  record_index,
+  record_sizes,
+  record_streams,
+  schema,
+)
 
 _SHARD_SUFFIX = re.compile(r"(-\d+-of-\d+)?\.tfrecord$")
 
@@ -29,6 +37,7 @@ def make_dataset(
   first_batch: int = 0,
   skipped_batches: Sequence[int] = (),
   cache: bool = False,
+  canvas: str = "square",
   canvas_size: Sequence[int] = (1024, 1024),
   short_side: int = 600,
   long_side: int = 1024,
@@ -60,6 +69,8 @@ def make_dataset(
     skipped_batches: numbers of training batches to leave out.
     cache: keep the records in memory, their images still compressed. Training reads them all when
       it begins, evaluation when it first needs them.
+    canvas: which canvases there are, see `canvases`. With two, each batch is on one of them, the
+      same for all workers; where both occur, the dataset does not know H and W, each batch does.
     canvas_size, short_side, long_side, max_num_boxes, flip_probability,
       vertical_flip_probability, scale_min, scale_max, difficult, crowd: see `DetectionParser`.
     input_context: which worker this is, as `tf.distribute` tells it; None is the only one.
@@ -72,50 +83,54 @@ def make_dataset(
     ValueError: no file matches, a file does not hold our records or is cut short, there are no
       records, or a setting is out of its range.
   """
-  parser = detection_parser.DetectionParser(
-    canvas_size=canvas_size,
-    short_side=short_side,
-    long_side=long_side,
-    max_num_boxes=max_num_boxes,
-    flip_probability=flip_probability,
-    vertical_flip_probability=vertical_flip_probability,
-    scale_min=scale_min,
-    scale_max=scale_max,
-    difficult=difficult,
-    crowd=crowd,
-    is_training=is_training,
-  )
   context = input_context or tf.distribute.InputContext()
-  _check_batches(global_batch_size, context, first_batch, skipped_batches, is_training)
+  input_checks.check_batches(global_batch_size, context, first_batch, skipped_batches, is_training)
+  parsers = [
+    detection_parser.DetectionParser(
+      canvas_size=size,
+      short_side=short_side,
+      long_side=long_side,
+      max_num_boxes=max_num_boxes,
+      flip_probability=flip_probability,
+      vertical_flip_probability=vertical_flip_probability,
+      scale_min=scale_min,
+      scale_max=scale_max,
+      difficult=difficult,
+      crowd=crowd,
+      is_training=is_training,
+    )
+    for size in canvases.sizes(canvas, canvas_size)
+  ]
   files = match_files(input_path)
-  _check_records(files)
-
-  if is_training:
-    if seed is None:
-      seed = random.SystemRandom().randrange(2**31)
-    index = record_index.scan(files)
-    order = batch_order.BatchOrder([np.arange(len(index))], global_batch_size, seed)
-    contents = index.read_all() if cache else None
-
-    def parse(batch, row):
-      record = order.record(batch, row)
-      content = index.read(record) if contents is None else tf.gather(contents, record)
-      return parser(content, tf.stack([seed, batch * global_batch_size + row]))
-
-    rows = _training_rows(first_batch, skipped_batches, _worker_rows(global_batch_size, context))
-    dataset = rows.map(parse, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
+  input_checks.check_records(files)
+  if seed is None:
+    seed = random.SystemRandom().randrange(2**31)
+  if not is_training and len(parsers) == 1:  # The files, one after the other, need no index.
+    records = record_streams.evaluation(files, global_batch_size, cache, context)
   else:
-
-    def parse(index, record):
-      image, labels = tf.cond(
-        index >= 0, lambda: parser(record, tf.zeros([2], tf.int64)), parser.blank
+    index = record_index.scan(files)
+    buckets = _buckets(index, canvas)
+    if is_training:
+      order = batch_order.BatchOrder(buckets, global_batch_size, seed)
+      records = record_streams.training(index, order, first_batch, skipped_batches, cache, context)
+    else:
+      records = record_streams.evaluation_in_buckets(
+        index, buckets, global_batch_size, cache, context
       )
-      return image, {**labels, "example_index": tf.cast(index, tf.int32)}
+    # A canvas that no image needs would only hide the size of the other.
+    parsers = [
+      parser if len(bucket) else None for parser, bucket in zip(parsers, buckets, strict=True)
+    ]
 
-    records = _evaluation_records(files, context, global_batch_size, cache)
-    dataset = records.map(parse, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
+  def parse(number, bucket, content):
+    return _on_canvas(parsers, bucket, number, content, seed if is_training else None)
+
+  dataset = records.map(parse, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
   batch_size = global_batch_size // context.num_replicas_in_sync
-  return dataset.batch(batch_size, drop_remainder=True).prefetch(tf.data.AUTOTUNE)
+  dataset = dataset.batch(batch_size, drop_remainder=True)
+  if is_training:  # Where no end is known of, replicas agree before each step that there is none.
+    dataset = dataset.apply(tf.data.experimental.assert_cardinality(tf.data.INFINITE_CARDINALITY))
+  return dataset.prefetch(tf.data.AUTOTUNE)
 
 
 def image_ids(
@@ -124,13 +139,14 @@ def image_ids(
   *,
   global_batch_size: int,
   seed: int | None = 0,
+  canvas: str = "square",
   input_context: tf.distribute.InputContext | None = None,
 ) -> list[str]:
   """The source ids of the images in a training batch, row by row.
 
   Args:
     batch: running number of the batch.
-    input_path, global_batch_size, seed: as `make_dataset` was given them.
+    input_path, global_batch_size, seed, canvas: as `make_dataset` was given them.
     input_context: the worker whose rows are wanted; None wants those of all workers.
 
   Raises:
@@ -139,11 +155,11 @@ def image_ids(
   if seed is None:
     raise ValueError("seed is None; accepted: a number, as no one can tell an order that was drawn")
   context = input_context or tf.distribute.InputContext()
-  _check_batches(global_batch_size, context, batch, (), is_training=True)
+  input_checks.check_batches(global_batch_size, context, batch, (), is_training=True)
   index = record_index.scan(match_files(input_path))
-  order = batch_order.BatchOrder([np.arange(len(index))], global_batch_size, seed)
+  order = batch_order.BatchOrder(_buckets(index, canvas), global_batch_size, seed)
   ids = []
-  for row in _worker_rows(global_batch_size, context):
+  for row in record_streams.worker_rows(global_batch_size, context):
     record = order.record(tf.constant(batch, tf.int64), tf.constant(row, tf.int64))
     feature = tf.train.Example.FromString(index.read(record).numpy()).features.feature
     ids.append(feature[schema.IMAGE_SOURCE_ID].bytes_list.value[0].decode())
@@ -197,104 +213,32 @@ def count_examples(input_path: str | Sequence[str]) -> int:
   return len(record_index.scan(match_files(input_path)))
 
 
-def _check_batches(
-  global_batch_size: int,
-  context: tf.distribute.InputContext,
-  first_batch: int,
-  skipped_batches: Sequence[int],
-  is_training: bool,
-) -> None:
-  """Raises ValueError unless each replica gets a part of each batch, and batches exist."""
-  if global_batch_size < 1:
-    raise ValueError(f"global_batch_size must be at least 1, got {global_batch_size}")
-  replicas = context.num_replicas_in_sync
-  if global_batch_size % replicas:
-    raise ValueError(
-      f"global_batch_size is {global_batch_size}; accepted: a multiple of the {replicas} replicas"
+def _buckets(index: record_index.RecordIndex, canvas: str) -> list[np.ndarray]:
+  """Numbers of the records for each canvas."""
+  if canvas == "square":
+    return [np.arange(len(index))]
+  standing = canvases.fit_standing(record_sizes.image_sizes(index))
+  return [np.flatnonzero(~standing), np.flatnonzero(standing)]
+
+
+def _on_canvas(
+  parsers: Sequence[detection_parser.DetectionParser | None],
+  bucket: tf.Tensor,
+  number: tf.Tensor,
+  content: tf.Tensor,
+  seed: int | None,
+) -> tuple[tf.Tensor, dict[str, tf.Tensor]]:
+  """A record parsed for the canvas of its bucket; `seed` is None in evaluation."""
+
+  def parse(parser):
+    if seed is not None:
+      return parser(content, tf.stack([seed, number]))
+    image, labels = tf.cond(
+      number >= 0, lambda: parser(content, tf.zeros([2], tf.int64)), parser.blank
     )
-  for name, numbers in (("first_batch", [first_batch]), ("skipped_batches", list(skipped_batches))):
-    if any(number < 0 for number in numbers):
-      raise ValueError(f"{name} is {numbers}; accepted: batches are numbered from 0")
-  if not is_training and (first_batch or skipped_batches):
-    raise ValueError(
-      f"first_batch is {first_batch} and skipped_batches {skipped_batches}; accepted: 0 and none,"
-      " as evaluation takes all batches"
-    )
+    return image, {**labels, "example_index": tf.cast(number, tf.int32)}
 
-
-def _worker_rows(global_batch_size: int, context: tf.distribute.InputContext) -> range:
-  """The rows of each global batch that are a worker's."""
-  begin, end = (
-    (context.input_pipeline_id + more) * global_batch_size // context.num_input_pipelines
-    for more in (0, 1)
-  )
-  return range(begin, end)
-
-
-def _training_rows(
-  first_batch: int, skipped_batches: Sequence[int], rows: range
-) -> tf.data.Dataset:
-  """Pairs of running number and row, int64, of one batch after the other, without end."""
-  batches = tf.data.Dataset.range(first_batch, tf.int64.max)
-  if skipped_batches:
-    skipped = tf.constant(list(skipped_batches), tf.int64)
-    batches = batches.filter(lambda batch: tf.reduce_all(batch != skipped))
-  of_batch = tf.data.Dataset.range(rows.start, rows.stop)
-  return batches.flat_map(lambda batch: of_batch.map(lambda row: (batch, row)))
-
-
-def _evaluation_records(
-  files: list[str], context: tf.distribute.InputContext, global_batch_size: int, cache: bool
-) -> tf.data.Dataset:
-  """This worker's records in order, as pairs of place in the files and record.
-
-  Blanks, whose place is -1, fill up the last global batch before the workers take their turns.
-  """
-  records = tf.data.TFRecordDataset(files).enumerate()
-  blank = (tf.constant(-1, tf.int64), "")
-  blanks = tf.data.Dataset.from_tensors(blank).repeat(global_batch_size - 1)
-  # Blanks that would begin another batch fall away with the remainder.
-  records = records.concatenate(blanks).batch(global_batch_size, drop_remainder=True).unbatch()
-  records = records.shard(context.num_input_pipelines, context.input_pipeline_id)
-  return records.cache() if cache else records
-
-
-def _check_records(files: list[str]) -> None:
-  """Finds at once what would otherwise end a run in its midst.
-
-  Raises:
-    ValueError: a file is cut short or its first record is not ours, or there are no records.
-  """
-  num_records = 0
-  for path in files:
-    spans = record_index.record_spans(path)
-    first_span = next(spans, None)
-    if first_span is None:
-      continue
-    _check_first_record(path, *first_span)
-    # Going through the headers of a remote file would fetch the whole of it.
-    num_records += 1 if record_index.is_remote(path) else len(record_index.scan([path]))
-  if num_records == 0:
-    raise ValueError(f"input_path: no records in {', '.join(files)}")
-
-
-def _check_first_record(path: str, start: int, length: int) -> None:
-  """Raises ValueError unless the bytes are a tf.Example of an image with labels from 1 on."""
-  with record_index.open_file(path) as file:
-    file.seek(start)
-    content = file.read(length)
-  try:
-    feature = tf.train.Example.FromString(content).features.feature
-  except message.DecodeError as error:
-    raise ValueError(f"{path}: record 0 is no tf.Example") from error
-  for name in (schema.IMAGE_ENCODED, schema.IMAGE_SOURCE_ID):
-    if not feature[name].bytes_list.value:
-      raise ValueError(
-        f"{path}: record 0 has no {name}; write the records with python -m"
-        " mtl_ssl_tf.data.pascal_voc or mtl_ssl_tf.data.coco_json"
-      )
-  labels = feature[schema.OBJECT_LABEL].int64_list.value
-  if labels and min(labels) < 1:
-    raise ValueError(
-      f"{path}: record 0 has {schema.OBJECT_LABEL} {min(labels)}; classes count from 1"
-    )
+  used = [parser for parser in parsers if parser is not None]
+  if len(used) == 1:
+    return parse(used[0])
+  return tf.cond(bucket == 0, lambda: parse(parsers[0]), lambda: parse(parsers[1]))

@@ -65,7 +65,7 @@ def scan(paths: Sequence[str]) -> RecordIndex:
   Raises:
     ValueError: a file is no TFRecord file or is cut short.
   """
-  offsets = [_offsets(path, _version(path)) for path in paths]
+  offsets = [_offsets(path, file_version(path)) for path in paths]
   return RecordIndex(
     paths=tuple(paths),
     file_numbers=np.repeat(np.arange(len(paths)), [len(of_file) for of_file in offsets]),
@@ -106,7 +106,7 @@ def open_file(path: str) -> BinaryIO | tf.io.gfile.GFile:
   return tf.io.gfile.GFile(path, "rb") if is_remote(path) else open(path, "rb", buffering=0)
 
 
-def _version(path: str) -> tuple[int, int]:
+def file_version(path: str) -> tuple[int, int]:
   """Another value when the file has changed."""
   stat = tf.io.gfile.stat(path)
   return stat.length, stat.mtime_nsec

@@ -151,6 +151,7 @@ class MtlDetectionTask(base_task.Task):
       first_batch=first_batch,
       skipped_batches=skipped_batches,
       cache=params.cache,
+      canvas=params.canvas,
       canvas_size=params.canvas_size,
       short_side=params.short_side,
       long_side=params.long_side,
@@ -176,6 +177,7 @@ class MtlDetectionTask(base_task.Task):
       batch,
       global_batch_size=params.global_batch_size,
       seed=params.seed,
+      canvas=params.canvas,
       input_context=input_context,
     )
 

@@ -1,7 +1,10 @@
 """Model Garden's trainer, with a step that compiles whole on any device."""
 
+from collections.abc import Callable
+
 import tensorflow as tf
 from official.core import base_trainer
+from orbit.utils import loop_fns
 
 
 class DetectorTrainer(base_trainer.Trainer):
@@ -30,3 +33,30 @@ class DetectorTrainer(base_trainer.Trainer):
     self.strategy.run(
       step_fn, args=(self.next_train_inputs(iterator),), options=self._runtime_options
     )
+
+  def create_train_loop_fn(self) -> Callable:
+    """Returns the loop over training steps, one program for each canvas that batches come on."""
+    if self.config.trainer.train_tf_while_loop:
+      return super().create_train_loop_fn()
+    return _loop_fn(self.train_step, self.config.trainer.train_tf_function)
+
+  def create_eval_loop_fn(self, has_state: bool) -> Callable:
+    """Returns the loop over evaluation steps, likewise."""
+    if self.config.trainer.eval_tf_while_loop:
+      return super().create_eval_loop_fn(has_state)
+    return _loop_fn(self.eval_step, self.config.trainer.eval_tf_function)
+
+
+def _loop_fn(step: Callable, in_graph: bool) -> Callable:
+  """A loop over a step that takes an iterator.
+
+  Batches are fetched outside the graph: there, each has the static shape of its canvas, where the
+  iterator knows but that shapes differ.
+  """
+
+  def take(batch):
+    return step(iter([batch]))
+
+  if in_graph:
+    take = tf.function(take, autograph=False)
+  return loop_fns.create_loop_fn(lambda iterator: take(next(iterator)))

@@ -266,7 +266,7 @@ class PositionTest(ReaderTest):
 class FilesTest(ReaderTest):
   def test_every_setting_of_an_image_reaches_the_parser(self):
     settings = {
-      "canvas_size": [32, 48],
+      "canvas_size": (32, 48),
       "short_side": 10,
       "long_side": 11,
       "max_num_boxes": 12,

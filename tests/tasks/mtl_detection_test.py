@@ -117,6 +117,7 @@ def test_every_setting_of_the_data_reaches_the_reader(task, monkeypatch):
   params = detector_config.Data(input_path="records", seed=3, cache=True, is_training=True)
   settings = {
     "global_batch_size": 6,
+    "canvas": "aspect_buckets",
     "canvas_size": [8, 9],
     "short_side": 10,
     "long_side": 11,
