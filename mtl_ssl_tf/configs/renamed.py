@@ -9,7 +9,8 @@ _DATA = ("train_data", "validation_data")
 def modernize(fields: Any) -> Any:
   """What a YAML file asks to change, in today's words; the rest as it is.
 
-  `use_difficult` of the data became `difficult`, which has a third answer.
+  `use_difficult` of the data became `difficult`, which has a third answer. `shuffle_buffer_size` is
+  left out: an epoch mixes all records now, more than any buffer did.
 
   Args:
     fields: nested mapping, as read from a YAML file; anything else is given back.
@@ -21,8 +22,11 @@ def modernize(fields: Any) -> Any:
   for name in _DATA:
     data = task.get(name)
     # Of another type, it is left for the check of types to tell.
-    if isinstance(data, Mapping) and isinstance(data.get("use_difficult"), bool):
-      data = dict(data)
+    if not isinstance(data, Mapping):
+      continue
+    data = {field: value for field, value in data.items() if field != "shuffle_buffer_size"}
+    if isinstance(data.get("use_difficult"), bool):
       mode = "keep" if data.pop("use_difficult") else "drop"
-      task[name] = {"difficult": mode, **data}
+      data = {"difficult": mode, **data}
+    task[name] = data
   return {**fields, "task": task}

@@ -6,7 +6,7 @@ from typing import Any
 from official.core import config_definitions as cfg
 from official.modeling import hyperparams
 
-from mtl_ssl_tf.configs import detector
+from mtl_ssl_tf.configs import data_validation, detector
 
 # Path of a field of the task -> accepted values.
 CHOICES = {
@@ -32,6 +32,7 @@ CHOICES = {
   for data in ("train_data", "validation_data")
   for name in ("difficult", "crowd")
 }
+CHOICES |= {f"{data}.canvas": ("square", "aspect_buckets") for data in data_validation.DATA}
 METRICS = ("voc", "coco")
 # Path of a field -> smallest and largest accepted value, None for no bound.
 RANGES = {
@@ -118,6 +119,7 @@ def check_task(config: detector.MtlDetection) -> None:
     if value not in accepted:
       raise ValueError(f"task.{path} is {value!r}; accepted: {', '.join(accepted)}")
   _check_ranges(config, RANGES, "task")
+  data_validation.check_data(config)
   for path in ("anchors.scales", "anchors.aspect_ratios"):
     values = _get(config, path)
     if not values or not all(isinstance(v, int | float) and v > 0.0 for v in values):

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from mtl_ssl_tf.configs import detector
-from mtl_ssl_tf.data import faults, fitting
+from mtl_ssl_tf.data import canvases, faults, fitting
 
 FAULT, WARNING, NOTE = LEVELS = "fault", "warning", "note"
 
@@ -91,10 +91,15 @@ class Limits:
       data: the task's training or validation data.
       **others: attributes that no configuration holds.
     """
+    canvas_size, short_side, long_side = tuple(data.canvas_size), data.short_side, data.long_side
+    if len(canvas_size) == 2:  # Otherwise told below, by its name.
+      canvas_size, short_side, long_side = canvases.single(
+        data.canvas, canvas_size, short_side, long_side
+      )
     return cls(
-      canvas_size=tuple(data.canvas_size),
-      short_side=data.short_side,
-      long_side=data.long_side,
+      canvas_size=canvas_size,
+      short_side=short_side,
+      long_side=long_side,
       max_num_boxes=data.max_num_boxes,
       anchor_base_size_px=task.anchors.base_size_px,
       anchor_scales=tuple(task.anchors.scales),

@@ -15,7 +15,7 @@ from mtl_ssl_tf.configs import (
   renamed,
   validation,
 )
-from mtl_ssl_tf.data import label_map, schema
+from mtl_ssl_tf.data import canvases, label_map, schema
 from mtl_ssl_tf.modeling import detector as detector_model
 from mtl_ssl_tf.modeling import factory
 from mtl_ssl_tf.serving import (
@@ -197,17 +197,23 @@ def build_module(
     ValueError: as `build_model`.
   """
   options = options or Options()
-  data = run.task.validation_data
+  canvas_size, short_side, long_side = _canvas(run)
   return detection_module.DetectionModule(
     model or build_model(run, options.crop_method),
-    canvas_size=data.canvas_size,
-    short_side=data.short_side,
-    long_side=data.long_side,
+    canvas_size=canvas_size,
+    short_side=short_side,
+    long_side=long_side,
     label_map_file=run.label_map_file,
     batch_size=options.batch_size,
     raw_outputs=options.raw_outputs,
     canvas_signature=options.crop_method == "matmul",
   )
+
+
+def _canvas(run: Run) -> tuple[tuple[int, int], int, int]:
+  """The one canvas of what is served, and the limits of an image on it: short and long side."""
+  data = run.task.validation_data
+  return canvases.single(data.canvas, data.canvas_size, data.short_side, data.long_side)
 
 
 def _read_params(path: str):
@@ -245,7 +251,7 @@ def _warmup_sizes(run: Run, has_data: bool) -> list[tuple[int, int]]:
   """Sizes of images that users may send: those of the evaluation data, or what fills the canvas."""
   data = run.task.validation_data
   sizes = verification.image_sizes(data, VERIFY_IMAGES) if has_data else []
-  return sizes[:_MAX_WARMUP_SIZES] or [tuple(data.canvas_size)]
+  return sizes[:_MAX_WARMUP_SIZES] or [_canvas(run)[0]]
 
 
 def _verify(
@@ -286,8 +292,7 @@ def _model_card(
 ) -> str:
   inputs = ", ".join(f"`{key}` (`{value}`)" for key, value in detection_module.INPUTS.items())
   batch = "any number of images" if options.batch_size is None else f"{options.batch_size} images"
-  data = run.task.validation_data
-  height, width = data.canvas_size
+  (height, width), short_side, long_side = _canvas(run)
   with open(os.path.join(model_dir, _PARAMS_FILE), encoding="utf-8") as file:
     params_text = file.read()
   return model_card.model_card(
@@ -302,7 +307,7 @@ def _model_card(
     params_text=params_text,
     signatures=(
       f"Signatures (with their input): {inputs}; {batch} in a request. Images are resized to a"
-      f" short side of {data.short_side} pixels, a long one of at most {data.long_side}, on a"
+      f" short side of {short_side} pixels, a long one of at most {long_side}, on a"
       f" canvas of {height} x {width}."
     ),
     verification=verified,

@@ -8,7 +8,7 @@ import numpy as np
 import tensorflow as tf
 
 from mtl_ssl_tf.configs import detector as detector_config
-from mtl_ssl_tf.data import decoder, progress, reader, schema
+from mtl_ssl_tf.data import canvases, decoder, progress, reader, schema
 from mtl_ssl_tf.evaluation import voc_evaluator
 from mtl_ssl_tf.modeling import detector
 from mtl_ssl_tf.serving import detection_module
@@ -198,13 +198,16 @@ def largest_differences(
 
 def _examples(data: detector_config.Data) -> tf.data.Dataset:
   """Records, each with its batch of one as evaluation sees it."""
+  canvas_size, short_side, long_side = canvases.single(
+    data.canvas, data.canvas_size, data.short_side, data.long_side
+  )
   batches = reader.make_dataset(
     data.input_path,
     global_batch_size=1,
     is_training=False,
-    canvas_size=data.canvas_size,
-    short_side=data.short_side,
-    long_side=data.long_side,
+    canvas_size=canvas_size,
+    short_side=short_side,
+    long_side=long_side,
     max_num_boxes=data.max_num_boxes,
   )
   records = tf.data.TFRecordDataset(reader.match_files(data.input_path))

@@ -17,7 +17,7 @@ from official.core import task_factory, train_lib, train_utils
 from official.modeling import performance
 
 from mtl_ssl_tf.checkpoints import keras_weights, pretrained
-from mtl_ssl_tf.configs import detector, validation
+from mtl_ssl_tf.configs import data_validation, detector, validation
 from mtl_ssl_tf.configs.loading import load_experiment
 from mtl_ssl_tf.data import label_map, reader, schema
 from mtl_ssl_tf.modeling.backbones import registry
@@ -46,6 +46,7 @@ def run(
   validation.check_task(params.task)
   registry.check(params.task.backbone.type)
   validation.check_trainer(params.trainer)
+  data_validation.check_loops(params.task, params.trainer)
   for name, needed_in in (("train_data", "train"), ("validation_data", "eval")):
     if needed_in in mode:
       _check_data(params.task, name)

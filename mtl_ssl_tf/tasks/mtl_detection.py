@@ -142,6 +142,9 @@ class MtlDetectionTask(base_task.Task):
       input_context: which worker this is; None is the only one.
       first_batch: running number of the training batch to begin with.
       skipped_batches: running numbers of training batches to leave out.
+
+    Raises:
+      ValueError: the records cannot be read or shared by the replicas, or a setting is at fault.
     """
     return reader.make_dataset(
       params.input_path,

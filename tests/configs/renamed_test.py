@@ -21,6 +21,13 @@ def test_use_difficult(tmp_path, data, use, mode):
   assert getattr(task, data).difficult == mode
 
 
+@pytest.mark.parametrize("data", ["train_data", "validation_data"])
+def test_shuffle_buffer_size(data):
+  old = {"task": {data: {"shuffle_buffer_size": 292, "cache": True}}}
+  assert renamed.modernize(old) == {"task": {data: {"cache": True}}}
+  assert old["task"][data]["shuffle_buffer_size"] == 292  # A copy.
+
+
 def test_a_new_name_beside_the_old_one_counts():
   fields = {"task": {"train_data": {"use_difficult": True, "difficult": "ignore"}}}
   assert renamed.modernize(fields) == {"task": {"train_data": {"difficult": "ignore"}}}

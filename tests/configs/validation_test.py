@@ -4,6 +4,8 @@ import pytest
 
 from mtl_ssl_tf.configs import experiments, validation
 
+DATA = ("train_data", "validation_data")
+
 
 def experiment(**fields):
   config = experiments.mtl_frcnn()
@@ -48,7 +50,7 @@ def test_unknown_choice(path):
 @pytest.mark.parametrize("path", validation.CHOICES)
 def test_every_choice_passes(path):
   for choice in validation.CHOICES[path]:
-    config = experiment().task
+    config = experiment(task={data: {"canvas_size": [600, 1000]} for data in DATA}).task
     set_field(config, path, choice)
     validation.check_task(config)
 

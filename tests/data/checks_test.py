@@ -211,3 +211,13 @@ def test_limits_of_a_configuration():
     (512, 640), 300, 500, 7, 128.0, (0.125,), (0.5, 1.0, 2.0), min_boxes_per_class=3
   )
   assert limits.smallest_anchor_px == 16.0
+
+
+def test_boxes_are_measured_on_the_canvas_of_their_orientation():
+  task = detector.MtlDetection()
+  data = task.train_data.replace(canvas="aspect_buckets", canvas_size=[300, 400], long_side=800)
+  limits = checks.Limits.of_config(task, data)
+  for height, width in ((60, 80), (80, 60)):
+    # Five times as large, as on a canvas of 300 × 400 or of 400 × 300.
+    sizes_px = checks.box_sizes_px(_facts([[0, 0, 10, 20]], height=height, width=width), limits)
+    np.testing.assert_allclose(sizes_px, [[50.0, 100.0]])

@@ -1,0 +1,58 @@
+"""Checks what a configuration asks of the input."""
+
+import dataclasses
+
+from official.core import config_definitions as cfg
+
+from mtl_ssl_tf.configs import detector
+
+DATA = ("train_data", "validation_data")
+# Fields of Model Garden's data that the input goes by, besides our own.
+_INHERITED = ("input_path", "global_batch_size", "is_training", "cache")
+USED = (*_INHERITED, *detector.Data.__annotations__)
+IGNORED = tuple(
+  field.name for field in dataclasses.fields(cfg.DataConfig) if field.name not in USED
+)
+
+
+def check_data(config: detector.MtlDetection) -> None:
+  """Refuses settings of the input that cannot be met, or would have no effect.
+
+  Raises:
+    ValueError: naming the field, its value and what is accepted.
+  """
+  defaults = detector.MtlDetection()
+  for name in DATA:
+    data = getattr(config, name)
+    for field in IGNORED:
+      value, default = getattr(data, field), getattr(getattr(defaults, name), field)
+      if value != default:
+        raise ValueError(
+          f"task.{name}.{field} is {value!r}; accepted: {default!r}, as this field has no effect;"
+          f" those that have: {', '.join(USED)}"
+        )
+    is_training = name == "train_data"
+    if bool(data.is_training) != is_training:
+      raise ValueError(
+        f"task.{name}.is_training is {data.is_training!r}; accepted: {is_training!r}"
+      )
+    sides = data.canvas_size
+    if data.canvas == "aspect_buckets" and len(sides) == 2 and sides[0] == sides[1]:
+      raise ValueError(
+        f"task.{name}.canvas_size is {sides!r}; accepted with task.{name}.canvas aspect_buckets: a"
+        " height and a width that differ"
+      )
+
+
+def check_loops(config: detector.MtlDetection, trainer: cfg.TrainerConfig) -> None:
+  """Refuses loops within a graph over batches whose canvases differ.
+
+  Raises:
+    ValueError: naming the field, its value and what is accepted.
+  """
+  for name, field in zip(DATA, ("train_tf_while_loop", "eval_tf_while_loop"), strict=True):
+    if getattr(config, name).canvas == "aspect_buckets" and getattr(trainer, field):
+      raise ValueError(
+        f"trainer.{field} is True; accepted with task.{name}.canvas aspect_buckets: False, as such"
+        " a loop takes batches of one size"
+      )
