@@ -46,6 +46,7 @@ def run(
   validation.check_task(params.task)
   registry.check(params.task.backbone.type)
   validation.check_trainer(params.trainer)
+  validation.check_runtime(params.runtime)
   for name, needed_in in (("train_data", "train"), ("validation_data", "eval")):
     if needed_in in mode:
       _check_data(params.task, name)
