@@ -10,6 +10,8 @@ class Runtime(cfg.RuntimeConfig):
   """Model Garden's runtime, with the form of the operations that XLA has no kernel for.
 
   Attributes:
+    mixed_precision_dtype: `bfloat16` or `float16`, which the stages of the network compute in;
+      float32 otherwise. See docs/compiled.md.
     enable_xla: compile whole steps, of training and of evaluation; a TPU always does.
     crop_method: how regions are cut out of maps: `native` kernels, `matmul`, which compiles, or
       `auto`, the one that suits `enable_xla` and the strategy.
