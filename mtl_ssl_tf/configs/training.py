@@ -10,7 +10,9 @@ class Runtime(cfg.RuntimeConfig):
   """Model Garden's runtime, with the form of the operations that XLA has no kernel for.
 
   Attributes:
-    enable_xla: compile the whole training step; a TPU always does.
+    mixed_precision_dtype: `bfloat16` or `float16`, which the stages of the network compute in;
+      float32 otherwise. See docs/compiled.md.
+    enable_xla: compile whole steps, of training and of evaluation; a TPU always does.
     crop_method: how regions are cut out of maps: `native` kernels, `matmul`, which compiles, or
       `auto`, the one that suits `enable_xla` and the strategy.
   """
@@ -19,12 +21,16 @@ class Runtime(cfg.RuntimeConfig):
   crop_method: str = "auto"
 
   @property
+  def compiles(self) -> bool:
+    """Whether steps become XLA programs."""
+    return self.enable_xla or self.distribution_strategy == "tpu"
+
+  @property
   def compiled_crop_method(self) -> str:
     """Returns `crop_method` with `auto` decided."""
     if self.crop_method != "auto":
       return self.crop_method
-    compiles = self.enable_xla or self.distribution_strategy == "tpu"
-    return "matmul" if compiles else "native"
+    return "matmul" if self.compiles else "native"
 
 
 @dataclasses.dataclass

@@ -6,7 +6,7 @@ from typing import Any
 from official.core import config_definitions as cfg
 from official.modeling import hyperparams
 
-from mtl_ssl_tf.configs import data_validation, detector
+from mtl_ssl_tf.configs import data_validation, detector, training
 
 # Path of a field of the task -> accepted values.
 CHOICES = {
@@ -34,6 +34,12 @@ CHOICES = {
 }
 CHOICES |= {f"{data}.canvas": ("square", "aspect_buckets") for data in data_validation.DATA}
 METRICS = ("voc", "coco")
+# None, and "float32" as well, is ordinary precision.
+RUNTIME_CHOICES = {
+  "crop_method": ("auto", "native", "matmul"),
+  "mixed_precision_dtype": (None, "float32", "bfloat16", "float16"),
+  "distribution_strategy": ("one_device", "mirrored", "multi_worker_mirrored", "tpu"),
+}
 # Path of a field -> smallest and largest accepted value, None for no bound.
 RANGES = {
   "backbone.depth_multiplier": (0.125, 2.0),
@@ -185,6 +191,42 @@ def check_trainer(config: cfg.TrainerConfig) -> None:
         raise ValueError(
           f"trainer.optimizer_config.{name}.{group.type}.{field} is not set; accepted: a value"
         )
+
+
+def check_runtime(config: training.Runtime) -> None:
+  """Refuses devices, precisions and forms of operations that no step can be built with.
+
+  Raises:
+    ValueError: naming the field, its value and what is accepted.
+  """
+  for name, accepted in RUNTIME_CHOICES.items():
+    value = getattr(config, name)
+    if value not in accepted:
+      choices = ", ".join("null" if choice is None else choice for choice in accepted)
+      raise ValueError(f"runtime.{name} is {value!r}; accepted: {choices}")
+  if config.crop_method == "native" and config.compiles:
+    cause = "enable_xla is true" if config.enable_xla else "distribution_strategy is 'tpu'"
+    raise ValueError(
+      "runtime.crop_method is 'native'; accepted: auto or matmul where runtime."
+      f"{cause}, because XLA cannot compile the native kernel"
+    )
+  _check_loss_scale(config)
+
+
+def _check_loss_scale(config: training.Runtime) -> None:
+  scale = config.loss_scale
+  if scale is None:
+    return
+  is_number = isinstance(scale, int | float) and not isinstance(scale, bool)
+  if not (scale == "dynamic" or (is_number and 1.0 <= scale < float("inf"))):
+    raise ValueError(
+      f"runtime.loss_scale is {scale!r}; accepted: dynamic, a number of at least 1, or null"
+    )
+  if config.mixed_precision_dtype != "float16":
+    raise ValueError(
+      f"runtime.loss_scale is {scale!r}; accepted: null unless runtime.mixed_precision_dtype is "
+      "float16"
+    )
 
 
 def _check_ranges(config: hyperparams.Config, ranges: Mapping[str, tuple], prefix: str) -> None:

@@ -63,6 +63,9 @@ class Detector(tf_keras.Model):
   as None are left out. Any batch size works, and each image's result is its own: the canvas may be
   larger than the image (`image_size_px`) and what lies outside plays no part in anchors, crops and
   windows.
+
+  In mixed precision the stages and the hidden convolutions compute in bfloat16 or float16; images,
+  boxes, logits and all that follows from them stay float32.
   """
 
   def __init__(
@@ -86,7 +89,8 @@ class Detector(tf_keras.Model):
     stop_gradient_foreground: bool,
     **kwargs,
   ):
-    super().__init__(**kwargs)
+    # Images must not be rounded before their mean is taken off, and sizes never.
+    super().__init__(autocast=False, **kwargs)
     self.backbone = backbone
     self.num_classes = num_classes
     self.stage1 = backbone.make_stage1()

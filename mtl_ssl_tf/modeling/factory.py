@@ -2,6 +2,9 @@
 
 import functools
 
+import tf_keras
+from official.modeling import performance
+
 from mtl_ssl_tf.configs import detector as detector_config
 from mtl_ssl_tf.modeling import detections, detector, normalization, proposals, refinement
 from mtl_ssl_tf.modeling.backbones import base, registry
@@ -26,7 +29,10 @@ def _norm(config: detector_config.Norm, channels: int, train_affine: bool = True
 
 
 def build_detector(
-  config: detector_config.MtlDetection, num_classes: int, crop_method: str = "native"
+  config: detector_config.MtlDetection,
+  num_classes: int,
+  crop_method: str = "native",
+  precision: str = "float32",
 ) -> detector.Detector:
   """Returns a detector with all its variables, the auxiliary stages copied from the main one.
 
@@ -34,7 +40,21 @@ def build_detector(
     config: the task's configuration.
     num_classes: int, C, background included.
     crop_method: how regions are cut out, see `crop_ops`; `matmul` compiles under XLA.
+    precision: type that the stages compute in: `float32`, `bfloat16` or `float16`. Variables are
+      float32 in any case.
   """
+  # Layers take Keras' global policy when they are made; nobody else is to find it changed.
+  policy = tf_keras.mixed_precision.global_policy()
+  performance.set_mixed_precision_policy(precision)
+  try:
+    return _build_detector(config, num_classes, crop_method)
+  finally:
+    tf_keras.mixed_precision.set_global_policy(policy)
+
+
+def _build_detector(
+  config: detector_config.MtlDetection, num_classes: int, crop_method: str
+) -> detector.Detector:
   backbone = build_backbone(config.backbone)
   anchor_grid = proposals.AnchorGrid(
     backbone.stride,

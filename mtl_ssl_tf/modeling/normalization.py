@@ -25,6 +25,9 @@ def make_norm(
 ) -> tf_keras.layers.Layer:
   """Returns a normalisation layer for a map of `channels` channels.
 
+  Moments are float32 in mixed precision too: of `frozen` and `batch` the fused kernel makes them
+  so, and `sync` and `group`, which have none, compute in float32 altogether.
+
   Args:
     norm_type: one of `NORM_TYPES`.
     channels: int, of the layer's input.
@@ -41,9 +44,11 @@ def make_norm(
   if norm_type == "frozen":
     return FrozenBatchNorm(trainable=train_affine, **common)
   if norm_type in ("batch", "sync"):
-    return tf_keras.layers.BatchNormalization(
-      momentum=momentum, synchronized=norm_type == "sync", **common
-    )
+    if norm_type == "sync":
+      common = {**common, "synchronized": True, "dtype": "float32"}
+    return tf_keras.layers.BatchNormalization(momentum=momentum, **common)
   if norm_type == "group":
-    return tf_keras.layers.GroupNormalization(groups=math.gcd(groups, channels), **common)
+    return tf_keras.layers.GroupNormalization(
+      groups=math.gcd(groups, channels), dtype="float32", **common
+    )
   raise ValueError(f"norm.type is {norm_type!r}; accepted are {', '.join(NORM_TYPES)}")

@@ -54,7 +54,8 @@ class Refinement(tf_keras.layers.Layer):
 
   Its inputs carry no gradient: the layer learns from the auxiliary tasks, not the other way round.
   `stop_gradient_residual` keeps the refined loss out of the main head too (paper); without it the
-  loss also trains the main head and the backbone through the residual (released code).
+  loss also trains the main head and the backbone through the residual (released code). All is
+  float32, in mixed precision too.
   """
 
   def __init__(
@@ -66,7 +67,7 @@ class Refinement(tf_keras.layers.Layer):
     input_kind: str,
     **kwargs,
   ):
-    super().__init__(**kwargs)
+    super().__init__(dtype="float32", **kwargs)
     self._residual = residual
     self._stop_gradient_residual = stop_gradient_residual
     self._input_kind = input_kind
@@ -74,6 +75,7 @@ class Refinement(tf_keras.layers.Layer):
       num_classes,
       use_bias=use_bias,
       kernel_initializer=tf_keras.initializers.TruncatedNormal(stddev=0.01),
+      dtype="float32",
       name="linear",
     )
 

@@ -32,7 +32,7 @@ def crop_and_resize(
   given here belongs to a canvas that may be larger: how much larger does not matter.
 
   Args:
-    features: float32 [B, h, w, c], of the canvas; h and w known statically. The content fills
+    features: float [B, h, w, c], of the canvas; h and w known statically. The content fills
       its first rows and columns; the others must be finite.
     boxes_norm: float32 [B, R, 4], fractions of the image content; padding is negative and yields a
       crop of zeros.
@@ -43,7 +43,7 @@ def crop_and_resize(
     keep_border: whether boxes that end at the border keep their last samples for certain.
 
   Returns:
-    float32 [B, R, ch, cw, c].
+    [B, R, ch, cw, c], of the features' type. Places of samples are float32 whatever that is.
 
   Raises:
     ValueError: for another method.
@@ -116,8 +116,9 @@ def _native_crops(
   canvas_last = tf.constant([max(side - 1, 1) for side in canvas_size], tf.float32)  # [2]
   canvas_factors = tf.tile(content_last / canvas_last, [1, 2])[:, tf.newaxis]  # [B, 1, 4]
 
+  # The kernel gives float32 of any input, but takes no bfloat16.
   crops = tf.image.crop_and_resize(
-    features,
+    tf.cast(features, tf.float32),
     tf.reshape(boxes_norm * canvas_factors, [-1, 4]),
     tf.repeat(tf.range(num_images), num_boxes),
     crop_size,
@@ -133,7 +134,7 @@ def _native_crops(
     for axis in range(2)
   )  # [B, R, ch], [B, R, cw]
   on_content = in_rows[..., :, tf.newaxis] & in_columns[..., tf.newaxis, :]  # [B, R, ch, cw]
-  return crops * tf.cast(on_content, crops.dtype)[..., tf.newaxis]
+  return tf.cast(crops * tf.cast(on_content, crops.dtype)[..., tf.newaxis], features.dtype)
 
 
 def _places(

@@ -14,7 +14,6 @@ from absl import logging
 from official.common import distribute_utils
 from official.core import config_definitions as cfg
 from official.core import task_factory, train_lib, train_utils
-from official.modeling import performance
 
 from mtl_ssl_tf.checkpoints import keras_weights, pretrained
 from mtl_ssl_tf.configs import data_validation, detector, validation
@@ -47,6 +46,7 @@ def run(
   registry.check(params.task.backbone.type)
   validation.check_trainer(params.trainer)
   data_validation.check_loops(params.task, params.trainer)
+  validation.check_runtime(params.runtime)
   for name, needed_in in (("train_data", "train"), ("validation_data", "eval")):
     if needed_in in mode:
       _check_data(params.task, name)
@@ -58,8 +58,6 @@ def run(
     _check_start(params.task)
   if mode == "eval" and checkpoint is None:  # `continuous_eval` waits for the first one.
     raise ValueError(f"--model_dir {model_dir!r} holds no checkpoint to evaluate")
-  if params.runtime.mixed_precision_dtype:
-    performance.set_mixed_precision_policy(params.runtime.mixed_precision_dtype)
   strategy = distribute_utils.get_distribution_strategy(
     distribution_strategy=params.runtime.distribution_strategy,
     all_reduce_alg=params.runtime.all_reduce_alg,
@@ -68,7 +66,10 @@ def run(
   )
   with strategy.scope():
     task = task_factory.get_task(
-      params.task, logging_dir=model_dir, crop_method=params.runtime.compiled_crop_method
+      params.task,
+      logging_dir=model_dir,
+      crop_method=params.runtime.compiled_crop_method,
+      precision=params.runtime.mixed_precision_dtype or "float32",
     )
   _choose_best_by(params.trainer, task)
   if "eval" in mode:

@@ -45,6 +45,7 @@ class MtlDetectionTask(base_task.Task):
     logging_dir: str | None = None,
     name: str | None = None,
     crop_method: str = "native",
+    precision: str = "float32",
   ):
     """Reads the label map.
 
@@ -53,6 +54,7 @@ class MtlDetectionTask(base_task.Task):
       logging_dir: folder of the run.
       name: of the task.
       crop_method: how regions are cut out, see `crop_ops`; `matmul` compiles under XLA.
+      precision: type that the model's stages compute in, see `factory.build_detector`.
 
     Raises:
       ValueError: if a setting or the label map is not acceptable.
@@ -60,6 +62,7 @@ class MtlDetectionTask(base_task.Task):
     super().__init__(params, logging_dir=logging_dir, name=name)
     validation.check_task(params)
     self._crop_method = crop_method
+    self._precision = precision
     registry.check(params.backbone.type)
     self.class_names = label_map.read_label_map(params.label_map)
     self.num_classes = len(self.class_names) + 1
@@ -102,7 +105,9 @@ class MtlDetectionTask(base_task.Task):
   def build_model(self) -> detector.Detector:
     """Returns the detector with its variables, drawn by the configured seed."""
     tf_keras.utils.set_random_seed(self.task_config.seed)
-    return factory.build_detector(self.task_config, self.num_classes, self._crop_method)
+    return factory.build_detector(
+      self.task_config, self.num_classes, self._crop_method, self._precision
+    )
 
   def initialize(self, model: detector.Detector) -> None:
     """Loads the start weights `init_checkpoint`, if there are any; see `checkpoints/pretrained.py`.
@@ -218,6 +223,8 @@ class MtlDetectionTask(base_task.Task):
     """Takes one step. Returns the losses by name, and their sum as `loss`."""
     images, labels = inputs
     num_replicas = tf.distribute.get_strategy().num_replicas_in_sync
+    # In float16, so that small gradients do not become 0 on their way.
+    scales_loss = isinstance(optimizer, tf_keras.mixed_precision.LossScaleOptimizer)
     targets = self.auxiliary_targets(labels, optimizer.iterations)
     with tf.GradientTape() as tape:
       first = model.first_stage(images, labels["image_size_px"], training=True)
@@ -228,8 +235,12 @@ class MtlDetectionTask(base_task.Task):
       total = tf.add_n(list(losses.values()))
       # Gradients are added over replicas.
       scaled = total / num_replicas
+      if scales_loss:
+        scaled = optimizer.get_scaled_loss(scaled)
     variables = model.trainable_variables
     gradients = tape.gradient(scaled, variables)
+    if scales_loss:
+      gradients = optimizer.get_unscaled_gradients(gradients)
     optimizer.apply_gradients(
       [
         (gradient, variable)

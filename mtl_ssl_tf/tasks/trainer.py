@@ -1,6 +1,7 @@
-"""Model Garden's trainer, with a step that compiles whole on any device."""
+"""Model Garden's trainer, with steps that compile whole on any device."""
 
 from collections.abc import Callable
+from typing import Any
 
 import tensorflow as tf
 from official.core import base_trainer
@@ -10,14 +11,19 @@ from orbit.utils import loop_fns
 class DetectorTrainer(base_trainer.Trainer):
   """Takes the steps of a run one by one.
 
-  With `runtime.enable_xla` the step (labels, forward, losses, backward, optimizer, metrics) is one
-  XLA program.
+  With `runtime.enable_xla` the training step (labels, forward, losses, backward, optimizer,
+  metrics) is one XLA program, and so is that of evaluation (detections and what their figures are
+  made from).
   """
 
   def __init__(self, *args, **kwargs):
     super().__init__(*args, **kwargs)
+    jit_compile = self.config.runtime.enable_xla or None
     self._compiled_step = tf.function(
-      self.task.train_step, jit_compile=self.config.runtime.enable_xla or None, autograph=False
+      self.task.train_step, jit_compile=jit_compile, autograph=False
+    )
+    self._compiled_eval_step = tf.function(
+      self.task.validation_step, jit_compile=jit_compile, autograph=False
     )
 
   def train_step(self, iterator) -> None:
@@ -33,6 +39,15 @@ class DetectorTrainer(base_trainer.Trainer):
     self.strategy.run(
       step_fn, args=(self.next_train_inputs(iterator),), options=self._runtime_options
     )
+
+  def eval_step(self, iterator) -> dict[str, Any]:
+    """Takes the next batch; returns what the task's `validation_step` does, one value a replica."""
+
+    def step_fn(inputs):
+      return self._compiled_eval_step(inputs, model=self.model)
+
+    outputs = self.strategy.run(step_fn, args=(next(iterator),))
+    return tf.nest.map_structure(self.strategy.experimental_local_results, outputs)
 
   def create_train_loop_fn(self) -> Callable:
     """Returns the loop over training steps, one program for each canvas that batches come on."""

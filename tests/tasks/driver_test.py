@@ -30,6 +30,8 @@ class TestRun:
     assert self.message(folder, tmp_path, override).startswith("task.rpn.nms_iou is 2.0; ")
     override = {"trainer": {"validation_interval": -1}}
     assert self.message(folder, tmp_path, override).startswith("trainer.validation_interval is -1;")
+    override = {"runtime": {"crop_method": "fast"}}
+    assert self.message(folder, tmp_path, override).startswith("runtime.crop_method is 'fast'; ")
 
   @pytest.mark.parametrize("name", ["train_data", "validation_data"])
   def test_missing_records(self, folder, tmp_path, name):

@@ -214,9 +214,11 @@ class InceptionResNetV2(base.Backbone):
 
   Attributes:
     norm_fn: makes the normalisation layers, which have no scale here.
+    repeats: residual blocks of the three repeated groups.
   """
 
   norm_fn: layers.NormFn
+  repeats: tuple[int, int, int] = (10, 20, 9)
   slim_scope = "InceptionResnetV2"
   stage1_depth = DEPTHS["block17"]
 
@@ -231,16 +233,16 @@ class InceptionResNetV2(base.Backbone):
       name = conv[0] if conv else f"pool_{i}"
       parts[name] = _conv(norm_fn, conv, "same", name) if conv else None
     parts["Mixed_5b"] = PooledBranches(norm_fn, MIXED_5B, name="Mixed_5b")
-    parts.update(_repeat(norm_fn, "Repeat", "block35", 10, BLOCK35, 0.17))
+    parts.update(_repeat(norm_fn, "Repeat", "block35", self.repeats[0], BLOCK35, 0.17))
     parts["Mixed_6a"] = ReducingBranches(norm_fn, MIXED_6A, "same", name="Mixed_6a")
-    parts.update(_repeat(norm_fn, "Repeat_1", "block17", 20, BLOCK17, 0.10))
+    parts.update(_repeat(norm_fn, "Repeat_1", "block17", self.repeats[1], BLOCK17, 0.10))
     return InceptionStage(parts, name="stage1")
 
   def make_stage2(self, name: str) -> InceptionStage:
     """Returns [R, h, w, 1088] -> [R, (h - 1) // 2, (w - 1) // 2, 1536]."""
     norm_fn = self.norm_fn
     parts = {"Mixed_7a": ReducingBranches(norm_fn, MIXED_7A, "valid", name="Mixed_7a")}
-    parts.update(_repeat(norm_fn, "Repeat", "block8", 9, BLOCK8, 0.20))
+    parts.update(_repeat(norm_fn, "Repeat", "block8", self.repeats[2], BLOCK8, 0.20))
     parts["Block8"] = ResidualBlock(norm_fn, BLOCK8, DEPTHS["block8"], 1.0, None, name="Block8")
     last = ("Conv2d_7b_1x1", OUTPUT_DEPTH, (1, 1), 1)
     parts[last[0]] = _conv(norm_fn, last, "same", last[0])

@@ -32,7 +32,8 @@ class ConvNorm(tf_keras.layers.Layer):
   def call(self, inputs, training=False):
     net = self.conv(inputs)
     if self.norm is not None:
-      net = self.norm(net, training=training)
+      # Some normalisations compute in float32 where the convolution does not.
+      net = tf.cast(self.norm(net, training=training), net.dtype)
     return net if self._activation is None else self._activation(net)
 
 

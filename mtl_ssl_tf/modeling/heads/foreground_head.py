@@ -14,16 +14,18 @@ ACTIVATIONS = {"linear": tf.identity, "tanh": tf.tanh}
 class ForegroundHead(tf_keras.layers.Layer):
   """Shared map [B, h, w, c] -> background and foreground logits [B, h, w, 2].
 
-  With `tanh` the logits differ by at most 2, as in the released code.
+  With `tanh` the logits differ by at most 2, as in the released code. They are float32 in mixed
+  precision too.
   """
 
   def __init__(self, head: str, logit_activation: str, **kwargs):
-    super().__init__(**kwargs)
+    super().__init__(dtype="float32", **kwargs)
     self.conv = tf_keras.layers.Conv2D(
       2,
       KERNEL_SIZES[head],
       padding="same",
       kernel_initializer=tf_keras.initializers.TruncatedNormal(stddev=0.01),
+      dtype="float32",
       name="conv",
     )
     self._activation = ACTIVATIONS[logit_activation]

@@ -72,9 +72,13 @@ class MapClassifier(tf_keras.layers.Layer):
     return self.reduce(self.stage2(regions.features, training=training))
 
   def pool(self, score_maps: tf.Tensor, regions: MapRegions) -> tf.Tensor:
-    """Returns [B R, d] of score maps [B, h', w', bins d]."""
+    """Returns [B R, d] of score maps [B, h', w', bins d]; float32 in mixed precision too.
+
+    Only what is pooled, the mean of many samples, needs all its bits. The maps are the larger part
+    of the work.
+    """
     pooled = psroi_ops.position_sensitive_pool(
-      score_maps,
+      tf.cast(score_maps, tf.float32),
       regions.boxes_norm,
       regions.map_size,
       self._pooling.num_bins,

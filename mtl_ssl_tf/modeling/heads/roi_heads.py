@@ -1,4 +1,7 @@
-"""Heads on crops of the shared map: the main head and the two auxiliary classifiers."""
+"""Heads on crops of the shared map: the main head and the two auxiliary classifiers.
+
+What comes after their second stage is float32, in mixed precision too.
+"""
 
 import tensorflow as tf
 import tf_keras
@@ -16,7 +19,7 @@ INITIALIZERS = {
 
 def _dense(units: int, name: str, initializer: str) -> tf_keras.layers.Dense:
   initializer = INITIALIZERS[initializer]()
-  return tf_keras.layers.Dense(units, kernel_initializer=initializer, name=name)
+  return tf_keras.layers.Dense(units, kernel_initializer=initializer, dtype="float32", name=name)
 
 
 class CropClassifier(tf_keras.layers.Layer):
@@ -38,7 +41,8 @@ class CropClassifier(tf_keras.layers.Layer):
 
   def pool(self, crops: tf.Tensor, training: bool) -> tf.Tensor:
     """Returns pooled second-stage features [R, depth] of crops [R, h, w, c]."""
-    return tf.reduce_mean(self.stage2(crops, training=training), axis=[1, 2])
+    features = tf.cast(self.stage2(crops, training=training), tf.float32)  # [R, h', w', depth]
+    return tf.reduce_mean(features, axis=[1, 2])
 
   def call(self, crops: tf.Tensor, training: bool = False) -> tf.Tensor:
     """Returns logits [R, C] of crops [R, h, w, c]."""

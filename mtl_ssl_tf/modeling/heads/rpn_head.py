@@ -27,7 +27,11 @@ def _initializer() -> tf_keras.initializers.Initializer:
 
 
 class RpnHead(tf_keras.layers.Layer):
-  """A 3 x 3 convolution with ReLU, then 1 x 1 convolutions to box codes and two logits."""
+  """A 3 x 3 convolution with ReLU, then 1 x 1 convolutions to box codes and two logits.
+
+  The last two compute in float32, in mixed precision too: logits of 8 bits would be full of ties,
+  and proposals come in their order.
+  """
 
   def __init__(self, anchors_per_cell: int, depth: int, **kwargs):
     super().__init__(**kwargs)
@@ -40,10 +44,14 @@ class RpnHead(tf_keras.layers.Layer):
       name="conv",
     )
     self.box = tf_keras.layers.Conv2D(
-      4 * anchors_per_cell, 1, kernel_initializer=_initializer(), name="box"
+      4 * anchors_per_cell, 1, kernel_initializer=_initializer(), dtype="float32", name="box"
     )
     self.objectness = tf_keras.layers.Conv2D(
-      2 * anchors_per_cell, 1, kernel_initializer=_initializer(), name="objectness"
+      2 * anchors_per_cell,
+      1,
+      kernel_initializer=_initializer(),
+      dtype="float32",
+      name="objectness",
     )
 
   @property

@@ -1,0 +1,79 @@
+"""The whole training step as one XLA program: its losses and its update are the uncompiled ones."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from mtl_ssl_tf.tasks import mtl_detection
+from tests.tasks import small_backbones, tiny  # noqa: F401 - registers the backbones
+
+ARCHITECTURES = [
+  ("faster_rcnn", "mobilenet_v1"),
+  ("faster_rcnn", "small_resnet"),
+  ("faster_rcnn", "small_inception"),
+  ("rfcn", "small_resnet"),
+]
+
+
+class Run:
+  """A new tiny detector with its optimizer and data, the same every time."""
+
+  def __init__(self, folder, compiled: bool, batch_size: int = 2, **task_fields):
+    fields = {**task_fields, "train_data": {"global_batch_size": batch_size}}
+    experiment = tiny.experiment(folder, {"task": fields})
+    method = "matmul" if compiled else "native"
+    self.task = mtl_detection.MtlDetectionTask(experiment.task, crop_method=method)
+    self.model = self.task.build_model()
+    self.before = self.model.get_weights()
+    optimizer = self.task.create_optimizer(experiment.trainer.optimizer_config, experiment.runtime)
+
+    def step(images, labels):
+      return self.task.train_step((images, labels), self.model, optimizer)
+
+    self.step = tf.function(step, jit_compile=True, autograph=False) if compiled else step
+    self.batches = iter(self.task.build_inputs(self.task.task_config.train_data))
+
+  def losses(self) -> dict[str, float]:
+    """Takes a step."""
+    return {name: float(value) for name, value in self.step(*next(self.batches)).items()}
+
+  def update(self) -> np.ndarray:
+    """What the steps so far have added to all weights."""
+    weights = zip(self.model.get_weights(), self.before, strict=True)
+    return np.concatenate([np.ravel(after - before) for after, before in weights])
+
+
+def assert_same_losses(found, expected):
+  assert set(found) == {"loss", "dropped_boxes", *tiny.LOSSES}
+  for name, value in expected.items():
+    np.testing.assert_allclose(found[name], value, atol=1e-4, rtol=0, err_msg=name)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("head", "backbone"), ARCHITECTURES)
+def test_architectures(folder, head, backbone):
+  fields = {
+    "backbone": {"type": backbone},
+    "roi_head": {"type": head, "rfcn": {"reduce_depth": 16}},
+  }
+  plain, compiled = Run(folder, False, **fields), Run(folder, True, **fields)
+  assert_same_losses(compiled.losses(), plain.losses())
+  update = plain.update()
+  assert np.linalg.norm(update) > 0.0
+  assert np.linalg.norm(compiled.update() - update) < 1e-3 * np.linalg.norm(update)
+
+
+@pytest.mark.parametrize("batch_size", [1, 2, 3])
+def test_any_batch_size_and_the_steps_that_follow(folder, batch_size):
+  # One convolution a stage: what rounding does to one step is not blown up in the next.
+  fields = {"backbone": {"type": "blocks"}}
+  plain, compiled = (
+    Run(folder, is_compiled, batch_size, **fields) for is_compiled in (False, True)
+  )
+  assert_same_losses(compiled.losses(), plain.losses())
+  traces = compiled.step.experimental_get_tracing_count()
+  for _ in range(3):
+    assert_same_losses(compiled.losses(), plain.losses())
+  for _ in range(6):
+    compiled.losses()
+  assert compiled.step.experimental_get_tracing_count() == traces
