@@ -35,7 +35,15 @@ class Runtime(cfg.RuntimeConfig):
 
 @dataclasses.dataclass
 class Trainer(cfg.TrainerConfig):
-  """Model Garden's trainer with our defaults."""
+  """Model Garden's trainer with our defaults.
+
+  Attributes:
+    learning_rate_scaling: `linear` multiplies the rates of the schedule by the global batch size
+      over `base_batch_size`; `none` takes them as they are.
+    base_batch_size: images of a step that the rates were chosen for; the published ones are for 1.
+  """
 
   train_tf_while_loop: bool = False  # A signal can only be heard between steps.
   best_checkpoint_export_subdir: str = "best"
+  learning_rate_scaling: str = "none"
+  base_batch_size: int = 1

@@ -109,7 +109,9 @@ TRAINER_RANGES = {
   "checkpoint_interval": (1, None),
   "validation_interval": (1, None),
   "max_to_keep": (1, None),
+  "base_batch_size": (1, None),
 }
+RATE_SCALINGS = ("none", "linear")
 # Fields of Model Garden's learning rates that need no value.
 OPTIONAL_RATE_FIELDS = ("staircase",)
 
@@ -179,6 +181,11 @@ def check_trainer(config: cfg.TrainerConfig) -> None:
     raise ValueError(
       f"trainer.summary_interval is {config.summary_interval}; accepted: a multiple of "
       f"trainer.steps_per_loop ({config.steps_per_loop})"
+    )
+  if config.learning_rate_scaling not in RATE_SCALINGS:
+    raise ValueError(
+      f"trainer.learning_rate_scaling is {config.learning_rate_scaling!r}; accepted: "
+      f"{', '.join(RATE_SCALINGS)}"
     )
   if config.validation_steps != -1 and config.validation_steps < 1:
     raise ValueError(

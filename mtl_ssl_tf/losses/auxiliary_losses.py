@@ -6,10 +6,14 @@ released code differs, an argument says so.
 
 import tensorflow as tf
 
+from mtl_ssl_tf.losses import batch_sum
+
 CLOSENESS_NORMALIZERS = ("batch_positives", "per_image_sum")
 
 
-def multi_object_loss(logits: tf.Tensor, labels: tf.Tensor, weights: tf.Tensor) -> tf.Tensor:
+def multi_object_loss(
+  logits: tf.Tensor, labels: tf.Tensor, weights: tf.Tensor
+) -> batch_sum.BatchSum:
   """Mean cross entropy with soft labels over the windows that count.
 
   Args:
@@ -18,10 +22,10 @@ def multi_object_loss(logits: tf.Tensor, labels: tf.Tensor, weights: tf.Tensor) 
     weights: float32 [B, S], 0 for windows that carry no loss.
 
   Returns:
-    A scalar, 0 when no window counts.
+    The sum of their cross entropies, over the sum of their weights.
   """
   entropy = tf.nn.softmax_cross_entropy_with_logits(labels, logits)  # [B, S]
-  return tf.reduce_sum(entropy * weights) / tf.maximum(tf.reduce_sum(weights), 1.0)
+  return batch_sum.BatchSum(tf.reduce_sum(entropy * weights), tf.reduce_sum(weights))
 
 
 def closeness_loss(
@@ -30,7 +34,7 @@ def closeness_loss(
   counted: tf.Tensor,
   drop_background: bool,
   normalizer: str,
-) -> tf.Tensor:
+) -> batch_sum.BatchSum:
   """Cross entropy with soft labels over the positive boxes.
 
   Args:
@@ -43,7 +47,7 @@ def closeness_loss(
       each image by its own and adds the images up (released code).
 
   Returns:
-    A scalar, 0 without positives.
+    The sum of cross entropies, over the number of positives where the batch has one divisor.
   """
   if drop_background:
     logits, labels = logits[..., 1:], labels[..., 1:]
@@ -52,8 +56,8 @@ def closeness_loss(
   total = tf.reduce_sum(entropy * counted, axis=1)  # [B]
   num_counted = tf.reduce_sum(counted, axis=1)  # [B]
   if normalizer == "batch_positives":
-    return tf.reduce_sum(total) / tf.maximum(tf.reduce_sum(num_counted), 1.0)
-  return tf.reduce_sum(total / tf.maximum(num_counted, 1.0))
+    return batch_sum.BatchSum(tf.reduce_sum(total), tf.reduce_sum(num_counted))
+  return batch_sum.BatchSum(tf.reduce_sum(total / tf.maximum(num_counted, 1.0)))
 
 
 def foreground_loss(logits: tf.Tensor, mask: tf.Tensor, weights: tf.Tensor) -> tf.Tensor:

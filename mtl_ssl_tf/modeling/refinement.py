@@ -3,6 +3,8 @@
 import tensorflow as tf
 import tf_keras
 
+from mtl_ssl_tf.ops import replica_ops
+
 CLOSENESS_MEANS = ("per_image_valid", "all_rows")
 INPUTS = ("logits", "probabilities")
 
@@ -36,13 +38,15 @@ def mean_closeness(closeness: tf.Tensor, valid: tf.Tensor, over: str) -> tf.Tens
     closeness: float32 [B, R, C].
     valid: bool [B, R], false in padding rows.
     over: `per_image_valid` averages an image's valid rows (paper); `all_rows` averages all rows
-      of the batch, padding and other images included (released code).
+      of the batch, padding and other images included, also those of other replicas (released
+      code); it carries no gradient.
 
   Returns:
     float32 [B, 1, C].
   """
   if over == "all_rows":
-    mean = tf.reduce_mean(closeness, axis=[0, 1], keepdims=True)  # [1, 1, C]
+    own = tf.reduce_mean(closeness, axis=[0, 1], keepdims=True)  # [1, 1, C]
+    mean = replica_ops.mean_over_replicas(tf.stop_gradient(own))  # [1, 1, C]
     return tf.tile(mean, [tf.shape(closeness)[0], 1, 1])  # [B, 1, C]
   weights = tf.cast(valid, closeness.dtype)[..., tf.newaxis]  # [B, R, 1]
   total = tf.reduce_sum(closeness * weights, axis=1, keepdims=True)  # [B, 1, C]

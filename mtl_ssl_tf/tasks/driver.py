@@ -11,7 +11,6 @@ from typing import Any
 
 import tensorflow as tf
 from absl import logging
-from official.common import distribute_utils
 from official.core import config_definitions as cfg
 from official.core import task_factory, train_lib, train_utils
 
@@ -20,7 +19,15 @@ from mtl_ssl_tf.configs import data_validation, detector, validation
 from mtl_ssl_tf.configs.loading import load_experiment
 from mtl_ssl_tf.data import label_map, reader, schema
 from mtl_ssl_tf.modeling.backbones import registry
-from mtl_ssl_tf.tasks import data_sample, mtl_detection, pictures, progress
+from mtl_ssl_tf.tasks import (
+  data_sample,
+  learning_rates,
+  mtl_detection,
+  pictures,
+  progress,
+  strategies,
+  workers,
+)
 from mtl_ssl_tf.tasks import trainer as trainer_lib
 
 MODES = ("train", "eval", "train_and_eval", "train_and_post_eval", "continuous_eval")
@@ -47,6 +54,7 @@ def run(
   validation.check_trainer(params.trainer)
   data_validation.check_loops(params.task, params.trainer)
   validation.check_runtime(params.runtime)
+  strategies.check(params, mode)
   for name, needed_in in (("train_data", "train"), ("validation_data", "eval")):
     if needed_in in mode:
       _check_data(params.task, name)
@@ -58,18 +66,35 @@ def run(
     _check_start(params.task)
   if mode == "eval" and checkpoint is None:  # `continuous_eval` waits for the first one.
     raise ValueError(f"--model_dir {model_dir!r} holds no checkpoint to evaluate")
-  strategy = distribute_utils.get_distribution_strategy(
-    distribution_strategy=params.runtime.distribution_strategy,
-    all_reduce_alg=params.runtime.all_reduce_alg,
-    num_gpus=params.runtime.num_gpus,
-    tpu_address=params.runtime.tpu,
-  )
+  strategy = strategies.create(params.runtime)
+  strategies.check_replicas(params, mode, strategy)
+  workers.check_same_start(strategy, model_dir, checkpoint)
+  best_subdir = params.trainer.best_checkpoint_export_subdir
+  with (
+    workers.losing_none(strategy),
+    workers.own_folder(strategy, model_dir, best_subdir) as folder,
+  ):
+    return _run_on(strategy, params, mode, folder, checkpoint)
+
+
+def _run_on(
+  strategy: tf.distribute.Strategy,
+  params: cfg.ExperimentConfig,
+  mode: str,
+  model_dir: str,
+  checkpoint: str | None,
+) -> tuple[tf.Module, dict[str, Any]]:
+  """Builds task and trainer, and does what `mode` says, writing into `model_dir`."""
+  is_chief = strategies.is_chief(strategy)
+  if not is_chief:
+    params.task.evaluation.results_dir = ""
   with strategy.scope():
     task = task_factory.get_task(
       params.task,
       logging_dir=model_dir,
       crop_method=params.runtime.compiled_crop_method,
       precision=params.runtime.mixed_precision_dtype or "float32",
+      compile_losses=strategies.compiles_losses(params.runtime, strategy),
     )
   _choose_best_by(params.trainer, task)
   if "eval" in mode:
@@ -80,13 +105,16 @@ def run(
       exporter = train_lib.maybe_create_best_ckpt_exporter(params, model_dir)
   with strategy.scope():
     trainer = train_utils.create_trainer(
-      params,
+      params.replace(
+        trainer=params.trainer.replace(optimizer_config=learning_rates.scaled(params))
+      ),
       task,
       train="train" in mode,
       evaluate="eval" in mode,
       checkpoint_exporter=exporter,
       trainer_cls=trainer_lib.DetectorTrainer,
     )
+    trainer.resume_from = None if is_chief else checkpoint
     if checkpoint is not None:
       # Orbit would restore what fits, and go on with new weights for the rest.
       mtl_detection.load_detector(
@@ -95,11 +123,13 @@ def run(
   actions, progress_line = [], None
   if "train" in mode:
     _describe_run(params, model_dir)
+    print(learning_rates.description(params), flush=True)
     progress_line = progress.ProgressLine(
       trainer.global_step,
       params.trainer.train_steps,
       params.task.train_data.global_batch_size,
       params.task.train_data.max_num_boxes,
+      write=None if is_chief else lambda _: None,
     )
     actions = [
       progress_line,

@@ -15,6 +15,7 @@ from mtl_ssl_tf.configs import validation
 from mtl_ssl_tf.data import label_map, reader
 from mtl_ssl_tf.evaluation import auxiliary_metrics
 from mtl_ssl_tf.labels import auxiliary as auxiliary_labels
+from mtl_ssl_tf.losses import batch_sum
 from mtl_ssl_tf.modeling import detector, factory
 from mtl_ssl_tf.modeling.backbones import registry
 from mtl_ssl_tf.ops import box_ops
@@ -46,6 +47,7 @@ class MtlDetectionTask(base_task.Task):
     name: str | None = None,
     crop_method: str = "native",
     precision: str = "float32",
+    compile_losses: bool = False,
   ):
     """Reads the label map.
 
@@ -55,6 +57,8 @@ class MtlDetectionTask(base_task.Task):
       name: of the task.
       crop_method: how regions are cut out, see `crop_ops`; `matmul` compiles under XLA.
       precision: type that the model's stages compute in, see `factory.build_detector`.
+      compile_losses: compile what a replica does by itself in a training step, all up to its
+        losses and back to its gradients. For steps that cannot be compiled whole.
 
     Raises:
       ValueError: if a setting or the label map is not acceptable.
@@ -71,6 +75,11 @@ class MtlDetectionTask(base_task.Task):
     )
     self._auxiliary = auxiliary_metrics.AuxiliaryEvaluator()
     self._num_dropped_boxes = 0
+    self._training_parts = self._make_training_parts
+    if compile_losses:
+      self._training_parts = tf.function(
+        self._make_training_parts, jit_compile=True, autograph=False
+      )
     self._make_auxiliary_targets = tf.function(
       lambda labels, step: training_losses.make_auxiliary_targets(
         params, labels, step, self.num_classes
@@ -220,18 +229,17 @@ class MtlDetectionTask(base_task.Task):
     optimizer: tf_keras.optimizers.Optimizer,
     metrics: Sequence[tf_keras.metrics.Metric] | None = None,
   ) -> dict[str, tf.Tensor]:
-    """Takes one step. Returns the losses by name, and their sum as `loss`."""
-    images, labels = inputs
+    """Takes one step. Returns the losses by name, and their sum as `loss`.
+
+    On several replicas the mean over them of what is returned belongs to the whole batch.
+    """
     num_replicas = tf.distribute.get_strategy().num_replicas_in_sync
     # In float16, so that small gradients do not become 0 on their way.
     scales_loss = isinstance(optimizer, tf_keras.mixed_precision.LossScaleOptimizer)
-    targets = self.auxiliary_targets(labels, optimizer.iterations)
     with tf.GradientTape() as tape:
-      first = model.first_stage(images, labels["image_size_px"], training=True)
-      losses = training_losses.compute_losses(
-        model, self.task_config, first, labels, targets, optimizer.iterations
-      )
-      losses["weight_decay"] = training_losses.weight_decay(model, self.task_config.regularization)
+      step = tf.convert_to_tensor(optimizer.iterations)
+      parts = self._training_parts(inputs, model, step)
+      losses = training_losses.over_replicas(parts)
       total = tf.add_n(list(losses.values()))
       # Gradients are added over replicas.
       scaled = total / num_replicas
@@ -249,10 +257,22 @@ class MtlDetectionTask(base_task.Task):
       ]
     )
     logs = {self.loss: total, **losses}
-    logs["dropped_boxes"] = tf.reduce_sum(tf.cast(labels["num_dropped_boxes"], tf.float32))
+    num_dropped = tf.reduce_sum(tf.cast(inputs[1]["num_dropped_boxes"], tf.float32))
+    logs["dropped_boxes"] = num_dropped * num_replicas
     for metric in metrics or ():
       metric.update_state(logs[metric.name])
     return logs
+
+  def _make_training_parts(
+    self, inputs: tuple[tf.Tensor, dict[str, tf.Tensor]], model: detector.Detector, step: tf.Tensor
+  ) -> dict[str, tf.Tensor | batch_sum.BatchSum]:
+    """A replica's part of every loss of a training step; needs nothing of other replicas."""
+    images, labels = inputs
+    targets = self.auxiliary_targets(labels, step)
+    first = model.first_stage(images, labels["image_size_px"], training=True)
+    parts = training_losses.loss_parts(model, self.task_config, first, labels, targets, step)
+    parts["weight_decay"] = training_losses.weight_decay(model, self.task_config.regularization)
+    return parts
 
   @tf.autograph.experimental.do_not_convert
   def validation_step(
@@ -293,19 +313,22 @@ class MtlDetectionTask(base_task.Task):
       self._detection.reset()
       self._auxiliary.reset()
       self._num_dropped_boxes = 0
-    replicas = len(step_logs["gt_classes"])
-    for replica in range(replicas):
-      logs = {name: np.asarray(values[replica]) for name, values in step_logs.items()}
-      for i in np.flatnonzero(logs["example_valid"]):
-        self._num_dropped_boxes += int(logs["num_dropped_boxes"][i])
-        self._detection.update({name: values[i] for name, values in logs.items()})
-        auxiliary = {
-          name.removeprefix("auxiliary/"): values[i]
-          for name, values in logs.items()
-          if name.startswith("auxiliary/")
-        }
-        if auxiliary:
-          self._auxiliary.update(**auxiliary)
+    logs = {
+      name: np.concatenate([np.asarray(value) for value in values])
+      for name, values in step_logs.items()
+    }
+    # In the order of the files, whatever the replicas: it decides between equal scores.
+    order = np.argsort(logs["example_index"], kind="stable")
+    for i in order[logs["example_valid"][order]]:
+      self._num_dropped_boxes += int(logs["num_dropped_boxes"][i])
+      self._detection.update({name: values[i] for name, values in logs.items()})
+      auxiliary = {
+        name.removeprefix("auxiliary/"): values[i]
+        for name, values in logs.items()
+        if name.startswith("auxiliary/")
+      }
+      if auxiliary:
+        self._auxiliary.update(**auxiliary)
     return True
 
   def reduce_aggregated_logs(
@@ -317,7 +340,7 @@ class MtlDetectionTask(base_task.Task):
     know nothing of them, unless the ground truth is that of `coco_annotations`.
     """
     del aggregated_logs
-    step = None if global_step is None else int(global_step)
+    step = None if global_step is None else int(global_step.numpy())
     figures = {**self._detection.result(step), **self._auxiliary.result()}
     return {**figures, "dropped_boxes": float(self._num_dropped_boxes)}
 

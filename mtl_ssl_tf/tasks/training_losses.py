@@ -5,7 +5,7 @@ import tensorflow as tf
 from mtl_ssl_tf.configs import detector as detector_config
 from mtl_ssl_tf.labels import auxiliary as auxiliary_labels
 from mtl_ssl_tf.labels import roi_targets, rpn_targets
-from mtl_ssl_tf.losses import auxiliary_losses, detection_losses
+from mtl_ssl_tf.losses import auxiliary_losses, batch_sum, detection_losses
 from mtl_ssl_tf.modeling import detector, proposals
 from mtl_ssl_tf.ops import resize_ops, seed_ops
 
@@ -52,6 +52,36 @@ def compute_losses(
 ) -> dict[str, tf.Tensor]:
   """Returns every configured loss, weighted, without weight decay.
 
+  On several replicas the mean of a loss over them is that of the whole batch; a single one may be
+  larger or smaller than the loss of its own images. Arguments as of `loss_parts`.
+
+  Returns:
+    Scalars by name, see `loss_parts`.
+  """
+  return over_replicas(loss_parts(model, config, first, labels, targets, step))
+
+
+def over_replicas(parts: dict[str, tf.Tensor | batch_sum.BatchSum]) -> dict[str, tf.Tensor]:
+  """Returns scalars whose means over replicas are the losses of the whole batch.
+
+  Nothing to be compiled by itself on several replicas: they exchange their counts here.
+  """
+  return {
+    name: part.replica_loss() if isinstance(part, batch_sum.BatchSum) else part
+    for name, part in parts.items()
+  }
+
+
+def loss_parts(
+  model: detector.Detector,
+  config: detector_config.MtlDetection,
+  first: detector.FirstStage,
+  labels: dict[str, tf.Tensor],
+  targets: auxiliary_labels.AuxiliaryTargets,
+  step: tf.Tensor,
+) -> dict[str, tf.Tensor | batch_sum.BatchSum]:
+  """Returns a replica's part of every configured loss, weighted, without weight decay.
+
   Args:
     model: the detector.
     config: of the task.
@@ -61,8 +91,8 @@ def compute_losses(
     step: integer scalar, seeds the sampling.
 
   Returns:
-    Scalars by name: `rpn_objectness`, `rpn_box`, `roi_class`, `roi_box`, and where configured
-    `multi_object`, `closeness`, `foreground`, `refinement`.
+    Parts by name: `rpn_objectness`, `rpn_box`, `roi_class`, `roi_box`, and where configured
+    `multi_object`, `closeness`, `foreground`, `refinement`. A scalar is a mean over images.
   """
   losses = _rpn_losses(config, first, labels, step)
   rois = _sample_rois(config, first.proposals, labels, step)
@@ -161,20 +191,20 @@ def _auxiliary_losses(
     logits = model.classify_windows(
       first.features, targets.windows_px, image_size_px, training=True
     )
-    losses["multi_object"] = auxiliary.multi_object.loss_weight * (
-      auxiliary_losses.multi_object_loss(logits, targets.window_labels, targets.window_weights)
-    )
+    losses["multi_object"] = auxiliary_losses.multi_object_loss(
+      logits, targets.window_labels, targets.window_weights
+    ).weighted(auxiliary.multi_object.loss_weight)
   if model.closeness_head is not None:
     roi_labels = tf.gather(targets.closeness_labels, rois.gt_indices, batch_dims=1)  # [B, K, C]
     # Objects with nothing but ignored regions around them have no label.
     has_label = tf.reduce_any(roi_labels > 0.0, axis=-1)  # [B, K]
-    losses["closeness"] = auxiliary.closeness.loss_weight * auxiliary_losses.closeness_loss(
+    losses["closeness"] = auxiliary_losses.closeness_loss(
       second.closeness_logits,
       roi_labels,
       rois.is_positive & has_label,
       auxiliary.closeness.drop_background,
       auxiliary.closeness.normalizer,
-    )
+    ).weighted(auxiliary.closeness.loss_weight)
   if model.foreground_head is not None:
     logits = foreground_logits(model, config, first.features, image_size_px)
     losses["foreground"] = auxiliary.foreground.loss_weight * auxiliary_losses.foreground_loss(

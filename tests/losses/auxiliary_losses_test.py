@@ -9,6 +9,14 @@ _LOGITS = [0.0, 0.0, float(np.log(2.0))]
 _LOG2 = float(np.log(2.0))
 
 
+def _multi_object_loss(*args):
+  return auxiliary_losses.multi_object_loss(*args).replica_loss()
+
+
+def _closeness_loss(*args, **kwargs):
+  return auxiliary_losses.closeness_loss(*args, **kwargs).replica_loss()
+
+
 class MultiObjectLossTest(parameterized.TestCase, tf.test.TestCase):
   # Two images of three windows. Soft labels cost 1, 2 and 1.5 times log 2.
   LOGITS = tf.tile([[_LOGITS]], [2, 3, 1])
@@ -21,7 +29,7 @@ class MultiObjectLossTest(parameterized.TestCase, tf.test.TestCase):
 
   @parameterized.parameters(False, True)
   def test_mean_over_the_windows_that_count(self, jit_compile):
-    compute = tf.function(auxiliary_losses.multi_object_loss, jit_compile=jit_compile)
+    compute = tf.function(_multi_object_loss, jit_compile=jit_compile)
     everything = compute(self.LOGITS, self.LABELS, tf.ones([2, 3]))
     self.assertAllClose(everything, (1 + 2 + 1.5 + 1.5 + 1 + 2) * _LOG2 / 6)
     # One image with two windows, one with a single one: not a mean of means.
@@ -30,18 +38,18 @@ class MultiObjectLossTest(parameterized.TestCase, tf.test.TestCase):
     self.assertAllClose(some, (1 + 2 + 1.5) * _LOG2 / 3)
 
   def test_no_windows(self):
-    loss = auxiliary_losses.multi_object_loss(self.LOGITS, self.LABELS, tf.zeros([2, 3]))
+    loss = _multi_object_loss(self.LOGITS, self.LABELS, tf.zeros([2, 3]))
     self.assertAllEqual(loss, 0.0)
 
   def test_windows_that_do_not_count_change_nothing(self):
     weights = tf.constant([[1.0, 1.0, 0.0], [1.0, 0.0, 0.0]])
     pad = [[0, 0], [0, 2]]
-    padded = auxiliary_losses.multi_object_loss(
+    padded = _multi_object_loss(
       tf.pad(self.LOGITS, [*pad, [0, 0]], constant_values=5.0),
       tf.pad(self.LABELS, [*pad, [0, 0]]),
       tf.pad(weights, pad),
     )
-    own = auxiliary_losses.multi_object_loss(self.LOGITS, self.LABELS, weights)
+    own = _multi_object_loss(self.LOGITS, self.LABELS, weights)
     self.assertAllClose(padded, own)
 
 
@@ -74,20 +82,20 @@ class ClosenessLossTest(parameterized.TestCase, tf.test.TestCase):
       "batch_positives": (first.sum() + second) / 4,
       "per_image_sum": first.sum() / 3 + second / 1,
     }[normalizer]
-    compute = tf.function(auxiliary_losses.closeness_loss, jit_compile=jit_compile)
+    compute = tf.function(_closeness_loss, jit_compile=jit_compile)
     loss = compute(self.LOGITS, self.LABELS, self.POSITIVE, drop_background, normalizer)
     self.assertAllClose(loss, expected)
 
   @parameterized.parameters(*auxiliary_losses.CLOSENESS_NORMALIZERS)
   def test_no_positives(self, normalizer):
     nothing = tf.zeros([2, 4], tf.bool)
-    loss = auxiliary_losses.closeness_loss(self.LOGITS, self.LABELS, nothing, False, normalizer)
+    loss = _closeness_loss(self.LOGITS, self.LABELS, nothing, False, normalizer)
     self.assertAllEqual(loss, 0.0)
 
   @parameterized.parameters(*auxiliary_losses.CLOSENESS_NORMALIZERS)
   def test_an_image_without_positives(self, normalizer):
     positive = self.POSITIVE & [[True], [False]]
-    loss = auxiliary_losses.closeness_loss(self.LOGITS, self.LABELS, positive, False, normalizer)
+    loss = _closeness_loss(self.LOGITS, self.LABELS, positive, False, normalizer)
     self.assertAllClose(loss, 4.5 * _LOG2 / 3)
 
   @parameterized.parameters(*auxiliary_losses.CLOSENESS_NORMALIZERS)
@@ -95,7 +103,7 @@ class ClosenessLossTest(parameterized.TestCase, tf.test.TestCase):
     labels = tf.one_hot(tf.zeros([2, 4], tf.int32), 3)
     with tf.GradientTape() as tape:
       tape.watch(self.LOGITS)
-      loss = auxiliary_losses.closeness_loss(
+      loss = _closeness_loss(
         self.LOGITS, labels, self.POSITIVE, drop_background=True, normalizer=normalizer
       )
     self.assertAllEqual(loss, 0.0)
@@ -106,16 +114,14 @@ class ClosenessLossTest(parameterized.TestCase, tf.test.TestCase):
   )
   def test_padding_changes_nothing(self, drop_background, normalizer):
     pad = [[0, 0], [0, 3]]
-    padded = auxiliary_losses.closeness_loss(
+    padded = _closeness_loss(
       tf.pad(self.LOGITS, [*pad, [0, 0]], constant_values=5.0),
       tf.pad(self.LABELS, [*pad, [0, 0]]),
       tf.pad(self.POSITIVE, pad),
       drop_background,
       normalizer,
     )
-    own = auxiliary_losses.closeness_loss(
-      self.LOGITS, self.LABELS, self.POSITIVE, drop_background, normalizer
-    )
+    own = _closeness_loss(self.LOGITS, self.LABELS, self.POSITIVE, drop_background, normalizer)
     self.assertAllClose(padded, own)
 
 

@@ -49,8 +49,8 @@ def test_training(trainers):
 
 def test_the_compiled_steps_are_xla_programs(trainers):
   _, compiled = trainers
-  for step in (compiled._compiled_step, compiled._compiled_eval_step):
+  for step in (compiled._step, compiled._evaluation_step):
     assert step._jit_compile
   assert compiled.train(tf.constant(3))
   # Variables are made in a first trace, and used in the second.
-  assert compiled._compiled_step.experimental_get_tracing_count() <= 2
+  assert compiled._step.experimental_get_tracing_count() <= 2

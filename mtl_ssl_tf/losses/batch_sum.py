@@ -1,0 +1,42 @@
+"""Losses that are normalised over the whole batch, when each replica sees only its part of it."""
+
+from typing import NamedTuple
+
+import tensorflow as tf
+
+from mtl_ssl_tf.ops import replica_ops
+
+
+class BatchSum(NamedTuple):
+  """A loss of the batch: a sum over its images, divided by a count over its images.
+
+  Each replica has the sum and the count of its own images. The quotients must not be averaged: a
+  replica with two positives would weigh as much as one with two hundred.
+
+  Attributes:
+    total: float32 scalar, over this replica's images.
+    count: float32 scalar, of this replica's images; None is a sum that nothing divides.
+    weight: of the loss among others.
+  """
+
+  total: tf.Tensor
+  count: tf.Tensor | None = None
+  weight: float | tf.Tensor = 1.0
+
+  def weighted(self, weight: float) -> "BatchSum":
+    """The same loss, `weight` times as large."""
+    return self._replace(weight=weight * self.weight)
+
+  def replica_loss(self) -> tf.Tensor:
+    """A scalar of this replica, whose mean over replicas is the loss of the whole batch.
+
+    It is 0 where the whole batch has nothing to count. Called on every replica at the same place,
+    see `replica_ops.sum_over_replicas`.
+    """
+    loss = self.total
+    if self.count is not None:
+      loss /= tf.maximum(replica_ops.sum_over_replicas(tf.stop_gradient(self.count)), 1.0)
+    num_replicas = tf.distribute.get_strategy().num_replicas_in_sync
+    if num_replicas > 1:
+      loss *= num_replicas
+    return self.weight * loss
