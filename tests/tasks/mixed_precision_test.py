@@ -12,7 +12,8 @@ from mtl_ssl_tf.losses import auxiliary_losses, detection_losses
 from mtl_ssl_tf.modeling import refinement
 from mtl_ssl_tf.ops import box_coder_ops, box_ops, nms_ops, resize_ops, union_area_ops
 from mtl_ssl_tf.tasks import mtl_detection
-from tests.tasks import small_backbones, tiny  # noqa: F401 - registers the backbones
+from tests.modeling import small_backbones  # noqa: F401 - registers the backbones
+from tests.tasks import tiny
 
 HALVES = ("bfloat16", "float16")
 # What takes part in a step or an evaluation and must not lose bits.
