@@ -10,8 +10,9 @@ compiled. Inference is compiled too, and its detections are compared.
 
 The data are the records of BCCD (README.md says how to get them), flipped and scaled at random, so
 that the content of the canvas differs from batch to batch. So that this fits a desktop, images are
-256 x 320 and the heads look at few regions; `--full` takes as many as the row does. Normalisation
-is by the batch, because new weights with stored statistics say nothing; inference then goes by the
+small and the heads look at few regions; `--full` takes as many as the row does. `--small` leaves
+one unit of each kind of ResNet and Inception, and compiles in a minute. Normalisation is by the
+batch, because new weights with stored statistics say nothing; inference then goes by the
 statistics, and the weights, of the last uncompiled step.
 """
 
@@ -28,6 +29,7 @@ import numpy as np
 import tensorflow as tf
 
 from mtl_ssl_tf.tasks import driver, mtl_detection
+from tests.modeling import small_backbones  # noqa: F401 - registers what `SMALL` names
 
 EXPERIMENTS = pathlib.Path(__file__).parents[1] / "configs" / "experiments"
 ROWS = (
@@ -42,6 +44,7 @@ FEW_REGIONS = {
   "auxiliary": {"multi_object": {"num_windows": 8}},
   "refinement": {"train_rois": 4},
 }
+SMALL = {"resnet_101": "small_resnet", "inception_resnet_v2": "small_inception"}
 UNCOMPILED_STEPS = 4
 # Of inference.
 COMPARED = ("proposals_scores", "class_logits", "refined_logits", "detection_scores")
@@ -55,9 +58,9 @@ def configuration(row: str, options: argparse.Namespace) -> Any:
   data = {
     "input_path": os.path.join(options.records, "trainval-*.tfrecord"),
     "global_batch_size": options.batch_size,
-    "canvas_size": [256, 320],
-    "short_side": 256,
-    "long_side": 320,
+    "canvas_size": options.image_size,
+    "short_side": min(options.image_size),
+    "long_side": max(options.image_size),
     "scale_min": 0.75,
     "scale_max": 1.33,
     "max_num_boxes": 40,
@@ -68,6 +71,9 @@ def configuration(row: str, options: argparse.Namespace) -> Any:
     "train_data": data,
   }
   params.override({"task": task}, is_strict=True)
+  if options.small:
+    backbone = params.task.backbone
+    backbone.type = SMALL.get(backbone.type, backbone.type)
   if not options.full:
     params.override({"task": FEW_REGIONS}, is_strict=True)
   return params
@@ -155,6 +161,8 @@ def main() -> None:
   parser.add_argument("--records", default="data/bccd", help="folder of the records")
   parser.add_argument("--batches", type=int, default=50, help="steps of the compiled run")
   parser.add_argument("--batch_size", type=int, default=1)
+  parser.add_argument("--image_size", type=int, nargs=2, default=[256, 320])
+  parser.add_argument("--small", action="store_true", help="backbones of few units")
   parser.add_argument("--full", action="store_true", help="as many regions as the rows have")
   options = parser.parse_args()
   rows = [row for row in ROWS if fnmatch.fnmatch(row, options.rows)]

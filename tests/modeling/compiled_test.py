@@ -1,4 +1,4 @@
-"""The whole of inference under XLA, for both heads: the same detections as uncompiled."""
+"""The whole of inference under XLA, for all backbones and heads: the detections uncompiled."""
 
 import numpy as np
 import pytest
@@ -6,7 +6,7 @@ import tensorflow as tf
 
 from mtl_ssl_tf.configs import detector as config_lib
 from mtl_ssl_tf.modeling import factory
-from tests.modeling import small
+from tests.modeling import small, small_backbones  # noqa: F401 - registers the backbones
 
 NUM_CLASSES = 4
 
@@ -27,11 +27,14 @@ def _detector(backbone, head, crop_method):
   return factory.build_detector(config, NUM_CLASSES, crop_method)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
   ("backbone", "head"),
   [
     ("mobilenet_v1", "faster_rcnn"),
     ("mobilenet_v1", "rfcn"),
+    ("small_resnet", "rfcn"),
+    ("small_inception", "faster_rcnn"),
   ],
 )
 def test_inference_compiles_whole(backbone, head):

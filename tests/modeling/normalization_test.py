@@ -1,5 +1,7 @@
+import numpy as np
 import pytest
 import tensorflow as tf
+import tf_keras
 from absl.testing import parameterized
 
 from mtl_ssl_tf.modeling import normalization
@@ -44,6 +46,26 @@ class NormalizationTest(parameterized.TestCase, tf.test.TestCase):
     norm = normalization.make_norm(norm_type, 2, momentum=0.5, groups=1, train_affine=False)
     norm(_ROWS)
     self.assertLen(norm.trainable_variables, 2)
+
+  @parameterized.product(
+    norm_type=normalization.NORM_TYPES, policy=("mixed_bfloat16", "mixed_float16")
+  )
+  def test_moments_are_float32_in_mixed_precision(self, norm_type, policy):
+    # Four thousand values, too many to be counted in a half precision.
+    values = np.random.default_rng(0).normal(30.0, 2.0, [2, 64, 32, 2]).astype(np.float32)
+    plain = normalization.make_norm(norm_type, 2, momentum=0.5, groups=1)
+    before = tf_keras.mixed_precision.global_policy()
+    tf_keras.mixed_precision.set_global_policy(policy)
+    try:
+      norm = normalization.make_norm(norm_type, 2, momentum=0.5, groups=1)
+      inputs = tf.cast(values, policy.removeprefix("mixed_"))
+      found = norm(inputs, training=True)
+    finally:
+      tf_keras.mixed_precision.set_global_policy(before)
+    expected = plain(tf.cast(inputs, tf.float32), training=True)
+    scale = np.max(np.abs(expected))
+    self.assertAllClose(tf.cast(found, tf.float32), expected, atol=0.01 * scale)
+    self.assertAllClose(norm.get_weights(), plain.get_weights(), rtol=1e-3)
 
   @parameterized.parameters("batch", "sync")
   def test_batch_uses_the_batch_and_learns_the_statistics(self, norm_type):

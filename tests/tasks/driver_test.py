@@ -33,6 +33,21 @@ class TestRun:
     override = {"runtime": {"crop_method": "fast"}}
     assert self.message(folder, tmp_path, override).startswith("runtime.crop_method is 'fast'; ")
 
+  @pytest.mark.parametrize(
+    ("runtime", "expected"),
+    [
+      ({}, ("native", "float32")),
+      ({"enable_xla": True, "mixed_precision_dtype": "bfloat16"}, ("matmul", "bfloat16")),
+    ],
+  )
+  def test_the_runtime_reaches_the_task(self, folder, tmp_path, monkeypatch, runtime, expected):
+    def get_task(params, logging_dir, crop_method, precision):
+      raise ValueError(f"made with {crop_method} and {precision}")
+
+    monkeypatch.setattr(driver.task_factory, "get_task", get_task)
+    message = self.message(folder, tmp_path, {"runtime": runtime})
+    assert message == "made with {} and {}".format(*expected)
+
   @pytest.mark.parametrize("name", ["train_data", "validation_data"])
   def test_missing_records(self, folder, tmp_path, name):
     override = {"task": {name: {"input_path": "/nowhere/x-*"}}}

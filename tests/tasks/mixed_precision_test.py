@@ -12,7 +12,8 @@ from mtl_ssl_tf.losses import auxiliary_losses, detection_losses
 from mtl_ssl_tf.modeling import refinement
 from mtl_ssl_tf.ops import box_coder_ops, box_ops, nms_ops, resize_ops, union_area_ops
 from mtl_ssl_tf.tasks import mtl_detection
-from tests.tasks import small_backbones, tiny  # noqa: F401 - registers the backbones
+from tests.modeling import small_backbones  # noqa: F401 - registers the backbones
+from tests.tasks import tiny
 
 HALVES = ("bfloat16", "float16")
 # What takes part in a step or an evaluation and must not lose bits.
@@ -119,14 +120,25 @@ def test_the_stages_compute_in_the_low_precision(folder, precision, head):
   first = run.model.first_stage(images, size, training=True)
   assert first.features.dtype == first.rpn.features.dtype == precision
   assert first.rpn.logits.dtype == first.rpn.deltas.dtype == tf.float32
-  stages = []
-  for layer in (run.model.stage1, run.model.box_head.stage2, run.model.closeness_head.stage2):
-    layer.call = functools.partial(
-      lambda call, inputs, **kwargs: stages.append(inputs.dtype) or call(inputs, **kwargs),
-      layer.call,
-    )
+  if head == "faster_rcnn":
+    crops = tf.zeros([1, 2, 2, first.features.shape[-1]], precision)
+    assert run.model.box_head.pool(crops, training=False).dtype == tf.float32
+  seen = []
+
+  def spy(owner, name):
+    method = getattr(owner, name)
+
+    def call(inputs, **kwargs):
+      seen.append(inputs.dtype.name)
+      return method(inputs, **kwargs)
+
+    setattr(owner, name, call)
+
+  spy(run.model.backbone, "preprocess")
+  for stage in (run.model.stage1, run.model.box_head.stage2, run.model.closeness_head.stage2):
+    spy(stage, "call")
   run.model(images, size)
-  assert [dtype.name for dtype in stages] == [precision] * 3
+  assert seen == ["float32"] + [precision] * 3
   # The policy was for this model alone.
   assert tf_keras.mixed_precision.global_policy().name == "float32"
 

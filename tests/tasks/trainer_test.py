@@ -6,7 +6,8 @@ import tensorflow as tf
 from official.core import train_utils
 
 from mtl_ssl_tf.tasks import mtl_detection, trainer
-from tests.tasks import small_backbones, tiny  # noqa: F401 - registers the backbones
+from tests.modeling import small_backbones  # noqa: F401 - registers the backbones
+from tests.tasks import tiny
 
 
 @pytest.fixture(name="trainers", scope="module")

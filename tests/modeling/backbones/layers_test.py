@@ -1,12 +1,13 @@
 import numpy as np
 import tensorflow as tf
 import tf_keras
+from absl.testing import parameterized
 
 from mtl_ssl_tf.modeling import normalization
 from mtl_ssl_tf.modeling.backbones import layers
 
 
-class ConvNormTest(tf.test.TestCase):
+class ConvNormTest(parameterized.TestCase, tf.test.TestCase):
   def test_activation_comes_last(self):
     conv = tf_keras.layers.Conv2D(1, 1, use_bias=False, kernel_initializer="ones")
     layer = layers.ConvNorm(
@@ -28,6 +29,17 @@ class ConvNormTest(tf.test.TestCase):
     conv = tf_keras.layers.Conv2D(1, 1, kernel_initializer="ones")
     layer = layers.ConvNorm(conv, None, None)
     self.assertAllClose(layer(tf.fill([1, 1, 1, 2], -3.0)), [[[[-6.0]]]])
+
+  @parameterized.parameters(*normalization.NORM_TYPES)
+  def test_maps_keep_their_type_in_mixed_precision(self, norm_type):
+    before = tf_keras.mixed_precision.global_policy()
+    tf_keras.mixed_precision.set_global_policy("mixed_bfloat16")
+    try:
+      norm = normalization.make_norm(norm_type, 4, momentum=0.5, groups=2)
+      layer = layers.ConvNorm(tf_keras.layers.Conv2D(4, 1), norm, tf.nn.relu)
+    finally:
+      tf_keras.mixed_precision.set_global_policy(before)
+    self.assertEqual(layer(tf.ones([1, 2, 2, 3])).dtype, tf.bfloat16)
 
 
 class PadSymmetricallyTest(tf.test.TestCase):

@@ -1,7 +1,7 @@
 """Backbones for tests that compile a whole step: the real ones with a unit of each kind.
 
 Importing this makes them known as `small_resnet` and `small_inception`, and the one-convolution
-network of `tests/modeling/small.py` as `blocks`.
+network of `small.py` as `blocks`.
 """
 
 from mtl_ssl_tf.modeling.backbones import inception_resnet_v2, registry, resnet
