@@ -31,6 +31,12 @@ class TestRun:
     override = {"trainer": {"validation_interval": -1}}
     assert self.message(folder, tmp_path, override).startswith("trainer.validation_interval is -1;")
 
+  def test_unacceptable_devices(self, folder, tmp_path):
+    override = {"runtime": {"distribution_strategy": "gpus"}}
+    assert self.message(folder, tmp_path, override).startswith(
+      "runtime.distribution_strategy is 'gpus'; accepted: one_device, mirrored, "
+    )
+
   @pytest.mark.parametrize("name", ["train_data", "validation_data"])
   def test_missing_records(self, folder, tmp_path, name):
     override = {"task": {name: {"input_path": "/nowhere/x-*"}}}
