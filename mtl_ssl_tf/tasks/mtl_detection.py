@@ -22,6 +22,7 @@ from mtl_ssl_tf.ops import box_ops
 from mtl_ssl_tf.tasks import (
   detection_evaluation,
   momentum,  # noqa: F401 - registers the optimizer
+  strategies,
   training_losses,
 )
 
@@ -84,7 +85,7 @@ class MtlDetectionTask(base_task.Task):
       lambda labels, step: training_losses.make_auxiliary_targets(
         params, labels, step, self.num_classes
       ),
-      jit_compile=True,
+      jit_compile=not strategies.is_tpu(tf.distribute.get_strategy()) or None,
       autograph=False,
     )
 

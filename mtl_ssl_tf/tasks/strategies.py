@@ -4,6 +4,7 @@ import json
 import os
 
 import tensorflow as tf
+from absl import logging
 from official.common import distribute_utils
 from official.core import config_definitions as cfg
 
@@ -33,6 +34,10 @@ def check(params: cfg.ExperimentConfig, mode: str) -> None:
     raise _error("num_gpus", num_gpus, "a whole number from 0 on")
   if num_gpus > num_present:
     raise _error("num_gpus", num_gpus, f"at most {num_present}, the GPUs of this machine")
+  if num_present and not num_gpus and name != TPU:
+    logging.warning(
+      "runtime.num_gpus is 0, so the CPU does the work; GPUs of this machine: %d", num_present
+    )
   if num_gpus > 1 and name == ONE_DEVICE:
     raise _error("num_gpus", num_gpus, f"0 or 1 with one_device, or {MIRRORED} for more")
   if name == TPU and not runtime.tpu:
@@ -70,7 +75,11 @@ def create(runtime: cfg.RuntimeConfig) -> tf.distribute.Strategy:
   """
   name = runtime.distribution_strategy
   if name == MULTI_WORKER:
-    distribute_utils.configure_cluster(runtime.worker_hosts, runtime.task_index)
+    if not os.environ.get("TF_CONFIG"):
+      os.environ.pop("TF_CONFIG", None)  # Model Garden would read an empty one.
+    distribute_utils.configure_cluster(",".join(_cluster(runtime)), runtime.task_index)
+    # It takes every GPU that it can see.
+    tf.config.set_visible_devices(tf.config.list_physical_devices("GPU")[: runtime.num_gpus], "GPU")
   if name == MIRRORED and not runtime.num_gpus:
     # For programs that try out several replicas without GPUs.
     return tf.distribute.MirroredStrategy(
@@ -150,7 +159,7 @@ def compiles_losses(runtime: cfg.RuntimeConfig, strategy: tf.distribute.Strategy
 
 def compiles_each_replica(runtime: cfg.RuntimeConfig, strategy: tf.distribute.Strategy) -> bool:
   """Whether what a replica does by itself is to be compiled with `jit_compile=True`."""
-  return runtime.enable_xla and not _is_tpu(strategy)
+  return runtime.enable_xla and not is_tpu(strategy)
 
 
 def is_multi_worker(strategy: tf.distribute.Strategy) -> bool:
@@ -158,13 +167,14 @@ def is_multi_worker(strategy: tf.distribute.Strategy) -> bool:
   return isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy)
 
 
+def is_tpu(strategy: tf.distribute.Strategy) -> bool:
+  """Whether the strategy compiles whatever it runs, for a TPU."""
+  return isinstance(strategy, tf.distribute.TPUStrategy)
+
+
 def is_chief(strategy: tf.distribute.Strategy) -> bool:
   """Whether this process is the one that writes files and speaks."""
   return strategy.extended.should_checkpoint
-
-
-def _is_tpu(strategy: tf.distribute.Strategy) -> bool:
-  return isinstance(strategy, tf.distribute.TPUStrategy)
 
 
 def _check_cluster(runtime: cfg.RuntimeConfig) -> None:

@@ -65,9 +65,13 @@ def check_same_start(
   if not strategies.is_multi_worker(strategy):
     return
   name = "" if checkpoint is None else os.path.basename(checkpoint)
-  found = strategy.gather(
-    strategy.run(lambda: tf.constant([_number(name)], tf.int64)), axis=0
-  ).numpy()
+
+  @tf.function(autograph=False)
+  def gather_numbers():
+    own = strategy.run(lambda: tf.constant([_number(name)], tf.int64))
+    return strategy.gather(own, axis=0)
+
+  found = gather_numbers().numpy()
   if np.unique(found).size > 1:
     raise ValueError(
       f"--model_dir {model_dir!r} does not hold the same last checkpoint for every worker; this one"

@@ -151,6 +151,13 @@ def test_validation_steps(steps):
   )
 
 
+def test_learning_rate_scaling():
+  assert trainer_message(learning_rate_scaling="sqrt") == (
+    "trainer.learning_rate_scaling is 'sqrt'; accepted: none, linear"
+  )
+  assert trainer_message(base_batch_size=0) == "trainer.base_batch_size is 0; accepted: at least 1"
+
+
 def test_learning_rate_without_its_values():
   cosine = {"type": "cosine", "cosine": {"initial_learning_rate": 0.1}}
   assert trainer_message(optimizer_config={"learning_rate": cosine}) == (

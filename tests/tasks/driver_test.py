@@ -48,6 +48,12 @@ class TestRun:
     message = self.message(folder, tmp_path, {"runtime": runtime})
     assert message == "made with {} and {}".format(*expected)
 
+  def test_unacceptable_devices(self, folder, tmp_path):
+    override = {"runtime": {"distribution_strategy": "gpus"}}
+    assert self.message(folder, tmp_path, override).startswith(
+      "runtime.distribution_strategy is 'gpus'; accepted: one_device, mirrored, "
+    )
+
   @pytest.mark.parametrize("name", ["train_data", "validation_data"])
   def test_missing_records(self, folder, tmp_path, name):
     override = {"task": {name: {"input_path": "/nowhere/x-*"}}}

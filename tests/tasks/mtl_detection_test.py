@@ -249,6 +249,18 @@ def test_perfect_detections(task):
   assert str(tiny.NUM_VAL) in task.detection_tables.splitlines()[3]
 
 
+def test_images_are_taken_in_the_order_of_the_files(task, monkeypatch):
+  seen = []
+  monkeypatch.setattr(
+    task._detection, "update", lambda logs: seen.append(int(logs["example_index"]))
+  )
+  logs = oracle_logs(task)[0]
+  # Two replicas, the later image on the first.
+  swapped = {name: (value[1:], value[:1]) for name, (value,) in logs.items()}
+  task.aggregate_logs(None, swapped)
+  assert seen == [0, 1]
+
+
 def test_coco_metrics_and_result_files(folder, tmp_path):
   evaluation = {"metrics": ["coco", "voc"], "errors": True, "results_dir": str(tmp_path)}
   override = {"task": {"evaluation": {**evaluation, "auxiliary_metrics": False}}}

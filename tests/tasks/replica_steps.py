@@ -1,16 +1,19 @@
-"""One training step on one replica and on two: prints what came of both, as JSON.
+"""Losses and a training step on one replica and on two: prints what came of both, as JSON.
 
 A program of its own, as two logical devices must be set up before TensorFlow begins.
 """
 
+import functools
 import json
 import pathlib
 import sys
 import tempfile
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
+from mtl_ssl_tf.losses import auxiliary_losses
 from mtl_ssl_tf.tasks import mtl_detection
 from tests import fixtures
 from tests.tasks import tiny
@@ -54,8 +57,58 @@ def write_records(folder: pathlib.Path) -> None:
   (folder / "label_map.txt").write_text("".join(f"{name}\n" for name in tiny.CLASS_NAMES))
 
 
+def split(strategy: tf.distribute.Strategy, batch: Any) -> Any:
+  """The batch's images, the first ones for the first replica."""
+  share = BATCH_SIZE // strategy.num_replicas_in_sync
+
+  def own_part(context):
+    first = context.replica_id_in_sync_group * share
+    return tf.nest.map_structure(lambda values: values[first : first + share], batch)
+
+  return strategy.experimental_distribute_values_from_function(own_part)
+
+
+def losses(strategy: tf.distribute.Strategy) -> dict[str, list[float]]:
+  """Of each loss over the whole batch: its value, then its gradients by all logits."""
+  random = np.random.default_rng(0)
+  logits = random.normal(size=[BATCH_SIZE, 6, 3]).astype(np.float32)
+  labels = random.dirichlet([1.0, 1.0, 1.0], size=[BATCH_SIZE, 6]).astype(np.float32)
+  # All six boxes of the first image, one of the second, none of the others.
+  counted = np.arange(6) < np.array([[6], [1], [0], [0]])
+
+  def multi_object(logits, labels, counted):
+    return auxiliary_losses.multi_object_loss(logits, labels, tf.cast(counted, tf.float32) / 2.0)
+
+  def closeness(normalizer, logits, labels, counted):
+    return auxiliary_losses.closeness_loss(logits, labels, counted, False, normalizer)
+
+  functions = {"multi_object": multi_object} | {
+    name: functools.partial(closeness, name) for name in auxiliary_losses.CLOSENESS_NORMALIZERS
+  }
+
+  @tf.function(autograph=False)
+  def run(function, inputs):
+    def on_replica(logits, labels, counted):
+      with tf.GradientTape() as tape:
+        tape.watch(logits)
+        loss = function(logits, labels, counted).weighted(0.3).replica_loss()
+        # As the task does: gradients of replicas are added up.
+        own_share = loss / strategy.num_replicas_in_sync
+      return loss, tape.gradient(own_share, logits)
+
+    return strategy.run(on_replica, inputs)
+
+  found = {}
+  for name, function in functions.items():
+    values, gradients = run(function, split(strategy, (logits, labels, counted)))
+    value = strategy.reduce(tf.distribute.ReduceOp.MEAN, values, axis=None)
+    gradient = tf.concat(strategy.experimental_local_results(gradients), axis=0)
+    found[name] = [float(value), *gradient.numpy().ravel().tolist()]
+  return found
+
+
 def step(experiment, strategy: tf.distribute.Strategy) -> tuple[dict[str, float], list[np.ndarray]]:
-  """The means of all metrics, and the weights that changed, after a step on the four images."""
+  """The means of all metrics, then gradients and all weights, after a step on the four images."""
   with strategy.scope():
     task = mtl_detection.MtlDetectionTask(experiment.task)
     model = task.build_model()
@@ -63,23 +116,18 @@ def step(experiment, strategy: tf.distribute.Strategy) -> tuple[dict[str, float]
     optimizer._create_all_weights(model.trainable_variables)
     metrics = task.build_metrics()
   batch = next(iter(task.build_inputs(experiment.task.train_data)))
-  share = BATCH_SIZE // strategy.num_replicas_in_sync
-
-  def own_part(context):
-    first = context.replica_id_in_sync_group * share
-    return tf.nest.map_structure(lambda values: values[first : first + share], batch)
-
-  inputs = strategy.experimental_distribute_values_from_function(own_part)
   run = tf.function(
     lambda inputs: strategy.run(
       lambda inputs: task.train_step(inputs, model, optimizer, metrics), (inputs,)
     ),
     autograph=False,
   )
-  logs = run(inputs)
+  logs = run(split(strategy, batch))
   total = strategy.reduce(tf.distribute.ReduceOp.MEAN, logs[task.loss], axis=None)
   values = {metric.name: float(metric.result()) for metric in metrics}
-  return {"total": float(total), **values}, [value.numpy() for value in model.variables]
+  # After the first step, the momentum is the clipped sum of the replicas' gradients.
+  gradients = [optimizer.get_slot(value, "momentum") for value in model.trainable_variables]
+  return {"total": float(total), **values}, [value.numpy() for value in model.variables + gradients]
 
 
 def main() -> None:
@@ -89,10 +137,18 @@ def main() -> None:
     folder = pathlib.Path(name)
     write_records(folder)
     experiment = tiny.experiment(folder, OVERRIDE)
-    one, weights = step(experiment, tf.distribute.OneDeviceStrategy("CPU:0"))
-    two, others = step(experiment, tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"]))
-  errors = [np.abs(a - b).max() for a, b in zip(weights, others, strict=True)]
-  json.dump({"one": one, "two": two, "largest_error": float(max(errors))}, sys.stdout)
+    one = tf.distribute.OneDeviceStrategy("CPU:0")
+    # One for all: a second one would confuse its collectives with those of the first.
+    two = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
+    logs, values = step(experiment, one)
+    other_logs, other_values = step(experiment, two)
+  errors = [np.abs(a - b).max() for a, b in zip(values, other_values, strict=True)]
+  found = {
+    "losses": [losses(one), losses(two)],
+    "logs": [logs, other_logs],
+    "largest_error": float(max(errors)),
+  }
+  json.dump(found, sys.stdout)
 
 
 if __name__ == "__main__":

@@ -1,5 +1,7 @@
 """Settings that no strategy can be made of are told before anything is connected or built."""
 
+import json
+import os
 import types
 
 import pytest
@@ -90,6 +92,34 @@ def test_one_device_is_one(folder, monkeypatch):
     "runtime.num_gpus is 2; accepted: 0 or 1 with one_device, or mirrored for more"
   )
   strategies.check(tiny.experiment(folder, {"runtime": {"num_gpus": 1}}), "train")
+
+
+def test_idle_gpus_are_told(folder, monkeypatch):
+  monkeypatch.setattr(tf.config, "list_physical_devices", lambda _: ["gpu"] * 2)
+  monkeypatch.setattr(strategies.logging, "warning", lambda text, *args: said.append(text % args))
+  said = []
+  strategies.check(tiny.experiment(folder, {"runtime": {"num_gpus": 1}}), "train")
+  assert not said
+  strategies.check(tiny.experiment(folder), "train")
+  assert said == ["runtime.num_gpus is 0, so the CPU does the work; GPUs of this machine: 2"]
+
+
+def test_a_worker_takes_as_many_gpus_as_it_may(folder, monkeypatch):
+  seen, made = [], []
+  monkeypatch.setattr(tf.config, "list_physical_devices", lambda _: ["gpu0", "gpu1"])
+  monkeypatch.setattr(tf.config, "set_visible_devices", lambda *args: seen.append(args))
+  monkeypatch.setattr(
+    strategies.distribute_utils, "get_distribution_strategy", lambda **args: made.append(args)
+  )
+  monkeypatch.setenv("TF_CONFIG", "")
+  runtime = workers(num_gpus=1, worker_hosts="a:1, b:2", task_index=1)
+  strategies.create(tiny.experiment(folder, {"runtime": runtime}).runtime)
+  assert seen == [(["gpu0"], "GPU")]
+  assert made[0]["distribution_strategy"] == "multi_worker_mirrored"
+  assert json.loads(os.environ["TF_CONFIG"]) == {
+    "cluster": {"worker": ["a:1", "b:2"]},
+    "task": {"type": "worker", "index": 1},
+  }
 
 
 def test_continuous_evaluation_is_for_one_machine(folder):

@@ -1,0 +1,192 @@
+"""Two replicas, in one process and in two, do what one does with the double batch.
+
+Each part is a program of its own: devices are set up once, and a worker is a process.
+"""
+
+import json
+import os
+import pathlib
+import shutil
+import socket
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import tensorflow as tf
+import yaml
+
+from tests.tasks import replica_steps
+
+_ROOT = pathlib.Path(__file__).parents[2]
+_MULTI_WORKER = "multi_worker_mirrored"
+
+
+def start(module: str, *args: str) -> subprocess.Popen:
+  environment = {**os.environ, "PYTHONPATH": str(_ROOT), "TF_CPP_MIN_LOG_LEVEL": "3"}
+  environment.pop("TF_CONFIG", None)
+  return subprocess.Popen(
+    [sys.executable, "-m", f"tests.tasks.{module}", *args],
+    cwd=_ROOT,
+    env=environment,
+    stdout=subprocess.PIPE,
+    stderr=subprocess.PIPE,
+    text=True,
+  )
+
+
+def finish(process: subprocess.Popen) -> str:
+  """What the program printed, once it has ended well."""
+  try:
+    output, errors = process.communicate(timeout=400)
+  finally:
+    process.kill()
+  assert process.returncode == 0, errors
+  return output
+
+
+def free_ports(number: int) -> list[int]:
+  sockets = [socket.create_server(("localhost", 0)) for _ in range(number)]
+  ports = [each.getsockname()[1] for each in sockets]
+  for each in sockets:
+    each.close()
+  return ports
+
+
+@pytest.fixture(name="steps", scope="module")
+def _steps():
+  return json.loads(finish(start("replica_steps")))
+
+
+def test_losses_over_the_batch(steps):
+  one, two = steps["losses"]
+  assert set(one) == {"multi_object", "batch_positives", "per_image_sum"}
+  for name in one:
+    np.testing.assert_allclose(two[name], one[name], rtol=1e-5, atol=1e-7)
+
+
+def test_logs_are_those_of_the_whole_batch(steps):
+  one, two = steps["logs"]
+  assert two == pytest.approx(one, rel=1e-5)
+  assert one["dropped_boxes"] == 1.0  # The first image has four boxes, and room for three.
+  assert one["closeness"] > 0.1
+
+
+def test_gradients_and_weights_are_those_of_one_replica(steps):
+  assert steps["largest_error"] < 1e-5
+
+
+class Runs:
+  """The same two steps and an evaluation, by one process and by others."""
+
+  def __init__(self, folder: pathlib.Path):
+    self.folder = folder
+    self._number = 0
+
+  def start(self, name: str, num_cpus: int = 1, mode: str = "train_and_eval", **runtime):
+    """Starts a process that writes to the folder `name`; returns it."""
+    self._number += 1
+    own = self.folder / f"own_{self._number}"
+    own.mkdir()
+    replica_steps.write_records(own)
+    override = {
+      "own_folder": str(own),
+      "task": {
+        "backbone": {"norm": {"type": "group"}},
+        "roi_head": {"positive_fraction": 0.75},
+        # Fewer heads are built in less time; the closeness loss looks at the whole batch.
+        "auxiliary": {"multi_object": {"loss_weight": 0.0}},
+        "refinement": {"enabled": False},
+        # All four images are in each step, whoever gets which.
+        "train_data": {"global_batch_size": 4, "flip_probability": 0.0},
+        "validation_data": {"global_batch_size": 4},
+        "evaluation": {"results_dir": str(self.folder / f"results_{name}")},
+        "pictures": {"interval": 1, "num_images": 1},
+      },
+      "trainer": {
+        "train_steps": 2,
+        "steps_per_loop": 1,
+        "summary_interval": 1,
+        "validation_interval": 2,
+        "checkpoint_interval": 1,
+        "optimizer_config": {"optimizer": {"momentum": {"clipnorm": 0.1}}},
+      },
+      "runtime": {"crop_method": "matmul", **runtime},
+    }
+    text = yaml.safe_dump(override)
+    return start("replica_run", str(self.folder / name), text, mode, str(num_cpus))
+
+  def weights(self, name: str) -> dict[str, np.ndarray]:
+    reader = tf.train.load_checkpoint(str(self.folder / name / "ckpt-2"))
+    shapes = reader.get_variable_to_shape_map()
+    return {
+      key: reader.get_tensor(key)
+      for key in shapes
+      if key.startswith(("model/", "optimizer/")) and "OBJECT_GRAPH" not in key
+    }
+
+  def figures(self, name: str) -> dict[str, float]:
+    return json.loads((self.folder / name / "evaluation-2.json").read_text())
+
+  def detections(self, name: str) -> list[dict]:
+    file = self.folder / f"results_{name}" / "step_2" / "coco_results.json"
+    return json.loads(file.read_text())
+
+  def files(self, name: str) -> set[str]:
+    """Of the folder of a run; event files, whose names say when and where, by their folder."""
+    found = {str(file.relative_to(self.folder / name)) for file in (self.folder / name).rglob("*")}
+    return {
+      os.path.join(os.path.dirname(file), "events") if "events.out" in file else file
+      for file in found
+    }
+
+  def check_equal(self, name: str, expected: str) -> None:
+    """Holds weights, figures and detections of two runs to be the same."""
+    ours, theirs = self.weights(name), self.weights(expected)
+    assert ours.keys() == theirs.keys()
+    assert len(ours) > 100
+    for key, values in theirs.items():
+      np.testing.assert_allclose(ours[key], values, atol=1e-5, rtol=1e-5, err_msg=key)
+    assert self.figures(name) == pytest.approx(self.figures(expected), abs=1e-4)
+    for ours, theirs in zip(self.detections(name), self.detections(expected), strict=True):
+      assert ours["image_id"] == theirs["image_id"]
+      assert ours["score"] == pytest.approx(theirs["score"], abs=1e-5)
+      assert ours["bbox"] == pytest.approx(theirs["bbox"], abs=1e-2)
+
+
+@pytest.fixture(name="runs", scope="module")
+def _runs(tmp_path_factory):
+  """`one` process, two compiled `mirrored` replicas, and two `workers` that join after a step."""
+  runs = Runs(tmp_path_factory.mktemp("runs"))
+  finish(runs.start("one"))
+  finish(runs.start("mirrored", 2, distribution_strategy="mirrored", enable_xla=True))
+  begun = runs.folder / "workers"
+  begun.mkdir()
+  for file in (runs.folder / "one").glob("ckpt-1.*"):
+    shutil.copy(file, begun)
+  (begun / "checkpoint").write_text('model_checkpoint_path: "ckpt-1"')
+  hosts = ",".join(f"localhost:{port}" for port in free_ports(2))
+  cluster = {"distribution_strategy": _MULTI_WORKER, "worker_hosts": hosts}
+  chief, worker = (runs.start("workers", task_index=index, **cluster) for index in (0, 1))
+  runs.said = [finish(chief), finish(worker)]
+  return runs
+
+
+@pytest.mark.slow
+def test_two_workers_are_one(runs):
+  runs.check_equal("workers", "one")
+
+
+@pytest.mark.slow
+def test_two_compiled_replicas_are_one(runs):
+  runs.check_equal("mirrored", "one")
+
+
+@pytest.mark.slow
+def test_only_the_chief_writes_and_speaks(runs):
+  assert runs.files("workers") == runs.files("one")
+  assert {"ckpt-2.index", "best/info.json", "evaluation-2.json"} <= runs.files("one")
+  chief, worker = runs.said
+  assert "evaluation at step 2" in chief
+  assert "learning rate 0.01 (constant), batch 4, no warm-up" in chief
+  assert not worker
