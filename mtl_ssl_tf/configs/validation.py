@@ -6,7 +6,7 @@ from typing import Any
 from official.core import config_definitions as cfg
 from official.modeling import hyperparams
 
-from mtl_ssl_tf.configs import detector
+from mtl_ssl_tf.configs import detector, training
 
 # Path of a field of the task -> accepted values.
 CHOICES = {
@@ -102,6 +102,14 @@ TRAINER_RANGES = {
   "checkpoint_interval": (1, None),
   "validation_interval": (1, None),
   "max_to_keep": (1, None),
+  "best_checkpoints_to_keep": (1, None),
+  "early_stopping_patience": (0, None),
+  "recovery_max_trials": (0, training.MAX_SKIPPED_BATCHES),
+  "recovery_begin_steps": (0, None),
+}
+TRAINER_CHOICES = {
+  "nonfinite": ("stop", "recover"),
+  "best_checkpoint_metric_comp": ("higher", "lower"),
 }
 # Fields of Model Garden's learning rates that need no value.
 OPTIONAL_RATE_FIELDS = ("staircase",)
@@ -166,6 +174,10 @@ def check_trainer(config: cfg.TrainerConfig) -> None:
   Raises:
     ValueError: naming the field, its value and what is accepted.
   """
+  for path, accepted in TRAINER_CHOICES.items():
+    value = _get(config, path)
+    if value not in accepted:
+      raise ValueError(f"trainer.{path} is {value!r}; accepted: {', '.join(accepted)}")
   _check_ranges(config, TRAINER_RANGES, "trainer")
   if config.summary_interval % config.steps_per_loop:
     raise ValueError(

@@ -6,14 +6,13 @@ import functools
 import json
 import os
 import sys
-from collections.abc import Iterator
 from typing import Any
 
 import tensorflow as tf
 from absl import logging
 from official.common import distribute_utils
 from official.core import config_definitions as cfg
-from official.core import task_factory, train_lib, train_utils
+from official.core import task_factory, train_utils
 from official.modeling import performance
 
 from mtl_ssl_tf.checkpoints import keras_weights, pretrained
@@ -21,7 +20,19 @@ from mtl_ssl_tf.configs import detector, validation
 from mtl_ssl_tf.configs.loading import load_experiment
 from mtl_ssl_tf.data import label_map, reader, schema
 from mtl_ssl_tf.modeling.backbones import registry
-from mtl_ssl_tf.tasks import data_sample, mtl_detection, pictures, progress
+from mtl_ssl_tf.tasks import (
+  best_checkpoints,
+  checkpointing,
+  controller,
+  data_sample,
+  early_stopping,
+  mtl_detection,
+  pictures,
+  progress,
+  run_folder,
+  runner,
+  stopping,
+)
 from mtl_ssl_tf.tasks import trainer as trainer_lib
 
 MODES = ("train", "eval", "train_and_eval", "train_and_post_eval", "continuous_eval")
@@ -29,7 +40,7 @@ MODES = ("train", "eval", "train_and_eval", "train_and_post_eval", "continuous_e
 
 def run(
   params: cfg.ExperimentConfig, mode: str, model_dir: str, validate_data: int = 0
-) -> tuple[tf.Module, dict[str, Any]]:
+) -> tuple[tf.Module | None, dict[str, Any]]:
   """Trains and evaluates as `mode` says, going on from the last checkpoint in `model_dir`.
 
   Args:
@@ -38,8 +49,12 @@ def run(
     model_dir: folder of the run.
     validate_data: records of each input that are looked at first; 0 looks at none.
 
+  Returns:
+    The detector and the figures of the last evaluation, or None and none where a signal ended it.
+
   Raises:
     ValueError: if a setting, the label map or the data are not acceptable.
+    RunError: if the run cannot go on, for example because the disk is full.
   """
   if mode not in MODES:
     raise ValueError(f"--mode is {mode!r}; accepted: {', '.join(MODES)}")
@@ -52,11 +67,27 @@ def run(
       data_sample.check(params.task, name, validate_data)
   if not model_dir:
     raise ValueError("--model_dir is empty; accepted: a folder")
-  checkpoint = tf.train.latest_checkpoint(model_dir)
-  if "train" in mode and checkpoint is None:
+  is_new = not checkpointing.numbered(model_dir)
+  if "train" in mode and is_new:
     _check_start(params.task)
-  if mode == "eval" and checkpoint is None:  # `continuous_eval` waits for the first one.
+  if mode == "eval" and is_new:  # `continuous_eval` waits for the first one.
     raise ValueError(f"--model_dir {model_dir!r} holds no checkpoint to evaluate")
+  with contextlib.ExitStack() as stack:
+    stop = stack.enter_context(stopping.listening())
+    if "train" in mode:
+      stack.enter_context(run_folder.locked(model_dir))
+    try:
+      return _run(params, mode, model_dir, stop)
+    except stopping.StoppedError as stopped:
+      print(_last_words(mode, model_dir, str(stopped)), flush=True)
+      return None, {}
+
+
+def _run(
+  params: cfg.ExperimentConfig, mode: str, model_dir: str, stop: stopping.StopRequest
+) -> tuple[tf.Module, dict[str, Any]]:
+  checkpoint = run_folder.find_checkpoint(model_dir)
+  stop.check()
   if params.runtime.mixed_precision_dtype:
     performance.set_mixed_precision_policy(params.runtime.mixed_precision_dtype)
   strategy = distribute_utils.get_distribution_strategy(
@@ -70,56 +101,82 @@ def run(
       params.task, logging_dir=model_dir, crop_method=params.runtime.compiled_crop_method
     )
   _choose_best_by(params.trainer, task)
+  changes = []
+  if "train" in mode and checkpoint is not None:
+    changes = run_folder.compare(params, model_dir, task.class_names)
   if "eval" in mode:
     task.prepare_evaluation()
-  exporter = None
-  if mode != "eval":  # A look at other data must not change which checkpoint counts as the best.
-    with _writing_to(model_dir):
-      exporter = train_lib.maybe_create_best_ckpt_exporter(params, model_dir)
+  best = None
+  # A look at other data must not change which checkpoint counts as the best.
+  if "train" in mode and params.trainer.best_checkpoint_export_subdir:
+    best = best_checkpoints.BestCheckpoints(
+      os.path.join(model_dir, params.trainer.best_checkpoint_export_subdir),
+      params.trainer.best_checkpoint_eval_metric,
+      params.trainer.best_checkpoint_metric_comp,
+      params.trainer.best_checkpoints_to_keep,
+    )
   with strategy.scope():
     trainer = train_utils.create_trainer(
       params,
       task,
       train="train" in mode,
       evaluate="eval" in mode,
-      checkpoint_exporter=exporter,
-      trainer_cls=trainer_lib.DetectorTrainer,
+      checkpoint_exporter=best,
+      trainer_cls=functools.partial(trainer_lib.DetectorTrainer, stop=stop),
     )
     if checkpoint is not None:
       # Orbit would restore what fits, and go on with new weights for the rest.
       mtl_detection.load_detector(
         trainer.model, checkpoint, f"--model_dir {model_dir!r} belongs to another run:"
       )
-  actions, progress_line = [], None
+  stop.check()
+  train_actions, progress_line = [], None
   if "train" in mode:
-    _describe_run(params, model_dir)
     progress_line = progress.ProgressLine(
       trainer.global_step,
       params.trainer.train_steps,
       params.task.train_data.global_batch_size,
       params.task.train_data.max_num_boxes,
     )
-    actions = [
+    train_actions = [
       progress_line,
       pictures.TrainingPictures(task, trainer.model, trainer.global_step, model_dir),
       lambda _: progress_line.resume(),  # Drawing is no training.
     ]
-  return train_lib.run_experiment(
+  run = runner.Runner(
+    restore_from=checkpoint,
+    report=functools.partial(
+      _report, task, model_dir, params.trainer.best_checkpoint_eval_metric, best
+    ),
+    progress_line=progress_line,
     distribution_strategy=strategy,
     task=task,
     mode=mode,
     params=params,
     model_dir=model_dir,
+    train_actions=train_actions,
     trainer=trainer,
-    train_actions=actions,
-    controller_cls=functools.partial(
-      progress.ReportingController,
-      report=functools.partial(
-        _report, task, model_dir, params.trainer.best_checkpoint_eval_metric
-      ),
-      progress=progress_line,
-    ),
+    controller_cls=controller.RunController,
   )
+  if "train" in mode:
+    with strategy.scope():
+      trainer.rewind_inputs()
+    run_folder.describe_run(params, model_dir)
+    for change in changes:
+      print(f"changed since the run began: {change}", flush=True)
+    print(early_stopping.describe(params.trainer), flush=True)
+    if params.trainer.nonfinite == "recover" and checkpoint is None:
+      run.controller.save_checkpoint()  # There must be one to go back to.
+  return run.run()
+
+
+def _last_words(mode: str, model_dir: str, reason: str) -> str:
+  if "train" not in mode:
+    return f"stopped by {reason} before the figures were complete"
+  latest = next(iter(checkpointing.numbered(model_dir).values()), None)
+  if latest is None:
+    return f"stopped by {reason} before the first step; nothing is lost"
+  return f"stopped by {reason}; the same command goes on from {latest}"
 
 
 def _check_start(task: detector.MtlDetection) -> None:
@@ -159,7 +216,7 @@ def main_with_flags(flags: Any) -> None:
     if flags.tpu:
       params.runtime.tpu = flags.tpu
     run(params, flags.mode, flags.model_dir, flags.validate_data)
-  except ValueError as error:
+  except (ValueError, stopping.RunError) as error:
     logging.info("An error arose:", exc_info=True)
     # Gin, which Model Garden goes through, tells the way of the call behind the message.
     message = str(error).split("\n  In call to configurable")[0]
@@ -179,37 +236,21 @@ def _choose_best_by(trainer: cfg.TrainerConfig, task: mtl_detection.MtlDetection
     )
 
 
-@contextlib.contextmanager
-def _writing_to(model_dir: str) -> Iterator[None]:
-  try:
-    yield
-  except tf.errors.OpError as error:
-    raise ValueError(f"--model_dir {model_dir!r} cannot be written to: {error.message}") from error
-
-
-def _describe_run(params: cfg.ExperimentConfig, model_dir: str) -> None:
-  """Leaves in the folder what its checkpoints can be understood by."""
-  with _writing_to(model_dir):
-    tf.io.gfile.makedirs(model_dir)
-    train_utils.serialize_config(params, model_dir)
-    label_map_copy = os.path.join(model_dir, schema.LABEL_MAP_FILE)
-    tf.io.gfile.copy(params.task.label_map, label_map_copy, overwrite=True)
-
-
 def _report(
   task: mtl_detection.MtlDetectionTask,
   model_dir: str,
   best_by: str,
+  best_checkpoints_kept: best_checkpoints.BestCheckpoints | None,
   figures: dict[str, Any],
   step: int,
 ) -> str:
   """Returns the table of an evaluation, and leaves all its figures in a file."""
   figures = {name: float(value) for name, value in figures.items()}
   path = os.path.join(model_dir, f"evaluation-{step}.json")
-  with tf.io.gfile.GFile(path, "w") as file:
-    # NaN, a class without ground truth, is no JSON.
-    finite = {name: value if value == value else None for name, value in figures.items()}
-    json.dump({"step": step, **finite}, file, indent=2)
+  # NaN, a class without ground truth, is no JSON.
+  finite = {name: value if value == value else None for name, value in figures.items()}
+  with checkpointing.writing(path):
+    checkpointing.write_text(path, json.dumps({"step": step, **finite}, indent=2))
   lines = [task.detection_tables]
   lines += [
     f"{name.removeprefix('auxiliary/'):28s} {value:.3f}"
@@ -220,6 +261,9 @@ def _report(
   lines.append(
     f"{best_by} {figures[best_by]:.4f}" + ("" if best is None else f" (best {best:.4f})")
   )
+  if best_checkpoints_kept is not None:
+    kept = [f"step {one.step} {one.figure:.4f}" for one in best_checkpoints_kept.kept]
+    lines.append(f"best checkpoints: {', '.join(kept) or 'none'}")
   if figures["dropped_boxes"]:
     lines.append(
       f"warning: ground-truth boxes left out of these figures: {figures['dropped_boxes']:.0f}; "

@@ -21,6 +21,7 @@ from mtl_ssl_tf.ops import box_ops
 from mtl_ssl_tf.tasks import (
   detection_evaluation,
   momentum,  # noqa: F401 - registers the optimizer
+  nonfinite,
   training_losses,
 )
 
@@ -37,6 +38,9 @@ class MtlDetectionTask(base_task.Task):
   Attributes:
     class_names: names of the object classes, class 1 first.
     num_classes: C, background included.
+    guard: keeps what is not finite from the weights; None lets it pass.
+    checkpoint_items: what a checkpoint of training holds besides detector and optimizer, by name;
+      tasks with a state of their own add to it.
   """
 
   def __init__(
@@ -60,6 +64,8 @@ class MtlDetectionTask(base_task.Task):
     super().__init__(params, logging_dir=logging_dir, name=name)
     validation.check_task(params)
     self._crop_method = crop_method
+    self.guard: nonfinite.Guard | None = None
+    self.checkpoint_items: dict[str, tf.Module] = {}
     registry.check(params.backbone.type)
     self.class_names = label_map.read_label_map(params.label_map)
     self.num_classes = len(self.class_names) + 1
@@ -225,12 +231,15 @@ class MtlDetectionTask(base_task.Task):
       scaled = total / num_replicas
     variables = model.trainable_variables
     gradients = tape.gradient(scaled, variables)
-    optimizer.apply_gradients(
+    nonfinite.apply_gradients(
+      self.guard,
+      optimizer,
       [
         (gradient, variable)
         for gradient, variable in zip(gradients, variables, strict=True)
         if gradient is not None
-      ]
+      ],
+      total,
     )
     logs = {self.loss: total, **losses}
     logs["dropped_boxes"] = tf.reduce_sum(tf.cast(labels["num_dropped_boxes"], tf.float32))
