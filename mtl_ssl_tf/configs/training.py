@@ -15,9 +15,12 @@ class Runtime(cfg.RuntimeConfig):
     enable_xla: compile the whole training step; a TPU always does.
     crop_method: how regions are cut out of maps: `native` kernels, `matmul`, which compiles, or
       `auto`, the one that suits `enable_xla` and the strategy.
+    deterministic: use kernels that always round alike, so that a run that was interrupted ends as
+      if it had not been. Only where no accelerator takes part: not all of theirs have such a form.
   """
 
   distribution_strategy: str = "one_device"
+  deterministic: bool = True
   crop_method: str = "auto"
 
   @property

@@ -83,7 +83,7 @@ def fault(path: str) -> str | None:
     reader = tf.train.load_checkpoint(path)
     for tensor in reader.get_variable_to_shape_map():
       reader.get_tensor(tensor)
-  except (tf.errors.OpError, ValueError, RuntimeError) as error:
+  except (tf.errors.OpError, IndexError, ValueError, RuntimeError) as error:  # By its own status.
     return reason(error)
   return None
 

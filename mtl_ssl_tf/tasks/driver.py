@@ -88,6 +88,9 @@ def _run(
 ) -> tuple[tf.Module, dict[str, Any]]:
   checkpoint = run_folder.find_checkpoint(model_dir)
   stop.check()
+  if params.runtime.deterministic and not tf.config.list_logical_devices("GPU"):
+    # Several threads add up the gradient of native crops in the order in which they get there.
+    tf.config.experimental.enable_op_determinism()
   if params.runtime.mixed_precision_dtype:
     performance.set_mixed_precision_policy(params.runtime.mixed_precision_dtype)
   strategy = distribute_utils.get_distribution_strategy(
