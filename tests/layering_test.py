@@ -28,6 +28,8 @@ ALLOWED = {
   # A command, beside train and export.
   "checkpoints.import_reference": {"configs", "data", "modeling", "tasks", "registry_imports"},
   "tasks": _LIBRARY | {"checkpoints"},
+  # A command, beside train and export.
+  "tasks.replay": _LIBRARY | {"checkpoints", "registry_imports"},
   "serving": {"configs", "ops", "data", "modeling"},
   "prediction": {"data", "serving", "visualization"},
   "serving.verification": {"configs", "data", "evaluation", "modeling"},

@@ -5,8 +5,11 @@ from official.core import exp_factory
 
 from mtl_ssl_tf.configs import detector, training
 
+# Any other one differs from it by values alone.
+DEFAULT = "mtl_frcnn"
 
-@exp_factory.register_config_factory("mtl_frcnn")
+
+@exp_factory.register_config_factory(DEFAULT)
 def mtl_frcnn() -> cfg.ExperimentConfig:
   """Faster R-CNN with the three auxiliary tasks and refinement, as published for VOC07."""
   optimization = detector.DetectorOptimization(

@@ -36,7 +36,7 @@ def load_experiment(
     raise ValueError(f"--experiment is {experiment!r}; accepted: {', '.join(accepted)}")
   params = exp_factory.get_exp_config(experiment)
   for path in config_files or ():
-    _override(params, _read_yaml(path), path)
+    override_with_file(params, path)
   if params_override:
     flag = "--params_override"
     if os.path.exists(params_override):
@@ -48,6 +48,15 @@ def load_experiment(
       overrides = _parse_yaml(params_override, flag)
     _override(params, overrides, flag)
   return params
+
+
+def override_with_file(params: cfg.ExperimentConfig, path: str) -> None:
+  """Sets the fields that a YAML file names.
+
+  Raises:
+    ValueError: if the file, or a field in it, is not known.
+  """
+  _override(params, _read_yaml(path), path)
 
 
 def _read_yaml(path: str) -> Any:

@@ -110,6 +110,14 @@ TRAINER_RANGES = {
   "validation_interval": (1, None),
   "max_to_keep": (1, None),
   "base_batch_size": (1, None),
+  "best_checkpoints_to_keep": (1, None),
+  "early_stopping_patience": (0, None),
+  "recovery_max_trials": (0, training.MAX_SKIPPED_BATCHES),
+  "recovery_begin_steps": (0, None),
+}
+TRAINER_CHOICES = {
+  "nonfinite": ("stop", "recover"),
+  "best_checkpoint_metric_comp": ("higher", "lower"),
 }
 RATE_SCALINGS = ("none", "linear")
 # Fields of Model Garden's learning rates that need no value.
@@ -176,6 +184,10 @@ def check_trainer(config: cfg.TrainerConfig) -> None:
   Raises:
     ValueError: naming the field, its value and what is accepted.
   """
+  for path, accepted in TRAINER_CHOICES.items():
+    value = _get(config, path)
+    if value not in accepted:
+      raise ValueError(f"trainer.{path} is {value!r}; accepted: {', '.join(accepted)}")
   _check_ranges(config, TRAINER_RANGES, "trainer")
   if config.summary_interval % config.steps_per_loop:
     raise ValueError(

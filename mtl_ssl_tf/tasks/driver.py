@@ -1,18 +1,13 @@
-"""Flags to a run: configuration, trainer, training and evaluation."""
+"""Flags to a run: configuration, checks, devices, and who may write."""
 
 import contextlib
-import difflib
-import functools
-import json
 import os
 import sys
-from collections.abc import Iterator
 from typing import Any
 
 import tensorflow as tf
 from absl import logging
 from official.core import config_definitions as cfg
-from official.core import task_factory, train_lib, train_utils
 
 from mtl_ssl_tf.checkpoints import keras_weights, pretrained
 from mtl_ssl_tf.configs import data_validation, detector, validation
@@ -20,22 +15,22 @@ from mtl_ssl_tf.configs.loading import load_experiment
 from mtl_ssl_tf.data import label_map, reader, schema
 from mtl_ssl_tf.modeling.backbones import registry
 from mtl_ssl_tf.tasks import (
+  assembly,
+  checkpointing,
   data_sample,
-  learning_rates,
   mtl_detection,
-  pictures,
-  progress,
+  run_folder,
+  stopping,
   strategies,
   workers,
 )
-from mtl_ssl_tf.tasks import trainer as trainer_lib
 
 MODES = ("train", "eval", "train_and_eval", "train_and_post_eval", "continuous_eval")
 
 
 def run(
   params: cfg.ExperimentConfig, mode: str, model_dir: str, validate_data: int = 0
-) -> tuple[tf.Module, dict[str, Any]]:
+) -> tuple[tf.Module | None, dict[str, Any]]:
   """Trains and evaluates as `mode` says, going on from the last checkpoint in `model_dir`.
 
   Args:
@@ -44,8 +39,53 @@ def run(
     model_dir: folder of the run.
     validate_data: records of each input that are looked at first; 0 looks at none.
 
+  Returns:
+    The detector and the figures of the last evaluation, or None and none where a signal ended it.
+
   Raises:
     ValueError: if a setting, the label map or the data are not acceptable.
+    RunError: if the run cannot go on, for example because the disk is full.
+  """
+  _check(params, mode, model_dir, validate_data)
+  if params.runtime.deterministic and not tf.config.list_physical_devices("GPU"):
+    # Several threads add up the gradient of native crops in the order in which they get there.
+    tf.config.experimental.enable_op_determinism()
+  with contextlib.ExitStack() as stack:
+    stop = stack.enter_context(stopping.listening())
+    strategy = strategies.create(params.runtime)
+    strategies.check_replicas(params, mode, strategy)
+    is_chief = strategies.is_chief(strategy)
+    if "train" in mode and is_chief:
+      stack.enter_context(run_folder.locked(model_dir))
+    stack.enter_context(workers.losing_none(strategy))
+    workers.stop_together(strategy, stop)
+    try:
+      return _run(strategy, params, mode, model_dir, stop)
+    except stopping.StoppedError as stopped:
+      if is_chief:
+        print(_last_words(mode, model_dir, str(stopped)), flush=True)
+      return None, {}
+
+
+def _run(
+  strategy: tf.distribute.Strategy,
+  params: cfg.ExperimentConfig,
+  mode: str,
+  model_dir: str,
+  stop: stopping.StopRequest,
+) -> tuple[tf.Module, dict[str, Any]]:
+  checkpoint = run_folder.find_checkpoint(model_dir)
+  workers.check_same_start(strategy, model_dir, checkpoint)
+  stop.check()
+  with workers.own_folder(strategy, model_dir) as folder:
+    return assembly.Run(strategy, params, mode, folder, checkpoint, stop)()
+
+
+def _check(params: cfg.ExperimentConfig, mode: str, model_dir: str, validate_data: int) -> None:
+  """Refuses what cannot be run, before anything is built or written.
+
+  Raises:
+    ValueError: naming what is at fault.
   """
   if mode not in MODES:
     raise ValueError(f"--mode is {mode!r}; accepted: {', '.join(MODES)}")
@@ -61,97 +101,20 @@ def run(
       data_sample.check(params.task, name, validate_data)
   if not model_dir:
     raise ValueError("--model_dir is empty; accepted: a folder")
-  checkpoint = tf.train.latest_checkpoint(model_dir)
-  if "train" in mode and checkpoint is None:
+  is_new = not checkpointing.numbered(model_dir)
+  if "train" in mode and is_new:
     _check_start(params.task)
-  if mode == "eval" and checkpoint is None:  # `continuous_eval` waits for the first one.
+  if mode == "eval" and is_new:  # `continuous_eval` waits for the first one.
     raise ValueError(f"--model_dir {model_dir!r} holds no checkpoint to evaluate")
-  strategy = strategies.create(params.runtime)
-  strategies.check_replicas(params, mode, strategy)
-  workers.check_same_start(strategy, model_dir, checkpoint)
-  best_subdir = params.trainer.best_checkpoint_export_subdir
-  with (
-    workers.losing_none(strategy),
-    workers.own_folder(strategy, model_dir, best_subdir) as folder,
-  ):
-    return _run_on(strategy, params, mode, folder, checkpoint)
 
 
-def _run_on(
-  strategy: tf.distribute.Strategy,
-  params: cfg.ExperimentConfig,
-  mode: str,
-  model_dir: str,
-  checkpoint: str | None,
-) -> tuple[tf.Module, dict[str, Any]]:
-  """Builds task and trainer, and does what `mode` says, writing into `model_dir`."""
-  is_chief = strategies.is_chief(strategy)
-  if not is_chief:
-    params.task.evaluation.results_dir = ""
-  with strategy.scope():
-    task = task_factory.get_task(
-      params.task,
-      logging_dir=model_dir,
-      crop_method=params.runtime.compiled_crop_method,
-      precision=params.runtime.mixed_precision_dtype or "float32",
-      compile_losses=strategies.compiles_losses(params.runtime, strategy),
-    )
-  _choose_best_by(params.trainer, task)
-  if "eval" in mode:
-    task.prepare_evaluation()
-  exporter = None
-  if mode != "eval":  # A look at other data must not change which checkpoint counts as the best.
-    with _writing_to(model_dir):
-      exporter = train_lib.maybe_create_best_ckpt_exporter(params, model_dir)
-  with strategy.scope():
-    trainer = train_utils.create_trainer(
-      params.replace(
-        trainer=params.trainer.replace(optimizer_config=learning_rates.scaled(params))
-      ),
-      task,
-      train="train" in mode,
-      evaluate="eval" in mode,
-      checkpoint_exporter=exporter,
-      trainer_cls=trainer_lib.DetectorTrainer,
-    )
-    trainer.resume_from = None if is_chief else checkpoint
-    if checkpoint is not None:
-      # Orbit would restore what fits, and go on with new weights for the rest.
-      mtl_detection.load_detector(
-        trainer.model, checkpoint, f"--model_dir {model_dir!r} belongs to another run:"
-      )
-  actions, progress_line = [], None
-  if "train" in mode:
-    _describe_run(params, model_dir)
-    print(learning_rates.description(params), flush=True)
-    progress_line = progress.ProgressLine(
-      trainer.global_step,
-      params.trainer.train_steps,
-      params.task.train_data.global_batch_size,
-      params.task.train_data.max_num_boxes,
-      write=None if is_chief else lambda _: None,
-    )
-    actions = [
-      progress_line,
-      pictures.TrainingPictures(task, trainer.model, trainer.global_step, model_dir),
-      lambda _: progress_line.resume(),  # Drawing is no training.
-    ]
-  return train_lib.run_experiment(
-    distribution_strategy=strategy,
-    task=task,
-    mode=mode,
-    params=params,
-    model_dir=model_dir,
-    trainer=trainer,
-    train_actions=actions,
-    controller_cls=functools.partial(
-      progress.ReportingController,
-      report=functools.partial(
-        _report, task, model_dir, params.trainer.best_checkpoint_eval_metric
-      ),
-      progress=progress_line,
-    ),
-  )
+def _last_words(mode: str, model_dir: str, reason: str) -> str:
+  if "train" not in mode:
+    return f"stopped by {reason} before the figures were complete"
+  latest = next(iter(checkpointing.numbered(model_dir).values()), None)
+  if latest is None:
+    return f"stopped by {reason} before the first step; nothing is lost"
+  return f"stopped by {reason}; the same command goes on from {latest}"
 
 
 def _check_start(task: detector.MtlDetection) -> None:
@@ -191,73 +154,11 @@ def main_with_flags(flags: Any) -> None:
     if flags.tpu:
       params.runtime.tpu = flags.tpu
     run(params, flags.mode, flags.model_dir, flags.validate_data)
-  except ValueError as error:
+  except (ValueError, stopping.RunError) as error:
     logging.info("An error arose:", exc_info=True)
     # Gin, which Model Garden goes through, tells the way of the call behind the message.
     message = str(error).split("\n  In call to configurable")[0]
     sys.exit(f"error: {message}")
-
-
-def _choose_best_by(trainer: cfg.TrainerConfig, task: mtl_detection.MtlDetectionTask) -> None:
-  """Sets the figure that tells the best checkpoint, where the configuration leaves it open."""
-  trainer.best_checkpoint_eval_metric = trainer.best_checkpoint_eval_metric or task.main_metric
-  if trainer.best_checkpoint_eval_metric not in task.detection_figures:
-    nearest = difflib.get_close_matches(
-      trainer.best_checkpoint_eval_metric, task.detection_figures, n=3, cutoff=0.0
-    )
-    raise ValueError(
-      f"trainer.best_checkpoint_eval_metric is {trainer.best_checkpoint_eval_metric!r}; accepted: "
-      f"a figure of the evaluation, the nearest are {', '.join(nearest)}"
-    )
-
-
-@contextlib.contextmanager
-def _writing_to(model_dir: str) -> Iterator[None]:
-  try:
-    yield
-  except tf.errors.OpError as error:
-    raise ValueError(f"--model_dir {model_dir!r} cannot be written to: {error.message}") from error
-
-
-def _describe_run(params: cfg.ExperimentConfig, model_dir: str) -> None:
-  """Leaves in the folder what its checkpoints can be understood by."""
-  with _writing_to(model_dir):
-    tf.io.gfile.makedirs(model_dir)
-    train_utils.serialize_config(params, model_dir)
-    label_map_copy = os.path.join(model_dir, schema.LABEL_MAP_FILE)
-    tf.io.gfile.copy(params.task.label_map, label_map_copy, overwrite=True)
-
-
-def _report(
-  task: mtl_detection.MtlDetectionTask,
-  model_dir: str,
-  best_by: str,
-  figures: dict[str, Any],
-  step: int,
-) -> str:
-  """Returns the table of an evaluation, and leaves all its figures in a file."""
-  figures = {name: float(value) for name, value in figures.items()}
-  path = os.path.join(model_dir, f"evaluation-{step}.json")
-  with tf.io.gfile.GFile(path, "w") as file:
-    # NaN, a class without ground truth, is no JSON.
-    finite = {name: value if value == value else None for name, value in figures.items()}
-    json.dump({"step": step, **finite}, file, indent=2)
-  lines = [task.detection_tables]
-  lines += [
-    f"{name.removeprefix('auxiliary/'):28s} {value:.3f}"
-    for name, value in figures.items()
-    if name.startswith("auxiliary/")
-  ]
-  best = figures.get(f"best_{best_by}")
-  lines.append(
-    f"{best_by} {figures[best_by]:.4f}" + ("" if best is None else f" (best {best:.4f})")
-  )
-  if figures["dropped_boxes"]:
-    lines.append(
-      f"warning: ground-truth boxes left out of these figures: {figures['dropped_boxes']:.0f}; "
-      "raise task.validation_data.max_num_boxes"
-    )
-  return "\n".join(lines)
 
 
 def _check_data(task: Any, name: str) -> None:

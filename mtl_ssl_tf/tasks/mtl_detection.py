@@ -22,6 +22,7 @@ from mtl_ssl_tf.ops import box_ops
 from mtl_ssl_tf.tasks import (
   detection_evaluation,
   momentum,  # noqa: F401 - registers the optimizer
+  nonfinite,
   strategies,
   training_losses,
 )
@@ -39,6 +40,9 @@ class MtlDetectionTask(base_task.Task):
   Attributes:
     class_names: names of the object classes, class 1 first.
     num_classes: C, background included.
+    guard: keeps what is not finite from the weights; None lets it pass.
+    checkpoint_items: what a checkpoint of training holds besides detector and optimizer, by name;
+      tasks with a state of their own add to it.
   """
 
   def __init__(
@@ -68,6 +72,8 @@ class MtlDetectionTask(base_task.Task):
     validation.check_task(params)
     self._crop_method = crop_method
     self._precision = precision
+    self.guard: nonfinite.Guard | None = None
+    self.checkpoint_items: dict[str, tf.Module] = {}
     registry.check(params.backbone.type)
     self.class_names = label_map.read_label_map(params.label_map)
     self.num_classes = len(self.class_names) + 1
@@ -250,12 +256,15 @@ class MtlDetectionTask(base_task.Task):
     gradients = tape.gradient(scaled, variables)
     if scales_loss:
       gradients = optimizer.get_unscaled_gradients(gradients)
-    optimizer.apply_gradients(
+    nonfinite.apply_gradients(
+      self.guard,
+      optimizer,
       [
         (gradient, variable)
         for gradient, variable in zip(gradients, variables, strict=True)
         if gradient is not None
-      ]
+      ],
+      total,
     )
     logs = {self.loss: total, **losses}
     num_dropped = tf.reduce_sum(tf.cast(inputs[1]["num_dropped_boxes"], tf.float32))

@@ -119,14 +119,6 @@ class ReportingController(orbit.Controller):
       self._progress.resume()
     super().train(*args, **kwargs)
 
-  def train_and_evaluate(self, train_steps: int, eval_steps: int = -1, eval_interval=None):
-    """Trains and evaluates by turns; where nothing is left to train, evaluates.
-
-    A run that was killed during its last evaluation would have no result otherwise.
-    """
-    output = super().train_and_evaluate(train_steps, eval_steps, eval_interval)
-    return self.evaluate(eval_steps) if output is None else output
-
   def evaluate(self, steps: int = -1):
     """Evaluates, then prints the report."""
     start = time.monotonic()

@@ -6,47 +6,64 @@ read, a checkpoint written or a picture drawn, workers may have to wait for each
 
 import contextlib
 import os
-import shutil
 import tempfile
 from collections.abc import Iterator
 
 import numpy as np
 import tensorflow as tf
 
-from mtl_ssl_tf.tasks import strategies
-
-BEST_FILE = "info.json"  # Model Garden's, of the best checkpoint.
+from mtl_ssl_tf.tasks import stopping, strategies
 
 
 @contextlib.contextmanager
-def own_folder(strategy: tf.distribute.Strategy, model_dir: str, best_subdir: str) -> Iterator[str]:
+def own_folder(strategy: tf.distribute.Strategy, model_dir: str) -> Iterator[str]:
   """The folder that this process may write into: `model_dir` if it is the chief.
 
-  The others get one that is removed in the end, and say nothing on standard output meanwhile. It
-  begins with the figures of the best checkpoint, so that all workers take the same one for better.
+  The others get one that is removed in the end, and say nothing on standard output meanwhile.
 
   Args:
     strategy: of the run.
     model_dir: folder of the run.
-    best_subdir: folder in it with the best checkpoint; empty without.
   """
   if strategies.is_chief(strategy):
     yield model_dir
     return
   usual = tempfile.tempdir
   with tempfile.TemporaryDirectory(prefix="worker_") as folder:
-    best = os.path.join(model_dir, best_subdir, BEST_FILE)
-    if best_subdir and tf.io.gfile.exists(best):
-      os.makedirs(os.path.join(folder, best_subdir))
-      tf.io.gfile.copy(best, os.path.join(folder, best_subdir, BEST_FILE))
-    # Model Garden makes such a worker a temporary folder for its checkpoints, and leaves it behind.
+    # The runner makes such a worker a temporary folder for its checkpoints, and leaves it behind.
     tempfile.tempdir = folder
     try:
       with open(os.devnull, "w") as nowhere, contextlib.redirect_stdout(nowhere):
         yield folder
     finally:
       tempfile.tempdir = usual
-      shutil.rmtree(folder, ignore_errors=True)
+
+
+def stop_together(strategy: tf.distribute.Strategy, stop: stopping.StopRequest) -> None:
+  """Makes all workers end at the same step once one of them is asked to.
+
+  Args:
+    strategy: of the run.
+    stop: this worker's; all workers must check theirs equally often.
+  """
+  if strategies.is_multi_worker(strategy):
+    is_asked = stop.should_stop
+    stop.should_stop = lambda: _sum(strategy, is_asked()) > 0
+
+
+def as_the_chief(strategy: tf.distribute.Strategy, decision: bool) -> bool:
+  """What the chief decides, at every worker; all of them call this."""
+  if not strategies.is_multi_worker(strategy):
+    return decision
+  return _sum(strategy, decision and strategies.is_chief(strategy)) > 0
+
+
+def _sum(strategy: tf.distribute.Strategy, value: bool) -> float:
+  """Over all replicas of all workers."""
+  values = strategy.experimental_distribute_values_from_function(
+    lambda context: tf.constant(float(value))
+  )
+  return float(strategy.reduce(tf.distribute.ReduceOp.SUM, values, axis=None))
 
 
 def check_same_start(

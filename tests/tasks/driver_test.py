@@ -230,7 +230,7 @@ class TestReport:
 
   def report(self, task, tmp_path, **changed) -> list[str]:
     figures = {**self.FIGURES, **changed}
-    return driver._report(task, str(tmp_path), "voc/mAP50_area", figures, 7).splitlines()
+    return driver._report(task, str(tmp_path), "voc/mAP50_area", None, figures, 7).splitlines()
 
   def test_text(self, task, tmp_path):
     lines = self.report(task, tmp_path)
@@ -253,7 +253,7 @@ class TestReport:
   def test_without_a_best_checkpoint(self, task, tmp_path):
     figures = dict(self.FIGURES)
     del figures["best_voc/mAP50_area"]
-    text = driver._report(task, str(tmp_path), "voc/mAP50_area", figures, 7)
+    text = driver._report(task, str(tmp_path), "voc/mAP50_area", None, figures, 7)
     assert text.splitlines()[-1] == "voc/mAP50_area 0.2500"
 
   def test_dropped_boxes(self, task, tmp_path):

@@ -180,10 +180,3 @@ def test_controller_starts_the_clock_with_training(tmp_path):
   assert run.lines[0].startswith("step 52/60 ")
   # Two steps in no time: the time before training does not count.
   assert run.lines[0].endswith(" 0:00 left")
-
-
-def test_controller_evaluates_a_run_that_has_nothing_left_to_train(tmp_path, capsys):
-  worker, controller = make_controller(tf.Variable(6, dtype=tf.int64), tmp_path)
-  assert controller.train_and_evaluate(train_steps=6, eval_interval=4)["figure"] == 1.0
-  assert worker.num_evaluations == 1
-  assert "figure 1 at 6" in capsys.readouterr().out

@@ -7,7 +7,7 @@ import types
 import pytest
 import tensorflow as tf
 
-from mtl_ssl_tf.tasks import strategies, workers
+from mtl_ssl_tf.tasks import stopping, strategies, workers
 
 
 def fake(is_chief: bool):
@@ -16,7 +16,7 @@ def fake(is_chief: bool):
 
 
 def test_the_chief_has_the_folder_of_the_run(tmp_path, capsys):
-  with workers.own_folder(fake(True), str(tmp_path), "best") as folder:
+  with workers.own_folder(fake(True), str(tmp_path)) as folder:
     assert folder == str(tmp_path)
     print("heard")
   assert capsys.readouterr().out == "heard\n"
@@ -24,7 +24,7 @@ def test_the_chief_has_the_folder_of_the_run(tmp_path, capsys):
 
 def test_another_worker_has_a_folder_for_a_while(tmp_path, capsys):
   usual = tempfile.gettempdir()
-  with workers.own_folder(fake(False), str(tmp_path), "best") as folder:
+  with workers.own_folder(fake(False), str(tmp_path)) as folder:
     assert os.listdir(folder) == []
     # Where Model Garden would leave checkpoints behind.
     assert os.path.dirname(tempfile.mkdtemp()) == folder
@@ -35,13 +35,15 @@ def test_another_worker_has_a_folder_for_a_while(tmp_path, capsys):
   assert not capsys.readouterr().out
 
 
-def test_another_worker_knows_the_best_figure(tmp_path):
-  (tmp_path / "best").mkdir()
-  (tmp_path / "best" / "info.json").write_text("{}")
-  with workers.own_folder(fake(False), str(tmp_path), "best") as folder:
-    assert os.listdir(os.path.join(folder, "best")) == ["info.json"]
-  with workers.own_folder(fake(False), str(tmp_path), "") as folder:
-    assert os.listdir(folder) == []
+def test_one_process_decides_and_ends_by_itself():
+  strategy = tf.distribute.get_strategy()
+  assert workers.as_the_chief(strategy, True)
+  assert not workers.as_the_chief(strategy, False)
+  stop = stopping.StopRequest()
+  workers.stop_together(strategy, stop)
+  assert not stop.should_stop()
+  stop.reason = "SIGTERM"
+  assert stop.should_stop()
 
 
 @pytest.mark.parametrize("error", [tf.errors.UnavailableError, tf.errors.AbortedError])

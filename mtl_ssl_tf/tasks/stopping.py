@@ -1,0 +1,65 @@
+"""Requests to end a run: a signal is noted at once and heeded between two steps."""
+
+import contextlib
+import signal
+import threading
+from collections.abc import Iterator
+
+_SIGNALS = (signal.SIGTERM, signal.SIGINT)
+
+
+class RunError(Exception):
+  """What ends a run though its settings are right; its text is one line for the user."""
+
+
+class StoppedError(Exception):
+  """The run was asked to end; raised between two steps, so that what is in memory fits together."""
+
+
+class StopRequest:
+  """Whether the run was asked to end.
+
+  Attributes:
+    reason: what asked, such as SIGTERM; None as long as nothing did.
+  """
+
+  def __init__(self):
+    self.reason: str | None = None
+
+  def check(self) -> None:
+    """Raises StoppedError if the run was asked to end; called wherever it can end.
+
+    A strategy of several workers replaces `should_stop`, as all must end at the same step.
+    """
+    if self.should_stop():
+      raise StoppedError(self.reason or "another worker")
+
+  def should_stop(self) -> bool:
+    """Whether this process was asked to end."""
+    return self.reason is not None
+
+
+@contextlib.contextmanager
+def listening() -> Iterator[StopRequest]:
+  """Notes SIGTERM and the first SIGINT in place of ending the process; gives the request.
+
+  A second SIGINT acts as ever. Outside of the main thread, where Python allows no handlers, the
+  signals keep their meaning.
+  """
+  request = StopRequest()
+
+  def note(number: int, frame) -> None:
+    # Nothing else: the signal may have come in the midst of a write.
+    if number == signal.SIGINT and request.reason is not None:
+      signal.default_int_handler(number, frame)
+    request.reason = signal.Signals(number).name
+
+  if threading.current_thread() is not threading.main_thread():
+    yield request
+    return
+  before = {number: signal.signal(number, note) for number in _SIGNALS}
+  try:
+    yield request
+  finally:
+    for number, handler in before.items():
+      signal.signal(number, handler)
