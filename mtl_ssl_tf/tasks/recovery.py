@@ -1,5 +1,6 @@
 """After a loss or gradient that is not finite: what is told and saved, and how a run goes on."""
 
+import io
 import json
 import os
 from collections.abc import Iterable
@@ -120,9 +121,11 @@ class Recovery:
     with checkpointing.writing(folder):
       tf.io.gfile.makedirs(folder)
       trainer.checkpoint.write(os.path.join(folder, WEIGHTS))
+      images, labels = inputs
+      content = io.BytesIO()  # Files of TensorFlow cannot be written here and there.
+      np.savez(content, images=images, **{f"labels/{name}": labels[name] for name in labels})
       with tf.io.gfile.GFile(os.path.join(folder, BATCH_FILE), "wb") as file:
-        images, labels = inputs
-        np.savez(file, images=images, **{f"labels/{name}": labels[name] for name in labels})
+        file.write(content.getvalue())
       train_utils.serialize_config(trainer.config, folder)
       tf.io.gfile.copy(
         trainer.config.task.label_map, os.path.join(folder, schema.LABEL_MAP_FILE), overwrite=True
