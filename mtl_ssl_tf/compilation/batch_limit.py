@@ -1,0 +1,76 @@
+"""The largest batch whose step fits into memory, from few compilations."""
+
+import dataclasses
+import math
+from collections.abc import Callable, Mapping
+
+_LARGEST = 4096
+_MAX_COMPILATIONS = 5
+
+
+@dataclasses.dataclass(frozen=True)
+class BatchLimit:
+  """What is known about batch size and memory.
+
+  Attributes:
+    largest: images whose step was compiled and found to fit; 0 if one image does not.
+    next_bytes: estimated for one image more.
+    fixed: bytes that no image adds, by the line through the two sizes nearest to the answer.
+    per_image: bytes that each image adds, likewise.
+    compiled: bytes of each size that was compiled.
+    is_largest: whether one image more is known or estimated not to fit; False where the number of
+      compilations was not enough, or `largest` is the most that is looked for.
+  """
+
+  largest: int
+  next_bytes: float
+  fixed: float
+  per_image: float
+  compiled: Mapping[int, int]
+  is_largest: bool
+
+
+def find(measure: Callable[[int], int], room: float, known: Mapping[int, int]) -> BatchLimit:
+  """The largest batch that fits.
+
+  Memory grows by nearly the same amount with each image, so a line through two sizes tells where
+  to look; the answer itself is always compiled, and one that turns out not to fit is corrected.
+
+  Args:
+    measure: bytes of the step for a batch size; compiles it.
+    room: bytes that it may take.
+    known: bytes of at least one size.
+  """
+  compiled = dict(known)
+  if len(compiled) == 1:
+    size = next(iter(compiled))
+    other = size // 2 if size > 1 and compiled[size] > room else 2 * size
+    compiled[other] = measure(other)
+  for _ in range(_MAX_COMPILATIONS - 1):
+    size = _candidate(compiled, room)
+    if size in compiled:
+      break
+    compiled[size] = measure(size)
+  fitting = [size for size, num_bytes in compiled.items() if num_bytes <= room]
+  largest = max(fitting, default=0)
+  fixed, per_image = _line(compiled, max(largest, 1))
+  after = compiled.get(largest + 1, fixed + per_image * (largest + 1))
+  is_largest = after > room and (largest > 0 or 1 in compiled)
+  return BatchLimit(largest, after, fixed, per_image, compiled, is_largest)
+
+
+def _candidate(compiled: Mapping[int, int], room: float) -> int:
+  """The size to look at next; one of `compiled` if there is nothing left to find out."""
+  low = max((size for size, num_bytes in compiled.items() if num_bytes <= room), default=0)
+  too_large = [size for size, num_bytes in compiled.items() if num_bytes > room]
+  high = min(too_large, default=_LARGEST + 1)
+  fixed, per_image = _line(compiled, max(low, 1))
+  guess = math.floor((room - fixed) / per_image) if per_image > 0 else _LARGEST
+  return max(low, 1, min(guess, high - 1))
+
+
+def _line(compiled: Mapping[int, int], size: int) -> tuple[float, float]:
+  """Bytes at no image and bytes for each, through the two compiled sizes nearest to `size`."""
+  first, second = sorted(compiled, key=lambda other: (abs(other - size), other))[:2]
+  slope = (compiled[second] - compiled[first]) / (second - first)
+  return compiled[first] - slope * first, slope
