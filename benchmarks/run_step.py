@@ -62,11 +62,7 @@ class Program:
 
   def flops(self) -> float | None:
     """Of one step as XLA counts them; None where it does not."""
-    analysis = self._executable.get_hlo_modules()
-    counts = [
-      _jax.hlo_module_cost_analysis(jax_backend.get_backend(), module) for module in analysis
-    ]
-    return float(sum(count.get("flops", 0.0) for count in counts)) or None
+    return self._executable.cost_analysis().get("flops")
 
   def memory(self) -> dict[str, int | None]:
     """Bytes that the program is to take, and the most that the device has had in use."""
