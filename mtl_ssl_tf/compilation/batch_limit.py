@@ -15,7 +15,7 @@ class BatchLimit:
   Attributes:
     largest: images whose step was compiled and found to fit; 0 if one image does not.
     next_bytes: estimated for one image more.
-    fixed: bytes that no image adds, by the line through the two sizes nearest to the answer.
+    fixed: bytes that no image adds, by the line through the two sizes that enclose the answer.
     per_image: bytes that each image adds, likewise.
     compiled: bytes of each size that was compiled.
     is_largest: whether one image more is known or estimated not to fit; False where the number of
@@ -51,26 +51,40 @@ def find(measure: Callable[[int], int], room: float, known: Mapping[int, int]) -
     if size in compiled:
       break
     compiled[size] = measure(size)
-  fitting = [size for size, num_bytes in compiled.items() if num_bytes <= room]
-  largest = max(fitting, default=0)
-  fixed, per_image = _line(compiled, max(largest, 1))
+  largest, _ = _bounds(compiled, room)
+  fixed, per_image = _line(compiled, room)
   after = compiled.get(largest + 1, fixed + per_image * (largest + 1))
   is_largest = after > room and (largest > 0 or 1 in compiled)
   return BatchLimit(largest, after, fixed, per_image, compiled, is_largest)
 
 
+def _bounds(compiled: Mapping[int, int], room: float) -> tuple[int, int]:
+  """The largest compiled size that fits, and the smallest that does not."""
+  fitting = [size for size, num_bytes in compiled.items() if num_bytes <= room]
+  too_large = [size for size, num_bytes in compiled.items() if num_bytes > room]
+  return max(fitting, default=0), min(too_large, default=_LARGEST + 1)
+
+
 def _candidate(compiled: Mapping[int, int], room: float) -> int:
   """The size to look at next; one of `compiled` if there is nothing left to find out."""
-  low = max((size for size, num_bytes in compiled.items() if num_bytes <= room), default=0)
-  too_large = [size for size, num_bytes in compiled.items() if num_bytes > room]
-  high = min(too_large, default=_LARGEST + 1)
-  fixed, per_image = _line(compiled, max(low, 1))
+  low, high = _bounds(compiled, room)
+  fixed, per_image = _line(compiled, room)
   guess = math.floor((room - fixed) / per_image) if per_image > 0 else _LARGEST
   return max(low, 1, min(guess, high - 1))
 
 
-def _line(compiled: Mapping[int, int], size: int) -> tuple[float, float]:
-  """Bytes at no image and bytes for each, through the two compiled sizes nearest to `size`."""
-  first, second = sorted(compiled, key=lambda other: (abs(other - size), other))[:2]
+def _line(compiled: Mapping[int, int], room: float) -> tuple[float, float]:
+  """Bytes at no image and bytes for each.
+
+  The line goes through the sizes on both sides of the answer, or else the two nearest to it.
+  """
+  low, high = _bounds(compiled, room)
+  sizes = sorted(compiled)
+  if low and high in compiled:
+    first, second = low, high
+  elif low:
+    first, second = sizes[-2:]
+  else:
+    first, second = sizes[:2]
   slope = (compiled[second] - compiled[first]) / (second - first)
   return compiled[first] - slope * first, slope

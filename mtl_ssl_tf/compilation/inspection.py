@@ -116,7 +116,9 @@ def _look_at_batches(
       dataset = step_inputs.batches(task, data, report.batch_per_core)
       counts, specs = step_inputs.look_through(dataset, num_batches, say)
     except ValueError as error:
-      field, _, value = str(error).partition(": ")
+      field, separator, value = str(error).partition(": ")
+      if not separator:
+        field, value = "task.train_data", str(error)
       report.findings.append(Finding(NO_GO, "records", field, value, "records that can be read"))
     else:
       report.num_batches, report.num_signatures = sum(counts.values()), len(counts)

@@ -39,7 +39,10 @@ def batches(
   try:
     return task.build_inputs(data.replace(**changed))
   except ValueError as error:
-    raise ValueError(f"task.train_data.{error}") from error
+    # Faults of a file begin with its path, others with the field.
+    begins_with_field = str(error).split(" ")[0].rstrip(":") in vars(data)
+    field = "task.train_data." if begins_with_field else "task.train_data.input_path: "
+    raise ValueError(f"{field}{error}") from error
 
 
 def signature(batch: Any) -> Signature:

@@ -109,8 +109,8 @@ class StepProgram:
     self.optimizer = train_utils.create_optimizer(self.task, params)
     _create_slots(self.optimizer, self.model)
     self._structure = None
-    take = self._train if step == "training" else self._infer
-    self.function = tf.function(take, jit_compile=True, autograph=False)
+    self._take = self._train if step == "training" else self._infer
+    self.function = tf.function(self._take, jit_compile=True, autograph=False)
 
   def load(self, checkpoint: str | None = None) -> None:
     """Gives the model the weights a run would start from, or those of a checkpoint of a run.
@@ -154,6 +154,11 @@ class StepProgram:
       CompileError: in XLA's words.
     """
     return hlo_pb2.HloProto.FromString(self.export(batch, "optimized_hlo_proto_serialized"))
+
+  def run_uncompiled(self, batch: Any) -> dict[str, tf.Tensor]:
+    """Takes the step with TensorFlow's own kernels, and returns its outputs."""
+    self._structure = tf.nest.map_structure(lambda _: 0, batch)
+    return tf.function(self._take, autograph=False)(*tf.nest.flatten(batch))
 
   def arguments(self, batch: Any) -> list[Argument]:
     """What the program's arguments stand for, in their order."""
