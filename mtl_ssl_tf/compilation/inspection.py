@@ -196,7 +196,7 @@ def _find_largest(
   program: step_program.StepProgram, batch: Any, report: Report, say: Callable[[str], object]
 ) -> None:
   def measure(size: int) -> int:
-    say(f"compiling for {size} images a core; the last time took {report.compile_s:.0f} s")
+    say(f"compiling for a batch of {size} a core; the last time took {report.compile_s:.0f} s")
     start = time.monotonic()
     other = step_program.resized(batch, size)
     used = memory.measure(
