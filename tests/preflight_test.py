@@ -1,6 +1,7 @@
 """Tests of the preflight command, on a detector without auxiliary tasks."""
 
 import json
+import re
 
 import pytest
 import yaml
@@ -76,7 +77,7 @@ def test_go(config_file, tmp_path, capsys):
   # An accumulator for each trained weight; moving means and variances have none.
   assert 0.9 * memory["parameters"] < memory["optimizer"] < memory["parameters"]
   assert memory["activations"] > memory["batch"]
-  assert f"total {memory['total'] / 2**20:15.2f} MiB" in output.out
+  assert re.search(rf"total +{memory['total'] / 2**20:.2f} MiB\n", output.out)
 
 
 def test_too_much_for_the_memory(config_file, tmp_path, capsys):
