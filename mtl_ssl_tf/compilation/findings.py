@@ -1,0 +1,34 @@
+"""What stands in the way of a compiled run, and the field of the configuration that mends it."""
+
+import dataclasses
+from typing import Any
+
+NO_GO, WARNING = "no-go", "warning"
+
+
+@dataclasses.dataclass(frozen=True)
+class Finding:
+  """One finding.
+
+  Attributes:
+    level: `NO_GO`, or `WARNING` for what does not stop a run.
+    kind: what was looked at: `host_op`, `dynamic_shape`, `compilation`, `recompilation`, `memory`,
+      `batch_size`, `records` or `runtime`.
+    field: of the configuration, with dots; empty where none is to blame but the code.
+    value: what was found.
+    accepted: what would be right.
+  """
+
+  level: str
+  kind: str
+  field: str
+  value: str
+  accepted: str
+
+  def __str__(self) -> str:
+    field = f"{self.field}: " if self.field else ""
+    return f"{self.level} {self.kind}: {field}{self.value}; accepted: {self.accepted}"
+
+  def as_dict(self) -> dict[str, Any]:
+    """For JSON."""
+    return dataclasses.asdict(self)

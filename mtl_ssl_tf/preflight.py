@@ -1,0 +1,102 @@
+"""Tells, without an accelerator, whether a training run would compile and fit on it.
+
+  python -m mtl_ssl_tf.preflight --config_file configs/experiments/voc07_frcnn_resnet101_mtl.yaml \\
+      --params_override 'task.train_data.global_batch_size=8' --accelerator v5e-8
+
+Builds the training step on this machine, compiles it with XLA for one core's share of the batch,
+and tells what would stand in the way, naming the field of the configuration that mends it; how much
+memory a core needs, and what for; and the largest batch that fits. See docs/preflight.md.
+
+Exit status: 0 go, 1 no-go, 2 nothing could be looked at.
+"""
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+
+import tensorflow as tf
+
+from mtl_ssl_tf.compilation import accelerators, inspection, step_program
+from mtl_ssl_tf.configs import loading
+
+NUM_BATCHES = 50
+MARGIN = 0.1
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+  """Runs the command line; returns the exit status."""
+  args = _parser().parse_args(argv)
+  try:
+    if not 0.0 <= args.margin < 1.0:
+      raise ValueError(f"--margin is {args.margin}; accepted: 0 or more, less than 1")
+    if args.num_batches < 0:
+      raise ValueError(f"--num_batches is {args.num_batches}; accepted: 0 or more")
+    accelerator = accelerators.parse(args.accelerator)
+    params = loading.load_experiment(args.experiment, args.config_file, args.params_override)
+    if args.json:  # Before the minutes that compiling takes.
+      _write(args.json, "")
+    report = inspection.inspect(
+      params,
+      accelerator,
+      num_batches=args.num_batches,
+      margin=args.margin,
+      find_largest=args.largest_batch,
+      say=lambda line: print(line, file=sys.stderr, flush=True),
+    )
+    if args.json:
+      _write(args.json, json.dumps(report.as_dict(), indent=2) + "\n")
+  except (ValueError, OSError) as error:
+    print(f"error: {error}", file=sys.stderr)
+    return 2
+  print(report.text(), flush=True)
+  return 0 if report.goes else 1
+
+
+def _write(path: str, text: str) -> None:
+  try:
+    with open(path, "w", encoding="utf-8") as file:
+      file.write(text)
+  except OSError as error:
+    raise ValueError(f"--json {path!r} cannot be written ({error.strerror})") from error
+
+
+def _parser() -> argparse.ArgumentParser:
+  parser = argparse.ArgumentParser(
+    prog="python -m mtl_ssl_tf.preflight",
+    description="Tells without an accelerator whether a training run would compile and fit on it.",
+    allow_abbrev=False,
+  )
+  parser.add_argument("--experiment", default="mtl_frcnn", help="a registered experiment")
+  parser.add_argument(
+    "--config_file", action="append", help="YAML file of the experiment; may be given repeatedly"
+  )
+  parser.add_argument("--params_override", help="further fields, as train.py takes them")
+  parser.add_argument("--accelerator", required=True, help=accelerators.accepted())
+  parser.add_argument(
+    "--num_batches",
+    type=int,
+    default=NUM_BATCHES,
+    help=f"batches of the run's records whose shapes are compared (default: {NUM_BATCHES})",
+  )
+  parser.add_argument(
+    "--margin",
+    type=float,
+    default=MARGIN,
+    help=f"share of a core's memory that is to stay free (default: {MARGIN})",
+  )
+  parser.add_argument(
+    "--largest_batch",
+    action=argparse.BooleanOptionalAction,
+    default=True,
+    help="look for the largest batch that fits, with up to five more compilations",
+  )
+  parser.add_argument("--json", help="file that takes all figures and findings")
+  return parser
+
+
+if __name__ == "__main__":
+  tf.config.set_visible_devices([], "GPU")  # The step is looked at, not run.
+  tf.get_logger().setLevel("ERROR")
+  step_program.plan_only()
+  sys.exit(main())
