@@ -6,6 +6,7 @@ import shutil
 
 import pytest
 import tensorflow as tf
+import yaml
 
 from mtl_ssl_tf.serving import export_lib, verification
 from tests.serving import tiny_run as tiny_run_lib
@@ -209,6 +210,24 @@ class TestVersions:
     export_lib.build_module(run, None, export_lib.Options(crop_method="matmul"))
     assert asked == ["matmul"]
     assert made[1]["canvas_signature"]
+
+  def test_two_canvases_become_the_square_that_holds_both(self, run, tmp_path, light, monkeypatch):
+    params = yaml.safe_load((run / "params.yaml").read_text())
+    params["task"]["validation_data"].update(canvas="aspect_buckets", short_side=140)
+    (run / "params.yaml").write_text(yaml.safe_dump(params))
+    version = export_lib.export_run(str(run), str(tmp_path / "e"), say=str)
+    card = pathlib.Path(version, "model_card.md").read_text()
+    # On a canvas of 128 × 160 no short side was longer than 128.
+    limits = "a short side of 128 pixels, a long one of at most 160, on a canvas of 160 x 160."
+    assert limits in card
+    monkeypatch.undo()
+    made = []
+    monkeypatch.setattr(
+      export_lib.detection_module, "DetectionModule", lambda *args, **kwargs: made.append(kwargs)
+    )
+    export_lib.build_module(export_lib.read_run(str(run)), "model")
+    assert made[0]["canvas_size"] == (160, 160)
+    assert (made[0]["short_side"], made[0]["long_side"]) == (128, 160)
 
 
 class TestVerification:
