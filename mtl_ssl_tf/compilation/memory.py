@@ -74,8 +74,6 @@ def measure(
   sizes = collections.Counter()
   temporary = results = num_parameters = 0
   for allocation in program.buffer_assignment.buffer_allocations:
-    if allocation.is_thread_local:
-      continue
     if allocation.is_entry_computation_parameter:
       num_parameters += 1
       sizes[arguments[allocation.parameter_number].kind] += allocation.size

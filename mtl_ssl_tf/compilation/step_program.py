@@ -49,7 +49,7 @@ class Argument:
     kind: `TRAINED`, `FIXED`, `OPTIMIZER` or `BATCH`.
     shape: static.
     dtype: of the values.
-    handle: of the variable; None of the batch.
+    handle: of the variable, or the constant itself; None of the batch.
   """
 
   name: str
@@ -170,11 +170,15 @@ class StepProgram:
       for name, leaf in zip(names_of(batch), tf.nest.flatten(batch), strict=True)
     ]
     for captured, inside in self.trace(batch).graph.captures:
-      kind = TRAINED if id(captured) in trained else FIXED if id(captured) in fixed else OPTIMIZER
-      data = handle_data_util.get_resource_handle_data(inside).shape_and_type[0]
-      shape = tuple(tf.TensorShape(data.shape))
       name = names.get(id(captured), inside.op.name)
-      found.append(Argument(name, kind, shape, tf.as_dtype(data.dtype), captured))
+      kind = TRAINED if id(captured) in trained else FIXED if id(captured) in fixed else OPTIMIZER
+      shape, dtype = inside.shape, inside.dtype
+      if dtype == tf.resource:
+        data = handle_data_util.get_resource_handle_data(inside).shape_and_type[0]
+        shape, dtype = tf.TensorShape(data.shape), tf.as_dtype(data.dtype)
+      else:  # A table of constants, too large to be written into the graph.
+        kind = FIXED
+      found.append(Argument(name, kind, tuple(shape), dtype, captured))
     return found
 
   def _train(self, *flat: tf.Tensor) -> dict[str, tf.Tensor]:
@@ -231,8 +235,10 @@ def resized(batch: Any, batch_size: int) -> Any:
 
 
 def read(arguments: Sequence[Argument]) -> list[tf.Tensor]:
-  """Values of arguments that are variables."""
+  """Values of arguments that are variables or constants."""
   return [
     tf.raw_ops.ReadVariableOp(resource=argument.handle, dtype=argument.dtype)
+    if argument.handle.dtype == tf.resource
+    else argument.handle
     for argument in arguments
   ]

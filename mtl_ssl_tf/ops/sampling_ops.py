@@ -89,7 +89,7 @@ def _count(mask: tf.Tensor) -> tf.Tensor:
 
 def _random_keys(seeds: tf.Tensor, like: tf.Tensor) -> tf.Tensor:
   """Random integers from 0 to below `_NUM_KEYS`, [B, A] as `like`, row b from seed b alone."""
-  num_columns = tf.shape(like)[1]
+  num_columns = like.shape[1]
   # The generator is named because the default one differs between devices, and integers are drawn
   # because compiled code makes other fractions of the same bits.
   return tf.map_fn(
@@ -97,5 +97,5 @@ def _random_keys(seeds: tf.Tensor, like: tf.Tensor) -> tf.Tensor:
       [num_columns], seed, minval=0, maxval=_NUM_KEYS, dtype=tf.int32, alg="philox"
     ),
     seeds,
-    fn_output_signature=tf.int32,
+    fn_output_signature=tf.TensorSpec([num_columns], tf.int32),
   )

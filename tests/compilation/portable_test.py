@@ -81,12 +81,15 @@ def test_values_are_those_of_the_batch_and_then_of_the_variables():
     step_program.Argument(a.name, a.kind, a.shape, a.dtype, variable.handle)
     for a, variable in zip(variables, (kernel, steps), strict=True)
   ]
+  table = tf.constant([[5.0]])
+  arguments.append(step_program.Argument("table", step_program.FIXED, (1, 1), tf.float32, table))
   batch = (tf.constant([[1.0, 2.0]]), {})
   found = portable.values(arguments, batch)
   kernel.assign([0.0, 0.0])
   assert found["arg0"].tolist() == [[1.0, 2.0]]
   assert found["arg1"].tolist() == [3.0, 4.0]
   assert found["arg2"] == 7
+  assert found["arg3"].tolist() == [[5.0]]
   assert found["arg2"].dtype == np.int64
 
 
