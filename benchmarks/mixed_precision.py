@@ -4,9 +4,10 @@
     python -m benchmarks.mixed_precision --runs float32:0 float32:1 bfloat16:0 --steps 50
 
 Trains the BCCD row from scratch, uncompiled, and averages each loss over the second half of the
-steps. A run is a precision and a seed, of the weights and of everything drawn. The noise is the
-distance between the largest and the smallest float32 mean; a precision lies within it if its mean
-is no further than that from the mean of the float32 runs.
+steps, those of the shortest run. A run is a precision and a seed, of the weights and of everything
+drawn. The noise is the distance between the largest and the smallest float32 mean, so that two
+float32 runs are the least; a precision lies within it if its mean is no further than that from the
+mean of the float32 runs.
 
 Images are half as large as the row's and the heads look at fewer regions, because desktop CPUs
 have no kernels of note for half precisions. Runs that are in the file of `--output` already are not
@@ -16,6 +17,7 @@ taken again.
 import argparse
 import json
 import pathlib
+import re
 import sys
 import time
 
@@ -66,13 +68,16 @@ def train(precision: str, seed: int, steps: int) -> dict[str, list[float]]:
 
 def table(runs: dict[str, dict]) -> list[str]:
   """Returns the lines of the table of mean losses."""
+  steps = min(len(values) for losses in runs.values() for values in losses.values())
+  half = slice(steps // 2, steps)
   means = {
-    run: {name: float(np.mean(values[len(values) // 2 :])) for name, values in losses.items()}
+    run: {name: float(np.mean(values[half])) for name, values in losses.items()}
     for run, losses in runs.items()
   }
   baselines = [run for run in means if run.startswith(f"{BASELINE}:")]
   others = [run for run in means if run not in baselines]
-  lines = [f"| loss | {' | '.join(baselines)} | noise | {' | '.join(others)} | within |"]
+  lines = [f"Means of steps {half.start} to {half.stop}:", ""]
+  lines += [f"| loss | {' | '.join(baselines)} | noise | {' | '.join(others)} | within |"]
   lines.append("|---" * (len(means) + 3) + "|")
   for name in means[baselines[0]]:
     values = [means[run][name] for run in baselines]
@@ -91,6 +96,9 @@ def main() -> None:
   parser.add_argument("--steps", type=int, default=200)
   parser.add_argument("--output", type=pathlib.Path, help="JSON file of the losses of every run")
   options = parser.parse_args()
+  for run in options.runs:
+    if not re.fullmatch(r"(float32|bfloat16|float16):\d+", run):
+      parser.error(f"--runs holds {run!r}; accepted: float32, bfloat16 or float16, a colon, a seed")
   runs = {}
   if options.output and options.output.exists():
     runs = json.loads(options.output.read_text())
@@ -104,6 +112,8 @@ def main() -> None:
     tf_keras.backend.clear_session()
     if options.output:
       options.output.write_text(json.dumps(runs))
+  if sum(run.startswith(f"{BASELINE}:") for run in runs) < 2:
+    sys.exit("error: no table: --runs needs two runs of float32 to tell the noise from")
   print("\n".join(table(runs)))
 
 

@@ -25,8 +25,8 @@ def make_norm(
 ) -> tf_keras.layers.Layer:
   """Returns a normalisation layer for a map of `channels` channels.
 
-  Moments are float32 in mixed precision too: of `frozen` and `batch` the fused kernel makes them
-  so, and `sync` and `group`, which have none, compute in float32 altogether.
+  Moments are float32 in mixed precision too. Keras sees to that but for `group`, which therefore
+  computes in float32 altogether.
 
   Args:
     norm_type: one of `NORM_TYPES`.
@@ -44,9 +44,9 @@ def make_norm(
   if norm_type == "frozen":
     return FrozenBatchNorm(trainable=train_affine, **common)
   if norm_type in ("batch", "sync"):
-    if norm_type == "sync":
-      common = {**common, "synchronized": True, "dtype": "float32"}
-    return tf_keras.layers.BatchNormalization(momentum=momentum, **common)
+    return tf_keras.layers.BatchNormalization(
+      momentum=momentum, synchronized=norm_type == "sync", **common
+    )
   if norm_type == "group":
     return tf_keras.layers.GroupNormalization(
       groups=math.gcd(groups, channels), dtype="float32", **common
