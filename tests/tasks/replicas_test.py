@@ -38,7 +38,7 @@ def start(module: str, *args: str) -> subprocess.Popen:
 def finish(process: subprocess.Popen) -> str:
   """What the program printed, once it has ended well."""
   try:
-    output, errors = process.communicate(timeout=400)
+    output, errors = process.communicate(timeout=900)
   finally:
     process.kill()
   assert process.returncode == 0, errors
