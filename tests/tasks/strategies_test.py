@@ -175,7 +175,8 @@ def test_batches_are_split_evenly(folder, mode, name):
     f"task.{name}.global_batch_size is 4; accepted: a multiple of the 3 replicas of"
     " runtime.distribution_strategy one_device"
   )
-  strategies.check_replicas(params, mode, fake(1 if mode == "train" else 2))
+  # What the mode does not need may have any size.
+  strategies.check_replicas(params, mode, fake(2))
 
 
 @pytest.mark.parametrize(
