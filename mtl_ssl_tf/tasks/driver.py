@@ -25,6 +25,7 @@ from mtl_ssl_tf.tasks import (
   checkpointing,
   controller,
   data_sample,
+  determinism,
   early_stopping,
   mtl_detection,
   pictures,
@@ -74,6 +75,7 @@ def run(
     raise ValueError(f"--model_dir {model_dir!r} holds no checkpoint to evaluate")
   with contextlib.ExitStack() as stack:
     stop = stack.enter_context(stopping.listening())
+    stack.enter_context(determinism.deterministic(params.runtime.deterministic))
     if "train" in mode:
       stack.enter_context(run_folder.locked(model_dir))
     try:
@@ -88,9 +90,6 @@ def _run(
 ) -> tuple[tf.Module, dict[str, Any]]:
   checkpoint = run_folder.find_checkpoint(model_dir)
   stop.check()
-  if params.runtime.deterministic and not tf.config.list_logical_devices("GPU"):
-    # Several threads add up the gradient of native crops in the order in which they get there.
-    tf.config.experimental.enable_op_determinism()
   if params.runtime.mixed_precision_dtype:
     performance.set_mixed_precision_policy(params.runtime.mixed_precision_dtype)
   strategy = distribute_utils.get_distribution_strategy(
