@@ -18,6 +18,7 @@ from mtl_ssl_tf.tasks import (
   assembly,
   checkpointing,
   data_sample,
+  determinism,
   mtl_detection,
   run_folder,
   stopping,
@@ -47,11 +48,9 @@ def run(
     RunError: if the run cannot go on, for example because the disk is full.
   """
   _check(params, mode, model_dir, validate_data)
-  if params.runtime.deterministic and not tf.config.list_physical_devices("GPU"):
-    # Several threads add up the gradient of native crops in the order in which they get there.
-    tf.config.experimental.enable_op_determinism()
   with contextlib.ExitStack() as stack:
     stop = stack.enter_context(stopping.listening())
+    stack.enter_context(determinism.deterministic(params.runtime.deterministic))
     strategy = strategies.create(params.runtime)
     strategies.check_replicas(params, mode, strategy)
     is_chief = strategies.is_chief(strategy)

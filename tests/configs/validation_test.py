@@ -135,7 +135,18 @@ def test_official_annotations_are_of_use_to_coco_metrics():
 @pytest.mark.parametrize("name", validation.TRAINER_RANGES)
 def test_trainer_intervals(name):
   # An interval below 1 would evaluate forever, or never save a checkpoint.
-  assert trainer_message(**{name: -1}) == f"trainer.{name} is -1; accepted: at least 1"
+  low, high = validation.TRAINER_RANGES[name]
+  accepted = f"at least {low}" if high is None else f"{low} to {high}"
+  assert trainer_message(**{name: -1}) == f"trainer.{name} is -1; accepted: {accepted}"
+
+
+@pytest.mark.parametrize("name", validation.TRAINER_CHOICES)
+def test_trainer_choices(name):
+  choices = validation.TRAINER_CHOICES[name]
+  message = f"trainer.{name} is 'other'; accepted: {', '.join(choices)}"
+  assert trainer_message(**{name: "other"}) == message
+  for choice in choices:
+    validation.check_trainer(experiment(trainer={name: choice}).trainer)
 
 
 def test_trainer_fields_that_depend_on_each_other():

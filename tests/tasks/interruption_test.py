@@ -15,13 +15,6 @@ from tests.tasks import kill_training, tiny
 LAST_STEP = 7
 
 
-@pytest.fixture(autouse=True)
-def _nondeterministic_afterwards():
-  yield
-  # A run switches it on for its process; other tests draw random numbers without a seed.
-  tf_config.disable_op_determinism()
-
-
 def train(folder, model_dir, trainer=None, mode="train_and_eval"):
   override = {
     "task": {"pictures": {"interval": 0}},
@@ -58,6 +51,7 @@ def test_sigterm_then_the_same_end_bit_for_bit(folder, straight, tmp_path, monke
   real = progress.ProgressLine.__call__
 
   def call(self, output):
+    assert tf_config.is_op_determinism_enabled()
     real(self, output)
     if int(self._global_step.numpy()) == 3:
       os.kill(os.getpid(), signal.SIGTERM)
