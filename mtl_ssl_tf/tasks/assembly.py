@@ -2,7 +2,6 @@
 
 import difflib
 import functools
-import json
 import os
 from typing import Any
 
@@ -12,9 +11,9 @@ from official.core import task_factory, train_utils
 
 from mtl_ssl_tf.tasks import (
   best_checkpoints,
-  checkpointing,
   controller,
   early_stopping,
+  evaluation_report,
   learning_rates,
   mtl_detection,
   pictures,
@@ -74,7 +73,13 @@ class Run:
     progress_line, actions = self._build_actions() if self._trains else (None, [])
     self._runner = runner.Runner(
       restore_from=checkpoint,
-      report=self._report,
+      report=functools.partial(
+        evaluation_report.report,
+        self._task,
+        model_dir,
+        params.trainer.best_checkpoint_eval_metric,
+        self._best,
+      ),
       progress_line=progress_line,
       distribution_strategy=strategy,
       task=self._task,
@@ -165,35 +170,6 @@ class Run:
     )
     # Drawing is no training.
     return progress_line, [progress_line, drawing, lambda _: progress_line.resume()]
-
-  def _report(self, figures: dict[str, Any], step: int) -> str:
-    """Returns the table of an evaluation, and leaves all its figures in a file."""
-    best_by = self._params.trainer.best_checkpoint_eval_metric
-    figures = {name: float(value) for name, value in figures.items()}
-    path = os.path.join(self._model_dir, f"evaluation-{step}.json")
-    # NaN, a class without ground truth, is no JSON.
-    finite = {name: value if value == value else None for name, value in figures.items()}
-    with checkpointing.writing(path):
-      checkpointing.write_text(path, json.dumps({"step": step, **finite}, indent=2))
-    lines = [self._task.detection_tables]
-    lines += [
-      f"{name.removeprefix('auxiliary/'):28s} {value:.3f}"
-      for name, value in figures.items()
-      if name.startswith("auxiliary/")
-    ]
-    best = figures.get(f"best_{best_by}")
-    lines.append(
-      f"{best_by} {figures[best_by]:.4f}" + ("" if best is None else f" (best {best:.4f})")
-    )
-    if self._best is not None:
-      kept = [f"step {one.step} {one.figure:.4f}" for one in self._best.kept]
-      lines.append(f"best checkpoints: {', '.join(kept) or 'none'}")
-    if figures["dropped_boxes"]:
-      lines.append(
-        f"warning: ground-truth boxes left out of these figures: {figures['dropped_boxes']:.0f}; "
-        "raise task.validation_data.max_num_boxes"
-      )
-    return "\n".join(lines)
 
 
 def _choose_best_by(trainer: cfg.TrainerConfig, task: mtl_detection.MtlDetectionTask) -> None:
