@@ -15,7 +15,6 @@ import tensorflow as tf
 import tf_keras
 from official.core import config_definitions as cfg
 from official.core import task_factory, train_utils
-from official.modeling import performance
 from tensorflow.compiler.xla.service import hlo_pb2
 from tensorflow.python.ops import handle_data_util
 
@@ -83,6 +82,7 @@ def check(params: cfg.ExperimentConfig) -> None:
   validation.check_task(params.task)
   registry.check(params.task.backbone.type)
   validation.check_trainer(params.trainer)
+  validation.check_runtime(params.runtime)
 
 
 class StepProgram:
@@ -99,10 +99,9 @@ class StepProgram:
     Raises:
       ValueError: the label map is not acceptable.
     """
-    if params.runtime.mixed_precision_dtype:
-      performance.set_mixed_precision_policy(params.runtime.mixed_precision_dtype)
+    precision = params.runtime.mixed_precision_dtype or "float32"
     try:
-      self.task = task_factory.get_task(params.task, crop_method=crop_method)
+      self.task = task_factory.get_task(params.task, crop_method=crop_method, precision=precision)
     except ValueError as error:
       raise ValueError(f"task.label_map: {error}") from error
     self.model = self.task.build_model()

@@ -3,7 +3,6 @@
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import numpy as np
 import tensorflow as tf
 import tf_keras
 
@@ -191,8 +190,8 @@ def take_apart(
     task: whose step it is.
     model: with the weights from before the step; they do not change.
     optimizer: tells the number of the step.
-    inputs: the batch.
-    jit_compile: whether the step was compiled.
+    inputs: the batch; of several replicas their parts, as the present strategy distributes them.
+    jit_compile: whether the step was compiled whole.
 
   Returns:
     Every loss by name, and for each gradient with such numbers, by the name of its variable, how
@@ -214,10 +213,16 @@ def take_apart(
     ]
     return logs, counts
 
+  strategy = tf.distribute.get_strategy()
+  if jit_compile:
+    step = tf.function(step, jit_compile=True, autograph=False)
   guard, task.guard = task.guard, None
   try:
-    logs, counts = tf.function(step, autograph=False, jit_compile=jit_compile or None)(inputs)
+    logs, counts = tf.function(lambda batch: strategy.run(step, (batch,)), autograph=False)(inputs)
   finally:
     task.guard = guard
-  found = {name: int(count) for name, count in zip(names, counts, strict=True) if int(count)}
-  return {name: float(np.asarray(value)) for name, value in logs.items()}, found
+  mean, total = tf.distribute.ReduceOp.MEAN, tf.distribute.ReduceOp.SUM
+  counts = [int(strategy.reduce(total, count, axis=None)) for count in counts]
+  found = {name: count for name, count in zip(names, counts, strict=True) if count}
+  losses = {name: float(strategy.reduce(mean, value, axis=None)) for name, value in logs.items()}
+  return losses, found

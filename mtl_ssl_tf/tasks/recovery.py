@@ -12,7 +12,7 @@ from official.core import train_utils
 
 from mtl_ssl_tf.configs import training
 from mtl_ssl_tf.data import faults, reader, schema
-from mtl_ssl_tf.tasks import checkpointing, nonfinite, stopping
+from mtl_ssl_tf.tasks import checkpointing, nonfinite, stopping, strategies
 
 WEIGHTS, BATCH_FILE, REPORT_FILE = "weights", "batch.npz", "report.json"
 _FREE = -1
@@ -55,7 +55,7 @@ class Recovery:
     Args:
       trainer: a `DetectorTrainer`.
       model_dir: folder of the run.
-      chief: whether this worker writes.
+      chief: whether what this worker writes stays.
     """
     self._trainer, self._model_dir, self._chief = trainer, model_dir, chief
 
@@ -93,20 +93,23 @@ class Recovery:
   def _tell(self, step: int, batch: int) -> str:
     trainer = self._trainer
     data = trainer.config.task.train_data
-    inputs = next(iter(trainer.task.build_inputs(data, first_batch=batch)))
-    losses, gradients = nonfinite.take_apart(
-      trainer.task,
-      trainer.model,
-      trainer.optimizer,
-      inputs,
-      jit_compile=trainer.config.runtime.enable_xla,
-    )
+    trainer.rewind_inputs()
+    with trainer.strategy.scope():
+      losses, gradients = nonfinite.take_apart(
+        trainer.task,
+        trainer.model,
+        trainer.optimizer,
+        next(iter(trainer.train_dataset)),
+        jit_compile=strategies.compiles_whole(trainer.config.runtime, trainer.strategy),
+      )
     ids = reader.image_ids(
       data.input_path, batch, global_batch_size=data.global_batch_size, seed=data.seed
     )
     text = describe(step + 1, batch, losses, gradients, ids)
+    # Whole, that is for all replicas: one can look into it alone.
+    inputs = next(iter(trainer.task.build_inputs(data, first_batch=batch)))
+    folder = self._save(step + 1, batch, inputs, text)  # Takes all workers.
     if self._chief:
-      folder = self._save(step + 1, batch, inputs, text)
       text += f"\nto look into it: python -m mtl_ssl_tf.tasks.replay {folder}"
     return text
 

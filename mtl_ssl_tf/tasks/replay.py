@@ -10,7 +10,6 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # Start-up notices would bur
 import numpy as np
 import tensorflow as tf
 from official.core import exp_factory, task_factory
-from official.modeling import performance
 
 from mtl_ssl_tf import registry_imports  # noqa: F401
 from mtl_ssl_tf.configs import experiments, loading
@@ -69,9 +68,11 @@ def replay(folder: str) -> tuple[dict[str, float], dict[str, int]]:
       }
   except (OSError, ValueError, KeyError) as error:
     raise ValueError(f"{path} cannot be read ({error})") from error
-  if params.runtime.mixed_precision_dtype:
-    performance.set_mixed_precision_policy(params.runtime.mixed_precision_dtype)
-  task = task_factory.get_task(params.task, crop_method=params.runtime.compiled_crop_method)
+  task = task_factory.get_task(
+    params.task,
+    crop_method=params.runtime.compiled_crop_method,
+    precision=params.runtime.mixed_precision_dtype or "float32",
+  )
   model = task.build_model()
   optimizer = task.create_optimizer(params.trainer.optimizer_config, params.runtime)
   checkpoint = tf.train.Checkpoint(model=model, optimizer=optimizer)

@@ -53,6 +53,7 @@ def _zero_width():
     b"",
     record(3, 5)[:40],
   ],
+  ids=["no_height", "no_width", "zero_width", "no_record", "nothing", "cut_short"],
 )
 def test_no_size(tmp_path, content):
   path = fixtures.write_records(str(tmp_path / "a.tfrecord"), [record(3, 5), content])
