@@ -29,7 +29,7 @@ import numpy as np
 import tensorflow as tf
 
 from mtl_ssl_tf.tasks import driver, mtl_detection
-from tests.modeling import small_backbones  # noqa: F401 - registers what `SMALL` names
+from tests.modeling import small_backbones
 
 EXPERIMENTS = pathlib.Path(__file__).parents[1] / "configs" / "experiments"
 ROWS = (
@@ -173,7 +173,7 @@ def main() -> None:
     " retraces | programs | step s | uncompiled / compiled | inference |"
   )
   print("|---" * 10 + "|", flush=True)
-  with tempfile.TemporaryDirectory() as folder:
+  with tempfile.TemporaryDirectory() as folder, small_backbones.registered():
     # XLA reads its flags when it compiles for the first time.
     os.environ["XLA_FLAGS"] = f"--xla_dump_to={folder} --xla_dump_hlo_as_text"
     for row in rows:

@@ -30,19 +30,19 @@ class EarlyStopping(tf.Module):
   @property
   def last_step(self) -> int:
     """The step evaluated last, -1 if there is none."""
-    return int(self._last_step)
+    return int(self._last_step.numpy())
 
   @property
   def is_over(self) -> bool:
     """Whether the run should end."""
-    return 0 < self._patience <= int(self._num_waited)
+    return 0 < self._patience <= int(self._num_waited.numpy())
 
   def update(self, figure: float, step: int) -> None:
     """Counts the evaluation of a step; a step's second one changes nothing."""
     if step == self.last_step:
       return
     self._last_step.assign(step)
-    if best_checkpoints.is_better(figure, float(self._best), self._comparison):
+    if best_checkpoints.is_better(figure, float(self._best.numpy()), self._comparison):
       self._best.assign(figure)
       self._best_step.assign(step)
       self._num_waited.assign(0)
@@ -53,9 +53,10 @@ class EarlyStopping(tf.Module):
     """How far the run is from its end, in words."""
     if not self._patience:
       return "early stopping: off"
-    since = "" if int(self._best_step) < 0 else f" since step {int(self._best_step)}"
+    best_step = int(self._best_step.numpy())
+    since = "" if best_step < 0 else f" since step {best_step}"
     return (
-      f"early stopping: {int(self._num_waited)} of {self._patience} evaluations without "
+      f"early stopping: {int(self._num_waited.numpy())} of {self._patience} evaluations without "
       f"improvement{since}"
     )
 

@@ -6,9 +6,15 @@ import tensorflow as tf
 
 from mtl_ssl_tf.configs import detector as config_lib
 from mtl_ssl_tf.modeling import factory
-from tests.modeling import small, small_backbones  # noqa: F401 - registers the backbones
+from tests.modeling import small, small_backbones
 
 NUM_CLASSES = 4
+
+
+@pytest.fixture(name="backbones", autouse=True, scope="module")
+def _backbones():
+  with small_backbones.registered():
+    yield
 
 
 def _detector(backbone, head, crop_method):

@@ -12,7 +12,7 @@ from mtl_ssl_tf.losses import auxiliary_losses, detection_losses
 from mtl_ssl_tf.modeling import refinement
 from mtl_ssl_tf.ops import box_coder_ops, box_ops, nms_ops, resize_ops, union_area_ops
 from mtl_ssl_tf.tasks import mtl_detection
-from tests.modeling import small_backbones  # noqa: F401 - registers the backbones
+from tests.modeling import small_backbones
 from tests.tasks import tiny
 
 HALVES = ("bfloat16", "float16")
@@ -44,6 +44,12 @@ FLOAT32 = [
   (tf.nn, "sparse_softmax_cross_entropy_with_logits"),
   (tf.nn, "l2_loss"),
 ]
+
+
+@pytest.fixture(name="backbones", autouse=True, scope="module")
+def _backbones():
+  with small_backbones.registered():
+    yield
 
 
 class Run:
@@ -148,12 +154,13 @@ def test_the_stages_compute_in_the_low_precision(folder, precision, head):
 def test_compiled_steps_learn(folder, plain, precision):
   run = Run(folder, precision)
   step = tf.function(run.step, jit_compile=True, autograph=False)
-  losses = [step() for _ in range(6)]
+  losses = [step() for _ in range(25)]
   for name, value in plain.losses.items():
     np.testing.assert_allclose(losses[0][name], value, rtol=0.02, atol=0.02, err_msg=name)
   totals = [float(logs["loss"]) for logs in losses]
   assert all(np.isfinite(totals))
-  assert totals[-1] < totals[0] - 0.1
+  # Windows and regions are drawn anew each time.
+  assert np.mean(totals[-5:]) < np.mean(totals[:5]) - 0.3
 
 
 @pytest.mark.parametrize(

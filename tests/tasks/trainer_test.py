@@ -6,8 +6,14 @@ import tensorflow as tf
 from official.core import train_utils
 
 from mtl_ssl_tf.tasks import mtl_detection, trainer
-from tests.modeling import small_backbones  # noqa: F401 - registers the backbones
+from tests.modeling import small_backbones
 from tests.tasks import tiny
+
+
+@pytest.fixture(name="backbones", autouse=True, scope="module")
+def _backbones():
+  with small_backbones.registered():
+    yield
 
 
 @pytest.fixture(name="trainers", scope="module")
