@@ -47,12 +47,16 @@ def run(
     ValueError: if a setting, the label map or the data are not acceptable.
     RunError: if the run cannot go on, for example because the disk is full.
   """
-  _check(params, mode, model_dir, validate_data)
+  _check(params, mode, model_dir)
   with contextlib.ExitStack() as stack:
     stop = stack.enter_context(stopping.listening())
     stack.enter_context(determinism.deterministic(params.runtime.deterministic))
     strategy = strategies.create(params.runtime)
+    # TensorFlow has put a handler of its own in our place where there are several workers.
+    stack.enter_context(stopping.listening(stop))
     strategies.check_replicas(params, mode, strategy)
+    for name in _data_names(mode):
+      data_sample.check(params.task, name, validate_data)
     is_chief = strategies.is_chief(strategy)
     if "train" in mode and is_chief:
       stack.enter_context(run_folder.locked(model_dir))
@@ -80,8 +84,15 @@ def _run(
     return assembly.Run(strategy, params, mode, folder, checkpoint, stop)()
 
 
-def _check(params: cfg.ExperimentConfig, mode: str, model_dir: str, validate_data: int) -> None:
+def _data_names(mode: str) -> list[str]:
+  needed_in = {"train_data": "train", "validation_data": "eval"}
+  return [name for name, part in needed_in.items() if part in mode]
+
+
+def _check(params: cfg.ExperimentConfig, mode: str, model_dir: str) -> None:
   """Refuses what cannot be run, before anything is built or written.
+
+  Nothing here may run an operation: workers come together before TensorFlow's first one.
 
   Raises:
     ValueError: naming what is at fault.
@@ -94,10 +105,8 @@ def _check(params: cfg.ExperimentConfig, mode: str, model_dir: str, validate_dat
   data_validation.check_loops(params.task, params.trainer)
   validation.check_runtime(params.runtime)
   strategies.check(params, mode)
-  for name, needed_in in (("train_data", "train"), ("validation_data", "eval")):
-    if needed_in in mode:
-      _check_data(params.task, name)
-      data_sample.check(params.task, name, validate_data)
+  for name in _data_names(mode):
+    _check_data(params.task, name)
   if not model_dir:
     raise ValueError("--model_dir is empty; accepted: a folder")
   is_new = not checkpointing.numbered(model_dir)

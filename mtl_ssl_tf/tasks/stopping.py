@@ -40,13 +40,17 @@ class StopRequest:
 
 
 @contextlib.contextmanager
-def listening() -> Iterator[StopRequest]:
+def listening(request: StopRequest | None = None) -> Iterator[StopRequest]:
   """Notes SIGTERM and the first SIGINT in place of ending the process; gives the request.
 
   A second SIGINT acts as ever. Outside of the main thread, where Python allows no handlers, the
   signals keep their meaning.
+
+  Args:
+    request: that takes the note; None makes one. Given where somebody may have put a handler in the
+      place of an earlier one.
   """
-  request = StopRequest()
+  request = request or StopRequest()
 
   def note(number: int, frame) -> None:
     # Nothing else: the signal may have come in the midst of a write.

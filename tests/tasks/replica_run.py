@@ -21,7 +21,7 @@ def main(folder: str, override: str, mode: str, num_cpus: str = "1") -> None:
   own = pathlib.Path(settings.pop("own_folder"))
   experiment = tiny.experiment(own, settings)
   try:
-    driver.run(experiment, mode, folder)
+    driver.run(experiment, mode, folder, validate_data=2)
   except ValueError as error:
     sys.exit(f"error: {error}")
 
