@@ -199,6 +199,11 @@ def check_trainer(config: cfg.TrainerConfig) -> None:
       f"trainer.learning_rate_scaling is {config.learning_rate_scaling!r}; accepted: "
       f"{', '.join(RATE_SCALINGS)}"
     )
+  if not config.preemption_on_demand_checkpoint:
+    raise ValueError(
+      "trainer.preemption_on_demand_checkpoint is False; accepted: True, as a run that is asked to"
+      " end always saves"
+    )
   if config.validation_steps != -1 and config.validation_steps < 1:
     raise ValueError(
       f"trainer.validation_steps is {config.validation_steps}; accepted: at least 1, or -1 for all"

@@ -38,10 +38,27 @@ def writing(path: str) -> Iterator[None]:
     raise stopping.RunError(f"{path} cannot be written ({reason(error)})") from error
 
 
+@contextlib.contextmanager
+def on_a_disk_with_room(folder: str) -> Iterator[None]:
+  """Turns a full disk, wherever it shows, into one line; other errors are left as they are.
+
+  Raises:
+    RunError: the disk is full.
+  """
+  try:
+    yield
+  except tf.errors.ResourceExhaustedError as error:  # Also raised where memory is short.
+    if "No space left on device" not in str(error):
+      raise
+    raise stopping.RunError(f"{folder} cannot be written to ({reason(error)})") from error
+
+
 def reason(error: Exception) -> str:
   """First line of what TensorFlow or the system says is wrong."""
   text = getattr(error, "message", None) or getattr(error, "strerror", None) or str(error)
-  return str(text).strip().split("\n")[0] or type(error).__name__
+  first = str(text).strip().split("\n")[0]
+  # Nobody needs to know which of TensorFlow's operations it was.
+  return re.sub(r"\{\{.*?\}\} *| *\[Op:\w+\]", "", first) or type(error).__name__
 
 
 def write_text(path: str, text: str) -> None:

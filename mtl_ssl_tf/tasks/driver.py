@@ -80,7 +80,10 @@ def _run(
   checkpoint = run_folder.find_checkpoint(model_dir)
   workers.check_same_start(strategy, model_dir, checkpoint)
   stop.check()
-  with workers.own_folder(strategy, model_dir) as folder:
+  with (
+    checkpointing.on_a_disk_with_room(model_dir),
+    workers.own_folder(strategy, model_dir) as folder,
+  ):
     return assembly.Run(strategy, params, mode, folder, checkpoint, stop)()
 
 

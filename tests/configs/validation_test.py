@@ -155,6 +155,12 @@ def test_trainer_fields_that_depend_on_each_other():
   )
 
 
+def test_a_run_that_is_to_end_saves():
+  assert trainer_message(preemption_on_demand_checkpoint=False).startswith(
+    "trainer.preemption_on_demand_checkpoint is False; accepted: True, "
+  )
+
+
 @pytest.mark.parametrize("steps", [0, -2])
 def test_validation_steps(steps):
   assert trainer_message(validation_steps=steps) == (
