@@ -155,12 +155,17 @@ class TestMainWithFlags:
       }
     )
 
-  def test_number_of_records_to_look_at(self, folder, monkeypatch):
+  @pytest.mark.parametrize(
+    ("mode", "names"),
+    [("train", ["train_data"]), ("train_and_eval", ["train_data", "validation_data"])],
+  )
+  def test_number_of_records_to_look_at(self, folder, tmp_path, monkeypatch, mode, names):
     asked = []
     monkeypatch.setattr(driver.data_sample, "check", lambda *args: asked.append(args[1:]))
-    with pytest.raises(SystemExit, match="--model_dir is empty"):
-      driver.main_with_flags(self.flags(folder, validate_data=7))
-    assert asked == [("train_data", 7)]
+    monkeypatch.setattr(driver, "_run", lambda *_: None)
+    values = {"validate_data": 7, "mode": mode, "model_dir": str(tmp_path)}
+    driver.main_with_flags(self.flags(folder, **values))
+    assert asked == [(name, 7) for name in names]
 
   @pytest.mark.parametrize(
     ("values", "message"),
