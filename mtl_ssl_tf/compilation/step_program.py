@@ -19,9 +19,8 @@ from tensorflow.compiler.xla.service import hlo_pb2
 from tensorflow.python.ops import handle_data_util
 
 from mtl_ssl_tf.configs import validation
-from mtl_ssl_tf.modeling import detector
 from mtl_ssl_tf.modeling.backbones import registry
-from mtl_ssl_tf.tasks import mtl_detection
+from mtl_ssl_tf.tasks import mtl_detection, trainer
 
 STEPS = ("training", "inference")
 # Which variables an argument of the program may be; the batch is another.
@@ -106,7 +105,7 @@ class StepProgram:
       raise ValueError(f"task.label_map: {error}") from error
     self.model = self.task.build_model()
     self.optimizer = train_utils.create_optimizer(self.task, params)
-    _create_slots(self.optimizer, self.model)
+    trainer.create_slots(self.optimizer, self.model.trainable_variables)
     self._structure = None
     self._take = self._train if step == "training" else self._infer
     self.function = tf.function(self._take, jit_compile=True, autograph=False)
@@ -201,13 +200,6 @@ def _as_compile_error() -> Iterator[None]:
 
 def _specs(batch: Any) -> list[tf.TensorSpec]:
   return [tf.TensorSpec(leaf.shape, leaf.dtype) for leaf in tf.nest.flatten(batch)]
-
-
-def _create_slots(optimizer: tf_keras.optimizers.Optimizer, model: detector.Detector) -> None:
-  """Makes an optimizer's variables; a step that made them would be traced twice."""
-  # The second name is that of Keras's newer optimizers.
-  create = getattr(optimizer, "_create_all_weights", None) or optimizer.build
-  create(model.trainable_variables)
 
 
 def _variables(optimizer: tf_keras.optimizers.Optimizer) -> list[tf.Variable]:

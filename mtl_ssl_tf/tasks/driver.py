@@ -50,7 +50,8 @@ def run(
   _check(params, mode, model_dir)
   with contextlib.ExitStack() as stack:
     stop = stack.enter_context(stopping.listening())
-    stack.enter_context(determinism.deterministic(params.runtime.deterministic))
+    is_on_tpu = params.runtime.distribution_strategy == strategies.TPU
+    stack.enter_context(determinism.deterministic(params.runtime.deterministic and not is_on_tpu))
     strategy = strategies.create(params.runtime)
     # TensorFlow has put a handler of its own in our place where there are several workers.
     stack.enter_context(stopping.listening(stop))

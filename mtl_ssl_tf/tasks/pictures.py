@@ -7,7 +7,7 @@ import numpy as np
 import tensorflow as tf
 
 from mtl_ssl_tf.modeling import detector
-from mtl_ssl_tf.tasks import mtl_detection
+from mtl_ssl_tf.tasks import determinism, mtl_detection
 from mtl_ssl_tf.visualization import draw
 
 
@@ -69,7 +69,7 @@ class TrainingPictures:
   def _training_batches(self) -> Iterator:
     if self._batches is None:
       data = self._task.task_config.train_data
-      self._batches = iter(self._task.build_inputs(data))
+      self._batches = iter(determinism.Batches(self._task.build_inputs(data)))
     return self._batches
 
   def _panel(self, i: int, images, labels, targets, outputs) -> np.ndarray:

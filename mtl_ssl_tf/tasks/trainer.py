@@ -3,12 +3,12 @@
 from collections.abc import Callable
 from typing import Any
 
-import orbit
 import tensorflow as tf
+import tf_keras
 from official.core import base_trainer
 from orbit.utils import loop_fns
 
-from mtl_ssl_tf.tasks import early_stopping, nonfinite, recovery, stopping, strategies
+from mtl_ssl_tf.tasks import determinism, early_stopping, nonfinite, recovery, stopping, strategies
 
 
 class _BuiltLater:
@@ -50,7 +50,7 @@ class DetectorTrainer(base_trainer.Trainer):
     self.skipped_batches = recovery.SkippedBatches()
     if kwargs.get("train", True):
       # A slot that is made in the first step would be restored in its midst, if at all.
-      _create_slots(self.optimizer, self.model.trainable_variables)
+      create_slots(self.optimizer, self.model.trainable_variables)
     self._checkpoint = tf.train.Checkpoint(
       global_step=self.global_step,
       model=self.model,
@@ -67,12 +67,15 @@ class DetectorTrainer(base_trainer.Trainer):
     if strategies.compiles_each_replica(config.runtime, self.strategy):
       self._evaluation_step = tf.function(self._evaluation_step, jit_compile=True, autograph=False)
 
+  def distribute_dataset(self, *args, **kwargs) -> determinism.Batches:
+    """Returns the data as Model Garden does, all threads reading them."""
+    return determinism.Batches(super().distribute_dataset(*args, **kwargs))
+
   def rewind_inputs(self) -> None:
     """Begins the training data at the present step; after restoring a checkpoint."""
     skipped = self.skipped_batches
     first_batch = skipped.batch_of_step(int(self.global_step.numpy()))
-    self.train_dataset = orbit.utils.make_distributed_dataset(
-      self.strategy,
+    self.train_dataset = self.distribute_dataset(
       self.task.build_inputs,
       self.config.task.train_data,
       first_batch=first_batch,
@@ -185,7 +188,8 @@ def _with_batch(step: Callable, in_graph: bool) -> Callable:
   return lambda iterator: take(next(iterator))
 
 
-def _create_slots(optimizer, variables) -> None:
+def create_slots(optimizer: tf_keras.optimizers.Optimizer, variables: list[tf.Variable]) -> None:
+  """Makes an optimizer's own variables, which Keras would make within the first step."""
   if hasattr(optimizer, "_create_all_weights"):
     optimizer._create_all_weights(variables)
   else:

@@ -34,3 +34,18 @@ def test_what_was_on_before_stays_on():
     with determinism.deterministic(True):
       pass
     assert tf_config.is_op_determinism_enabled()
+
+
+def test_data_are_begun_to_be_read_without():
+  seen = []
+
+  class Data:
+    def __iter__(self):
+      seen.append(tf_config.is_op_determinism_enabled())
+      return iter([1, 2])
+
+  for wanted in (True, False):
+    with determinism.deterministic(wanted):
+      assert list(determinism.Batches(Data())) == [1, 2]
+      assert tf_config.is_op_determinism_enabled() == wanted
+  assert seen == [False, False]
