@@ -56,17 +56,12 @@ def run(
     # TensorFlow has put a handler of its own in our place where there are several workers.
     stack.enter_context(stopping.listening(stop))
     strategies.check_replicas(params, mode, strategy)
-    for name in _data_names(mode):
-      data_sample.check(params.task, name, validate_data)
-    is_chief = strategies.is_chief(strategy)
-    if "train" in mode and is_chief:
-      stack.enter_context(run_folder.locked(model_dir))
     stack.enter_context(workers.losing_none(strategy))
     workers.stop_together(strategy, stop)
     try:
-      return _run(strategy, params, mode, model_dir, stop)
+      return _run(strategy, params, mode, model_dir, validate_data, stop)
     except stopping.StoppedError as stopped:
-      if is_chief:
+      if strategies.is_chief(strategy):
         print(_last_words(mode, model_dir, str(stopped)), flush=True)
       return None, {}
 
@@ -76,15 +71,19 @@ def _run(
   params: cfg.ExperimentConfig,
   mode: str,
   model_dir: str,
+  validate_data: int,
   stop: stopping.StopRequest,
 ) -> tuple[tf.Module, dict[str, Any]]:
-  checkpoint = run_folder.find_checkpoint(model_dir)
-  workers.check_same_start(strategy, model_dir, checkpoint)
-  stop.check()
-  with (
-    checkpointing.on_a_disk_with_room(model_dir),
-    workers.own_folder(strategy, model_dir) as folder,
-  ):
+  with contextlib.ExitStack() as stack:
+    stack.enter_context(checkpointing.on_a_disk_with_room(model_dir))
+    folder = stack.enter_context(workers.own_folder(strategy, model_dir))
+    for name in _data_names(mode):
+      data_sample.check(params.task, name, validate_data)
+    if "train" in mode and strategies.is_chief(strategy):
+      stack.enter_context(run_folder.locked(model_dir))
+    checkpoint = run_folder.find_checkpoint(model_dir)
+    workers.check_same_start(strategy, model_dir, checkpoint)
+    stop.check()
     return assembly.Run(strategy, params, mode, folder, checkpoint, stop)()
 
 

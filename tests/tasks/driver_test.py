@@ -162,7 +162,7 @@ class TestMainWithFlags:
   def test_number_of_records_to_look_at(self, folder, tmp_path, monkeypatch, mode, names):
     asked = []
     monkeypatch.setattr(driver.data_sample, "check", lambda *args: asked.append(args[1:]))
-    monkeypatch.setattr(driver, "_run", lambda *_: None)
+    monkeypatch.setattr(driver.assembly, "Run", lambda *_: lambda: None)
     values = {"validate_data": 7, "mode": mode, "model_dir": str(tmp_path)}
     driver.main_with_flags(self.flags(folder, **values))
     assert asked == [(name, 7) for name in names]

@@ -10,12 +10,14 @@ import shutil
 import socket
 import subprocess
 import sys
+import time
 
 import numpy as np
 import pytest
 import tensorflow as tf
 import yaml
 
+from mtl_ssl_tf.tasks import checkpointing
 from tests.tasks import replica_steps
 
 _ROOT = pathlib.Path(__file__).parents[2]
@@ -83,7 +85,14 @@ class Runs:
     self.folder = folder
     self._number = 0
 
-  def start(self, name: str, num_cpus: int = 1, mode: str = "train_and_eval", **runtime):
+  def start(
+    self,
+    name: str,
+    num_cpus: int = 1,
+    mode: str = "train_and_eval",
+    train_steps: int = 2,
+    **runtime,
+  ):
     """Starts a process that writes to the folder `name`; returns it."""
     self._number += 1
     own = self.folder / f"own_{self._number}"
@@ -104,7 +113,7 @@ class Runs:
         "pictures": {"interval": 1, "num_images": 1},
       },
       "trainer": {
-        "train_steps": 2,
+        "train_steps": train_steps,
         "steps_per_loop": 1,
         "summary_interval": 1,
         "validation_interval": 2,
@@ -167,6 +176,29 @@ def _runs(tmp_path_factory):
   chief, worker = (runs.start("workers", task_index=index, **cluster) for index in (0, 1))
   runs.said = [finish(chief), finish(worker)]
   return runs
+
+
+@pytest.mark.slow
+def test_workers_stop_at_the_same_step(tmp_path):
+  runs = Runs(tmp_path)
+  hosts = ",".join(f"localhost:{port}" for port in free_ports(2))
+  cluster = {"distribution_strategy": _MULTI_WORKER, "worker_hosts": hosts}
+  chief, worker = (
+    runs.start("stopped", mode="train", train_steps=10_000, task_index=index, **cluster)
+    for index in (0, 1)
+  )
+  deadline = time.monotonic() + 400
+  while not checkpointing.numbered(str(tmp_path / "stopped")) and chief.poll() is None:
+    assert time.monotonic() < deadline
+    time.sleep(0.5)
+  worker.terminate()
+  said = finish(chief)
+  assert not finish(worker)
+  last = max(checkpointing.numbered(str(tmp_path / "stopped")))
+  assert said.endswith(
+    f"stopped by another worker; the same command goes on from {tmp_path}/stopped/ckpt-{last}\n"
+  )
+  assert last < 10_000
 
 
 @pytest.mark.slow
