@@ -12,9 +12,10 @@ from typing import Any
 
 import numpy as np
 import tensorflow as tf
+import tf_keras
 
 from mtl_ssl_tf.losses import auxiliary_losses
-from mtl_ssl_tf.tasks import mtl_detection
+from mtl_ssl_tf.tasks import mtl_detection, nonfinite
 from tests import fixtures
 from tests.tasks import tiny
 
@@ -131,6 +132,36 @@ def step(experiment, strategy: tf.distribute.Strategy) -> tuple[dict[str, float]
   return {"total": float(total), **values}, [value.numpy() for value in model.variables + gradients]
 
 
+def guarded(strategy: tf.distribute.Strategy) -> list[float]:
+  """A weight from the start, after a sound step, and after one with a fault on the last replica."""
+  with strategy.scope():
+    weight, global_step = tf.Variable(1.0), tf.Variable(0, dtype=tf.int64)
+    optimizer = tf_keras.optimizers.legacy.SGD(1.0)
+    optimizer._create_all_weights([weight])
+    guard = nonfinite.Guard(global_step, loss_upper_bound=1e6)
+
+  @tf.function(autograph=False)
+  def run(values):
+    strategy.run(
+      lambda value: guard.apply_gradients(optimizer, [(value, weight)], value), (values,)
+    )
+
+  def distribute(values):
+    return strategy.experimental_distribute_values_from_function(
+      lambda context: tf.constant(values[context.replica_id_in_sync_group])
+    )
+
+  seen = [float(weight.numpy())]
+  for values in ([0.25, 0.5], [0.25, float("nan")]):
+    run(distribute(values))
+    seen.append(float(weight.numpy()))
+  try:
+    guard.check()
+  except nonfinite.NonFiniteError:
+    return seen
+  return []
+
+
 def main() -> None:
   cpu = tf.config.list_physical_devices("CPU")[0]
   tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
@@ -147,6 +178,7 @@ def main() -> None:
   found = {
     "losses": [losses(one), losses(two)],
     "logs": [logs, other_logs],
+    "guarded": guarded(two),
     "largest_error": float(max(errors)),
   }
   json.dump(found, sys.stdout)

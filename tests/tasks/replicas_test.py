@@ -74,6 +74,10 @@ def test_logs_are_those_of_the_whole_batch(steps):
   assert one["closeness"] > 0.1
 
 
+def test_a_fault_on_one_replica_is_kept_from_all(steps):
+  assert steps["guarded"] == [1.0, 0.25, 0.25]
+
+
 def test_gradients_and_weights_are_those_of_one_replica(steps):
   assert steps["largest_error"] < 1e-5
 
