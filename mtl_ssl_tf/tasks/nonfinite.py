@@ -221,8 +221,9 @@ def take_apart(
     logs, counts = tf.function(lambda batch: strategy.run(step, (batch,)), autograph=False)(inputs)
   finally:
     task.guard = guard
-  mean, total = tf.distribute.ReduceOp.MEAN, tf.distribute.ReduceOp.SUM
-  counts = [int(strategy.reduce(total, count, axis=None)) for count in counts]
+  mean = tf.distribute.ReduceOp.MEAN
+  # Of the replica that has most; a sum would count an entry once for each.
+  counts = [max(map(int, strategy.experimental_local_results(count))) for count in counts]
   found = {name: count for name, count in zip(names, counts, strict=True) if count}
   losses = {name: float(strategy.reduce(mean, value, axis=None)) for name, value in logs.items()}
   return losses, found

@@ -77,7 +77,7 @@ class Recovery:
       raise stopping.RunError(text)
     if len(skipped) >= config.recovery_max_trials:
       raise stopping.RunError(
-        f"{text}\nthe run recovered {len(skipped)} times before, trainer.recovery_max_trials is "
+        f"{text}\nrecoveries of the run before: {len(skipped)}, trainer.recovery_max_trials is "
         f"{config.recovery_max_trials}"
       )
     checkpointing.warn(text)

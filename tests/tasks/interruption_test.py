@@ -97,7 +97,7 @@ def test_a_rate_that_is_too_high(folder, tmp_path, capsys):
   assert lines[0].startswith("step 2 (batch 2) has a loss that is not finite: ")
   assert lines[-2:] == [
     f"to look into it: python -m mtl_ssl_tf.tasks.replay {tmp_path}/nonfinite-2-2",
-    "the run recovered 1 times before, trainer.recovery_max_trials is 1",
+    "recoveries of the run before: 1, trainer.recovery_max_trials is 1",
   ]
   assert steps(tmp_path) == [0]
   # The weights are those from before the step, and they do it again.
