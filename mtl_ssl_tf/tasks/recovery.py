@@ -11,7 +11,7 @@ import tensorflow as tf
 from official.core import train_utils
 
 from mtl_ssl_tf.configs import training
-from mtl_ssl_tf.data import faults, reader, schema
+from mtl_ssl_tf.data import faults, schema
 from mtl_ssl_tf.tasks import checkpointing, nonfinite, stopping, strategies
 
 WEIGHTS, BATCH_FILE, REPORT_FILE = "weights", "batch.npz", "report.json"
@@ -102,9 +102,7 @@ class Recovery:
         next(iter(trainer.train_dataset)),
         jit_compile=strategies.compiles_whole(trainer.config.runtime, trainer.strategy),
       )
-    ids = reader.image_ids(
-      data.input_path, batch, global_batch_size=data.global_batch_size, seed=data.seed
-    )
+    ids = trainer.task.image_ids(data, batch)
     text = describe(step + 1, batch, losses, gradients, ids)
     # Whole, that is for all replicas: one can look into it alone.
     inputs = next(iter(trainer.task.build_inputs(data, first_batch=batch)))
