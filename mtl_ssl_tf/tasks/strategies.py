@@ -8,7 +8,7 @@ from absl import logging
 from official.common import distribute_utils
 from official.core import config_definitions as cfg
 
-ONE_DEVICE, MIRRORED, MULTI_WORKER, TPU = STRATEGIES = (
+ONE_DEVICE, MIRRORED, MULTI_WORKER, TPU = (
   "one_device",
   "mirrored",
   "multi_worker_mirrored",
@@ -20,15 +20,14 @@ _ALL_REDUCE = {MIRRORED: ("nccl", "hierarchical_copy"), MULTI_WORKER: ("ring", "
 def check(params: cfg.ExperimentConfig, mode: str) -> None:
   """Refuses devices that are not there and settings that contradict each other.
 
-  Nothing is connected and no device is taken into use.
+  Nothing is connected and no device is taken into use. The names were looked at before, by
+  `validation.check_runtime`.
 
   Raises:
     ValueError: naming the field, its value and what is accepted.
   """
   runtime = params.runtime
   name, num_gpus = runtime.distribution_strategy, runtime.num_gpus
-  if name not in STRATEGIES:
-    raise _error("distribution_strategy", name, ", ".join(STRATEGIES))
   num_present = len(tf.config.list_physical_devices("GPU"))
   if isinstance(num_gpus, bool) or not isinstance(num_gpus, int) or num_gpus < 0:
     raise _error("num_gpus", num_gpus, "a whole number from 0 on")

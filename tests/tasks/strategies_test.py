@@ -31,11 +31,6 @@ def _no_cluster(monkeypatch):
   ("runtime", "expected"),
   [
     (
-      {"distribution_strategy": "mirored"},
-      "runtime.distribution_strategy is 'mirored'; accepted: one_device, mirrored,"
-      " multi_worker_mirrored, tpu",
-    ),
-    (
       {"distribution_strategy": "mirrored", "num_gpus": 64},
       "runtime.num_gpus is 64; accepted: at most 0, the GPUs of this machine",
     ),
