@@ -204,10 +204,30 @@ class Foreground(hyperparams.Config):
 
 
 @dataclasses.dataclass
+class SharedMap(hyperparams.Config):
+  """Auxiliary heads of `trunk: shared_map`.
+
+  Attributes:
+    stride: their second stages see every so many-th row and column of the shared map, 1 or 2.
+    reduce_depth, num_bins, crop_size: as of `Rfcn`.
+  """
+
+  stride: int = 2
+  reduce_depth: int = 1024
+  num_bins: int = 3
+  crop_size: int = 12
+
+
+@dataclasses.dataclass
 class Auxiliary(hyperparams.Config):
   """The tasks that label themselves from the ground-truth boxes.
 
   Attributes:
+    trunk: what the multi-object and the closeness head classify. `own`: the output of a second
+      stage of their own, run as the main head's is (paper); `shared_map`: of a second stage of
+      their own, run once over the shared map, from which regions are pooled as in R-FCN;
+      `classifier_features`: the pooled features of the main second stage, of Faster R-CNN.
+    shared_map: of that trunk.
     round_decimals: round soft labels to so many decimals (released: 3); None keeps them exact.
     flip_labels: windows and mask follow a flipped image (released: false, they stay behind).
     init_from: weights that the tasks' own second stages start from: `main_stage2` copies the main
@@ -219,6 +239,8 @@ class Auxiliary(hyperparams.Config):
   multi_object: MultiObject = _new(MultiObject)
   closeness: Closeness = _new(Closeness)
   foreground: Foreground = _new(Foreground)
+  trunk: str = "own"
+  shared_map: SharedMap = _new(SharedMap)
   round_decimals: int | None = None
   flip_labels: bool = True
   init_from: str = "main_stage2"
@@ -238,6 +260,8 @@ class Refinement(hyperparams.Config):
     closeness_mean: over the image's valid proposals, `per_image_valid`, or over `all_rows` of the
       batch with padding (released).
     train_rois: sampled boxes of an image that the layer learns from; 0 is all of them.
+    max_proposals: at inference, the proposals of an image whose scores are refined, those least
+      likely to be background; the others keep the main head's scores. 0 is all of them.
   """
 
   enabled: bool = True
@@ -249,6 +273,7 @@ class Refinement(hyperparams.Config):
   use_bias: bool = False
   closeness_mean: str = "per_image_valid"
   train_rois: int = 0
+  max_proposals: int = 0
 
 
 @dataclasses.dataclass

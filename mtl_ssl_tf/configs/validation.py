@@ -15,6 +15,7 @@ CHOICES = {
   "backbone.norm.type": ("frozen", "batch", "sync", "group"),
   "roi_head.type": ("faster_rcnn", "rfcn"),
   "roi_head.initializer": ("truncated_normal", "glorot_uniform"),
+  "auxiliary.trunk": ("own", "shared_map", "classifier_features"),
   "auxiliary.multi_object.sampling": ("top_left", "center_clip"),
   "auxiliary.multi_object.resample": ("online", "offline_fixed"),
   "auxiliary.multi_object.empty_image": ("no_loss", "background"),
@@ -79,7 +80,12 @@ RANGES = {
   "auxiliary.foreground.loss_weight": (0.0, None),
   "auxiliary.foreground.mask_size": (1, None),
   "refinement.num_windows": (2, None),
+  "auxiliary.shared_map.stride": (1, 2),
+  "auxiliary.shared_map.reduce_depth": (1, None),
+  "auxiliary.shared_map.num_bins": (1, None),
+  "auxiliary.shared_map.crop_size": (1, None),
   "refinement.train_rois": (0, None),
+  "refinement.max_proposals": (0, None),
   "refinement.loss_weight": (0.0, None),
   "regularization.backbone_l2": (0.0, None),
   "regularization.rpn_l2": (0.0, None),
@@ -150,11 +156,17 @@ def check_task(config: detector.MtlDetection) -> None:
       f"task.roi_head.max_pool is {config.roi_head.max_pool}; accepted: at most "
       f"task.roi_head.crop_size ({config.roi_head.crop_size})"
     )
-  rfcn = config.roi_head.rfcn
-  if rfcn.crop_size % rfcn.num_bins:
+  for path in ("roi_head.rfcn", "auxiliary.shared_map"):
+    pooling = _get(config, path)
+    if pooling.crop_size % pooling.num_bins:
+      raise ValueError(
+        f"task.{path}.crop_size is {pooling.crop_size}; accepted: a multiple of "
+        f"task.{path}.num_bins ({pooling.num_bins})"
+      )
+  if config.auxiliary.trunk == "classifier_features" and config.roi_head.type == "rfcn":
     raise ValueError(
-      f"task.roi_head.rfcn.crop_size is {rfcn.crop_size}; accepted: a multiple of "
-      f"task.roi_head.rfcn.num_bins ({rfcn.num_bins})"
+      "task.auxiliary.trunk is 'classifier_features'; accepted: own or shared_map where "
+      "task.roi_head.type is 'rfcn', whose second stage has no features of a single region"
     )
   decimals = config.auxiliary.round_decimals
   if decimals is not None and (not isinstance(decimals, int) or decimals < 1):

@@ -8,7 +8,9 @@
                               |-> foreground head
                         main + multi-object + closeness logits -> refinement -> detections
 
-A region is a crop of the shared map (Faster R-CNN), or the map and a box on it (R-FCN).
+A region is a crop of a map, for heads that run on crops (`roi_heads`, Faster R-CNN), or a box on
+score maps, for heads that run on the whole map (`rfcn_heads`). Either way a head first makes its
+`view` of the shared map, once an image, and then looks at regions of that.
 
 Training calls the parts one by one (`tasks/mtl_detection.py`); inference calls the model.
 """
@@ -40,11 +42,14 @@ class BoxStage(NamedTuple):
     class_logits: float32 [B, R, C], background first.
     box_deltas: float32 [B, R, C - 1, 4].
     closeness_logits: float32 [B, R, C], or None without that head.
+    pooled: float32 [B, R, depth], the main head's pooled features, where auxiliary heads without a
+      second stage see them (`roi_heads.FeatureClassifier`); otherwise None.
   """
 
   class_logits: tf.Tensor
   box_deltas: tf.Tensor
   closeness_logits: tf.Tensor | None
+  pooled: tf.Tensor | None = None
 
 
 class Crop(NamedTuple):
@@ -59,8 +64,7 @@ class Crop(NamedTuple):
 class Detector(tf_keras.Model):
   """Faster R-CNN or R-FCN with auxiliary heads and refinement (Lee et al., CVPR 2019).
 
-  Without a `crop` the heads are those of `rfcn_heads`, with one those of `roi_heads`. Heads given
-  as None are left out. Any batch size works, and each image's result is its own: the canvas may be
+  Heads given as None are left out; heads of `roi_heads` need a `crop`. Any batch size works, and each image's result is its own: the canvas may be
   larger than the image (`image_size_px`) and what lies outside plays no part in anchors, crops and
   windows.
 
@@ -87,8 +91,17 @@ class Detector(tf_keras.Model):
     closeness_mean: str,
     stop_gradient_shared: bool,
     stop_gradient_foreground: bool,
+    max_refined: int | None = None,
+    rows_are_independent: bool = False,
     **kwargs,
   ):
+    """Puts the parts together.
+
+    Args beyond the parts and what `configs/detector.py` says of them:
+      max_refined: at inference, refine so many proposals of an image, None for all.
+      rows_are_independent: whether no normalisation looks at other rows of a batch or at the mode,
+        so that work can be split and shared without changing its results.
+    """
     # Images must not be rounded before their mean is taken off, and sizes never.
     super().__init__(autocast=False, **kwargs)
     self.backbone = backbone
@@ -108,6 +121,8 @@ class Detector(tf_keras.Model):
     self._closeness_mean = closeness_mean
     self._stop_gradient_shared = stop_gradient_shared
     self._stop_gradient_foreground = stop_gradient_foreground
+    self._max_refined = max_refined
+    self._rows_are_independent = rows_are_independent
 
   def first_stage(
     self, images: tf.Tensor, image_size_px: tf.Tensor, training: bool = False
@@ -131,19 +146,69 @@ class Detector(tf_keras.Model):
     boxes_px: tf.Tensor,
     image_size_px: tf.Tensor,
     training: bool = False,
+    num_closeness_rows: int | None = None,
   ) -> BoxStage:
-    """Classifies boxes [B, R, 4] and refines their position."""
-    regions = self._regions(features, box_ops.normalize(boxes_px, image_size_px), image_size_px)
-    class_logits, box_deltas = self.box_head(regions, training=training)
-    num_boxes = boxes_px.shape[1]
-    class_logits = _unflatten(class_logits, num_boxes)  # [B, R, C]
-    box_deltas = _unflatten(box_deltas, num_boxes)  # [B, R, C - 1, 4]
-    if self.closeness_head is None:
-      return BoxStage(class_logits, box_deltas, None)
+    """Classifies boxes [B, R, 4] and refines their position.
+
+    Args:
+      features: float32 [B, h, w, c], the shared map.
+      boxes_px: float32 [B, R, 4].
+      image_size_px: float32 [B, 2].
+      training: bool.
+      num_closeness_rows: closeness logits from this row on are not learnt from, None for none.
+        Where normalisation allows it they carry no gradient, which saves two thirds of their cost.
+    """
+    num_boxes, pooled, closeness = boxes_px.shape[1], None, None
+    view = self._view(self.box_head, features, training)
+    regions = self._regions(self.box_head, view, boxes_px, image_size_px)
+    if isinstance(self.closeness_head, roi_heads.FeatureClassifier) or isinstance(
+      self.multi_object_head, roi_heads.FeatureClassifier
+    ):
+      pooled = self.box_head.pool(regions, training)  # [B R, depth]
+      class_logits, box_deltas = self.box_head.predict(pooled)
+    else:
+      class_logits, box_deltas = self.box_head.look(regions, training)
+    if isinstance(self.closeness_head, roi_heads.FeatureClassifier):
+      closeness = _unflatten(self.closeness_head(pooled), num_boxes)
+    elif self.closeness_head is not None:
+      closeness = self._closeness(features, boxes_px, image_size_px, training, num_closeness_rows)
+    return BoxStage(
+      _unflatten(class_logits, num_boxes),  # [B, R, C]
+      _unflatten(box_deltas, num_boxes),  # [B, R, C - 1, 4]
+      closeness,
+      None if pooled is None else _unflatten(pooled, num_boxes),
+    )
+
+  def _closeness(
+    self,
+    features: tf.Tensor,
+    boxes_px: tf.Tensor,
+    image_size_px: tf.Tensor,
+    training: bool,
+    num_learnt: int | None,
+  ) -> tf.Tensor:
+    """Returns closeness logits [B, R, C]; of rows that are not learnt from, without gradient."""
     if self._stop_gradient_shared:
-      regions = tf.nest.map_structure(tf.stop_gradient, regions)
-    closeness = self.closeness_head(regions, training=training)
-    return BoxStage(class_logits, box_deltas, _unflatten(closeness, num_boxes))
+      features = tf.stop_gradient(features)
+    head = self.closeness_head
+    view = self._view(head, features, training)
+
+    def look(view, boxes_px):
+      logits = head.look(self._regions(head, view, boxes_px, image_size_px), training)
+      return _unflatten(logits, boxes_px.shape[1])
+
+    can_split = self._rows_are_independent and isinstance(head, roi_heads.CropClassifier)
+    if not (training and can_split) or num_learnt is None or num_learnt >= boxes_px.shape[1]:
+      return look(view, boxes_px)
+    others = look(tf.nest.map_structure(tf.stop_gradient, view), boxes_px[:, num_learnt:])
+    parts = [look(view, boxes_px[:, :num_learnt]), tf.stop_gradient(others)]
+    return tf.concat(parts, axis=1)
+
+  def multi_object_view(self, features: tf.Tensor, training: bool = False):
+    """Returns the multi-object head's view of the shared map, for all windows of an image."""
+    if self._stop_gradient_shared:
+      features = tf.stop_gradient(features)
+    return self._view(self.multi_object_head, features, training)
 
   def classify_windows(
     self,
@@ -151,12 +216,20 @@ class Detector(tf_keras.Model):
     windows_px: tf.Tensor,
     image_size_px: tf.Tensor,
     training: bool = False,
+    view=None,
   ) -> tf.Tensor:
-    """Returns multi-object logits [B, S, C] of windows [B, S, 4]."""
-    if self._stop_gradient_shared:
-      features = tf.stop_gradient(features)
-    regions = self._regions(features, box_ops.normalize(windows_px, image_size_px), image_size_px)
-    logits = self.multi_object_head(regions, training=training)
+    """Returns multi-object logits [B, S, C] of windows [B, S, 4].
+
+    Args:
+      features: float32 [B, h, w, c], the shared map.
+      windows_px: float32 [B, S, 4].
+      image_size_px: float32 [B, 2].
+      training: bool.
+      view: what `multi_object_view` returned for these features in this mode, if it did.
+    """
+    view = self.multi_object_view(features, training) if view is None else view
+    head = self.multi_object_head
+    logits = head.look(self._regions(head, view, windows_px, image_size_px), training)
     return _unflatten(logits, windows_px.shape[1])
 
   def predict_foreground(self, features: tf.Tensor) -> tf.Tensor:
@@ -172,6 +245,8 @@ class Detector(tf_keras.Model):
     class_logits: tf.Tensor,
     mean_closeness: tf.Tensor | None,
     image_size_px: tf.Tensor,
+    pooled: tf.Tensor | None = None,
+    view=None,
   ) -> tf.Tensor:
     """Returns refined class logits [B, R, C].
 
@@ -181,33 +256,57 @@ class Detector(tf_keras.Model):
       class_logits: float32 [B, R, C] of the main head for these boxes.
       mean_closeness: float32 [B, 1, C] of `mean_closeness`, or None without that head.
       image_size_px: float32 [B, 2].
+      pooled, view: as of `expanded_window_logits`.
     """
     window_logits = None
     if self.multi_object_head is not None:
-      window_logits = self.expanded_window_logits(features, boxes_px, image_size_px)
+      window_logits = self.expanded_window_logits(features, boxes_px, image_size_px, pooled, view)
     return self.refiner(class_logits, window_logits, mean_closeness)
 
   def expanded_window_logits(
-    self, features: tf.Tensor, boxes_px: tf.Tensor, image_size_px: tf.Tensor
+    self,
+    features: tf.Tensor,
+    boxes_px: tf.Tensor,
+    image_size_px: tf.Tensor,
+    pooled: tf.Tensor | None = None,
+    view=None,
   ) -> tf.Tensor:
     """Returns multi-object logits [B, R, W, C] of the windows around boxes [B, R, 4].
 
     The outermost window of every box is the image, so it is looked at once. The head runs as at
     inference, and nothing is learnt through here.
+
+    Args:
+      features: float32 [B, h, w, c], the shared map.
+      boxes_px: float32 [B, R, 4].
+      image_size_px: float32 [B, 2].
+      pooled: float32 [B, R, depth] of `box_stage` for these boxes, where it returned any: what the
+        head would see of the innermost windows, which are the boxes.
+      view: what `multi_object_view` returned for these features. It is passed over where it
+        depends on the mode, since that was training.
     """
-    num_boxes, inner = boxes_px.shape[1], self._num_refinement_windows - 1
+    head = self.multi_object_head
+    if view is None or not (
+      self._rows_are_independent or isinstance(head, roi_heads.CropClassifier)
+    ):
+      view = self.multi_object_view(features)
+    view = tf.nest.map_structure(tf.stop_gradient, view)
+    num_boxes, skipped = boxes_px.shape[1], 0 if pooled is None else 1
+    between = self._num_refinement_windows - 1 - skipped
     boxes_norm = box_ops.normalize(boxes_px, image_size_px)  # [B, R, 4]
     windows = refinement.expanded_windows(boxes_norm, self._num_refinement_windows)
-    flat = tf.reshape(windows[:, :, :inner], [-1, num_boxes * inner, 4])  # [B, R (W - 1), 4]
+    flat = tf.reshape(windows[:, :, skipped:-1], [-1, num_boxes * between, 4])  # [B, R W', 4]
     whole = windows[:, :1, -1]  # [B, 1, 4]
-    regions = self._regions(features, tf.concat([flat, whole], axis=1), image_size_px)
-    logits = tf.stop_gradient(self.multi_object_head(regions, training=False))
-    logits = _unflatten(logits, num_boxes * inner + 1)  # [B, R (W - 1) + 1, C]
-    inner_logits = tf.reshape(
-      logits[:, :-1], [-1, num_boxes, inner, self.num_classes]
-    )  # [B, R, W - 1, C]
-    whole_logits = tf.repeat(logits[:, -1:, tf.newaxis], num_boxes, axis=1)  # [B, R, 1, C]
-    return tf.concat([inner_logits, whole_logits], axis=2)
+    regions = self._regions_norm(head, view, tf.concat([flat, whole], axis=1), image_size_px)
+    logits = _unflatten(head.look(regions, training=False), num_boxes * between + 1)
+    parts = [
+      tf.reshape(logits[:, :-1], [-1, num_boxes, between, self.num_classes]),  # [B, R, W', C]
+      tf.repeat(logits[:, -1:, tf.newaxis], num_boxes, axis=1),  # [B, R, 1, C]
+    ]
+    if pooled is not None:
+      innermost = head(tf.reshape(pooled, [-1, pooled.shape[-1]]))  # [B R, C]
+      parts.insert(0, _unflatten(innermost, num_boxes)[:, :, tf.newaxis])  # [B, R, 1, C]
+    return tf.stop_gradient(tf.concat(parts, axis=2))
 
   def mean_closeness(self, closeness_logits: tf.Tensor | None, valid: tf.Tensor):
     """Returns the image's mean closeness logits [B, 1, C], or None without that head."""
@@ -229,7 +328,8 @@ class Detector(tf_keras.Model):
       What `DetectionGenerator` returns, and the tensors on the way: `features` [B, h, w, c],
       `proposals_px` [B, P, 4], `proposals_valid` and `proposals_scores` [B, P], `class_logits`
       [B, P, C] (unrefined), and where there are such heads `refined_logits` and
-      `closeness_logits` [B, P, C], and `window_logits` [B, P, W, C] that refinement looks at.
+      `closeness_logits` [B, P, C]. With the multi-object head also what refinement looked at:
+      `refined_indices` int32 [B, R], the proposals, and `window_logits` [B, R, W, C].
     """
     first = self.first_stage(images, image_size_px, training=training)
     boxes_px, valid = first.proposals.boxes_px, first.proposals.valid
@@ -246,14 +346,33 @@ class Detector(tf_keras.Model):
       outputs["closeness_logits"] = second.closeness_logits
     if self.refiner is not None:
       closeness = self.mean_closeness(second.closeness_logits, valid)
-      window_logits = None
-      if self.multi_object_head is not None:
-        window_logits = self.expanded_window_logits(first.features, boxes_px, image_size_px)
-        outputs["window_logits"] = window_logits
-      final_logits = self.refiner(second.class_logits, window_logits, closeness)
+      if self.multi_object_head is None:
+        final_logits = self.refiner(second.class_logits, None, closeness)
+      else:
+        indices = self._to_refine(second.class_logits, valid)  # [B, R]
+        chosen_px, logits, pooled = (
+          None if values is None else tf.gather(values, indices, batch_dims=1)
+          for values in (boxes_px, second.class_logits, second.pooled)
+        )
+        window_logits = self.expanded_window_logits(
+          first.features, chosen_px, image_size_px, pooled
+        )
+        refined = self.refiner(logits, window_logits, closeness)  # [B, R, C]
+        final_logits = _put_rows(second.class_logits, indices, refined)
+        outputs |= {"refined_indices": indices, "window_logits": window_logits}
       outputs["refined_logits"] = final_logits
     outputs.update(self._detect(final_logits, second.box_deltas, boxes_px, valid, image_size_px))
     return outputs
+
+  def _to_refine(self, class_logits: tf.Tensor, valid: tf.Tensor) -> tf.Tensor:
+    """Returns int32 [B, R]: the proposals least likely to be background, by the main head."""
+    num_proposals = class_logits.shape[1]
+    num_refined = min(self._max_refined or num_proposals, num_proposals)
+    if num_refined == num_proposals:
+      return tf.tile(tf.range(num_proposals)[tf.newaxis], [tf.shape(class_logits)[0], 1])
+    # By logits: probabilities next to 1 are all 1 in float32.
+    objects = tf.reduce_logsumexp(class_logits[..., 1:], axis=-1) - class_logits[..., 0]  # [B, P]
+    return tf.math.top_k(tf.where(valid, objects, objects.dtype.min), num_refined).indices
 
   def build_variables(self) -> None:
     """Creates every variable by one pass over an empty image."""
@@ -261,6 +380,10 @@ class Detector(tf_keras.Model):
     side = 4 * self.backbone.stride
     size = tf.constant([[side, side]], tf.float32)
     features = self.first_stage(tf.zeros([1, side, side, 3]), size).features
+    # A view takes the head's variables for granted.
+    for head in (self.box_head, self.multi_object_head, self.closeness_head):
+      if isinstance(head, roi_heads.CropClassifier):
+        head(features)
     boxes_px = tf.constant([[[0.0, 0.0, side, side]]])
     second = self.box_stage(features, boxes_px, size)
     if self.foreground_head is not None:
@@ -269,37 +392,48 @@ class Detector(tf_keras.Model):
       self.classify_windows(features, boxes_px, size)
     if self.refiner is not None:
       closeness = self.mean_closeness(second.closeness_logits, tf.constant([[True]]))
-      self.refine(features, boxes_px, second.class_logits, closeness, size)
+      self.refine(features, boxes_px, second.class_logits, closeness, size, second.pooled)
     self.built = True
 
   def start_auxiliary_heads_like_main(self) -> None:
     """Copies the main head's second stage into those of the auxiliary heads."""
     source = self.box_head.stage2.get_weights()
     for head in (self.multi_object_head, self.closeness_head):
-      if head is not None:
+      if hasattr(head, "stage2"):
         head.stage2.set_weights(source)
 
-  def _regions(
-    self, features: tf.Tensor, boxes_norm: tf.Tensor, image_size_px: tf.Tensor
-  ) -> tf.Tensor | rfcn_heads.MapRegions:
-    """Returns what the heads take for boxes [B, R, 4]: crops [B R, s, s, c], or map and boxes."""
+  def _view(self, head: tf_keras.layers.Layer, features: tf.Tensor, training: bool):
+    """Returns what the head takes regions from; it makes nothing of a map that is pooled first."""
+    pooled_first = not isinstance(head, rfcn_heads.MapClassifier) and self._crop.max_pool > 1
+    return features if pooled_first else head.view(features, training)
+
+  def _regions(self, head, view, boxes_px: tf.Tensor, image_size_px: tf.Tensor):
+    """Returns what the head looks at for boxes [B, R, 4]."""
+    boxes_norm = box_ops.normalize(boxes_px, image_size_px)
+    return self._regions_norm(head, view, boxes_norm, image_size_px)
+
+  def _regions_norm(self, head, view, boxes_norm: tf.Tensor, image_size_px: tf.Tensor):
+    """The same for boxes in fractions of the image content."""
     stride = self.backbone.stride
-    if self._crop is None:
-      content_cells = tf.math.ceil(image_size_px / stride)  # [B, 2]
-      return rfcn_heads.MapRegions(features, boxes_norm, self.backbone.stage2_cells(content_cells))
-    size = self._crop.size
-    crops = crop_ops.crop_and_resize(
-      features,
-      boxes_norm,
-      image_size_px,
-      stride,
-      (size, size),
-      self._crop.method,
-      self._crop.keep_border,
-    )  # [B, R, s, s, c]
-    crops = tf.reshape(crops, [-1, size, size, features.shape[-1]])  # [B R, s, s, c]
-    pool = self._crop.max_pool
-    return crops if pool == 1 else tf.nn.max_pool2d(crops, pool, pool, "VALID")
+    if isinstance(head, rfcn_heads.MapClassifier):
+      content_cells = tf.math.ceil(image_size_px / (stride * head.stride))  # [B, 2]
+      return rfcn_heads.MapRegions(view, boxes_norm, self.backbone.stage2_cells(content_cells))
+    size, pool = self._crop.size, self._crop.max_pool
+
+    def crop(maps: tf.Tensor) -> tf.Tensor:
+      crops = crop_ops.crop_and_resize(
+        maps,
+        boxes_norm,
+        image_size_px,
+        stride,
+        (size, size),
+        self._crop.method,
+        self._crop.keep_border,
+      )  # [B, R, s, s, c]
+      crops = tf.reshape(crops, [-1, size, size, maps.shape[-1]])  # [B R, s, s, c]
+      return crops if pool == 1 else tf.nn.max_pool2d(crops, pool, pool, "VALID")
+
+    return tf.nest.map_structure(crop, view)
 
 
 def content_mask(images: tf.Tensor, image_size_px: tf.Tensor) -> tf.Tensor:
@@ -314,3 +448,9 @@ def content_mask(images: tf.Tensor, image_size_px: tf.Tensor) -> tf.Tensor:
 def _unflatten(values: tf.Tensor, num_boxes: int) -> tf.Tensor:
   """Returns [B R, ...] as [B, R, ...]."""
   return tf.reshape(values, [-1, num_boxes, *values.shape[1:]])
+
+
+def _put_rows(values: tf.Tensor, indices: tf.Tensor, rows: tf.Tensor) -> tf.Tensor:
+  """Returns values [B, P, C] with `rows` [B, R, C] in the places `indices` [B, R] of each image."""
+  images = tf.broadcast_to(tf.range(tf.shape(indices)[0])[:, tf.newaxis], tf.shape(indices))
+  return tf.tensor_scatter_nd_update(values, tf.stack([images, indices], axis=-1), rows)

@@ -66,6 +66,7 @@ def _build_detector(
   box_head, multi_object_head, closeness_head = _region_heads(
     config, backbone, num_classes, crop_method
   )
+  norm = config.backbone.norm.type
   model = detector.Detector(
     backbone=backbone,
     num_classes=num_classes,
@@ -92,6 +93,8 @@ def _build_detector(
     stop_gradient_foreground=(
       auxiliary.stop_gradient_shared and auxiliary.stop_gradient_includes_foreground
     ),
+    max_refined=config.refinement.max_proposals or None,
+    rows_are_independent=norm in normalization.INDEPENDENT_NORM_TYPES,
     name="detector",
   )
   freeze = config.backbone.freeze
@@ -118,23 +121,31 @@ def _region_heads(
   def stage2() -> base.Stage:
     return backbone.make_stage2("stage2")
 
-  if roi_head.type == "rfcn":
-    pooling = rfcn_heads.Pooling(
-      roi_head.rfcn.reduce_depth,
-      roi_head.rfcn.num_bins,
-      roi_head.rfcn.crop_size,
-      crop_method,
-      roi_head.keep_border,
+  def pooling(config: detector_config.Rfcn | detector_config.SharedMap) -> rfcn_heads.Pooling:
+    return rfcn_heads.Pooling(
+      config.reduce_depth, config.num_bins, config.crop_size, crop_method, roi_head.keep_border
     )
-    box_head = rfcn_heads.MapBoxHead(stage2(), num_classes, pooling, name="box_head")
-    make = functools.partial(rfcn_heads.MapClassifier, pooling=pooling)
+
+  if roi_head.type == "rfcn":
+    box_head = rfcn_heads.MapBoxHead(stage2(), num_classes, pooling(roi_head.rfcn), name="box_head")
   else:
     box_head = roi_heads.BoxHead(stage2(), num_classes, roi_head.initializer, name="box_head")
-    make = roi_heads.CropClassifier
-  heads = [
-    make(stage2(), num_classes, name=name) if weight else None for name, weight in weights.items()
-  ]
-  return box_head, *heads
+
+  def make(name: str) -> tf_keras.layers.Layer:
+    if auxiliary.trunk == "classifier_features":
+      return roi_heads.FeatureClassifier(
+        box_head, num_classes, auxiliary.stop_gradient_shared, name=name
+      )
+    if auxiliary.trunk == "shared_map":
+      shared = auxiliary.shared_map
+      return rfcn_heads.MapClassifier(
+        stage2(), num_classes, pooling(shared), shared.stride, name=name
+      )
+    if roi_head.type == "rfcn":
+      return rfcn_heads.MapClassifier(stage2(), num_classes, pooling(roi_head.rfcn), name=name)
+    return roi_heads.CropClassifier(stage2(), num_classes, name=name)
+
+  return box_head, *(make(name) if weight else None for name, weight in weights.items())
 
 
 def _crop(config: detector_config.RoiHead, method: str) -> detector.Crop | None:

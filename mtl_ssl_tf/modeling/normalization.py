@@ -5,6 +5,8 @@ import math
 import tf_keras
 
 NORM_TYPES = ("frozen", "batch", "sync", "group")
+# They treat a row of a batch alike whatever the other rows are, in training and at inference.
+INDEPENDENT_NORM_TYPES = ("frozen", "group")
 
 
 class FrozenBatchNorm(tf_keras.layers.BatchNormalization):

@@ -97,7 +97,14 @@ def loss_parts(
   losses = _rpn_losses(config, first, labels, step)
   rois = _sample_rois(config, first.proposals, labels, step)
   image_size_px = labels["image_size_px"]
-  second = model.box_stage(first.features, rois.boxes_px, image_size_px, training=True)
+  second = model.box_stage(
+    first.features,
+    rois.boxes_px,
+    image_size_px,
+    training=True,
+    # Positives come first, and closeness is learnt from positives.
+    num_closeness_rows=int(config.roi_head.positive_fraction * config.roi_head.batch_size),
+  )
   losses["roi_class"] = config.roi_head.class_loss_weight * detection_losses.roi_class_loss(
     second.class_logits, rois.classes, rois.valid
   )
@@ -109,9 +116,12 @@ def loss_parts(
     rois.valid,
     config.roi_head.box_loss_sigma,
   )
-  losses.update(_auxiliary_losses(model, config, first, second, rois, targets, image_size_px))
+  view = None
+  if model.multi_object_head is not None:
+    view = model.multi_object_view(first.features, training=True)
+  losses.update(_auxiliary_losses(model, config, first, second, rois, targets, image_size_px, view))
   if model.refiner is not None:
-    losses["refinement"] = _refinement_loss(model, config, first, second, rois, image_size_px)
+    losses["refinement"] = _refinement_loss(model, config, first, second, rois, image_size_px, view)
   return losses
 
 
@@ -183,13 +193,13 @@ def _sample_rois(config, proposed: proposals.Proposals, labels, step) -> roi_tar
 
 
 def _auxiliary_losses(
-  model, config, first, second, rois, targets, image_size_px
+  model, config, first, second, rois, targets, image_size_px, view
 ) -> dict[str, tf.Tensor]:
   auxiliary = config.auxiliary
   losses = {}
   if model.multi_object_head is not None:
     logits = model.classify_windows(
-      first.features, targets.windows_px, image_size_px, training=True
+      first.features, targets.windows_px, image_size_px, training=True, view=view
     )
     losses["multi_object"] = auxiliary_losses.multi_object_loss(
       logits, targets.window_labels, targets.window_weights
@@ -226,17 +236,15 @@ def foreground_logits(model, config, features: tf.Tensor, image_size_px: tf.Tens
   )
 
 
-def _refinement_loss(model, config, first, second, rois, image_size_px) -> tf.Tensor:
+def _refinement_loss(model, config, first, second, rois, image_size_px, view) -> tf.Tensor:
   closeness = model.mean_closeness(second.closeness_logits, rois.valid)
-  boxes_px, logits = rois.boxes_px, second.class_logits
-  classes, valid = rois.classes, rois.valid
-  num_rois = boxes_px.shape[1]
+  picked = (rois.boxes_px, second.class_logits, rois.classes, rois.valid, second.pooled)
+  num_rois = rois.boxes_px.shape[1]
   num_kept = config.refinement.train_rois or num_rois
   if num_kept < num_rois:
     # Positives come first, so evenly spaced rows keep their share.
     rows = tf.cast(tf.range(num_kept) * num_rois / num_kept, tf.int32)  # [K']
-    boxes_px, logits, classes, valid = (
-      tf.gather(values, rows, axis=1) for values in (boxes_px, logits, classes, valid)
-    )
-  refined = model.refine(first.features, boxes_px, logits, closeness, image_size_px)
+    picked = [None if values is None else tf.gather(values, rows, axis=1) for values in picked]
+  boxes_px, logits, classes, valid, pooled = picked
+  refined = model.refine(first.features, boxes_px, logits, closeness, image_size_px, pooled, view)
   return config.refinement.loss_weight * detection_losses.roi_class_loss(refined, classes, valid)

@@ -287,6 +287,7 @@ class DetectorTest(parameterized.TestCase, tf.test.TestCase):
         "class_logits": (2, 7, 3),
         "closeness_logits": (2, 7, 3),
         "refined_logits": (2, 7, 3),
+        "refined_indices": (2, 7),
         "window_logits": (2, 7, 5, 3),
         "detection_boxes_px": (2, 8, 4),
         "detection_scores": (2, 8),
@@ -312,6 +313,7 @@ class DetectorTest(parameterized.TestCase, tf.test.TestCase):
       "class_logits": second.class_logits,
       "closeness_logits": second.closeness_logits,
       "refined_logits": refined,
+      "refined_indices": np.tile(np.arange(7), [2, 1]),
       "window_logits": self.model.expanded_window_logits(first.features, boxes, _SIZES),
     }
     self.assertEqual(set(self.outputs), set(expected))
@@ -350,7 +352,7 @@ class DetectorTest(parameterized.TestCase, tf.test.TestCase):
       for name in ("rpn", "proposals"):
         for ours, alone in zip(getattr(first, name), getattr(own_first, name), strict=True):
           self.assertAllClose(ours[part], alone, rtol=1e-4, atol=1e-4)
-      for ours, alone in zip(second, own, strict=True):
+      for ours, alone in zip(second[:3], own[:3], strict=True):
         self.assertAllClose(ours[part], alone, rtol=1e-4, atol=1e-4)
 
   def test_a_larger_canvas_changes_nothing(self):
@@ -404,9 +406,9 @@ class DetectorTest(parameterized.TestCase, tf.test.TestCase):
     self.assertCountEqual([variable.name for variable in model.variables], others)
     absent = set(self.outputs) - set(model(_images(), _SIZES))
     expected = {
-      "multi_object": {"window_logits"},
+      "multi_object": {"window_logits", "refined_indices"},
       "closeness": {"closeness_logits"},
-      "refinement": {"refined_logits", "window_logits"},
+      "refinement": {"refined_logits", "window_logits", "refined_indices"},
     }
     self.assertEqual(absent, expected.get(scope, set()))
 
@@ -443,5 +445,161 @@ class RfcnDetectorTest(DetectorTest):
     # 4 x 6 cells of the first image and 3 x 5 of the second, each rounded up to a half.
     backbone = small.HalvingBackbone()
     model = self.make(backbone=backbone)
-    regions = model._regions(tf.zeros([2, 4, 6, 4]), tf.zeros([2, 1, 4]), _SIZES)
+    regions = model._regions(model.box_head, None, tf.zeros([2, 1, 4]), _SIZES)
     self.assertAllEqual(regions.map_size, [[2.0, 3.0], [2.0, 3.0]])
+    # With a stride of 2 there are 2 x 3 cells to begin with, or 2 x 3 of 3 x 5.
+    model.closeness_head.stride = 2
+    regions = model._regions(model.closeness_head, None, tf.zeros([2, 1, 4]), _SIZES)
+    self.assertAllEqual(regions.map_size, [[1.0, 2.0], [1.0, 2.0]])
+
+
+class SharedMapDetectorTest(DetectorTest):
+  """Auxiliary heads that run on the map, at every other cell, beside a main head on crops."""
+
+  make = staticmethod(small.make_shared_map_detector)
+  num_last_layers = 4 + 2
+
+
+class SharedMapGradientTest(GradientTest):
+  make = staticmethod(small.make_shared_map_detector)
+
+
+class FeatureDetectorTest(DetectorTest):
+  """Auxiliary heads on the main head's features."""
+
+  make = staticmethod(small.make_feature_detector)
+
+  def test_every_variable_is_made_beforehand(self):
+    model = self.make()
+    # As above, less the two second stages that are not there.
+    self.assertEqual(len(model.variables), 1 + 6 + 2 + 4 * 2 + 2 + 1)
+    self.assertLen({variable.name for variable in model.variables}, len(model.variables))
+
+  def test_auxiliary_second_stages_start_like_the_main_one(self):
+    model = self.make()
+    before = model.get_weights()
+    model.start_auxiliary_heads_like_main()
+    for ours, theirs in zip(model.get_weights(), before, strict=True):
+      self.assertAllEqual(ours, theirs)
+
+  def test_logits_are_of_the_main_heads_features(self):
+    features = self.outputs["features"]
+    second = self.model.box_stage(features, _BOXES, _SIZES)
+    closeness = self.model.closeness_head.classifier(second.pooled)
+    self.assertAllClose(second.closeness_logits, closeness)
+    windows = self.model.multi_object_head.classifier(second.pooled)
+    self.assertAllClose(self.model.classify_windows(features, _BOXES, _SIZES), windows)
+    self.assertNotAllClose(closeness, windows)
+
+  def test_features_are_taken_for_the_innermost_window(self):
+    features = self.outputs["features"]
+    pooled = self.model.box_stage(features, _BOXES, _SIZES).pooled
+    expected = self.model.expanded_window_logits(features, _BOXES, _SIZES)
+    seen = self.model.box_head.stage2
+    seen.seen = []
+    logits = self.model.expanded_window_logits(features, _BOXES, _SIZES, pooled)
+    self.assertEqual(list(seen.seen), [(2 * (3 * 3 + 1), False)])
+    self.assertAllClose(logits, expected, rtol=1e-4, atol=1e-4)
+
+
+class FeatureGradientTest(tf.test.TestCase):
+  def _trains_main_stage2(self, stop: bool, task: str) -> bool:
+    model = small.make_feature_detector(stop)
+    with tf.GradientTape() as tape:
+      features = tf.stop_gradient(model.first_stage(_images(), _SIZES).features)
+      if task == "windows":
+        logits = model.classify_windows(features, _BOXES, _SIZES, training=True)
+      else:
+        logits = model.box_stage(features, _BOXES, _SIZES, training=True).closeness_logits
+    gradient = tape.gradient(logits, model.box_head.stage2.conv.kernel)
+    return gradient is not None and bool(np.any(gradient != 0.0))
+
+  def test_tasks_train_the_main_second_stage_unless_stopped(self):
+    for task in ("windows", "closeness"):
+      self.assertTrue(self._trains_main_stage2(False, task), task)
+      self.assertFalse(self._trains_main_stage2(True, task), task)
+
+
+class MaxRefinedTest(tf.test.TestCase):
+  def test_the_likeliest_objects_are_refined_and_the_others_are_not(self):
+    every = small.make_detector(max_refined=None)(_images(), _SIZES)
+    outputs = small.make_detector(max_refined=3)(_images(), _SIZES)
+    scores = tf.nn.softmax(every["class_logits"])[..., 0]
+    expected = np.argsort(scores, axis=-1)[:, :3]
+    self.assertAllEqual(outputs["refined_indices"], expected)
+    self.assertEqual(outputs["window_logits"].shape, [2, 3, 5, 3])
+    for image in range(2):
+      for row in range(7):
+        source = "refined_logits" if row in expected[image] else "class_logits"
+        ours = outputs["refined_logits"][image, row]
+        self.assertAllClose(ours, every[source][image, row], rtol=1e-5, atol=1e-5)
+
+  def test_padding_comes_last(self):
+    model = small.make_detector(max_refined=2)
+    logits = tf.constant([[[0.0, 9.0, 0.0], [5.0, 0.0, 0.0], [0.0, 1.0, 0.0]]])
+    chosen = model._to_refine(logits, tf.constant([[False, True, True]]))
+    self.assertAllEqual(chosen, [[2, 1]])
+
+  def test_more_than_there_are_is_all(self):
+    self.assertAllEqual(small.make_detector(max_refined=9)._to_refine(*self._four()), [range(4)])
+
+  def test_certain_objects_are_told_apart(self):
+    # Both are 1 as probabilities.
+    logits = tf.constant([[[0.0, 40.0, 0.0], [0.0, 50.0, 0.0], [0.0, 0.0, 0.0]]])
+    model = small.make_detector(max_refined=1)
+    self.assertAllEqual(model._to_refine(logits, tf.ones([1, 3], tf.bool)), [[1]])
+
+  def _four(self):
+    return tf.zeros([1, 4, 3]), tf.ones([1, 4], tf.bool)
+
+
+class ClosenessRowsTest(parameterized.TestCase, tf.test.TestCase):
+  def _gradients(self, num_rows, rows_in_loss, **components):
+    model = small.make_detector(**components)
+    with tf.GradientTape() as tape:
+      features = model.first_stage(_images(), _SIZES, training=True).features
+      logits = model.box_stage(
+        features, _BOXES, _SIZES, training=True, num_closeness_rows=num_rows
+      ).closeness_logits
+      loss = tf.reduce_sum(logits[:, rows_in_loss] ** 2)
+    variables = model.closeness_head.trainable_variables + model.stage1.trainable_variables
+    return logits, tape.gradient(loss, variables), model.closeness_head.stage2.seen
+
+  def test_rows_that_are_not_learnt_from_have_the_same_logits_and_no_gradient(self):
+    whole, expected, _ = self._gradients(None, slice(0, 2), rows_are_independent=True)
+    split, gradients, seen = self._gradients(2, slice(0, 2), rows_are_independent=True)
+    self.assertAllClose(split, whole, rtol=1e-5, atol=1e-5)
+    for ours, theirs in zip(gradients, expected, strict=True):
+      self.assertAllClose(ours, theirs, rtol=1e-4, atol=1e-4)
+    self.assertCountEqual(seen[-2:], [(2 * 1, True), (2 * 2, True)])
+    _, gradients, _ = self._gradients(2, slice(2, 3), rows_are_independent=True)
+    for gradient in gradients:
+      self.assertAllEqual(gradient, tf.zeros_like(gradient))
+
+  @parameterized.parameters(
+    ({"rows_are_independent": False}, 2), ({"rows_are_independent": True}, 3)
+  )
+  def test_one_piece_where_rows_depend_on_each_other_or_all_are_learnt(self, components, num_rows):
+    _, _, seen = self._gradients(num_rows, slice(0, 3), **components)
+    self.assertEqual(seen[-1], (2 * 3, True))
+
+
+class ViewTest(parameterized.TestCase, tf.test.TestCase):
+  @parameterized.parameters(
+    # Score maps depend on the mode, unless normalisation does not know of it.
+    (small.make_rfcn_detector, False, [True, False]),
+    (small.make_rfcn_detector, True, [True]),
+    (small.make_shared_map_detector, False, [True, False]),
+    (small.make_shared_map_detector, True, [True]),
+  )
+  def test_second_stage_runs_once_where_it_may(self, make, independent, modes):
+    model = make(rows_are_independent=independent)
+    features = model.first_stage(_images(), _SIZES).features
+    stage = model.multi_object_head.stage2
+    stage.seen = []
+    view = model.multi_object_view(features, training=True)
+    ours = model.classify_windows(features, _BOXES, _SIZES, training=True, view=view)
+    windows = model.expanded_window_logits(features, _BOXES, _SIZES, view=view)
+    self.assertEqual([mode for _, mode in stage.seen], modes)
+    self.assertAllClose(ours, model.classify_windows(features, _BOXES, _SIZES, training=True))
+    self.assertAllClose(windows, model.expanded_window_logits(features, _BOXES, _SIZES))

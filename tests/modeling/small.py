@@ -124,6 +124,29 @@ def make_rfcn_detector(**components) -> detector.Detector:
   return make_detector(**{**heads, **components})
 
 
+def make_shared_map_detector(**components) -> detector.Detector:
+  """The same with auxiliary heads that run on every other cell of the map."""
+  pooling = rfcn_heads.Pooling(6, 2, 4)
+  heads = {
+    f"{name}_head": rfcn_heads.MapClassifier(
+      BlockBackbone().make_stage2("stage2"), NUM_CLASSES, pooling, stride=2, name=name
+    )
+    for name in ("multi_object", "closeness")
+  }
+  return make_detector(**{**heads, **components})
+
+
+def make_feature_detector(stop_gradient: bool = False, **components) -> detector.Detector:
+  """The same with auxiliary heads on the main head's features."""
+  stage2 = BlockBackbone().make_stage2("stage2")
+  main = roi_heads.BoxHead(stage2, NUM_CLASSES, name="box_head")
+  heads = {
+    f"{name}_head": roi_heads.FeatureClassifier(main, NUM_CLASSES, stop_gradient, name=name)
+    for name in ("multi_object", "closeness")
+  }
+  return make_detector(**{"box_head": main, **heads, **components})
+
+
 def make_refiner(**options) -> refinement.Refinement:
   """Returns a refinement layer as the paper has it, but for `options`."""
   defaults = {

@@ -447,7 +447,8 @@ class RefinementLossTest(parameterized.TestCase, tf.test.TestCase):
     second = model.box_stage(first.features, rois.boxes_px, size)
     with mock.patch.object(model, "refine", wraps=model.refine) as refine:
       loss = _losses(model, config, first)["refinement"]
-    _, boxes_px, logits, closeness, size_px = refine.call_args.args
+    _, boxes_px, logits, closeness, size_px, pooled, _ = refine.call_args.args
+    self.assertIsNone(pooled)
     self.assertAllClose(boxes_px, tf.gather(rois.boxes_px, expected, axis=1))
     self.assertAllClose(logits, tf.gather(second.class_logits, expected, axis=1), atol=1e-5)
     self.assertAllEqual(size_px, size)

@@ -26,6 +26,31 @@ class Stage(tf_keras.layers.Layer):
     """Layers with weights (`ConvNorm`) by the name that they have in TF-slim checkpoints."""
     raise NotImplementedError
 
+  def project(self, features: tf.Tensor) -> tuple[tf.Tensor, ...]:
+    """Returns what this stage makes of each cell by itself, linearly, before it does anything else.
+
+    Bilinear crops of these maps are what the stage would make of crops of the map: a convolution
+    with a 1 x 1 kernel and a crop can change places. The map has far fewer cells than its crops
+    together, so whoever crops it does better to crop the projections and to `finish` the crops.
+    Here, and in stages that do not begin this way, it is the map itself.
+
+    Args:
+      features: [B, h, w, c]; the stage's variables exist already.
+
+    Returns:
+      Maps [B, h, w, d], one or several.
+    """
+    return (features,)
+
+  def finish(self, projected: tuple[tf.Tensor, ...], training: bool = False) -> tf.Tensor:
+    """Returns what the stage makes of crops, from the same crops [R, h, w, d] of `project`'s maps.
+
+    The same up to rounding as calling the stage with crops of the map, crops of padding (zeros)
+    included.
+    """
+    (crops,) = projected
+    return self(crops, training=training)
+
   def freeze_groups(self) -> dict[str, list[tf_keras.layers.Layer]]:
     """Layers that can be frozen together, by name: the first part of their TF-slim names."""
     groups = {}

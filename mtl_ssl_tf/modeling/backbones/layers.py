@@ -30,7 +30,20 @@ class ConvNorm(tf_keras.layers.Layer):
     self._activation = activation
 
   def call(self, inputs, training=False):
-    net = self.conv(inputs)
+    return self._normalize(self.conv(inputs), training)
+
+  def project(self, inputs: tf.Tensor) -> tf.Tensor:
+    """Returns a 1 x 1 convolution of stride 1 without its bias; the layer has been built."""
+    dtype = self.conv.compute_dtype
+    return tf.nn.conv2d(tf.cast(inputs, dtype), tf.cast(self.conv.kernel, dtype), 1, "VALID")
+
+  def finish(self, projected: tf.Tensor, training: bool = False) -> tf.Tensor:
+    """Returns what `call` would, from what `project` made of the inputs, or from crops of it."""
+    if self.conv.use_bias:
+      projected = tf.nn.bias_add(projected, tf.cast(self.conv.bias, projected.dtype))
+    return self._normalize(projected, training)
+
+  def _normalize(self, net: tf.Tensor, training: bool) -> tf.Tensor:
     if self.norm is not None:
       # Some normalisations compute in float32 where the convolution does not.
       net = tf.cast(self.norm(net, training=training), net.dtype)

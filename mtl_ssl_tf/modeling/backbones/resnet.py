@@ -77,15 +77,29 @@ class Bottleneck(tf_keras.layers.Layer):
       self.convs["shortcut"] = make_conv(depth, 1, stride, None, "shortcut")
 
   def call(self, inputs, training=False):
-    net = self.convs["conv1"](inputs, training=training)
-    if self._pad_conv2:
-      net = layers.pad_symmetrically(net, 3)
-    net = self.convs["conv2"](net, training=training)
-    net = self.convs["conv3"](net, training=training)
     if "shortcut" in self.convs:
       shortcut = self.convs["shortcut"](inputs, training=training)
     else:
       shortcut = inputs[:, :: self._stride, :: self._stride]
+    return self._after_conv1(self.convs["conv1"](inputs, training=training), shortcut, training)
+
+  def project(self, features: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    """See `base.Stage`; for a unit of stride 1 with a shortcut of its own."""
+    return self.convs["conv1"].project(features), self.convs["shortcut"].project(features)
+
+  def finish(self, projected: tuple[tf.Tensor, tf.Tensor], training: bool = False) -> tf.Tensor:
+    """See `base.Stage`."""
+    net, shortcut = (
+      self.convs[name].finish(part, training)
+      for name, part in zip(("conv1", "shortcut"), projected, strict=True)
+    )
+    return self._after_conv1(net, shortcut, training)
+
+  def _after_conv1(self, net: tf.Tensor, shortcut: tf.Tensor, training: bool) -> tf.Tensor:
+    if self._pad_conv2:
+      net = layers.pad_symmetrically(net, 3)
+    net = self.convs["conv2"](net, training=training)
+    net = self.convs["conv3"](net, training=training)
     return tf.nn.relu(shortcut + net)
 
 
@@ -164,6 +178,17 @@ class ResNetStage2(ResNetStage):
   def __init__(self, make_conv: ConvMaker, num_units: tuple[int, ...], **kwargs):
     depth = EXPANSION * BOTTLENECKS[2]
     super().__init__(_make_block(make_conv, 4, depth, num_units[3], 1), **kwargs)
+
+  def project(self, features: tf.Tensor) -> tuple[tf.Tensor, ...]:
+    first, *_ = self._units.values()
+    return first.project(features)
+
+  def finish(self, projected: tuple[tf.Tensor, ...], training: bool = False) -> tf.Tensor:
+    first, *others = self._units.values()
+    net = first.finish(projected, training)
+    for unit in others:
+      net = unit(net, training=training)
+    return net
 
 
 @dataclasses.dataclass(frozen=True)

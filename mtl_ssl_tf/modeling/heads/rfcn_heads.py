@@ -16,15 +16,15 @@ INIT_STDDEV = 0.01
 
 
 class MapRegions(NamedTuple):
-  """Regions of a shared map: what these heads take in the place of crops.
+  """Regions of an image's maps: what these heads take in the place of crops.
 
   Attributes:
-    features: float32 [B, h, w, c], the shared map of the canvas.
+    maps: what the head's `view` returned.
     boxes_norm: float32 [B, R, 4], fractions of the image content.
-    map_size: float32 [B, 2], rows and columns of stage 2's map that belong to the content.
+    map_size: float32 [B, 2], rows and columns of the maps that belong to the content.
   """
 
-  features: tf.Tensor
+  maps: tf.Tensor | tuple[tf.Tensor, ...]
   boxes_norm: tf.Tensor
   map_size: tf.Tensor
 
@@ -49,16 +49,21 @@ def _conv(channels: int, activation: str | None, name: str) -> tf_keras.layers.L
 class MapClassifier(tf_keras.layers.Layer):
   """A second stage of its own, score maps and class logits.
 
+  Besides R-FCN's own heads, the auxiliary heads of `auxiliary.trunk: shared_map` are of this kind.
+
   Attributes:
     stage2: the second stage.
+    stride: the second stage sees every so many-th row and column of the shared map.
     reduce: 1 x 1 convolution with ReLU to `reduce_depth` channels.
     classifier: 1 x 1 convolution to C score maps for each bin.
   """
 
-  def __init__(self, stage2: base.Stage, num_classes: int, pooling: Pooling, **kwargs):
-    # Boxes must not be rounded to the precision of the maps.
-    super().__init__(autocast=False, **kwargs)
+  def __init__(
+    self, stage2: base.Stage, num_classes: int, pooling: Pooling, stride: int = 1, **kwargs
+  ):
+    super().__init__(**kwargs)
     self.stage2 = stage2
+    self.stride = stride
     self._pooling = pooling
     self.reduce = _conv(pooling.reduce_depth, "relu", "reduce")
     self.classifier = _conv(pooling.num_bins**2 * num_classes, None, "class")
@@ -67,9 +72,14 @@ class MapClassifier(tf_keras.layers.Layer):
   def last_kernels(self) -> list[tf.Variable]:
     return [self.reduce.kernel, self.classifier.kernel]
 
-  def reduced_map(self, regions: MapRegions, training: bool) -> tf.Tensor:
-    """Returns the map [B, h', w', reduce_depth] that score maps are made from."""
-    return self.reduce(self.stage2(regions.features, training=training))
+  def reduced_map(self, features: tf.Tensor, training: bool) -> tf.Tensor:
+    """Returns the map [B, h', w', reduce_depth] that score maps are made from.
+
+    With a stride, a 1 x 1 convolution with that stride, as second stages of ResNet begin, would see
+    just these cells.
+    """
+    seen = features[:, :: self.stride, :: self.stride]
+    return self.reduce(self.stage2(seen, training=training))
 
   def pool(self, score_maps: tf.Tensor, regions: MapRegions) -> tf.Tensor:
     """Returns [B R, d] of score maps [B, h', w', bins d]; float32 in mixed precision too.
@@ -88,9 +98,18 @@ class MapClassifier(tf_keras.layers.Layer):
     )  # [B, R, d]
     return tf.reshape(pooled, [-1, pooled.shape[-1]])
 
-  def call(self, regions: MapRegions, training: bool = False) -> tf.Tensor:
+  def view(self, features: tf.Tensor, training: bool = False) -> tf.Tensor:
+    """Returns the maps that `look` pools, once an image."""
+    return self(features, training=training)
+
+  def look(self, regions: MapRegions, training: bool = False) -> tf.Tensor:
     """Returns logits [B R, C]."""
-    return self.pool(self.classifier(self.reduced_map(regions, training)), regions)
+    del training  # That was a matter of the view.
+    return self.pool(regions.maps, regions)
+
+  def call(self, features: tf.Tensor, training: bool = False) -> tf.Tensor:
+    """Returns score maps [B, h', w', bins C] of the shared map [B, h, w, c]."""
+    return self.classifier(self.reduced_map(features, training))
 
 
 class MapBoxHead(MapClassifier):
@@ -109,9 +128,15 @@ class MapBoxHead(MapClassifier):
   def last_kernels(self) -> list[tf.Variable]:
     return [*super().last_kernels, self.box.kernel]
 
-  def call(self, regions: MapRegions, training: bool = False) -> tuple[tf.Tensor, tf.Tensor]:
+  def look(self, regions: MapRegions, training: bool = False) -> tuple[tf.Tensor, tf.Tensor]:
     """Returns logits [B R, C] and box codes [B R, C - 1, 4]."""
-    reduced = self.reduced_map(regions, training)  # [B, h', w', reduce_depth]
-    deltas = self.pool(self.box(reduced), regions)  # [B R, 4 (C - 1)]
+    del training
+    class_maps, box_maps = regions.maps
+    deltas = self.pool(box_maps, regions)  # [B R, 4 (C - 1)]
     deltas = tf.reshape(deltas, [-1, self._num_codes // 4, 4])  # [B R, C - 1, 4]
-    return self.pool(self.classifier(reduced), regions), deltas
+    return self.pool(class_maps, regions), deltas
+
+  def call(self, features: tf.Tensor, training: bool = False) -> tuple[tf.Tensor, tf.Tensor]:
+    """Returns score maps [B, h', w', bins C] and box maps [B, h', w', bins 4 (C - 1)]."""
+    reduced = self.reduced_map(features, training)  # [B, h', w', reduce_depth]
+    return self.classifier(reduced), self.box(reduced)

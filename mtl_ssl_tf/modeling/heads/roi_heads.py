@@ -39,14 +39,29 @@ class CropClassifier(tf_keras.layers.Layer):
   def last_kernels(self) -> list[tf.Variable]:
     return [self.classifier.kernel]
 
-  def pool(self, crops: tf.Tensor, training: bool) -> tf.Tensor:
-    """Returns pooled second-stage features [R, depth] of crops [R, h, w, c]."""
-    features = tf.cast(self.stage2(crops, training=training), tf.float32)  # [R, h', w', depth]
-    return tf.reduce_mean(features, axis=[1, 2])
+  def view(self, features: tf.Tensor, training: bool = False) -> tuple[tf.Tensor, ...]:
+    """Returns the maps whose crops `look` takes, once an image; the head's variables exist."""
+    del training
+    return self.stage2.project(features)
+
+  def pool(self, crops: tf.Tensor | tuple[tf.Tensor, ...], training: bool) -> tf.Tensor:
+    """Returns pooled second-stage features [R, depth].
+
+    Args:
+      crops: [R, h, w, c] of the shared map, or a tuple of crops of the maps of `view`.
+      training: bool.
+    """
+    of_view = isinstance(crops, tuple)
+    run = self.stage2.finish if of_view else self.stage2
+    return tf.reduce_mean(tf.cast(run(crops, training=training), tf.float32), axis=[1, 2])
+
+  def look(self, crops: tf.Tensor | tuple[tf.Tensor, ...], training: bool = False) -> tf.Tensor:
+    """Returns logits [R, C] of crops as `pool` takes them."""
+    return self.classifier(self.pool(crops, training))
 
   def call(self, crops: tf.Tensor, training: bool = False) -> tf.Tensor:
-    """Returns logits [R, C] of crops [R, h, w, c]."""
-    return self.classifier(self.pool(crops, training))
+    """Returns logits [R, C] of crops [R, h, w, c] of the shared map."""
+    return self.look(crops, training)
 
 
 class BoxHead(CropClassifier):
@@ -62,8 +77,42 @@ class BoxHead(CropClassifier):
   def last_kernels(self) -> list[tf.Variable]:
     return [self.classifier.kernel, self.box.kernel]
 
-  def call(self, crops: tf.Tensor, training: bool = False) -> tuple[tf.Tensor, tf.Tensor]:
-    """Returns logits [R, C] and box codes [R, C - 1, 4] of crops [R, h, w, c]."""
-    pooled = self.pool(crops, training)  # [R, depth]
+  def predict(self, pooled: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    """Returns logits [R, C] and box codes [R, C - 1, 4] of pooled features [R, depth]."""
     deltas = tf.reshape(self.box(pooled), [-1, self.box.units // 4, 4])  # [R, C - 1, 4]
     return self.classifier(pooled), deltas
+
+  def look(
+    self, crops: tf.Tensor | tuple[tf.Tensor, ...], training: bool = False
+  ) -> tuple[tf.Tensor, tf.Tensor]:
+    """Returns logits and box codes of crops as `pool` takes them."""
+    return self.predict(self.pool(crops, training))
+
+
+class FeatureClassifier(tf_keras.layers.Layer):
+  """Class logits of the main head's pooled features: an auxiliary head without a second stage.
+
+  Its task trains the main second stage in place of its own, unless `stop_gradient` keeps it out.
+  """
+
+  def __init__(self, main: BoxHead, num_classes: int, stop_gradient: bool, **kwargs):
+    super().__init__(**kwargs)
+    # Methods and not the head, whose variables would be counted as this layer's too.
+    self._view_of_main, self._pool_of_main = main.view, main.pool
+    self._stop_gradient = stop_gradient
+    self.classifier = _dense(num_classes, "class", "truncated_normal")
+
+  @property
+  def last_kernels(self) -> list[tf.Variable]:
+    return [self.classifier.kernel]
+
+  def view(self, features: tf.Tensor, training: bool = False) -> tuple[tf.Tensor, ...]:
+    return self._view_of_main(features, training)
+
+  def look(self, crops: tf.Tensor | tuple[tf.Tensor, ...], training: bool = False) -> tf.Tensor:
+    """Returns logits [R, C] of crops as `CropClassifier.pool` takes them."""
+    return self(self._pool_of_main(crops, training))
+
+  def call(self, pooled: tf.Tensor) -> tf.Tensor:
+    """Returns logits [R, C] of the main head's pooled features [R, depth]."""
+    return self.classifier(tf.stop_gradient(pooled) if self._stop_gradient else pooled)

@@ -10,6 +10,7 @@ import tensorflow as tf
 
 from mtl_ssl_tf.modeling import normalization
 from mtl_ssl_tf.modeling.backbones import resnet
+from mtl_ssl_tf.ops import crop_ops
 
 UNITS = (1, 2, 2, 1)
 
@@ -33,6 +34,39 @@ def test_stage1_map(stage1, side, cells):
 
 def test_stage2_keeps_the_size():
   assert backbone().make_stage2("s")(tf.zeros([2, 7, 5, 1024])).shape == [2, 7, 5, 2048]
+
+
+@pytest.mark.parametrize("norm_type", ["frozen", "batch"])
+@pytest.mark.parametrize("layout", resnet.LAYOUTS)
+def test_projections_cropped_are_crops_projected(layout, norm_type):
+  stage = backbone(layout, norm_type).make_stage2("s")
+  rng = np.random.default_rng(0)
+  features = tf.constant(rng.normal(size=[2, 4, 6, 1024]), tf.float32)
+  stage(features)
+  for variable in stage.variables:
+    if "bias" in variable.name or "beta" in variable.name or "moving_mean" in variable.name:
+      variable.assign(rng.normal(size=variable.shape))
+  # Inside, over the border (zeros beyond it), and padding.
+  boxes = tf.constant([[[0.1, 0.2, 0.7, 0.9], [-0.2, 0.5, 0.6, 1.3], [-1.0] * 4]] * 2)
+
+  def crop(maps):
+    sizes = tf.constant([[64.0, 96.0]] * 2)
+    crops = crop_ops.crop_and_resize(maps, boxes, sizes, 16, (3, 3))
+    return tf.reshape(crops, [6, 3, 3, -1])
+
+  for training in (False, True):
+    with tf.GradientTape(persistent=True) as tape:
+      tape.watch(features)
+      expected = stage(crop(features), training=training)
+      projected = stage.project(features)
+      ours = stage.finish(tf.nest.map_structure(crop, projected), training=training)
+      # Some first parts of the sum, which keeps rounding small.
+      losses = [tf.reduce_sum(values[..., :8]) for values in (expected, ours)]
+    assert [maps.shape[1:3] for maps in projected] == [(4, 6)] * 2
+    np.testing.assert_allclose(ours, expected, rtol=1e-3, atol=1e-4 * np.max(expected))
+    variables = [features, *stage.trainable_variables]
+    for theirs, own in zip(*(tape.gradient(loss, variables) for loss in losses), strict=True):
+      np.testing.assert_allclose(own, theirs, atol=2e-3 * np.max(np.abs(theirs)) + 1e-5)
 
 
 def strides(layout):

@@ -14,16 +14,18 @@ class _Scale(base.Stage):
 
 _POOLING = rfcn_heads.Pooling(reduce_depth=2, num_bins=2, crop_size=4)
 # Two images of constant maps; a region of each image's own.
-_REGIONS = rfcn_heads.MapRegions(
-  tf.constant([1.0, 10.0])[:, tf.newaxis, tf.newaxis, tf.newaxis] * tf.ones([1, 4, 4, 3]),
-  tf.constant([[[0.0, 0.0, 0.5, 0.5]], [[0.2, 0.2, 0.8, 0.8]]]),
-  tf.constant([[4.0, 4.0]] * 2),
-)
+_FEATURES = tf.constant([1.0, 10.0])[:, tf.newaxis, tf.newaxis, tf.newaxis] * tf.ones([1, 4, 4, 3])
+_BOXES = tf.constant([[[0.0, 0.0, 0.5, 0.5]], [[0.2, 0.2, 0.8, 0.8]]])
+
+
+def _look(head, features=_FEATURES, training=False):
+  maps = head.view(features, training)
+  return head.look(rfcn_heads.MapRegions(maps, _BOXES, tf.constant([[4.0, 4.0]] * 2)), training)
 
 
 def _built(kind, num_classes):
   head = kind(_Scale(), num_classes, _POOLING)
-  head(_REGIONS)
+  head(_FEATURES)
   # The reduced map is twice the sum of the input's channels, less 1, in its first channel.
   head.reduce.kernel.assign(np.array([[[[1.0, 0.0]] * 3]], np.float32))
   head.reduce.bias.assign([-1.0, 0.0])
@@ -40,18 +42,17 @@ class MapClassifierTest(tf.test.TestCase):
     head.classifier.kernel.assign(kernel)
     head.classifier.bias.assign([0.0, 1.0] * 4)
     # 2 · 3 - 1 = 5 and 2 · 30 - 1 = 59.
-    self.assertAllClose(head(_REGIONS), [[5.0, 2.25], [59.0, 15.75]])
-    self.assertAllClose(head(_REGIONS, training=True)[0], [8.0, 3.0])
+    self.assertAllClose(_look(head), [[5.0, 2.25], [59.0, 15.75]])
+    self.assertAllClose(_look(head, training=True)[0], [8.0, 3.0])
 
   def test_the_reduced_map_is_rectified(self):
     head = _built(rfcn_heads.MapClassifier, 2)
     head.reduce.bias.assign([-100.0, 0.0])
-    self.assertAllEqual(head.reduced_map(_REGIONS, False), tf.zeros([2, 4, 4, 2]))
+    self.assertAllEqual(head.reduced_map(_FEATURES, False), tf.zeros([2, 4, 4, 2]))
 
   def test_kernels_and_start(self):
     head = rfcn_heads.MapClassifier(_Scale(), 21, rfcn_heads.Pooling(128, 3, 18))
-    regions = _REGIONS._replace(features=tf.zeros([2, 4, 4, 64]))
-    self.assertEqual(head(regions).shape, [2, 21])
+    self.assertEqual(_look(head, tf.zeros([2, 4, 4, 64])).shape, [2, 21])
     reduce, classifier = head.last_kernels
     self.assertEqual(reduce.shape, [1, 1, 64, 128])
     self.assertEqual(classifier.shape, [1, 1, 128, 189])
@@ -61,8 +62,16 @@ class MapClassifierTest(tf.test.TestCase):
     head = rfcn_heads.MapClassifier(_Scale(), 2, _POOLING, dtype="mixed_bfloat16")
     seen = []
     head.pool = lambda maps, regions: seen.append(regions.boxes_norm.dtype) or maps
-    head(_REGIONS)
+    _look(head)
     self.assertEqual(seen, [tf.float32])
+
+  def test_stride_takes_every_other_cell(self):
+    head = rfcn_heads.MapClassifier(_Scale(), 2, _POOLING, stride=2)
+    features = tf.random.stateless_normal([2, 5, 4, 3], [1, 2])
+    maps = head.view(features)
+    self.assertEqual(maps.shape, [2, 3, 2, 8])
+    head.stride = 1
+    self.assertAllEqual(maps, head.view(features[:, ::2, ::2]))
 
 
 class MapBoxHeadTest(tf.test.TestCase):
@@ -72,7 +81,7 @@ class MapBoxHeadTest(tf.test.TestCase):
     # Code i of class 1 is i times the reduced map, of class 2 ten times that; in every bin.
     kernel[0, 0, 0] = np.tile([0, 1, 2, 3, 0, 10, 20, 30], 4)
     head.box.kernel.assign(kernel)
-    logits, deltas = head(_REGIONS)
+    logits, deltas = _look(head)
     self.assertEqual(logits.shape, [2, 3])
     self.assertAllClose(deltas[0], [[0, 5, 10, 15], [0, 50, 100, 150]])
     self.assertEqual([k.shape[-1] for k in head.last_kernels], [2, 12, 32])
