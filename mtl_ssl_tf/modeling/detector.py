@@ -64,9 +64,9 @@ class Crop(NamedTuple):
 class Detector(tf_keras.Model):
   """Faster R-CNN or R-FCN with auxiliary heads and refinement (Lee et al., CVPR 2019).
 
-  Heads given as None are left out; heads of `roi_heads` need a `crop`. Any batch size works, and each image's result is its own: the canvas may be
-  larger than the image (`image_size_px`) and what lies outside plays no part in anchors, crops and
-  windows.
+  Heads given as None are left out; heads of `roi_heads` need a `crop`. Any batch size works, and
+  each image's result is its own: the canvas may be larger than the image (`image_size_px`) and what
+  lies outside plays no part in anchors, crops and windows.
 
   In mixed precision the stages and the hidden convolutions compute in bfloat16 or float16; images,
   boxes, logits and all that follows from them stay float32.
