@@ -260,8 +260,10 @@ class Refinement(hyperparams.Config):
     closeness_mean: over the image's valid proposals, `per_image_valid`, or over `all_rows` of the
       batch with padding (released).
     train_rois: sampled boxes of an image that the layer learns from; 0 is all of them.
-    max_proposals: at inference, the proposals of an image whose scores are refined, those least
-      likely to be background; the others keep the main head's scores. 0 is all of them.
+    min_object_score: at inference, proposals whose probability of being any object is less, by the
+      main head, keep the main head's scores; refining them could make no detection of them.
+    max_proposals: at inference, refine at most so many proposals of an image, the likeliest
+      objects; 0 is no limit.
   """
 
   enabled: bool = True
@@ -273,6 +275,7 @@ class Refinement(hyperparams.Config):
   use_bias: bool = False
   closeness_mean: str = "per_image_valid"
   train_rois: int = 0
+  min_object_score: float = 0.01
   max_proposals: int = 0
 
 

@@ -85,6 +85,7 @@ RANGES = {
   "auxiliary.shared_map.num_bins": (1, None),
   "auxiliary.shared_map.crop_size": (1, None),
   "refinement.train_rois": (0, None),
+  "refinement.min_object_score": (0.0, 1.0),
   "refinement.max_proposals": (0, None),
   "refinement.loss_weight": (0.0, None),
   "regularization.backbone_l2": (0.0, None),

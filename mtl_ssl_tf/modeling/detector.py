@@ -21,9 +21,13 @@ import tensorflow as tf
 import tf_keras
 
 from mtl_ssl_tf.modeling import detections, proposals, refinement
+from mtl_ssl_tf.modeling import regions as regions_lib
 from mtl_ssl_tf.modeling.backbones import base
 from mtl_ssl_tf.modeling.heads import foreground_head, rfcn_heads, roi_heads, rpn_head
-from mtl_ssl_tf.ops import box_ops, crop_ops
+from mtl_ssl_tf.ops import box_ops
+
+# Boxes of an image whose windows go through the second stage together, where not all need it.
+REFINED_AT_ONCE = 32
 
 
 class FirstStage(NamedTuple):
@@ -52,15 +56,6 @@ class BoxStage(NamedTuple):
   pooled: tf.Tensor | None = None
 
 
-class Crop(NamedTuple):
-  """Size of a crop of the shared map and of the max-pooling after it; the rest is `crop_ops`'."""
-
-  size: int
-  max_pool: int
-  method: str = "native"
-  keep_border: bool = True
-
-
 class Detector(tf_keras.Model):
   """Faster R-CNN or R-FCN with auxiliary heads and refinement (Lee et al., CVPR 2019).
 
@@ -86,19 +81,20 @@ class Detector(tf_keras.Model):
     foreground: foreground_head.ForegroundHead | None,
     refiner: refinement.Refinement | None,
     detection_generator: detections.DetectionGenerator,
-    crop: Crop | None,
+    crop: regions_lib.Crop | None,
     num_refinement_windows: int,
     closeness_mean: str,
     stop_gradient_shared: bool,
     stop_gradient_foreground: bool,
-    max_refined: int | None = None,
+    min_object_score: float = 0.0,
+    max_refined: int = 0,
     rows_are_independent: bool = False,
     **kwargs,
   ):
     """Puts the parts together.
 
     Args beyond the parts and what `configs/detector.py` says of them:
-      max_refined: at inference, refine so many proposals of an image, None for all.
+      min_object_score, max_refined: see `refinement.needed_proposals`.
       rows_are_independent: whether no normalisation looks at other rows of a batch or at the mode,
         so that work can be split and shared without changing its results.
     """
@@ -116,11 +112,12 @@ class Detector(tf_keras.Model):
     self._anchor_grid = anchor_grid
     self._propose = proposal_generator
     self._detect = detection_generator
-    self._crop = crop
+    self._regions = regions_lib.Regions(backbone, crop)
     self._num_refinement_windows = num_refinement_windows
     self._closeness_mean = closeness_mean
     self._stop_gradient_shared = stop_gradient_shared
     self._stop_gradient_foreground = stop_gradient_foreground
+    self._min_object_score = min_object_score
     self._max_refined = max_refined
     self._rows_are_independent = rows_are_independent
 
@@ -159,8 +156,9 @@ class Detector(tf_keras.Model):
         Where normalisation allows it they carry no gradient, which saves two thirds of their cost.
     """
     num_boxes, pooled, closeness = boxes_px.shape[1], None, None
-    view = self._view(self.box_head, features, training)
-    regions = self._regions(self.box_head, view, boxes_px, image_size_px)
+    view = self._regions.view(self.box_head, features, training)
+    boxes_norm = box_ops.normalize(boxes_px, image_size_px)
+    regions = self._regions(self.box_head, view, boxes_norm, image_size_px)
     if isinstance(self.closeness_head, roi_heads.FeatureClassifier) or isinstance(
       self.multi_object_head, roi_heads.FeatureClassifier
     ):
@@ -171,7 +169,7 @@ class Detector(tf_keras.Model):
     if isinstance(self.closeness_head, roi_heads.FeatureClassifier):
       closeness = _unflatten(self.closeness_head(pooled), num_boxes)
     elif self.closeness_head is not None:
-      closeness = self._closeness(features, boxes_px, image_size_px, training, num_closeness_rows)
+      closeness = self._closeness(features, boxes_norm, image_size_px, training, num_closeness_rows)
     return BoxStage(
       _unflatten(class_logits, num_boxes),  # [B, R, C]
       _unflatten(box_deltas, num_boxes),  # [B, R, C - 1, 4]
@@ -182,7 +180,7 @@ class Detector(tf_keras.Model):
   def _closeness(
     self,
     features: tf.Tensor,
-    boxes_px: tf.Tensor,
+    boxes_norm: tf.Tensor,
     image_size_px: tf.Tensor,
     training: bool,
     num_learnt: int | None,
@@ -191,24 +189,24 @@ class Detector(tf_keras.Model):
     if self._stop_gradient_shared:
       features = tf.stop_gradient(features)
     head = self.closeness_head
-    view = self._view(head, features, training)
+    view = self._regions.view(head, features, training)
 
-    def look(view, boxes_px):
-      logits = head.look(self._regions(head, view, boxes_px, image_size_px), training)
-      return _unflatten(logits, boxes_px.shape[1])
+    def look(view, boxes_norm):
+      logits = head.look(self._regions(head, view, boxes_norm, image_size_px), training)
+      return _unflatten(logits, boxes_norm.shape[1])
 
     can_split = self._rows_are_independent and isinstance(head, roi_heads.CropClassifier)
-    if not (training and can_split) or num_learnt is None or num_learnt >= boxes_px.shape[1]:
-      return look(view, boxes_px)
-    others = look(tf.nest.map_structure(tf.stop_gradient, view), boxes_px[:, num_learnt:])
-    parts = [look(view, boxes_px[:, :num_learnt]), tf.stop_gradient(others)]
+    if not (training and can_split) or num_learnt is None or num_learnt >= boxes_norm.shape[1]:
+      return look(view, boxes_norm)
+    others = look(tf.nest.map_structure(tf.stop_gradient, view), boxes_norm[:, num_learnt:])
+    parts = [look(view, boxes_norm[:, :num_learnt]), tf.stop_gradient(others)]
     return tf.concat(parts, axis=1)
 
   def multi_object_view(self, features: tf.Tensor, training: bool = False):
     """Returns the multi-object head's view of the shared map, for all windows of an image."""
     if self._stop_gradient_shared:
       features = tf.stop_gradient(features)
-    return self._view(self.multi_object_head, features, training)
+    return self._regions.view(self.multi_object_head, features, training)
 
   def classify_windows(
     self,
@@ -229,7 +227,8 @@ class Detector(tf_keras.Model):
     """
     view = self.multi_object_view(features, training) if view is None else view
     head = self.multi_object_head
-    logits = head.look(self._regions(head, view, windows_px, image_size_px), training)
+    windows_norm = box_ops.normalize(windows_px, image_size_px)
+    logits = head.look(self._regions(head, view, windows_norm, image_size_px), training)
     return _unflatten(logits, windows_px.shape[1])
 
   def predict_foreground(self, features: tf.Tensor) -> tf.Tensor:
@@ -270,6 +269,7 @@ class Detector(tf_keras.Model):
     image_size_px: tf.Tensor,
     pooled: tf.Tensor | None = None,
     view=None,
+    needed: tf.Tensor | None = None,
   ) -> tf.Tensor:
     """Returns multi-object logits [B, R, W, C] of the windows around boxes [B, R, 4].
 
@@ -284,25 +284,33 @@ class Detector(tf_keras.Model):
         head would see of the innermost windows, which are the boxes.
       view: what `multi_object_view` returned for these features. It is passed over where it
         depends on the mode, since that was training.
+      needed: bool [B, R], the boxes whose windows need be looked at; the others get anything.
     """
     head = self.multi_object_head
-    if view is None or not (
-      self._rows_are_independent or isinstance(head, roi_heads.CropClassifier)
-    ):
+    on_crops = not isinstance(head, rfcn_heads.MapClassifier)
+    if view is None or not (self._rows_are_independent or on_crops):
       view = self.multi_object_view(features)
     view = tf.nest.map_structure(tf.stop_gradient, view)
-    num_boxes, skipped = boxes_px.shape[1], 0 if pooled is None else 1
-    between = self._num_refinement_windows - 1 - skipped
     boxes_norm = box_ops.normalize(boxes_px, image_size_px)  # [B, R, 4]
     windows = refinement.expanded_windows(boxes_norm, self._num_refinement_windows)
-    flat = tf.reshape(windows[:, :, skipped:-1], [-1, num_boxes * between, 4])  # [B, R W', 4]
-    whole = windows[:, :1, -1]  # [B, 1, 4]
-    regions = self._regions_norm(head, view, tf.concat([flat, whole], axis=1), image_size_px)
-    logits = _unflatten(head.look(regions, training=False), num_boxes * between + 1)
-    parts = [
-      tf.reshape(logits[:, :-1], [-1, num_boxes, between, self.num_classes]),  # [B, R, W', C]
-      tf.repeat(logits[:, -1:, tf.newaxis], num_boxes, axis=1),  # [B, R, 1, C]
-    ]
+    num_boxes, whole = boxes_px.shape[1], windows[:, :1, -1]  # [B, 1, 4]
+    inner = windows[:, :, 0 if pooled is None else 1 : -1]  # [B, R, W', 4]
+
+    def look(windows_norm: tf.Tensor) -> tf.Tensor:
+      logits = head.look(self._regions(head, view, windows_norm, image_size_px), training=False)
+      return _unflatten(logits, windows_norm.shape[1])
+
+    if needed is not None and on_crops:
+      inner_logits = refinement.look_where_needed(
+        look, inner, needed, self.num_classes, REFINED_AT_ONCE
+      )  # [B, R, W', C]
+      whole_logits = look(whole)  # [B, 1, C]
+    else:
+      flat = tf.reshape(inner, [-1, num_boxes * inner.shape[2], 4])  # [B, R W', 4]
+      logits = look(tf.concat([flat, whole], axis=1))  # [B, R W' + 1, C]
+      inner_logits = tf.reshape(logits[:, :-1], [-1, *inner.shape[1:3], self.num_classes])
+      whole_logits = logits[:, -1:]  # [B, 1, C]
+    parts = [inner_logits, tf.repeat(whole_logits[:, tf.newaxis], num_boxes, axis=1)]
     if pooled is not None:
       innermost = head(tf.reshape(pooled, [-1, pooled.shape[-1]]))  # [B R, C]
       parts.insert(0, _unflatten(innermost, num_boxes)[:, :, tf.newaxis])  # [B, R, 1, C]
@@ -328,8 +336,9 @@ class Detector(tf_keras.Model):
       What `DetectionGenerator` returns, and the tensors on the way: `features` [B, h, w, c],
       `proposals_px` [B, P, 4], `proposals_valid` and `proposals_scores` [B, P], `class_logits`
       [B, P, C] (unrefined), and where there are such heads `refined_logits` and
-      `closeness_logits` [B, P, C]. With the multi-object head also what refinement looked at:
-      `refined_indices` int32 [B, R], the proposals, and `window_logits` [B, R, W, C].
+      `closeness_logits` [B, P, C], and `refined` bool [B, P]: proposals that are not refined keep
+      the main head's logits. With the multi-object head also `window_logits` [B, P, W, C], which
+      say nothing of the windows of those.
     """
     first = self.first_stage(images, image_size_px, training=training)
     boxes_px, valid = first.proposals.boxes_px, first.proposals.valid
@@ -345,34 +354,28 @@ class Detector(tf_keras.Model):
     if second.closeness_logits is not None:
       outputs["closeness_logits"] = second.closeness_logits
     if self.refiner is not None:
-      closeness = self.mean_closeness(second.closeness_logits, valid)
-      if self.multi_object_head is None:
-        final_logits = self.refiner(second.class_logits, None, closeness)
-      else:
-        indices = self._to_refine(second.class_logits, valid)  # [B, R]
-        chosen_px, logits, pooled = (
-          None if values is None else tf.gather(values, indices, batch_dims=1)
-          for values in (boxes_px, second.class_logits, second.pooled)
+      needed = refinement.needed_proposals(
+        second.class_logits, valid, self._min_object_score, self._max_refined
+      )  # [B, P]
+      if self.multi_object_head is not None:
+        # Where all are refined, all at once.
+        limited = self._min_object_score > 0.0 or self._max_refined > 0
+        outputs["window_logits"] = self.expanded_window_logits(
+          first.features,
+          boxes_px,
+          image_size_px,
+          second.pooled,
+          needed=needed if limited else None,
         )
-        window_logits = self.expanded_window_logits(
-          first.features, chosen_px, image_size_px, pooled
-        )
-        refined = self.refiner(logits, window_logits, closeness)  # [B, R, C]
-        final_logits = _put_rows(second.class_logits, indices, refined)
-        outputs |= {"refined_indices": indices, "window_logits": window_logits}
-      outputs["refined_logits"] = final_logits
+      refined = self.refiner(
+        second.class_logits,
+        outputs.get("window_logits"),
+        self.mean_closeness(second.closeness_logits, valid),
+      )
+      final_logits = tf.where(needed[..., tf.newaxis], refined, second.class_logits)
+      outputs |= {"refined": needed, "refined_logits": final_logits}
     outputs.update(self._detect(final_logits, second.box_deltas, boxes_px, valid, image_size_px))
     return outputs
-
-  def _to_refine(self, class_logits: tf.Tensor, valid: tf.Tensor) -> tf.Tensor:
-    """Returns int32 [B, R]: the proposals least likely to be background, by the main head."""
-    num_proposals = class_logits.shape[1]
-    num_refined = min(self._max_refined or num_proposals, num_proposals)
-    if num_refined == num_proposals:
-      return tf.tile(tf.range(num_proposals)[tf.newaxis], [tf.shape(class_logits)[0], 1])
-    # By logits: probabilities next to 1 are all 1 in float32.
-    objects = tf.reduce_logsumexp(class_logits[..., 1:], axis=-1) - class_logits[..., 0]  # [B, P]
-    return tf.math.top_k(tf.where(valid, objects, objects.dtype.min), num_refined).indices
 
   def build_variables(self) -> None:
     """Creates every variable by one pass over an empty image."""
@@ -402,39 +405,6 @@ class Detector(tf_keras.Model):
       if hasattr(head, "stage2"):
         head.stage2.set_weights(source)
 
-  def _view(self, head: tf_keras.layers.Layer, features: tf.Tensor, training: bool):
-    """Returns what the head takes regions from; it makes nothing of a map that is pooled first."""
-    pooled_first = not isinstance(head, rfcn_heads.MapClassifier) and self._crop.max_pool > 1
-    return features if pooled_first else head.view(features, training)
-
-  def _regions(self, head, view, boxes_px: tf.Tensor, image_size_px: tf.Tensor):
-    """Returns what the head looks at for boxes [B, R, 4]."""
-    boxes_norm = box_ops.normalize(boxes_px, image_size_px)
-    return self._regions_norm(head, view, boxes_norm, image_size_px)
-
-  def _regions_norm(self, head, view, boxes_norm: tf.Tensor, image_size_px: tf.Tensor):
-    """The same for boxes in fractions of the image content."""
-    stride = self.backbone.stride
-    if isinstance(head, rfcn_heads.MapClassifier):
-      content_cells = tf.math.ceil(image_size_px / (stride * head.stride))  # [B, 2]
-      return rfcn_heads.MapRegions(view, boxes_norm, self.backbone.stage2_cells(content_cells))
-    size, pool = self._crop.size, self._crop.max_pool
-
-    def crop(maps: tf.Tensor) -> tf.Tensor:
-      crops = crop_ops.crop_and_resize(
-        maps,
-        boxes_norm,
-        image_size_px,
-        stride,
-        (size, size),
-        self._crop.method,
-        self._crop.keep_border,
-      )  # [B, R, s, s, c]
-      crops = tf.reshape(crops, [-1, size, size, maps.shape[-1]])  # [B R, s, s, c]
-      return crops if pool == 1 else tf.nn.max_pool2d(crops, pool, pool, "VALID")
-
-    return tf.nest.map_structure(crop, view)
-
 
 def content_mask(images: tf.Tensor, image_size_px: tf.Tensor) -> tf.Tensor:
   """Returns float32 [B, H, W, 1]: 1 on the content of each image, 0 on its padding."""
@@ -448,9 +418,3 @@ def content_mask(images: tf.Tensor, image_size_px: tf.Tensor) -> tf.Tensor:
 def _unflatten(values: tf.Tensor, num_boxes: int) -> tf.Tensor:
   """Returns [B R, ...] as [B, R, ...]."""
   return tf.reshape(values, [-1, num_boxes, *values.shape[1:]])
-
-
-def _put_rows(values: tf.Tensor, indices: tf.Tensor, rows: tf.Tensor) -> tf.Tensor:
-  """Returns values [B, P, C] with `rows` [B, R, C] in the places `indices` [B, R] of each image."""
-  images = tf.broadcast_to(tf.range(tf.shape(indices)[0])[:, tf.newaxis], tf.shape(indices))
-  return tf.tensor_scatter_nd_update(values, tf.stack([images, indices], axis=-1), rows)

@@ -6,7 +6,7 @@ import tf_keras
 from official.modeling import performance
 
 from mtl_ssl_tf.configs import detector as detector_config
-from mtl_ssl_tf.modeling import detections, detector, normalization, proposals, refinement
+from mtl_ssl_tf.modeling import detections, detector, normalization, proposals, refinement, regions
 from mtl_ssl_tf.modeling.backbones import base, registry
 from mtl_ssl_tf.modeling.heads import foreground_head, rfcn_heads, roi_heads, rpn_head
 
@@ -93,7 +93,8 @@ def _build_detector(
     stop_gradient_foreground=(
       auxiliary.stop_gradient_shared and auxiliary.stop_gradient_includes_foreground
     ),
-    max_refined=config.refinement.max_proposals or None,
+    min_object_score=config.refinement.min_object_score,
+    max_refined=config.refinement.max_proposals,
     rows_are_independent=norm in normalization.INDEPENDENT_NORM_TYPES,
     name="detector",
   )
@@ -148,10 +149,10 @@ def _region_heads(
   return box_head, *(make(name) if weight else None for name, weight in weights.items())
 
 
-def _crop(config: detector_config.RoiHead, method: str) -> detector.Crop | None:
+def _crop(config: detector_config.RoiHead, method: str) -> regions.Crop | None:
   if config.type == "rfcn":
     return None
-  return detector.Crop(config.crop_size, config.max_pool, method, config.keep_border)
+  return regions.Crop(config.crop_size, config.max_pool, method, config.keep_border)
 
 
 def _foreground_head(

@@ -1,5 +1,7 @@
 """Refinement: class scores corrected by what the auxiliary heads see around a proposal."""
 
+from collections.abc import Callable
+
 import tensorflow as tf
 import tf_keras
 
@@ -29,6 +31,75 @@ def expanded_windows(boxes_norm: tf.Tensor, num_windows: int) -> tf.Tensor:
   return tf.concat(
     [top_left - top_left * growth, bottom_right + (1.0 - bottom_right) * growth], axis=-1
   )  # [B, R, W, 4]
+
+
+def needed_proposals(
+  class_logits: tf.Tensor, valid: tf.Tensor, min_object_score: float, max_proposals: int
+) -> tf.Tensor:
+  """Says which proposals can still become detections, so that refining them is worth its cost.
+
+  Args:
+    class_logits: float32 [B, P, C] of the main head, background first.
+    valid: bool [B, P].
+    min_object_score: least probability of being any object.
+    max_proposals: at most so many of an image, those of the highest probabilities; 0 is no limit.
+
+  Returns:
+    bool [B, P].
+  """
+  # By logits: probabilities next to 1 are all 1 in float32.
+  objects = tf.reduce_logsumexp(class_logits[..., 1:], axis=-1) - class_logits[..., 0]  # [B, P]
+  needed = valid & (tf.sigmoid(objects) >= min_object_score)
+  if not 0 < max_proposals < valid.shape[1]:
+    return needed
+  ranked = tf.argsort(tf.where(needed, -objects, objects.dtype.max), stable=True)  # [B, P]
+  ranks = tf.argsort(ranked)  # [B, P]
+  return needed & (ranks < max_proposals)
+
+
+def look_where_needed(
+  look: Callable[[tf.Tensor], tf.Tensor],
+  windows: tf.Tensor,
+  needed: tf.Tensor,
+  num_classes: int,
+  at_once: int,
+) -> tf.Tensor:
+  """Logits of the windows of those boxes that need them.
+
+  Boxes are looked at some at a time, and no longer than there are any: all sizes are static, the
+  number of turns is not. It is that of the batch's neediest image.
+
+  Args:
+    look: from windows [B, n, 4] to logits [B, n, C].
+    windows: float32 [B, R, W, 4].
+    needed: bool [B, R].
+    num_classes: C.
+    at_once: boxes of an image in a turn.
+
+  Returns:
+    float32 [B, R, W, C]; anything where they are not needed.
+  """
+  num_boxes, num_windows = windows.shape[1:3]
+  at_once = min(at_once, num_boxes)
+  num_turns = -(-num_boxes // at_once)
+  order = tf.argsort(tf.cast(~needed, tf.int32), stable=True)  # [B, R], needed ones first
+  most = tf.reduce_max(tf.reduce_sum(tf.cast(needed, tf.int32), axis=1))
+  padding = [[0, 0], [0, num_turns * at_once - num_boxes]]
+  rows = tf.reshape(tf.pad(order, padding), [-1, num_turns, at_once])  # [B, T, r]
+
+  def turn(index: tf.Tensor, logits: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    chosen = tf.gather(windows, tf.gather(rows, index, axis=1), batch_dims=1)  # [B, r, W, 4]
+    seen = look(tf.reshape(chosen, [-1, at_once * num_windows, 4]))  # [B, r W, C]
+    return index + 1, tf.tensor_scatter_nd_update(logits, [[index]], seen[tf.newaxis])
+
+  shape = [num_turns, tf.shape(windows)[0], at_once * num_windows, num_classes]
+  _, logits = tf.while_loop(
+    lambda index, _: index * at_once < most, turn, (0, tf.zeros(shape))
+  )  # [T, B, r W, C]
+  logits = tf.reshape(
+    tf.transpose(logits, [1, 0, 2, 3]), [-1, num_turns * at_once, num_windows, num_classes]
+  )  # [B, T r, W, C]
+  return tf.gather(logits, tf.argsort(order), batch_dims=1)  # [B, R, W, C]
 
 
 def mean_closeness(closeness: tf.Tensor, valid: tf.Tensor, over: str) -> tf.Tensor:

@@ -1,8 +1,10 @@
+from unittest import mock
+
 import numpy as np
 import tensorflow as tf
 from absl.testing import parameterized
 
-from mtl_ssl_tf.modeling import detector, proposals, refinement
+from mtl_ssl_tf.modeling import detector, proposals, refinement, regions
 from tests.modeling import small
 
 # Two images of unlike size on a canvas of 64 x 96; the second fills no whole number of cells.
@@ -111,7 +113,7 @@ class BoxStageTest(tf.test.TestCase):
   def test_max_pooling(self):
     # Crops of 4 x 4 at rows 0, 2/3, 4/3, 2 and every column; the maxima of 2 x 2 blocks are
     # at rows 2/3 and 2 and columns 1 and 3: 4.67, 6.67, 10, 12.
-    model = self._plain(crop=detector.Crop(4, 2))
+    model = self._plain(crop=regions.Crop(4, 2))
     boxes = tf.constant([[[0.0, 0.0, 48.0, 64.0]]])
     stage = model.box_stage(self.FEATURES, boxes, tf.constant([[48.0, 64.0]]))
     mean = (14 / 3 + 20 / 3 + 10 + 12) / 4
@@ -180,8 +182,8 @@ class RefineTest(parameterized.TestCase, tf.test.TestCase):
     for stage in stages:
       stage.seen = []
     self.model(_images(), _SIZES, training=training)
-    modes = [[mode for _, mode in stage.seen] for stage in stages]
-    self.assertEqual(modes, [[training], [training], [training], [False]])
+    modes = [{mode for _, mode in stage.seen} for stage in stages]
+    self.assertEqual(modes, [{training}, {training}, {training}, {False}])
 
   @parameterized.parameters((True, True), (True, False), (False, True), (False, False))
   def test_inputs_of_the_heads_that_there_are(self, with_windows, with_closeness):
@@ -287,7 +289,7 @@ class DetectorTest(parameterized.TestCase, tf.test.TestCase):
         "class_logits": (2, 7, 3),
         "closeness_logits": (2, 7, 3),
         "refined_logits": (2, 7, 3),
-        "refined_indices": (2, 7),
+        "refined": (2, 7),
         "window_logits": (2, 7, 5, 3),
         "detection_boxes_px": (2, 8, 4),
         "detection_scores": (2, 8),
@@ -313,7 +315,7 @@ class DetectorTest(parameterized.TestCase, tf.test.TestCase):
       "class_logits": second.class_logits,
       "closeness_logits": second.closeness_logits,
       "refined_logits": refined,
-      "refined_indices": np.tile(np.arange(7), [2, 1]),
+      "refined": np.ones([2, 7], bool),
       "window_logits": self.model.expanded_window_logits(first.features, boxes, _SIZES),
     }
     self.assertEqual(set(self.outputs), set(expected))
@@ -406,9 +408,9 @@ class DetectorTest(parameterized.TestCase, tf.test.TestCase):
     self.assertCountEqual([variable.name for variable in model.variables], others)
     absent = set(self.outputs) - set(model(_images(), _SIZES))
     expected = {
-      "multi_object": {"window_logits", "refined_indices"},
+      "multi_object": {"window_logits"},
       "closeness": {"closeness_logits"},
-      "refinement": {"refined_logits", "window_logits", "refined_indices"},
+      "refinement": {"refined_logits", "window_logits", "refined"},
     }
     self.assertEqual(absent, expected.get(scope, set()))
 
@@ -445,12 +447,12 @@ class RfcnDetectorTest(DetectorTest):
     # 4 x 6 cells of the first image and 3 x 5 of the second, each rounded up to a half.
     backbone = small.HalvingBackbone()
     model = self.make(backbone=backbone)
-    regions = model._regions(model.box_head, None, tf.zeros([2, 1, 4]), _SIZES)
-    self.assertAllEqual(regions.map_size, [[2.0, 3.0], [2.0, 3.0]])
+    found = model._regions(model.box_head, None, tf.zeros([2, 1, 4]), _SIZES)
+    self.assertAllEqual(found.map_size, [[2.0, 3.0], [2.0, 3.0]])
     # With a stride of 2 there are 2 x 3 cells to begin with, or 2 x 3 of 3 x 5.
     model.closeness_head.stride = 2
-    regions = model._regions(model.closeness_head, None, tf.zeros([2, 1, 4]), _SIZES)
-    self.assertAllEqual(regions.map_size, [[1.0, 2.0], [1.0, 2.0]])
+    found = model._regions(model.closeness_head, None, tf.zeros([2, 1, 4]), _SIZES)
+    self.assertAllEqual(found.map_size, [[1.0, 2.0], [1.0, 2.0]])
 
 
 class SharedMapDetectorTest(DetectorTest):
@@ -520,37 +522,32 @@ class FeatureGradientTest(tf.test.TestCase):
       self.assertFalse(self._trains_main_stage2(True, task), task)
 
 
-class MaxRefinedTest(tf.test.TestCase):
-  def test_the_likeliest_objects_are_refined_and_the_others_are_not(self):
-    every = small.make_detector(max_refined=None)(_images(), _SIZES)
-    outputs = small.make_detector(max_refined=3)(_images(), _SIZES)
-    scores = tf.nn.softmax(every["class_logits"])[..., 0]
-    expected = np.argsort(scores, axis=-1)[:, :3]
-    self.assertAllEqual(outputs["refined_indices"], expected)
-    self.assertEqual(outputs["window_logits"].shape, [2, 3, 5, 3])
-    for image in range(2):
-      for row in range(7):
-        source = "refined_logits" if row in expected[image] else "class_logits"
-        ours = outputs["refined_logits"][image, row]
-        self.assertAllClose(ours, every[source][image, row], rtol=1e-5, atol=1e-5)
+class NeededTest(tf.test.TestCase):
+  def test_only_what_is_needed_is_refined_image_by_image(self):
+    every = small.make_detector()(_images(), _SIZES)
+    objects = 1.0 - tf.nn.softmax(every["class_logits"])[..., 0].numpy()
+    threshold = 0.93
+    with mock.patch.object(detector, "REFINED_AT_ONCE", 2):
+      outputs = small.make_detector(min_object_score=threshold)(_images(), _SIZES)
+    needed = objects >= threshold
+    self.assertEqual(list(needed.sum(axis=1)), [3, 5])
+    self.assertAllEqual(outputs["refined"], needed)
+    for name, where in (("refined_logits", needed), ("class_logits", ~needed)):
+      ours, expected = outputs["refined_logits"][where], every[name][where]
+      self.assertAllClose(ours, expected, rtol=1e-5, atol=1e-5)
+    windows = outputs["window_logits"]
+    self.assertAllClose(windows[needed], every["window_logits"][needed], rtol=1e-5, atol=1e-5)
+    self.assertNotAllClose(outputs["refined_logits"], every["refined_logits"])
 
-  def test_padding_comes_last(self):
-    model = small.make_detector(max_refined=2)
-    logits = tf.constant([[[0.0, 9.0, 0.0], [5.0, 0.0, 0.0], [0.0, 1.0, 0.0]]])
-    chosen = model._to_refine(logits, tf.constant([[False, True, True]]))
-    self.assertAllEqual(chosen, [[2, 1]])
-
-  def test_more_than_there_are_is_all(self):
-    self.assertAllEqual(small.make_detector(max_refined=9)._to_refine(*self._four()), [range(4)])
-
-  def test_certain_objects_are_told_apart(self):
-    # Both are 1 as probabilities.
-    logits = tf.constant([[[0.0, 40.0, 0.0], [0.0, 50.0, 0.0], [0.0, 0.0, 0.0]]])
-    model = small.make_detector(max_refined=1)
-    self.assertAllEqual(model._to_refine(logits, tf.ones([1, 3], tf.bool)), [[1]])
-
-  def _four(self):
-    return tf.zeros([1, 4, 3]), tf.ones([1, 4], tf.bool)
+  def test_nothing_more_is_looked_at(self):
+    model = small.make_detector(max_refined=3)
+    model.multi_object_head.stage2.seen = []
+    with mock.patch.object(detector, "REFINED_AT_ONCE", 2):
+      model(_images(), _SIZES)
+    # Two turns of two boxes with four windows, and the image; of two images.
+    self.assertCountEqual(
+      model.multi_object_head.stage2.seen, [(16, False), (16, False), (2, False)]
+    )
 
 
 class ClosenessRowsTest(parameterized.TestCase, tf.test.TestCase):

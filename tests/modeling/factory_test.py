@@ -9,7 +9,14 @@ from mtl_ssl_tf.configs import detector as config_lib
 from mtl_ssl_tf.configs import validation
 from mtl_ssl_tf.labels import auxiliary, windows
 from mtl_ssl_tf.losses import auxiliary_losses
-from mtl_ssl_tf.modeling import detections, detector, factory, normalization, proposals, refinement
+from mtl_ssl_tf.modeling import (
+  detections,
+  factory,
+  normalization,
+  proposals,
+  refinement,
+  regions,
+)
 from mtl_ssl_tf.modeling.backbones import resnet
 from mtl_ssl_tf.modeling.heads import foreground_head, rfcn_heads, roi_heads
 
@@ -61,7 +68,7 @@ def test_components_are_as_configured():
   assert (parts["rpn"].conv.filters, parts["rpn"].box.filters) == (7, 24)
   assert parts["proposal_generator"] == proposals.ProposalGenerator(0.65, 11, 99)
   assert parts["detection_generator"] == detections.DetectionGenerator(0.01, 0.45, 12, 13)
-  assert parts["crop"] == detector.Crop(14, 2)
+  assert parts["crop"] == regions.Crop(14, 2)
   assert parts["num_refinement_windows"] == 3
   assert parts["closeness_mean"] == "all_rows"
   assert parts["box_head"].box.units == 4 * (NUM_CLASSES - 1)

@@ -172,3 +172,65 @@ class RefinementTest(parameterized.TestCase, tf.test.TestCase):
       self.assertIsNone(logits)
     else:
       self.assertAllEqual(logits, tf.fill([1, 2, 3], expected))
+
+
+class NeededProposalsTest(parameterized.TestCase, tf.test.TestCase):
+  # Object probabilities 1/2, 2/3, 3/4 and 1/3 by three classes with the background.
+  LOGITS = tf.math.log([[[2.0, 1.0, 1.0], [1.0, 1.5, 0.5], [1.0, 1.0, 2.0], [2.0, 0.5, 0.5]]])
+
+  @parameterized.parameters(
+    (0.0, 0, [1, 1, 1, 1]),
+    (0.4, 0, [1, 1, 1, 0]),
+    (0.6, 0, [0, 1, 1, 0]),
+    (0.0, 2, [0, 1, 1, 0]),
+    (0.0, 3, [1, 1, 1, 0]),
+    (0.0, 4, [1, 1, 1, 1]),
+    (0.0, 9, [1, 1, 1, 1]),
+    (0.7, 2, [0, 0, 1, 0]),
+  )
+  def test_likely_objects(self, score, most, expected):
+    valid = tf.ones([1, 4], tf.bool)
+    needed = refinement.needed_proposals(self.LOGITS, valid, score, most)
+    self.assertAllEqual(needed, [np.array(expected, bool)])
+
+  def test_padding_is_never_needed_and_takes_no_place(self):
+    valid = tf.constant([[True, True, False, True]])
+    needed = refinement.needed_proposals(self.LOGITS, valid, 0.0, 2)
+    self.assertAllEqual(needed, [[True, True, False, False]])
+    needed = refinement.needed_proposals(self.LOGITS, valid, 0.4, 0)
+    self.assertAllEqual(needed, [[True, True, False, False]])
+
+  def test_certain_objects_are_told_apart(self):
+    # All three are 1 as probabilities in float32.
+    logits = tf.constant([[[0.0, 40.0], [0.0, 60.0], [0.0, 50.0]]])
+    needed = refinement.needed_proposals(logits, tf.ones([1, 3], tf.bool), 0.0, 2)
+    self.assertAllEqual(needed, [[False, True, True]])
+
+
+class LookWhereNeededTest(parameterized.TestCase, tf.test.TestCase):
+  NEEDED = np.array([[False, True, False, True, True], [False, False, True, False, False]])
+
+  @parameterized.product(at_once=(1, 2, 3, 5, 9), compiled=(False, True))
+  def test_logits_of_those_that_need_them(self, at_once, compiled):
+    windows = tf.random.stateless_uniform([2, 5, 3, 4], [0, 1])
+
+    @tf.function(jit_compile=compiled, autograph=False)
+    def compute(needed):
+      return refinement.look_where_needed(
+        lambda boxes: boxes[..., :2] + 1.0, windows, needed, 2, at_once
+      )
+
+    for needed in (self.NEEDED, np.ones_like(self.NEEDED), np.zeros_like(self.NEEDED)):
+      logits = compute(tf.constant(needed)).numpy()
+      self.assertEqual(logits.shape, (2, 5, 3, 2))
+      self.assertAllClose(logits[needed], windows.numpy()[..., :2][needed] + 1.0)
+
+  def test_turns_are_those_of_the_neediest_image(self):
+    seen = []
+
+    def look(boxes):
+      seen.append(tuple(boxes.shape))
+      return boxes[..., :2]
+
+    refinement.look_where_needed(look, tf.zeros([2, 5, 3, 4]), tf.constant(self.NEEDED), 2, 2)
+    self.assertEqual(seen, [(2, 6, 4)] * 2)

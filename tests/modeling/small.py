@@ -6,7 +6,7 @@ import numpy as np
 import tensorflow as tf
 import tf_keras
 
-from mtl_ssl_tf.modeling import detections, detector, proposals, refinement
+from mtl_ssl_tf.modeling import detections, detector, proposals, refinement, regions
 from mtl_ssl_tf.modeling.backbones import base
 from mtl_ssl_tf.modeling.heads import foreground_head, rfcn_heads, roi_heads, rpn_head
 
@@ -94,7 +94,7 @@ def make_detector(**components) -> detector.Detector:
     "foreground": foreground_head.ForegroundHead("conv1x1", "linear", name="foreground"),
     "refiner": make_refiner(),
     "detection_generator": detections.DetectionGenerator(0.0, 0.5, 5, 8),
-    "crop": detector.Crop(2, 1),
+    "crop": regions.Crop(2, 1),
     "num_refinement_windows": 5,
     "closeness_mean": "per_image_valid",
     "stop_gradient_shared": False,
