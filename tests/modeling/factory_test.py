@@ -59,8 +59,9 @@ def test_components_are_as_configured():
   assert parts["num_classes"] == NUM_CLASSES
   assert parts["anchor_grid"] == proposals.AnchorGrid(16, 30.0, (0.5, 2.0), (1.0, 2.0, 3.0))
   assert (parts["rpn"].conv.filters, parts["rpn"].box.filters) == (7, 24)
-  assert parts["proposal_generator"] == proposals.ProposalGenerator(0.65, 11, 99)
-  assert parts["detection_generator"] == detections.DetectionGenerator(0.01, 0.45, 12, 13)
+  assert parts["proposal_generator"] == proposals.ProposalGenerator(0.65, 11, 99, "native")
+  detection_generator = detections.DetectionGenerator(0.01, 0.45, 12, 13, "native")
+  assert parts["detection_generator"] == detection_generator
   assert parts["crop"] == detector.Crop(14, 2)
   assert parts["num_refinement_windows"] == 3
   assert parts["closeness_mean"] == "all_rows"
