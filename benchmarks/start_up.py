@@ -52,7 +52,7 @@ def training(row: str) -> dict[str, float]:
 
   clock.stop("TensorFlow")
   from mtl_ssl_tf import registry_imports  # noqa: F401
-  from mtl_ssl_tf.tasks import driver, mtl_detection
+  from mtl_ssl_tf.tasks import driver, mtl_detection, trainer
 
   clock.stop("package")
   from benchmarks import first_steps
@@ -68,6 +68,7 @@ def training(row: str) -> dict[str, float]:
   clock.stop("other")
   model = task.build_model()
   optimizer = task.create_optimizer(params.trainer.optimizer_config, params.runtime)
+  trainer.create_slots(optimizer, model.trainable_variables)
   clock.stop("build")
 
   @tf.function(autograph=False)
