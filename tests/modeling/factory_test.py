@@ -29,10 +29,10 @@ def _config(*overrides):
   return config
 
 
-def _components(*overrides):
+def _components(*overrides, **options):
   """The arguments that the factory gives to the detector."""
   with mock.patch.object(factory.detector, "Detector") as build:
-    factory.build_detector(_config(*overrides), NUM_CLASSES)
+    factory.build_detector(_config(*overrides), NUM_CLASSES, **options)
   return build.call_args.kwargs
 
 
@@ -68,6 +68,12 @@ def test_components_are_as_configured():
   assert parts["box_head"].box.units == 4 * (NUM_CLASSES - 1)
   for name in ("box_head", "multi_object_head", "closeness_head"):
     assert parts[name].classifier.units == NUM_CLASSES
+
+
+def test_where_crops_compile_so_does_suppression():
+  parts = _components(crop_method="matmul")
+  assert parts["proposal_generator"].nms_method == "loop"
+  assert parts["detection_generator"].nms_method == "loop"
 
 
 def test_no_top_k_is_all_anchors():
