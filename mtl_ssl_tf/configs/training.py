@@ -16,7 +16,7 @@ class Runtime(cfg.RuntimeConfig):
       float32 otherwise. See docs/compiled.md.
     enable_xla: compile whole steps, of training and of evaluation; a TPU always does.
     crop_method: how regions are cut out of maps: `native` kernels, `matmul`, which compiles, or
-      `auto`, the one that suits `enable_xla` and the strategy.
+      `auto`, the one that suits `enable_xla` and the strategy. Boxes are suppressed likewise.
     deterministic: use kernels that always round alike, so that a run that was interrupted ends as
       if it had not been. Only where no accelerator takes part: not all of theirs have such a form.
   """

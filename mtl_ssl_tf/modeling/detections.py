@@ -16,12 +16,14 @@ class DetectionGenerator:
     nms_iou: overlap above which the worse of two boxes of a class goes.
     max_per_class: kept of each class.
     max_total: D, kept of an image.
+    nms_method: one of `nms_ops.METHODS`.
   """
 
   score_threshold: float
   nms_iou: float
   max_per_class: int
   max_total: int
+  nms_method: str = "loop"
 
   def __call__(
     self,
@@ -55,6 +57,7 @@ class DetectionGenerator:
       max_per_class=self.max_per_class,
       max_total=self.max_total,
       score_threshold=self.score_threshold,
+      method=self.nms_method,
     )
     return {
       "detection_boxes_px": boxes,

@@ -39,7 +39,8 @@ def build_detector(
   Args:
     config: the task's configuration.
     num_classes: int, C, background included.
-    crop_method: how regions are cut out, see `crop_ops`; `matmul` compiles under XLA.
+    crop_method: how regions are cut out, see `crop_ops`; `matmul` compiles under XLA. With
+      `native`, boxes are suppressed by a native kernel, too.
     precision: type that the stages compute in: `float32`, `bfloat16` or `float16`. Variables are
       float32 in any case.
   """
@@ -63,6 +64,8 @@ def _build_detector(
     tuple(config.anchors.aspect_ratios),
   )
   auxiliary = config.auxiliary
+  # Where one native kernel runs, so does the other.
+  nms_method = "native" if crop_method == "native" else "loop"
   box_head, multi_object_head, closeness_head = _region_heads(
     config, backbone, num_classes, crop_method
   )
@@ -73,7 +76,7 @@ def _build_detector(
     anchor_grid=anchor_grid,
     rpn=rpn_head.RpnHead(anchor_grid.anchors_per_cell, config.rpn.depth, name="rpn"),
     proposal_generator=proposals.ProposalGenerator(
-      config.rpn.nms_iou, config.rpn.num_proposals, config.rpn.pre_nms_top_k or None
+      config.rpn.nms_iou, config.rpn.num_proposals, config.rpn.pre_nms_top_k or None, nms_method
     ),
     box_head=box_head,
     multi_object_head=multi_object_head,
@@ -85,6 +88,7 @@ def _build_detector(
       config.detections.nms_iou,
       config.detections.max_per_class,
       config.detections.max_total,
+      nms_method,
     ),
     crop=_crop(config.roi_head, crop_method),
     num_refinement_windows=config.refinement.num_windows,

@@ -73,11 +73,13 @@ class ProposalGenerator:
     nms_iou: boxes that overlap a better one by more are dropped.
     num_proposals: P, kept of each image.
     pre_nms_top_k: best-scored boxes that enter the suppression, None for all.
+    nms_method: one of `nms_ops.METHODS`.
   """
 
   nms_iou: float
   num_proposals: int
   pre_nms_top_k: int | None
+  nms_method: str = "loop"
 
   def __call__(
     self, rpn: rpn_head.RpnOutputs, anchors: Anchors, image_size_px: tf.Tensor
@@ -94,6 +96,7 @@ class ProposalGenerator:
       iou_threshold=self.nms_iou,
       max_outputs=self.num_proposals,
       pre_nms_top_k=self.pre_nms_top_k,
+      method=self.nms_method,
     )  # [B, P]
     kept_boxes = tf.gather(boxes_px, indices, batch_dims=1)  # [B, P, 4]
     kept_scores = tf.gather(scores, indices, batch_dims=1)  # [B, P]

@@ -28,8 +28,12 @@ def _deltas(**rows):
   return tf.constant(deltas)
 
 
-def _detect(deltas=None, threshold=0.0, nms_iou=0.5, max_per_class=10, max_total=6):
-  generator = detections.DetectionGenerator(threshold, nms_iou, max_per_class, max_total)
+def _detect(
+  deltas=None, threshold=0.0, nms_iou=0.5, max_per_class=10, max_total=6, nms_method="loop"
+):
+  generator = detections.DetectionGenerator(
+    threshold, nms_iou, max_per_class, max_total, nms_method
+  )
   return generator(_LOGITS, _deltas() if deltas is None else deltas, _PROPOSALS, _VALID, _SIZE)
 
 
@@ -44,6 +48,12 @@ class DetectionGeneratorTest(parameterized.TestCase, tf.test.TestCase):
     a, b, c = [0, 0, 10, 10], [2, 0, 12, 10], [20, 20, 30, 30]
     self.assertAllClose(found["detection_boxes_px"], [[b, a, c, c, [0] * 4, [0] * 4]])
     self.assertEqual(found["detection_classes"].dtype, tf.int32)
+
+  def test_its_method_suppresses(self):
+    found = _detect(nms_method="native")
+    self.assertAllEqual(found["detection_proposal_indices"], [[1, 0, 2, 2, 0, 0]])
+    with self.assertRaisesRegex(ValueError, "suppression method is 'fast'"):
+      _detect(nms_method="fast")
 
   def test_each_class_has_its_own_box(self):
     # Class 2 of A goes down by its height; class 1 of C out of the image by half.

@@ -36,10 +36,10 @@ def _config(*overrides):
   return config
 
 
-def _components(*overrides):
+def _components(*overrides, **options):
   """The arguments that the factory gives to the detector."""
   with mock.patch.object(factory.detector, "Detector") as build:
-    factory.build_detector(_config(*overrides), NUM_CLASSES)
+    factory.build_detector(_config(*overrides), NUM_CLASSES, **options)
   return build.call_args.kwargs
 
 
@@ -66,14 +66,21 @@ def test_components_are_as_configured():
   assert parts["num_classes"] == NUM_CLASSES
   assert parts["anchor_grid"] == proposals.AnchorGrid(16, 30.0, (0.5, 2.0), (1.0, 2.0, 3.0))
   assert (parts["rpn"].conv.filters, parts["rpn"].box.filters) == (7, 24)
-  assert parts["proposal_generator"] == proposals.ProposalGenerator(0.65, 11, 99)
-  assert parts["detection_generator"] == detections.DetectionGenerator(0.01, 0.45, 12, 13)
+  assert parts["proposal_generator"] == proposals.ProposalGenerator(0.65, 11, 99, "native")
+  detection_generator = detections.DetectionGenerator(0.01, 0.45, 12, 13, "native")
+  assert parts["detection_generator"] == detection_generator
   assert parts["crop"] == regions.Crop(14, 2)
   assert parts["num_refinement_windows"] == 3
   assert parts["closeness_mean"] == "all_rows"
   assert parts["box_head"].box.units == 4 * (NUM_CLASSES - 1)
   for name in ("box_head", "multi_object_head", "closeness_head"):
     assert parts[name].classifier.units == NUM_CLASSES
+
+
+def test_where_crops_compile_so_does_suppression():
+  parts = _components(crop_method="matmul")
+  assert parts["proposal_generator"].nms_method == "loop"
+  assert parts["detection_generator"].nms_method == "loop"
 
 
 def test_no_top_k_is_all_anchors():

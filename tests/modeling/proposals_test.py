@@ -91,8 +91,8 @@ _BOXES = tf.constant(
 _SIZE = tf.constant([[40.0, 40.0]])
 
 
-def _propose(objectness, is_candidate=True, deltas=None, nms_iou=0.6, num=3, top_k=None):
-  generator = proposals.ProposalGenerator(nms_iou, num, top_k)
+def _propose(objectness, is_candidate=True, deltas=None, nms_iou=0.6, num=3, top_k=None, **method):
+  generator = proposals.ProposalGenerator(nms_iou, num, top_k, **method)
   mask = tf.broadcast_to(is_candidate, [1, 4])
   return generator(_rpn([objectness], deltas), proposals.Anchors(_BOXES, mask), _SIZE)
 
@@ -104,6 +104,12 @@ class ProposalGeneratorTest(parameterized.TestCase, tf.test.TestCase):
     self.assertAllEqual(proposed.boxes_px, [[[35, 0, 40, 10], [2, 0, 12, 10], [20, 20, 30, 30]]])
     self.assertAllClose(proposed.scores, [_sigmoid([3.0, 2.0, 0.5])])
     self.assertAllEqual(proposed.valid, [[True] * 3])
+
+  def test_its_method_suppresses(self):
+    proposed = _propose([1.0, 2.0, 0.5, 3.0], nms_method="native")
+    self.assertAllEqual(proposed.boxes_px, [[[35, 0, 40, 10], [2, 0, 12, 10], [20, 20, 30, 30]]])
+    with self.assertRaisesRegex(ValueError, "suppression method is 'fast'"):
+      _propose([1.0, 2.0, 0.5, 3.0], nms_method="fast")
 
   def test_overlap_that_is_allowed(self):
     proposed = _propose([1.0, 2.0, 0.5, 3.0], nms_iou=0.7)
