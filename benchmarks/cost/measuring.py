@@ -1,0 +1,84 @@
+"""Time, memory and company of a call, in the process that makes it. Linux only."""
+
+import ctypes
+import gc
+import os
+import pathlib
+import time
+from collections.abc import Callable
+
+# Of glibc's mallopt: blocks from this size on go back to the system when they are freed.
+_MMAP_THRESHOLD, _SMALLEST_RETURNED = -3, 65536
+
+
+class OtherCores:
+  """Mean number of cores that other processes kept busy since this was made."""
+
+  def __init__(self):
+    self._start = self._now()
+
+  @staticmethod
+  def _now() -> tuple[float, float, float]:
+    """Seconds: of the clock, that all cores were busy, that they were busy with this process."""
+    first_line = pathlib.Path("/proc/stat").read_text().split("\n", 1)[0]
+    user, nice, system, _, _, irq, softirq, steal = map(int, first_line.split()[1:9])
+    busy = (user + nice + system + irq + softirq + steal) / os.sysconf("SC_CLK_TCK")
+    own = os.times()
+    own_s = own.user + own.system + own.children_user + own.children_system
+    return time.perf_counter(), busy, own_s
+
+  def __call__(self) -> float:
+    """Returns the mean up to now."""
+    (clock, busy, own), (clock0, busy0, own0) = self._now(), self._start
+    return max(0.0, ((busy - busy0) - (own - own0)) / max(clock - clock0, 1e-9))
+
+
+def timed(call: Callable[[], object], repeats: int, warmup: int = 2) -> dict:
+  """Times a call that returns when its result is there.
+
+  Args:
+    call: what to time.
+    repeats: timed calls.
+    warmup: calls before them; the first one traces.
+
+  Returns:
+    `seconds` of each timed call, `first_s` of the very first one, and `other_cores` of
+    `OtherCores` meanwhile.
+  """
+  start = time.perf_counter()
+  call()
+  first_s = time.perf_counter() - start
+  for _ in range(warmup - 1):
+    call()
+  others, seconds = OtherCores(), []
+  for _ in range(repeats):
+    start = time.perf_counter()
+    call()
+    seconds.append(time.perf_counter() - start)
+  return {"seconds": seconds, "first_s": first_s, "other_cores": others()}
+
+
+def peak_memory(call: Callable[[], object]) -> dict[str, float]:
+  """Resident memory around a call that was made before.
+
+  Returns:
+    MiB: `before_mib`, what the process holds anyway, the model and TensorFlow itself among it, and
+    `peak_mib`, the most during the call.
+  """
+  # Memory that the process has freed but kept would hide what the call takes. Only from here on:
+  # giving it back costs time.
+  libc = ctypes.CDLL(None)
+  libc.mallopt(_MMAP_THRESHOLD, _SMALLEST_RETURNED)
+  call()
+  gc.collect()
+  libc.malloc_trim(0)
+  before = _status_mib("VmRSS")
+  pathlib.Path("/proc/self/clear_refs").write_text("5")  # The peak begins anew from here.
+  call()
+  return {"before_mib": before, "peak_mib": _status_mib("VmHWM")}
+
+
+def _status_mib(name: str) -> float:
+  status = pathlib.Path("/proc/self/status").read_text()
+  (line,) = (line for line in status.splitlines() if line.startswith(f"{name}:"))
+  return int(line.split()[1]) / 1024.0
