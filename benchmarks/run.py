@@ -11,6 +11,7 @@ process of its own; one that fails is told with its cause, and the exit status i
 
 import argparse
 import pathlib
+import signal
 import sys
 import time
 from collections.abc import Sequence
@@ -22,6 +23,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
   """Runs the command line; returns the exit status."""
   parser = _parser()
   options = parser.parse_args(arguments)
+  # As Ctrl-C does, so that the measurement in progress ends too.
+  signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
   sections = _chosen(parser, "--only", options.only, jobs.SECTIONS)
   precisions = _chosen(parser, "--precision", options.precision, rows.PRECISIONS)
   peers = [_peer(parser, text) for text in options.peer]

@@ -139,23 +139,41 @@ def carry_out(job: Job) -> dict:
     command = [sys.executable, "-m", "benchmarks.cost.child", json.dumps(job)]
   environment = {"TF_CPP_MIN_LOG_LEVEL": "3", "CUDA_VISIBLE_DEVICES": "-1", **os.environ}
   try:
-    done = subprocess.run(
-      command, env=environment, capture_output=True, text=True, check=False, timeout=_TIMEOUT_S
-    )
+    status, stdout, stderr = _run(command, environment)
   except subprocess.TimeoutExpired:
     return {"error": f"took more than {_TIMEOUT_S} s"}
-  result = _last_json(done.stdout)
-  if done.returncode < 0:
-    name = signal.Signals(-done.returncode).name
+  result = _last_json(stdout)
+  if status < 0:
+    name = signal.Signals(-status).name
     hint = "; is there too little memory?" if name == "SIGKILL" else ""
     return {"error": f"ended by {name}{hint}"}
   if result is None:
-    lines = [line.strip() for line in done.stderr.splitlines() if line.strip()]
+    lines = [line.strip() for line in stderr.splitlines() if line.strip()]
     last = lines[-1][:300] if lines else "nothing on stderr"
-    return {"error": f"no line of JSON on stdout, exit status {done.returncode}: {last}"}
+    return {"error": f"no line of JSON on stdout, exit status {status}: {last}"}
   if job["section"] == "peer" and "error" not in result:
     return _peer_result(result)
   return result
+
+
+def _run(command: Sequence[str], environment: dict[str, str]) -> tuple[int, str, str]:
+  """Returns exit status, stdout and stderr of a command, which does not outlive this call."""
+  # A group of its own, so that what a shell has started ends with it.
+  process = subprocess.Popen(
+    command,
+    env=environment,
+    stdout=subprocess.PIPE,
+    stderr=subprocess.PIPE,
+    text=True,
+    start_new_session=True,
+  )
+  try:
+    stdout, stderr = process.communicate(timeout=_TIMEOUT_S)
+  except BaseException:  # The time limit, Ctrl-C, or a signal that ends this process.
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    raise
+  return process.returncode, stdout, stderr
 
 
 def _peer_result(result: dict) -> dict:

@@ -1,6 +1,7 @@
 """The command: what it plans, goes on with, and does when a measurement fails."""
 
 import json
+import pathlib
 
 import pytest
 
@@ -154,6 +155,17 @@ def test_peer_is_the_last_line_of_json():
 )
 def test_peer_that_fails_is_told_with_its_cause(command, cause):
   assert _peer(command)["error"].startswith(cause)
+
+
+def test_measurement_that_takes_too_long_is_ended(tmp_path, monkeypatch):
+  monkeypatch.setattr(jobs, "_TIMEOUT_S", 0.3)
+  pid_file = tmp_path / "pid"
+  # A shell, and a process that the shell has started.
+  result = _peer(f"sleep 60 & echo $! > {pid_file}; wait")
+  assert result == {"error": "took more than 0.3 s"}
+  status = pathlib.Path(f"/proc/{pid_file.read_text().strip()}/status")
+  # Gone, or dead and not yet collected.
+  assert not status.exists() or "State:\tZ" in status.read_text()
 
 
 def test_time_left_goes_by_jobs_of_the_same_kind():
