@@ -46,7 +46,7 @@ def fit(
   slope, fixed = np.polyfit(places[:lower], values[:lower], 1)
   expected = fixed + slope * places
   # A line that falls below 0 is left for certain.
-  is_off = np.abs(values - expected) > tolerance * np.maximum(expected, 0.0)
+  is_off = np.abs(values - expected) > tolerance * expected
   stays = ~is_off[::-1]
   # All points from here to the end are off; one in the midst alone is an accident of measuring.
   first = len(places) - int(np.argmax(stays)) if stays.any() else 0

@@ -90,7 +90,7 @@ def test_growth_is_in_the_order_of_the_values():
     return {"section": "growth", "name": curve, "value": value}
 
   found = made_up.collected(
-    (job("batch", 4), made_up.step_result([8], [9])),
+    (job("batch", 4), made_up.step_result([7, 8, 30], [9])),
     (job("batch", 1), result),
     (job("batch", 2), {"error": "gone"}),
     (job("windows", 16), without),

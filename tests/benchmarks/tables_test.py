@@ -1,5 +1,6 @@
 """The tables of made-up measurements, and their picture."""
 
+import numpy as np
 import pytest
 from PIL import Image
 
@@ -47,13 +48,15 @@ def test_parts():
   assert "| labels | 20.0 | 0.5% |  |  |  |  | 0.00 |" in text
 
 
-def _grown():
+def _grown(values=(1, 2, 4, 8, 16)):
   def job(value):
     return {"section": "growth", "name": "batch", "value": value}
 
+  def seconds(value):
+    return 48 if value == 16 else 2 * value
+
   return made_up.collected(
-    *((job(value), made_up.step_result([2 * value], [9])) for value in (1, 2, 4, 8)),
-    (job(16), made_up.step_result([48], [9])),
+    *((job(value), made_up.step_result([seconds(value)], [9])) for value in values)
   )
 
 
@@ -68,13 +71,20 @@ def test_growth():
   assert text[3].endswith("| no (within 20%) |")
 
 
-def test_picture_of_growth(tmp_path):
-  path = tmp_path / "growth.png"
-  picture.draw(_grown(), path)
+def _colored(found, path):
+  """Pixels of a picture that have the colours of inference and of the training step."""
+  picture.draw(found, path)
   with Image.open(path) as image:
-    assert image.width > 200
-    # Not an empty page.
-    assert len(image.convert("RGB").getcolors(maxcolors=2**24)) > 10
+    pixels = np.asarray(image.convert("RGB"))
+  return [(pixels == color).all(axis=-1).sum() for color in ((31, 119, 180), (255, 127, 14))]
+
+
+def test_picture_of_growth(tmp_path):
+  # Two discs, of about 20 pixels, for each of time and memory, and too few for a line.
+  two = _colored(_grown((1, 2)), tmp_path / "two.png")
+  assert min(two) > 60
+  # Three more, and the line.
+  assert min(np.subtract(_colored(_grown(), tmp_path / "five.png"), two)) > 150
 
 
 def test_no_curves_no_picture(tmp_path):
