@@ -12,6 +12,7 @@ process of its own; one that fails is told with its cause, and the exit status i
 import argparse
 import pathlib
 import signal
+import statistics
 import sys
 import time
 from collections.abc import Sequence
@@ -59,8 +60,19 @@ def measure(planned: Sequence[jobs.Job], found: results.Results) -> None:
     found.add(job, result)
     seconds.setdefault(_kind(job), []).append(time.monotonic() - start)
     left = _seconds_left(missing[number:], seconds)
-    outcome = f"failed: {result['error']}" if "error" in result else "done"
-    _say(f"    {outcome}, {time.monotonic() - start:.0f} s; about {left / 60.0:.0f} min left")
+    taken = time.monotonic() - start
+    _say(f"    {_outcome(result)}; took {taken:.0f} s, about {left / 60.0:.0f} min left")
+
+
+def _outcome(result: dict) -> str:
+  if "error" in result:
+    return f"failed: {result['error']}"
+  medians = [
+    f"{words} {statistics.median(result[call]['seconds']):.3g} s"
+    for call, words in (("infer", "inference"), ("train", "training step"))
+    if call in result
+  ]
+  return ", ".join(medians) or "done"
 
 
 def _kind(job: jobs.Job) -> tuple:

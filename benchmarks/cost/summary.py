@@ -138,6 +138,15 @@ def growth(found: results.Results) -> dict[tuple[str, str], list[tuple[int, floa
   return {curve: sorted(points) for curve, points in curves.items()}
 
 
+def growth_company(found: results.Results) -> dict[str, float]:
+  """Returns the most cores that other processes kept busy during any point of each curve."""
+  company = {}
+  for job, result in found.of("growth"):
+    cores = [result[call]["other_cores"] for call in CALLS if call in result]
+    company[job["name"]] = max([company.get(job["name"], 0.0), *cores])
+  return company
+
+
 def failures(found: results.Results) -> dict[str, str]:
   """Returns the cause of each job that failed, by key."""
   sections = ("peer", *jobs.SECTIONS)

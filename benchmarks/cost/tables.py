@@ -94,7 +94,8 @@ def _part_cells(part: summary.PartFigures) -> tuple[str, ...]:
 def growth(found: results.Results) -> list[str]:
   """Returns a line for each curve and quantity: points, line, and where they leave it."""
   header = ("against", "what", "measured", "line through the lower half", "leaves it")
-  body = []
+  header += ("other cores",)
+  body, company = [], summary.growth_company(found)
   curves = summary.growth(found)
   for curve in rows.CURVES:
     for quantity, unit in _UNITS.items():
@@ -102,7 +103,8 @@ def growth(found: results.Results) -> list[str]:
       if not points:
         continue
       line = lines.fit(*zip(*points, strict=True))
-      body.append((curve, unit, _points(points), _line(line), _leaves(line)))
+      cells = (_points(points), _line(line), _leaves(line), _others(company[curve]))
+      body.append((curve, unit, *cells))
   return _table(header, body)
 
 

@@ -59,7 +59,9 @@ def test_results_are_in_the_file_and_not_taken_again(tmp_path, carried_out, caps
   path = tmp_path / "cost.json"
   assert run.main([*STEPS, "--output", str(path)]) == 0
   assert len(carried_out) == 4
-  assert f"| {MTL} | float32 | 2.00 | 1.00x |" in capsys.readouterr().out
+  captured = capsys.readouterr()
+  assert f"| {MTL} | float32 | 2.00 | 1.00x |" in captured.out
+  assert "inference 2 s, training step 5 s; took 0 s, about 0 min left" in captured.err
   content = json.loads(path.read_text())
   assert content["results"][f"steps/{MTL}/float32/2"]["result"]["infer"]["seconds"] == [2]
   assert {"cpu", "cores", "tensorflow", "date", "seed"} <= content["machine"].keys()
