@@ -19,7 +19,8 @@ def measure(job: dict) -> dict:
   """Returns the result of a job of `benchmarks.cost.jobs`."""
   section, repeats = job["section"], job["repeats"]
   if section in ("steps", "growth"):
-    return steps.measure(rows.Setup(**job["setup"]), repeats, job["inference"])
+    setup = rows.Setup(**job["setup"])
+    return steps.measure(setup, repeats, job["inference"], job.get("budget_s"))
   if section == "parts":
     return _parts(job)
   if section == "peak":

@@ -16,6 +16,8 @@ SECTIONS = ("steps", "parts", "growth", "labels", "peak")
 # machine that grows slower favours no row.
 ROUNDS, REPEATS_A_ROUND = 2, 3
 REPEATS, LABEL_REPEATS = 5, 15
+# Of inference, and of the training step, at one point of a curve.
+GROWTH_BUDGET_S = 6.0
 LABEL_CASES = ((20, 21), (100, 91))
 _TIMEOUT_S = 3600
 Job = dict
@@ -102,6 +104,7 @@ def _growth_job(curve: str, value: int, small: bool) -> Job:
     "name": curve,
     "value": value,
     "repeats": REPEATS,
+    "budget_s": GROWTH_BUDGET_S,
     "inference": rows.CURVES[curve].inference,
     "setup": dataclasses.asdict(rows.growth_setup(curve, value, small)),
   }

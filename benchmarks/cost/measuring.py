@@ -9,6 +9,7 @@ from collections.abc import Callable
 
 # Of glibc's mallopt: blocks from this size on go back to the system when they are freed.
 _MMAP_THRESHOLD, _SMALLEST_RETURNED = -3, 65536
+_FEWEST_REPEATS = 3
 
 
 class OtherCores:
@@ -33,13 +34,16 @@ class OtherCores:
     return max(0.0, ((busy - busy0) - (own - own0)) / max(clock - clock0, 1e-9))
 
 
-def timed(call: Callable[[], object], repeats: int, warmup: int = 2) -> dict:
+def timed(
+  call: Callable[[], object], repeats: int, warmup: int = 2, budget_s: float | None = None
+) -> dict:
   """Times a call that returns when its result is there.
 
   Args:
     call: what to time.
     repeats: timed calls.
     warmup: calls before them; the first one traces.
+    budget_s: once the timed calls have taken so long, three of them are enough.
 
   Returns:
     `seconds` of each timed call, `first_s` of the very first one, and `other_cores` of
@@ -55,6 +59,8 @@ def timed(call: Callable[[], object], repeats: int, warmup: int = 2) -> dict:
     start = time.perf_counter()
     call()
     seconds.append(time.perf_counter() - start)
+    if budget_s is not None and len(seconds) >= _FEWEST_REPEATS and sum(seconds) > budget_s:
+      break
   return {"seconds": seconds, "first_s": first_s, "other_cores": others()}
 
 

@@ -25,6 +25,14 @@ def test_times_the_calls_after_the_warm_up():
   assert found["other_cores"] >= 0.0
 
 
+def test_three_long_calls_are_enough():
+  def call():
+    time.sleep(0.01)
+
+  assert len(measuring.timed(call, repeats=5, budget_s=0.001)["seconds"]) == 3
+  assert len(measuring.timed(call, repeats=5, budget_s=60.0)["seconds"]) == 5
+
+
 def test_own_work_is_nobody_elses(monkeypatch):
   # In 2 s both cores were busy for 3 s, 2 of them with this process.
   moments = iter([(0.0, 10.0, 5.0), (2.0, 13.0, 7.0)])
