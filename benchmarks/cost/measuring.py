@@ -1,14 +1,10 @@
 """Time, memory and company of a call, in the process that makes it. Linux only."""
 
-import ctypes
-import gc
 import os
 import pathlib
 import time
 from collections.abc import Callable
 
-# Of glibc's mallopt: blocks from this size on go back to the system when they are freed.
-_MMAP_THRESHOLD, _SMALLEST_RETURNED = -3, 65536
 _FEWEST_REPEATS = 3
 
 
@@ -64,24 +60,19 @@ def timed(
   return {"seconds": seconds, "first_s": first_s, "other_cores": others()}
 
 
-def peak_memory(call: Callable[[], object]) -> dict[str, float]:
-  """Resident memory around a call that was made before.
+def resident_mib() -> float:
+  """Returns the MiB that this process holds now."""
+  return _status_mib("VmRSS")
 
-  Returns:
-    MiB: `before_mib`, what the process holds anyway, the model and TensorFlow itself among it, and
-    `peak_mib`, the most during the call.
-  """
-  # Memory that the process has freed but kept would hide what the call takes. Only from here on:
-  # giving it back costs time.
-  libc = ctypes.CDLL(None)
-  libc.mallopt(_MMAP_THRESHOLD, _SMALLEST_RETURNED)
-  call()
-  gc.collect()
-  libc.malloc_trim(0)
-  before = _status_mib("VmRSS")
-  pathlib.Path("/proc/self/clear_refs").write_text("5")  # The peak begins anew from here.
-  call()
-  return {"before_mib": before, "peak_mib": _status_mib("VmHWM")}
+
+def restart_peak() -> None:
+  """Lets `peak_mib` begin anew from what is held now."""
+  pathlib.Path("/proc/self/clear_refs").write_text("5")
+
+
+def peak_mib() -> float:
+  """Returns the most MiB that this process held since `restart_peak`."""
+  return _status_mib("VmHWM")
 
 
 def _status_mib(name: str) -> float:

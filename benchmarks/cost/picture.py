@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 
 from benchmarks.cost import lines, results, rows, summary
 
-_ROWS = (("s", "seconds"), ("mib", "MiB besides what the process holds"))
+_ROWS = (("s", "seconds"), ("mib", "MiB over the process with its model"))
 _CALLS = {"infer": ("inference", "tab:blue"), "train": ("training step", "tab:orange")}
 
 

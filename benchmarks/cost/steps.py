@@ -15,8 +15,9 @@ def measure(
     budget_s: see `measuring.timed`.
 
   Returns:
-    `train` and `infer` as of `measuring.timed`, `train_memory` and `infer_memory` as of
-    `measuring.peak_memory`, `model_mib`, `optimizer_mib`, and `proposals`, the smallest number of
+    `train` and `infer` as of `measuring.timed`; `train_memory` and `infer_memory`: `before_mib`,
+    MiB before the first call, TensorFlow and the model among it, and `peak_mib`, the most in all
+    calls of the kind; `model_mib`, `optimizer_mib`, and `proposals`, the smallest number of
     proposals of an image.
   """
   built = experiment.Experiment(setup)
@@ -24,11 +25,12 @@ def measure(
   calls = {"train": built.take_step}
   if inference:
     calls = {"infer": built.take_detections, **calls}
+  # Before the first call, as the process keeps most of what a call has taken.
+  before_mib = measuring.resident_mib()
   for name, call in calls.items():
+    measuring.restart_peak()
     found[name] = measuring.timed(call, repeats, budget_s=budget_s)
+    found[f"{name}_memory"] = {"before_mib": before_mib, "peak_mib": measuring.peak_mib()}
   if inference:
     found["proposals"] = built.take_detections()
-  # Last, because memory is given back more eagerly from here on.
-  for name, call in calls.items():
-    found[f"{name}_memory"] = measuring.peak_memory(call)
   return found

@@ -121,8 +121,8 @@ def parts(result: dict) -> dict[str, dict[str, PartFigures]]:
 def growth(found: results.Results) -> dict[tuple[str, str], list[tuple[int, float]]]:
   """Returns (value, measured) of each curve and quantity, ascending.
 
-  Quantities are `infer_s`, `train_s`, and `infer_mib` and `train_mib`, what a call takes besides
-  what the process holds anyway.
+  Quantities are `infer_s`, `train_s`, and `infer_mib` and `train_mib`, the peak over what the
+  process held before its first call.
   """
   curves = {}
   for job, result in found.of("growth"):
