@@ -1,0 +1,169 @@
+"""What is measured: rows of configs/experiments, their variants, and the curves of growth.
+
+Data only, so that the command need not load TensorFlow.
+"""
+
+import dataclasses
+from typing import Any
+
+HEIGHT, WIDTH = 600, 1024
+PRECISIONS = ("float32", "bfloat16")
+FULL_IMAGE = (HEIGHT, WIDTH)
+SMALL_IMAGE = (128, 160)
+
+
+@dataclasses.dataclass(frozen=True)
+class Row:
+  """One line of the table of steps.
+
+  Attributes:
+    config: name of a file in configs/experiments.
+    baseline: name of the row that its times are divided by.
+    override: what differs from the file, as of `--params_override`.
+  """
+
+  config: str
+  baseline: str
+  override: dict[str, Any] = dataclasses.field(default_factory=dict)
+
+
+def _trunk(value: str) -> dict[str, Any]:
+  return {"task": {"auxiliary": {"trunk": value}}}
+
+
+ROWS = {
+  "frcnn_resnet101_baseline": Row("voc07_frcnn_resnet101_baseline", "frcnn_resnet101_baseline"),
+  "frcnn_resnet101_mtl": Row("voc07_frcnn_resnet101_mtl", "frcnn_resnet101_baseline"),
+  "frcnn_resnet101_mtl_shared_map": Row(
+    "voc07_frcnn_resnet101_mtl", "frcnn_resnet101_baseline", _trunk("shared_map")
+  ),
+  "frcnn_resnet101_mtl_classifier_features": Row(
+    "voc07_frcnn_resnet101_mtl", "frcnn_resnet101_baseline", _trunk("classifier_features")
+  ),
+  "frcnn_resnet101_task1": Row("voc07_frcnn_resnet101_task1", "frcnn_resnet101_baseline"),
+  "rfcn_resnet101_baseline": Row("voc07_rfcn_resnet101_baseline", "rfcn_resnet101_baseline"),
+  "rfcn_resnet101_mtl": Row("voc07_rfcn_resnet101_mtl", "rfcn_resnet101_baseline"),
+  "frcnn_mobilenet_baseline": Row("voc07_frcnn_mobilenet_baseline", "frcnn_mobilenet_baseline"),
+  "frcnn_mobilenet_mtl": Row("voc07_frcnn_mobilenet_mtl", "frcnn_mobilenet_baseline"),
+}
+# Part by part.
+PARTS_ROWS = (
+  "frcnn_resnet101_baseline",
+  "frcnn_resnet101_mtl",
+  "frcnn_resnet101_mtl_shared_map",
+)
+PARTS_ROUND = 1
+# For `--small`: figures that say nothing, quickly.
+FEW_REGIONS = {
+  "task": {
+    "rpn": {"num_proposals": 32},
+    "roi_head": {"batch_size": 16},
+    "auxiliary": {"multi_object": {"num_windows": 8}},
+  }
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Setup:
+  """A configuration on made-up images.
+
+  Attributes:
+    config: name of a file in configs/experiments.
+    override: what differs from it.
+    precision: that stages compute in.
+    height, width: of the canvas, which the images fill.
+    num_classes: of objects.
+    num_boxes: of an image.
+    batch_size: images.
+  """
+
+  config: str
+  override: dict[str, Any]
+  precision: str = "float32"
+  height: int = HEIGHT
+  width: int = WIDTH
+  num_classes: int = 20
+  num_boxes: int = 5
+  batch_size: int = 1
+
+
+def row_setup(name: str, precision: str, small: bool = False) -> Setup:
+  """Returns the setup of a row of `ROWS`."""
+  row = ROWS[name]
+  if not small:
+    return Setup(row.config, row.override, precision)
+  height, width = SMALL_IMAGE
+  return Setup(row.config, merged(FEW_REGIONS, row.override), precision, height, width)
+
+
+def merged(first: dict[str, Any], second: dict[str, Any]) -> dict[str, Any]:
+  """Returns two nested mappings as one; the second one wins."""
+  result = dict(first)
+  for key, value in second.items():
+    both = isinstance(value, dict) and isinstance(result.get(key), dict)
+    result[key] = merged(result[key], value) if both else value
+  return result
+
+
+@dataclasses.dataclass(frozen=True)
+class Curve:
+  """One thing that grows while all else stays.
+
+  Attributes:
+    values: its sizes.
+    field: of `Setup`, or a path in the configuration such as `task/rpn/num_proposals`; several
+      are separated by spaces and take the same value.
+    inference: whether inference depends on it.
+  """
+
+  values: tuple[int, ...]
+  field: str
+  inference: bool = True
+
+
+CURVES = {
+  "proposals": Curve(
+    (50, 100, 200, 400, 700, 1000), "task/rpn/num_proposals task/roi_head/batch_size"
+  ),
+  "windows": Curve((16, 32, 64, 128, 256), "task/auxiliary/multi_object/num_windows", False),
+  "boxes": Curve(
+    (1, 5, 20, 100, 250, 500), "num_boxes task/train_data/max_num_boxes", inference=False
+  ),
+  "classes": Curve((2, 20, 100, 300, 600, 1200), "num_classes"),
+  "side": Curve((320, 480, 640, 960, 1280), "height width"),
+  "batch": Curve((1, 2, 4, 8, 16), "batch_size"),
+}
+# All of a curve's points have this in common. Fewer regions than published, so that a point takes
+# seconds.
+GROWTH_SETUP = Setup(
+  "voc07_frcnn_mobilenet_mtl",
+  {
+    "task": {
+      "rpn": {"num_proposals": 50},
+      "roi_head": {"batch_size": 32},
+      "auxiliary": {"multi_object": {"num_windows": 32}},
+      "refinement": {"train_rois": 0},
+    }
+  },
+  height=320,
+  width=512,
+)
+
+
+def growth_setup(curve: str, value: int, small: bool = False) -> Setup:
+  """Returns the setup of one point of a curve of `CURVES`."""
+  setup = GROWTH_SETUP
+  if small:
+    height, width = SMALL_IMAGE
+    override = merged(setup.override, FEW_REGIONS)
+    setup = dataclasses.replace(setup, override=override, height=height, width=width)
+  override, changed = setup.override, {}
+  for field in CURVES[curve].field.split():
+    if "/" not in field:
+      changed[field] = value
+      continue
+    nested: Any = value
+    for key in reversed(field.split("/")):
+      nested = {key: nested}
+    override = merged(override, nested)
+  return dataclasses.replace(setup, override=override, **changed)
