@@ -274,7 +274,7 @@ class Refinement(hyperparams.Config):
   stop_gradient_residual: bool = True
   use_bias: bool = False
   closeness_mean: str = "per_image_valid"
-  train_rois: int = 0
+  train_rois: int = 64
   min_object_score: float = 0.01
   max_proposals: int = 0
 

@@ -111,7 +111,7 @@ class Detector(tf_keras.Model):
     self.refiner = refiner
     self._anchor_grid = anchor_grid
     self._propose = proposal_generator
-    self._detect = detection_generator
+    self.detect = detection_generator
     self._regions = regions_lib.Regions(backbone, crop)
     self._num_refinement_windows = num_refinement_windows
     self._closeness_mean = closeness_mean
@@ -374,7 +374,7 @@ class Detector(tf_keras.Model):
       )
       final_logits = tf.where(needed[..., tf.newaxis], refined, second.class_logits)
       outputs |= {"refined": needed, "refined_logits": final_logits}
-    outputs.update(self._detect(final_logits, second.box_deltas, boxes_px, valid, image_size_px))
+    outputs.update(self.detect(final_logits, second.box_deltas, boxes_px, valid, image_size_px))
     return outputs
 
   def build_variables(self) -> None:

@@ -82,7 +82,7 @@ def _build_detector(
     multi_object_head=multi_object_head,
     closeness_head=closeness_head,
     foreground=_foreground_head(auxiliary.foreground),
-    refiner=_refiner(config.refinement, num_classes),
+    refiner=build_refiner(config.refinement, num_classes),
     detection_generator=detections.DetectionGenerator(
       config.detections.score_threshold,
       config.detections.nms_iou,
@@ -167,7 +167,10 @@ def _foreground_head(
   return foreground_head.ForegroundHead(config.head, config.logit_activation, name="foreground")
 
 
-def _refiner(config: detector_config.Refinement, num_classes: int) -> refinement.Refinement | None:
+def build_refiner(
+  config: detector_config.Refinement, num_classes: int
+) -> refinement.Refinement | None:
+  """Returns the refinement layer, or None where there is to be none."""
   if not config.enabled:
     return None
   return refinement.Refinement(

@@ -95,7 +95,7 @@ def loss_parts(
     `multi_object`, `closeness`, `foreground`, `refinement`. A scalar is a mean over images.
   """
   losses = _rpn_losses(config, first, labels, step)
-  rois = _sample_rois(config, first.proposals, labels, step)
+  rois = sample_rois(config, first.proposals, labels, step)
   image_size_px = labels["image_size_px"]
   second = model.box_stage(
     first.features,
@@ -177,7 +177,13 @@ def _rpn_losses(config, first: detector.FirstStage, labels, step) -> dict[str, t
   }
 
 
-def _sample_rois(config, proposed: proposals.Proposals, labels, step) -> roi_targets.RoiTargets:
+def sample_rois(
+  config: detector_config.MtlDetection,
+  proposed: proposals.Proposals,
+  labels: dict[str, tf.Tensor],
+  step: tf.Tensor,
+) -> roi_targets.RoiTargets:
+  """Returns the minibatch of proposals that a step learns from, positives first."""
   roi_head = config.roi_head
   return roi_targets.roi_targets(
     proposed.boxes_px,
@@ -236,14 +242,20 @@ def foreground_logits(model, config, features: tf.Tensor, image_size_px: tf.Tens
   )
 
 
+def refinement_rows(num_rois: int, num_kept: int) -> tf.Tensor:
+  """Returns int32 [K'], those of K sampled proposals that the refinement layer learns from.
+
+  Positives come first, so evenly spaced rows keep their share.
+  """
+  return tf.cast(tf.range(num_kept) * num_rois / num_kept, tf.int32)
+
+
 def _refinement_loss(model, config, first, second, rois, image_size_px, view) -> tf.Tensor:
   closeness = model.mean_closeness(second.closeness_logits, rois.valid)
   picked = (rois.boxes_px, second.class_logits, rois.classes, rois.valid, second.pooled)
   num_rois = rois.boxes_px.shape[1]
-  num_kept = config.refinement.train_rois or num_rois
-  if num_kept < num_rois:
-    # Positives come first, so evenly spaced rows keep their share.
-    rows = tf.cast(tf.range(num_kept) * num_rois / num_kept, tf.int32)  # [K']
+  if 0 < config.refinement.train_rois < num_rois:
+    rows = refinement_rows(num_rois, config.refinement.train_rois)  # [K']
     picked = [None if values is None else tf.gather(values, rows, axis=1) for values in picked]
   boxes_px, logits, classes, valid, pooled = picked
   refined = model.refine(first.features, boxes_px, logits, closeness, image_size_px, pooled, view)

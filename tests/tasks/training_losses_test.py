@@ -442,7 +442,7 @@ class RefinementLossTest(parameterized.TestCase, tf.test.TestCase):
       {"roi_head": {"batch_size": num_rois}, "refinement": {"train_rois": train_rois}}
     )
     first = _first_stage(model, _proposals(_A, _B, _FAR, [50.0, 0.0, 60.0, 9.0], num=6))
-    rois = training_losses._sample_rois(config, first.proposals, _LABELS, _STEP)
+    rois = training_losses.sample_rois(config, first.proposals, _LABELS, _STEP)
     size = _LABELS["image_size_px"]
     second = model.box_stage(first.features, rois.boxes_px, size)
     with mock.patch.object(model, "refine", wraps=model.refine) as refine:
