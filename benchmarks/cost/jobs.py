@@ -94,7 +94,7 @@ def _parts_job(name: str, precision: str, small: bool) -> Job:
     "precision": precision,
     "repeats": REPEATS,
     "small": small,
-    "setup": dataclasses.asdict(rows.row_setup(name, precision, small)),
+    "setup": dataclasses.asdict(rows.row_setup(name, precision, small, rows.PARTS_OVERRIDE)),
   }
 
 

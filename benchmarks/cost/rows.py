@@ -34,6 +34,12 @@ def _trunk(value: str) -> dict[str, Any]:
 ROWS = {
   "frcnn_resnet101_baseline": Row("voc07_frcnn_resnet101_baseline", "frcnn_resnet101_baseline"),
   "frcnn_resnet101_mtl": Row("voc07_frcnn_resnet101_mtl", "frcnn_resnet101_baseline"),
+  # Random weights find every proposal likely, so that all are refined in the row above.
+  "frcnn_resnet101_mtl_200_refined": Row(
+    "voc07_frcnn_resnet101_mtl",
+    "frcnn_resnet101_baseline",
+    {"task": {"refinement": {"max_proposals": 200}}},
+  ),
   "frcnn_resnet101_mtl_shared_map": Row(
     "voc07_frcnn_resnet101_mtl", "frcnn_resnet101_baseline", _trunk("shared_map")
   ),
@@ -45,6 +51,12 @@ ROWS = {
   "rfcn_resnet101_mtl": Row("voc07_rfcn_resnet101_mtl", "rfcn_resnet101_baseline"),
   "frcnn_mobilenet_baseline": Row("voc07_frcnn_mobilenet_baseline", "frcnn_mobilenet_baseline"),
   "frcnn_mobilenet_mtl": Row("voc07_frcnn_mobilenet_mtl", "frcnn_mobilenet_baseline"),
+  # Its second stage strides by itself.
+  "frcnn_mobilenet_mtl_shared_map": Row(
+    "voc07_frcnn_mobilenet_mtl",
+    "frcnn_mobilenet_baseline",
+    {"task": {"auxiliary": {"trunk": "shared_map", "shared_map": {"stride": 1}}}},
+  ),
 }
 # Part by part.
 PARTS_ROWS = (
@@ -52,7 +64,8 @@ PARTS_ROWS = (
   "frcnn_resnet101_mtl",
   "frcnn_resnet101_mtl_shared_map",
 )
-PARTS_ROUND = 1
+# Windows in a loop, as where not all proposals are refined, could not be counted.
+PARTS_OVERRIDE = {"task": {"refinement": {"min_object_score": 0.0}}}
 # For `--small`: figures that say nothing, quickly.
 FEW_REGIONS = {
   "task": {
@@ -87,13 +100,16 @@ class Setup:
   batch_size: int = 1
 
 
-def row_setup(name: str, precision: str, small: bool = False) -> Setup:
-  """Returns the setup of a row of `ROWS`."""
+def row_setup(
+  name: str, precision: str, small: bool = False, override: dict[str, Any] | None = None
+) -> Setup:
+  """Returns the setup of a row of `ROWS`, with what else differs."""
   row = ROWS[name]
+  override = merged(row.override, override or {})
   if not small:
-    return Setup(row.config, row.override, precision)
+    return Setup(row.config, override, precision)
   height, width = SMALL_IMAGE
-  return Setup(row.config, merged(FEW_REGIONS, row.override), precision, height, width)
+  return Setup(row.config, merged(FEW_REGIONS, override), precision, height, width)
 
 
 def merged(first: dict[str, Any], second: dict[str, Any]) -> dict[str, Any]:

@@ -48,8 +48,9 @@ def reference_variables(model: detector.Detector) -> dict[str, tf.Variable]:
   named.update(_head("SecondStageBoxPredictor", model.box_head))
   for name, attribute in AUXILIARY_SCOPES.items():
     head = getattr(model, attribute)
-    if head is not None:
+    if hasattr(head, "stage2"):
       named.update(_stage(name, scope, head.stage2))
+    if head is not None:
       named.update(_head(name, head))
   if model.foreground_head is not None:
     named.update(_layer("EdgeMaskPredictor/BoxEncodingPredictor", model.foreground_head.conv))
@@ -66,7 +67,7 @@ def stage_names(model: detector.Detector) -> set[str]:
 
 def stage2_copies(model: detector.Detector, scope: str) -> dict[str, str]:
   """Returns the second stage's names in an auxiliary head -> those of the main head."""
-  if getattr(model, AUXILIARY_SCOPES[scope]) is None:
+  if not hasattr(getattr(model, AUXILIARY_SCOPES[scope]), "stage2"):
     return {}
   stage2 = _stage(STAGE2_SCOPE, model.backbone.slim_scope, model.box_head.stage2)
   return {f"{scope}{name.removeprefix(STAGE2_SCOPE)}": name for name, _ in stage2}
@@ -84,7 +85,7 @@ def classification_variables(
   named = {}
   heads = (model.box_head, *([model.multi_object_head, model.closeness_head] * auxiliary))
   stages = [(model.stage1, False)]
-  stages += [(head.stage2, True) for head in heads if head is not None]
+  stages += [(head.stage2, True) for head in heads if hasattr(head, "stage2")]
   for stage, in_stage2 in stages:
     for name, variable in _stage("", backbone.slim_scope, stage):
       inner = name.removeprefix(f"/{backbone.slim_scope}/")

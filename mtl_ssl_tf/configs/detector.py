@@ -47,6 +47,8 @@ class Backbone(hyperparams.Config):
     fused_stage2: of MobileNet: stage 2 as in the released detector; false is that of the
       classification network, whose weights it takes whole.
     layout: of ResNet: `slim`, or `keras` for weights of tf_keras.applications.
+    recompute: in training, keep no activations inside a unit and compute them again on the way
+      back: larger batches for slower steps. Needs norm `frozen` or `group`.
   """
 
   type: str = "resnet_101"
@@ -54,6 +56,7 @@ class Backbone(hyperparams.Config):
   depth_multiplier: float = 1.0
   fused_stage2: bool = True
   layout: str = "slim"
+  recompute: bool = False
   norm: Norm = _new(Norm)
 
 

@@ -164,6 +164,12 @@ def check_task(config: detector.MtlDetection) -> None:
         f"task.{path}.crop_size is {pooling.crop_size}; accepted: a multiple of "
         f"task.{path}.num_bins ({pooling.num_bins})"
       )
+  backbone = config.backbone
+  if backbone.recompute and backbone.norm.type not in ("frozen", "group"):
+    raise ValueError(
+      f"task.backbone.recompute is true; accepted: false where task.backbone.norm.type is "
+      f"{backbone.norm.type!r}, whose statistics would see every batch twice"
+    )
   if config.auxiliary.trunk == "classifier_features" and config.roi_head.type == "rfcn":
     raise ValueError(
       "task.auxiliary.trunk is 'classifier_features'; accepted: own or shared_map where "

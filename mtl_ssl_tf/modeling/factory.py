@@ -102,6 +102,9 @@ def _build_detector(
     rows_are_independent=norm in normalization.INDEPENDENT_NORM_TYPES,
     name="detector",
   )
+  heads = (box_head, multi_object_head, closeness_head)
+  for stage in (model.stage1, *(head.stage2 for head in heads if hasattr(head, "stage2"))):
+    stage.recompute = config.backbone.recompute
   freeze = config.backbone.freeze
   model.stage1.freeze(backbone.default_freeze if freeze is None else freeze)
   model.build_variables()

@@ -38,6 +38,18 @@ def test_every_variable_has_a_name_of_its_own(model):
   assert len(named) == len(model.variables)
 
 
+@pytest.mark.parametrize("trunk", ["shared_map", "classifier_features"])
+def test_other_trunks_of_the_auxiliary_heads(trunk):
+  other = _build({"auxiliary": {"trunk": trunk, "shared_map": {"reduce_depth": 8}}})
+  named = reference.reference_variables(other)
+  assert {v.ref() for v in named.values()} == {v.ref() for v in other.variables}
+  has_stage2 = trunk == "shared_map"
+  assert bool(reference.stage2_copies(other, "WindowBoxPredictor")) == has_stage2
+  named = reference.classification_variables(other)
+  copies = named["MobilenetV1/Conv2d_13_pointwise/BatchNorm/gamma"]
+  assert len(copies) == (3 if has_stage2 else 1)
+
+
 # Some names of the released code's checkpoints with the variables that we keep there.
 NAMES = {
   "FirstStageFeatureExtractor/MobilenetV1/Conv2d_0/weights": lambda m: (

@@ -60,6 +60,32 @@ def test_bins_divide_the_samples_of_a_region():
     "task.roi_head.rfcn.crop_size is 16; accepted: a multiple of task.roi_head.rfcn.num_bins (3)"
   )
 
+  assert task_message("auxiliary.shared_map.crop_size", 16) == (
+    "task.auxiliary.shared_map.crop_size is 16; accepted: a multiple of "
+    "task.auxiliary.shared_map.num_bins (3)"
+  )
+
+
+def test_features_of_single_regions_need_a_head_that_has_them():
+  config = experiment().task
+  config.override({"auxiliary": {"trunk": "classifier_features"}, "roi_head": {"type": "rfcn"}})
+  message = r"task\.auxiliary\.trunk is 'classifier_features'; accepted: own or shared_map"
+  with pytest.raises(ValueError, match=message):
+    validation.check_task(config)
+  config.roi_head.type = "faster_rcnn"
+  validation.check_task(config)
+
+
+@pytest.mark.parametrize("norm", ["batch", "sync"])
+def test_statistics_are_learnt_once_a_batch(norm):
+  config = experiment().task
+  config.override({"backbone": {"recompute": True, "norm": {"type": norm}}})
+  with pytest.raises(ValueError, match=f"recompute is true; accepted: .* is '{norm}'"):
+    validation.check_task(config)
+  for other in ("frozen", "group"):
+    config.backbone.norm.type = other
+    validation.check_task(config)
+
 
 @pytest.mark.parametrize("path", validation.RANGES)
 def test_out_of_range(path):

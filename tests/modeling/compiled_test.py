@@ -17,7 +17,7 @@ def _backbones():
     yield
 
 
-def _detector(backbone, head, crop_method):
+def _detector(backbone, head, trunk, crop_method):
   config = config_lib.MtlDetection()
   config.override(
     {
@@ -25,6 +25,8 @@ def _detector(backbone, head, crop_method):
       "anchors": {"base_size_px": 32.0},
       "rpn": {"depth": 16, "num_proposals": 8},
       "roi_head": {"type": head, "rfcn": {"reduce_depth": 16}},
+      "auxiliary": {"trunk": trunk, "shared_map": {"reduce_depth": 16}},
+      "refinement": {"max_proposals": 5},
       "detections": {"max_total": 10},
     },
     is_strict=True,
@@ -35,17 +37,19 @@ def _detector(backbone, head, crop_method):
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-  ("backbone", "head"),
+  ("backbone", "head", "trunk"),
   [
-    ("mobilenet_v1", "faster_rcnn"),
-    ("mobilenet_v1", "rfcn"),
-    ("small_resnet", "rfcn"),
-    ("small_inception", "faster_rcnn"),
+    ("mobilenet_v1", "faster_rcnn", "own"),
+    ("mobilenet_v1", "rfcn", "own"),
+    ("small_resnet", "rfcn", "own"),
+    ("small_inception", "faster_rcnn", "own"),
+    ("small_resnet", "faster_rcnn", "shared_map"),
+    ("small_resnet", "faster_rcnn", "classifier_features"),
   ],
 )
-def test_inference_compiles_whole(backbone, head):
-  native = _detector(backbone, head, "native")
-  twin = _detector(backbone, head, "matmul")
+def test_inference_compiles_whole(backbone, head, trunk):
+  native = _detector(backbone, head, trunk, "native")
+  twin = _detector(backbone, head, trunk, "matmul")
   twin.set_weights(native.get_weights())
   images = small.noise_images(2, 96, 128)
   sizes = tf.constant([[96.0, 128.0], [80.0, 101.0]])
@@ -56,5 +60,7 @@ def test_inference_compiles_whole(backbone, head):
   for name in ("proposals_px", "class_logits", "refined_logits", "closeness_logits"):
     scale = np.std(expected[name])
     np.testing.assert_allclose(found[name], expected[name], atol=1e-3 * scale, err_msg=name)
+  np.testing.assert_array_equal(found["refined"], expected["refined"])
+  assert np.all(np.sum(found["refined"], axis=1) == 5)
   np.testing.assert_array_equal(found["num_detections"], expected["num_detections"])
   np.testing.assert_allclose(found["detection_scores"], expected["detection_scores"], atol=1e-4)

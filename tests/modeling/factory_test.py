@@ -263,6 +263,52 @@ def test_position_sensitive_heads():
   assert len(stages) == 3
 
 
+def test_heads_on_the_shared_map():
+  shared = {"stride": 1, "reduce_depth": 5, "num_bins": 2, "crop_size": 8}
+  for head in ("faster_rcnn", "rfcn"):
+    parts = _components(
+      {"roi_head": {"type": head}, "auxiliary": {"trunk": "shared_map", "shared_map": shared}}
+    )
+    stages = {id(parts["box_head"].stage2)}
+    for name in ("multi_object_head", "closeness_head"):
+      assert isinstance(parts[name], rfcn_heads.MapClassifier)
+      assert parts[name]._pooling == rfcn_heads.Pooling(5, 2, 8)
+      assert parts[name].stride == 1
+      stages.add(id(parts[name].stage2))
+    assert len(stages) == 3
+
+
+@pytest.mark.parametrize("stop", [False, True])
+def test_heads_on_the_main_heads_features(stop):
+  parts = _components({"auxiliary": {"trunk": "classifier_features", "stop_gradient_shared": stop}})
+  for name in ("multi_object_head", "closeness_head"):
+    head = parts[name]
+    assert isinstance(head, roi_heads.FeatureClassifier)
+    assert head._pool_of_main == parts["box_head"].pool
+    assert head._stop_gradient == stop
+
+
+def test_what_refinement_looks_at():
+  parts = _components({"refinement": {"min_object_score": 0.3, "max_proposals": 7}})
+  assert (parts["min_object_score"], parts["max_refined"]) == (0.3, 7)
+
+
+@pytest.mark.parametrize(
+  ("norm", "independent"), [("frozen", True), ("group", True), ("batch", False), ("sync", False)]
+)
+def test_rows_are_independent_where_normalisation_says_so(norm, independent):
+  parts = _components({"backbone": {"norm": {"type": norm}}})
+  assert parts["rows_are_independent"] == independent
+
+
+@pytest.mark.parametrize("recompute", [False, True])
+def test_every_stage_computes_again(recompute):
+  built = factory.build_detector(_config({"backbone": {"recompute": recompute}}), NUM_CLASSES)
+  heads = (built.box_head, built.multi_object_head, built.closeness_head)
+  stages = (built.stage1, *(head.stage2 for head in heads))
+  assert [stage.recompute for stage in stages] == [recompute] * 4
+
+
 def test_position_sensitive_heads_can_be_left_out():
   without = {"multi_object": {"loss_weight": 0.0}, "closeness": {"loss_weight": 0.0}}
   parts = _components({"roi_head": {"type": "rfcn"}, "auxiliary": without})

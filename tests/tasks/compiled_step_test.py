@@ -72,6 +72,22 @@ def test_architectures(folder, head, backbone):
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("trunk", ["own", "shared_map", "classifier_features"])
+def test_trunks_of_auxiliary_heads_with_activations_computed_again(folder, trunk):
+  norm = {"type": "group"}
+  fields = {
+    "backbone": {"type": "small_resnet", "norm": norm, "recompute": True},
+    "auxiliary": {"trunk": trunk, "shared_map": {"reduce_depth": 16}},
+  }
+  compiled = Run(folder, True, **fields)
+  fields["backbone"]["recompute"] = False
+  plain = Run(folder, False, **fields)
+  assert_same_losses(compiled.losses(), plain.losses())
+  update = plain.update()
+  assert np.linalg.norm(compiled.update() - update) < 0.01 * np.linalg.norm(update)
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("batch_size", [1, 2, 3])
 def test_any_batch_size_and_the_step_that_follows(folder, batch_size):
   # One convolution a stage: what rounding does to one step is not blown up in the next.

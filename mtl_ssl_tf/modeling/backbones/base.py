@@ -8,6 +8,7 @@ To add a backbone, write a file with a `Backbone` and register it (`registry.py`
 """
 
 import abc
+import functools
 from collections.abc import Iterable
 
 import tensorflow as tf
@@ -15,7 +16,20 @@ import tf_keras
 
 
 class Stage(tf_keras.layers.Layer):
-  """One part of a backbone: maps in, maps out."""
+  """One part of a backbone: maps in, maps out.
+
+  Attributes:
+    recompute: in training, keep no more of a unit than its input, and compute the rest again on the
+      way back: less memory for more time. Not with normalisation that learns statistics, which
+      would see every batch twice.
+  """
+
+  recompute = False
+
+  def run_unit(self, unit: tf_keras.layers.Layer, net: tf.Tensor, training: bool) -> tf.Tensor:
+    """Returns what a unit of this stage makes of a map, see `recompute`."""
+    run = functools.partial(unit, training=training)
+    return tf.recompute_grad(run)(net) if self.recompute and training else run(net)
 
   @property
   def decayed_kernels(self) -> list[tf.Variable]:

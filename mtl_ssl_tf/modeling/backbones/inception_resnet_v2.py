@@ -204,7 +204,7 @@ class InceptionStage(base.Stage):
   def call(self, inputs, training=False):
     net = inputs
     for part in self._parts.values():
-      net = part(net, training=training) if part else tf.nn.max_pool2d(net, 3, 2, "SAME")
+      net = self.run_unit(part, net, training) if part else tf.nn.max_pool2d(net, 3, 2, "SAME")
     return net
 
 

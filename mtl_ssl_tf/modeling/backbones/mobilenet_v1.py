@@ -119,7 +119,7 @@ class MobileNetStage(base.Stage):
   def call(self, inputs, training=False):
     net = inputs
     for layer in self._layers_by_name.values():
-      net = layer(net, training=training)
+      net = self.run_unit(layer, net, training)
     return net
 
 

@@ -142,7 +142,7 @@ class ResNetStage(base.Stage):
   def call(self, inputs, training=False):
     net = inputs
     for unit in self._units.values():
-      net = unit(net, training=training)
+      net = self.run_unit(unit, net, training)
     return net
 
 
@@ -187,7 +187,7 @@ class ResNetStage2(ResNetStage):
     first, *others = self._units.values()
     net = first.finish(projected, training)
     for unit in others:
-      net = unit(net, training=training)
+      net = self.run_unit(unit, net, training)
     return net
 
 
