@@ -16,7 +16,13 @@ TINY = {
     "train_data": {"max_num_boxes": 6},
   }
 }
-SETUP = rows.Setup("voc07_frcnn_mobilenet_mtl", TINY, height=64, width=96, num_classes=3)
+SETUP = rows.Setup(
+  "voc07_frcnn_mobilenet_mtl",
+  rows.merged(TINY, rows.PARTS_OVERRIDE),
+  height=64,
+  width=96,
+  num_classes=3,
+)
 
 
 @pytest.fixture(scope="module")

@@ -39,6 +39,9 @@ PAPER_AND_RELEASED = {
   "refinement.use_bias": (False, True),
   "roi_head.keep_border": (True, False),
   "refinement.closeness_mean": ("per_image_valid", "all_rows"),
+  # Not the paper's: all proposals have theirs refined there too.
+  "refinement.train_rois": (64, 0),
+  "refinement.min_object_score": (0.01, 0.0),
   "regularization.auxiliary_l2": (1e-4, 1e-3),
   "train_data.crowd": ("ignore", "keep"),
 }
