@@ -72,11 +72,12 @@ def test_architectures(folder, head, backbone):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("trunk", ["own", "shared_map", "classifier_features"])
-def test_trunks_of_auxiliary_heads_with_activations_computed_again(folder, trunk):
-  norm = {"type": "group"}
+@pytest.mark.parametrize(
+  ("backbone", "trunk"), [("small_resnet", "shared_map"), ("blocks", "classifier_features")]
+)
+def test_trunks_of_auxiliary_heads_with_activations_computed_again(folder, backbone, trunk):
   fields = {
-    "backbone": {"type": "small_resnet", "norm": norm, "recompute": True},
+    "backbone": {"type": backbone, "norm": {"type": "group"}, "recompute": True},
     "auxiliary": {"trunk": trunk, "shared_map": {"reduce_depth": 16}},
   }
   compiled = Run(folder, True, **fields)

@@ -36,12 +36,19 @@ def num_convolutions(graph):
   return sum(op.type in ("Conv2D", "DepthwiseConv2dNative") for op in graph.get_operations())
 
 
-@pytest.mark.parametrize("name", BACKBONES)
-@pytest.mark.parametrize("part", ["stage1", "stage2"])
+@pytest.mark.parametrize(
+  ("name", "part"),
+  [
+    ("resnet", "stage1"),
+    ("resnet", "stage2"),
+    ("mobilenet", "stage1"),
+    ("inception", "stage2"),
+  ],
+)
 def test_same_gradients_computed_again(name, part):
   backbone = BACKBONES[name]
   stage = backbone.make_stage1() if part == "stage1" else backbone.make_stage2("s")
-  shape = [1, 48, 48, 3] if part == "stage1" else [2, 5, 5, backbone.stage1_depth]
+  shape = [1, 33, 33, 3] if part == "stage1" else [2, 5, 5, backbone.stage1_depth]
   inputs = tf.constant(np.random.default_rng(0).normal(size=shape), tf.float32)
   stage(inputs)
   expected, graph = gradients(stage, inputs, True)
