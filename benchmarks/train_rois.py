@@ -58,7 +58,8 @@ class Refiners:
   ) -> dict[int, tf.Tensor]:
     """Takes one step with every layer; returns their losses."""
     model, size = self._model, labels["image_size_px"]
-    first = model.first_stage(images, size, training=True)
+    # As at inference: in training, normalisation by the batch would go on learning.
+    first = model.first_stage(images, size)
     rois = training_losses.sample_rois(self._config, first.proposals, labels, step)
     logits, windows, closeness = evidence(model, first, rois.boxes_px, rois.valid, size)
     losses = {}
