@@ -196,7 +196,7 @@ class Detector(tf_keras.Model):
       return _unflatten(logits, boxes_norm.shape[1])
 
     can_split = self._rows_are_independent and isinstance(head, roi_heads.CropClassifier)
-    if not (training and can_split) or num_learnt is None or num_learnt >= boxes_norm.shape[1]:
+    if not (training and can_split and 0 < (num_learnt or 0) < boxes_norm.shape[1]):
       return look(view, boxes_norm)
     others = look(tf.nest.map_structure(tf.stop_gradient, view), boxes_norm[:, num_learnt:])
     parts = [look(view, boxes_norm[:, :num_learnt]), tf.stop_gradient(others)]

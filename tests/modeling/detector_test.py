@@ -574,7 +574,10 @@ class ClosenessRowsTest(parameterized.TestCase, tf.test.TestCase):
       self.assertAllEqual(gradient, tf.zeros_like(gradient))
 
   @parameterized.parameters(
-    ({"rows_are_independent": False}, 2), ({"rows_are_independent": True}, 3)
+    ({"rows_are_independent": False}, 2),
+    ({"rows_are_independent": True}, 3),
+    # A quarter of a minibatch of three.
+    ({"rows_are_independent": True}, 0),
   )
   def test_one_piece_where_rows_depend_on_each_other_or_all_are_learnt(self, components, num_rows):
     _, _, seen = self._gradients(num_rows, slice(0, 3), **components)
