@@ -25,6 +25,7 @@ CHOICES = {
   "auxiliary.foreground.head": ("conv1x1", "conv3x3"),
   "auxiliary.foreground.resize": ("half_pixel", "legacy"),
   "auxiliary.init_from": ("main_stage2", "random"),
+  "roi_head.convolution": ("auto", "direct", "fourier"),
   "refinement.input": ("logits", "probabilities"),
   "refinement.closeness_mean": ("per_image_valid", "all_rows"),
   "evaluation.voc_ap": ("area", "11point"),
@@ -81,7 +82,7 @@ RANGES = {
   "auxiliary.foreground.mask_size": (1, None),
   "refinement.num_windows": (2, None),
   "auxiliary.shared_map.stride": (1, 2),
-  "auxiliary.shared_map.reduce_depth": (1, None),
+  "auxiliary.shared_map.reduce_depth": (0, None),
   "auxiliary.shared_map.num_bins": (1, None),
   "auxiliary.shared_map.crop_size": (1, None),
   "refinement.train_rois": (0, None),
@@ -169,6 +170,11 @@ def check_task(config: detector.MtlDetection) -> None:
     raise ValueError(
       f"task.backbone.recompute is true; accepted: false where task.backbone.norm.type is "
       f"{backbone.norm.type!r}, whose statistics would see every batch twice"
+    )
+  if config.roi_head.convolution == "fourier" and backbone.norm.type == "group":
+    raise ValueError(
+      "task.roi_head.convolution is 'fourier'; accepted: auto or direct where"
+      " task.backbone.norm.type is 'group', which normalises every crop by itself"
     )
   if config.auxiliary.trunk == "classifier_features" and config.roi_head.type == "rfcn":
     raise ValueError(

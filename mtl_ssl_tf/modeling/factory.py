@@ -2,6 +2,7 @@
 
 import functools
 
+import tensorflow as tf
 import tf_keras
 from official.modeling import performance
 
@@ -43,18 +44,21 @@ def build_detector(
       `native`, boxes are suppressed by a native kernel, too.
     precision: type that the stages compute in: `float32`, `bfloat16` or `float16`. Variables are
       float32 in any case.
+
+  Raises:
+    ValueError: if `roi_head.convolution` does not go with this precision.
   """
   # Layers take Keras' global policy when they are made; nobody else is to find it changed.
   policy = tf_keras.mixed_precision.global_policy()
   performance.set_mixed_precision_policy(precision)
   try:
-    return _build_detector(config, num_classes, crop_method)
+    return _build_detector(config, num_classes, crop_method, precision)
   finally:
     tf_keras.mixed_precision.set_global_policy(policy)
 
 
 def _build_detector(
-  config: detector_config.MtlDetection, num_classes: int, crop_method: str
+  config: detector_config.MtlDetection, num_classes: int, crop_method: str, precision: str
 ) -> detector.Detector:
   backbone = build_backbone(config.backbone)
   anchor_grid = proposals.AnchorGrid(
@@ -105,12 +109,36 @@ def _build_detector(
   heads = (box_head, multi_object_head, closeness_head)
   for stage in (model.stage1, *(head.stage2 for head in heads if hasattr(head, "stage2"))):
     stage.recompute = config.backbone.recompute
+  if _by_fourier(config, crop_method, precision):
+    for head in heads:
+      if isinstance(head, roi_heads.CropClassifier):
+        head.stage2.fourier_side = config.roi_head.crop_size // config.roi_head.max_pool
   freeze = config.backbone.freeze
   model.stage1.freeze(backbone.default_freeze if freeze is None else freeze)
   model.build_variables()
   if auxiliary.init_from == "main_stage2":
     model.start_auxiliary_heads_like_main()
   return model
+
+
+def _by_fourier(config: detector_config.MtlDetection, crop_method: str, precision: str) -> bool:
+  """Decides `roi_head.convolution`.
+
+  Raises:
+    ValueError: if it is `fourier` in mixed precision.
+  """
+  convolution = config.roi_head.convolution
+  if convolution == "fourier" and precision != "float32":
+    raise ValueError(
+      f"task.roi_head.convolution is 'fourier'; accepted: auto or direct in {precision}, which"
+      " would lose too much in the transform"
+    )
+  if convolution != "auto":
+    return convolution == "fourier"
+  # A GPU's library and XLA have such methods themselves, and bfloat16 is faster still.
+  suits = crop_method == "native" and precision == "float32"
+  on_cpu = not tf.config.list_logical_devices("GPU")
+  return suits and on_cpu and config.backbone.norm.type != "group"
 
 
 def _region_heads(

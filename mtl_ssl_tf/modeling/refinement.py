@@ -74,14 +74,14 @@ def look_where_needed(
     windows: float32 [B, R, W, 4].
     needed: bool [B, R].
     num_classes: C.
-    at_once: boxes of an image in a turn.
+    at_once: most boxes of an image in a turn.
 
   Returns:
     float32 [B, R, W, C]; anything where they are not needed.
   """
   num_boxes, num_windows = windows.shape[1:3]
-  at_once = min(at_once, num_boxes)
   num_turns = -(-num_boxes // at_once)
+  at_once = -(-num_boxes // num_turns)  # Where all are needed, no turn is much smaller than others.
   order = tf.argsort(tf.cast(~needed, tf.int32), stable=True)  # [B, R], needed ones first
   most = tf.reduce_max(tf.reduce_sum(tf.cast(needed, tf.int32), axis=1))
   padding = [[0, 0], [0, num_turns * at_once - num_boxes]]

@@ -34,9 +34,10 @@ class Regions:
 
   def view(self, head: tf_keras.layers.Layer, features: tf.Tensor, training: bool) -> Any:
     """Returns what `head` takes regions of the shared map [B, h, w, c] from."""
+    if isinstance(head, rfcn_heads.MapClassifier):
+      return head.view(features, training)
     # What is pooled first is no crop of anything that is made of single cells.
-    pooled_first = not isinstance(head, rfcn_heads.MapClassifier) and self.crop.max_pool > 1
-    return features if pooled_first else head.view(features, training)
+    return head.view(features, project=self.crop.max_pool == 1)
 
   def __call__(
     self, head: tf_keras.layers.Layer, view: Any, boxes_norm: tf.Tensor, image_size_px: tf.Tensor
@@ -68,4 +69,4 @@ class Regions:
       crops = tf.reshape(crops, [-1, size, size, maps.shape[-1]])  # [B R, s, s, c]
       return crops if pool == 1 else tf.nn.max_pool2d(crops, pool, pool, "VALID")
 
-    return tf.nest.map_structure(crop, view)
+    return view._replace(maps=tf.nest.map_structure(crop, view.maps))

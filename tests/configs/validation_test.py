@@ -87,6 +87,15 @@ def test_statistics_are_learnt_once_a_batch(norm):
     validation.check_task(config)
 
 
+def test_groups_normalise_single_crops():
+  config = experiment().task
+  config.override({"roi_head": {"convolution": "fourier"}})
+  validation.check_task(config)
+  config.backbone.norm.type = "group"
+  with pytest.raises(ValueError, match="convolution is 'fourier'; accepted: auto or direct where"):
+    validation.check_task(config)
+
+
 @pytest.mark.parametrize("path", validation.RANGES)
 def test_out_of_range(path):
   low, high = validation.RANGES[path]

@@ -83,6 +83,41 @@ def test_where_crops_compile_so_does_suppression():
   assert parts["detection_generator"].nms_method == "loop"
 
 
+@pytest.mark.parametrize(
+  ("overrides", "options", "side"),
+  [
+    ({}, {}, 7),
+    ({"roi_head": {"crop_size": 14, "max_pool": 2}}, {}, 7),
+    ({}, {"crop_method": "matmul"}, None),
+    ({}, {"precision": "bfloat16"}, None),
+    ({"backbone": {"norm": {"type": "group"}}}, {}, None),
+    ({"roi_head": {"convolution": "direct"}}, {}, None),
+    ({"roi_head": {"convolution": "fourier"}}, {"crop_method": "matmul"}, 7),
+  ],
+)
+def test_crops_are_convolved_by_fourier_transform_where_that_is_faster(overrides, options, side):
+  with mock.patch.object(tf.config, "list_logical_devices", return_value=[]):
+    parts = _components(overrides, **options)
+  for name in ("box_head", "multi_object_head", "closeness_head"):
+    assert parts[name].stage2.fourier_side == side
+
+
+def test_a_gpu_convolves_crops_directly():
+  with mock.patch.object(tf.config, "list_logical_devices", return_value=["GPU:0"]) as devices:
+    assert _components()["box_head"].stage2.fourier_side is None
+  devices.assert_called_once_with("GPU")
+
+
+def test_whole_maps_are_convolved_directly():
+  parts = _components({"roi_head": {"type": "rfcn", "convolution": "fourier"}})
+  assert parts["box_head"].stage2.fourier_side is None
+
+
+def test_half_precision_is_too_little_for_a_fourier_transform():
+  with pytest.raises(ValueError, match="task.roi_head.convolution is 'fourier'; accepted: auto or"):
+    _components({"roi_head": {"convolution": "fourier"}}, precision="bfloat16")
+
+
 def test_no_top_k_is_all_anchors():
   assert _components()["proposal_generator"].pre_nms_top_k is None
 

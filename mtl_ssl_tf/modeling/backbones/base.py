@@ -22,14 +22,22 @@ class Stage(tf_keras.layers.Layer):
     recompute: in training, keep no more of a unit than its input, and compute the rest again on the
       way back: less memory for more time. Not with normalisation that learns statistics, which
       would see every batch twice.
+    fourier_side: rows and columns of crops whose 3 x 3 convolutions of stride 1 go by way of their
+      Fourier transform (`fourier_conv_ops`), which rounds otherwise and costs less; None for none.
+      Stages without such convolutions pass it over. Not with normalisation of single crops
+      (`group`).
   """
 
   recompute = False
+  fourier_side: int | None = None
 
-  def run_unit(self, unit: tf_keras.layers.Layer, net: tf.Tensor, training: bool) -> tf.Tensor:
-    """Returns what a unit of this stage makes of a map, see `recompute`."""
+  def run_unit(
+    self, unit: tf_keras.layers.Layer, net: tf.Tensor, training: bool, *others: tf.Tensor
+  ) -> tf.Tensor:
+    """Returns what a unit of this stage makes of a map, see `recompute`, and of other tensors."""
     run = functools.partial(unit, training=training)
-    return tf.recompute_grad(run)(net) if self.recompute and training else run(net)
+    run = tf.recompute_grad(run) if self.recompute and training else run
+    return run(net, *others)
 
   @property
   def decayed_kernels(self) -> list[tf.Variable]:
@@ -64,6 +72,27 @@ class Stage(tf_keras.layers.Layer):
     """
     (crops,) = projected
     return self(crops, training=training)
+
+  def prepare_weights(self) -> tuple[tf.Tensor, ...]:
+    """Returns what `pool` makes of the stage's weights first, once for any number of crops."""
+    return ()
+
+  def pool(
+    self,
+    crops: tf.Tensor | tuple[tf.Tensor, ...],
+    weights: tuple[tf.Tensor, ...],
+    training: bool = False,
+  ) -> tf.Tensor:
+    """Returns the mean of what the stage makes of each crop: float32 [R, depth].
+
+    Args:
+      crops: [R, h, w, c] of the shared map, or crops of the maps of `project`.
+      weights: of `prepare_weights`.
+      training: bool.
+    """
+    del weights
+    run = self.finish if isinstance(crops, tuple) else self
+    return tf.reduce_mean(tf.cast(run(crops, training=training), tf.float32), axis=[1, 2])
 
   def freeze_groups(self) -> dict[str, list[tf_keras.layers.Layer]]:
     """Layers that can be frozen together, by name: the first part of their TF-slim names."""

@@ -16,6 +16,7 @@ import tensorflow as tf
 import tf_keras
 
 from mtl_ssl_tf.modeling.backbones import base, layers
+from mtl_ssl_tf.ops import fourier_conv_ops
 
 # Units of blocks 1 ... 4.
 UNITS = {"resnet_50": (3, 4, 6, 3), "resnet_101": (3, 4, 23, 3)}
@@ -55,6 +56,9 @@ class ConvMaker:
 class Bottleneck(tf_keras.layers.Layer):
   """1 x 1, 3 x 3 and 1 x 1 convolution, added to the input; [R, h, w, c] -> [R, h', w', 4 b].
 
+  With the spectrum of the 3 x 3 kernel, maps come and go cell by cell (`fourier_conv_ops`); for
+  units of stride 1 whose variables exist.
+
   Attributes:
     convs: the convolutions by name: `conv1`, `conv2`, `conv3`, and `shortcut` where the input has
       another depth than the output.
@@ -76,29 +80,41 @@ class Bottleneck(tf_keras.layers.Layer):
     if depth_in != depth:
       self.convs["shortcut"] = make_conv(depth, 1, stride, None, "shortcut")
 
-  def call(self, inputs, training=False):
+  def call(self, inputs, spectrum=None, training=False):
     if "shortcut" in self.convs:
       shortcut = self.convs["shortcut"](inputs, training=training)
     else:
       shortcut = inputs[:, :: self._stride, :: self._stride]
-    return self._after_conv1(self.convs["conv1"](inputs, training=training), shortcut, training)
+    net = self.convs["conv1"](inputs, training=training)
+    return self._after_conv1(net, shortcut, spectrum, training)
 
   def project(self, features: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
     """See `base.Stage`; for a unit of stride 1 with a shortcut of its own."""
     return self.convs["conv1"].project(features), self.convs["shortcut"].project(features)
 
-  def finish(self, projected: tuple[tf.Tensor, tf.Tensor], training: bool = False) -> tf.Tensor:
+  def finish(
+    self,
+    projected: tuple[tf.Tensor, tf.Tensor],
+    spectrum: tf.Tensor | None = None,
+    training: bool = False,
+  ) -> tf.Tensor:
     """See `base.Stage`."""
     net, shortcut = (
       self.convs[name].finish(part, training)
       for name, part in zip(("conv1", "shortcut"), projected, strict=True)
     )
-    return self._after_conv1(net, shortcut, training)
+    return self._after_conv1(net, shortcut, spectrum, training)
 
-  def _after_conv1(self, net: tf.Tensor, shortcut: tf.Tensor, training: bool) -> tf.Tensor:
-    if self._pad_conv2:
-      net = layers.pad_symmetrically(net, 3)
-    net = self.convs["conv2"](net, training=training)
+  def _after_conv1(
+    self, net: tf.Tensor, shortcut: tf.Tensor, spectrum: tf.Tensor | None, training: bool
+  ) -> tf.Tensor:
+    if spectrum is not None:
+      convolved = fourier_conv_ops.convolve(net, spectrum)
+      net = self.convs["conv2"].finish(convolved, training=training)
+    else:
+      if self._pad_conv2:
+        net = layers.pad_symmetrically(net, 3)
+      net = self.convs["conv2"](net, training=training)
     net = self.convs["conv3"](net, training=training)
     return tf.nn.relu(shortcut + net)
 
@@ -185,10 +201,34 @@ class ResNetStage2(ResNetStage):
 
   def finish(self, projected: tuple[tf.Tensor, ...], training: bool = False) -> tf.Tensor:
     first, *others = self._units.values()
-    net = first.finish(projected, training)
+    net = first.finish(projected, training=training)
     for unit in others:
       net = self.run_unit(unit, net, training)
     return net
+
+  def prepare_weights(self) -> tuple[tf.Tensor, ...]:
+    if self.fourier_side is None or not self.built:
+      return ()
+    kernels = (unit.convs["conv2"].conv.kernel for unit in self._units.values())
+    return tuple(fourier_conv_ops.spectrum(kernel, self.fourier_side) for kernel in kernels)
+
+  def pool(
+    self,
+    crops: tf.Tensor | tuple[tf.Tensor, ...],
+    weights: tuple[tf.Tensor, ...],
+    training: bool = False,
+  ) -> tf.Tensor:
+    if not weights:
+      return super().pool(crops, weights, training)
+    (first, spectrum), *others = zip(self._units.values(), weights, strict=True)
+    cells = tf.nest.map_structure(fourier_conv_ops.to_cells, crops)
+    if isinstance(crops, tuple):
+      net = first.finish(cells, spectrum, training)
+    else:
+      net = self.run_unit(first, cells, training, spectrum)
+    for unit, spectrum in others:
+      net = self.run_unit(unit, net, training, spectrum)  # [h w, R, 1, depth]
+    return tf.reduce_mean(tf.cast(net, tf.float32), axis=[0, 2])
 
 
 @dataclasses.dataclass(frozen=True)

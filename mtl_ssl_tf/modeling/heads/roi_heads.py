@@ -3,6 +3,8 @@
 What comes after their second stage is float32, in mixed precision too.
 """
 
+from typing import NamedTuple
+
 import tensorflow as tf
 import tf_keras
 
@@ -22,6 +24,19 @@ def _dense(units: int, name: str, initializer: str) -> tf_keras.layers.Dense:
   return tf_keras.layers.Dense(units, kernel_initializer=initializer, dtype="float32", name=name)
 
 
+class CropView(NamedTuple):
+  """A head's view of the shared map, once an image, or of crops.
+
+  Attributes:
+    maps: what crops are taken of: the map itself [B, h, w, c], or the second stage's projections of
+      it (`base.Stage.project`); or crops of these.
+    weights: what is made of the second stage's weights beforehand; the same for all crops.
+  """
+
+  maps: tf.Tensor | tuple[tf.Tensor, ...]
+  weights: tuple[tf.Tensor, ...]
+
+
 class CropClassifier(tf_keras.layers.Layer):
   """A second stage of its own, average pooling and class logits.
 
@@ -39,23 +54,28 @@ class CropClassifier(tf_keras.layers.Layer):
   def last_kernels(self) -> list[tf.Variable]:
     return [self.classifier.kernel]
 
-  def view(self, features: tf.Tensor, training: bool = False) -> tuple[tf.Tensor, ...]:
-    """Returns the maps whose crops `look` takes, once an image; the head's variables exist."""
-    del training
-    return self.stage2.project(features)
+  def view(self, features: tf.Tensor, project: bool = True) -> CropView:
+    """Returns what the crops that `look` takes are crops of, once an image.
 
-  def pool(self, crops: tf.Tensor | tuple[tf.Tensor, ...], training: bool) -> tf.Tensor:
+    Args:
+      features: [B, h, w, c], the shared map; the head's variables exist.
+      project: whether crops are to be of the projections.
+    """
+    maps = self.stage2.project(features) if project else features
+    return CropView(maps, self.stage2.prepare_weights())
+
+  def pool(self, crops: tf.Tensor | CropView, training: bool) -> tf.Tensor:
     """Returns pooled second-stage features [R, depth].
 
     Args:
-      crops: [R, h, w, c] of the shared map, or a tuple of crops of the maps of `view`.
+      crops: [R, h, w, c] of the shared map, or crops of a `view`.
       training: bool.
     """
-    of_view = isinstance(crops, tuple)
-    run = self.stage2.finish if of_view else self.stage2
-    return tf.reduce_mean(tf.cast(run(crops, training=training), tf.float32), axis=[1, 2])
+    if isinstance(crops, CropView):
+      return self.stage2.pool(*crops, training)
+    return self.stage2.pool(crops, self.stage2.prepare_weights(), training)
 
-  def look(self, crops: tf.Tensor | tuple[tf.Tensor, ...], training: bool = False) -> tf.Tensor:
+  def look(self, crops: tf.Tensor | CropView, training: bool = False) -> tf.Tensor:
     """Returns logits [R, C] of crops as `pool` takes them."""
     return self.classifier(self.pool(crops, training))
 
@@ -83,7 +103,7 @@ class BoxHead(CropClassifier):
     return self.classifier(pooled), deltas
 
   def look(
-    self, crops: tf.Tensor | tuple[tf.Tensor, ...], training: bool = False
+    self, crops: tf.Tensor | CropView, training: bool = False
   ) -> tuple[tf.Tensor, tf.Tensor]:
     """Returns logits and box codes of crops as `pool` takes them."""
     return self.predict(self.pool(crops, training))
@@ -106,10 +126,10 @@ class FeatureClassifier(tf_keras.layers.Layer):
   def last_kernels(self) -> list[tf.Variable]:
     return [self.classifier.kernel]
 
-  def view(self, features: tf.Tensor, training: bool = False) -> tuple[tf.Tensor, ...]:
-    return self._view_of_main(features, training)
+  def view(self, features: tf.Tensor, project: bool = True) -> CropView:
+    return self._view_of_main(features, project)
 
-  def look(self, crops: tf.Tensor | tuple[tf.Tensor, ...], training: bool = False) -> tf.Tensor:
+  def look(self, crops: tf.Tensor | CropView, training: bool = False) -> tf.Tensor:
     """Returns logits [R, C] of crops as `CropClassifier.pool` takes them."""
     return self(self._pool_of_main(crops, training))
 
