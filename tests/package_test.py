@@ -1,37 +1,51 @@
 """Importing the package is cheap and leaves a program's settings alone; commands are quiet."""
 
 import os
+import pathlib
 import subprocess
 import sys
 
 import pytest
 
+_SETTINGS = ("TF_CPP_MIN_LOG_LEVEL", "TF_USE_LEGACY_KERAS")
 _PROGRAM = """
 import os, sys
 sys.argv = {argv}
 import mtl_ssl_tf
-print(os.environ.get("TF_CPP_MIN_LOG_LEVEL"), "tensorflow" in sys.modules)
+print(*map(os.environ.get, {names}), "tensorflow" in sys.modules)
 """
 
 
 @pytest.mark.parametrize(
-  ("argv", "given", "level"),
+  ("argv", "given", "settings"),
   [
-    (["-m"], None, "2"),
-    (["-m"], "0", "0"),
-    (["program.py"], None, "None"),
-    ([], None, "None"),
+    (["-m"], {}, ["2", "1"]),
+    (["-m"], {"TF_CPP_MIN_LOG_LEVEL": "0", "TF_USE_LEGACY_KERAS": "0"}, ["0", "0"]),
+    (["program.py"], {}, ["None", "None"]),
+    ([], {}, ["None", "None"]),
   ],
 )
-def test_log_level_of_tensorflow(argv, given, level):
-  environment = {k: v for k, v in os.environ.items() if k != "TF_CPP_MIN_LOG_LEVEL"}
-  if given is not None:
-    environment["TF_CPP_MIN_LOG_LEVEL"] = given
+def test_settings_of_tensorflow(argv, given, settings):
+  environment = {k: v for k, v in os.environ.items() if k not in _SETTINGS}
   printed = subprocess.run(
-    [sys.executable, "-c", _PROGRAM.format(argv=argv)],
-    env=environment,
+    [sys.executable, "-c", _PROGRAM.format(argv=argv, names=_SETTINGS)],
+    env=environment | given,
     capture_output=True,
     text=True,
     check=True,
   ).stdout
-  assert printed.split() == [level, "False"]
+  assert printed.split() == [*settings, "False"]
+
+
+@pytest.mark.parametrize("command", ["train.py", "export.py"])
+def test_commands_do_without_keras_3(command):
+  program = f"import runpy, sys; runpy.run_path({command!r}); print('keras' in sys.modules)"
+  done = subprocess.run(
+    [sys.executable, "-c", program],
+    env={k: v for k, v in os.environ.items() if k not in _SETTINGS},
+    cwd=pathlib.Path(__file__).parents[1],
+    capture_output=True,
+    text=True,
+    check=True,
+  )
+  assert done.stdout.split() == ["False"]

@@ -114,7 +114,7 @@ def test_whole_maps_are_convolved_directly():
 
 
 def test_half_precision_is_too_little_for_a_fourier_transform():
-  with pytest.raises(ValueError, match="task.roi_head.convolution is 'fourier'; accepted: auto or"):
+  with pytest.raises(ValueError, match="convolution is 'fourier'; accepted: auto or"):
     _components({"roi_head": {"convolution": "fourier"}}, precision="bfloat16")
 
 
