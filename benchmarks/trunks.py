@@ -1,22 +1,25 @@
-"""What the auxiliary trunks are worth: mAP and time of short trainings, side by side.
+"""What the auxiliary trunks are worth: mAP of short trainings, side by side.
 
     python -m benchmarks.trunks --output_dir runs/trunks
 
 Trains MobileNet v1 detectors from scratch on the demo's scenes and on BCCD (at half its size) with
 every variant and three seeds, through train.py, and prints a table: mean and standard deviation of
-the mAP after the last step, the difference to `own` in those deviations, and processor seconds.
-The schedules are short, so that mAPs are lower than those of configs/README.md; they are for
-comparing. The data must be there: `make demo` makes the scenes, README.md says how BCCD is
-converted.
+the mAP after the last step, and the difference to `own` in those deviations. The schedules are
+short, so that mAPs are lower than those of configs/README.md and seeds lie far apart; they are for
+comparing. What the variants cost is told by `benchmarks.run`. The data must be there: `make demo`
+makes the scenes, README.md says how BCCD is converted.
 
-A run takes 3 to 6 minutes on two cores, all of them some two hours. One that is finished is not run
-again, so a killed command goes on where it was; `--only_report` prints what there is.
+Each of `--jobs` trainings has a processor to itself, where a run takes about 5 minutes; all of them
+take an hour and a quarter on two. One that is finished is not run again, so a killed command goes
+on where it was; `--only_report` prints what there is.
 """
 
 import argparse
+import concurrent.futures
 import json
+import os
 import pathlib
-import resource
+import queue
 import statistics
 import subprocess
 import sys
@@ -26,6 +29,7 @@ ROOT = pathlib.Path(__file__).parents[1]
 WITHOUT = "task.auxiliary.{}.loss_weight=0.0"
 VARIANTS = {
   "own": "",
+  # Of MobileNet, whose second stage strides by itself.
   "shared_map": "task.auxiliary.trunk=shared_map,task.auxiliary.shared_map.stride=1",
   "classifier_features": "task.auxiliary.trunk=classifier_features",
   "task1": f"{WITHOUT.format('closeness')},{WITHOUT.format('foreground')}",
@@ -64,63 +68,61 @@ def overrides(data: str, variant: str, seed: int) -> str:
   return ",".join(part for part in (schedule, fields, VARIANTS[variant], seeds) if part)
 
 
-def train(folder: pathlib.Path, data: str, variant: str, seed: int) -> bool:
-  """Runs a training to its end; says whether it got there."""
+def train(folder: pathlib.Path, data: str, variant: str, seed: int, processor: int) -> int:
+  """Runs a training to its end on one processor; returns its exit status."""
   flagfile, _, _ = DATA[data]
-  command = [sys.executable, "train.py", f"--flagfile={flagfile}", f"--model_dir={folder}"]
-  before = resource.getrusage(resource.RUSAGE_CHILDREN)
   with open(folder.with_suffix(".log"), "w") as log:
-    status = subprocess.call(
-      [*command, f"--params_override={overrides(data, variant, seed)}"],
+    process = subprocess.Popen(
+      [
+        sys.executable,
+        "train.py",
+        f"--flagfile={flagfile}",
+        f"--model_dir={folder}",
+        f"--params_override={overrides(data, variant, seed)}",
+      ],
       cwd=ROOT,
       stdout=log,
       stderr=subprocess.STDOUT,
     )
-  after = resource.getrusage(resource.RUSAGE_CHILDREN)
-  if status:
-    print(f"  failed with {status}: {folder.with_suffix('.log')}", flush=True)
-    return False
-  seconds = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
-  folder.with_suffix(".json").write_text(json.dumps({"cpu_seconds": round(seconds)}))
-  return True
+    # Long before TensorFlow asks how many there are.
+    os.sched_setaffinity(process.pid, {processor})
+    return process.wait()
 
 
-def result(folder: pathlib.Path, data: str) -> tuple[float, float] | None:
-  """Returns a finished run's mAP in per cent and its processor seconds."""
+def result(folder: pathlib.Path, data: str) -> float | None:
+  """Returns a finished run's mAP in per cent."""
   _, steps, _ = DATA[data]
-  figures, cost = folder / f"evaluation-{steps}.json", folder.with_suffix(".json")
-  if not (figures.exists() and cost.exists()):
-    return None
-  seconds = json.loads(cost.read_text())["cpu_seconds"]
-  return 100.0 * json.loads(figures.read_text())[METRIC], seconds
+  figures = folder / f"evaluation-{steps}.json"
+  return 100.0 * json.loads(figures.read_text())[METRIC] if figures.exists() else None
 
 
-def table(results: dict[tuple[str, str], list[tuple[float, float]]]) -> str:
+def table(results: dict[tuple[str, str], list[float]]) -> str:
   """Returns the report, a line for each data set and variant.
 
-  The difference to `own` is given in standard deviations of a difference of two single runs: the
-  root of the sum of both variances.
+  Args:
+    results: mAPs of the seeds, in per cent, by data set and variant.
+
+  Returns:
+    Lines of Markdown. The difference to `own` is also given in standard deviations of a difference
+    of two single runs: the root of the sum of both variances.
   """
   lines = [
-    "| data | trunk | seeds | mAP@0.5 (area) | to own | deviations | CPU seconds, to own |",
-    "|---|---|---|---|---|---|---|",
+    "| data | trunk | seeds | mAP@0.5 (area) | to own | deviations |",
+    "|---|---|---|---|---|---|",
   ]
-  for (data, variant), found in results.items():
+  for (data, variant), figures in results.items():
     own = results.get((data, "own"), [])
-    figures, seconds = ([run[i] for run in found] for i in (0, 1))
     mean = f"{statistics.mean(figures):.1f}"
-    if len(found) > 1:
+    if len(figures) > 1:
       mean += f" ± {statistics.stdev(figures):.1f}"
-    difference = deviations = ratio = ""
-    if own:
-      own_figures, own_seconds = ([run[i] for run in own] for i in (0, 1))
-      gap = statistics.mean(figures) - statistics.mean(own_figures)
+    difference = deviations = ""
+    if own and variant != "own":
+      gap = statistics.mean(figures) - statistics.mean(own)
       difference = f"{gap:+.1f}"
-      ratio = f"{statistics.mean(seconds) / statistics.mean(own_seconds):.2f}"
-      if min(len(found), len(own)) > 1 and variant != "own":
-        spread = (statistics.variance(figures) + statistics.variance(own_figures)) ** 0.5
+      if min(len(figures), len(own)) > 1:
+        spread = (statistics.variance(figures) + statistics.variance(own)) ** 0.5
         deviations = f"{gap / spread:+.1f}" if spread else "inf"
-    cells = (data, variant, str(len(found)), mean, difference, deviations, ratio)
+    cells = (data, variant, str(len(figures)), mean, difference, deviations)
     lines.append("| " + " | ".join(cells) + " |")
   return "\n".join(lines)
 
@@ -129,37 +131,63 @@ def main() -> int:
   parser = argparse.ArgumentParser(
     description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
   )
+  processors = sorted(os.sched_getaffinity(0))
   parser.add_argument("--output_dir", type=pathlib.Path, required=True)
   parser.add_argument("--data", nargs="+", choices=DATA, default=list(DATA))
   parser.add_argument("--variants", nargs="+", choices=VARIANTS, default=list(VARIANTS))
   parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+  parser.add_argument(
+    "--jobs", type=int, choices=range(1, len(processors) + 1), default=len(processors)
+  )
   parser.add_argument("--only_report", action="store_true")
   options = parser.parse_args()
 
   output_dir = options.output_dir.resolve()
   output_dir.mkdir(parents=True, exist_ok=True)
   # All variants of a seed before the next seed, so that what there is can be compared.
-  runs = [
-    (data, variant, seed)
+  runs = {
+    output_dir / f"{data}_{variant}_{seed}": (data, variant, seed)
     for seed in options.seeds
     for data in options.data
     for variant in options.variants
-  ]
-  start, num_run, failed = time.monotonic(), 0, False
+  }
+  missing = [folder for folder, (data, *_) in runs.items() if result(folder, data) is None]
+  failed = False
+  if missing and not options.only_report:
+    failed = not train_all({folder: runs[folder] for folder in missing}, processors[: options.jobs])
   results = {(data, variant): [] for data in options.data for variant in options.variants}
-  for i, (data, variant, seed) in enumerate(runs):
-    folder = output_dir / f"{data}_{variant}_{seed}"
-    if result(folder, data) is None and not options.only_report:
-      left = (time.monotonic() - start) / num_run * (len(runs) - i) if num_run else None
-      told = "" if left is None else f", about {left / 60:.0f} min left"
-      print(f"[{i + 1}/{len(runs)}] {folder.name}{told}", flush=True)
-      failed |= not train(folder, data, variant, seed)
-      num_run += 1
+  for folder, (data, variant, _) in runs.items():
     found = result(folder, data)
     if found is not None:
       results[data, variant].append(found)
   print(table({key: found for key, found in results.items() if found}))
   return int(failed)
+
+
+def train_all(runs: dict[pathlib.Path, tuple[str, str, int]], processors: list[int]) -> bool:
+  """Carries out trainings, one on each processor at a time; says whether all got to their end."""
+  free = queue.SimpleQueue()
+  for processor in processors:
+    free.put(processor)
+
+  def run(folder: pathlib.Path) -> int:
+    processor = free.get()
+    try:
+      return train(folder, *runs[folder], processor)
+    finally:
+      free.put(processor)
+
+  start, failed = time.monotonic(), False
+  with concurrent.futures.ThreadPoolExecutor(len(processors)) as pool:
+    trainings = {pool.submit(run, folder): folder for folder in runs}
+    for number, done in enumerate(concurrent.futures.as_completed(trainings), 1):
+      folder, status = trainings[done], done.result()
+      failed |= bool(status)
+      said = f"failed with {status}: {folder.with_suffix('.log')}" if status else "done"
+      left = (time.monotonic() - start) / number * (len(runs) - number)
+      told = f"about {left / 60:.0f} min left"
+      print(f"[{number}/{len(runs)}] {folder.name}: {said}; {told}", flush=True)
+  return not failed
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """The table of short trainings; train.py itself is another test's."""
 
 import json
+import time
 
 from benchmarks import trunks
 from mtl_ssl_tf.configs import validation
@@ -29,24 +30,40 @@ def test_every_run_is_configured_as_it_says():
 
 
 def test_a_run_counts_once_it_is_finished(tmp_path):
-  folder = tmp_path / "scenes_own_0"
-  folder.mkdir()
-  assert trunks.result(folder, "scenes") is None
-  (folder / "evaluation-600.json").write_text(json.dumps({trunks.METRIC: 0.5}))
-  assert trunks.result(folder, "scenes") is None
-  folder.with_suffix(".json").write_text(json.dumps({"cpu_seconds": 7}))
-  assert trunks.result(folder, "scenes") == (50.0, 7)
+  assert trunks.result(tmp_path, "scenes") is None
+  (tmp_path / "evaluation-600.json").write_text(json.dumps({trunks.METRIC: 0.5}))
+  assert trunks.result(tmp_path, "scenes") == 50.0
+
+
+def test_trainings_have_a_processor_each(tmp_path, monkeypatch, capsys):
+  busy, most = set(), []
+
+  def train(folder, data, variant, seed, processor):
+    assert processor not in busy
+    busy.add(processor)
+    most.append(len(busy))
+    time.sleep(0.1)
+    busy.remove(processor)
+    return 3 if variant == "task1" else 0
+
+  monkeypatch.setattr(trunks, "train", train)
+  runs = {tmp_path / name: ("scenes", name, 0) for name in ("own", "shared_map", "baseline")}
+  assert trunks.train_all(runs, [4, 7])
+  assert max(most) == 2
+  assert len(capsys.readouterr().out.splitlines()) == 3
+  assert not trunks.train_all({tmp_path / "task1": ("scenes", "task1", 0)}, [4])
+  assert "[1/1] task1: failed with 3: " in capsys.readouterr().out
 
 
 def test_table():
   lines = trunks.table(
     {
-      ("scenes", "own"): [(70.0, 100), (72.0, 120), (74.0, 110)],
-      ("scenes", "shared_map"): [(75.0, 55), (78.0, 55), (81.0, 55)],
-      ("bccd", "shared_map"): [(60.0, 10)],
+      ("scenes", "own"): [70.0, 72.0, 74.0],
+      ("scenes", "shared_map"): [75.0, 78.0, 81.0],
+      ("bccd", "shared_map"): [60.0],
     }
   ).splitlines()
-  assert lines[2] == "| scenes | own | 3 | 72.0 ± 2.0 | +0.0 |  | 1.00 |"
+  assert lines[2] == "| scenes | own | 3 | 72.0 ± 2.0 |  |  |"
   # Deviations 2 and 3 make one of 3.6.
-  assert lines[3] == "| scenes | shared_map | 3 | 78.0 ± 3.0 | +6.0 | +1.7 | 0.50 |"
-  assert lines[4] == "| bccd | shared_map | 1 | 60.0 |  |  |  |"
+  assert lines[3] == "| scenes | shared_map | 3 | 78.0 ± 3.0 | +6.0 | +1.7 |"
+  assert lines[4] == "| bccd | shared_map | 1 | 60.0 |  |  |"
