@@ -217,13 +217,14 @@ class SharedMap(hyperparams.Config):
 
   Attributes:
     stride: their second stages see every so many-th row and column of the shared map, 1 or 2.
-    reduce_depth, num_bins, crop_size: as of `Rfcn`.
+    reduce_depth: as of `Rfcn`; 0 makes the score maps from what the second stage puts out.
+    num_bins, crop_size: as of `Rfcn`. One bin is what heads on crops do: the mean over a region.
   """
 
   stride: int = 2
-  reduce_depth: int = 1024
-  num_bins: int = 3
-  crop_size: int = 12
+  reduce_depth: int = 0
+  num_bins: int = 1
+  crop_size: int = 7
 
 
 @dataclasses.dataclass

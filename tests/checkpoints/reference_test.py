@@ -38,9 +38,11 @@ def test_every_variable_has_a_name_of_its_own(model):
   assert len(named) == len(model.variables)
 
 
-@pytest.mark.parametrize("trunk", ["shared_map", "classifier_features"])
-def test_other_trunks_of_the_auxiliary_heads(trunk):
-  other = _build({"auxiliary": {"trunk": trunk, "shared_map": {"reduce_depth": 8}}})
+@pytest.mark.parametrize(
+  ("trunk", "reduce_depth"), [("shared_map", 8), ("shared_map", 0), ("classifier_features", 0)]
+)
+def test_other_trunks_of_the_auxiliary_heads(trunk, reduce_depth):
+  other = _build({"auxiliary": {"trunk": trunk, "shared_map": {"reduce_depth": reduce_depth}}})
   named = reference.reference_variables(other)
   assert {v.ref() for v in named.values()} == {v.ref() for v in other.variables}
   has_stage2 = trunk == "shared_map"

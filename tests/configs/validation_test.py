@@ -60,9 +60,9 @@ def test_bins_divide_the_samples_of_a_region():
     "task.roi_head.rfcn.crop_size is 16; accepted: a multiple of task.roi_head.rfcn.num_bins (3)"
   )
 
-  assert task_message("auxiliary.shared_map.crop_size", 16) == (
-    "task.auxiliary.shared_map.crop_size is 16; accepted: a multiple of "
-    "task.auxiliary.shared_map.num_bins (3)"
+  assert task_message("auxiliary.shared_map.num_bins", 2) == (
+    "task.auxiliary.shared_map.crop_size is 7; accepted: a multiple of "
+    "task.auxiliary.shared_map.num_bins (2)"
   )
 
 

@@ -30,7 +30,9 @@ class MapRegions(NamedTuple):
 
 
 class Pooling(NamedTuple):
-  """Channels of the reduced map; bins and samples a side of a region; the rest as in `crop_ops`."""
+  """Channels of the reduced map, 0 for the second stage's own output; bins and samples a side of a
+  region; the rest as in `crop_ops`.
+  """
 
   reduce_depth: int
   num_bins: int
@@ -54,7 +56,7 @@ class MapClassifier(tf_keras.layers.Layer):
   Attributes:
     stage2: the second stage.
     stride: the second stage sees every so many-th row and column of the shared map.
-    reduce: 1 x 1 convolution with ReLU to `reduce_depth` channels.
+    reduce: 1 x 1 convolution with ReLU to `reduce_depth` channels, or None.
     classifier: 1 x 1 convolution to C score maps for each bin.
   """
 
@@ -65,21 +67,25 @@ class MapClassifier(tf_keras.layers.Layer):
     self.stage2 = stage2
     self.stride = stride
     self._pooling = pooling
-    self.reduce = _conv(pooling.reduce_depth, "relu", "reduce")
+    self.reduce = None
+    if pooling.reduce_depth:
+      self.reduce = _conv(pooling.reduce_depth, "relu", "reduce")
     self.classifier = _conv(pooling.num_bins**2 * num_classes, None, "class")
 
   @property
   def last_kernels(self) -> list[tf.Variable]:
-    return [self.reduce.kernel, self.classifier.kernel]
+    layers = (self.classifier,) if self.reduce is None else (self.reduce, self.classifier)
+    return [layer.kernel for layer in layers]
 
   def reduced_map(self, features: tf.Tensor, training: bool) -> tf.Tensor:
-    """Returns the map [B, h', w', reduce_depth] that score maps are made from.
+    """Returns the map [B, h', w', d] that score maps are made from.
 
     With a stride, a 1 x 1 convolution with that stride, as second stages of ResNet begin, would see
     just these cells.
     """
     seen = features[:, :: self.stride, :: self.stride]
-    return self.reduce(self.stage2(seen, training=training))
+    maps = self.stage2(seen, training=training)  # [B, h', w', depth]
+    return maps if self.reduce is None else self.reduce(maps)
 
   def pool(self, score_maps: tf.Tensor, regions: MapRegions) -> tf.Tensor:
     """Returns [B R, d] of score maps [B, h', w', bins d]; float32 in mixed precision too.

@@ -58,6 +58,17 @@ class MapClassifierTest(tf.test.TestCase):
     self.assertEqual(classifier.shape, [1, 1, 128, 189])
     self.assertAllClose(tf.math.reduce_std(classifier), 0.0088, atol=5e-4)
 
+  def test_score_maps_of_the_second_stage_itself(self):
+    pooling = rfcn_heads.Pooling(reduce_depth=0, num_bins=1, crop_size=4)
+    head = rfcn_heads.MapClassifier(_Scale(), 2, pooling)
+    head(_FEATURES)
+    (kernel,) = head.last_kernels
+    kernel.assign(np.array([[[[1.0, 0.0], [0.0, 1.0], [1.0, 5.0]]]], np.float32))
+    head.classifier.bias.assign([0.0, -1.0])
+    # Twice the maps' ones and tens: 2 + 2 and 2 + 10 - 1. Nothing is rectified.
+    self.assertAllClose(_look(head), [[4.0, 11.0], [40.0, 119.0]])
+    self.assertAllClose(_look(head, -_FEATURES)[0], [-4.0, -13.0])
+
   def test_boxes_keep_their_precision(self):
     head = rfcn_heads.MapClassifier(_Scale(), 2, _POOLING, dtype="mixed_bfloat16")
     seen = []
