@@ -36,7 +36,7 @@ $(BEAM_READY): requirements-beam.txt $(READY)
 test: $(BEAM_READY)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/python -m pytest -n 2 --dist loadfile
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 demo: $(READY)
 	$(BIN)/python -m mtl_ssl_tf.data.synthetic --output_dir $(DEMO)/scenes

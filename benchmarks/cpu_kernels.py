@@ -7,7 +7,9 @@ Milliseconds a call, the median, each way in a process of its own: TensorFlow re
 use when it starts. The parts are those of ResNet-101 at 600 x 1024 with 300 proposals and 20
 classes, one image:
 
-* stage 1: image to shared map; second stage: 300 boxes to logits, with their crops;
+* stage 1: image to shared map;
+* second stage: 300 boxes to logits, with their crops; the 3 x 3 convolutions by Fourier transform
+  where that is the default (`roi_head.convolution`), and directly;
 * crops: 300 of 7 x 7 x 1024, by TensorFlow's kernel, or by `matmul` under XLA;
 * proposals: 29,184 anchors to 300, by TensorFlow's kernel, or by `loop` under XLA;
 * labels: of 64 windows and 20 boxes, uncompiled or compiled; a step compiles them in any case;
@@ -34,7 +36,15 @@ NUM_PROPOSALS = 300
 # Name -> whether oneDNN is on, and whether XLA compiles.
 WAYS = {"oneDNN": (True, False), "plain": (False, False), "XLA": (True, True)}
 DEFAULT = "oneDNN"
-PARTS = ("stage 1", "second stage", "crops", "proposals", "labels", "update")
+PARTS = (
+  "stage 1",
+  "second stage",
+  "second stage, direct",
+  "crops",
+  "proposals",
+  "labels",
+  "update",
+)
 # A call that takes longer is not repeated as often.
 LONG_S = 5.0
 
@@ -62,10 +72,19 @@ def network_calls(model, images, boxes_px, precision: str) -> dict[str, tuple[Ca
   def second_stage(features, boxes_px):
     return model.box_stage(features, boxes_px, image_size)[:2]
 
-  return {
-    "stage 1": (stage1, [images]),
-    "second stage": (second_stage, [tf.cast(features, precision), boxes_px]),
-  }
+  def direct(*arguments):
+    stage = model.box_head.stage2
+    side, stage.fourier_side = stage.fourier_side, None
+    try:
+      return second_stage(*arguments)
+    finally:
+      stage.fourier_side = side
+
+  on_crops = [tf.cast(features, precision), boxes_px]
+  calls = {"stage 1": (stage1, [images]), "second stage": (second_stage, on_crops)}
+  if model.box_head.stage2.fourier_side is not None:
+    calls["second stage, direct"] = (direct, on_crops)
+  return calls
 
 
 def region_calls(model, config, features, boxes_px, image_size, compiled: bool) -> dict:

@@ -15,6 +15,12 @@ def pytest_addoption(parser):
   )
 
 
+def pytest_collection_modifyitems(items):
+  """Files with slow tests come first, or one process would end alone with them."""
+  slow = {item.path for item in items if item.get_closest_marker("slow")}
+  items.sort(key=lambda item: item.path not in slow)
+
+
 def pytest_generate_tests(metafunc):
   if "golden_file" in metafunc.fixturenames:
     folder = pathlib.Path(metafunc.config.getoption("golden_dir"))

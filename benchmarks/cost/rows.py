@@ -40,6 +40,11 @@ ROWS = {
     "frcnn_resnet101_baseline",
     {"task": {"refinement": {"max_proposals": 200}}},
   ),
+  "frcnn_resnet101_mtl_recompute": Row(
+    "voc07_frcnn_resnet101_mtl",
+    "frcnn_resnet101_baseline",
+    {"task": {"backbone": {"recompute": True}}},
+  ),
   "frcnn_resnet101_mtl_shared_map": Row(
     "voc07_frcnn_resnet101_mtl", "frcnn_resnet101_baseline", _trunk("shared_map")
   ),
