@@ -56,11 +56,8 @@ ROWS = {
   "rfcn_resnet101_mtl": Row("voc07_rfcn_resnet101_mtl", "rfcn_resnet101_baseline"),
   "frcnn_mobilenet_baseline": Row("voc07_frcnn_mobilenet_baseline", "frcnn_mobilenet_baseline"),
   "frcnn_mobilenet_mtl": Row("voc07_frcnn_mobilenet_mtl", "frcnn_mobilenet_baseline"),
-  # Its second stage strides by itself.
   "frcnn_mobilenet_mtl_shared_map": Row(
-    "voc07_frcnn_mobilenet_mtl",
-    "frcnn_mobilenet_baseline",
-    {"task": {"auxiliary": {"trunk": "shared_map", "shared_map": {"stride": 1}}}},
+    "voc07_frcnn_mobilenet_mtl", "frcnn_mobilenet_baseline", _trunk("shared_map")
   ),
 }
 # Part by part.

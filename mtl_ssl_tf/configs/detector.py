@@ -216,7 +216,8 @@ class SharedMap(hyperparams.Config):
   """Auxiliary heads of `trunk: shared_map`.
 
   Attributes:
-    stride: their second stages see every so many-th row and column of the shared map, 1 or 2.
+    stride: cells of the shared map from one cell of their maps to the next, 1 or 2; of MobileNet,
+      whose second stage strides, 1 is a dense form of it; Inception has 2 alone.
     reduce_depth: as of `Rfcn`; 0 makes the score maps from what the second stage puts out.
     num_bins, crop_size: as of `Rfcn`. One bin is what heads on crops do: the mean over a region.
   """

@@ -1,6 +1,7 @@
 """Configuration to components to model; no arithmetic here."""
 
 import functools
+from collections.abc import Callable
 
 import tensorflow as tf
 import tf_keras
@@ -173,15 +174,43 @@ def _region_heads(
         box_head, num_classes, auxiliary.stop_gradient_shared, name=name
       )
     if auxiliary.trunk == "shared_map":
-      shared = auxiliary.shared_map
-      return rfcn_heads.MapClassifier(
-        stage2(), num_classes, pooling(shared), shared.stride, name=name
-      )
+      return _shared_map_head(backbone, auxiliary.shared_map, num_classes, pooling, name)
     if roi_head.type == "rfcn":
       return rfcn_heads.MapClassifier(stage2(), num_classes, pooling(roi_head.rfcn), name=name)
     return roi_heads.CropClassifier(stage2(), num_classes, name=name)
 
   return box_head, *(make(name) if weight else None for name, weight in weights.items())
+
+
+def _shared_map_head(
+  backbone: base.Backbone,
+  config: detector_config.SharedMap,
+  num_classes: int,
+  make_pooling: Callable[[detector_config.SharedMap], rfcn_heads.Pooling],
+  name: str,
+) -> rfcn_heads.MapClassifier:
+  """Returns an auxiliary head whose maps have every `config.stride`-th cell of the shared map.
+
+  Raises:
+    ValueError: the second stage has no form with so small a stride.
+  """
+  steps, rest = divmod(config.stride, backbone.stage2_stride)
+  dense = bool(rest)
+  try:
+    stage2 = backbone.make_stage2("stage2", dense) if dense else backbone.make_stage2("stage2")
+  except ValueError as error:
+    raise ValueError(
+      f"task.auxiliary.shared_map.stride is {config.stride}; accepted: {backbone.stage2_stride}"
+      f" with this backbone: {error}"
+    ) from error
+  return rfcn_heads.MapClassifier(
+    stage2,
+    num_classes,
+    make_pooling(config),
+    config.stride if dense else steps,
+    dense,
+    name=name,
+  )
 
 
 def _crop(config: detector_config.RoiHead, method: str) -> regions.Crop | None:

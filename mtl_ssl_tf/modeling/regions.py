@@ -53,7 +53,9 @@ class Regions:
     stride = self.backbone.stride
     if isinstance(head, rfcn_heads.MapClassifier):
       content_cells = tf.math.ceil(image_size_px / (stride * head.stride))  # [B, 2]
-      return rfcn_heads.MapRegions(view, boxes_norm, self.backbone.stage2_cells(content_cells))
+      if not head.dense:
+        content_cells = self.backbone.stage2_cells(content_cells)
+      return rfcn_heads.MapRegions(view, boxes_norm, content_cells)
     size, pool = self.crop.size, self.crop.max_pool
 
     def crop(maps: tf.Tensor) -> tf.Tensor:

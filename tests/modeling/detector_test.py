@@ -453,6 +453,10 @@ class RfcnDetectorTest(DetectorTest):
     model.closeness_head.stride = 2
     found = model._regions(model.closeness_head, None, tf.zeros([2, 1, 4]), _SIZES)
     self.assertAllEqual(found.map_size, [[1.0, 2.0], [1.0, 2.0]])
+    # A dense second stage halves nothing.
+    model.closeness_head.dense = True
+    found = model._regions(model.closeness_head, None, tf.zeros([2, 1, 4]), _SIZES)
+    self.assertAllEqual(found.map_size, [[2.0, 3.0], [2.0, 3.0]])
 
 
 class SharedMapDetectorTest(DetectorTest):

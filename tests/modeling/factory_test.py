@@ -298,6 +298,37 @@ def test_position_sensitive_heads():
   assert len(stages) == 3
 
 
+@pytest.mark.parametrize(
+  ("backbone", "stride", "expected"),
+  [
+    ("mobilenet_v1", 1, (1, True)),
+    ("mobilenet_v1", 2, (1, False)),
+    ("resnet_50", 1, (1, False)),
+    ("resnet_50", 2, (2, False)),
+    ("inception_resnet_v2", 2, (1, False)),
+  ],
+)
+def test_cells_of_the_auxiliary_maps(backbone, stride, expected):
+  parts = _components(
+    {
+      "backbone": {"type": backbone},
+      "auxiliary": {"trunk": "shared_map", "shared_map": {"stride": stride}},
+    }
+  )
+  for name in ("multi_object_head", "closeness_head"):
+    assert (parts[name].stride, parts[name].dense) == expected
+
+
+def test_a_second_stage_without_a_dense_form():
+  with pytest.raises(ValueError, match=r"stride is 1; accepted: 2 with this backbone: "):
+    _components(
+      {
+        "backbone": {"type": "inception_resnet_v2"},
+        "auxiliary": {"trunk": "shared_map", "shared_map": {"stride": 1}},
+      }
+    )
+
+
 def test_heads_on_the_shared_map():
   shared = {"stride": 1, "reduce_depth": 5, "num_bins": 2, "crop_size": 8}
   for head in ("faster_rcnn", "rfcn"):

@@ -124,12 +124,14 @@ class Backbone(abc.ABC):
     slim_scope: name of the network in TF-slim checkpoints.
     stride: of the stage-1 map, pixels of the input.
     stage1_depth: channels of the stage-1 map.
+    stage2_stride: cells of the stage-1 map from one cell of stage 2 to the next.
     default_freeze: groups of stage 1 that are not trained unless the configuration says otherwise.
   """
 
   slim_scope: str
   stride: int = 16
   stage1_depth: int
+  stage2_stride: int = 1
   default_freeze: tuple[str, ...] = ()
 
   @abc.abstractmethod
@@ -141,8 +143,16 @@ class Backbone(abc.ABC):
     """Returns a new stage 1: [B, H, W, 3] -> [B, ceil(H / 16), ceil(W / 16), stage1_depth]."""
 
   @abc.abstractmethod
-  def make_stage2(self, name: str) -> Stage:
-    """Returns a new stage 2: maps [R, h, w, stage1_depth] -> [R, h', w', depth]."""
+  def make_stage2(self, name: str, dense: bool = False) -> Stage:
+    """Returns a new stage 2: maps [R, h, w, stage1_depth] -> [R, h', w', depth].
+
+    Args:
+      name: of the layer.
+      dense: keep all cells, with the same weights. Only asked for where `stage2_stride` is above 1.
+
+    Raises:
+      ValueError: there is no dense form.
+    """
 
   def stage2_cells(self, cells: tf.Tensor) -> tf.Tensor:
     """Returns how many rows or columns stage 2 makes of so many; float32, any shape."""

@@ -221,6 +221,7 @@ class InceptionResNetV2(base.Backbone):
   repeats: tuple[int, int, int] = (10, 20, 9)
   slim_scope = "InceptionResnetV2"
   stage1_depth = DEPTHS["block17"]
+  stage2_stride = 2
 
   def preprocess(self, images: tf.Tensor) -> tf.Tensor:
     return images * (2.0 / 255.0) - 1.0
@@ -238,8 +239,10 @@ class InceptionResNetV2(base.Backbone):
     parts.update(_repeat(norm_fn, "Repeat_1", "block17", self.repeats[1], BLOCK17, 0.10))
     return InceptionStage(parts, name="stage1")
 
-  def make_stage2(self, name: str) -> InceptionStage:
-    """Returns [R, h, w, 1088] -> [R, (h - 1) // 2, (w - 1) // 2, 1536]."""
+  def make_stage2(self, name: str, dense: bool = False) -> InceptionStage:
+    """Returns [R, h, w, 1088] -> [R, (h - 1) // 2, (w - 1) // 2, 1536]; not dense."""
+    if dense:
+      raise ValueError("the second stage of Inception-ResNet v2 strides, and has no dense form")
     norm_fn = self.norm_fn
     parts = {"Mixed_7a": ReducingBranches(norm_fn, MIXED_7A, "valid", name="Mixed_7a")}
     parts.update(_repeat(norm_fn, "Repeat", "block8", self.repeats[2], BLOCK8, 0.20))

@@ -51,13 +51,14 @@ def _conv(channels: int, kernel_size: int, stride: int) -> tf_keras.layers.Layer
 
 
 def _separable_block(
-  number: int, channels: list[int], norm_fn: layers.NormFn
+  number: int, channels: list[int], norm_fn: layers.NormFn, stride: int, dilation: int = 1
 ) -> dict[str, layers.ConvNorm]:
   """Depthwise and pointwise convolution of block 1 ... 13, each with its normalisation."""
   depthwise, pointwise = f"Conv2d_{number}_depthwise", f"Conv2d_{number}_pointwise"
   conv = tf_keras.layers.DepthwiseConv2D(
     3,
-    strides=BLOCKS[number - 1][0],
+    strides=stride,
+    dilation_rate=dilation,
     padding="same",
     use_bias=False,
     depthwise_initializer=_kernel_initializer(),
@@ -70,14 +71,15 @@ def _separable_block(
 
 
 def _fused_block(
-  number: int, channels: list[int], norm_fn: layers.NormFn
+  number: int, channels: list[int], norm_fn: layers.NormFn, stride: int, dilation: int
 ) -> dict[str, layers.ConvNorm]:
   """Block 1 ... 13 as one convolution with one normalisation."""
   name = f"Conv2d_{number}_pointwise"
   conv = tf_keras.layers.SeparableConv2D(
     channels[number],
     3,
-    strides=BLOCKS[number - 1][0],
+    strides=stride,
+    dilation_rate=dilation,
     padding="same",
     use_bias=False,
     depthwise_initializer=_kernel_initializer(),
@@ -137,6 +139,7 @@ class MobileNetV1(base.Backbone):
   depth_multiplier: float = 1.0
   fused_stage2: bool = True
   slim_scope = "MobilenetV1"
+  stage2_stride = 2
 
   @property
   def channels(self) -> list[int]:
@@ -159,15 +162,21 @@ class MobileNetV1(base.Backbone):
     name = "Conv2d_0"
     named = {name: _conv_norm(_conv(channels[0], 3, 2), channels[0], self.norm_fn, name)}
     for number in range(1, STAGE1_BLOCKS + 1):
-      named.update(_separable_block(number, channels, self.norm_fn))
+      named.update(_separable_block(number, channels, self.norm_fn, BLOCKS[number - 1][0]))
     return MobileNetStage(named, name="stage1")
 
-  def make_stage2(self, name: str) -> MobileNetStage:
-    """Returns [R, h, w, 512] -> [R, ceil(h / 2), ceil(w / 2), 1024], times the multiplier."""
+  def make_stage2(self, name: str, dense: bool = False) -> MobileNetStage:
+    """Returns [R, h, w, 512] -> [R, ceil(h / 2), ceil(w / 2), 1024], times the multiplier.
+
+    Where it is dense, kernels after the stride that is left out reach as far as they would have.
+    """
     make_block = _fused_block if self.fused_stage2 else _separable_block
-    named = {}
+    named, dilation = {}, 1
     for number in range(STAGE1_BLOCKS + 1, len(BLOCKS) + 1):
-      named.update(make_block(number, self.channels, self.norm_fn))
+      stride = BLOCKS[number - 1][0]
+      block_stride = 1 if dense else stride
+      named.update(make_block(number, self.channels, self.norm_fn, block_stride, dilation))
+      dilation *= stride if dense else 1
     return MobileNetStage(named, name=name)
 
   def stage2_cells(self, cells: tf.Tensor) -> tf.Tensor:

@@ -256,5 +256,6 @@ class ResNet(base.Backbone):
   def make_stage1(self) -> ResNetStage1:
     return ResNetStage1(ConvMaker(self.layout, self.norm_fn), self.num_units, name="stage1")
 
-  def make_stage2(self, name: str) -> ResNetStage2:
+  def make_stage2(self, name: str, dense: bool = False) -> ResNetStage2:
+    del dense  # It is.
     return ResNetStage2(ConvMaker(self.layout, self.norm_fn), self.num_units, name=name)

@@ -56,16 +56,24 @@ class MapClassifier(tf_keras.layers.Layer):
   Attributes:
     stage2: the second stage.
     stride: the second stage sees every so many-th row and column of the shared map.
+    dense: whether the second stage is of the dense form (`base.Backbone.make_stage2`).
     reduce: 1 x 1 convolution with ReLU to `reduce_depth` channels, or None.
     classifier: 1 x 1 convolution to C score maps for each bin.
   """
 
   def __init__(
-    self, stage2: base.Stage, num_classes: int, pooling: Pooling, stride: int = 1, **kwargs
+    self,
+    stage2: base.Stage,
+    num_classes: int,
+    pooling: Pooling,
+    stride: int = 1,
+    dense: bool = False,
+    **kwargs,
   ):
     super().__init__(**kwargs)
     self.stage2 = stage2
     self.stride = stride
+    self.dense = dense
     self._pooling = pooling
     self.reduce = None
     if pooling.reduce_depth:

@@ -1,3 +1,4 @@
+import dataclasses
 import functools
 
 import numpy as np
@@ -138,3 +139,16 @@ def test_stages_are_their_own(stage1):
   other = _backbone().make_stage1()
   other(tf.zeros([1, 32, 32, 3]))
   assert {v.ref() for v in stage1.weights}.isdisjoint({v.ref() for v in other.weights})
+
+
+@pytest.mark.parametrize("fused", [False, True])
+def test_a_dense_second_stage_has_the_strided_ones_cells_among_others(fused):
+  backbone = dataclasses.replace(_backbone(), fused_stage2=fused)
+  features = tf.random.stateless_normal([2, 9, 7, 64], [0, 0])
+  strided, dense = backbone.make_stage2("s"), backbone.make_stage2("s", dense=True)
+  expected = strided(features)
+  assert dense(features).shape == [2, 9, 7, 128]
+  dense.set_weights(strided.get_weights())
+  # On odd sides, SAME strides from the first cell on.
+  np.testing.assert_allclose(dense(features)[:, ::2, ::2], expected, atol=1e-5)
+  assert backbone.stage2_stride == 2
