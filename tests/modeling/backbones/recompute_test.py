@@ -17,15 +17,16 @@ BACKBONES = {
 }
 
 
-def gradients(stage, inputs, training):
+def gradients(stage, inputs, training, run=None):
   """The gradients of a sum for the inputs and all weights, and the graph that they come from."""
+  run = run or functools.partial(stage, training=training)
 
   @functools.partial(tf.function, autograph=False)
   def compute(inputs):
     with tf.GradientTape() as tape:
       tape.watch(inputs)
       # Some first parts of the sum, which keeps rounding small.
-      loss = tf.reduce_sum(stage(inputs, training=training)[..., :8])
+      loss = tf.reduce_sum(run(inputs)[..., :8])
     return tape.gradient(loss, [inputs, *stage.trainable_variables])
 
   return compute(inputs), compute.get_concrete_function(inputs).graph
@@ -34,6 +35,27 @@ def gradients(stage, inputs, training):
 def num_convolutions(graph):
   # Each has gradients for its inputs and its kernel, of other types.
   return sum(op.type in ("Conv2D", "DepthwiseConv2dNative") for op in graph.get_operations())
+
+
+@pytest.mark.parametrize("projected", [False, True])
+def test_same_gradients_of_crops_by_fourier_transform(projected):
+  norm_fn = functools.partial(normalization.make_norm, "frozen", momentum=0.5, groups=8)
+  stage = resnet.ResNet(norm_fn, (1, 1, 1, 3), "resnet_v1_x").make_stage2("s")
+  inputs = tf.constant(np.random.default_rng(0).normal(size=[2, 5, 5, 1024]), tf.float32)
+  stage(inputs)
+  stage.fourier_side = 5
+
+  def pool(inputs):
+    crops = stage.project(inputs) if projected else inputs
+    return stage.pool(crops, stage.prepare_weights(), training=True)
+
+  expected, graph = gradients(stage, inputs, True, pool)
+  stage.recompute = True
+  ours, recomputing = gradients(stage, inputs, True, pool)
+  for gradient, theirs in zip(ours, expected, strict=True):
+    scale = np.max(np.abs(theirs)) + 1e-3
+    np.testing.assert_allclose(gradient / scale, theirs / scale, atol=1e-4)
+  assert num_convolutions(recomputing) > 1.2 * num_convolutions(graph)
 
 
 @pytest.mark.parametrize(
