@@ -26,8 +26,8 @@ from mtl_ssl_tf.modeling.backbones import base
 from mtl_ssl_tf.modeling.heads import foreground_head, rfcn_heads, roi_heads, rpn_head
 from mtl_ssl_tf.ops import box_ops
 
-# Boxes of an image whose windows go through the second stage together, where not all need it.
-REFINED_AT_ONCE = 32
+# Windows of an image that go through the second stage together, where not all need it.
+WINDOWS_AT_ONCE = 128
 
 
 class FirstStage(NamedTuple):
@@ -300,17 +300,19 @@ class Detector(tf_keras.Model):
       logits = head.look(self._regions(head, view, windows_norm, image_size_px), training=False)
       return _unflatten(logits, windows_norm.shape[1])
 
+    num_inner = inner.shape[2]
+    flat = tf.reshape(inner, [-1, num_boxes * num_inner, 4])  # [B, R W', 4]
+    flat = tf.concat([flat, whole], axis=1)  # [B, R W' + 1, 4]
     if needed is not None and on_crops:
-      inner_logits = refinement.look_where_needed(
-        look, inner, needed, self.num_classes, REFINED_AT_ONCE
-      )  # [B, R, W', C]
-      whole_logits = look(whole)  # [B, 1, C]
+      needed = tf.pad(
+        tf.repeat(needed, num_inner, axis=1), [[0, 0], [0, 1]], constant_values=True
+      )  # [B, R W' + 1]
+      logits = refinement.look_where_needed(look, flat, needed, self.num_classes, WINDOWS_AT_ONCE)
     else:
-      flat = tf.reshape(inner, [-1, num_boxes * inner.shape[2], 4])  # [B, R W', 4]
-      logits = look(tf.concat([flat, whole], axis=1))  # [B, R W' + 1, C]
-      inner_logits = tf.reshape(logits[:, :-1], [-1, *inner.shape[1:3], self.num_classes])
-      whole_logits = logits[:, -1:]  # [B, 1, C]
-    parts = [inner_logits, tf.repeat(whole_logits[:, tf.newaxis], num_boxes, axis=1)]
+      logits = look(flat)  # [B, R W' + 1, C]
+    inner_logits = tf.reshape(logits[:, :-1], [-1, num_boxes, num_inner, self.num_classes])
+    whole_logits = tf.repeat(logits[:, tf.newaxis, -1:], num_boxes, axis=1)  # [B, R, 1, C]
+    parts = [inner_logits, whole_logits]
     if pooled is not None:
       innermost = head(tf.reshape(pooled, [-1, pooled.shape[-1]]))  # [B R, C]
       parts.insert(0, _unflatten(innermost, num_boxes)[:, :, tf.newaxis])  # [B, R, 1, C]

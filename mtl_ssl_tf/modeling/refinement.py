@@ -64,42 +64,42 @@ def look_where_needed(
   num_classes: int,
   at_once: int,
 ) -> tf.Tensor:
-  """Logits of the windows of those boxes that need them.
+  """Logits of those windows that are needed.
 
-  Boxes are looked at some at a time, and no longer than there are any: all sizes are static, the
+  Windows are looked at some at a time, and no longer than there are any: all sizes are static, the
   number of turns is not. It is that of the batch's neediest image.
 
   Args:
     look: from windows [B, n, 4] to logits [B, n, C].
-    windows: float32 [B, R, W, 4].
-    needed: bool [B, R].
+    windows: float32 [B, S, 4].
+    needed: bool [B, S].
     num_classes: C.
-    at_once: most boxes of an image in a turn.
+    at_once: most windows of an image in a turn.
 
   Returns:
-    float32 [B, R, W, C]; anything where they are not needed.
+    float32 [B, S, C]; anything where they are not needed.
   """
-  num_boxes, num_windows = windows.shape[1:3]
-  num_turns = -(-num_boxes // at_once)
-  at_once = -(-num_boxes // num_turns)  # Where all are needed, no turn is much smaller than others.
-  order = tf.argsort(tf.cast(~needed, tf.int32), stable=True)  # [B, R], needed ones first
+  num_windows = windows.shape[1]
+  num_turns = -(-num_windows // at_once)
+  at_once = -(-num_windows // num_turns)  # Where all are needed, turns are of one size.
+  order = tf.argsort(tf.cast(~needed, tf.int32), stable=True)  # [B, S], needed ones first
   most = tf.reduce_max(tf.reduce_sum(tf.cast(needed, tf.int32), axis=1))
-  padding = [[0, 0], [0, num_turns * at_once - num_boxes]]
-  rows = tf.reshape(tf.pad(order, padding), [-1, num_turns, at_once])  # [B, T, r]
+  padding = [[0, 0], [0, num_turns * at_once - num_windows]]
+  rows = tf.reshape(tf.pad(order, padding), [-1, num_turns, at_once])  # [B, T, s]
 
   def turn(index: tf.Tensor, logits: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-    chosen = tf.gather(windows, tf.gather(rows, index, axis=1), batch_dims=1)  # [B, r, W, 4]
-    seen = look(tf.reshape(chosen, [-1, at_once * num_windows, 4]))  # [B, r W, C]
+    chosen = tf.gather(windows, tf.gather(rows, index, axis=1), batch_dims=1)  # [B, s, 4]
+    seen = look(chosen)  # [B, s, C]
     return index + 1, tf.tensor_scatter_nd_update(logits, [[index]], seen[tf.newaxis])
 
-  shape = [num_turns, tf.shape(windows)[0], at_once * num_windows, num_classes]
+  shape = [num_turns, tf.shape(windows)[0], at_once, num_classes]
   _, logits = tf.while_loop(
     lambda index, _: index * at_once < most, turn, (0, tf.zeros(shape))
-  )  # [T, B, r W, C]
+  )  # [T, B, s, C]
   logits = tf.reshape(
-    tf.transpose(logits, [1, 0, 2, 3]), [-1, num_turns * at_once, num_windows, num_classes]
-  )  # [B, T r, W, C]
-  return tf.gather(logits, tf.argsort(order), batch_dims=1)  # [B, R, W, C]
+    tf.transpose(logits, [1, 0, 2, 3]), [-1, num_turns * at_once, num_classes]
+  )  # [B, T s, C]
+  return tf.gather(logits, tf.argsort(order), batch_dims=1)  # [B, S, C]
 
 
 def mean_closeness(closeness: tf.Tensor, valid: tf.Tensor, over: str) -> tf.Tensor:

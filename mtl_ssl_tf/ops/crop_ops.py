@@ -134,7 +134,13 @@ def _native_crops(
     for axis in range(2)
   )  # [B, R, ch], [B, R, cw]
   on_content = in_rows[..., :, tf.newaxis] & in_columns[..., tf.newaxis, :]  # [B, R, ch, cw]
-  return tf.cast(crops * tf.cast(on_content, crops.dtype)[..., tf.newaxis], features.dtype)
+  # Boxes seldom stick out, and the crops are large.
+  crops = tf.cond(
+    tf.reduce_all(on_content),
+    lambda: crops,
+    lambda: crops * tf.cast(on_content, crops.dtype)[..., tf.newaxis],
+  )
+  return tf.cast(crops, features.dtype)
 
 
 def _places(

@@ -531,7 +531,7 @@ class NeededTest(tf.test.TestCase):
     every = small.make_detector()(_images(), _SIZES)
     objects = 1.0 - tf.nn.softmax(every["class_logits"])[..., 0].numpy()
     threshold = 0.93
-    with mock.patch.object(detector, "REFINED_AT_ONCE", 2):
+    with mock.patch.object(detector, "WINDOWS_AT_ONCE", 7):
       outputs = small.make_detector(min_object_score=threshold)(_images(), _SIZES)
     needed = objects >= threshold
     self.assertEqual(list(needed.sum(axis=1)), [3, 5])
@@ -546,12 +546,16 @@ class NeededTest(tf.test.TestCase):
   def test_nothing_more_is_looked_at(self):
     model = small.make_detector(max_refined=3)
     model.multi_object_head.stage2.seen = []
-    with mock.patch.object(detector, "REFINED_AT_ONCE", 2):
+    with mock.patch.object(detector, "WINDOWS_AT_ONCE", 7):
       model(_images(), _SIZES)
-    # Two turns of two boxes with four windows, and the image; of two images.
-    self.assertCountEqual(
-      model.multi_object_head.stage2.seen, [(16, False), (16, False), (2, False)]
-    )
+    # Of four boxes with four windows and the image, 17 windows, in three turns of six at most, 13
+    # are needed: all three turns, where two boxes would take two. Of two images.
+    self.assertEqual(model.multi_object_head.stage2.seen, [(2 * 6, False)] * 3)
+    model = small.make_detector(max_refined=2)
+    model.multi_object_head.stage2.seen = []
+    with mock.patch.object(detector, "WINDOWS_AT_ONCE", 7):
+      model(_images(), _SIZES)
+    self.assertEqual(model.multi_object_head.stage2.seen, [(2 * 6, False)] * 2)
 
 
 class ClosenessRowsTest(parameterized.TestCase, tf.test.TestCase):

@@ -212,7 +212,7 @@ class LookWhereNeededTest(parameterized.TestCase, tf.test.TestCase):
 
   @parameterized.product(at_once=(1, 2, 3, 5, 9), compiled=(False, True))
   def test_logits_of_those_that_need_them(self, at_once, compiled):
-    windows = tf.random.stateless_uniform([2, 5, 3, 4], [0, 1])
+    windows = tf.random.stateless_uniform([2, 5, 4], [0, 1])
 
     @tf.function(jit_compile=compiled, autograph=False)
     def compute(needed):
@@ -222,7 +222,7 @@ class LookWhereNeededTest(parameterized.TestCase, tf.test.TestCase):
 
     for needed in (self.NEEDED, np.ones_like(self.NEEDED), np.zeros_like(self.NEEDED)):
       logits = compute(tf.constant(needed)).numpy()
-      self.assertEqual(logits.shape, (2, 5, 3, 2))
+      self.assertEqual(logits.shape, (2, 5, 2))
       self.assertAllClose(logits[needed], windows.numpy()[..., :2][needed] + 1.0)
 
   def test_turns_are_those_of_the_neediest_image(self):
@@ -232,5 +232,5 @@ class LookWhereNeededTest(parameterized.TestCase, tf.test.TestCase):
       seen.append(tuple(boxes.shape))
       return boxes[..., :2]
 
-    refinement.look_where_needed(look, tf.zeros([2, 5, 3, 4]), tf.constant(self.NEEDED), 2, 2)
-    self.assertEqual(seen, [(2, 6, 4)] * 2)
+    refinement.look_where_needed(look, tf.zeros([2, 5, 4]), tf.constant(self.NEEDED), 2, 2)
+    self.assertEqual(seen, [(2, 2, 4)] * 2)
