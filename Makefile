@@ -12,8 +12,6 @@ BEAM_READY := .venv/.beam_ready
 
 # TensorFlow's start-up notices hide what a run has to say.
 export TF_CPP_MIN_LOG_LEVEL ?= 2
-# Without it TensorFlow loads Keras 3, which nobody here asks for.
-export TF_USE_LEGACY_KERAS ?= 1
 export PYTHONUNBUFFERED := 1
 
 DEMO := runs/demo

@@ -11,11 +11,9 @@ import sys
 import typing
 
 # A command of this package, `python -m mtl_ssl_tf...`, keeps TensorFlow's start-up notices, which
-# nobody can act on, from burying its own lines, and from loading Keras 3, which takes a second and
-# serves nobody. Programs that import the package are left alone.
+# nobody can act on, from burying its own lines. Programs that import the package are left alone.
 if sys.argv[:1] == ["-m"]:
   os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-  os.environ.setdefault("TF_USE_LEGACY_KERAS", "1")
 
 if typing.TYPE_CHECKING:
   from mtl_ssl_tf.serving import array_detector

@@ -19,8 +19,9 @@ print(*map(os.environ.get, {names}), "tensorflow" in sys.modules)
 @pytest.mark.parametrize(
   ("argv", "given", "settings"),
   [
-    (["-m"], {}, ["2", "1"]),
-    (["-m"], {"TF_CPP_MIN_LOG_LEVEL": "0", "TF_USE_LEGACY_KERAS": "0"}, ["0", "0"]),
+    # Prediction needs TensorFlow alone, which must not be told to look for tf_keras.
+    (["-m"], {}, ["2", "None"]),
+    (["-m"], {"TF_CPP_MIN_LOG_LEVEL": "0"}, ["0", "None"]),
     (["program.py"], {}, ["None", "None"]),
     ([], {}, ["None", "None"]),
   ],

@@ -197,6 +197,7 @@ def _shared_map_head(
   steps, rest = divmod(config.stride, backbone.stage2_stride)
   dense = bool(rest)
   try:
+    # A backbone without a stride in its second stage need not know of dense forms.
     stage2 = backbone.make_stage2("stage2", dense) if dense else backbone.make_stage2("stage2")
   except ValueError as error:
     raise ValueError(

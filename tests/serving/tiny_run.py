@@ -124,7 +124,9 @@ def run_python(
   cwd: str | os.PathLike[str] = REPOSITORY,
 ) -> subprocess.CompletedProcess:
   """Runs code in a new process that cannot import the packages named in `without`."""
-  environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+  # The second is of train.py and export.py, which some tests import.
+  left_out = ("PYTHONPATH", "TF_USE_LEGACY_KERAS")
+  environment = {name: value for name, value in os.environ.items() if name not in left_out}
   return subprocess.run(
     [sys.executable, "-c", _WITHOUT_PACKAGES.format(names=set(without)) + code, *arguments],
     cwd=cwd,
