@@ -73,14 +73,14 @@ class Stage(tf_keras.layers.Layer):
     (crops,) = projected
     return self(crops, training=training)
 
-  def prepare_weights(self) -> tuple[tf.Tensor, ...]:
-    """Returns what `pool` makes of the stage's weights first, once for any number of crops."""
+  def prepare_weights(self) -> tuple[tuple[tf.Tensor, ...], ...]:
+    """Returns what `pool` makes of each unit's weights first, once for any number of crops."""
     return ()
 
   def pool(
     self,
     crops: tf.Tensor | tuple[tf.Tensor, ...],
-    weights: tuple[tf.Tensor, ...],
+    weights: tuple[tuple[tf.Tensor, ...], ...],
     training: bool = False,
   ) -> tf.Tensor:
     """Returns the mean of what the stage makes of each crop: float32 [R, depth].

@@ -11,6 +11,7 @@ In both the shared map has stride 16, and block 4, the second stage, does not st
 """
 
 import dataclasses
+from collections.abc import Sequence
 
 import tensorflow as tf
 import tf_keras
@@ -56,8 +57,8 @@ class ConvMaker:
 class Bottleneck(tf_keras.layers.Layer):
   """1 x 1, 3 x 3 and 1 x 1 convolution, added to the input; [R, h, w, c] -> [R, h', w', 4 b].
 
-  With the spectrum of the 3 x 3 kernel, maps come and go cell by cell (`fourier_conv_ops`); for
-  units of stride 1 whose variables exist.
+  With `prepare`d kernels, maps come and go cell by cell (`fourier_conv_ops`); for units of stride
+  1 whose variables exist.
 
   Attributes:
     convs: the convolutions by name: `conv1`, `conv2`, `conv3`, and `shortcut` where the input has
@@ -80,13 +81,21 @@ class Bottleneck(tf_keras.layers.Layer):
     if depth_in != depth:
       self.convs["shortcut"] = make_conv(depth, 1, stride, None, "shortcut")
 
-  def call(self, inputs, spectrum=None, training=False):
+  def prepare(self, side: int) -> tuple[tf.Tensor, ...]:
+    """Returns the kernels of `conv1`, `conv2` and `conv3` for maps of side x side cells."""
+    kernel1, kernel2, kernel3 = (
+      self.convs[name].linear_kernel() for name in ("conv1", "conv2", "conv3")
+    )
+    return kernel1, fourier_conv_ops.spectrum(kernel2, side), kernel3
+
+  def call(self, inputs, *kernels, training=False):
     if "shortcut" in self.convs:
       shortcut = self.convs["shortcut"](inputs, training=training)
     else:
       shortcut = inputs[:, :: self._stride, :: self._stride]
-    net = self.convs["conv1"](inputs, training=training)
-    return self._after_conv1(net, shortcut, spectrum, training)
+    kernel1, *others = kernels or (None,)
+    net = self.convs["conv1"](inputs, kernel1, training=training)
+    return self._after_conv1(net, shortcut, others, training)
 
   def project(self, features: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
     """See `base.Stage`; for a unit of stride 1 with a shortcut of its own."""
@@ -95,27 +104,35 @@ class Bottleneck(tf_keras.layers.Layer):
   def finish(
     self,
     projected: tuple[tf.Tensor, tf.Tensor],
-    spectrum: tf.Tensor | None = None,
+    *kernels: tf.Tensor,
     training: bool = False,
   ) -> tf.Tensor:
     """See `base.Stage`."""
-    net, shortcut = (
-      self.convs[name].finish(part, training)
-      for name, part in zip(("conv1", "shortcut"), projected, strict=True)
-    )
-    return self._after_conv1(net, shortcut, spectrum, training)
+    projected1, shortcut = projected
+    net = self.convs["conv1"].finish(projected1, training)
+    # An offset is best added where another is, and not by a pass over the widest map of all.
+    shift = self.convs["shortcut"].shift()
+    if shift is None:
+      shortcut = self.convs["shortcut"].finish(shortcut, training)
+    return self._after_conv1(net, shortcut, kernels[1:], training, shift)
 
   def _after_conv1(
-    self, net: tf.Tensor, shortcut: tf.Tensor, spectrum: tf.Tensor | None, training: bool
+    self,
+    net: tf.Tensor,
+    shortcut: tf.Tensor,
+    kernels: Sequence[tf.Tensor],
+    training: bool,
+    shift: tf.Tensor | None = None,
   ) -> tf.Tensor:
-    if spectrum is not None:
-      convolved = fourier_conv_ops.convolve(net, spectrum)
-      net = self.convs["conv2"].finish(convolved, training=training)
+    """The rest of `call`; the shortcut still lacks an offset `shift` [d]."""
+    conv2, conv3 = self.convs["conv2"], self.convs["conv3"]
+    if kernels:
+      spectrum, kernel3 = kernels
+      net = conv2.finish(fourier_conv_ops.convolve(net, spectrum), training)
     else:
-      if self._pad_conv2:
-        net = layers.pad_symmetrically(net, 3)
-      net = self.convs["conv2"](net, training=training)
-    net = self.convs["conv3"](net, training=training)
+      net = layers.pad_symmetrically(net, 3) if self._pad_conv2 else net
+      net, kernel3 = conv2(net, training=training), None
+    net = conv3(net, kernel3, shift, training=training)
     return tf.nn.relu(shortcut + net)
 
 
@@ -206,28 +223,27 @@ class ResNetStage2(ResNetStage):
       net = self.run_unit(unit, net, training)
     return net
 
-  def prepare_weights(self) -> tuple[tf.Tensor, ...]:
+  def prepare_weights(self) -> tuple[tuple[tf.Tensor, ...], ...]:
     if self.fourier_side is None or not self.built:
       return ()
-    kernels = (unit.convs["conv2"].conv.kernel for unit in self._units.values())
-    return tuple(fourier_conv_ops.spectrum(kernel, self.fourier_side) for kernel in kernels)
+    return tuple(unit.prepare(self.fourier_side) for unit in self._units.values())
 
   def pool(
     self,
     crops: tf.Tensor | tuple[tf.Tensor, ...],
-    weights: tuple[tf.Tensor, ...],
+    weights: tuple[tuple[tf.Tensor, ...], ...],
     training: bool = False,
   ) -> tf.Tensor:
     if not weights:
       return super().pool(crops, weights, training)
-    (first, spectrum), *others = zip(self._units.values(), weights, strict=True)
+    (first, kernels), *others = zip(self._units.values(), weights, strict=True)
     cells = tf.nest.map_structure(fourier_conv_ops.to_cells, crops)
     if isinstance(crops, tuple):
-      net = first.finish(cells, spectrum, training)
+      net = first.finish(cells, *kernels, training=training)
     else:
-      net = self.run_unit(first, cells, training, spectrum)
-    for unit, spectrum in others:
-      net = self.run_unit(unit, net, training, spectrum)  # [h w, R, 1, depth]
+      net = self.run_unit(first, cells, training, *kernels)
+    for unit, kernels in others:
+      net = self.run_unit(unit, net, training, *kernels)  # [h w, R, 1, depth]
     return tf.reduce_mean(tf.cast(net, tf.float32), axis=[0, 2])
 
 

@@ -34,7 +34,7 @@ class CropView(NamedTuple):
   """
 
   maps: tf.Tensor | tuple[tf.Tensor, ...]
-  weights: tuple[tf.Tensor, ...]
+  weights: tuple[tuple[tf.Tensor, ...], ...]
 
 
 class CropClassifier(tf_keras.layers.Layer):
