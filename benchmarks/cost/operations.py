@@ -77,6 +77,8 @@ def _needed(
 ) -> list[tf.Operation]:
   """Gradients that nobody asked for are traced too, and thrown away before anything runs."""
   given = {tensor.name for tensor in inputs}
+  # Whoever waits for them does not need them made.
+  makers = {tensor.op.name for tensor in inputs}
   stack = [tensor.op for tensor in (graph.outputs if outputs is None else outputs)]
   stack += graph.control_outputs if outputs is None else []
   seen = {}
@@ -85,7 +87,7 @@ def _needed(
     if op.name not in seen:
       seen[op.name] = op
       stack += [tensor.op for tensor in op.inputs if tensor.name not in given]
-      stack += op.control_inputs
+      stack += [waited for waited in op.control_inputs if waited.name not in makers]
   return list(seen.values())
 
 

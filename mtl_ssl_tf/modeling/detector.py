@@ -27,7 +27,7 @@ from mtl_ssl_tf.modeling.heads import foreground_head, rfcn_heads, roi_heads, rp
 from mtl_ssl_tf.ops import box_ops
 
 # Windows of an image that go through the second stage together, where not all need it.
-WINDOWS_AT_ONCE = 128
+WINDOWS_AT_ONCE = 176
 
 
 class FirstStage(NamedTuple):
@@ -166,12 +166,17 @@ class Detector(tf_keras.Model):
       class_logits, box_deltas = self.box_head.predict(pooled)
     else:
       class_logits, box_deltas = self.box_head.look(regions, training)
+    class_logits = _unflatten(class_logits, num_boxes)  # [B, R, C]
     if isinstance(self.closeness_head, roi_heads.FeatureClassifier):
       closeness = _unflatten(self.closeness_head(pooled), num_boxes)
     elif self.closeness_head is not None:
-      closeness = self._closeness(features, boxes_norm, image_size_px, training, num_closeness_rows)
+      # One after the other: side by side they take more memory and no less time.
+      with tf.control_dependencies([class_logits]):
+        closeness = self._closeness(
+          features, boxes_norm, image_size_px, training, num_closeness_rows
+        )
     return BoxStage(
-      _unflatten(class_logits, num_boxes),  # [B, R, C]
+      class_logits,
       _unflatten(box_deltas, num_boxes),  # [B, R, C - 1, 4]
       closeness,
       None if pooled is None else _unflatten(pooled, num_boxes),
@@ -362,13 +367,16 @@ class Detector(tf_keras.Model):
       if self.multi_object_head is not None:
         # Where all are refined, all at once.
         limited = self._min_object_score > 0.0 or self._max_refined > 0
-        outputs["window_logits"] = self.expanded_window_logits(
-          first.features,
-          boxes_px,
-          image_size_px,
-          second.pooled,
-          needed=needed if limited else None,
-        )
+        # After the other heads, as these after each other.
+        others = [second.class_logits, second.closeness_logits]
+        with tf.control_dependencies([logits for logits in others if logits is not None]):
+          outputs["window_logits"] = self.expanded_window_logits(
+            first.features,
+            boxes_px,
+            image_size_px,
+            second.pooled,
+            needed=needed if limited else None,
+          )
       refined = self.refiner(
         second.class_logits,
         outputs.get("window_logits"),
