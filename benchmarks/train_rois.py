@@ -20,7 +20,7 @@ import numpy as np
 import tensorflow as tf
 import tf_keras
 
-from mtl_ssl_tf.configs import detector as detector_config
+from mtl_ssl_tf.configs import data as data_config
 from mtl_ssl_tf.evaluation import voc_evaluator
 from mtl_ssl_tf.losses import detection_losses
 from mtl_ssl_tf.modeling import detector, factory
@@ -141,7 +141,7 @@ def main() -> None:
   layers = {("none", "none"): None}
   for seed in options.seeds:
     refiners = Refiners(task, model, options.values, options.steps, seed)
-    data: detector_config.Data = run.task.train_data.replace(seed=seed)
+    data: data_config.Data = run.task.train_data.replace(seed=seed)
     start = time.perf_counter()
     for step, batch in enumerate(task.build_inputs(data).take(options.steps)):
       losses = refiners.learn(*batch, tf.constant(step))

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from mtl_ssl_tf.configs import detector
+from mtl_ssl_tf.configs import data as data_config
 from mtl_ssl_tf.data import progress, reader, record_writer
 from mtl_ssl_tf.tasks import mtl_detection
 
@@ -20,7 +20,10 @@ Signature = tuple[tuple[str, tuple[int, ...], str], ...]
 
 
 def batches(
-  task: mtl_detection.MtlDetectionTask, data: detector.Data, batch_size: int, input_path: Any = None
+  task: mtl_detection.MtlDetectionTask,
+  data: data_config.Data,
+  batch_size: int,
+  input_path: Any = None,
 ) -> tf.data.Dataset:
   """Batches as a core of the run gets them.
 
@@ -118,14 +121,14 @@ def _made_up_example(
 
 
 def made_up_batch(
-  task: mtl_detection.MtlDetectionTask, data: detector.Data, batch_size: int
+  task: mtl_detection.MtlDetectionTask, data: data_config.Data, batch_size: int
 ) -> Any:
   """A batch as the run's records would give it, of `made_up_records`."""
   with made_up_records(task.class_names) as path:
     return next(iter(batches(task, data, batch_size, path)))
 
 
-def is_there(data: detector.Data) -> bool:
+def is_there(data: data_config.Data) -> bool:
   """Whether files match the run's `input_path`."""
   try:
     return bool(reader.match_files(data.input_path))

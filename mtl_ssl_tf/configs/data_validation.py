@@ -4,12 +4,13 @@ import dataclasses
 
 from official.core import config_definitions as cfg
 
+from mtl_ssl_tf.configs import data as data_config
 from mtl_ssl_tf.configs import detector
 
 DATA = ("train_data", "validation_data")
 # Fields of Model Garden's data that the input goes by, besides our own.
 _INHERITED = ("input_path", "global_batch_size", "is_training", "cache")
-USED = (*_INHERITED, *detector.Data.__annotations__)
+USED = (*_INHERITED, *data_config.Data.__annotations__)
 IGNORED = tuple(
   field.name for field in dataclasses.fields(cfg.DataConfig) if field.name not in USED
 )

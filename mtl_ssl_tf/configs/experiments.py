@@ -4,6 +4,7 @@ from official.core import config_definitions as cfg
 from official.core import exp_factory
 
 from mtl_ssl_tf.configs import detector, training
+from mtl_ssl_tf.configs import optimization as optimization_config
 
 # Any other one differs from it by values alone.
 DEFAULT = "mtl_frcnn"
@@ -12,7 +13,7 @@ DEFAULT = "mtl_frcnn"
 @exp_factory.register_config_factory(DEFAULT)
 def mtl_frcnn() -> cfg.ExperimentConfig:
   """Faster R-CNN with the three auxiliary tasks and refinement, as published for VOC07."""
-  optimization = detector.DetectorOptimization(
+  optimization = optimization_config.DetectorOptimization(
     {
       "optimizer": {"type": "momentum"},
       "learning_rate": {

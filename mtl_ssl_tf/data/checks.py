@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from mtl_ssl_tf.configs import data as data_config
 from mtl_ssl_tf.configs import detector
 from mtl_ssl_tf.data import canvases, faults, fitting
 
@@ -83,7 +84,9 @@ class Limits:
       )
 
   @classmethod
-  def of_config(cls, task: detector.MtlDetection, data: detector.Data, **others: Any) -> "Limits":
+  def of_config(
+    cls, task: detector.MtlDetection, data: data_config.Data, **others: Any
+  ) -> "Limits":
     """The limits of a configured run.
 
     Args:

@@ -7,6 +7,7 @@ from collections.abc import Callable
 import numpy as np
 import tensorflow as tf
 
+from mtl_ssl_tf.configs import data as data_config
 from mtl_ssl_tf.configs import detector as detector_config
 from mtl_ssl_tf.data import canvases, decoder, progress, reader, schema
 from mtl_ssl_tf.evaluation import voc_evaluator
@@ -59,7 +60,7 @@ class Report:
     )
 
 
-def data_at_hand(data: detector_config.Data) -> bool:
+def data_at_hand(data: data_config.Data) -> bool:
   """Whether there are files that the configuration's records can be read from."""
   try:
     return bool(reader.match_files(data.input_path))
@@ -67,7 +68,7 @@ def data_at_hand(data: detector_config.Data) -> bool:
     return False
 
 
-def image_sizes(data: detector_config.Data, num_images: int) -> list[tuple[int, int]]:
+def image_sizes(data: data_config.Data, num_images: int) -> list[tuple[int, int]]:
   """Heights and widths of the first images of the records, each once, where records name them."""
   features = {
     name: tf.io.FixedLenFeature([], tf.int64, default_value=0)
@@ -196,7 +197,7 @@ def largest_differences(
   return float(worst_px), float(worst_px / side), float(worst_score)
 
 
-def _examples(data: detector_config.Data) -> tf.data.Dataset:
+def _examples(data: data_config.Data) -> tf.data.Dataset:
   """Records, each with its batch of one as evaluation sees it."""
   canvas_size, short_side, long_side = canvases.single(
     data.canvas, data.canvas_size, data.short_side, data.long_side

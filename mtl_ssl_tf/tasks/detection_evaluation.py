@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from mtl_ssl_tf.configs import detector as detector_config
+from mtl_ssl_tf.configs import data as data_config
 from mtl_ssl_tf.data import (
   coco_ground_truth,
   ground_truth,
@@ -34,7 +34,7 @@ class DetectionEvaluation:
 
   def __init__(
     self,
-    config: detector_config.Evaluation,
+    config: data_config.Evaluation,
     class_names: Sequence[str],
     input_path: str | Sequence[str],
     label_map_file: str,

@@ -10,6 +10,7 @@ import tf_keras
 from official.core import base_task, task_factory
 
 from mtl_ssl_tf.checkpoints import pretrained
+from mtl_ssl_tf.configs import data as data_config
 from mtl_ssl_tf.configs import detector as detector_config
 from mtl_ssl_tf.configs import validation
 from mtl_ssl_tf.data import label_map, reader
@@ -151,7 +152,7 @@ class MtlDetectionTask(base_task.Task):
 
   def build_inputs(
     self,
-    params: detector_config.Data,
+    params: data_config.Data,
     input_context: tf.distribute.InputContext | None = None,
     first_batch: int = 0,
     skipped_batches: Sequence[int] = (),
@@ -191,7 +192,7 @@ class MtlDetectionTask(base_task.Task):
 
   def image_ids(
     self,
-    params: detector_config.Data,
+    params: data_config.Data,
     batch: int,
     input_context: tf.distribute.InputContext | None = None,
   ) -> list[str]:

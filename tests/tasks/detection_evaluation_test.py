@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from mtl_ssl_tf import evaluate
-from mtl_ssl_tf.configs import detector as detector_config
+from mtl_ssl_tf.configs import data as data_config
 from mtl_ssl_tf.data import coco_ground_truth, ground_truth_sources
 from mtl_ssl_tf.tasks import detection_evaluation
 from tests import fixtures
@@ -53,7 +53,7 @@ def row(index, boxes=BOXES, scores=(0.9, 0.8), classes=(1, 2), num_rows=4):
 
 
 def make(records, input_path=None, **fields):
-  config = detector_config.Evaluation()
+  config = data_config.Evaluation()
   config.override(fields, is_strict=True)
   return detection_evaluation.DetectionEvaluation(
     config,

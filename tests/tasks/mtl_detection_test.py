@@ -8,7 +8,7 @@ import pytest
 import tensorflow as tf
 import tf_keras
 
-from mtl_ssl_tf.configs import detector as detector_config
+from mtl_ssl_tf.configs import data as data_config
 from mtl_ssl_tf.tasks import mtl_detection
 from tests.tasks import tiny
 
@@ -114,7 +114,7 @@ def test_every_setting_of_the_data_reaches_the_reader(task, monkeypatch):
   monkeypatch.setattr(
     mtl_detection.reader, "make_dataset", lambda path, **options: given.update(options, path=path)
   )
-  params = detector_config.Data(input_path="records", seed=3, cache=True, is_training=True)
+  params = data_config.Data(input_path="records", seed=3, cache=True, is_training=True)
   settings = {
     "global_batch_size": 6,
     "canvas": "aspect_buckets",
