@@ -172,7 +172,7 @@ def main() -> None:
     one = tf.distribute.OneDeviceStrategy("CPU:0")
     # One for all: a second one would confuse its collectives with those of the first.
     two = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
-    # As training does: threads that add up the gradient of a crop together now and then lose a part.
+    # As training does: several threads that add up the gradient of a crop may lose a part of it.
     with determinism.deterministic(True):
       logs, values = step(experiment, one)
       other_logs, other_values = step(experiment, two)
