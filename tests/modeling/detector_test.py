@@ -558,6 +558,27 @@ class NeededTest(tf.test.TestCase):
     self.assertEqual(model.multi_object_head.stage2.seen, [(2 * 6, False)] * 2)
 
 
+class OrderTest(tf.test.TestCase):
+  def test_heads_wait_for_each_other(self):
+    model, names = small.make_detector(), {}
+
+    @tf.function(autograph=False)
+    def detect(images, sizes):
+      outputs = model(images, sizes)
+      names.update({name: tensor.op.name for name, tensor in outputs.items()})
+      return outputs
+
+    graph = detect.get_concrete_function(_images(), _SIZES).graph
+    waiting = {}
+    for op in graph.get_operations():
+      for waited in op.control_inputs:
+        waiting.setdefault(waited.name, set()).add(op.name)
+    logits, closeness = waiting[names["class_logits"]], waiting[names["closeness_logits"]]
+    # The windows wait for both; the closeness head for the first alone.
+    self.assertNotEmpty(closeness & logits)
+    self.assertNotEmpty(logits - closeness)
+
+
 class ClosenessRowsTest(parameterized.TestCase, tf.test.TestCase):
   def _gradients(self, num_rows, rows_in_loss, **components):
     model = small.make_detector(**components)
