@@ -48,9 +48,7 @@ class ConvNorm(tf_keras.layers.Layer):
     if kernel is not None or self._folds:
       kernel = self.linear_kernel() if kernel is None else kernel
       return self.finish(self.convolve(inputs, kernel), training, shift)
-    net = self.conv(inputs)
-    if self.norm is not None:
-      net = self._normalize(net, training)
+    net = self._normalize(self.conv(inputs), training)
     return net if self._activation is None else self._activation(net)
 
   def linear_kernel(self) -> tf.Tensor:
@@ -93,8 +91,13 @@ class ConvNorm(tf_keras.layers.Layer):
       training: bool.
       shift: [d], of another layer whose output will be added to this one's, and which then need
         not add it itself; for layers that have a `shift` of their own.
+
+    Raises:
+      ValueError: a shift for a layer that has none.
     """
     own = self.shift()
+    if own is None and shift is not None:
+      raise ValueError(f"{self.name} is given a shift; accepted: None, as its normalisation learns")
     if own is not None:
       net = tf.nn.bias_add(projected, own if shift is None else own + shift)
     else:

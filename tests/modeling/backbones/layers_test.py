@@ -96,6 +96,8 @@ class FrozenNormalizationTest(parameterized.TestCase, tf.test.TestCase):
     layer = layers.ConvNorm(tf_keras.layers.Conv2D(4, 1), norm, None)
     layer(tf.ones([1, 3, 3, 4]))
     self.assertIsNone(layer.shift())
+    with self.assertRaisesRegex(ValueError, "is given a shift"):
+      layer.finish(tf.ones([1, 3, 3, 4]), shift=tf.ones([4]))
 
   def test_not_in_mixed_precision(self):
     before = tf_keras.mixed_precision.global_policy()
