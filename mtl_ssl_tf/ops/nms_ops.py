@@ -213,20 +213,22 @@ def _loop_nms(
     return (
       turn + 1,
       tf.where(is_gone, _NO_SCORE, scores),
-      tf.tensor_scatter_nd_update(indices, [[turn]], [best]),
-      tf.tensor_scatter_nd_update(valid, [[turn]], [exists]),
+      tf.tensor_scatter_nd_update(indices, [[turn]], [tf.cast(best, tf.float32)]),
+      tf.tensor_scatter_nd_update(valid, [[turn]], [tf.cast(exists, tf.float32)]),
     )
 
   num_sets = tf.shape(scores)[0]
+  # Both float32, in which indices are exact: oneDNN reports a transpose of other types as an error.
   _, _, indices, valid = tf.while_loop(
     lambda turn, *_: turn < num_turns,
     take_best,
     (
       0,
       scores,
-      tf.zeros([num_turns, num_sets], tf.int32),
-      tf.zeros([num_turns, num_sets], tf.bool),
+      tf.zeros([num_turns, num_sets]),
+      tf.zeros([num_turns, num_sets]),
     ),
   )
   padding = [[0, 0], [0, max_outputs - num_turns]]
-  return tf.pad(tf.transpose(indices), padding), tf.pad(tf.transpose(valid), padding)  # [G, M]
+  indices, valid = (tf.pad(tf.transpose(values), padding) for values in (indices, valid))
+  return tf.cast(indices, tf.int32), valid > 0.5  # [G, M]

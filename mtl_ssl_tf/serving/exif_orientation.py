@@ -50,7 +50,7 @@ def turn_upright(image: tf.Tensor, orientation: tf.Tensor) -> tf.Tensor:
   def turned() -> tf.Tensor:
     exchanged = tf.cond(
       encoded_bytes.is_any(orientation, _EXCHANGED),
-      lambda: tf.transpose(image, [1, 0, 2]),
+      lambda: _exchanged(image),
       lambda: image,
     )
     mirrored = tf.stack(
@@ -63,6 +63,19 @@ def turn_upright(image: tf.Tensor, orientation: tf.Tensor) -> tf.Tensor:
     return tf.raw_ops.Reverse(tensor=exchanged, dims=mirrored)
 
   return tf.cond(orientation == UPRIGHT, lambda: image, turned)
+
+
+def _exchanged(image: tf.Tensor) -> tf.Tensor:
+  """An image [h, w, c] as [w, h, c].
+
+  `tf.transpose` would make oneDNN report, as an error, that it does not know bytes. Taken for h
+  images of one row, it is put together by column.
+  """
+  height, width, channels = tf.unstack(tf.shape(image))
+  columns = tf.batch_to_space(image, [height], [[0, 0]])  # [1, w * h, c]
+  return tf.ensure_shape(
+    tf.reshape(columns, [width, height, channels]), [image.shape[1], image.shape[0], image.shape[2]]
+  )
 
 
 def _shorts(pairs: tf.Tensor, is_big: tf.Tensor) -> tf.Tensor:
