@@ -5,7 +5,10 @@ import os
 import sys
 from collections.abc import Sequence
 
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # Start-up notices would bury our own lines.
+from mtl_ssl_tf import terminal
+
+if __name__ == "__main__":
+  terminal.prepare()
 os.environ.setdefault("TF_USE_LEGACY_KERAS", "1")  # Or TensorFlow loads Keras 3, for nothing.
 
 import tensorflow as tf
@@ -62,6 +65,7 @@ def main(argv: Sequence[str] | None = None) -> int:
   )
   parser.add_argument("--license", help="of the weights, a line for the model card")
   args = parser.parse_args(argv)
+  terminal.set_up()
   options = export_lib.Options(
     version=args.version,
     overwrite=args.overwrite,
@@ -84,6 +88,4 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 if __name__ == "__main__":
   tf.config.set_visible_devices([], "GPU")  # Writing a file needs none.
-  # Else a warning for each of its values follows the message on a checkpoint that does not fit.
-  tf.get_logger().setLevel("ERROR")
   sys.exit(main())

@@ -2,7 +2,10 @@
 
 import os
 
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # Start-up notices would bury our own lines.
+from mtl_ssl_tf import terminal
+
+if __name__ == "__main__":
+  terminal.prepare()
 os.environ.setdefault("TF_USE_LEGACY_KERAS", "1")  # Or TensorFlow loads Keras 3, for nothing.
 
 from absl import app, flags

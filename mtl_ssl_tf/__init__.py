@@ -10,10 +10,12 @@ import os
 import sys
 import typing
 
-# A command of this package, `python -m mtl_ssl_tf...`, keeps TensorFlow's start-up notices, which
-# nobody can act on, from burying its own lines. Programs that import the package are left alone.
+# A command of this package, `python -m mtl_ssl_tf...`, shows its own lines alone. Programs that
+# import the package are left alone.
 if sys.argv[:1] == ["-m"]:
-  os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+  from mtl_ssl_tf import terminal
+
+  terminal.prepare()
 
 if typing.TYPE_CHECKING:
   from mtl_ssl_tf.serving import array_detector

@@ -15,6 +15,7 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 
+from mtl_ssl_tf import terminal
 from mtl_ssl_tf.data import (
   coco_ground_truth,
   faults,
@@ -160,6 +161,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     "--write_coco_ground_truth", help="write the ground truth to this COCO annotation file too"
   )
   args = parser.parse_args(argv)
+  terminal.set_up()
   try:
     run(args, lambda line: print(line, file=sys.stderr, flush=True))
   except faults.FaultError as error:

@@ -17,6 +17,7 @@ from typing import Any
 import tensorflow as tf
 from official.core import config_definitions as cfg
 
+from mtl_ssl_tf import terminal
 from mtl_ssl_tf.compilation import portable, step_inputs, step_program
 from mtl_ssl_tf.configs import loading
 
@@ -101,6 +102,7 @@ def _batch(
 def main(argv: Sequence[str] | None = None) -> int:
   """Runs the command line; returns the exit status."""
   args = _parser().parse_args(argv)
+  terminal.set_up()
   try:
     params = loading.load_experiment(args.experiment, args.config_file, args.params_override)
     export(
@@ -159,5 +161,4 @@ def _parser() -> argparse.ArgumentParser:
 
 if __name__ == "__main__":
   tf.config.set_visible_devices([], "GPU")  # Writing a file needs none.
-  tf.get_logger().setLevel("ERROR")
   sys.exit(main())

@@ -27,6 +27,7 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
+from mtl_ssl_tf import terminal
 from mtl_ssl_tf.data import progress
 from mtl_ssl_tf.prediction import coco_ids, images, input_files, journal, result_files
 from mtl_ssl_tf.serving import saved_detector, served_detector
@@ -276,6 +277,7 @@ def _parser() -> argparse.ArgumentParser:
 def main(argv: Sequence[str] | None = None) -> int:
   """Runs the command line; returns the exit status."""
   args = _parser().parse_args(argv)
+  terminal.set_up()
   try:
     return run(args, lambda line: print(line, file=sys.stderr, flush=True))
   except (ValueError, OSError) as error:

@@ -17,6 +17,7 @@ from collections.abc import Sequence
 
 import tensorflow as tf
 
+from mtl_ssl_tf import terminal
 from mtl_ssl_tf.compilation import accelerators, inspection, step_program
 from mtl_ssl_tf.configs import loading
 
@@ -27,6 +28,7 @@ MARGIN = 0.1
 def main(argv: Sequence[str] | None = None) -> int:
   """Runs the command line; returns the exit status."""
   args = _parser().parse_args(argv)
+  terminal.set_up()
   try:
     if not 0.0 <= args.margin < 1.0:
       raise ValueError(f"--margin is {args.margin}; accepted: 0 or more, less than 1")
@@ -97,6 +99,5 @@ def _parser() -> argparse.ArgumentParser:
 
 if __name__ == "__main__":
   tf.config.set_visible_devices([], "GPU")  # The step is looked at, not run.
-  tf.get_logger().setLevel("ERROR")
   step_program.plan_only()
   sys.exit(main())

@@ -17,7 +17,7 @@ from collections.abc import Sequence
 import tensorflow as tf
 from official.core import train_utils
 
-from mtl_ssl_tf import registry_imports  # noqa: F401
+from mtl_ssl_tf import registry_imports, terminal  # noqa: F401
 from mtl_ssl_tf.checkpoints import pretrained, reading
 from mtl_ssl_tf.checkpoints.report import Report
 from mtl_ssl_tf.configs import validation
@@ -142,6 +142,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     "--allow_partial", action="store_true", help="import what fits, and leave the rest random"
   )
   args = parser.parse_args(argv)
+  terminal.set_up()
   try:
     report = import_reference(
       args.config_file,
@@ -161,5 +162,4 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 if __name__ == "__main__":
   tf.config.set_visible_devices([], "GPU")  # Writing a file needs none.
-  tf.get_logger().setLevel("ERROR")
   sys.exit(main())

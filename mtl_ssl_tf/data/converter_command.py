@@ -7,6 +7,7 @@ from typing import Any
 
 import tensorflow as tf
 
+from mtl_ssl_tf import terminal
 from mtl_ssl_tf.data import faults, workers
 
 _INTERRUPTED = 130  # As shells have it for a program that Ctrl-C ended.
@@ -51,6 +52,7 @@ def options(flags: argparse.Namespace) -> dict[str, Any]:
 
 def run(convert: Callable[[], object]) -> int:
   """Converts, says what went wrong if anything did, and returns the exit status."""
+  terminal.set_up()
   try:
     convert()
   except faults.FaultError as error:

@@ -25,6 +25,7 @@ from typing import Any
 
 import tensorflow as tf
 
+from mtl_ssl_tf import terminal
 from mtl_ssl_tf.data import (
   disk_index,
   faults,
@@ -290,6 +291,7 @@ def main(argv: Sequence[str] | None = None) -> int:
   parser.add_argument("--output_split", help="default: the split and the protocol, e.g. train_hard")
   parser.add_argument("--num_shards", type=int, help="number of record files; default: as before")
   flags = parser.parse_args(argv)
+  terminal.set_up()
   try:
     make_split(
       flags.input_dir,

@@ -21,6 +21,7 @@ from collections.abc import Callable, Iterable, Sequence
 
 import tensorflow as tf
 
+from mtl_ssl_tf import terminal
 from mtl_ssl_tf.configs import loading, validation
 from mtl_ssl_tf.data import (
   checks,
@@ -141,6 +142,7 @@ def main(argv: Sequence[str] | None = None) -> int:
   """Runs the command line; returns the exit status."""
   parser = _parser()
   flags = parser.parse_args(argv)
+  terminal.set_up()
   given = [name for name in _SOURCES if getattr(flags, name) is not None]
   if len(given) != 1:
     parser.error(f"one of {', '.join(f'--{name}' for name in _SOURCES)} is needed")

@@ -14,6 +14,7 @@ from collections.abc import Callable, Sequence
 
 import tensorflow as tf
 
+from mtl_ssl_tf import terminal
 from mtl_ssl_tf.serving import detection_module, export_lib, verification
 
 
@@ -98,6 +99,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     help=f"compare on so many images, 0 for none (default: {export_lib.VERIFY_IMAGES})",
   )
   args = parser.parse_args(argv)
+  terminal.set_up()
   try:
     write(args.model_dir, args.output, checkpoint=args.checkpoint, verify_images=args.verify_images)
   except (ValueError, OSError) as error:
@@ -107,5 +109,4 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-  tf.get_logger().setLevel("ERROR")
   sys.exit(main())

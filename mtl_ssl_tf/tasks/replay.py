@@ -5,14 +5,13 @@ import os
 import sys
 from collections.abc import Sequence
 
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # Start-up notices would bury our own lines.
 os.environ.setdefault("TF_USE_LEGACY_KERAS", "1")  # Or TensorFlow loads Keras 3, for nothing.
 
 import numpy as np
 import tensorflow as tf
 from official.core import exp_factory, task_factory
 
-from mtl_ssl_tf import registry_imports  # noqa: F401
+from mtl_ssl_tf import registry_imports, terminal  # noqa: F401
 from mtl_ssl_tf.configs import experiments, loading
 from mtl_ssl_tf.data import schema
 from mtl_ssl_tf.tasks import checkpointing, nonfinite, recovery, run_folder
@@ -26,6 +25,7 @@ def main(argv: Sequence[str] | None = None) -> int:
   )
   parser.add_argument("folder", help="the folder that the run's message names")
   args = parser.parse_args(argv)
+  terminal.set_up()
   try:
     losses, gradients = replay(args.folder)
   except ValueError as error:

@@ -5,7 +5,6 @@ python -m mtl_ssl_tf.visualization.curves --model_dir runs/demo --output curves.
 
 import argparse
 import math
-import os
 import pathlib
 import sys
 from collections.abc import Mapping, Sequence
@@ -19,6 +18,8 @@ from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 from tensorboard.backend.event_processing import event_accumulator
 from tensorboard.util import tensor_util
+
+from mtl_ssl_tf import terminal
 
 Series = tuple[Sequence[int], Sequence[float]]
 
@@ -195,8 +196,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
   parser.add_argument("--model_dir", required=True, help="folder that training wrote to")
   parser.add_argument("--output", required=True, help="picture to write, such as curves.png")
   options = parser.parse_args(arguments)
-  # TensorBoard loads TensorFlow to read files; its start-up notes would bury our one line.
-  os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+  terminal.set_up()
   try:
     series = read_scalars(options.model_dir)
     plot_curves(series, options.output)

@@ -1,0 +1,125 @@
+"""What a command shows: its own lines, and of what it is built on only what tells of an error.
+
+Results and the progress of training go to standard output; warnings and errors, and the progress of
+the other commands, to standard error. Modules warn with `logging.getLogger(__name__)`, and a
+command writes that as `warning: TEXT`.
+
+A command calls `prepare` before TensorFlow is loaded, and `set_up` once it is. A program that
+imports the package calls neither, and decides about its own messages. TF_CPP_MIN_LOG_LEVEL=0 in the
+environment, or `--verbosity=0` where there is that flag, shows everything.
+"""
+
+import ctypes
+import importlib.util
+import itertools
+import logging
+import os
+import re
+import sys
+import warnings
+
+from absl import logging as absl_logging
+
+_LEVEL = "TF_CPP_MIN_LOG_LEVEL"
+_DEVICE_TYPES = "TF_ENABLED_DEVICE_TYPES"
+_ALL, _ERRORS = 0, 2  # As TensorFlow counts: 0 shows all, 2 errors, 3 what ends the process.
+_VERBOSITY = re.compile(r"--?(?:verbosity|v)(?:=(.*))?")
+# Abseil's `SetMinLogLevel`, by the name that it has in the library.
+_SET_MIN_LOG_LEVEL = "_ZN4absl12lts_2025012714SetMinLogLevelENS0_18LogSeverityAtLeastE"
+_OWN = logging.getLogger("mtl_ssl_tf")
+
+
+def prepare() -> None:
+  """Sets what TensorFlow reads from the environment as it is loaded; the user's settings stay."""
+  os.environ.setdefault(_LEVEL, str(_ALL if _asks_for_all(sys.argv[1:]) else _ERRORS))
+  # TensorFlow would report that there is no driver, as an error, on every machine without a GPU.
+  if _level() != _ALL and _has_no_gpu():
+    os.environ.setdefault(_DEVICE_TYPES, "CPU,XLA_CPU,TPU,TPU_SYSTEM")
+
+
+def set_up(verbosity: int | None = None) -> None:
+  """Makes the messages of Python, TensorFlow and Abseil a command's; call it when one begins.
+
+  Args:
+    verbosity: what the user has chosen for absl's messages; they are left as they are then.
+  """
+  if not any(isinstance(handler, _Lines) for handler in _OWN.handlers):
+    _OWN.addHandler(_Lines())
+  _OWN.propagate = False  # Or absl would write them once more, in its own form.
+  _OWN.setLevel(logging.WARNING)  # Not the root's level, which goes with absl's.
+  level = _level()
+  if verbosity is None and level != _ALL:
+    absl_logging.set_verbosity(absl_logging.ERROR)
+    logging.getLogger("tensorflow").setLevel(logging.ERROR)
+    if not sys.warnoptions:
+      # They tell programmers of TensorFlow, Keras or NumPy what will change one day.
+      for category in (DeprecationWarning, PendingDeprecationWarning, FutureWarning):
+        warnings.simplefilter("ignore", category)
+  if level != _ALL:
+    warnings.showwarning = _show_warning
+  if "tensorflow" in sys.modules:
+    _set_level_of_abseil(level)
+
+
+class _Lines(logging.Handler):
+  """Writes `warning: TEXT` or `error: TEXT` to what is standard error at the time."""
+
+  def emit(self, record: logging.LogRecord) -> None:
+    try:
+      print(f"{record.levelname.lower()}: {self.format(record)}", file=sys.stderr, flush=True)
+    except Exception:  # As all handlers of `logging` do: a message must not end the program.
+      self.handleError(record)
+
+
+def _show_warning(message, category, filename, lineno, file=None, line=None) -> None:
+  """Python's `warnings.showwarning`, in our form."""
+  _OWN.warning("%s: %s", category.__name__, message)
+
+
+def _set_level_of_abseil(level: int) -> None:
+  """Sets what TF_CPP_MIN_LOG_LEVEL does not reach, the messages that TensorFlow logs by Abseil.
+
+  Among them are a line at the first program that XLA compiles, and a page on each operation whose
+  cost cannot be estimated as the size of the batch is open. There is no other way to this setting
+  from Python. Where a build of TensorFlow lacks the function, the messages remain.
+  """
+  folder = os.path.dirname(sys.modules["tensorflow"].__file__)
+  try:
+    library = ctypes.CDLL(os.path.join(folder, "libtensorflow_framework.so.2"))
+    set_min_log_level = getattr(library, _SET_MIN_LOG_LEVEL)
+  except (OSError, AttributeError):
+    return
+  set_min_log_level.argtypes, set_min_log_level.restype = [ctypes.c_int], None
+  set_min_log_level(level)
+
+
+def _level() -> int:
+  """What the user, or `prepare`, has set."""
+  try:
+    return int(os.environ.get(_LEVEL, _ERRORS))
+  except ValueError:
+    return _ALL  # So TensorFlow reads it.
+
+
+def _asks_for_all(arguments: list[str]) -> bool:
+  """Whether absl's flag is there, and is not for less than all; the last one counts."""
+  values = []
+  for argument, following in itertools.pairwise([*arguments, ""]):
+    match = _VERBOSITY.fullmatch(argument)
+    if match:
+      values.append(following if match[1] is None else match[1])
+  return bool(values) and values[-1].isdigit()
+
+
+def _has_no_gpu() -> bool:
+  """Whether TensorFlow cannot find a GPU, or is to find none."""
+  if os.environ.get("CUDA_VISIBLE_DEVICES") in ("", "-1"):
+    return True
+  # Plug-ins for other makers' GPUs, and AMD's driver.
+  if importlib.util.find_spec("tensorflow-plugins") or os.path.exists("/dev/kfd"):
+    return False
+  try:
+    ctypes.CDLL("libcuda.so.1")  # The driver, by the name that TensorFlow opens it by.
+  except OSError:
+    return True
+  return False
