@@ -163,7 +163,6 @@ class Run:
       self._params.trainer.train_steps,
       data.global_batch_size,
       data.max_num_boxes,
-      write=None if self._is_chief else lambda _: None,
     )
     drawing = pictures.TrainingPictures(
       self._task, trainer.model, trainer.global_step, self._model_dir

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import logging
 import math
 import os
 from collections.abc import Callable
@@ -13,6 +14,7 @@ from mtl_ssl_tf.tasks import checkpointing
 
 NAME = "best_ckpt"
 INFO_FILE = "info.json"
+_LOGGER = logging.getLogger(__name__)
 
 
 def is_better(figure: float, than: float, comparison: str) -> bool:
@@ -141,10 +143,10 @@ class BestCheckpoints:
         kept = [{"checkpoint": name, "step": step, "figure": info.get(self._metric, math.nan)}]
       found = [Kept(one["checkpoint"], int(one["step"]), float(one["figure"])) for one in kept]
     except (ValueError, KeyError, TypeError, tf.errors.OpError) as error:
-      checkpointing.warn(f"{path} cannot be read ({error}); the best checkpoints start anew")
+      _LOGGER.warning(f"{path} cannot be read ({error}); the best checkpoints start anew")
       return
     if self._metric not in info:
-      checkpointing.warn(f"{path} is by another figure; the best checkpoints start anew")
+      _LOGGER.warning(f"{path} is by another figure; the best checkpoints start anew")
       return
     self._figures = {key: math.nan if value is None else value for key, value in info.items()}
     self._kept = self._ranked(

@@ -7,9 +7,9 @@ a failing disk anything at all; so what counts here is what can be read, not wha
 
 import contextlib
 import json
+import logging
 import os
 import re
-import sys
 from collections.abc import Callable, Iterator, Sequence
 
 import tensorflow as tf
@@ -18,11 +18,7 @@ from mtl_ssl_tf.tasks import stopping
 
 NAME = "ckpt"
 STATE_FILE = "checkpoint"
-
-
-def warn(line: str) -> None:
-  """Writes a warning to standard error."""
-  print(f"warning: {line}", file=sys.stderr, flush=True)
+_LOGGER = logging.getLogger(__name__)
 
 
 @contextlib.contextmanager
@@ -105,7 +101,7 @@ def fault(path: str) -> str | None:
   return None
 
 
-def newest_whole(folder: str, say: Callable[[str], object] = warn) -> str | None:
+def newest_whole(folder: str, say: Callable[[str], object] = _LOGGER.warning) -> str | None:
   """The checkpoint with the highest step that can be read; says which newer ones cannot."""
   for path in numbered(folder).values():
     found = fault(path)
@@ -124,7 +120,7 @@ def remove(path: str) -> None:
     tf.io.gfile.rmtree(f"{path}_temp")
 
 
-def tidy(folder: str, newest: str | None, say: Callable[[str], object] = warn) -> None:
+def tidy(folder: str, newest: str | None, say: Callable[[str], object] = _LOGGER.warning) -> None:
   """Deletes what a killed process had begun to write, and notes the others in `checkpoint`.
 
   A checkpoint that has its index is never deleted here, be it readable or not.

@@ -1,11 +1,13 @@
 """A look at some of the records before a run spends hours on them."""
 
+import logging
 import os
 from typing import Any
 
 from mtl_ssl_tf.data import checks, validate, validation_report
 
 _MAX_TOLD = 5
+_LOGGER = logging.getLogger(__name__)
 
 
 def check(task: Any, name: str, num_records: int) -> None:
@@ -47,7 +49,7 @@ def check(task: Any, name: str, num_records: int) -> None:
   for kind, counts in report.kinds().items():
     if kind in first:
       found = f"{kind} ({counts['num_findings']}): {first[kind]}"
-      print(f"warning: task.{name}: {found}", flush=True)
+      _LOGGER.warning("task.%s: %s", name, found)
 
 
 def _number(report: validation_report.ValidationReport, level: str) -> str:

@@ -1,14 +1,16 @@
 """Flags to a run: configuration, checks, devices, and who may write."""
 
 import contextlib
+import logging
 import os
 import sys
 from typing import Any
 
 import tensorflow as tf
-from absl import logging
+from absl import logging as absl_logging
 from official.core import config_definitions as cfg
 
+from mtl_ssl_tf import terminal
 from mtl_ssl_tf.checkpoints import keras_weights, pretrained
 from mtl_ssl_tf.configs import data_validation, detector, validation
 from mtl_ssl_tf.configs.loading import load_experiment
@@ -27,6 +29,7 @@ from mtl_ssl_tf.tasks import (
 )
 
 MODES = ("train", "eval", "train_and_eval", "train_and_post_eval", "continuous_eval")
+_LOGGER = logging.getLogger(__name__)
 
 
 def run(
@@ -133,7 +136,7 @@ def _check_start(task: detector.MtlDetection) -> None:
   if task.init_checkpoint:
     pretrained.check_source(task.init_checkpoint, mtl_detection.INIT_FIELD)
   elif task.backbone.norm.type == "frozen":
-    logging.warning(
+    _LOGGER.warning(
       "task.backbone.norm.type is 'frozen' and there are no start weights (--init): statistics "
       "that never change fit pretrained weights alone. From scratch, use batch, sync or group."
     )
@@ -152,12 +155,9 @@ def start_from(task: detector.MtlDetection, weights: str) -> None:
 def main_with_flags(flags: Any) -> None:
   """Runs what Model Garden's flags ask for; a bad setting ends it with one line.
 
-  `--verbosity=0` shows Model Garden's own messages, and where in the code an error arose.
+  `--verbosity=0` shows all messages, also where in the code an error arose.
   """
-  if not flags["verbosity"].present:
-    logging.set_verbosity(logging.WARNING)
-    # Among them a page of warnings that an evaluation makes no use of the optimizer's state.
-    tf.get_logger().setLevel("ERROR")
+  terminal.set_up(flags.verbosity if flags["verbosity"].present else None)
   try:
     params = load_experiment(flags.experiment, flags.config_file, flags.params_override)
     if flags.init:
@@ -166,7 +166,7 @@ def main_with_flags(flags: Any) -> None:
       params.runtime.tpu = flags.tpu
     run(params, flags.mode, flags.model_dir, flags.validate_data)
   except (ValueError, stopping.RunError) as error:
-    logging.info("An error arose:", exc_info=True)
+    absl_logging.info("An error arose:", exc_info=True)
     # Gin, which Model Garden goes through, tells the way of the call behind the message.
     message = str(error).split("\n  In call to configurable")[0]
     sys.exit(f"error: {message}")

@@ -1,10 +1,13 @@
 """What an evaluation leaves: a table to read and a file of all its figures."""
 
 import json
+import logging
 import os
 from typing import Any
 
 from mtl_ssl_tf.tasks import best_checkpoints, checkpointing, mtl_detection
+
+_LOGGER = logging.getLogger(__name__)
 
 
 def report(
@@ -48,8 +51,10 @@ def report(
     kept = [f"step {one.step} {one.figure:.4f}" for one in best.kept]
     lines.append(f"best checkpoints: {', '.join(kept) or 'none'}")
   if figures["dropped_boxes"]:
-    lines.append(
-      f"warning: ground-truth boxes left out of these figures: {figures['dropped_boxes']:.0f}; "
-      "raise task.validation_data.max_num_boxes"
+    _LOGGER.warning(
+      "ground-truth boxes left out of the figures of step %d: %.0f; "
+      "raise task.validation_data.max_num_boxes",
+      step,
+      figures["dropped_boxes"],
     )
   return "\n".join(lines)

@@ -1,14 +1,15 @@
 """What a run says while it works: one line every few seconds, and a table after each evaluation."""
 
 import contextlib
-import io
-import sys
+import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import orbit
 import tensorflow as tf
+from absl import logging as absl_logging
+from orbit import controller as orbit_controller
 
 MIN_SECONDS_BETWEEN_LINES = 5.0
 # Share that the newest measurement has in the smoothed rate.
@@ -16,10 +17,11 @@ RATE_SMOOTHING = 0.3
 # First the total, then these behind the losses.
 TOTAL_LOSS = "training_loss"
 OTHERS = ("learning_rate", "dropped_boxes")
+_LOGGER = logging.getLogger(__name__)
 
 
 class ProgressLine:
-  """Orbit train action: step, every loss, images a second, time left; on standard error.
+  """Orbit train action: step, every loss, images a second, time left; on standard output.
 
   The time left is that of the steps to come, without evaluations.
   """
@@ -40,14 +42,14 @@ class ProgressLine:
       train_steps: of the whole run.
       images_per_step: over all replicas.
       max_num_boxes: ground-truth slots of an image, for the warning about boxes left out.
-      write: takes each line; standard error by default.
+      write: takes each line; standard output by default.
       clock: seconds.
     """
     self._global_step = global_step
     self._train_steps = train_steps
     self._images_per_step = images_per_step
     self._max_num_boxes = max_num_boxes
-    self._write = write or (lambda line: print(line, file=sys.stderr, flush=True))
+    self._write = write or (lambda line: print(line, flush=True))
     self._clock = clock
     self._last_line_time = None
     self._steps_per_second = 0.0
@@ -70,9 +72,9 @@ class ProgressLine:
     values = {name: float(np.asarray(value)) for name, value in output.items()}
     if values.get("dropped_boxes") and not self._warned:
       self._warned = True
-      self._write(
-        f"warning: images hold more than {self._max_num_boxes} boxes, the rest is left out; "
-        "raise task.train_data.max_num_boxes"
+      _LOGGER.warning(
+        "images hold more than %d boxes, the rest is left out; raise task.train_data.max_num_boxes",
+        self._max_num_boxes,
       )
     is_due = self._last_line_time is None or now - self._last_line_time >= MIN_SECONDS_BETWEEN_LINES
     if is_due or step >= self._train_steps:
@@ -111,27 +113,40 @@ class ReportingController(orbit.Controller):
   ):
     self._report = report
     self._progress = progress
-    super().__init__(*args, **kwargs)
+    with _orbit_logging_only():
+      super().__init__(*args, **kwargs)
 
   def train(self, *args, **kwargs):
     """Trains; the progress line leaves out the time since the last step."""
     if self._progress is not None:
       self._progress.resume()
-    super().train(*args, **kwargs)
+    with _orbit_logging_only():
+      super().train(*args, **kwargs)
 
   def evaluate(self, steps: int = -1):
     """Evaluates, then prints the report."""
     start = time.monotonic()
-    with _without_standard_output():
+    with _orbit_logging_only():
       output = super().evaluate(steps)
     step = int(self.global_step.numpy())
     seconds = time.monotonic() - start
     print(f"evaluation at step {step}, {seconds:.1f} s\n{self._report(output, step)}", flush=True)
     return output
 
-  def _train_n_steps(self, num_steps: int) -> None:
-    with _without_standard_output():
-      super()._train_n_steps(num_steps)
+  def restore_checkpoint(self, checkpoint_path: str | None = None) -> str | None:
+    """Restores, and says from where; see `orbit.Controller`."""
+    with _orbit_logging_only():
+      restored = super().restore_checkpoint(checkpoint_path)
+    if restored is not None:
+      print(f"restored from checkpoint: {restored}", flush=True)
+    return restored
+
+  def _maybe_save_checkpoint(self, check_interval: bool = True) -> bool:
+    with _orbit_logging_only():
+      is_saved = super()._maybe_save_checkpoint(check_interval)
+    if is_saved:
+      print(f"saved checkpoint: {self.checkpoint_manager.latest_checkpoint}", flush=True)
+    return is_saved
 
 
 def format_seconds(seconds: float) -> str:
@@ -141,5 +156,11 @@ def format_seconds(seconds: float) -> str:
   return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
 
 
-def _without_standard_output():
-  return contextlib.redirect_stdout(io.StringIO())
+@contextlib.contextmanager
+def _orbit_logging_only() -> Iterator[None]:
+  """Orbit prints whatever it logs; in here it logs alone, so that `--verbosity=0` shows it."""
+  usual, orbit_controller._log = orbit_controller._log, absl_logging.info
+  try:
+    yield
+  finally:
+    orbit_controller._log = usual

@@ -2,6 +2,7 @@
 
 import io
 import json
+import logging
 import os
 from collections.abc import Iterable
 from typing import Any
@@ -16,6 +17,7 @@ from mtl_ssl_tf.tasks import checkpointing, nonfinite, stopping, strategies
 
 WEIGHTS, BATCH_FILE, REPORT_FILE = "weights", "batch.npz", "report.json"
 _FREE = -1
+_LOGGER = logging.getLogger(__name__)
 
 
 class SkippedBatches(tf.Module):
@@ -80,12 +82,12 @@ class Recovery:
         f"{text}\nrecoveries of the run before: {len(skipped)}, trainer.recovery_max_trials is "
         f"{config.recovery_max_trials}"
       )
-    checkpointing.warn(text)
+    _LOGGER.warning(text)
     with trainer.strategy.scope():
       path = manager.restore_or_initialize()
     trainer.skipped_batches.assign([*skipped, batch])
     trainer.rewind_inputs()
-    checkpointing.warn(
+    _LOGGER.warning(
       f"batch {batch} is left out, the run goes on from {path} (recovery {len(skipped) + 1} of "
       f"{config.recovery_max_trials})"
     )

@@ -3,6 +3,7 @@
 import contextlib
 import copy
 import fcntl
+import logging
 import os
 import socket
 from collections.abc import Iterator, Mapping
@@ -18,6 +19,7 @@ from mtl_ssl_tf.tasks import checkpointing
 
 PARAMS_FILE = "params.yaml"
 LOCK_FILE = ".lock"
+_LOGGER = logging.getLogger(__name__)
 # What the weights, or what they mean, depend on: fields, or groups of fields.
 FIXED = (
   "task.backbone.type",
@@ -79,7 +81,7 @@ def locked(model_dir: str) -> Iterator[None]:
         "folder of its own for each run"
       ) from error
     except OSError as error:
-      checkpointing.warn(f"{path}: this file system has no locks ({error.strerror})")
+      _LOGGER.warning(f"{path}: this file system has no locks ({error.strerror})")
     else:
       file.truncate(0)
       file.write(f"process {os.getpid()} on {socket.gethostname()}\n")
@@ -145,7 +147,7 @@ def compare(params: cfg.ExperimentConfig, model_dir: str, class_names: list[str]
   try:
     loading.override_with_file(before, path)
   except (ValueError, KeyError, TypeError) as error:  # Model Garden checks types here and there.
-    checkpointing.warn(f"what has changed in the configuration is not known: {error}")
+    _LOGGER.warning(f"what has changed in the configuration is not known: {error}")
     return []
   old, new = flatten(before.as_dict()), flatten(params.as_dict())
   changed = {

@@ -1,10 +1,10 @@
 """Which devices a run works on: the strategy of `tf.distribute` that the configuration asks for."""
 
 import json
+import logging
 import os
 
 import tensorflow as tf
-from absl import logging
 from official.common import distribute_utils
 from official.core import config_definitions as cfg
 
@@ -15,6 +15,7 @@ ONE_DEVICE, MIRRORED, MULTI_WORKER, TPU = (
   "tpu",
 )
 _ALL_REDUCE = {MIRRORED: ("nccl", "hierarchical_copy"), MULTI_WORKER: ("ring", "nccl")}
+_LOGGER = logging.getLogger(__name__)
 
 
 def check(params: cfg.ExperimentConfig, mode: str) -> None:
@@ -34,7 +35,7 @@ def check(params: cfg.ExperimentConfig, mode: str) -> None:
   if num_gpus > num_present:
     raise _error("num_gpus", num_gpus, f"at most {num_present}, the GPUs of this machine")
   if num_present and not num_gpus and name != TPU:
-    logging.warning(
+    _LOGGER.warning(
       "runtime.num_gpus is 0, so the CPU does the work; GPUs of this machine: %d", num_present
     )
   if num_gpus > 1 and name == ONE_DEVICE:

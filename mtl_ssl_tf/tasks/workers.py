@@ -5,6 +5,7 @@ read, a checkpoint written or a picture drawn, workers may have to wait for each
 """
 
 import contextlib
+import logging
 import os
 import tempfile
 from collections.abc import Iterator
@@ -19,7 +20,8 @@ from mtl_ssl_tf.tasks import stopping, strategies
 def own_folder(strategy: tf.distribute.Strategy, model_dir: str) -> Iterator[str]:
   """The folder that this process may write into: `model_dir` if it is the chief.
 
-  The others get one that is removed in the end, and say nothing on standard output meanwhile.
+  The others get one that is removed in the end, and say and warn of nothing meanwhile: the chief
+  does.
 
   Args:
     strategy: of the run.
@@ -29,14 +31,18 @@ def own_folder(strategy: tf.distribute.Strategy, model_dir: str) -> Iterator[str
     yield model_dir
     return
   usual = tempfile.tempdir
+  logger = logging.getLogger("mtl_ssl_tf")
+  usual_level = logger.level
   with tempfile.TemporaryDirectory(prefix="worker_") as folder:
     # The runner makes such a worker a temporary folder for its checkpoints, and leaves it behind.
     tempfile.tempdir = folder
+    logger.setLevel(logging.ERROR)
     try:
       with open(os.devnull, "w") as nowhere, contextlib.redirect_stdout(nowhere):
         yield folder
     finally:
       tempfile.tempdir = usual
+      logger.setLevel(usual_level)
 
 
 def stop_together(strategy: tf.distribute.Strategy, stop: stopping.StopRequest) -> None:

@@ -83,7 +83,7 @@ def test_warnings_in_short(folder, capsys):
   records = [_record(str(i), (1, 1), twice) for i in range(3)]
   params = _experiment(folder, "train_data", *records, max_num_boxes=1)
   data_sample.check(params.task, "train_data", 8)
-  assert capsys.readouterr().out.splitlines() == [
+  assert capsys.readouterr().err.splitlines() == [
     "warning: task.train_data: duplicate_box (3): train_data.tfrecord, record 0: object 2 ('cat')"
     " box: repeats object 1 (IoU 1.00); accepted: each object once",
     "warning: task.train_data: more_boxes_than_slots (3): train_data.tfrecord, record 0: boxes: 2"

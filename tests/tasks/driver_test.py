@@ -200,11 +200,13 @@ class TestMainWithFlags:
   ("norm_type", "init", "warns"),
   [("frozen", "", True), ("frozen", "imagenet", False), ("batch", "", False)],
 )
-def test_frozen_statistics_without_start_weights(norm_type, init, warns, caplog):
+def test_frozen_statistics_without_start_weights(norm_type, init, warns, capsys):
   task = detector.MtlDetection()
   task.backbone.norm.type, task.init_checkpoint = norm_type, init
   driver._check_start(task)
-  assert ("task.backbone.norm.type is 'frozen' and there are no start" in caplog.text) == warns
+  assert (
+    "task.backbone.norm.type is 'frozen' and there are no start" in capsys.readouterr().err
+  ) == warns
 
 
 @pytest.mark.parametrize(

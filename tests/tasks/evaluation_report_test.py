@@ -44,8 +44,9 @@ class TestReport:
     text = evaluation_report.report(task, str(tmp_path), "voc/mAP50_area", None, figures, 7)
     assert text.splitlines()[-1] == "voc/mAP50_area 0.2500"
 
-  def test_dropped_boxes(self, task, tmp_path):
-    assert self.report(task, tmp_path, dropped_boxes=3.0)[-1] == (
-      "warning: ground-truth boxes left out of these figures: 3; "
-      "raise task.validation_data.max_num_boxes"
+  def test_dropped_boxes(self, task, tmp_path, capsys):
+    self.report(task, tmp_path, dropped_boxes=3.0)
+    assert capsys.readouterr().err == (
+      "warning: ground-truth boxes left out of the figures of step 7: 3; "
+      "raise task.validation_data.max_num_boxes\n"
     )

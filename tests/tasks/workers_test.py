@@ -1,5 +1,6 @@
 """What a worker beside the chief may touch; how workers work together: see replicas_test.py."""
 
+import logging
 import os
 import tempfile
 import types
@@ -29,10 +30,12 @@ def test_another_worker_has_a_folder_for_a_while(tmp_path, capsys):
     # Where Model Garden would leave checkpoints behind.
     assert os.path.dirname(tempfile.mkdtemp()) == folder
     print("not heard")
+    logging.getLogger(workers.__name__).warning("the chief warns of it")
   assert not os.path.exists(folder)
   assert tempfile.gettempdir() == usual
   assert os.listdir(tmp_path) == []
-  assert not capsys.readouterr().out
+  logging.getLogger(workers.__name__).warning("heard")
+  assert capsys.readouterr() == ("", "warning: heard\n")
 
 
 def test_one_process_decides_and_ends_by_itself():
