@@ -6,6 +6,9 @@ import sys
 
 import pytest
 
+from mtl_ssl_tf import terminal
+from tests import terminal_lines
+
 
 def pytest_addoption(parser):
   parser.addoption(
@@ -30,6 +33,12 @@ def pytest_generate_tests(metafunc):
     metafunc.parametrize("golden_file", files, ids=[file.stem for file in files], scope="module")
 
 
+@pytest.fixture(autouse=True)
+def _messages_as_in_a_command():
+  """Warnings are lines on standard error; whether a test called a command before or not."""
+  terminal.set_up()
+
+
 @pytest.fixture(name="tiny_run", scope="session")
 def _tiny_run(tmp_path_factory):
   """Folder of a tiny training run, see `tests/serving/tiny_run.py`; not to be changed."""
@@ -38,16 +47,27 @@ def _tiny_run(tmp_path_factory):
   return tiny_run.write(tmp_path_factory.mktemp("tiny_run"))
 
 
-@pytest.fixture(name="tiny_export", scope="session")
-def _tiny_export(tiny_run, tmp_path_factory):
-  """The first version of `tiny_run` as the command writes it, and what the command printed."""
-  export_dir = tmp_path_factory.mktemp("tiny_export") / "new" / "detector"
+@pytest.fixture(name="tiny_export_dir", scope="session")
+def _tiny_export_dir(tmp_path_factory):
+  return tmp_path_factory.mktemp("tiny_export") / "new" / "detector"
+
+
+@pytest.fixture(name="tiny_export_process", scope="session")
+def _tiny_export_process(tiny_run, tiny_export_dir):
+  """The command that wrote `tiny_export`, as it ended."""
   done = subprocess.run(
-    [sys.executable, "export.py", f"--model_dir={tiny_run}", f"--export_dir={export_dir}"],
+    [sys.executable, "export.py", f"--model_dir={tiny_run}", f"--export_dir={tiny_export_dir}"],
     cwd=pathlib.Path(__file__).parents[1],
+    env=terminal_lines.users_environment(),
     capture_output=True,
     text=True,
     check=False,
   )
   assert done.returncode == 0, done.stderr
-  return export_dir / "1", done.stdout
+  return done
+
+
+@pytest.fixture(name="tiny_export", scope="session")
+def _tiny_export(tiny_export_dir, tiny_export_process):
+  """The first version of `tiny_run` as the command writes it, and what the command printed."""
+  return tiny_export_dir / "1", tiny_export_process.stdout
