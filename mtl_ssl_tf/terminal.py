@@ -30,8 +30,13 @@ _OWN = logging.getLogger("mtl_ssl_tf")
 
 
 def prepare() -> None:
-  """Sets what TensorFlow reads from the environment as it is loaded; the user's settings stay."""
-  os.environ.setdefault(_LEVEL, str(_ALL if _asks_for_all(sys.argv[1:]) else _ERRORS))
+  """Sets what TensorFlow reads from the environment as it is loaded.
+
+  What the user has set there stays, unless the command line asks for all.
+  """
+  if _asks_for_all(sys.argv[1:]):
+    os.environ[_LEVEL] = str(_ALL)
+  os.environ.setdefault(_LEVEL, str(_ERRORS))
   # TensorFlow would report that there is no driver, as an error, on every machine without a GPU.
   if _level() != _ALL and _has_no_gpu():
     os.environ.setdefault(_DEVICE_TYPES, "CPU,XLA_CPU,TPU,TPU_SYSTEM")
@@ -47,7 +52,7 @@ def set_up(verbosity: int | None = None) -> None:
     _OWN.addHandler(_Lines())
   _OWN.propagate = False  # Or absl would write them once more, in its own form.
   _OWN.setLevel(logging.WARNING)  # Not the root's level, which goes with absl's.
-  level = _level()
+  level = _level() if verbosity is None or verbosity < 0 else _ALL
   if verbosity is None and level != _ALL:
     absl_logging.set_verbosity(absl_logging.ERROR)
     logging.getLogger("tensorflow").setLevel(logging.ERROR)
@@ -55,6 +60,7 @@ def set_up(verbosity: int | None = None) -> None:
       # They tell programmers of TensorFlow, Keras or NumPy what will change one day.
       for category in (DeprecationWarning, PendingDeprecationWarning, FutureWarning):
         warnings.simplefilter("ignore", category)
+      warnings.filterwarnings("ignore", message=r"\s*Warning: tf\.lite\.Interpreter is deprecated")
   if level != _ALL:
     warnings.showwarning = _show_warning
   if "tensorflow" in sys.modules:
@@ -72,8 +78,8 @@ class _Lines(logging.Handler):
 
 
 def _show_warning(message, category, filename, lineno, file=None, line=None) -> None:
-  """Python's `warnings.showwarning`, in our form."""
-  _OWN.warning("%s: %s", category.__name__, message)
+  """Python's `warnings.showwarning`, in our form, which is one line."""
+  _OWN.warning("%s: %s", category.__name__, " ".join(str(message).split()))
 
 
 def _set_level_of_abseil(level: int) -> None:
