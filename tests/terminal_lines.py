@@ -6,7 +6,7 @@ import re
 # Standard output of train.py: how the run goes, and the tables of its evaluations.
 TRAINING = (
   r"restored from checkpoint: \S+",
-  r"changed since the run began: \S+: .+",
+  r"changed since the run began: \S+ .+ -> .+",
   r"learning rate \S+ \(.+\), batch \d+.*",
   r"best/: the \d+ best checkpoints by .+; early stopping: .+",
   r"step \d+/\d+ \| loss [\d.]+ \(.+\) \| rate \S+ \| [\d.]+ images/s \| [\d:]+ left",
@@ -19,7 +19,7 @@ TRAINING = (
   r"(multi_object|closeness|foreground)_\w+ +([\d.]+|nan)",
   r"voc/\w+ ([\d.]+|nan)( \(best [\d.]+\))?",
   r"best checkpoints: .+",
-  r"early stopping: \d+ of \d+ evaluations .+",
+  r"early stopping: (off|\d+ of \d+ evaluations .+)",
 )
 # Standard output of export.py.
 EXPORT = (
