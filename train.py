@@ -9,7 +9,7 @@ from absl import app, flags
 from official.common import flags as tfm_flags
 
 from mtl_ssl_tf import registry_imports  # noqa: F401
-from mtl_ssl_tf.tasks import driver
+from mtl_ssl_tf.training import driver
 
 
 def main(_) -> None:

@@ -11,7 +11,9 @@ import argparse
 
 import numpy as np
 
-from mtl_ssl_tf.data import canvases, fitting, reader, record_index, record_sizes
+from mtl_ssl_tf.data.pipeline import canvases, fitting, reader
+from mtl_ssl_tf.data.records import index as record_index
+from mtl_ssl_tf.data.records import sizes as record_sizes
 
 LIMITS = ((600, 1000), (480, 640), (800, 1333))
 

@@ -28,8 +28,10 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from mtl_ssl_tf.data import augmentations, decoder, detection_parser, fitting, reader, schema
-from mtl_ssl_tf.tasks import driver, mtl_detection, trainer
+from mtl_ssl_tf.data import schema
+from mtl_ssl_tf.data.pipeline import augmentations, decoder, detection_parser, fitting, reader
+from mtl_ssl_tf.tasks import mtl_detection
+from mtl_ssl_tf.training import driver, trainer
 
 ROW = pathlib.Path(__file__).parents[1] / "configs/experiments/bccd_frcnn_mobilenet_mtl.yaml"
 BATCH = 4

@@ -20,7 +20,10 @@ import time
 import numpy as np
 import tensorflow as tf
 
-from mtl_ssl_tf.data import batch_order, reader, record_index, record_sizes, record_streams, schema
+from mtl_ssl_tf.data import schema
+from mtl_ssl_tf.data.pipeline import batch_order, reader, record_streams
+from mtl_ssl_tf.data.records import index as record_index
+from mtl_ssl_tf.data.records import sizes as record_sizes
 
 STEP = 100_000
 BATCH = 4

@@ -27,7 +27,7 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-from mtl_ssl_tf.data import progress
+from mtl_ssl_tf.data import progress_lines
 from mtl_ssl_tf.prediction import coco_ids, images, input_files, journal, result_files
 from mtl_ssl_tf.serving import saved_detector, served_detector
 
@@ -127,7 +127,7 @@ def _predict(
     voc_dir=output_dir / VOC_FOLDER if VOC in args.outputs else None,
   )
   predict_video = None
-  progress_line = progress.Progress("predicting", len(finished.names), say)
+  progress_line = progress_lines.Progress("predicting", len(finished.names), say)
   progress_line.skip(finished.num_files)
   for number, names in enumerate(units(finished.names, args.batch_size)):
     if number < finished.num_units:

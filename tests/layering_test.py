@@ -26,20 +26,21 @@ ALLOWED = {
   "modeling.factory": {"configs", "ops", "labels"},
   "checkpoints": {"modeling"},
   # A command, beside train and export.
-  "checkpoints.import_reference": {"configs", "data", "modeling", "tasks", "registry_imports"},
-  "tasks": _LIBRARY | {"checkpoints"},
+  "checkpoints.import_reference": {"configs", "data", "modeling", "training", "registry_imports"},
+  "training": _LIBRARY | {"checkpoints", "tasks"},
+  "tasks": _LIBRARY | {"checkpoints", "training"},
   # A command, beside train and export.
-  "tasks.replay": _LIBRARY | {"checkpoints", "registry_imports"},
+  "tasks.replay": _LIBRARY | {"checkpoints", "registry_imports", "training"},
   "serving": {"configs", "ops", "data", "modeling"},
   "prediction": {"data", "serving", "visualization"},
   "serving.verification": {"configs", "data", "evaluation", "modeling"},
-  "compilation": {"configs", "data", "modeling", "tasks"},
+  "compilation": {"configs", "data", "modeling", "tasks", "training"},
   "registry_imports": {"configs", "tasks"},
   "evaluate": {"configs", "ops", "data", "evaluation", "visualization"},
   "preflight": {"compilation", "configs"},
   "export_step": {"compilation", "configs"},
   "predict": {"data", "prediction", "serving"},
-  "train": {"registry_imports", "serving", "tasks"},
+  "train": {"registry_imports", "serving", "training"},
   "export": {"ops", "registry_imports", "serving"},
 }
 
@@ -116,7 +117,7 @@ def test_layers():
     ("modeling.factory", "from mtl_ssl_tf.configs import detector"),
     ("modeling.heads.rpn_head", "from mtl_ssl_tf.modeling.backbones import base"),
     ("checkpoints.reference", "from mtl_ssl_tf.modeling import detector"),
-    ("tasks.pictures", "from mtl_ssl_tf.visualization import draw"),
+    ("training.pictures", "from mtl_ssl_tf.visualization import draw"),
     ("predict", "from mtl_ssl_tf.serving import saved_detector"),
   ],
 )
@@ -160,17 +161,17 @@ def test_accepted(name, source):
     (
       "train",
       "from mtl_ssl_tf.modeling import factory",
-      "train:1 imports mtl_ssl_tf.modeling.factory; accepted: registry_imports, serving, tasks",
+      "train:1 imports mtl_ssl_tf.modeling.factory; accepted: registry_imports, serving, training",
     ),
     (
-      "mtl_ssl_tf.tasks.driver",
+      "mtl_ssl_tf.training.driver",
       "import train",
-      "mtl_ssl_tf.tasks.driver:1 imports train, which is outside the package",
+      "mtl_ssl_tf.training.driver:1 imports train, which is outside the package",
     ),
     (
-      "mtl_ssl_tf.tasks.driver",
+      "mtl_ssl_tf.training.driver",
       "from tests import fixtures",
-      "mtl_ssl_tf.tasks.driver:1 imports tests.fixtures, which is outside the package",
+      "mtl_ssl_tf.training.driver:1 imports tests.fixtures, which is outside the package",
     ),
     (
       "mtl_ssl_tf.ops.box_ops",

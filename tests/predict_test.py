@@ -16,7 +16,7 @@ from PIL import Image
 from pycocotools import coco
 
 from mtl_ssl_tf import predict
-from mtl_ssl_tf.data import progress
+from mtl_ssl_tf.data import progress_lines
 from mtl_ssl_tf.serving import saved_detector
 from tests import fixtures
 from tests.data import voc_files
@@ -196,7 +196,7 @@ class TestResults:
       _save(tmp_path / "in" / f"{i}.png", 8, 8)
     (tmp_path / "in" / "3.png").write_bytes(b"")
     seconds = iter(range(100))
-    monkeypatch.setattr(progress.time, "monotonic", lambda: next(seconds))
+    monkeypatch.setattr(progress_lines.time, "monotonic", lambda: next(seconds))
     assert "predicting: 3/4, 1.0 a second, 1 s left" in run("--batch_size=1")[1]
 
 
@@ -467,7 +467,7 @@ class TestGoingOn:
     (tmp_path / "in" / "v.avi").unlink()
     # A clock that advances by five seconds whenever it is looked at.
     seconds = iter(range(0, 1000, 5))
-    monkeypatch.setattr(progress.time, "monotonic", lambda: next(seconds))
+    monkeypatch.setattr(progress_lines.time, "monotonic", lambda: next(seconds))
     status, said, dataset, detector = run(*self._FLAGS)
     assert status == 0
     assert "predicting: 8/8, 0.2 a second, 0 s left" in said

@@ -24,7 +24,7 @@ from mtl_ssl_tf.configs import validation
 from mtl_ssl_tf.data import label_map, schema
 from mtl_ssl_tf.modeling import factory
 from mtl_ssl_tf.modeling.backbones import registry
-from mtl_ssl_tf.tasks import driver
+from mtl_ssl_tf.training import driver
 
 STEP = "global_step"
 SOURCE = "--checkpoint"

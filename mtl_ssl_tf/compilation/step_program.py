@@ -20,7 +20,8 @@ from tensorflow.python.ops import handle_data_util
 
 from mtl_ssl_tf.configs import validation
 from mtl_ssl_tf.modeling.backbones import registry
-from mtl_ssl_tf.tasks import mtl_detection, trainer
+from mtl_ssl_tf.tasks import mtl_detection
+from mtl_ssl_tf.training import trainer
 
 STEPS = ("training", "inference")
 # Which variables an argument of the program may be; the batch is another.

@@ -23,13 +23,13 @@ from typing import Any
 
 import tensorflow as tf
 
-from mtl_ssl_tf.data import coco_json, converter_command, pascal_voc, workers, workspace
-from mtl_ssl_tf.data import progress as progress_lines
+from mtl_ssl_tf.data import coco_json, pascal_voc, progress_lines
+from mtl_ssl_tf.data.records import converter_command, worker_pool, workspace
 
 _CONVERTERS = {"pascal_voc": pascal_voc, "coco_json": coco_json}
 
 
-def runner(pipeline_flags: Sequence[str]) -> workers.Runner:
+def runner(pipeline_flags: Sequence[str]) -> worker_pool.Runner:
   """What runs work on shards as a pipeline of its own.
 
   Args:
@@ -44,9 +44,9 @@ def runner(pipeline_flags: Sequence[str]) -> workers.Runner:
   from apache_beam.options import pipeline_options
 
   def run(
-    task: workers.ShardTask, num_images: list[int], progress: progress_lines.Progress
+    task: worker_pool.ShardTask, num_images: list[int], progress: progress_lines.Progress
   ) -> list[Any]:
-    """See `workers.Runner`; Beam shows the progress in its own way."""
+    """See `worker_pool.Runner`; Beam shows the progress in its own way."""
     del progress
     options = pipeline_options.PipelineOptions(list(pipeline_flags), save_main_session=False)
     with beam.Pipeline(options=options) as pipeline:
@@ -68,7 +68,7 @@ def _work(shard: int, task: Any) -> None:
   workspace.write_durably(_result_path(task, shard), json.dumps(result).encode())
 
 
-def _result_path(task: workers.ShardTask, shard: int) -> pathlib.Path:
+def _result_path(task: worker_pool.ShardTask, shard: int) -> pathlib.Path:
   # Called a part, as the next conversion removes those.
   return task.folder / f"result-{shard}{workspace.PART_SUFFIX}"
 

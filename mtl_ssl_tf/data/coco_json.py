@@ -25,7 +25,8 @@ from typing import Any
 
 import tensorflow as tf
 
-from mtl_ssl_tf.data import coco_source, conversion, converter_command, workers
+from mtl_ssl_tf.data.records import conversion, converter_command, worker_pool
+from mtl_ssl_tf.data.sources import coco_source
 
 
 def convert_split(
@@ -35,7 +36,7 @@ def convert_split(
   output_dir: str | os.PathLike[str],
   *,
   say: Callable[[str], None] = lambda line: print(line, file=sys.stderr, flush=True),
-  runner: workers.Runner | None = None,
+  runner: worker_pool.Runner | None = None,
   **options: Any,
 ) -> dict[str, Any]:
   """Writes the records, label map and manifest of one split.
@@ -92,7 +93,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
 
 
 def convert_flags(
-  flags: argparse.Namespace, runner: workers.Runner | None = None
+  flags: argparse.Namespace, runner: worker_pool.Runner | None = None
 ) -> dict[str, Any]:
   """Converts what the flags say; see `convert_split`."""
   return convert_split(

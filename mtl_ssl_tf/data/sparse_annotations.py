@@ -25,15 +25,10 @@ from typing import Any
 
 import tensorflow as tf
 
-from mtl_ssl_tf.data import (
-  disk_index,
-  faults,
-  record_writer,
-  schema,
-  sparse_protocols,
-  sparse_records,
-)
-from mtl_ssl_tf.data import progress as progress_lines
+from mtl_ssl_tf.data import disk_index, faults, progress_lines, schema
+from mtl_ssl_tf.data.records import writer as record_writer
+from mtl_ssl_tf.data.sparse import erasing as sparse_erasing
+from mtl_ssl_tf.data.sparse import protocols as sparse_protocols
 
 DIFFICULT = ("keep", "ignore", "drop")
 _INTERRUPTED = 130  # As shells have it for a program that Ctrl-C ended.
@@ -84,13 +79,13 @@ def make_split(
     raise ValueError(f"--difficult {difficult}: accepted: {', '.join(DIFFICULT)}")
   if num_shards is not None and not 1 <= num_shards < 100_000:
     raise ValueError(f"--num_shards {num_shards}: accepted: 1 … 99999")
-  source = sparse_records.find_split(input_dir, split)
+  source = sparse_erasing.find_split(input_dir, split)
   _check_output(input_dir, split, output_dir, output_split)
 
-  def records(what: str) -> Iterator[tuple[tf.train.Example, sparse_records.Objects]]:
+  def records(what: str) -> Iterator[tuple[tf.train.Example, sparse_erasing.Objects]]:
     progress = progress_lines.Progress(f"{output_split}: {what}", source.num_images, say)
-    for example, where in sparse_records.read(source.files):
-      objects = sparse_records.ranked_objects(
+    for example, where in sparse_erasing.read(source.files):
+      objects = sparse_erasing.ranked_objects(
         example, where, len(source.classes), rank_difficult=difficult == "keep"
       )
       yield example, objects
@@ -115,7 +110,7 @@ def make_split(
         index.executemany("INSERT INTO names VALUES (?, ?)", kept)
         if len(erased) < len(objects.rows):
           rows = {objects.rows[place] for place in erased}
-          writer.write(sparse_records.erase(example, rows), position)
+          writer.write(sparse_erasing.erase(example, rows), position)
       manifest = writer.commit(
         sparse_annotations={
           "protocol": protocol.name,
@@ -141,7 +136,7 @@ class _Counts:
     self._ranked, self._erased = collections.Counter(), collections.Counter()
     self._num_erased_without_image = 0
 
-  def add(self, objects: sparse_records.Objects, erased: set[int]) -> None:
+  def add(self, objects: sparse_erasing.Objects, erased: set[int]) -> None:
     """Counts an image, of whose ranked objects some are erased."""
     self._ranked.update(objects.classes)
     self._erased.update(objects.classes[place] for place in erased)
@@ -169,7 +164,7 @@ class _Counts:
 
 
 def _erased(
-  objects: sparse_records.Objects,
+  objects: sparse_erasing.Objects,
   protocol: sparse_protocols.Protocol,
   last_erased: Mapping[int, bytes],
 ) -> set[int]:
@@ -183,7 +178,7 @@ def _erased(
 
 def _last_erased(
   index: sqlite3.Connection,
-  records: Iterable[tuple[tf.train.Example, sparse_records.Objects]],
+  records: Iterable[tuple[tf.train.Example, sparse_erasing.Objects]],
   protocol: sparse_protocols.Protocol,
 ) -> dict[int, bytes]:
   """The largest rank key of each class that `miss` erases, empty where it erases none."""
@@ -238,7 +233,7 @@ def _check_output(
       f"--output_split {output_split}: is the input; accepted: another name or --output_dir"
     )
   manifest = output_dir / schema.manifest_file(output_split)
-  if manifest.exists() and sparse_records.SECTION.encode() not in manifest.read_bytes():
+  if manifest.exists() and sparse_erasing.SECTION.encode() not in manifest.read_bytes():
     raise ValueError(
       f"--output_split {output_split}: {manifest} is of another command, whose records would be"
       " lost; accepted: another name or --output_dir"
@@ -247,7 +242,7 @@ def _check_output(
 
 def _summarize(manifest: Mapping[str, Any], say: Callable[[str], None]) -> None:
   """Says what is left, per class and in all."""
-  split, about = manifest["split"], manifest[sparse_records.SECTION]
+  split, about = manifest["split"], manifest[sparse_erasing.SECTION]
   for name, kept in about["kept_per_class"].items():
     say(f"{kept:>9} of {kept + about['erased_per_class'][name]} {name}")
   images, annotations = about["images"], about["annotations"]

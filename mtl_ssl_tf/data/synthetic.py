@@ -39,7 +39,7 @@ from xml.etree import ElementTree
 import numpy as np
 from PIL import Image
 
-from mtl_ssl_tf.data import synthetic_scenes as scenes
+from mtl_ssl_tf.data.synthetic_scenes import scenes
 
 # Raised when a rule or a brush changes, so that an old data set is not taken for a new one.
 VERSION = 1

@@ -22,20 +22,10 @@ from collections.abc import Callable, Iterable, Sequence
 import tensorflow as tf
 
 from mtl_ssl_tf.configs import loading, validation
-from mtl_ssl_tf.data import (
-  checks,
-  coco_source,
-  faults,
-  inspection,
-  label_map,
-  reader,
-  schema,
-  shard_checks,
-  sources,
-  validation_report,
-  voc_source,
-)
-from mtl_ssl_tf.data import progress as progress_lines
+from mtl_ssl_tf.data import faults, label_map, progress_lines, schema
+from mtl_ssl_tf.data.inspection import checks, image_inspection, shard_checks, validation_report
+from mtl_ssl_tf.data.pipeline import reader
+from mtl_ssl_tf.data.sources import coco_source, split_source, voc_source
 
 _MIB = 2**20
 # Flag that says what is looked at -> the flags that it needs.
@@ -59,7 +49,8 @@ def validate_records(
     limits: what images are compared with.
     label_map_file: see module `label_map`; None takes the one that lies beside the records, if
       there is one.
-    num_sampled: look at so many records only, see `inspection.inspect_records`; 0 looks at all.
+    num_sampled: look at so many records only, see `image_inspection.inspect_records`; 0 looks at
+      all.
     num_threads: how many records are checked at a time.
     max_listed: findings of each kind that are listed one by one.
     say: takes lines about progress.
@@ -85,7 +76,7 @@ def validate_records(
     passed += count
 
   num_records = {}
-  for inspected in inspection.inspect_records(
+  for inspected in image_inspection.inspect_records(
     files,
     classes,
     limits,
@@ -102,7 +93,7 @@ def validate_records(
 
 
 def validate_split(
-  source: sources.SplitSource,
+  source: split_source.SplitSource,
   limits: checks.Limits,
   *,
   num_sampled: int = 0,
@@ -122,12 +113,12 @@ def validate_split(
     for position in range(len(source)):
       names.update(source.class_names(position))
       progress.step()
-    source = sources.collect_classes(names, source)
+    source = split_source.collect_classes(names, source)
   report = validation_report.ValidationReport(limits, source.classes, max_listed=max_listed)
-  report.add_general(inspection.finding_of_fault(fault, None) for fault in source.faults)
+  report.add_general(image_inspection.finding_of_fault(fault, None) for fault in source.faults)
   number = min(num_sampled or len(source), len(source))
   progress = progress_lines.Progress(f"{source.split}: checking images", number, say)
-  for inspected in inspection.inspect_split(
+  for inspected in image_inspection.inspect_split(
     source, limits, num_sampled=num_sampled, num_threads=num_threads
   ):
     report.add_image(inspected)

@@ -10,7 +10,7 @@ import numpy as np
 import tensorflow as tf
 from PIL import Image
 
-from mtl_ssl_tf.data import image_files
+from mtl_ssl_tf.data.sources import image_files
 from mtl_ssl_tf.prediction import detections as detections_lib
 from mtl_ssl_tf.prediction import voc_xml, whole_files
 from mtl_ssl_tf.serving import served_detector

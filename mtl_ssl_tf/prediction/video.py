@@ -23,7 +23,7 @@ from typing import Any, BinaryIO
 import cv2
 import numpy as np
 
-from mtl_ssl_tf.data import progress
+from mtl_ssl_tf.data import progress_lines
 from mtl_ssl_tf.prediction import detections as detections_lib
 from mtl_ssl_tf.prediction import whole_files
 from mtl_ssl_tf.serving import served_detector
@@ -114,7 +114,7 @@ class VideoPredictor:
         {"id": i, "name": text} for i, text in enumerate(self._detector.class_names, start=1)
       ],
     }
-    progress_line = progress.Progress(f"{name}: frames", frames.num_announced, self._say)
+    progress_line = progress_lines.Progress(f"{name}: frames", frames.num_announced, self._say)
     with contextlib.ExitStack() as stack:
       file = stack.enter_context(whole_files.writing(self._videos_dir / f"{name}.json"))
       draw_frame = None
@@ -134,7 +134,7 @@ class VideoPredictor:
     first: np.ndarray,
     file: BinaryIO,
     draw_frame: Callable[[np.ndarray], None] | None,
-    progress_line: progress.Progress,
+    progress_line: progress_lines.Progress,
   ) -> None:
     separator, latest = b"\n", None
     for start, batch in _batches(frames, first, self._batch_size):

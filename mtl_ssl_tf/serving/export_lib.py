@@ -15,7 +15,8 @@ from mtl_ssl_tf.configs import (
   renamed,
   validation,
 )
-from mtl_ssl_tf.data import canvases, label_map, schema
+from mtl_ssl_tf.data import label_map, schema
+from mtl_ssl_tf.data.pipeline import canvases
 from mtl_ssl_tf.modeling import detector as detector_model
 from mtl_ssl_tf.modeling import factory
 from mtl_ssl_tf.serving import (

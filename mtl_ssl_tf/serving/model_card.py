@@ -8,7 +8,8 @@ import platform
 import tomllib
 from typing import Any
 
-from mtl_ssl_tf.data import reader, schema
+from mtl_ssl_tf.data import schema
+from mtl_ssl_tf.data.pipeline import reader
 
 FILE = "model_card.md"
 UNKNOWN_LICENSE = (

@@ -9,7 +9,8 @@ import tensorflow as tf
 
 from mtl_ssl_tf.configs import data as data_config
 from mtl_ssl_tf.configs import detector as detector_config
-from mtl_ssl_tf.data import canvases, decoder, progress, reader, schema
+from mtl_ssl_tf.data import progress_lines, schema
+from mtl_ssl_tf.data.pipeline import canvases, decoder, reader
 from mtl_ssl_tf.evaluation import voc_evaluator
 from mtl_ssl_tf.modeling import detector
 from mtl_ssl_tf.serving import detection_module
@@ -145,7 +146,7 @@ def compare(
   ]
   data = task.validation_data
   num_images = min(num_images, reader.count_examples(data.input_path))
-  progress_line = progress.Progress("verifying", num_images, say)
+  progress_line = progress_lines.Progress("verifying", num_images, say)
   evaluate = tf.function(lambda *inputs: _evaluate(model, *inputs), autograph=False)
   largest, num_other_counts = np.zeros(3), 0  # Pixels, fraction and score.
   for record, (images, labels) in _examples(data).take(num_images):

@@ -12,13 +12,9 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from mtl_ssl_tf.configs import data as data_config
-from mtl_ssl_tf.data import (
-  coco_ground_truth,
-  ground_truth,
-  ground_truth_sources,
-  reader,
-  result_files,
-)
+from mtl_ssl_tf.data.ground_truth import coco_truth, detection_files, truth_readers
+from mtl_ssl_tf.data.ground_truth import objects as ground_truth
+from mtl_ssl_tf.data.pipeline import reader
 from mtl_ssl_tf.evaluation import detection_metrics
 from mtl_ssl_tf.visualization import evaluation_report
 
@@ -74,7 +70,7 @@ class DetectionEvaluation:
     """
     if not self._needs_names or self._truth is not None:
       return
-    truth = ground_truth_sources.read_records(self._input_path, self._label_map_file)
+    truth = truth_readers.read_records(self._input_path, self._label_map_file)
     if self._config.coco_annotations:
       truth = _with_official_objects(truth, self._config.coco_annotations)
     self._truth = truth
@@ -82,14 +78,14 @@ class DetectionEvaluation:
   def reset(self) -> None:
     """Forgets every image."""
     self.metrics.reset()
-    self._detections: dict[int, result_files.Detections] = {}
+    self._detections: dict[int, detection_files.Detections] = {}
     self._objects: dict[int, ground_truth.ImageTruth] = {}
 
   def update(self, logs: Mapping[str, np.ndarray]) -> None:
     """Adds one image: of each value of the validation step the image's row."""
     index = int(logs["example_index"])
     real, valid = logs["gt_classes"] > 0, logs["detection_classes"] > 0
-    found = result_files.Detections(
+    found = detection_files.Detections(
       ground_truth.Boxes.from_corners(logs["detection_boxes_orig"][valid]),
       logs["detection_scores"][valid].astype(np.float64),
       logs["detection_classes"][valid].astype(np.int64),
@@ -115,7 +111,7 @@ class DetectionEvaluation:
           image, image_id=known.image_id, file_name=known.file_name, size=known.size
         )
       )
-    self.metrics.update(image_id=image_id, **result_files.metric_arguments(image, found))
+    self.metrics.update(image_id=image_id, **detection_files.metric_arguments(image, found))
     if self._config.results_dir:
       self._detections[index], self._objects[index] = found, image
 
@@ -150,15 +146,15 @@ class DetectionEvaluation:
     )
     found = [self._detections[index] for index in order]
     ids = [self._truth.coco_image_ids[index] for index in order]
-    result_files.write_coco_results(
-      folder / result_files.COCO_RESULTS_FILE,
+    detection_files.write_coco_results(
+      folder / detection_files.COCO_RESULTS_FILE,
       zip(ids, found, strict=True),
       evaluated.category_ids,
     )
-    coco_ground_truth.write_coco(evaluated, folder / result_files.COCO_GROUND_TRUTH_FILE, ids)
+    coco_truth.write_coco(evaluated, folder / detection_files.COCO_GROUND_TRUTH_FILE, ids)
     split = reader.split_name(reader.match_files(self._input_path)[0])
     names = [image.image_id for image in evaluated.images]
-    result_files.write_comp4(folder, split, zip(names, found, strict=True), self._class_names)
+    detection_files.write_comp4(folder, split, zip(names, found, strict=True), self._class_names)
     evaluation_report.write_report(folder, figures, self.metrics.details())
 
 
@@ -168,7 +164,7 @@ def _with_official_objects(truth: ground_truth.GroundTruth, path: str) -> ground
   Raises:
     ValueError: the file lacks a class or an image, or holds objects of a class that is none here.
   """
-  official = coco_ground_truth.read_coco(path)
+  official = coco_truth.read_coco(path)
   numbers = {name: number for number, name in enumerate(truth.class_names, start=1)}
   missing = [name for name in truth.class_names if name not in official.class_names]
   if missing:

@@ -13,19 +13,19 @@ from mtl_ssl_tf.checkpoints import pretrained
 from mtl_ssl_tf.configs import data as data_config
 from mtl_ssl_tf.configs import detector as detector_config
 from mtl_ssl_tf.configs import validation
-from mtl_ssl_tf.data import label_map, reader
+from mtl_ssl_tf.data import label_map
+from mtl_ssl_tf.data.pipeline import reader
 from mtl_ssl_tf.evaluation import auxiliary_metrics
 from mtl_ssl_tf.labels import auxiliary as auxiliary_labels
 from mtl_ssl_tf.losses import batch_sum
 from mtl_ssl_tf.modeling import detector, factory
 from mtl_ssl_tf.modeling.backbones import registry
 from mtl_ssl_tf.ops import box_ops
-from mtl_ssl_tf.tasks import (
-  detection_evaluation,
+from mtl_ssl_tf.tasks import detection_evaluation, training_losses
+from mtl_ssl_tf.training import (
   momentum,  # noqa: F401 - registers the optimizer
   nonfinite,
   strategies,
-  training_losses,
 )
 
 # Evaluation draws its windows as this step would, so that its figures can be compared.
@@ -157,7 +157,7 @@ class MtlDetectionTask(base_task.Task):
     first_batch: int = 0,
     skipped_batches: Sequence[int] = (),
   ) -> tf.data.Dataset:
-    """Returns batches `(images, labels)`; see `data/reader.py`.
+    """Returns batches `(images, labels)`; see `data/pipeline/reader.py`.
 
     Args:
       params: the data.

@@ -15,7 +15,7 @@ from official.core import exp_factory, task_factory
 from mtl_ssl_tf import registry_imports  # noqa: F401
 from mtl_ssl_tf.configs import experiments, loading
 from mtl_ssl_tf.data import schema
-from mtl_ssl_tf.tasks import checkpointing, nonfinite, recovery, run_folder
+from mtl_ssl_tf.training import checkpointing, nonfinite, recovery, run_folder
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -7,7 +7,7 @@ import yaml
 
 from mtl_ssl_tf.checkpoints import import_reference, reference
 from mtl_ssl_tf.serving import export_lib
-from mtl_ssl_tf.tasks import driver
+from mtl_ssl_tf.training import driver
 from tests.checkpoints import slim_files
 from tests.tasks import tiny
 

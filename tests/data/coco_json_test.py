@@ -8,7 +8,9 @@ import shutil
 import pytest
 import tensorflow as tf
 
-from mtl_ssl_tf.data import coco_json, image_files, pascal_voc, reader, schema
+from mtl_ssl_tf.data import coco_json, pascal_voc, schema
+from mtl_ssl_tf.data.pipeline import reader
+from mtl_ssl_tf.data.sources import image_files
 from tests.data import coco_files, voc_files
 
 _REPOSITORY = pathlib.Path(__file__).parents[2]

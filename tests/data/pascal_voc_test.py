@@ -9,7 +9,8 @@ import sys
 import pytest
 import tensorflow as tf
 
-from mtl_ssl_tf.data import label_map, pascal_voc, progress, reader
+from mtl_ssl_tf.data import label_map, pascal_voc, progress_lines
+from mtl_ssl_tf.data.pipeline import reader
 from tests.data import voc_files
 
 _REPOSITORY = pathlib.Path(__file__).parents[2]
@@ -312,7 +313,7 @@ class TestProgress:
     # A clock that advances by a second whenever it is looked at, which is once an image.
     voc_files.write(tmp_path / "voc", {f"{i}.xml": _annotation("cat") for i in range(8)})
     seconds = iter(range(1000))
-    monkeypatch.setattr(progress.time, "monotonic", lambda: next(seconds))
+    monkeypatch.setattr(progress_lines.time, "monotonic", lambda: next(seconds))
     said = []
     pascal_voc.convert_split(tmp_path / "voc", "train", tmp_path / "records", say=said.append)
     assert said[:2] == [

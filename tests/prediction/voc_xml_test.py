@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from mtl_ssl_tf.data import annotated, pascal_voc, schema, voc_annotation
+from mtl_ssl_tf.data import pascal_voc, schema
+from mtl_ssl_tf.data.sources import annotated, voc_annotation
 from mtl_ssl_tf.prediction import detections as detections_lib
 from mtl_ssl_tf.prediction import voc_xml
 from tests.data import voc_files

@@ -13,7 +13,7 @@ from official.core import config_definitions as cfg
 from official.core import exp_factory, train_utils
 
 from mtl_ssl_tf import registry_imports  # noqa: F401
-from mtl_ssl_tf.data import reader
+from mtl_ssl_tf.data.pipeline import reader
 from mtl_ssl_tf.modeling import factory
 from tests import fixtures
 

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from mtl_ssl_tf.tasks import driver, mtl_detection, pictures, trainer
+from mtl_ssl_tf.tasks import mtl_detection
+from mtl_ssl_tf.training import driver, pictures, trainer
 from tests import fixtures
 from tests.tasks import tiny
 

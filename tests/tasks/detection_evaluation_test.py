@@ -7,7 +7,7 @@ import pytest
 
 from mtl_ssl_tf import evaluate
 from mtl_ssl_tf.configs import data as data_config
-from mtl_ssl_tf.data import coco_ground_truth, ground_truth_sources
+from mtl_ssl_tf.data.ground_truth import coco_truth, truth_readers
 from mtl_ssl_tf.tasks import detection_evaluation
 from tests import fixtures
 from tests.tasks import tiny
@@ -178,7 +178,7 @@ def test_part_of_the_images(records, tmp_path):
   evaluation = make(records, results_dir=str(tmp_path))
   evaluation.update(row(2))
   evaluation.result()
-  truth = coco_ground_truth.read_coco(tmp_path / "evaluation/coco_ground_truth.json")
+  truth = coco_truth.read_coco(tmp_path / "evaluation/coco_ground_truth.json")
   assert [image.image_id for image in truth.images] == ["111"]
 
 
@@ -196,8 +196,8 @@ class TestOfficialAnnotations:
   def write(self, records, tmp_path, change=lambda content: None):
     """The records' objects with ids of their own, the cat's box smaller, and an unused category."""
     path = tmp_path / "official.json"
-    truth = ground_truth_sources.read(str(records / "val-*.tfrecord"))
-    coco_ground_truth.write_coco(truth, path)
+    truth = truth_readers.read(str(records / "val-*.tfrecord"))
+    coco_truth.write_coco(truth, path)
     content = json.loads(path.read_text())
     content["categories"] = [
       {"id": 90, "name": "dog"},
@@ -224,7 +224,7 @@ class TestOfficialAnnotations:
     assert result["voc/AP50_area/dog"] == 1.0
     rows = json.loads((tmp_path / "out/step_1/coco_results.json").read_text())
     assert [entry["category_id"] for entry in rows] == [18, 90]
-    truth = coco_ground_truth.read_coco(tmp_path / "out/step_1/coco_ground_truth.json")
+    truth = coco_truth.read_coco(tmp_path / "out/step_1/coco_ground_truth.json")
     np.testing.assert_allclose(truth.images[0].boxes.xywh[0], [0, 0, 28, 24])
 
   @pytest.mark.parametrize(

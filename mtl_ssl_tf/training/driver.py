@@ -1,0 +1,196 @@
+"""Flags to a run: configuration, checks, devices, and who may write."""
+
+import contextlib
+import os
+import sys
+from typing import Any
+
+import tensorflow as tf
+from absl import logging
+from official.core import config_definitions as cfg
+
+from mtl_ssl_tf.checkpoints import keras_weights, pretrained
+from mtl_ssl_tf.configs import data_validation, detector, validation
+from mtl_ssl_tf.configs.loading import load_experiment
+from mtl_ssl_tf.data import label_map, schema
+from mtl_ssl_tf.data.pipeline import reader
+from mtl_ssl_tf.modeling.backbones import registry
+from mtl_ssl_tf.tasks import mtl_detection
+from mtl_ssl_tf.training import (
+  assembly,
+  checkpointing,
+  data_sample,
+  determinism,
+  run_folder,
+  stopping,
+  strategies,
+  workers,
+)
+
+MODES = ("train", "eval", "train_and_eval", "train_and_post_eval", "continuous_eval")
+
+
+def run(
+  params: cfg.ExperimentConfig, mode: str, model_dir: str, validate_data: int = 0
+) -> tuple[tf.Module | None, dict[str, Any]]:
+  """Trains and evaluates as `mode` says, going on from the last checkpoint in `model_dir`.
+
+  Args:
+    params: what to run.
+    mode: one of `MODES`.
+    model_dir: folder of the run.
+    validate_data: records of each input that are looked at first; 0 looks at none.
+
+  Returns:
+    The detector and the figures of the last evaluation, or None and none where a signal ended it.
+
+  Raises:
+    ValueError: if a setting, the label map or the data are not acceptable.
+    RunError: if the run cannot go on, for example because the disk is full.
+  """
+  _check(params, mode, model_dir)
+  with contextlib.ExitStack() as stack:
+    stop = stack.enter_context(stopping.listening())
+    is_on_tpu = params.runtime.distribution_strategy == strategies.TPU
+    stack.enter_context(determinism.deterministic(params.runtime.deterministic and not is_on_tpu))
+    strategy = strategies.create(params.runtime)
+    # TensorFlow has put a handler of its own in our place where there are several workers.
+    stack.enter_context(stopping.listening(stop))
+    strategies.check_replicas(params, mode, strategy)
+    stack.enter_context(workers.losing_none(strategy))
+    workers.stop_together(strategy, stop)
+    try:
+      return _run(strategy, params, mode, model_dir, validate_data, stop)
+    except stopping.StoppedError as stopped:
+      if strategies.is_chief(strategy):
+        print(_last_words(mode, model_dir, str(stopped)), flush=True)
+      return None, {}
+
+
+def _run(
+  strategy: tf.distribute.Strategy,
+  params: cfg.ExperimentConfig,
+  mode: str,
+  model_dir: str,
+  validate_data: int,
+  stop: stopping.StopRequest,
+) -> tuple[tf.Module, dict[str, Any]]:
+  with contextlib.ExitStack() as stack:
+    stack.enter_context(checkpointing.on_a_disk_with_room(model_dir))
+    folder = stack.enter_context(workers.own_folder(strategy, model_dir))
+    for name in _data_names(mode):
+      data_sample.check(params.task, name, validate_data)
+    if "train" in mode and strategies.is_chief(strategy):
+      stack.enter_context(run_folder.locked(model_dir))
+    checkpoint = run_folder.find_checkpoint(model_dir)
+    workers.check_same_start(strategy, model_dir, checkpoint)
+    stop.check()
+    return assembly.Run(strategy, params, mode, folder, checkpoint, stop)()
+
+
+def _data_names(mode: str) -> list[str]:
+  needed_in = {"train_data": "train", "validation_data": "eval"}
+  return [name for name, part in needed_in.items() if part in mode]
+
+
+def _check(params: cfg.ExperimentConfig, mode: str, model_dir: str) -> None:
+  """Refuses what cannot be run, before anything is built or written.
+
+  Nothing here may run an operation: workers come together before TensorFlow's first one.
+
+  Raises:
+    ValueError: naming what is at fault.
+  """
+  if mode not in MODES:
+    raise ValueError(f"--mode is {mode!r}; accepted: {', '.join(MODES)}")
+  validation.check_task(params.task)
+  registry.check(params.task.backbone.type)
+  validation.check_trainer(params.trainer)
+  data_validation.check_loops(params.task, params.trainer)
+  validation.check_runtime(params.runtime)
+  strategies.check(params, mode)
+  for name in _data_names(mode):
+    _check_data(params.task, name)
+  if not model_dir:
+    raise ValueError("--model_dir is empty; accepted: a folder")
+  is_new = not checkpointing.numbered(model_dir)
+  if "train" in mode and is_new:
+    _check_start(params.task)
+  if mode == "eval" and is_new:  # `continuous_eval` waits for the first one.
+    raise ValueError(f"--model_dir {model_dir!r} holds no checkpoint to evaluate")
+
+
+def _last_words(mode: str, model_dir: str, reason: str) -> str:
+  if "train" not in mode:
+    return f"stopped by {reason} before the figures were complete"
+  latest = next(iter(checkpointing.numbered(model_dir).values()), None)
+  if latest is None:
+    return f"stopped by {reason} before the first step; nothing is lost"
+  return f"stopped by {reason}; the same command goes on from {latest}"
+
+
+def _check_start(task: detector.MtlDetection) -> None:
+  """Refuses start weights that are not there, and warns of a start that leads nowhere."""
+  if task.init_checkpoint:
+    pretrained.check_source(task.init_checkpoint, mtl_detection.INIT_FIELD)
+  elif task.backbone.norm.type == "frozen":
+    logging.warning(
+      "task.backbone.norm.type is 'frozen' and there are no start weights (--init): statistics "
+      "that never change fit pretrained weights alone. From scratch, use batch, sync or group."
+    )
+
+
+def start_from(task: detector.MtlDetection, weights: str) -> None:
+  """Sets the start weights of a run that has none yet, as `--init` asks.
+
+  ImageNet weights of ResNet come from Keras, so they bring its layout with them.
+  """
+  task.init_checkpoint = weights
+  if weights == keras_weights.IMAGENET and task.backbone.type.startswith("resnet"):
+    task.backbone.layout = "keras"
+
+
+def main_with_flags(flags: Any) -> None:
+  """Runs what Model Garden's flags ask for; a bad setting ends it with one line.
+
+  `--verbosity=0` shows Model Garden's own messages, and where in the code an error arose.
+  """
+  if not flags["verbosity"].present:
+    logging.set_verbosity(logging.WARNING)
+    # Among them a page of warnings that an evaluation makes no use of the optimizer's state.
+    tf.get_logger().setLevel("ERROR")
+  try:
+    params = load_experiment(flags.experiment, flags.config_file, flags.params_override)
+    if flags.init:
+      start_from(params.task, flags.init)
+    if flags.tpu:
+      params.runtime.tpu = flags.tpu
+    run(params, flags.mode, flags.model_dir, flags.validate_data)
+  except (ValueError, stopping.RunError) as error:
+    logging.info("An error arose:", exc_info=True)
+    # Gin, which Model Garden goes through, tells the way of the call behind the message.
+    message = str(error).split("\n  In call to configurable")[0]
+    sys.exit(f"error: {message}")
+
+
+def _check_data(task: Any, name: str) -> None:
+  """Compares the records' own label map, where it lies beside them, with the task's."""
+  try:
+    files = reader.match_files(getattr(task, name).input_path)
+  except ValueError as error:
+    raise ValueError(f"task.{name}.{error}") from error
+  try:
+    class_names = label_map.read_label_map(task.label_map)
+  except ValueError as error:
+    raise ValueError(f"task.label_map: {error}") from error
+  for folder in sorted({os.path.dirname(file) for file in files}):
+    theirs = os.path.join(folder, schema.LABEL_MAP_FILE)
+    if not tf.io.gfile.exists(theirs):
+      continue
+    with tf.io.gfile.GFile(theirs) as file:  # The records may lie on a remote file system.
+      lines = file.read().rstrip("\n").split("\n")
+    if [line.strip("\r\ufeff") for line in lines] != class_names:
+      raise ValueError(
+        f"task.label_map {task.label_map!r} differs from {theirs!r}, the classes that the "
+        f"records of task.{name} were written with"
+      )
