@@ -110,7 +110,7 @@ def stages(data_dir: pathlib.Path, num_images: int = 1000) -> None:
     with tf.io.TFRecordWriter(path) as writer:
       for position in range(total):
         times = [time.perf_counter()]
-        image = voc_source.read_source(source.folder, source.name(position))
+        image = voc_source.read_image(source.folder, source.name(position))
         times.append(time.perf_counter())
         content = source.folder.read(image.image_file)
         times.append(time.perf_counter())

@@ -17,14 +17,12 @@ from collections.abc import Sequence
 import tensorflow as tf
 from official.core import train_utils
 
-from mtl_ssl_tf import registry_imports  # noqa: F401
 from mtl_ssl_tf.checkpoints import pretrained, reading
 from mtl_ssl_tf.checkpoints.report import Report
-from mtl_ssl_tf.configs import validation
+from mtl_ssl_tf.configs import loading, validation
 from mtl_ssl_tf.data import label_map, schema
 from mtl_ssl_tf.modeling import factory
 from mtl_ssl_tf.modeling.backbones import registry
-from mtl_ssl_tf.training import driver
 
 STEP = "global_step"
 SOURCE = "--checkpoint"
@@ -57,7 +55,7 @@ def import_reference(
     ValueError: if the configuration or the checkpoint is not acceptable, or they do not belong
       together. Nothing is written then.
   """
-  params = driver.load_experiment(experiment, config_files)
+  params = loading.load_experiment(experiment, config_files)
   if label_map_file:
     params.task.label_map = label_map_file
   validation.check_task(params.task)

@@ -23,8 +23,9 @@ from typing import Any
 
 import tensorflow as tf
 
+from mtl_ssl_tf import files
 from mtl_ssl_tf.data import coco_json, pascal_voc, progress_lines
-from mtl_ssl_tf.data.records import converter_command, worker_pool, workspace
+from mtl_ssl_tf.data.records import converter_command, worker_pool
 
 _CONVERTERS = {"pascal_voc": pascal_voc, "coco_json": coco_json}
 
@@ -65,12 +66,12 @@ def _work(shard: int, task: Any) -> None:
   """Works on a shard, wherever, and leaves what came out where `runner` finds it."""
   # `Any`, as Beam checks annotations at run time and a protocol does not bear that.
   result = task(shard, lambda: None)
-  workspace.write_durably(_result_path(task, shard), json.dumps(result).encode())
+  files.write_durably(_result_path(task, shard), json.dumps(result).encode())
 
 
 def _result_path(task: worker_pool.ShardTask, shard: int) -> pathlib.Path:
   # Called a part, as the next conversion removes those.
-  return task.folder / f"result-{shard}{workspace.PART_SUFFIX}"
+  return task.folder / f"result-{shard}{files.PART_SUFFIX}"
 
 
 def main(argv: Sequence[str] | None = None) -> int:

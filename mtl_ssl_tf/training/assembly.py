@@ -7,11 +7,11 @@ from typing import Any
 
 import tensorflow as tf
 from official.core import config_definitions as cfg
-from official.core import task_factory, train_utils
+from official.core import train_utils
 
-from mtl_ssl_tf.tasks import mtl_detection
 from mtl_ssl_tf.training import (
   best_checkpoints,
+  checkpointing,
   controller,
   early_stopping,
   evaluation_log,
@@ -24,6 +24,7 @@ from mtl_ssl_tf.training import (
   strategies,
   workers,
 )
+from mtl_ssl_tf.training import task as task_lib
 from mtl_ssl_tf.training import trainer as trainer_lib
 
 
@@ -57,15 +58,13 @@ class Run:
     self._model_dir, self._checkpoint = model_dir, checkpoint
     self._trains = "train" in mode
     self._is_chief = strategies.is_chief(strategy)
-    if not self._is_chief:
-      params.task.evaluation.results_dir = ""
     self._task = self._build_task()
     _choose_best_by(params.trainer, self._task)
     self._changes = []
     if self._trains and checkpoint is not None and self._is_chief:
-      self._changes = run_folder.compare(params, model_dir, self._task.class_names)
+      self._changes = run_folder.compare(params, model_dir)
     if "eval" in mode:
-      self._task.prepare_evaluation()
+      self._task.prepare_evaluation(writes=self._is_chief)
     # A look at other data must not change which checkpoint counts as the best.
     self._best = self._build_best() if self._trains else None
     self._trainer = self._build_trainer(mode, stop)
@@ -111,14 +110,13 @@ class Run:
         self._runner.controller.save_checkpoint()  # There must be one to go back to.
     return self._runner.run()
 
-  def _build_task(self) -> mtl_detection.MtlDetectionTask:
+  def _build_task(self) -> task_lib.TrainableTask:
     runtime = self._params.runtime
     with self._strategy.scope():
-      return task_factory.get_task(
+      return task_lib.class_of(self._params.task).for_run(
         self._params.task,
+        runtime,
         logging_dir=self._model_dir,
-        crop_method=runtime.compiled_crop_method,
-        precision=runtime.mixed_precision_dtype or "float32",
         compile_losses=strategies.compiles_losses(runtime, self._strategy),
       )
 
@@ -149,7 +147,7 @@ class Run:
       )
       if self._checkpoint is not None:
         # Orbit would restore what fits, and go on with new weights for the rest.
-        mtl_detection.load_detector(
+        checkpointing.load_model(
           trainer.model,
           self._checkpoint,
           f"--model_dir {self._model_dir!r} belongs to another run:",
@@ -157,12 +155,13 @@ class Run:
     return trainer
 
   def _build_actions(self) -> tuple[progress.ProgressLine, list]:
-    trainer, data = self._trainer, self._params.task.train_data
+    trainer = self._trainer
     progress_line = progress.ProgressLine(
       trainer.global_step,
       self._params.trainer.train_steps,
-      data.global_batch_size,
-      data.max_num_boxes,
+      self._params.task.train_data.global_batch_size,
+      self._task.counters,
+      self._task.count_warning,
       write=None if self._is_chief else lambda _: None,
     )
     drawing = pictures.TrainingPictures(
@@ -172,12 +171,12 @@ class Run:
     return progress_line, [progress_line, drawing, lambda _: progress_line.resume()]
 
 
-def _choose_best_by(trainer: cfg.TrainerConfig, task: mtl_detection.MtlDetectionTask) -> None:
+def _choose_best_by(trainer: cfg.TrainerConfig, task: task_lib.TrainableTask) -> None:
   """Sets the figure that tells the best checkpoint, where the configuration leaves it open."""
   trainer.best_checkpoint_eval_metric = trainer.best_checkpoint_eval_metric or task.main_metric
-  if trainer.best_checkpoint_eval_metric not in task.detection_figures:
+  if trainer.best_checkpoint_eval_metric not in task.figures:
     nearest = difflib.get_close_matches(
-      trainer.best_checkpoint_eval_metric, task.detection_figures, n=3, cutoff=0.0
+      trainer.best_checkpoint_eval_metric, task.figures, n=3, cutoff=0.0
     )
     raise ValueError(
       f"trainer.best_checkpoint_eval_metric is {trainer.best_checkpoint_eval_metric!r}; accepted: "

@@ -1,19 +1,18 @@
 """A look at some of the records before a run spends hours on them."""
 
-import os
-from typing import Any
+from official.core import config_definitions as cfg
 
-from mtl_ssl_tf.data import validate
 from mtl_ssl_tf.data.inspection import checks, validation_report
+from mtl_ssl_tf.training import task as task_lib
 
 _MAX_TOLD = 5
 
 
-def check(task: Any, name: str, num_records: int) -> None:
+def check(config: cfg.TaskConfig, name: str, num_records: int) -> None:
   """Refuses records with faults, and warns in short of what looks wrong.
 
   Args:
-    task: the configuration, with a label map that can be read.
+    config: of the task, checked.
     name: of its data, `train_data` or `validation_data`.
     num_records: how many are looked at, evenly spread over the files; 0 looks at none.
 
@@ -22,17 +21,9 @@ def check(task: Any, name: str, num_records: int) -> None:
   """
   if not num_records:
     return
-  data = getattr(task, name)
-  try:
-    report = validate.validate_records(
-      data.input_path,
-      checks.Limits.of_config(task, data),
-      label_map_file=task.label_map,
-      num_sampled=num_records,
-      num_threads=len(os.sched_getaffinity(0)),
-    )
-  except ValueError as error:
-    raise ValueError(f"task.{name}.{error}") from error
+  report = task_lib.class_of(config).inspect_data(config, name, num_records)
+  if report is None:
+    return
   faults = report.findings(checks.FAULT)
   if faults:
     lines = [f"task.{name}.input_path: {_number(report, checks.FAULT)}, among them:"]

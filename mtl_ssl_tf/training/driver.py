@@ -1,7 +1,6 @@
 """Flags to a run: configuration, checks, devices, and who may write."""
 
 import contextlib
-import os
 import sys
 from typing import Any
 
@@ -9,13 +8,8 @@ import tensorflow as tf
 from absl import logging
 from official.core import config_definitions as cfg
 
-from mtl_ssl_tf.checkpoints import keras_weights, pretrained
-from mtl_ssl_tf.configs import data_validation, detector, validation
+from mtl_ssl_tf.configs import validation
 from mtl_ssl_tf.configs.loading import load_experiment
-from mtl_ssl_tf.data import label_map, schema
-from mtl_ssl_tf.data.pipeline import reader
-from mtl_ssl_tf.modeling.backbones import registry
-from mtl_ssl_tf.tasks import mtl_detection
 from mtl_ssl_tf.training import (
   assembly,
   checkpointing,
@@ -26,6 +20,7 @@ from mtl_ssl_tf.training import (
   strategies,
   workers,
 )
+from mtl_ssl_tf.training import task as task_lib
 
 MODES = ("train", "eval", "train_and_eval", "train_and_post_eval", "continuous_eval")
 
@@ -103,19 +98,18 @@ def _check(params: cfg.ExperimentConfig, mode: str, model_dir: str) -> None:
   """
   if mode not in MODES:
     raise ValueError(f"--mode is {mode!r}; accepted: {', '.join(MODES)}")
-  validation.check_task(params.task)
-  registry.check(params.task.backbone.type)
+  task_class = task_lib.class_of(params.task)
+  task_class.check(params)
   validation.check_trainer(params.trainer)
-  data_validation.check_loops(params.task, params.trainer)
   validation.check_runtime(params.runtime)
   strategies.check(params, mode)
   for name in _data_names(mode):
-    _check_data(params.task, name)
+    task_class.check_data(params.task, name)
   if not model_dir:
     raise ValueError("--model_dir is empty; accepted: a folder")
   is_new = not checkpointing.numbered(model_dir)
   if "train" in mode and is_new:
-    _check_start(params.task)
+    task_class.check_start(params.task)
   if mode == "eval" and is_new:  # `continuous_eval` waits for the first one.
     raise ValueError(f"--model_dir {model_dir!r} holds no checkpoint to evaluate")
 
@@ -127,27 +121,6 @@ def _last_words(mode: str, model_dir: str, reason: str) -> str:
   if latest is None:
     return f"stopped by {reason} before the first step; nothing is lost"
   return f"stopped by {reason}; the same command goes on from {latest}"
-
-
-def _check_start(task: detector.MtlDetection) -> None:
-  """Refuses start weights that are not there, and warns of a start that leads nowhere."""
-  if task.init_checkpoint:
-    pretrained.check_source(task.init_checkpoint, mtl_detection.INIT_FIELD)
-  elif task.backbone.norm.type == "frozen":
-    logging.warning(
-      "task.backbone.norm.type is 'frozen' and there are no start weights (--init): statistics "
-      "that never change fit pretrained weights alone. From scratch, use batch, sync or group."
-    )
-
-
-def start_from(task: detector.MtlDetection, weights: str) -> None:
-  """Sets the start weights of a run that has none yet, as `--init` asks.
-
-  ImageNet weights of ResNet come from Keras, so they bring its layout with them.
-  """
-  task.init_checkpoint = weights
-  if weights == keras_weights.IMAGENET and task.backbone.type.startswith("resnet"):
-    task.backbone.layout = "keras"
 
 
 def main_with_flags(flags: Any) -> None:
@@ -162,7 +135,7 @@ def main_with_flags(flags: Any) -> None:
   try:
     params = load_experiment(flags.experiment, flags.config_file, flags.params_override)
     if flags.init:
-      start_from(params.task, flags.init)
+      task_lib.class_of(params.task).start_from(params.task, flags.init)
     if flags.tpu:
       params.runtime.tpu = flags.tpu
     run(params, flags.mode, flags.model_dir, flags.validate_data)
@@ -171,26 +144,3 @@ def main_with_flags(flags: Any) -> None:
     # Gin, which Model Garden goes through, tells the way of the call behind the message.
     message = str(error).split("\n  In call to configurable")[0]
     sys.exit(f"error: {message}")
-
-
-def _check_data(task: Any, name: str) -> None:
-  """Compares the records' own label map, where it lies beside them, with the task's."""
-  try:
-    files = reader.match_files(getattr(task, name).input_path)
-  except ValueError as error:
-    raise ValueError(f"task.{name}.{error}") from error
-  try:
-    class_names = label_map.read_label_map(task.label_map)
-  except ValueError as error:
-    raise ValueError(f"task.label_map: {error}") from error
-  for folder in sorted({os.path.dirname(file) for file in files}):
-    theirs = os.path.join(folder, schema.LABEL_MAP_FILE)
-    if not tf.io.gfile.exists(theirs):
-      continue
-    with tf.io.gfile.GFile(theirs) as file:  # The records may lie on a remote file system.
-      lines = file.read().rstrip("\n").split("\n")
-    if [line.strip("\r\ufeff") for line in lines] != class_names:
-      raise ValueError(
-        f"task.label_map {task.label_map!r} differs from {theirs!r}, the classes that the "
-        f"records of task.{name} were written with"
-      )

@@ -4,12 +4,12 @@ import json
 import os
 from typing import Any
 
-from mtl_ssl_tf.tasks import mtl_detection
 from mtl_ssl_tf.training import best_checkpoints, checkpointing
+from mtl_ssl_tf.training import task as task_lib
 
 
 def report(
-  task: mtl_detection.MtlDetectionTask,
+  task: task_lib.TrainableTask,
   model_dir: str,
   best_by: str,
   best: best_checkpoints.BestCheckpoints | None,
@@ -35,12 +35,7 @@ def report(
   finite = {name: value if value == value else None for name, value in figures.items()}
   with checkpointing.writing(path):
     checkpointing.write_text(path, json.dumps({"step": step, **finite}, indent=2))
-  lines = [task.detection_tables]
-  lines += [
-    f"{name.removeprefix('auxiliary/'):28s} {value:.3f}"
-    for name, value in figures.items()
-    if name.startswith("auxiliary/")
-  ]
+  lines = task.describe_evaluation(figures)
   highest = figures.get(f"best_{best_by}")
   lines.append(
     f"{best_by} {figures[best_by]:.4f}" + ("" if highest is None else f" (best {highest:.4f})")
@@ -48,9 +43,5 @@ def report(
   if best is not None:
     kept = [f"step {one.step} {one.figure:.4f}" for one in best.kept]
     lines.append(f"best checkpoints: {', '.join(kept) or 'none'}")
-  if figures["dropped_boxes"]:
-    lines.append(
-      f"warning: ground-truth boxes left out of these figures: {figures['dropped_boxes']:.0f}; "
-      "raise task.validation_data.max_num_boxes"
-    )
+  lines += [f"warning: {text}" for text in task.evaluation_warnings(figures)]
   return "\n".join(lines)

@@ -4,7 +4,7 @@ import contextlib
 import io
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import orbit
@@ -13,9 +13,7 @@ import tensorflow as tf
 MIN_SECONDS_BETWEEN_LINES = 5.0
 # Share that the newest measurement has in the smoothed rate.
 RATE_SMOOTHING = 0.3
-# First the total, then these behind the losses.
-TOTAL_LOSS = "training_loss"
-OTHERS = ("learning_rate", "dropped_boxes")
+TOTAL_LOSS, RATE = "training_loss", "learning_rate"
 
 
 class ProgressLine:
@@ -29,7 +27,8 @@ class ProgressLine:
     global_step: tf.Variable,
     train_steps: int,
     images_per_step: int,
-    max_num_boxes: int,
+    counters: Sequence[str] = (),
+    count_warning: Callable[[dict[str, float]], str | None] = lambda values: None,
     write: Callable[[str], object] | None = None,
     clock: Callable[[], float] = time.monotonic,
   ):
@@ -39,14 +38,15 @@ class ProgressLine:
       global_step: counts the steps of the run.
       train_steps: of the whole run.
       images_per_step: over all replicas.
-      max_num_boxes: ground-truth slots of an image, for the warning about boxes left out.
+      counters: names of logs that are no losses, and not shown.
+      count_warning: the warning that logs give rise to, or None; told once.
       write: takes each line; standard error by default.
       clock: seconds.
     """
     self._global_step = global_step
     self._train_steps = train_steps
     self._images_per_step = images_per_step
-    self._max_num_boxes = max_num_boxes
+    self._counters, self._count_warning = tuple(counters), count_warning
     self._write = write or (lambda line: print(line, file=sys.stderr, flush=True))
     self._clock = clock
     self._last_line_time = None
@@ -68,12 +68,10 @@ class ProgressLine:
     self._steps_per_second += share * (rate - self._steps_per_second)
     self._last_time, self._last_step = now, step
     values = {name: float(np.asarray(value)) for name, value in output.items()}
-    if values.get("dropped_boxes") and not self._warned:
+    warning = None if self._warned else self._count_warning(values)
+    if warning is not None:
       self._warned = True
-      self._write(
-        f"warning: images hold more than {self._max_num_boxes} boxes, the rest is left out; "
-        "raise task.train_data.max_num_boxes"
-      )
+      self._write(f"warning: {warning}")
     is_due = self._last_line_time is None or now - self._last_line_time >= MIN_SECONDS_BETWEEN_LINES
     if is_due or step >= self._train_steps:
       self._last_line_time = now
@@ -83,12 +81,12 @@ class ProgressLine:
     losses = " ".join(
       f"{name} {value:.3f}"
       for name, value in values.items()
-      if name != TOTAL_LOSS and name not in OTHERS
+      if name != TOTAL_LOSS and name not in (RATE, *self._counters)
     )
     seconds_left = (self._train_steps - step) / max(self._steps_per_second, 1e-9)
     return (
       f"step {step}/{self._train_steps} | loss {values[TOTAL_LOSS]:.3f} ({losses}) | "
-      f"rate {values['learning_rate']:.2g} | "
+      f"rate {values[RATE]:.2g} | "
       f"{self._steps_per_second * self._images_per_step:.1f} images/s | "
       f"{format_seconds(seconds_left)} left"
     )

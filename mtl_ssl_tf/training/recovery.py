@@ -1,20 +1,16 @@
 """After a loss or gradient that is not finite: what is told and saved, and how a run goes on."""
 
-import io
-import json
 import os
 from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
-from official.core import train_utils
 
 from mtl_ssl_tf.configs import training
-from mtl_ssl_tf.data import faults, schema
-from mtl_ssl_tf.training import checkpointing, nonfinite, stopping, strategies
+from mtl_ssl_tf.data import faults
+from mtl_ssl_tf.training import checkpointing, nonfinite, reproduction, stopping, strategies
 
-WEIGHTS, BATCH_FILE, REPORT_FILE = "weights", "batch.npz", "report.json"
 _FREE = -1
 
 
@@ -118,21 +114,8 @@ class Recovery:
     while tf.io.gfile.exists(folder):
       number += 1
       folder = os.path.join(self._model_dir, f"nonfinite-{step}-{number}")
-    trainer = self._trainer
     with checkpointing.writing(folder):
-      tf.io.gfile.makedirs(folder)
-      trainer.checkpoint.write(os.path.join(folder, WEIGHTS))
-      images, labels = inputs
-      content = io.BytesIO()  # Files of TensorFlow cannot be written here and there.
-      np.savez(content, images=images, **{f"labels/{name}": labels[name] for name in labels})
-      with tf.io.gfile.GFile(os.path.join(folder, BATCH_FILE), "wb") as file:
-        file.write(content.getvalue())
-      train_utils.serialize_config(trainer.config, folder)
-      tf.io.gfile.copy(
-        trainer.config.task.label_map, os.path.join(folder, schema.LABEL_MAP_FILE), overwrite=True
-      )
-      report = {"step": step, "batch": batch, "report": text.split("\n")}
-      checkpointing.write_text(os.path.join(folder, REPORT_FILE), json.dumps(report, indent=2))
+      reproduction.save(folder, self._trainer, inputs, {"step": step, "batch": batch}, text)
     return folder
 
 

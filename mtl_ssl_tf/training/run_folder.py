@@ -13,41 +13,14 @@ from official.core import config_definitions as cfg
 from official.core import train_utils
 
 from mtl_ssl_tf.configs import loading
-from mtl_ssl_tf.data import faults, schema
 from mtl_ssl_tf.data.records import index as record_index
 from mtl_ssl_tf.training import checkpointing
+from mtl_ssl_tf.training import task as task_lib
 
 PARAMS_FILE = "params.yaml"
 LOCK_FILE = ".lock"
-# What the weights, or what they mean, depend on: fields, or groups of fields.
-FIXED = (
-  "task.backbone.type",
-  "task.backbone.depth_multiplier",
-  "task.backbone.fused_stage2",
-  "task.backbone.layout",
-  "task.backbone.norm.type",
-  "task.backbone.norm.groups",
-  "task.anchors",
-  "task.rpn.depth",
-  "task.roi_head.type",
-  "task.roi_head.crop_size",
-  "task.roi_head.max_pool",
-  "task.roi_head.rfcn",
-  "task.auxiliary.trunk",
-  "task.auxiliary.shared_map",
-  "task.auxiliary.foreground.head",
-  "task.auxiliary.foreground.logit_activation",
-  "task.refinement.enabled",
-  "task.refinement.num_windows",
-  "task.refinement.input",
-  "task.refinement.residual",
-  "task.refinement.use_bias",
-  "trainer.optimizer_config.optimizer.type",
-)
-# Heads that are there or not.
-SWITCHES = tuple(
-  f"task.auxiliary.{name}.loss_weight" for name in ("multi_object", "closeness", "foreground")
-)
+# What the state in a checkpoint depends on, whatever the task.
+_FIXED = ("trainer.optimizer_config.optimizer.type",)
 
 
 @contextlib.contextmanager
@@ -108,8 +81,13 @@ def describe_run(params: cfg.ExperimentConfig, model_dir: str) -> None:
   with writing_to(model_dir):
     tf.io.gfile.makedirs(model_dir)
     train_utils.serialize_config(params, model_dir)
-    label_map_copy = os.path.join(model_dir, schema.LABEL_MAP_FILE)
-    tf.io.gfile.copy(params.task.label_map, label_map_copy, overwrite=True)
+    copy_files(params.task, model_dir)
+
+
+def copy_files(config: cfg.TaskConfig, folder: str) -> None:
+  """Leaves the files in a folder that a checkpoint of the task means nothing without."""
+  for name, path in task_lib.class_of(config).files(config).items():
+    tf.io.gfile.copy(path, os.path.join(folder, name), overwrite=True)
 
 
 def find_checkpoint(model_dir: str) -> str | None:
@@ -127,19 +105,17 @@ def find_checkpoint(model_dir: str) -> str | None:
   return found
 
 
-def compare(params: cfg.ExperimentConfig, model_dir: str, class_names: list[str]) -> list[str]:
+def compare(params: cfg.ExperimentConfig, model_dir: str) -> list[str]:
   """What is configured otherwise than in the run so far, a line each, for the log.
 
   Args:
     params: of this start.
     model_dir: folder of a run with checkpoints.
-    class_names: of this start.
 
   Raises:
     ValueError: the weights depend on something that has changed.
   """
   path = os.path.join(model_dir, PARAMS_FILE)
-  labels = os.path.join(model_dir, schema.LABEL_MAP_FILE)
   if not tf.io.gfile.exists(path):
     return []
   before = copy.deepcopy(params)
@@ -154,18 +130,13 @@ def compare(params: cfg.ExperimentConfig, model_dir: str, class_names: list[str]
     for field in sorted(old.keys() | new.keys())
     if old.get(field) != new.get(field)
   }
+  task_class = task_lib.class_of(params.task)
   refused = [
     f"{field} {was!r} -> {now!r}"
     for field, (was, now) in changed.items()
-    if _is_fixed(field, was, now)
+    if _is_fixed(task_class, field, was, now)
   ]
-  if tf.io.gfile.exists(labels):
-    with tf.io.gfile.GFile(labels) as file:
-      names_before = [line.strip("\r\ufeff") for line in file.read().rstrip("\n").split("\n")]
-    if names_before != class_names:
-      refused.append(
-        f"task.label_map {faults.listing(names_before)} -> {faults.listing(class_names)}"
-      )
+  refused += task_class.check_files(params.task, model_dir)
   if refused:
     raise ValueError(
       f"--model_dir {model_dir!r} belongs to a run that was configured otherwise, and its weights "
@@ -186,7 +157,8 @@ def flatten(fields: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
   return leaves
 
 
-def _is_fixed(field: str, was: Any, now: Any) -> bool:
-  if field in SWITCHES:
+def _is_fixed(task_class: type[task_lib.TrainableTask], field: str, was: Any, now: Any) -> bool:
+  if field in task_class.switch_fields:
     return bool(was) != bool(now)
-  return any(field == fixed or field.startswith(f"{fixed}.") for fixed in FIXED)
+  fixed_fields = (*task_class.fixed_fields, *_FIXED)
+  return any(field == fixed or field.startswith(f"{fixed}.") for fixed in fixed_fields)

@@ -8,6 +8,8 @@ from absl import logging
 from official.common import distribute_utils
 from official.core import config_definitions as cfg
 
+from mtl_ssl_tf.training import task as task_lib
+
 ONE_DEVICE, MIRRORED, MULTI_WORKER, TPU = (
   "one_device",
   "mirrored",
@@ -122,21 +124,11 @@ def check_replicas(
       )
   if not ("train" in mode and compiles_losses(params.runtime, strategy)):
     return
-  task = params.task
-  reason = (
+  task_lib.class_of(params.task).check_split(
+    params.task,
     f"with runtime.enable_xla and {num_replicas} replicas that are no TPU: it needs the other"
-    " replicas' values within what XLA compiles for each by itself"
+    " replicas' values within what XLA compiles for each by itself",
   )
-  if task.backbone.norm.type == "sync":
-    raise ValueError(f"task.backbone.norm.type is 'sync'; accepted: frozen, group, batch {reason}")
-  if (
-    task.refinement.enabled
-    and task.auxiliary.closeness.loss_weight
-    and task.refinement.closeness_mean == "all_rows"
-  ):
-    raise ValueError(
-      f"task.refinement.closeness_mean is 'all_rows'; accepted: per_image_valid {reason}"
-    )
 
 
 def compiles_whole(runtime: cfg.RuntimeConfig, strategy: tf.distribute.Strategy) -> bool:

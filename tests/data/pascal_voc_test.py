@@ -10,7 +10,7 @@ import pytest
 import tensorflow as tf
 
 from mtl_ssl_tf.data import label_map, pascal_voc, progress_lines
-from mtl_ssl_tf.data.pipeline import reader
+from tests import fixtures
 from tests.data import voc_files
 
 _REPOSITORY = pathlib.Path(__file__).parents[2]
@@ -61,7 +61,7 @@ class TestSound:
       "train: 3 images with 3 boxes written; at most 2 boxes in an image",
     ]
     assert label_map.read_label_map(tmp_path / "records/label_map.txt") == ["cat", "dog"]
-    dataset = reader.make_dataset(
+    dataset = fixtures.make_dataset(
       str(tmp_path / "records"), global_batch_size=3, is_training=False, canvas_size=(64, 64)
     )
     _, labels = next(iter(dataset))
@@ -292,7 +292,7 @@ class TestTwoYears:
       say=str,
     )
     assert (records[1] / "label_map.txt").read_text() == (records[0] / "label_map.txt").read_text()
-    dataset = reader.make_dataset(
+    dataset = fixtures.make_dataset(
       [f"{folder}/trainval-*.tfrecord" for folder in records],
       global_batch_size=4,
       is_training=False,

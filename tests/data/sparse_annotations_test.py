@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from mtl_ssl_tf.configs import data as data_config
 from mtl_ssl_tf.data import faults, schema, sparse_annotations
-from mtl_ssl_tf.data.pipeline import detection_parser, reader
+from mtl_ssl_tf.data.pipeline import detection_parser
 from mtl_ssl_tf.data.records import writer as record_writer
 from mtl_ssl_tf.data.sparse import erasing as sparse_erasing
 from mtl_ssl_tf.data.sparse import protocols as sparse_protocols
@@ -231,7 +232,7 @@ class TestRecords:
     }
     write_split(tmp_path / "never", images, num_shards=1)
     settings = {"canvas_size": (32, 64), "short_side": 20, "long_side": 64, "max_num_boxes": 12}
-    parser = detection_parser.DetectionParser(**settings, is_training=True)
+    parser = detection_parser.DetectionParser(data_config.Data(**settings), is_training=True)
     pairs = zip(examples(tmp_path / "sparse"), examples(tmp_path / "never"), strict=True)
     for ours, never in pairs:
       seed = tf.zeros([2], tf.int64)
@@ -243,7 +244,7 @@ class TestRecords:
 
   def test_the_reader_takes_the_new_split(self, folder, tmp_path):
     make(folder, tmp_path, "hard")
-    dataset = reader.make_dataset(
+    dataset = fixtures.make_dataset(
       str(tmp_path), global_batch_size=2, is_training=False, canvas_size=(32, 64), short_side=20
     )
     classes = np.concatenate([labels["gt_classes"] for _, labels in dataset])

@@ -76,7 +76,7 @@ def fill(evaluation):
 
 def test_voc_metrics_need_no_names(tmp_path):
   evaluation = make(tmp_path, input_path="nowhere.tfrecord")
-  evaluation.load_names()
+  evaluation.prepare()
   evaluation.update(row(0))
   assert evaluation.result()["voc/mAP50_area"] == 1.0  # Without the dog, which is difficult.
 
@@ -111,7 +111,7 @@ def test_names_come_from_the_records(records):
 def test_faulty_records_are_told_before_the_evaluation(tmp_path):
   evaluation = make(tmp_path, input_path=str(tmp_path / "none"), metrics=["coco"])
   with pytest.raises(ValueError, match="no record files match"):
-    evaluation.load_names()
+    evaluation.prepare()
 
 
 def test_reset(records, tmp_path):
@@ -160,7 +160,7 @@ def test_files(written):
 @pytest.mark.parametrize("predictions", ["coco_results.json", ""])
 @pytest.mark.parametrize("truth", ["records", "coco_ground_truth.json"])
 def test_the_command_gives_the_very_same_figures(records, written, tmp_path, predictions, truth):
-  folder, figures = written
+  folder, figures = written[0], dict(written[1])
   truth = records / "val-*.tfrecord" if truth == "records" else folder / truth
   status = evaluate.main(
     [
@@ -170,6 +170,7 @@ def test_the_command_gives_the_very_same_figures(records, written, tmp_path, pre
   )
   assert status == 0
   found = json.loads((tmp_path / "figures.json").read_text())
+  assert figures.pop("dropped_boxes") == 0.0  # The command knows no training input.
   expected = {name: None if value != value else value for name, value in figures.items()}
   assert found == expected
 
@@ -180,6 +181,14 @@ def test_part_of_the_images(records, tmp_path):
   evaluation.result()
   truth = coco_truth.read_coco(tmp_path / "evaluation/coco_ground_truth.json")
   assert [image.image_id for image in truth.images] == ["111"]
+
+
+def test_only_the_process_that_writes_leaves_files(records, tmp_path):
+  evaluation = make(records, results_dir=str(tmp_path / "none"))
+  evaluation.prepare(writes=False)
+  evaluation.update(row(2))
+  assert "voc/mAP50_area" in evaluation.result()
+  assert not (tmp_path / "none").exists()
 
 
 def test_folder_that_cannot_be_written(records, tmp_path):
@@ -248,5 +257,5 @@ class TestOfficialAnnotations:
     path = self.write(records, tmp_path, change)
     evaluation = make(records, metrics=["coco"], coco_annotations=path)
     with pytest.raises(ValueError) as error:
-      evaluation.load_names()
+      evaluation.prepare()
     assert str(error.value).startswith(f"task.evaluation.coco_annotations {path!r} {message}")

@@ -4,7 +4,8 @@ import os
 
 import pytest
 
-from mtl_ssl_tf.training import assembly, data_sample, driver
+from mtl_ssl_tf.tasks import mtl_detection
+from mtl_ssl_tf.training import data_sample, driver
 from tests import fixtures
 from tests.tasks import tiny
 
@@ -38,7 +39,9 @@ def test_sound_records_go_by_in_silence(folder, caplog):
 def test_faults_end_the_run_before_anything_is_built(folder, name, monkeypatch):
   records = [_record(str(i), classes=[i % 2 + 2]) for i in range(8)]
   params = _experiment(folder, name, *records)
-  monkeypatch.setattr(assembly.task_factory, "get_task", lambda *_, **__: pytest.fail("built"))
+  monkeypatch.setattr(
+    mtl_detection.MtlDetectionTask, "for_run", lambda *_, **__: pytest.fail("built")
+  )
   with pytest.raises(ValueError) as error:
     driver.run(params, "train_and_eval", str(folder / "model"), validate_data=8)
   lines = str(error.value).splitlines()

@@ -5,8 +5,8 @@ import types
 import pytest
 import tensorflow as tf
 
-from mtl_ssl_tf.configs import detector
-from mtl_ssl_tf.training import assembly, driver
+from mtl_ssl_tf.tasks import mtl_detection
+from mtl_ssl_tf.training import driver
 from tests.tasks import tiny
 
 
@@ -40,10 +40,10 @@ class TestRun:
     ],
   )
   def test_the_runtime_reaches_the_task(self, folder, tmp_path, monkeypatch, runtime, expected):
-    def get_task(params, logging_dir, crop_method, precision, compile_losses):
+    def make(self, params, logging_dir, crop_method, precision, compile_losses):
       raise ValueError(f"made with {crop_method} and {precision}")
 
-    monkeypatch.setattr(assembly.task_factory, "get_task", get_task)
+    monkeypatch.setattr(mtl_detection.MtlDetectionTask, "__init__", make)
     message = self.message(folder, tmp_path, {"runtime": runtime})
     assert message == "made with {} and {}".format(*expected)
 
@@ -127,7 +127,7 @@ class TestRun:
     override = {"task": {"backbone": {"depth_multiplier": 0.25}}}
     assert self.message(folder, tmp_path, override, "train").startswith(
       f"--model_dir '{tmp_path}' belongs to another run: '{tmp_path / 'ckpt-1'}' is no checkpoint "
-      "of this detector ("
+      "of this model ("
     )
     # What belongs to the other run is left alone.
     assert not (tmp_path / "params.yaml").exists()
@@ -194,30 +194,3 @@ class TestMainWithFlags:
       driver.main_with_flags(self.flags(folder, model_dir="new", init="nowhere/model.ckpt"))
     assert error.value.code == "error: task.init_checkpoint: 'nowhere/model.ckpt' does not exist"
     assert not (tmp_path / "new").exists()
-
-
-@pytest.mark.parametrize(
-  ("norm_type", "init", "warns"),
-  [("frozen", "", True), ("frozen", "imagenet", False), ("batch", "", False)],
-)
-def test_frozen_statistics_without_start_weights(norm_type, init, warns, caplog):
-  task = detector.MtlDetection()
-  task.backbone.norm.type, task.init_checkpoint = norm_type, init
-  driver._check_start(task)
-  assert ("task.backbone.norm.type is 'frozen' and there are no start" in caplog.text) == warns
-
-
-@pytest.mark.parametrize(
-  ("backbone", "weights", "layout"),
-  [
-    ("resnet_101", "imagenet", "keras"),
-    ("resnet_50", "imagenet", "keras"),
-    ("resnet_101", "resnet_v1_101.ckpt", "slim"),
-    ("mobilenet_v1", "imagenet", "slim"),
-  ],
-)
-def test_imagenet_weights_of_resnet_bring_their_layout(backbone, weights, layout):
-  task = detector.MtlDetection()
-  task.backbone.type = backbone
-  driver.start_from(task, weights)
-  assert (task.init_checkpoint, task.backbone.layout) == (weights, layout)

@@ -1,100 +1,19 @@
-"""Pictures of a training batch, with a stand-in for the detector, which need not be right."""
+"""When a run has pictures drawn, and where they go."""
+
+import types
 
 import numpy as np
-import pytest
 import tensorflow as tf
 
 from mtl_ssl_tf.training import pictures
-from mtl_ssl_tf.visualization import draw
-
-STEP = 12
 
 
-class Detector:
-  """Finds one cat in the corner of every image."""
-
-  multi_object_head = closeness_head = foreground_head = True
-
-  def __call__(self, images, image_size_px):
-    del image_size_px
-    num_images = tf.shape(images)[0]
-    return {
-      "detection_boxes_px": tf.tile([[[0.0, 0.0, 20.0, 20.0]]], [num_images, 1, 1]),
-      "detection_classes": tf.ones([num_images, 1], tf.int32),
-      "detection_scores": tf.ones([num_images, 1]),
-    }
-
-
-class BareDetector(Detector):
-  """The same without auxiliary heads."""
-
-  multi_object_head = closeness_head = foreground_head = None
-
-
-@pytest.fixture(name="make")
-def _make(task, tmp_path):
-  def make(model=None, step: int = STEP):
-    return pictures.TrainingPictures(
-      task, model or Detector(), tf.Variable(step, dtype=tf.int64), str(tmp_path)
-    )
-
-  return make
-
-
-def drawn(monkeypatch, training_pictures) -> list[dict]:
-  """What `draw` hands to each panel."""
-  calls = []
-
-  def panel(image, gt_boxes_px, gt_classes, class_names, **others):
-    calls.append({"image": image, "gt_boxes_px": gt_boxes_px, "gt_classes": gt_classes, **others})
-    return np.zeros([4, 4, 3], np.uint8)
-
-  monkeypatch.setattr(draw, "training_panel", panel)
-  training_pictures.draw(STEP)
-  return calls
-
-
-def test_panels(make):
-  panels = make().draw(STEP)
-  assert len(panels) == 3
-  for panel in panels:
-    assert panel.dtype == np.uint8
-    height, width, channels = panel.shape
-    # Several views of a 60 × 80 image beside or below each other.
-    assert channels == 3
-    assert height * width > 4 * 60 * 80
-    assert panel.std() > 0.0
-
-
-def test_panels_show_the_labels_of_the_step(make, monkeypatch, task):
-  calls = drawn(monkeypatch, make())
-  # The stream of pictures begins like that of training.
-  data = task.task_config.train_data
-  row = 0
-  for images, labels in task.build_inputs(data).take(2):
-    targets = task.auxiliary_targets(labels, tf.constant(STEP))
-    for i in range(len(images)):
-      call = calls[row]
-      np.testing.assert_array_equal(call["image"], np.round(images[i]))
-      np.testing.assert_array_equal(call["gt_boxes_px"], labels["gt_boxes_px"][i])
-      np.testing.assert_array_equal(call["gt_classes"], labels["gt_classes"][i])
-      np.testing.assert_array_equal(call["image_size_px"], labels["image_size_px"][i])
-      for name in (
-        "windows_px",
-        "window_labels",
-        "window_weights",
-        "closeness_labels",
-        "foreground_mask",
-      ):
-        np.testing.assert_array_equal(call[name], getattr(targets, name)[i])
-      np.testing.assert_array_equal(call["detection_boxes_px"], [[0.0, 0.0, 20.0, 20.0]])
-      row += 1
-  assert row == len(calls)
-
-
-def test_heads_that_are_not_there_are_not_shown(make, monkeypatch):
-  call = drawn(monkeypatch, make(BareDetector()))[0]
-  assert not {"windows_px", "closeness_labels", "foreground_mask"} & set(call)
+def _action(interval: int, step: int, folder) -> pictures.TrainingPictures:
+  """Draws the step's number as a grey value."""
+  task = types.SimpleNamespace(
+    picture_interval=interval, draw=lambda model, step: [np.full([4, 4, 3], step, np.uint8)]
+  )
+  return pictures.TrainingPictures(task, None, tf.Variable(step, dtype=tf.int64), str(folder))
 
 
 def tags(folder) -> list[tuple[int, str]]:
@@ -106,17 +25,14 @@ def tags(folder) -> list[tuple[int, str]]:
   ]
 
 
-def test_pictures_are_written_every_so_many_steps(make, monkeypatch, task, tmp_path):
-  monkeypatch.setattr(task.task_config.pictures, "interval", 10)
-  action = make(step=2)
-  monkeypatch.setattr(action, "draw", lambda step: [np.full([4, 4, 3], step, np.uint8)])
+def test_pictures_are_written_every_so_many_steps(tmp_path):
+  action = _action(interval=10, step=2, folder=tmp_path)
   for step in (2, 4, 11, 12, 14):
     action._global_step.assign(step)
     action({})
   assert tags(tmp_path / "pictures") == [(2, "training/0"), (12, "training/0")]
 
 
-def test_interval_of_zero_draws_nothing(make, monkeypatch, task, tmp_path):
-  monkeypatch.setattr(task.task_config.pictures, "interval", 0)
-  make()({})
+def test_interval_of_zero_draws_nothing(tmp_path):
+  _action(interval=0, step=2, folder=tmp_path)({})
   assert tags(tmp_path / "pictures") == []

@@ -26,7 +26,8 @@ class Run:
       self.step,
       train_steps,
       images_per_step,
-      max_num_boxes=7,
+      counters=("dropped_boxes",),
+      count_warning=lambda values: "too many" if values.get("dropped_boxes") else None,
       write=self.lines.append,
       clock=lambda: self.seconds,
     )
@@ -93,19 +94,16 @@ def test_steps_of_a_restored_checkpoint_do_not_count():
   ]
 
 
-def test_dropped_boxes_are_warned_of_once():
+def test_counts_are_warned_of_once():
   run = Run()
   for dropped in (0.0, 0.5, 3.0):
     run.work(steps=10, seconds=10.0, dropped_boxes=dropped)
-  assert [line for line in run.lines if line.startswith("warning")] == [
-    "warning: images hold more than 7 boxes, the rest is left out; "
-    "raise task.train_data.max_num_boxes"
-  ]
+  assert [line for line in run.lines if line.startswith("warning")] == ["warning: too many"]
 
 
 def test_lines_go_to_standard_error(capsys):
   step = tf.Variable(5, dtype=tf.int64)
-  progress.ProgressLine(step, 5, 1, 7)(OUTPUT)
+  progress.ProgressLine(step, 5, 1)(OUTPUT)
   captured = capsys.readouterr()
   assert captured.err.startswith("step 5/5 | loss 1.750")
   assert captured.out == ""

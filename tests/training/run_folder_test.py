@@ -6,11 +6,13 @@ import sys
 import pytest
 import tensorflow as tf
 
+from mtl_ssl_tf.tasks import detection_settings
 from mtl_ssl_tf.training import run_folder
 from tests.tasks import tiny
 
 HOLD = """
 import sys, time
+from mtl_ssl_tf.tasks import detection_settings
 from mtl_ssl_tf.training import run_folder
 with run_folder.locked(sys.argv[1]):
   print("held", flush=True)
@@ -71,8 +73,8 @@ class TestCompare:
     run_folder.describe_run(tiny.experiment(folder), str(tmp_path))
     return tmp_path
 
-  def compare(self, folder, model_dir, override=None, names=tuple(tiny.CLASS_NAMES)):
-    return run_folder.compare(tiny.experiment(folder, override), str(model_dir), list(names))
+  def compare(self, folder, model_dir, override=None):
+    return run_folder.compare(tiny.experiment(folder, override), str(model_dir))
 
   def test_nothing_has_changed(self, folder, model_dir):
     assert self.compare(folder, model_dir) == []
@@ -129,8 +131,10 @@ class TestCompare:
     assert (model_dir / "params.yaml").read_text() == before
 
   def test_other_classes(self, folder, model_dir):
+    other = model_dir / "other.txt"
+    other.write_text("dog\ncat\n")
     with pytest.raises(ValueError, match=r"task\.label_map cat, dog -> dog, cat; "):
-      self.compare(folder, model_dir, names=("dog", "cat"))
+      self.compare(folder, model_dir, {"task": {"label_map": str(other)}})
 
   def test_a_field_that_the_earlier_version_had_not(self, folder, model_dir):
     path = model_dir / "params.yaml"
@@ -148,7 +152,9 @@ class TestCompare:
     )
 
 
-@pytest.mark.parametrize("field", run_folder.FIXED + run_folder.SWITCHES)
+@pytest.mark.parametrize(
+  "field", [*detection_settings.FIXED, *detection_settings.SWITCHES, *run_folder._FIXED]
+)
 def test_fields_exist(folder, field):
   fields = run_folder.flatten(tiny.experiment(folder).as_dict())
   assert any(name == field or name.startswith(f"{field}.") for name in fields)

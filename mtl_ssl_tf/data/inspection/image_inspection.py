@@ -25,6 +25,7 @@ from mtl_ssl_tf.data.inspection import (
   repetitions,
   validation_report,
 )
+from mtl_ssl_tf.data.records import examples
 from mtl_ssl_tf.data.records import index as record_index
 from mtl_ssl_tf.data.sources import annotated, split_source
 
@@ -188,7 +189,7 @@ def _inspect_converted(
 ) -> validation_report.Inspected:
   """What the converter makes of one image, and the warnings about it."""
   name = source.name(position)
-  read, converted = source.read_source(position), source.convert(position)
+  read, converted = source.read_image(position), examples.convert(source, position)
   found = [finding_of_fault(fault, name) for fault in converted.faults]
   file = read.annotation_file or name
   if file in source.hashes:  # One file for all images.

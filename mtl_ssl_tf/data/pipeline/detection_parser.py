@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 import tensorflow as tf
 
+from mtl_ssl_tf.configs import data as data_config
 from mtl_ssl_tf.data.pipeline import augmentations, decoder, fitting
 from mtl_ssl_tf.ops import box_ops
 
@@ -53,70 +54,28 @@ class DetectionParser:
 
   def __init__(
     self,
-    *,
-    canvas_size: Sequence[int] = (1024, 1024),
-    short_side: int = 600,
-    long_side: int = 1024,
-    max_num_boxes: int = 100,
-    flip_probability: float = 0.5,
-    vertical_flip_probability: float = 0.0,
-    scale_min: float = 1.0,
-    scale_max: float = 1.0,
-    difficult: str = "keep",
-    crowd: str = "ignore",
+    data: data_config.Data,
+    canvas_size: Sequence[int] | None = None,
     is_training: bool = False,
   ):
-    """Keeps the settings.
+    """Checks the settings; later changes to `data` do not count.
 
     Args:
-      canvas_size: H and W. Make it square for images of either orientation.
-      short_side, long_side: wanted length of the short side, and limit of the long one, pixels.
-      max_num_boxes: N; the first N objects of a record are kept.
-      flip_probability: of mirroring left to right, in training.
-      vertical_flip_probability: of mirroring top to bottom, in training.
-      scale_min, scale_max: range of the random zoom, in training; 1, 1 does not zoom.
-      difficult, crowd: what becomes of objects so marked, in training: `keep`, `ignore` or `drop`.
+      data: canvas, sides, random changes and what becomes of difficult objects and crowds, see
+        there.
+      canvas_size: H and W, in the place of those of `data`. Make it square for images of either
+        orientation.
       is_training: mirror and zoom.
 
     Raises:
       ValueError: a setting is out of its range.
     """
-    if len(canvas_size) != 2:
-      raise ValueError(f"canvas_size must be height and width, got {list(canvas_size)}")
-    sizes = {
-      "canvas_size": min(canvas_size),
-      "short_side": short_side,
-      "long_side": long_side,
-      "max_num_boxes": max_num_boxes,
-    }
-    for name, size in sizes.items():
-      if size < 1:
-        raise ValueError(f"{name} must be at least 1, got {size}")
-    probabilities = {
-      "flip_probability": flip_probability,
-      "vertical_flip_probability": vertical_flip_probability,
-    }
-    for name, probability in probabilities.items():
-      if not 0.0 <= probability <= 1.0:
-        raise ValueError(f"{name} must lie in 0 … 1, got {probability}")
-    if not 0.0 < scale_min <= scale_max:
-      raise ValueError(
-        f"scale_min and scale_max must obey 0 < min <= max, got {scale_min} and {scale_max}"
-      )
-    for name, mode in (("difficult", difficult), ("crowd", crowd)):
-      if mode not in MODES:
-        raise ValueError(f"{name} is {mode!r}; accepted: {', '.join(MODES)}")
-    self._canvas_size = tuple(canvas_size)
-    self._short_side = short_side
-    self._long_side = long_side
-    self._max_num_boxes = max_num_boxes
-    self._flip_probability = flip_probability
-    self._vertical_flip_probability = vertical_flip_probability
-    self._scale_min = scale_min
-    self._scale_max = scale_max
-    self._difficult = difficult if is_training else "keep"
-    self._crowd = crowd if is_training else "keep"
+    self._data = data = data_config.frozen(data)
+    self._canvas_size = tuple(canvas_size or data.canvas_size)
     self._is_training = is_training
+    _check(data, self._canvas_size)
+    self._difficult = data.difficult if is_training else "keep"
+    self._crowd = data.crowd if is_training else "keep"
     self._decoder = decoder.DetectionDecoder()
 
   def __call__(
@@ -143,22 +102,22 @@ class DetectionParser:
     boxes_orig = boxes_norm * tf.tile(original_size, [2])  # [n, 4]
     flipped = tf.constant(False)
     scaled_size = fitting.fitted_size(  # [2]
-      original_size, self._canvas_size, self._short_side, self._long_side
+      original_size, self._canvas_size, self._data.short_side, self._data.long_side
     )
     kept_size, offset = scaled_size, tf.zeros([2])
 
     if self._is_training:
       flip_seed, zoom_seed, vertical_seed = tf.unstack(tf.random.split(seed, 3))
       image, boxes_norm, flipped = augmentations.random_horizontal_flip(
-        image, boxes_norm, flip_seed, self._flip_probability
+        image, boxes_norm, flip_seed, self._data.flip_probability
       )
-      if self._vertical_flip_probability:
+      if self._data.vertical_flip_probability:
         image, boxes_norm, _ = augmentations.random_vertical_flip(
-          image, boxes_norm, vertical_seed, self._vertical_flip_probability
+          image, boxes_norm, vertical_seed, self._data.vertical_flip_probability
         )
-      if self._scale_min != 1.0 or self._scale_max != 1.0:
+      if self._data.scale_min != 1.0 or self._data.scale_max != 1.0:
         scaled_size, offset = augmentations.random_zoom_window(
-          kept_size, zoom_seed, self._scale_min, self._scale_max
+          kept_size, zoom_seed, self._data.scale_min, self._data.scale_max
         )
         kept_size = tf.minimum(kept_size, scaled_size)
 
@@ -176,7 +135,7 @@ class DetectionParser:
       "image_size_px": kept_size,
       "image_info": tf.stack([original_size, kept_size, scaled_size / original_size, offset]),
       "num_dropped_boxes": tf.maximum(
-        tf.reduce_sum(tf.cast(keep, tf.int32)) - self._max_num_boxes, 0
+        tf.reduce_sum(tf.cast(keep, tf.int32)) - self._data.max_num_boxes, 0
       ),
       "flipped": flipped,
       "image_key": tf.cast(
@@ -193,7 +152,7 @@ class DetectionParser:
     Its sizes are those of a black image that fills the canvas, so that no one divides by zero.
     """
     size = tf.constant(self._canvas_size, tf.float32)  # [2]
-    N = self._max_num_boxes
+    N = self._data.max_num_boxes
     labels = {
       "gt_boxes_px": tf.fill([N, 4], -1.0),
       "gt_classes": tf.fill([N], -1),
@@ -238,8 +197,30 @@ class DetectionParser:
 
   def _pad(self, values: tf.Tensor, padding: float | int | bool) -> tf.Tensor:
     """The first N rows of `values`, filled up to N with `padding`."""
-    values = values[: self._max_num_boxes]
-    rows = self._max_num_boxes - tf.shape(values)[0]
+    values = values[: self._data.max_num_boxes]
+    rows = self._data.max_num_boxes - tf.shape(values)[0]
     paddings = [[0, rows]] + [[0, 0]] * (values.shape.rank - 1)
     padded = tf.pad(values, paddings, constant_values=padding)
-    return tf.ensure_shape(padded, [self._max_num_boxes, *values.shape[1:]])
+    return tf.ensure_shape(padded, [self._data.max_num_boxes, *values.shape[1:]])
+
+
+def _check(data: data_config.Data, canvas_size: tuple[int, ...]) -> None:
+  """Raises ValueError where a setting is out of its range."""
+  if len(canvas_size) != 2:
+    raise ValueError(f"canvas_size must be height and width, got {list(canvas_size)}")
+  sizes = {name: getattr(data, name) for name in ("short_side", "long_side", "max_num_boxes")}
+  for name, size in {"canvas_size": min(canvas_size), **sizes}.items():
+    if size < 1:
+      raise ValueError(f"{name} must be at least 1, got {size}")
+  for name in ("flip_probability", "vertical_flip_probability"):
+    probability = getattr(data, name)
+    if not 0.0 <= probability <= 1.0:
+      raise ValueError(f"{name} must lie in 0 … 1, got {probability}")
+  if not 0.0 < data.scale_min <= data.scale_max:
+    raise ValueError(
+      f"scale_min and scale_max must obey 0 < min <= max, got {data.scale_min} and {data.scale_max}"
+    )
+  for name in ("difficult", "crowd"):
+    mode = getattr(data, name)
+    if mode not in MODES:
+      raise ValueError(f"{name} is {mode!r}; accepted: {', '.join(MODES)}")

@@ -4,46 +4,28 @@ Nothing is kept between calls, so that images can be converted in any order and 
 processes.
 """
 
-import dataclasses
 import hashlib
 import pathlib
 from collections.abc import Callable, Mapping, Sequence
 
 from mtl_ssl_tf.data import faults
+from mtl_ssl_tf.data.records import summaries
 from mtl_ssl_tf.data.records import writer as record_writer
 from mtl_ssl_tf.data.sources import annotated, image_files, split_source
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Source:
-  """One image of the split: its annotation has been read, its image found but not read.
-
-  Attributes:
-    source_id: what the data set knows the image by.
-    annotation_file: what messages call the file with the objects.
-    size: height and width of the image according to the annotation; None if it does not say.
-    objects: the sound ones; None if the annotation is at fault as a whole.
-    image_file: path inside the data set; None if there is none.
-    faults: found so far.
-    notes: keys of `split_source.NOTES`.
-    hashes: SHA-256 of the files read so far, by path.
-    size_field: what the format calls the size.
-  """
-
-  source_id: str
-  annotation_file: str | None
-  size: tuple[int, int] | None
-  objects: tuple[annotated.AnnotatedObject, ...] | None
-  image_file: str | None
-  faults: tuple[faults.Fault, ...]
-  notes: tuple[str, ...]
-  hashes: Mapping[str, str]
-  size_field: str = "size"
+def convert(source: split_source.SplitSource, position: int) -> summaries.Converted:
+  """Checks one image of a split and its boxes and makes the record; needs the source's classes."""
+  class_ids = {name: number for number, name in enumerate(source.classes, start=1)}
+  return convert_example(source.read, source.read_image(position), class_ids, source.origin)
 
 
 def convert_example(
-  read: Callable[[str], bytes], source: Source, class_ids: Mapping[str, int], origin: str
-) -> split_source.Converted:
+  read: Callable[[str], bytes],
+  source: annotated.AnnotatedImage,
+  class_ids: Mapping[str, int],
+  origin: str,
+) -> summaries.Converted:
   """Checks one image and its boxes and makes the record.
 
   Args:
@@ -85,11 +67,14 @@ def convert_example(
     found.extend(error.faults)
   if any(fault.object_number is None for fault in found):
     example = None
-  return split_source.Converted(example, tuple(found), tuple(notes), hashes)
+  return summaries.Converted(example, tuple(found), tuple(notes), hashes)
 
 
 def _known_objects(
-  source: Source, class_ids: Mapping[str, int], origin: str, found: list[faults.Fault]
+  source: annotated.AnnotatedImage,
+  class_ids: Mapping[str, int],
+  origin: str,
+  found: list[faults.Fault],
 ) -> list[annotated.AnnotatedObject]:
   """The annotation's objects of known classes; the others become faults."""
   known = []
@@ -104,7 +89,7 @@ def _known_objects(
 
 
 def _place_objects(
-  source: Source,
+  source: annotated.AnnotatedImage,
   objects: Sequence[annotated.AnnotatedObject],
   image: image_files.StoredImage,
   found: list[faults.Fault],

@@ -15,8 +15,9 @@ from typing import Any
 
 import tensorflow as tf
 
+from mtl_ssl_tf import files
 from mtl_ssl_tf.data import schema
-from mtl_ssl_tf.data.records import summaries, workspace
+from mtl_ssl_tf.data.records import examples, summaries, workspace
 from mtl_ssl_tf.data.records import writer as record_writer
 from mtl_ssl_tf.data.sources import split_source
 
@@ -80,20 +81,20 @@ class WriteShard:
       summary_file.unlink()
 
     summary, hashes = summaries.Summary(), {}
-    part = path.with_name(f"{path.name}.{os.getpid()}{workspace.PART_SUFFIX}")
+    part = path.with_name(f"{path.name}.{os.getpid()}{files.PART_SUFFIX}")
     with tf.io.TFRecordWriter(str(part)) as writer:
       for position in span:
-        converted = self.source.convert(position)
+        converted = examples.convert(self.source, position)
         if converted.example is not None:
           writer.write(record_writer.serialize(converted.example))
         summary.add_converted(converted, self.source.name(position))
         hashes |= converted.hashes
         step()
-    sha256 = workspace.file_sha256(part)
-    workspace.make_durable(part, path)
+    sha256 = files.sha256(part)
+    files.make_durable(part, path)
     content = {"signature": signature, "sha256": sha256, "hashes": hashes}
     content["summary"] = summary.to_json()
-    workspace.write_durably(summary_file, summaries.json_bytes(content))
+    files.write_durably(summary_file, summaries.json_bytes(content))
     return True
 
 

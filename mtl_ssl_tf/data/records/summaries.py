@@ -14,6 +14,23 @@ from mtl_ssl_tf.data.sources import split_source
 _MAX_NAMED = 20
 
 
+@dataclasses.dataclass(frozen=True, slots=True)
+class Converted:
+  """What became of one image of a split.
+
+  Attributes:
+    example: the record; None where the image has to be left out.
+    faults: all of the image, its annotation and its objects.
+    notes: keys of `split_source.NOTES`.
+    hashes: SHA-256 of the files read, by path.
+  """
+
+  example: tf.train.Example | None
+  faults: tuple[faults.Fault, ...]
+  notes: tuple[str, ...]
+  hashes: Mapping[str, str]
+
+
 class Summary:
   """Counts of records and of what is remarkable about their sources; its size is bounded.
 
@@ -41,7 +58,7 @@ class Summary:
     self._noted = collections.Counter()
     self._first_noted = collections.defaultdict(list)
 
-  def add_converted(self, converted: split_source.Converted, name: str) -> None:
+  def add_converted(self, converted: Converted, name: str) -> None:
     """Counts an image, whether it became a record or not; `name` is what the split calls it."""
     self.faults.extend(converted.faults)
     if converted.example is None:

@@ -6,7 +6,6 @@ A process that is killed leaves the hidden folder behind, for the next one to go
 """
 
 import fcntl
-import hashlib
 import json
 import os
 import pathlib
@@ -14,10 +13,10 @@ import shutil
 from collections.abc import Mapping, Sequence
 from typing import Any, Self
 
+from mtl_ssl_tf import files
 from mtl_ssl_tf.data import label_map, schema
 
 SUMMARY_SUFFIX = ".json"
-PART_SUFFIX = ".part"
 _LOCK, _FINGERPRINT, _COMMITTING = "lock", "fingerprint.json", "committing.json"
 
 
@@ -53,7 +52,7 @@ class Workspace:
     self.is_new = not self.folder.exists()
     self.keep = False
     self._lock_file = self._lock()
-    for path in self.folder.glob(f"*{PART_SUFFIX}"):
+    for path in self.folder.glob(f"*{files.PART_SUFFIX}"):
       path.unlink()
     self._take_back()
 
@@ -82,7 +81,7 @@ class Workspace:
     for other in list(self.folder.iterdir()):
       if other.name not in (_LOCK, *spare):
         other.unlink()
-    write_durably(path, content)
+    files.write_durably(path, content)
     return False
 
   def commit(self, shards: Sequence[str], classes: Sequence[str], manifest: bytes) -> None:
@@ -93,13 +92,13 @@ class Workspace:
     """
     check_label_map(self._output_dir, classes)
     manifest_name = schema.manifest_file(self._split)
-    write_durably(self.folder / manifest_name, manifest)
+    files.write_durably(self.folder / manifest_name, manifest)
     new = list(shards)
     if not (self._output_dir / schema.LABEL_MAP_FILE).exists():
       text = label_map.label_map_text(classes)
-      write_durably(self.folder / schema.LABEL_MAP_FILE, text.encode())
+      files.write_durably(self.folder / schema.LABEL_MAP_FILE, text.encode())
       new.append(schema.LABEL_MAP_FILE)
-    write_durably(self.folder / _COMMITTING, json.dumps(new).encode())
+    files.write_durably(self.folder / _COMMITTING, json.dumps(new).encode())
 
     (self._output_dir / manifest_name).unlink(missing_ok=True)
     for path in list(self._output_dir.iterdir()):
@@ -107,9 +106,9 @@ class Workspace:
         path.unlink()  # A pattern would read it beside those of another number of shards.
     for name in new:
       os.replace(self.folder / name, self._output_dir / name)
-    _sync(self._output_dir)
+    files.sync(self._output_dir)
     os.replace(self.folder / manifest_name, self._output_dir / manifest_name)
-    _sync(self._output_dir)
+    files.sync(self._output_dir)
 
   def _lock(self) -> Any:
     """The opened lock file; the lock lasts as long as the process, however that ends."""
@@ -146,29 +145,10 @@ class Workspace:
         continue
       summary = hidden.with_name(name + SUMMARY_SUFFIX)
       if name == schema.LABEL_MAP_FILE or (
-        summary.exists() and json.loads(summary.read_bytes())["sha256"] == file_sha256(visible)
+        summary.exists() and json.loads(summary.read_bytes())["sha256"] == files.sha256(visible)
       ):
         os.replace(visible, hidden)
     marker.unlink()
-
-
-def write_durably(path: pathlib.Path, content: bytes) -> None:
-  """Writes a file that is either whole or not there, even after a power failure."""
-  part = path.with_name(f"{path.name}.{os.getpid()}{PART_SUFFIX}")
-  part.write_bytes(content)
-  make_durable(part, path)
-
-
-def make_durable(part: pathlib.Path, path: pathlib.Path) -> None:
-  """Gives a written file its name once its content is on the disk."""
-  _sync(part)
-  os.replace(part, path)
-
-
-def file_sha256(path: str | os.PathLike[str]) -> str:
-  """Hexadecimal SHA-256 of a file of any size."""
-  with open(path, "rb") as file:
-    return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def check_label_map(output_dir: str | os.PathLike[str], classes: Sequence[str]) -> None:
@@ -179,12 +159,3 @@ def check_label_map(output_dir: str | os.PathLike[str], classes: Sequence[str]) 
       f"{path}: holds other classes than {', '.join(classes)}; accepted: the same classes in the"
       " same order, as other splits there depend on it, or another --output_dir"
     )
-
-
-def _sync(path: pathlib.Path) -> None:
-  """Waits until a file or the names in a folder are on the disk."""
-  descriptor = os.open(path, os.O_RDONLY)
-  try:
-    os.fsync(descriptor)
-  finally:
-    os.close(descriptor)

@@ -1,6 +1,7 @@
-"""An object as an annotation describes it, whatever the format, and its box cut to the image."""
+"""Images and objects as annotations describe them, whatever the format."""
 
 import dataclasses
+from collections.abc import Mapping
 from typing import ClassVar
 
 import numpy as np
@@ -47,6 +48,33 @@ class AnnotatedObject:
   def fault(self, file: str, field: str, value: str, accepted: str) -> faults.Fault:
     """A fault of this object."""
     return faults.Fault(file, field, value, accepted, self.number, self.label)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class AnnotatedImage:
+  """One image of the split: its annotation has been read, its image found but not read.
+
+  Attributes:
+    source_id: what the data set knows the image by.
+    annotation_file: what messages call the file with the objects.
+    size: height and width of the image according to the annotation; None if it does not say.
+    objects: the sound ones; None if the annotation is at fault as a whole.
+    image_file: path inside the data set; None if there is none.
+    faults: found so far.
+    notes: keys of `split_source.NOTES`.
+    hashes: SHA-256 of the files read so far, by path.
+    size_field: what the format calls the size.
+  """
+
+  source_id: str
+  annotation_file: str | None
+  size: tuple[int, int] | None
+  objects: tuple[AnnotatedObject, ...] | None
+  image_file: str | None
+  faults: tuple[faults.Fault, ...]
+  notes: tuple[str, ...]
+  hashes: Mapping[str, str]
+  size_field: str = "size"
 
 
 def clip_box(

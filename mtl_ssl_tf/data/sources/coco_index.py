@@ -12,8 +12,8 @@ import sqlite3
 from collections.abc import Callable, Iterator
 from typing import Any, Self
 
+from mtl_ssl_tf import files
 from mtl_ssl_tf.data import disk_index, faults
-from mtl_ssl_tf.data.records import workspace
 from mtl_ssl_tf.data.sources import coco_annotation, coco_stream
 
 _VERSION = 1
@@ -97,12 +97,12 @@ def open_index(
     OSError: a file cannot be read or written.
   """
   path = pathlib.Path(path)
-  sha256 = workspace.file_sha256(path)
+  sha256 = files.sha256(path)
   if index_file is None:
     return CocoIndex(path.name, _build(path, None, sha256, read_bytes), None)
   index_file = os.path.abspath(index_file)
   if not _is_of(index_file, sha256):
-    part = pathlib.Path(f"{index_file}.{os.getpid()}{workspace.PART_SUFFIX}")
+    part = pathlib.Path(f"{index_file}.{os.getpid()}{files.PART_SUFFIX}")
     _build(path, part, sha256, read_bytes).close()
     os.replace(part, index_file)
   return CocoIndex.reopen(path.name, index_file)

@@ -7,8 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Self
 
 from mtl_ssl_tf.data import faults, label_map, progress_lines
-from mtl_ssl_tf.data.records import examples
-from mtl_ssl_tf.data.sources import coco_annotation, coco_index, safe_files, split_source
+from mtl_ssl_tf.data.sources import annotated, coco_annotation, coco_index, safe_files, split_source
 
 _MIB = 1 << 20
 
@@ -95,14 +94,10 @@ class CocoSource:
     return str(entry.get("file_name", position) if image_id is None else image_id)
 
   def class_names(self, position: int) -> list[str]:
-    return [thing.name for thing in self.read_source(position).objects or ()]
+    return [thing.name for thing in self.read_image(position).objects or ()]
 
   def with_classes(self, classes: Sequence[str], origin: str) -> Self:
     return dataclasses.replace(self, classes=tuple(classes), origin=origin)
-
-  def convert(self, position: int) -> split_source.Converted:
-    class_ids = {name: number for number, name in enumerate(self.classes, start=1)}
-    return examples.convert_example(self.read, self.read_source(position), class_ids, self.origin)
 
   def signature(self, position: int) -> str:
     # Annotations are part of the one file, whose hash tells them from others.
@@ -115,7 +110,7 @@ class CocoSource:
     ids = {name: category_id for category_id, name in self.index.categories.items()}
     return {"category_ids": {name: ids[name] for name in self.classes if name in ids}}
 
-  def read_source(self, position: int) -> examples.Source:
+  def read_image(self, position: int) -> annotated.AnnotatedImage:
     """The entry of one image with its sound objects, and the faults of both."""
     image_id, entry, id_faults = self.index.image(position)
     image = coco_annotation.parse_image(entry, position + 1, self.index.file)
@@ -133,7 +128,7 @@ class CocoSource:
       elif thing is not None:
         objects.append(thing)
       found.extend(of_object)
-    return examples.Source(
+    return annotated.AnnotatedImage(
       source_id=str(image_id),
       annotation_file=self.index.file,
       size=image.size,

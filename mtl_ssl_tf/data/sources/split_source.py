@@ -4,14 +4,12 @@ A source is opened once and then asked for its images by position, in any order 
 process: it can be pickled, and what grows with the number of images lies in a file.
 """
 
-import dataclasses
 import os
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol, Self
 
-import tensorflow as tf
-
 from mtl_ssl_tf.data import faults
+from mtl_ssl_tf.data.sources import annotated
 
 # What is remarkable about an image but no fault; the manifest counts these.
 NOTES = {
@@ -25,23 +23,6 @@ NOTES = {
 }
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Converted:
-  """What became of one image of a split.
-
-  Attributes:
-    example: the record; None where the image has to be left out.
-    faults: all of the image, its annotation and its objects.
-    notes: keys of `NOTES`.
-    hashes: SHA-256 of the files read, by path.
-  """
-
-  example: tf.train.Example | None
-  faults: tuple[faults.Fault, ...]
-  notes: tuple[str, ...]
-  hashes: Mapping[str, str]
-
-
 class SplitSource(Protocol):
   """The images of one split, each of which becomes a record or faults.
 
@@ -49,7 +30,7 @@ class SplitSource(Protocol):
     split: what the split is called.
     classes: the class names, class 1 first; None as long as they have to be collected.
     origin: where the classes come from, for messages, as in "the classes ORIGIN: cat, dog".
-    faults: of the files that list images or classes; none of them is repeated by `convert`.
+    faults: of the files that list images or classes; none of them is repeated by `read_image`.
     hashes: SHA-256 of these files, by path.
     location: where the data set is; with `split` and `hashes` it tells a source from others.
     index_files: names of the files that the source made where its index was to go.
@@ -75,11 +56,8 @@ class SplitSource(Protocol):
   def with_classes(self, classes: Sequence[str], origin: str) -> Self:
     """The same source with these classes."""
 
-  def convert(self, position: int) -> Converted:
-    """Checks one image and its boxes and makes the record; needs `classes`."""
-
-  def read_source(self, position: int) -> Any:
-    """The `examples.Source` that `convert` makes the record from."""
+  def read_image(self, position: int) -> annotated.AnnotatedImage:
+    """Reads the annotation of one image and finds the image, which is not read yet."""
 
   def read(self, file: str) -> bytes:
     """The content of a file of the data set; raises `faults.FaultError` where there is none."""

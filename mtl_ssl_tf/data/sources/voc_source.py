@@ -8,8 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Self
 
 from mtl_ssl_tf.data import faults, label_map
-from mtl_ssl_tf.data.records import examples
-from mtl_ssl_tf.data.sources import split_source, voc_annotation, voc_folder
+from mtl_ssl_tf.data.sources import annotated, split_source, voc_annotation, voc_folder
 
 
 def open_split(
@@ -73,19 +72,14 @@ class VocSource:
     return self.folder.stem(position)
 
   def class_names(self, position: int) -> list[str]:
-    objects = read_source(self.folder, self.name(position)).objects or ()
+    objects = read_image(self.folder, self.name(position)).objects or ()
     return [voc_object.name for voc_object in objects]
 
   def with_classes(self, classes: Sequence[str], origin: str) -> Self:
     return dataclasses.replace(self, classes=tuple(classes), origin=origin)
 
-  def convert(self, position: int) -> split_source.Converted:
-    source = self.read_source(position)
-    class_ids = {name: number for number, name in enumerate(self.classes, start=1)}
-    return examples.convert_example(self.folder.read, source, class_ids, self.origin)
-
-  def read_source(self, position: int) -> examples.Source:
-    return read_source(self.folder, self.name(position))
+  def read_image(self, position: int) -> annotated.AnnotatedImage:
+    return read_image(self.folder, self.name(position))
 
   def read(self, file: str) -> bytes:
     return self.folder.read(file)
@@ -101,7 +95,7 @@ class VocSource:
     stem = self.name(position)
     images = self.folder.image_files(stem)
     if not images:  # The annotation may name one.
-      image = read_source(self.folder, stem).image_file
+      image = read_image(self.folder, stem).image_file
       images = [image] if image else []
     files = [*self.folder.annotation_files(stem), *images]
     return split_source.files_signature({file: self.folder.path(file) for file in files}, stem)
@@ -110,7 +104,7 @@ class VocSource:
     return {}
 
 
-def read_source(folder: voc_folder.VocFolder, stem: str) -> examples.Source:
+def read_image(folder: voc_folder.VocFolder, stem: str) -> annotated.AnnotatedImage:
   """Reads the annotation of one image and finds the image."""
   annotation_file = annotation = image_file = None
   found, notes, hashes = [], [], {}
@@ -132,7 +126,7 @@ def read_source(folder: voc_folder.VocFolder, stem: str) -> examples.Source:
       notes.append("filename_differs")
   except faults.FaultError as error:
     found.extend(error.faults)
-  return examples.Source(
+  return annotated.AnnotatedImage(
     source_id=stem,
     annotation_file=annotation_file,
     size=annotation.size if annotation else None,

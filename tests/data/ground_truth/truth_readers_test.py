@@ -8,7 +8,6 @@ import tensorflow as tf
 
 from mtl_ssl_tf.data import faults, schema
 from mtl_ssl_tf.data.ground_truth import coco_truth, truth_readers
-from mtl_ssl_tf.data.pipeline import reader
 from tests import fixtures
 
 BOXES = [[4, 8, 24, 40], [0, 0, 48, 64], [10, 10, 11, 11]]
@@ -56,7 +55,7 @@ class TestRecords:
     example = fixtures.serialized_example(fixtures.noise_image(37, 53), boxes, [1] * 30)
     path = fixtures.write_records(tmp_path / "a.tfrecord", [example])
     (tmp_path / "label_map.txt").write_text("cat\n")
-    dataset = reader.make_dataset(
+    dataset = fixtures.make_dataset(
       path,
       global_batch_size=1,
       is_training=False,

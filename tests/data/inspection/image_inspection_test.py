@@ -9,6 +9,7 @@ import pytest
 
 from mtl_ssl_tf.data import faults, pascal_voc
 from mtl_ssl_tf.data.inspection import checks, image_inspection
+from mtl_ssl_tf.data.records import examples
 from mtl_ssl_tf.data.sources import coco_source, voc_source
 from tests import fixtures
 from tests.data import coco_files, voc_files
@@ -152,7 +153,7 @@ class TestSplit:
     images = list(image_inspection.inspect_split(source, _LIMITS, num_threads=num_threads))
     assert [inspected.name for inspected in images] == ["a", "b", "c", "d"]
     found = [[str(finding) for finding in inspected.findings] for inspected in images]
-    converted = [source.convert(position) for position in range(4)]
+    converted = [examples.convert(source, position) for position in range(4)]
     assert found[:3] == [[str(fault) for fault in image.faults] for image in converted[:3]]
     assert _kinds(images)[:3] == [["bndbox", "name"], ["xml"], ["image"]]
     facts = images[0].facts

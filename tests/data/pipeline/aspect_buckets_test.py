@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from mtl_ssl_tf.configs import data as data_config
 from mtl_ssl_tf.data.pipeline import reader
 from tests import fixtures
 
@@ -30,7 +31,7 @@ def _path(tmp_path_factory):
 
 
 def read(path, num_batches=None, **settings):
-  dataset = reader.make_dataset(path, **{**SETTINGS, **settings})
+  dataset = fixtures.make_dataset(path, **{**SETTINGS, **settings})
   return list((dataset.take(num_batches) if num_batches else dataset).as_numpy_iterator())
 
 
@@ -77,8 +78,9 @@ def test_workers_and_replicas_of_a_step_have_one_canvas(path):
 
 
 def test_image_ids(path):
+  data = data_config.Data(input_path=path, global_batch_size=3, canvas="aspect_buckets")
   for batch, (images, _) in enumerate(read(path, 5, global_batch_size=3, is_training=True)):
-    ids = reader.image_ids(path, batch, global_batch_size=3, canvas="aspect_buckets")
+    ids = reader.image_ids(data, batch)
     assert ids == [str(number) for number in numbers(images)]
 
 
@@ -107,10 +109,10 @@ def test_evaluation_holds_each_image_once(path, num_workers, cache):
 def test_of_one_orientation_there_is_one_canvas(tmp_path, orientation, canvas, is_training):
   path = str(tmp_path / "a.tfrecord")
   fixtures.write_records(path, [_example(number) for number in orientation])
-  dataset = reader.make_dataset(path, global_batch_size=2, is_training=is_training, **SETTINGS)
+  dataset = fixtures.make_dataset(path, global_batch_size=2, is_training=is_training, **SETTINGS)
   assert dataset.element_spec[0].shape == [2, *canvas, 3]
 
 
 def test_training_has_no_end(path):
-  dataset = reader.make_dataset(path, global_batch_size=2, is_training=True, **SETTINGS)
+  dataset = fixtures.make_dataset(path, global_batch_size=2, is_training=True, **SETTINGS)
   assert dataset.cardinality() == tf.data.INFINITE_CARDINALITY

@@ -4,15 +4,20 @@ import numpy as np
 import tensorflow as tf
 from absl.testing import parameterized
 
+from mtl_ssl_tf.configs import data as data_config
 from mtl_ssl_tf.data import schema
 from mtl_ssl_tf.data.pipeline import detection_parser
 from tests import fixtures
 
 
+def make_parser(is_training=False, **settings):
+  return detection_parser.DetectionParser(data_config.Data(**settings), is_training=is_training)
+
+
 def parse(serialized, seed=(0, 0), **settings):
   """One example as numpy, through a traced function with unknown sizes as in the pipeline."""
   settings = {"canvas_size": (64, 64), "short_side": 30, "long_side": 64, **settings}
-  parser = detection_parser.DetectionParser(max_num_boxes=3, **settings)
+  parser = make_parser(max_num_boxes=3, **settings)
   image, labels = tf.function(parser)(tf.constant(serialized), tf.constant(seed, tf.int64))
   return image.numpy(), tf.nest.map_structure(lambda x: x.numpy(), labels)
 
@@ -269,7 +274,7 @@ class DetectionParserTest(parameterized.TestCase, tf.test.TestCase):
     self.assertNotAllEqual(first, other)
 
   def test_blank_has_the_structure_of_an_example(self):
-    parser = detection_parser.DetectionParser(canvas_size=(8, 16), max_num_boxes=2)
+    parser = make_parser(canvas_size=(8, 16), max_num_boxes=2)
     serialized = fixtures.serialized_example(fixtures.noise_image(4, 8), [[0, 0, 2, 2]], [1])
     example = parser(serialized, tf.zeros([2], tf.int64))
     blank = parser.blank()
@@ -296,4 +301,4 @@ class DetectionParserTest(parameterized.TestCase, tf.test.TestCase):
   )
   def test_settings_out_of_range(self, settings, name):
     with self.assertRaisesRegex(ValueError, name):
-      detection_parser.DetectionParser(**settings)
+      make_parser(**settings)

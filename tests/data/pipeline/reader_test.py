@@ -8,8 +8,10 @@ import numpy as np
 import tensorflow as tf
 from absl.testing import parameterized
 
+from mtl_ssl_tf.configs import data as data_config
 from mtl_ssl_tf.data import schema
 from mtl_ssl_tf.data.pipeline import detection_parser, reader
+from mtl_ssl_tf.data.records import files as record_files
 from tests import fixtures
 
 SETTINGS = {"canvas_size": (16, 16), "short_side": 12, "long_side": 16, "max_num_boxes": 2}
@@ -38,7 +40,7 @@ class ReaderTest(parameterized.TestCase, tf.test.TestCase):
 
   def _read(self, path, num_batches=None, **settings):
     """Image numbers [n, B] (0 is a blank) and the batches' labels, stacked likewise."""
-    dataset = reader.make_dataset(path, **{**SETTINGS, **settings})
+    dataset = fixtures.make_dataset(path, **{**SETTINGS, **settings})
     if num_batches:
       dataset = dataset.take(num_batches)
     batches = list(dataset.as_numpy_iterator())
@@ -64,7 +66,7 @@ class EvaluationTest(ReaderTest):
     self.assertFalse(labels["flipped"].any())
 
   def test_shapes_are_static(self):
-    dataset = reader.make_dataset(
+    dataset = fixtures.make_dataset(
       self._write(3), global_batch_size=2, is_training=False, **SETTINGS
     )
     images, labels = dataset.element_spec
@@ -107,22 +109,12 @@ class EvaluationTest(ReaderTest):
     self.assertAllEqual(numbers[1], [[2, 4], [6, 8], [0, 0]])
 
   def test_cached_passes_are_equal(self):
-    dataset = reader.make_dataset(
+    dataset = fixtures.make_dataset(
       self._write(3), global_batch_size=2, is_training=False, cache=True, **SETTINGS
     )
     passes = [[images[:, 0, 0, 0] for images, _ in dataset.as_numpy_iterator()] for _ in range(2)]
     self.assertAllEqual(passes[0], [[1, 2], [3, 0]])
     self.assertAllEqual(passes[1], passes[0])
-
-
-class SplitNameTest(parameterized.TestCase):
-  @parameterized.parameters(
-    ("records/test-00001-of-00004.tfrecord", "test"),
-    ("gs://bucket/val.tfrecord", "val"),
-    ("my-split-00000-of-00001.tfrecord", "my-split"),
-  )
-  def test_of_a_file(self, file, split):
-    self.assertEqual(reader.split_name(file), split)
 
 
 class TrainingTest(ReaderTest):
@@ -141,7 +133,7 @@ class TrainingTest(ReaderTest):
     pattern = self._write(5, 5, 5)
 
     def draw(seed):
-      dataset = reader.make_dataset(pattern, seed=seed, **settings, **SETTINGS)
+      dataset = fixtures.make_dataset(pattern, seed=seed, **settings, **SETTINGS)
       return [tf.nest.flatten(batch) for batch in dataset.take(8)]
 
     first, again, other = draw(1), draw(1), draw(2)
@@ -207,7 +199,7 @@ class PositionTest(ReaderTest):
     self.pattern = self._write(5, 2)
 
   def _batches(self, num_batches, **settings):
-    dataset = reader.make_dataset(self.pattern, **self.settings, **SETTINGS, **settings)
+    dataset = fixtures.make_dataset(self.pattern, **self.settings, **SETTINGS, **settings)
     return [tf.nest.flatten(batch) for batch in dataset.take(num_batches).as_numpy_iterator()]
 
   def _assert_equal(self, batches, expected):
@@ -246,17 +238,18 @@ class PositionTest(ReaderTest):
 
   def test_image_ids(self):
     numbers, _ = self._read(self.pattern, 6, **self.settings)
-    ids = {"global_batch_size": 4, "seed": 3}
+    data = data_config.Data(input_path=self.pattern, global_batch_size=4, seed=3)
     for batch in range(6):
       expected = [str(number) for number in numbers[batch]]
-      self.assertEqual(reader.image_ids(self.pattern, batch, **ids), expected)
+      self.assertEqual(reader.image_ids(data, batch), expected)
       context = tf.distribute.InputContext(2, 1, 2)
-      of_worker = reader.image_ids(self.pattern, batch, **ids, input_context=context)
+      of_worker = reader.image_ids(data, batch, context)
       self.assertEqual(of_worker, expected[2:])
 
   def test_no_image_ids_without_a_seed(self):
     with self.assertRaisesRegex(ValueError, "^seed is None; accepted: a number"):
-      reader.image_ids(self.pattern, 0, global_batch_size=4, seed=None)
+      data = data_config.Data(input_path=self.pattern, global_batch_size=4, seed=None)
+      reader.image_ids(data, 0)
 
   def test_remote_files_give_the_same(self):
     whole = self._batches(3)
@@ -280,40 +273,12 @@ class FilesTest(ReaderTest):
     }
     parser = detection_parser.DetectionParser
     with mock.patch.object(detection_parser, "DetectionParser", side_effect=parser) as make:
-      reader.make_dataset(self._write(2), global_batch_size=1, is_training=True, **settings)
-    make.assert_called_once_with(**settings, is_training=True)
-
-  def test_path_pattern_folder_and_list(self):
-    pattern = self._write(1, 1)
-    first, second = (pattern.replace("*", f"0000{i}-of-00002") for i in range(2))
-    self.assertEqual(reader.match_files(first), [first])
-    self.assertEqual(reader.match_files(pattern), [first, second])
-    self.assertEqual(reader.match_files(self.folder), [first, second])
-    self.assertEqual(reader.match_files([second, pattern]), [second, first])
-
-  def test_a_path_with_brackets_is_no_pattern(self):
-    path = fixtures.write_records(os.path.join(self.folder, "a[1].tfrecord"), [b"x"])
-    self.assertEqual(reader.match_files(path), [path])
-
-  @parameterized.parameters(("", "''"), ([], r"\[\]"), ("/no/such-*.tfrecord", "/no/such-*"))
-  def test_nothing_matches(self, input_path, shown):
-    with self.assertRaisesRegex(ValueError, f"input_path.*{shown}"):
-      reader.match_files(input_path)
-
-  def test_a_folder_without_records(self):
-    with self.assertRaisesRegex(ValueError, self.folder):
-      reader.match_files(self.folder)
-
-  def test_a_folder_with_two_splits(self):
-    self._write(1, split="train")
-    self._write(1, split="test")
-    with self.assertRaisesRegex(ValueError, r"\(test, train\).*test-\*"):
-      reader.match_files(self.folder)
-
-  def test_count_examples(self):
-    pattern = self._write(3, 0, 2)
-    self.assertEqual(reader.count_examples(pattern), 5)
-    self.assertEqual(reader.count_examples(f"file://{pattern}"), 5)
+      fixtures.make_dataset(self._write(2), global_batch_size=1, is_training=True, **settings)
+    (data, canvas_size, is_training), _ = make.call_args
+    assert {name: getattr(data, name) for name in settings} == settings
+    assert (tuple(canvas_size), is_training) == (settings["canvas_size"], True)
+    with self.assertRaisesRegex(ValueError, "locked"):
+      data.short_side = 20
 
   def test_remote_files_are_read(self):
     numbers, _ = self._read(f"file://{self._write(3)}", global_batch_size=3, is_training=False)
@@ -323,7 +288,7 @@ class FilesTest(ReaderTest):
 class FaultsTest(ReaderTest):
   def _assert_refused(self, path, expected):
     with self.assertRaisesRegex(ValueError, expected):
-      reader.make_dataset(path, global_batch_size=1, is_training=True, **SETTINGS)
+      fixtures.make_dataset(path, global_batch_size=1, is_training=True, **SETTINGS)
 
   def _write_one(self, content):
     return fixtures.write_records(os.path.join(self.folder, "one.tfrecord"), [content])
@@ -343,7 +308,7 @@ class FaultsTest(ReaderTest):
 
   def test_cut_short_within_a_header(self):
     pattern = self._write(2)
-    (path,) = reader.match_files(pattern)
+    (path,) = record_files.match_files(pattern)
     with open(path, "ab") as file:
       file.write(b"\0" * 7)
     self._assert_refused(path, "is cut short in record 2")
@@ -369,13 +334,13 @@ class FaultsTest(ReaderTest):
 
   def test_batch_without_images(self):
     with self.assertRaisesRegex(ValueError, "global_batch_size must be at least 1, got 0"):
-      reader.make_dataset(self._write(1), global_batch_size=0, is_training=True)
+      fixtures.make_dataset(self._write(1), global_batch_size=0, is_training=True)
 
   def test_batch_that_replicas_cannot_share(self):
     with self.assertRaisesRegex(
       ValueError, "^global_batch_size is 5; accepted: a multiple of the 2"
     ):
-      reader.make_dataset(
+      fixtures.make_dataset(
         self._write(1),
         global_batch_size=5,
         is_training=True,
@@ -388,9 +353,9 @@ class FaultsTest(ReaderTest):
   )
   def test_batches_that_there_are_not(self, settings, message):
     with self.assertRaisesRegex(ValueError, message):
-      reader.make_dataset(self._write(1), global_batch_size=1, is_training=True, **settings)
+      fixtures.make_dataset(self._write(1), global_batch_size=1, is_training=True, **settings)
 
   @parameterized.parameters(({"first_batch": 1},), ({"skipped_batches": [0]},))
   def test_evaluation_leaves_nothing_out(self, settings):
     with self.assertRaisesRegex(ValueError, "evaluation takes all batches"):
-      reader.make_dataset(self._write(1), global_batch_size=1, is_training=False, **settings)
+      fixtures.make_dataset(self._write(1), global_batch_size=1, is_training=False, **settings)

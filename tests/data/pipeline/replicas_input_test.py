@@ -10,7 +10,7 @@ from tests import fixtures
 _CODE = """
 import json, sys
 import tensorflow as tf
-from mtl_ssl_tf.data.pipeline import reader
+from tests import fixtures
 
 cpu = tf.config.list_physical_devices("CPU")[0]
 tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
@@ -19,7 +19,7 @@ settings = {"global_batch_size": 4, "canvas": "aspect_buckets", "canvas_size": (
 
 def make(is_training):
   return strategy.distribute_datasets_from_function(
-    lambda context: reader.make_dataset(
+    lambda context: fixtures.make_dataset(
       sys.argv[1], is_training=is_training, input_context=context, **settings
     )
   )

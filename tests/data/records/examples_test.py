@@ -10,32 +10,30 @@ from official.vision.dataloaders import tf_example_decoder
 from PIL import Image
 
 from mtl_ssl_tf.data import schema
-from mtl_ssl_tf.data.records import examples
+from mtl_ssl_tf.data.records import examples, summaries
 from mtl_ssl_tf.data.sources import split_source, voc_folder, voc_source
 from tests.data import voc_files
 
 _CLASS_IDS = {"cat": 1, "dog": 2}
 
 
-def _convert(
-  root: pathlib.Path, files: dict[str, bytes], stem: str = "a"
-) -> split_source.Converted:
+def _convert(root: pathlib.Path, files: dict[str, bytes], stem: str = "a") -> summaries.Converted:
   """What becomes of the image `stem` of these files."""
   folder = voc_folder.VocFolder(voc_files.write(root, files))
-  source = voc_source.read_source(folder, stem)
+  source = voc_source.read_image(folder, stem)
   return examples.convert_example(folder.read, source, _CLASS_IDS, "of classes.txt")
 
 
-def _faults(converted: split_source.Converted) -> list[str]:
+def _faults(converted: summaries.Converted) -> list[str]:
   return [str(fault) for fault in converted.faults]
 
 
-def _decode(converted: split_source.Converted) -> dict[str, np.ndarray]:
+def _decode(converted: summaries.Converted) -> dict[str, np.ndarray]:
   decoded = tf_example_decoder.TfExampleDecoder().decode(converted.example.SerializeToString())
   return {name: value.numpy() for name, value in decoded.items()}
 
 
-def _boxes(converted: split_source.Converted) -> np.ndarray:
+def _boxes(converted: summaries.Converted) -> np.ndarray:
   """In pixels of the stored image."""
   decoded = _decode(converted)
   height, width = decoded["height"], decoded["width"]
@@ -111,7 +109,7 @@ class TestSound:
     voc_files.write(tmp_path, files)
     (tmp_path / "JPEGImages/a.jpg").unlink()
     folder = voc_folder.VocFolder(tmp_path)
-    source = voc_source.read_source(folder, "a")
+    source = voc_source.read_image(folder, "a")
     converted = examples.convert_example(folder.read, source, _CLASS_IDS, "")
     assert converted.notes == ("image_named_by_annotation",)
     feature = converted.example.features.feature

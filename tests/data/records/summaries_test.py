@@ -5,12 +5,11 @@ import json
 from mtl_ssl_tf.data import faults
 from mtl_ssl_tf.data.records import summaries
 from mtl_ssl_tf.data.records import writer as record_writer
-from mtl_ssl_tf.data.sources import split_source
 
 _FAULT = faults.Fault("a.xml", "name", "'cow'", "a class", 2, "'cow'")
 
 
-def _converted(names=("cat",), found=(), notes=(), height=20, is_crowd=0) -> split_source.Converted:
+def _converted(names=("cat",), found=(), notes=(), height=20, is_crowd=0) -> summaries.Converted:
   example = record_writer.make_example(
     encoded=b"bytes",
     image_format="jpeg",
@@ -25,17 +24,17 @@ def _converted(names=("cat",), found=(), notes=(), height=20, is_crowd=0) -> spl
     truncated=[0] * len(names),
     is_crowd=[is_crowd] * len(names),
   )
-  return split_source.Converted(example, tuple(found), tuple(notes), {})
+  return summaries.Converted(example, tuple(found), tuple(notes), {})
 
 
-def _summary(*images: tuple[split_source.Converted, str]) -> summaries.Summary:
+def _summary(*images: tuple[summaries.Converted, str]) -> summaries.Summary:
   summary = summaries.Summary()
   for converted, name in images:
     summary.add_converted(converted, name)
   return summary
 
 
-_LEFT_OUT = split_source.Converted(None, (_FAULT, faults.Fault("b.jpg", "image", "x", "y")), (), {})
+_LEFT_OUT = summaries.Converted(None, (_FAULT, faults.Fault("b.jpg", "image", "x", "y")), (), {})
 _IMAGES = (
   (_converted(("cat", "dog"), found=[_FAULT, _FAULT], notes=["size_missing"]), "a"),
   (_LEFT_OUT, "b"),

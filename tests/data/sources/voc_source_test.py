@@ -6,6 +6,7 @@ import pickle
 import pytest
 
 from mtl_ssl_tf.data import schema
+from mtl_ssl_tf.data.records import examples
 from mtl_ssl_tf.data.sources import split_source, voc_source
 from tests.data import voc_files
 
@@ -37,8 +38,8 @@ def test_converts_by_position(root, tmp_path):
   (tmp_path / "classes.txt").write_text("dog\ncat\n")
   source = _open(root, label_map_file=tmp_path / "classes.txt")
   assert [source.name(position) for position in range(2)] == ["a", "b"]
-  assert [fault.field for fault in source.convert(1).faults] == ["name"]
-  feature = source.convert(0).example.features.feature
+  assert [fault.field for fault in examples.convert(source, 1).faults] == ["name"]
+  feature = examples.convert(source, 0).example.features.feature
   assert feature[schema.OBJECT_LABEL].int64_list.value == [1, 2]
 
 
@@ -54,7 +55,9 @@ def test_faults_of_the_split_file(root):
 def test_a_copy_converts_alike(root, tmp_path):
   source = _open(root, index_file=tmp_path / "index").with_classes(["cat", "cow", "dog"], "given")
   copy = pickle.loads(pickle.dumps(source))
-  assert [copy.convert(i) for i in range(2)] == [source.convert(i) for i in range(2)]
+  assert [examples.convert(copy, i) for i in range(2)] == [
+    examples.convert(source, i) for i in range(2)
+  ]
 
 
 class TestSignature:
