@@ -1,4 +1,4 @@
-"""The batch in the folder that repeats a step; the whole of it is tried in `interruption_test.py`."""
+"""The batch in the folder that repeats a step; the rest is tried in `interruption_test.py`."""
 
 import numpy as np
 import pytest

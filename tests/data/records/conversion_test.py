@@ -10,6 +10,7 @@ import sys
 
 import pytest
 
+from mtl_ssl_tf import files
 from mtl_ssl_tf.data import coco_json, pascal_voc
 from mtl_ssl_tf.data.records import conversion, workspace
 from mtl_ssl_tf.data.sources import voc_source
@@ -282,7 +283,7 @@ class TestProcesses:
       raise OSError(28, "No space left on device")
 
     with monkeypatch.context() as patch:
-      patch.setattr(workspace, "write_durably", full)
+      patch.setattr(files, "write_durably", full)
       with pytest.raises(OSError, match="No space left"):
         _convert(voc)
     assert not (voc.parent / "records").exists()  # There was nothing yet.
@@ -295,7 +296,7 @@ class TestProcesses:
       os.replace(part, path)
 
     with monkeypatch.context() as patch:
-      patch.setattr(workspace, "make_durable", full_later)
+      patch.setattr(files, "make_durable", full_later)
       with pytest.raises(OSError, match="No space left"):
         _convert(voc)
     kept = os.listdir(voc.parent / "records/.incomplete_train")
@@ -325,7 +326,7 @@ def test_two_splits_at_a_time_cannot_disagree_on_the_classes(voc, monkeypatch):
     (voc.parent / "records/label_map.txt").write_text("cow\n")
     return []
 
-  monkeypatch.setattr(workspace, "file_sha256", lambda path: another_split_is_done() or "")
+  monkeypatch.setattr(files, "sha256", lambda path: another_split_is_done() or "")
   with pytest.raises(ValueError, match=r"label_map.txt: holds other classes than cat, dog"):
     _convert(voc)
   assert os.listdir(voc.parent / "records") == ["label_map.txt"]
