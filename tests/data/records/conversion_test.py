@@ -12,8 +12,7 @@ import pytest
 
 from mtl_ssl_tf import files
 from mtl_ssl_tf.data import coco_json, pascal_voc
-from mtl_ssl_tf.data.records import conversion, workspace
-from mtl_ssl_tf.data.sources import voc_source
+from mtl_ssl_tf.data.records import conversion, examples, workspace
 from tests.data import coco_files, voc_files
 
 _REPOSITORY = pathlib.Path(__file__).parents[3]
@@ -74,7 +73,7 @@ def _kill_at(monkeypatch, module, name: str, call: int) -> None:
 class TestKilled:
   @pytest.mark.parametrize(
     ("module", "name"),
-    [(os, "replace"), (os, "fsync"), (pathlib.Path, "unlink"), (voc_source.VocSource, "convert")],
+    [(os, "replace"), (os, "fsync"), (pathlib.Path, "unlink"), (examples, "convert")],
     ids=["rename", "sync", "remove", "convert"],
   )
   @pytest.mark.parametrize("earlier", [False, True], ids=["new", "over an earlier one"])
@@ -133,14 +132,15 @@ class TestKilled:
     shutil.rmtree(records)
     program = (
       "import sys, time\n"
-      "from mtl_ssl_tf.data import pascal_voc, voc_source\n"
-      "convert = voc_source.VocSource.convert\n"
+      "from mtl_ssl_tf.data import pascal_voc\n"
+      "from mtl_ssl_tf.data.records import examples\n"
+      "convert = examples.convert\n"
       "def slow(source, position):\n"
       "  if position == 4:\n"
       "    print('now', flush=True)\n"
       "    time.sleep(100)\n"
       "  return convert(source, position)\n"
-      "voc_source.VocSource.convert = slow\n"
+      "examples.convert = slow\n"
       "sys.exit(pascal_voc.main(sys.argv[1:]))\n"
     )
     flags = ["--split=train", "--workers=1", "--num_shards=3", "--on_error=skip"]
@@ -168,20 +168,20 @@ class TestGoingOn:
   def _stop(self, voc, monkeypatch, at: int = 6, **options) -> None:
     """Stops at an image; with 7 images in 3 shards, the last shard is that of images 5 and 6."""
     with monkeypatch.context() as patch:
-      _kill_at(patch, voc_source.VocSource, "convert", at)
+      _kill_at(patch, examples, "convert", at)
       with pytest.raises(_KilledError):
         _convert(voc, **options)
 
   def _go_on(self, voc, monkeypatch, **options) -> tuple[list[int], list[str]]:
     """The images that were converted, and what was said."""
-    converted, convert = [], voc_source.VocSource.convert
+    converted, convert = [], examples.convert
 
     def count(source, position):
       converted.append(position)
       return convert(source, position)
 
     with monkeypatch.context() as patch:
-      patch.setattr(voc_source.VocSource, "convert", count)
+      patch.setattr(examples, "convert", count)
       said = _convert(voc, **options)
     return converted, said
 
@@ -249,7 +249,7 @@ class TestGoingOn:
     for path in records.iterdir():
       path.unlink()
     with monkeypatch.context() as patch:  # In the midst of making the files visible.
-      _kill_at(patch, workspace, "_sync", 11)
+      _kill_at(patch, files, "sync", 11)
       with pytest.raises(_KilledError):
         _convert(voc)
     shard = records / "train-00001-of-00003.tfrecord"

@@ -64,11 +64,12 @@ def test_a_worker_that_is_killed():
 def test_workers_end_with_the_process_that_started_them(tmp_path):
   program = tmp_path / "program.py"
   program.write_text(
-    "from mtl_ssl_tf.data import progress, workers\n"
+    "from mtl_ssl_tf.data import progress_lines\n"
+    "from mtl_ssl_tf.data.records import worker_pool\n"
     "from tests.data import light_tasks\n"
     "if __name__ == '__main__':\n"
-    "  with workers.Pool(2, 2) as pool:\n"
-    "    pool.run(light_tasks.wait, [1, 1], progress.Progress('', 2, print))\n"
+    "  with worker_pool.Pool(2, 2) as pool:\n"
+    "    pool.run(light_tasks.wait, [1, 1], progress_lines.Progress('', 2, print))\n"
   )
   environment = os.environ | {"PYTHONPATH": str(_REPOSITORY)}
   command = [sys.executable, str(program)]
