@@ -31,7 +31,7 @@ import tensorflow as tf
 from mtl_ssl_tf.configs import data as data_config
 from mtl_ssl_tf.data import schema
 from mtl_ssl_tf.data.pipeline import augmentations, decoder, detection_parser, fitting, reader
-from mtl_ssl_tf.data.records import files as record_files
+from mtl_ssl_tf.data.records import paths as record_paths
 from mtl_ssl_tf.tasks import mtl_detection
 from mtl_ssl_tf.training import driver, trainer
 
@@ -91,7 +91,7 @@ def median_ms(function: Callable, arguments: Iterator) -> float:
 
 def stages(path: str, settings: dict[str, Any]) -> dict[str, float]:
   """Milliseconds of each stage by itself; `parse` is all but reading and batching."""
-  records = list(tf.data.TFRecordDataset(record_files.match_files(path)).take(16))
+  records = list(tf.data.TFRecordDataset(record_paths.match_files(path)).take(16))
   decode = tf.function(decoder.DetectionDecoder().decode)
   images = [decode(record)["image"] for record in records]
   spec = {schema.IMAGE_ENCODED: tf.io.FixedLenFeature([], tf.string)}
@@ -115,7 +115,7 @@ def stages(path: str, settings: dict[str, Any]) -> dict[str, float]:
   mirror = tf.function(lambda image: tf.reverse(image, [1]))
   jpeg = tf.function(lambda content: tf.io.decode_jpeg(content, channels=3))
   stack = tf.function(lambda: tf.stack(canvases))
-  raw = iter(tf.data.TFRecordDataset(record_files.match_files(path)).repeat())
+  raw = iter(tf.data.TFRecordDataset(record_paths.match_files(path)).repeat())
   return {
     "read": median_ms(lambda: next(raw), itertools.repeat(())),
     "JPEG": median_ms(jpeg, ((content,) for content in itertools.cycle(encoded))),

@@ -23,8 +23,8 @@ import tensorflow as tf
 from mtl_ssl_tf.configs import data as data_config
 from mtl_ssl_tf.data import schema
 from mtl_ssl_tf.data.pipeline import batch_order, reader, record_streams
-from mtl_ssl_tf.data.records import files as record_files
 from mtl_ssl_tf.data.records import index as record_index
+from mtl_ssl_tf.data.records import paths as record_paths
 from mtl_ssl_tf.data.records import sizes as record_sizes
 
 STEP = 100_000
@@ -95,7 +95,7 @@ def main() -> None:
 
 def measure(path: str) -> None:
   two = {"canvas": "aspect_buckets", "canvas_size": (600, 1024)}
-  files = record_files.match_files(path)
+  files = record_paths.match_files(path)
   start = time.perf_counter()
   index = record_index.scan(files)
   indexed = time.perf_counter()

@@ -11,7 +11,7 @@ import tensorflow as tf
 
 from mtl_ssl_tf.configs import data as data_config
 from mtl_ssl_tf.data import progress_lines
-from mtl_ssl_tf.data.records import files as record_files
+from mtl_ssl_tf.data.records import paths as record_paths
 from mtl_ssl_tf.data.records import writer as record_writer
 from mtl_ssl_tf.tasks import mtl_detection
 
@@ -133,6 +133,6 @@ def made_up_batch(
 def is_there(data: data_config.Data) -> bool:
   """Whether files match the run's `input_path`."""
   try:
-    return bool(record_files.match_files(data.input_path))
+    return bool(record_paths.match_files(data.input_path))
   except ValueError:
     return False

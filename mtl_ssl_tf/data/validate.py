@@ -24,7 +24,7 @@ import tensorflow as tf
 from mtl_ssl_tf.configs import loading, validation
 from mtl_ssl_tf.data import faults, label_map, progress_lines, schema
 from mtl_ssl_tf.data.inspection import checks, image_inspection, shard_checks, validation_report
-from mtl_ssl_tf.data.records import files as record_files
+from mtl_ssl_tf.data.records import paths as record_paths
 from mtl_ssl_tf.data.sources import coco_source, split_source, voc_source
 
 _MIB = 2**20
@@ -45,7 +45,7 @@ def validate_records(
   """What there is to tell about record files.
 
   Args:
-    input_path: as `record_files.match_files` takes it.
+    input_path: as `record_paths.match_files` takes it.
     limits: what images are compared with.
     label_map_file: see module `label_map`; None takes the one that lies beside the records, if
       there is one.
@@ -58,7 +58,7 @@ def validate_records(
   Raises:
     ValueError: there are no such files, or the label map is faulty.
   """
-  files = record_files.match_files(input_path)
+  files = record_paths.match_files(input_path)
   beside = os.path.join(os.path.dirname(files[0]), schema.LABEL_MAP_FILE)
   if label_map_file is None and os.path.exists(beside):
     label_map_file = beside

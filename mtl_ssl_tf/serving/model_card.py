@@ -9,7 +9,7 @@ import tomllib
 from typing import Any
 
 from mtl_ssl_tf.data import schema
-from mtl_ssl_tf.data.records import files as record_files
+from mtl_ssl_tf.data.records import paths as record_paths
 
 FILE = "model_card.md"
 UNKNOWN_LICENSE = (
@@ -94,7 +94,7 @@ def _figures(model_dir: str, step: int | None) -> str:
 def _data(input_path: Any) -> str:
   """What the manifests beside the records say of them."""
   try:
-    files = record_files.match_files(input_path)
+    files = record_paths.match_files(input_path)
   except ValueError:
     return f"Records `{input_path}`, which were not at hand at the export."
   names = {os.path.basename(file) for file in files}

@@ -14,7 +14,7 @@ import numpy as np
 from mtl_ssl_tf.configs import data as data_config
 from mtl_ssl_tf.data.ground_truth import coco_truth, detection_files, truth_readers
 from mtl_ssl_tf.data.ground_truth import objects as ground_truth
-from mtl_ssl_tf.data.records import files as record_files
+from mtl_ssl_tf.data.records import paths as record_paths
 from mtl_ssl_tf.evaluation import auxiliary_metrics, detection_metrics
 from mtl_ssl_tf.visualization import evaluation_report
 
@@ -197,7 +197,7 @@ class DetectionEvaluation:
       evaluated.category_ids,
     )
     coco_truth.write_coco(evaluated, folder / detection_files.COCO_GROUND_TRUTH_FILE, ids)
-    split = record_files.split_name(record_files.match_files(self._input_path)[0])
+    split = record_paths.split_name(record_paths.match_files(self._input_path)[0])
     names = [image.image_id for image in evaluated.images]
     detection_files.write_comp4(folder, split, zip(names, found, strict=True), self._class_names)
     evaluation_report.write_report(folder, figures, self.metrics.details())

@@ -10,7 +10,7 @@ from mtl_ssl_tf.checkpoints import keras_weights, pretrained
 from mtl_ssl_tf.configs import data_validation, detector, validation
 from mtl_ssl_tf.data import faults, label_map, schema, validate
 from mtl_ssl_tf.data.inspection import checks, validation_report
-from mtl_ssl_tf.data.records import files as record_files
+from mtl_ssl_tf.data.records import paths as record_paths
 from mtl_ssl_tf.modeling.backbones import registry
 
 INIT_FIELD = "task.init_checkpoint:"
@@ -94,7 +94,7 @@ def start_from(config: detector.MtlDetection, weights: str) -> None:
 def check_data(config: detector.MtlDetection, name: str) -> None:
   """Compares the records' own label map, where it lies beside them, with the task's."""
   try:
-    files = record_files.match_files(getattr(config, name).input_path)
+    files = record_paths.match_files(getattr(config, name).input_path)
   except ValueError as error:
     raise ValueError(f"task.{name}.{error}") from error
   try:

@@ -20,7 +20,7 @@ from google.protobuf import message
 from mtl_ssl_tf.data import faults, label_map, schema
 from mtl_ssl_tf.data.ground_truth import coco_truth
 from mtl_ssl_tf.data.ground_truth import objects as ground_truth
-from mtl_ssl_tf.data.records import files as record_files
+from mtl_ssl_tf.data.records import paths as record_paths
 from mtl_ssl_tf.data.sources import voc_annotation, voc_folder
 
 _KINDS = (
@@ -81,14 +81,14 @@ def read_records(
   """The ground truth of record files, each image's boxes as evaluation in training has them.
 
   Args:
-    input_path: see `record_files.match_files`.
+    input_path: see `record_paths.match_files`.
     label_map_file: None is the one beside the records.
 
   Raises:
     faults.FaultError: a record is at fault.
     ValueError: there are no records, or there is no label map.
   """
-  files = record_files.match_files(input_path)
+  files = record_paths.match_files(input_path)
   folder = os.path.dirname(files[0])
   label_map_file = label_map_file or os.path.join(folder, schema.LABEL_MAP_FILE)
   if not os.path.exists(label_map_file):

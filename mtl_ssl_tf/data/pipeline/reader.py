@@ -21,8 +21,8 @@ from mtl_ssl_tf.data.pipeline import (
   input_checks,
   record_streams,
 )
-from mtl_ssl_tf.data.records import files as record_files
 from mtl_ssl_tf.data.records import index as record_index
+from mtl_ssl_tf.data.records import paths as record_paths
 from mtl_ssl_tf.data.records import sizes as record_sizes
 
 
@@ -70,7 +70,7 @@ def make_dataset(
     detection_parser.DetectionParser(data, size, is_training)
     for size in canvases.sizes(data.canvas, data.canvas_size)
   ]
-  files = record_files.match_files(data.input_path)
+  files = record_paths.match_files(data.input_path)
   input_checks.check_records(files)
   seed = data.seed
   if seed is None:
@@ -122,7 +122,7 @@ def image_ids(
     raise ValueError("seed is None; accepted: a number, as no one can tell an order that was drawn")
   context = input_context or tf.distribute.InputContext()
   input_checks.check_batches(batch_size, context, batch, (), is_training=True)
-  index = record_index.scan(record_files.match_files(data.input_path))
+  index = record_index.scan(record_paths.match_files(data.input_path))
   order = batch_order.BatchOrder(_buckets(index, data.canvas), batch_size, data.seed)
   ids = []
   for row in record_streams.worker_rows(batch_size, context):

@@ -10,7 +10,7 @@ import tensorflow as tf
 from google.protobuf import message
 
 from mtl_ssl_tf.data import faults, label_map, schema
-from mtl_ssl_tf.data.records import files as record_files
+from mtl_ssl_tf.data.records import paths as record_paths
 from mtl_ssl_tf.data.sparse import protocols as sparse_protocols
 
 # What the manifest of a sparsely annotated split has besides that of a converted one.
@@ -87,7 +87,7 @@ def find_split(input_dir: pathlib.Path, split: str) -> Split:
       f" {manifest[SECTION]['source_split']}"
     )
   for file, num_images in files.items():
-    found = record_files.count_examples(str(file)) if file.exists() else None
+    found = record_paths.count_examples(str(file)) if file.exists() else None
     if found != num_images:
       value = "missing" if found is None else f"{found} records"
       accepted = f"{num_images} records, as {path.name} says; convert the data set again"

@@ -11,7 +11,7 @@ from absl.testing import parameterized
 from mtl_ssl_tf.configs import data as data_config
 from mtl_ssl_tf.data import schema
 from mtl_ssl_tf.data.pipeline import detection_parser, reader
-from mtl_ssl_tf.data.records import files as record_files
+from mtl_ssl_tf.data.records import paths as record_paths
 from tests import fixtures
 
 SETTINGS = {"canvas_size": (16, 16), "short_side": 12, "long_side": 16, "max_num_boxes": 2}
@@ -308,7 +308,7 @@ class FaultsTest(ReaderTest):
 
   def test_cut_short_within_a_header(self):
     pattern = self._write(2)
-    (path,) = record_files.match_files(pattern)
+    (path,) = record_paths.match_files(pattern)
     with open(path, "ab") as file:
       file.write(b"\0" * 7)
     self._assert_refused(path, "is cut short in record 2")

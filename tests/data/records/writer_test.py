@@ -7,7 +7,7 @@ import pytest
 import tensorflow as tf
 
 from mtl_ssl_tf.data import schema
-from mtl_ssl_tf.data.records import files as record_files
+from mtl_ssl_tf.data.records import paths as record_paths
 from mtl_ssl_tf.data.records import writer as record_writer
 
 
@@ -178,7 +178,7 @@ class TestCommit:
     killed = _writer(tmp_path, num_images=1)
     killed.write(_example("y"), 0)
     assert _source_ids(tmp_path / "train-00000-of-00001.tfrecord") == "x"
-    assert record_files.match_files(str(tmp_path)) == [
+    assert record_paths.match_files(str(tmp_path)) == [
       str(tmp_path / "train-00000-of-00001.tfrecord")
     ]
     with pytest.raises(ValueError, match="another process is writing split train there; accepted"):

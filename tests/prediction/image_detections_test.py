@@ -3,7 +3,7 @@
 import numpy as np
 import tensorflow as tf
 
-from mtl_ssl_tf.prediction import detections as detections_lib
+from mtl_ssl_tf.prediction import image_detections
 
 
 def _outputs(values):
@@ -18,7 +18,7 @@ def _outputs(values):
 
 
 class TestDetections:
-  _found = detections_lib.Detections(
+  _found = image_detections.Detections(
     np.float32([[1, 2, 4, 8], [0, 0, 1 / 3, 1]]), np.float32([0.5, 0.25]), np.int32([2, 1])
   )
 
@@ -43,7 +43,7 @@ class TestDetectEach:
       calls.append(list(values))
       return _outputs(values)
 
-    found = detections_lib.detect_each(detect, [0.5, 0.75])
+    found = image_detections.detect_each(detect, [0.5, 0.75])
     assert calls == [[0.5, 0.75]]
     assert [detections.scores.tolist() for detections in found] == [[0.5], [0.75]]
     np.testing.assert_array_equal(found[0].boxes_px, [[1, 2, 4, 8]])
@@ -59,10 +59,10 @@ class TestDetectEach:
         raise tf.errors.InvalidArgumentError(None, None, "too large\nat node x")
       return _outputs(values)
 
-    found = detections_lib.detect_each(detect, [0.5, 9, 0.75])
+    found = image_detections.detect_each(detect, [0.5, 9, 0.75])
     assert calls == [[0.5, 9, 0.75], [0.5], [9], [0.75]]
     assert found[1] == "detection failed (too large)"
     assert [found[i].scores.tolist() for i in (0, 2)] == [[0.5], [0.75]]
 
   def test_none(self):
-    assert detections_lib.detect_each(None, []) == []
+    assert image_detections.detect_each(None, []) == []
