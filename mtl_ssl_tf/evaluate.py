@@ -16,6 +16,7 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 
+from mtl_ssl_tf.command_line import evaluate as evaluate_flags
 from mtl_ssl_tf.data import faults, progress_lines
 from mtl_ssl_tf.data.ground_truth import coco_truth, detection_files, truth_readers
 from mtl_ssl_tf.data.ground_truth import objects as ground_truth
@@ -94,68 +95,7 @@ def run(args: argparse.Namespace, say: Callable[[str], object]) -> None:
 
 def main(argv: Sequence[str] | None = None) -> int:
   """Runs the command line; returns the exit status."""
-  parser = argparse.ArgumentParser(
-    prog="python -m mtl_ssl_tf.evaluate",
-    description="Evaluates result files of any detector against a data set's ground truth.",
-    allow_abbrev=False,
-  )
-  parser.add_argument(
-    "--predictions",
-    required=True,
-    help="COCO results file (*.json), or file, folder or pattern of comp4_det_<split>_<class>.txt",
-  )
-  parser.add_argument(
-    "--ground_truth",
-    required=True,
-    help="COCO annotation file (*.json), VOC folder, or record files (path, folder or pattern)",
-  )
-  parser.add_argument(
-    "--metric",
-    nargs="+",
-    choices=detection_metrics.METRICS,
-    required=True,
-    help="which metrics to report",
-  )
-  parser.add_argument("--split", help="of a VOC folder: name of a file in ImageSets/Main")
-  parser.add_argument(
-    "--label_map",
-    help="text file with one class name a line: the classes of a VOC folder (default: those in the"
-    " split's annotations), or of records without one beside them",
-  )
-  parser.add_argument(
-    "--on_error",
-    choices=("fail", "skip"),
-    default="fail",
-    help="on faults in a VOC folder: list them and stop, or leave out what is at fault",
-  )
-  parser.add_argument(
-    "--iou_threshold", type=float, default=0.5, help="of VOC metrics and errors (default: 0.5)"
-  )
-  parser.add_argument(
-    "--voc_ap",
-    choices=("area", "11point"),
-    default="area",
-    help="rule of curves and errors; tables have both (default: area)",
-  )
-  parser.add_argument(
-    "--inclusive_pixels",
-    action="store_true",
-    help="VOC metrics and errors: a box includes its last pixel, as the development kit counts",
-  )
-  parser.add_argument(
-    "--errors", action="store_true", help="add kinds of error, their costs, and confusions"
-  )
-  parser.add_argument(
-    "--score_threshold",
-    type=float,
-    default=0.5,
-    help="smallest score of errors and confusions that are counted (default: 0.5)",
-  )
-  parser.add_argument("--output_dir", help="folder for figures and curves as files and pictures")
-  parser.add_argument(
-    "--write_coco_ground_truth", help="write the ground truth to this COCO annotation file too"
-  )
-  args = parser.parse_args(argv)
+  args = evaluate_flags.parser().parse_args(argv)
   try:
     run(args, lambda line: print(line, file=sys.stderr, flush=True))
   except faults.FaultError as error:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-import export
+from mtl_ssl_tf import export
 from mtl_ssl_tf.serving import export_lib
 from mtl_ssl_tf.tasks import mtl_detection
 from tests.serving import tiny_run as tiny_run_lib
@@ -115,7 +115,7 @@ def test_an_error_is_one_line(tiny_run, tmp_path, capsys):
 
 def test_flags_reach_the_export(tiny_run, tmp_path, monkeypatch):
   calls = []
-  monkeypatch.setattr(export.export_lib, "export_run", lambda *args, **kwargs: calls.append(kwargs))
+  monkeypatch.setattr(export_lib, "export_run", lambda *args, **kwargs: calls.append(kwargs))
   flags = [f"--model_dir={tiny_run}", f"--export_dir={tmp_path}"]
   assert export.main(flags) == 0
   assert calls.pop() == {"checkpoint": None, "options": export_lib.Options()}

@@ -23,10 +23,15 @@ ALLOWED = {
   # `__init__.py` of the package: `load`.
   _PACKAGE: {"serving"},
   "files": set(),
+  "__main__": {"cli"},
+  "cli": {"__version__", "command_line"},
+  # The flags of the commands, each of which may import them; nothing here needs TensorFlow.
+  "command_line": set(),
+  "command_line.preflight": {"compilation"},
   "configs": set(),
   "ops": set(),
   # The commands, each some lines over the rooms.
-  "data": {"configs", "data", "files"},
+  "data": {"command_line", "configs", "data", "files"},
   **dict.fromkeys(_DATA_BASE, _DATA_BASE),
   "data.sources": {"files"} | _DATA_BASE,
   "data.records": {"files", "data.sources"} | _DATA_BASE,
@@ -39,25 +44,28 @@ ALLOWED = {
   "losses": {"ops"},
   "evaluation": set(),
   "visualization": set(),
+  "visualization.curves": {"command_line"},
   "modeling": {"ops", "labels"},
   "modeling.factory": {"configs", "ops", "labels"},
   "checkpoints": {"modeling"},
   # A command, beside train and export.
-  "checkpoints.import_reference": {"configs", "data", "modeling"},
+  "checkpoints.import_reference": {"command_line", "configs", "data", "modeling"},
   # It knows a task by the protocol `training/task.py` alone.
   "training": {"configs", "data.inspection", "data.records"} | _DATA_BASE,
   "tasks": _LIBRARY | {"checkpoints", "training"},
-  "serving": {"configs", "ops", "data", "modeling"},
+  "tasks.replay": _LIBRARY | {"checkpoints", "command_line", "training"},
+  "serving": {"__version__", "configs", "ops", "data", "modeling"},
+  "serving.lite": {"command_line"},
   "prediction": {"data", "serving", "visualization"},
   "serving.verification": {"configs", "data", "evaluation", "modeling"},
   "compilation": {"checkpoints", "configs", "data", "modeling", "tasks", "training"},
   "registry_imports": {"configs", "tasks"},
-  "evaluate": {"configs", "ops", "data", "evaluation", "visualization"},
-  "preflight": {"compilation", "configs"},
-  "export_step": {"compilation", "configs"},
-  "predict": {"data", "prediction", "serving"},
-  "train": {"registry_imports", "training"},
-  "export": {"ops", "registry_imports", "serving"},
+  "evaluate": {"command_line", "configs", "ops", "data", "evaluation", "visualization"},
+  "preflight": {"command_line", "compilation", "configs"},
+  "export_step": {"command_line", "compilation", "configs"},
+  "predict": {"command_line", "data", "prediction", "serving"},
+  "train": {"command_line", "registry_imports", "training"},
+  "export": {"command_line", "serving"},
 }
 
 
@@ -203,7 +211,8 @@ def test_accepted(name, source):
     (
       "train",
       "from mtl_ssl_tf.modeling import factory",
-      "train:1 imports mtl_ssl_tf.modeling.factory; accepted: registry_imports, training",
+      "train:1 imports mtl_ssl_tf.modeling.factory; accepted: command_line, registry_imports,"
+      " training",
     ),
     (
       "mtl_ssl_tf.training.driver",
@@ -264,7 +273,7 @@ def test_accepted(name, source):
       "mtl_ssl_tf.checkpoints.import_reference",
       "from mtl_ssl_tf import registry_imports",
       "mtl_ssl_tf.checkpoints.import_reference:1 imports mtl_ssl_tf.registry_imports; accepted:"
-      " configs, data, modeling",
+      " command_line, configs, data, modeling",
     ),
     (
       "mtl_ssl_tf.data.newcomer.module",

@@ -10,10 +10,9 @@ The converter's own flags come first; all others are Beam's. Each shard is one e
 converter itself, byte for byte; so is going on after a stop. All machines must see data set and
 output folder under the same paths and have this project installed.
 
-Needs the packages of `requirements-beam.txt` besides those of `requirements.txt`.
+Needs Apache Beam: `pip install 'mtl_ssl_tf[beam]'`, or `make beam` in a clone.
 """
 
-import argparse
 import importlib.util
 import json
 import pathlib
@@ -24,6 +23,7 @@ from typing import Any
 import tensorflow as tf
 
 from mtl_ssl_tf import files
+from mtl_ssl_tf.command_line import convert_beam as convert_beam_flags
 from mtl_ssl_tf.data import coco_json, pascal_voc, progress_lines
 from mtl_ssl_tf.data.records import converter_command, worker_pool
 
@@ -40,7 +40,10 @@ def runner(pipeline_flags: Sequence[str]) -> worker_pool.Runner:
     ValueError: Apache Beam is not installed.
   """
   if importlib.util.find_spec("apache_beam") is None:
-    raise ValueError("Apache Beam is not installed; accepted: pip install -r requirements-beam.txt")
+    raise ValueError(
+      "Apache Beam is not installed; accepted: pip install 'mtl_ssl_tf[beam]', or make beam in a"
+      " clone"
+    )
   import apache_beam as beam  # Here, as all else works without it.
   from apache_beam.options import pipeline_options
 
@@ -76,17 +79,7 @@ def _result_path(task: worker_pool.ShardTask, shard: int) -> pathlib.Path:
 
 def main(argv: Sequence[str] | None = None) -> int:
   """Runs the command line; returns the exit status."""
-  parser = argparse.ArgumentParser(
-    prog="python -m mtl_ssl_tf.data.beam_conversion",
-    description="Converts a data set to TFRecord files as an Apache Beam pipeline.",
-    allow_abbrev=False,
-  )
-  converters = parser.add_subparsers(dest="converter", required=True)
-  for name, module in _CONVERTERS.items():
-    converter = converters.add_parser(name, allow_abbrev=False, help=f"see mtl_ssl_tf.data.{name}")
-    module.add_flags(converter)
-    converter_command.add_flags(converter)
-  flags, pipeline_flags = parser.parse_known_args(argv)
+  flags, pipeline_flags = convert_beam_flags.parser().parse_known_args(argv)
   return converter_command.run(
     lambda: _CONVERTERS[flags.converter].convert_flags(flags, runner(pipeline_flags))
   )

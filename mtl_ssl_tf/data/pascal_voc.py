@@ -20,6 +20,7 @@ from typing import Any
 
 import tensorflow as tf
 
+from mtl_ssl_tf.command_line import convert_voc as convert_voc_flags
 from mtl_ssl_tf.data.records import conversion, converter_command, worker_pool
 from mtl_ssl_tf.data.sources import voc_source
 
@@ -67,23 +68,8 @@ def convert_split(
 
 def main(argv: Sequence[str] | None = None) -> int:
   """Runs the command line; returns the exit status."""
-  parser = argparse.ArgumentParser(
-    prog="python -m mtl_ssl_tf.data.pascal_voc",
-    description="Converts one split of a PASCAL VOC data set to TFRecord files.",
-    allow_abbrev=False,
-  )
-  add_flags(parser)
-  converter_command.add_flags(parser)
-  flags = parser.parse_args(argv)
+  flags = convert_voc_flags.parser().parse_args(argv)
   return converter_command.run(lambda: convert_flags(flags))
-
-
-def add_flags(parser: argparse.ArgumentParser) -> None:
-  """Adds the flags that say where the data set is."""
-  parser.add_argument(
-    "--data_dir", required=True, help="folder with Annotations, JPEGImages and ImageSets/Main"
-  )
-  parser.add_argument("--split", required=True, help="name of a file in ImageSets/Main")
 
 
 def convert_flags(

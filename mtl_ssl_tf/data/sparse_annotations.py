@@ -11,7 +11,6 @@ Ranked, and so perhaps erased, are the objects that training learns from: not cr
 nor boxes without area, and difficult objects only with `--difficult=keep`, training's own default.
 """
 
-import argparse
 import collections
 import contextlib
 import hashlib
@@ -25,6 +24,7 @@ from typing import Any
 
 import tensorflow as tf
 
+from mtl_ssl_tf.command_line import sparse_annotations as sparse_annotations_flags
 from mtl_ssl_tf.data import disk_index, faults, progress_lines, schema
 from mtl_ssl_tf.data.records import writer as record_writer
 from mtl_ssl_tf.data.sparse import erasing as sparse_erasing
@@ -255,36 +255,7 @@ def _summarize(manifest: Mapping[str, Any], say: Callable[[str], None]) -> None:
 
 def main(argv: Sequence[str] | None = None) -> int:
   """Runs the command line; returns the exit status."""
-  parser = argparse.ArgumentParser(
-    prog="python -m mtl_ssl_tf.data.sparse_annotations",
-    description="Makes a sparsely annotated split from a converted one.",
-    allow_abbrev=False,
-  )
-  parser.add_argument("--input_dir", required=True, help="folder with the converted split")
-  parser.add_argument("--split", required=True, help="name of the converted split, e.g. train")
-  parser.add_argument(
-    "--protocol",
-    required=True,
-    help="easy: each image loses 1 annotation; hard: half of them; extreme: all but 1; keep1: all"
-    " but 1 of each class; miss: each class loses --share of its annotations in the whole split",
-  )
-  parser.add_argument("--share", help="of miss: 0 … 1, e.g. 0.5")
-  parser.add_argument("--seed", type=int, default=0, help="another seed, another choice; default 0")
-  parser.add_argument(
-    "--one_box",
-    default="keep-one",
-    help="keep-one: an image keeps its last annotation; strict: easy takes that, too",
-  )
-  parser.add_argument(
-    "--difficult",
-    default="keep",
-    help="what training will do with difficult objects: keep ranks them with the others, ignore"
-    " and drop leave them as they are",
-  )
-  parser.add_argument("--output_dir", help="where records and manifest go; default: --input_dir")
-  parser.add_argument("--output_split", help="default: the split and the protocol, e.g. train_hard")
-  parser.add_argument("--num_shards", type=int, help="number of record files; default: as before")
-  flags = parser.parse_args(argv)
+  flags = sparse_annotations_flags.parser().parse_args(argv)
   try:
     make_split(
       flags.input_dir,

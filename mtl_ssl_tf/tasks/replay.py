@@ -1,6 +1,5 @@
 """Repeats a step with a loss or gradient that was not finite: -m mtl_ssl_tf.tasks.replay FOLDER."""
 
-import argparse
 import os
 import sys
 from collections.abc import Sequence
@@ -11,6 +10,7 @@ os.environ.setdefault("TF_USE_LEGACY_KERAS", "1")  # Or TensorFlow loads Keras 3
 import numpy as np
 from official.core import exp_factory
 
+from mtl_ssl_tf.command_line import replay as replay_flags
 from mtl_ssl_tf.configs import experiments, loading
 from mtl_ssl_tf.data import schema
 from mtl_ssl_tf.tasks import mtl_detection  # noqa: F401 - registers the task
@@ -19,12 +19,7 @@ from mtl_ssl_tf.training import reproduction, run_folder
 
 def main(argv: Sequence[str] | None = None) -> int:
   """Runs the command line; 0 if it came out as it did in the run, 1 otherwise."""
-  parser = argparse.ArgumentParser(
-    description="Repeats the step that a run left in nonfinite-STEP: the same weights, batch and"
-    " configuration. Prints every loss and the gradients that are not finite."
-  )
-  parser.add_argument("folder", help="the folder that the run's message names")
-  args = parser.parse_args(argv)
+  args = replay_flags.parser().parse_args(argv)
   try:
     losses, gradients = replay(args.folder)
   except ValueError as error:

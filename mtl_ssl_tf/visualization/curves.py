@@ -3,7 +3,6 @@
 python -m mtl_ssl_tf.visualization.curves --model_dir runs/demo --output curves.png
 """
 
-import argparse
 import math
 import os
 import pathlib
@@ -19,6 +18,8 @@ from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 from tensorboard.backend.event_processing import event_accumulator
 from tensorboard.util import tensor_util
+
+from mtl_ssl_tf.command_line import curves as curves_flags
 
 Series = tuple[Sequence[int], Sequence[float]]
 
@@ -188,13 +189,7 @@ def _draw_panel(
 
 def main(arguments: Sequence[str] | None = None) -> int:
   """Runs the command; returns its exit status."""
-  parser = argparse.ArgumentParser(
-    prog="python -m mtl_ssl_tf.visualization.curves",
-    description="Draws the losses and metrics of a training run into one picture.",
-  )
-  parser.add_argument("--model_dir", required=True, help="folder that training wrote to")
-  parser.add_argument("--output", required=True, help="picture to write, such as curves.png")
-  options = parser.parse_args(arguments)
+  options = curves_flags.parser().parse_args(arguments)
   # TensorBoard loads TensorFlow to read files; its start-up notes would bury our one line.
   os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
   try:

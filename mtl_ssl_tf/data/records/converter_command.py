@@ -13,34 +13,8 @@ from mtl_ssl_tf.data.records import worker_pool
 _INTERRUPTED = 130  # As shells have it for a program that Ctrl-C ended.
 
 
-def add_flags(parser: argparse.ArgumentParser) -> None:
-  """Adds the flags that `options` reads."""
-  parser.add_argument("--output_dir", required=True, help="where records and manifest go")
-  parser.add_argument(
-    "--label_map",
-    help="text file with one class name a line; default: the one in --output_dir, if there is one,"
-    " else the classes that the data set has",
-  )
-  parser.add_argument(
-    "--on_error",
-    choices=("fail", "skip"),
-    default="fail",
-    help="on faults in the data: list them and write nothing, or leave out what is at fault",
-  )
-  parser.add_argument(
-    "--num_shards",
-    type=int,
-    help="number of record files; default: one for 512 images, at least 4, at most 1024",
-  )
-  parser.add_argument(
-    "--workers",
-    type=int,
-    help="number of processes; default: one for each core, if each has 2000 images to convert",
-  )
-
-
 def options(flags: argparse.Namespace) -> dict[str, Any]:
-  """What the flags say, by the fields of `conversion.Options`."""
+  """What the flags of `command_line.conversion` say, by the fields of `conversion.Options`."""
   return {
     "output_dir": flags.output_dir,
     "label_map_file": flags.label_map,

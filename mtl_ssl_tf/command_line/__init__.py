@@ -1,0 +1,26 @@
+"""The flags of each command, apart from what it runs: nothing here loads TensorFlow.
+
+`mtl-ssl predict --help` thus answers at once. A module `export_step` here holds the flags of the
+command `mtl-ssl export-step`: a function `parser`, or, for `train`, absl's flags.
+"""
+
+import os
+
+_called_as: str | None = None
+
+
+def call(name: str) -> None:
+  """From now on the program's help calls it by this name, such as `mtl-ssl predict`."""
+  global _called_as
+  _called_as = name
+
+
+def prog(module: str) -> str:
+  """What the help of a command calls it: as it was called, by default as a module."""
+  return _called_as or f"python -m {module}"
+
+
+def prepare_tensorflow() -> None:
+  """Settings of a program of ours, as TensorFlow finds them when it is imported."""
+  os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # Start-up notices would bury our own lines.
+  os.environ.setdefault("TF_USE_LEGACY_KERAS", "1")  # Or TensorFlow loads Keras 3, for nothing.
