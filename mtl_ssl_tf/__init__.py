@@ -10,6 +10,8 @@ import os
 import sys
 import typing
 
+__version__ = "0.1.0"
+
 # A command of this package, `python -m mtl_ssl_tf...`, keeps TensorFlow's start-up notices, which
 # nobody can act on, from burying its own lines. Programs that import the package are left alone.
 if sys.argv[:1] == ["-m"]:

@@ -5,9 +5,9 @@ import json
 import os
 import pathlib
 import platform
-import tomllib
 from typing import Any
 
+from mtl_ssl_tf import __version__
 from mtl_ssl_tf.data import schema
 from mtl_ssl_tf.data.records import paths as record_paths
 
@@ -18,7 +18,6 @@ UNKNOWN_LICENSE = (
 )
 _PACKAGES = ("tensorflow", "tf-models-official", "tf-keras", "numpy")
 _FIGURES = 30
-_PROJECT_FILE = pathlib.Path(__file__).parents[2] / "pyproject.toml"
 
 
 def model_card(
@@ -120,9 +119,7 @@ def _manifest(manifest: dict[str, Any]) -> str:
 
 
 def _versions() -> dict[str, str]:
-  with _PROJECT_FILE.open("rb") as file:
-    project = tomllib.load(file)["project"]
-  found = {project["name"]: project["version"], "python": platform.python_version()}
+  found = {"mtl_ssl_tf": __version__, "python": platform.python_version()}
   return found | {name: importlib.metadata.version(name) for name in _PACKAGES}
 
 
