@@ -1,6 +1,7 @@
 """Tests of export.py: the real command, and its SavedModel where there is only TensorFlow."""
 
 import os
+import sys
 
 import numpy as np
 import pytest
@@ -111,6 +112,19 @@ def test_an_error_is_one_line(tiny_run, tmp_path, capsys):
   assert export.main([f"--model_dir={tiny_run}", f"--export_dir={target}"]) == 1
   said = capsys.readouterr().err
   assert said == f"error: --export_dir {str(target)!r} exists and is no folder\n"
+
+
+def test_without_servings_protocol(tiny_run, tmp_path, monkeypatch, capsys):
+  monkeypatch.setitem(sys.modules, "tensorflow_serving", None)
+  target = tmp_path / "detector"
+  assert export.main([f"--model_dir={tiny_run}", f"--export_dir={target}", "--no-verify"]) == 0
+  said = capsys.readouterr().out.splitlines()
+  assert said[1] == (
+    "without warm-up requests and server files, which need tensorflow-serving-api: pip install"
+    " 'mtl_ssl_tf[serving]'"
+  )
+  assert os.listdir(target) == ["1"]
+  assert not (target / "1" / "assets.extra").exists()
 
 
 def test_flags_reach_the_export(tiny_run, tmp_path, monkeypatch):
