@@ -3,12 +3,14 @@
 #   make demo    the whole path on the embedded data set; results in runs/demo
 #   make test    format, lint and tests
 #   make beam    adds Apache Beam, for conversions on many machines
+#   make test-next  the tests with the next TensorFlow; see docs/model_garden.md
 #   make lock    the pinned requirements from requirements.in and requirements-beam.in
 
 PYTHON ?= python3.11
 BIN := .venv/bin
 READY := .venv/.ready
 BEAM_READY := .venv/.beam_ready
+NEXT := .venv-next
 
 # TensorFlow's start-up notices hide what a run has to say.
 export TF_CPP_MIN_LOG_LEVEL ?= 2
@@ -16,7 +18,7 @@ export PYTHONUNBUFFERED := 1
 
 DEMO := runs/demo
 
-.PHONY: setup beam demo test lock clean-demo
+.PHONY: setup beam demo test test-next lock clean-demo
 
 setup: $(READY)
 
@@ -35,6 +37,23 @@ test: $(BEAM_READY)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
+
+# Model Garden pins TensorFlow 2.20, so it goes in without its dependencies; these are those of the
+# lock but for TensorFlow's own packages.
+$(NEXT)/.ready: requirements.txt requirements-beam.txt requirements-next.txt
+	$(PYTHON) -m venv $(NEXT)
+	grep -hE '^[a-z0-9_.-]+==' requirements.txt requirements-beam.txt | sort -u \
+		| grep -vE '^(keras|ml-dtypes|tensorflow|tensorflow-text|tf-keras|tf-models-official)==' \
+		> $(NEXT)/pinned.txt
+	$(NEXT)/bin/python -m pip install --quiet --disable-pip-version-check \
+		-r $(NEXT)/pinned.txt -r requirements-next.txt
+	grep '^tf-models-official==' requirements.txt > $(NEXT)/official.txt
+	$(NEXT)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps \
+		-r $(NEXT)/official.txt
+	touch $@
+
+test-next: $(NEXT)/.ready
+	$(NEXT)/bin/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 demo: $(READY)
 	$(BIN)/python -m mtl_ssl_tf.data.synthetic --output_dir $(DEMO)/scenes

@@ -11,7 +11,10 @@ import argparse
 
 import numpy as np
 
-from mtl_ssl_tf.data import canvases, fitting, reader, record_index, record_sizes
+from mtl_ssl_tf.data.pipeline import canvases, fitting
+from mtl_ssl_tf.data.records import index as record_index
+from mtl_ssl_tf.data.records import paths as record_paths
+from mtl_ssl_tf.data.records import sizes as record_sizes
 
 LIMITS = ((600, 1000), (480, 640), (800, 1333))
 
@@ -48,7 +51,7 @@ def main() -> None:
   flags = parser.parse_args()
   data = {"photographs": photographs()}
   if flags.records:
-    index = record_index.scan(reader.match_files(flags.records))
+    index = record_index.scan(record_paths.match_files(flags.records))
     data[flags.records] = record_sizes.image_sizes(index)
   for name, sizes in data.items():
     standing = canvases.fit_standing(sizes).mean()

@@ -28,7 +28,8 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from mtl_ssl_tf.tasks import driver, mtl_detection
+from mtl_ssl_tf.tasks import mtl_detection
+from mtl_ssl_tf.training import driver
 from tests.modeling import small_backbones
 
 EXPERIMENTS = pathlib.Path(__file__).parents[1] / "configs" / "experiments"

@@ -97,7 +97,9 @@ def stages(data_dir: pathlib.Path, num_images: int = 1000) -> None:
   """Prints where the time of one image goes, in one process."""
   import tensorflow as tf
 
-  from mtl_ssl_tf.data import examples, image_files, record_writer, voc_source
+  from mtl_ssl_tf.data.records import examples
+  from mtl_ssl_tf.data.records import writer as record_writer
+  from mtl_ssl_tf.data.sources import image_files, voc_source
 
   source = voc_source.open_split(data_dir, "train").with_classes(["Platelets", "RBC", "WBC"], "")
   total = min(num_images, len(source))
@@ -108,7 +110,7 @@ def stages(data_dir: pathlib.Path, num_images: int = 1000) -> None:
     with tf.io.TFRecordWriter(path) as writer:
       for position in range(total):
         times = [time.perf_counter()]
-        image = voc_source.read_source(source.folder, source.name(position))
+        image = voc_source.read_image(source.folder, source.name(position))
         times.append(time.perf_counter())
         content = source.folder.read(image.image_file)
         times.append(time.perf_counter())

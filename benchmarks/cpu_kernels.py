@@ -124,7 +124,7 @@ def training_calls(model) -> dict[str, tuple[Callable, list]]:
   import tensorflow as tf
 
   from benchmarks import labels
-  from mtl_ssl_tf.tasks import momentum, trainer
+  from mtl_ssl_tf.training import momentum, trainer
 
   boxes, classes = labels.random_objects(20, NUM_CLASSES)
   batch = [tf.constant(array[np.newaxis]) for array in (boxes, classes, labels.SIZE)]
@@ -149,7 +149,7 @@ def measure(compiled: bool, precision: str, size: list[int], repeats: int) -> di
 
   from mtl_ssl_tf import registry_imports  # noqa: F401
   from mtl_ssl_tf.modeling import factory
-  from mtl_ssl_tf.tasks import driver
+  from mtl_ssl_tf.training import driver
 
   path = pathlib.Path(__file__).parents[1] / "configs" / "experiments" / f"{CONFIGURATION}.yaml"
   config = driver.load_experiment("mtl_frcnn", [str(path)]).task

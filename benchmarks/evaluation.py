@@ -17,7 +17,8 @@ import numpy as np
 from pycocotools import coco as pycoco
 from pycocotools import cocoeval
 
-from mtl_ssl_tf.data import ground_truth, result_files
+from mtl_ssl_tf.data.ground_truth import detection_files
+from mtl_ssl_tf.data.ground_truth import objects as ground_truth
 from mtl_ssl_tf.evaluation import (
   coco_evaluator,
   confusion_matrix,
@@ -109,7 +110,7 @@ def written_and_read(images: list[tuple[np.ndarray, ...]], names: list[str]) -> 
     ),
   )
   found = [
-    result_files.Detections(ground_truth.Boxes.from_xywh(boxes), scores, classes)
+    detection_files.Detections(ground_truth.Boxes.from_xywh(boxes), scores, classes)
     for *_, boxes, scores, classes in images
   ]
   seconds = {}
@@ -118,21 +119,21 @@ def written_and_read(images: list[tuple[np.ndarray, ...]], names: list[str]) -> 
     for name, fn, *arguments in (
       (
         "write COCO",
-        result_files.write_coco_results,
+        detection_files.write_coco_results,
         file,
         zip(truth.coco_image_ids, found, strict=True),
         truth.category_ids,
       ),
-      ("read COCO", result_files.read_predictions, file, truth),
+      ("read COCO", detection_files.read_predictions, file, truth),
       (
         "write VOC",
-        result_files.write_comp4,
+        detection_files.write_comp4,
         folder,
         "val",
         zip(truth.index, found, strict=True),
         names,
       ),
-      ("read VOC", result_files.read_predictions, folder, truth),
+      ("read VOC", detection_files.read_predictions, folder, truth),
     ):
       seconds[name] = timed(fn, *arguments)[1]
   return seconds

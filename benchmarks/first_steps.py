@@ -21,7 +21,8 @@ import tensorflow as tf
 import tf_keras
 
 from mtl_ssl_tf import registry_imports  # noqa: F401
-from mtl_ssl_tf.tasks import driver, mtl_detection
+from mtl_ssl_tf.tasks import mtl_detection
+from mtl_ssl_tf.training import driver
 
 EXPERIMENTS = pathlib.Path(__file__).parents[1] / "configs" / "experiments"
 # Rows that are not the paper's.

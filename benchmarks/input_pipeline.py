@@ -28,8 +28,12 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from mtl_ssl_tf.data import augmentations, decoder, detection_parser, fitting, reader, schema
-from mtl_ssl_tf.tasks import driver, mtl_detection, trainer
+from mtl_ssl_tf.configs import data as data_config
+from mtl_ssl_tf.data import schema
+from mtl_ssl_tf.data.pipeline import augmentations, decoder, detection_parser, fitting, reader
+from mtl_ssl_tf.data.records import paths as record_paths
+from mtl_ssl_tf.tasks import mtl_detection
+from mtl_ssl_tf.training import driver, trainer
 
 ROW = pathlib.Path(__file__).parents[1] / "configs/experiments/bccd_frcnn_mobilenet_mtl.yaml"
 BATCH = 4
@@ -87,12 +91,12 @@ def median_ms(function: Callable, arguments: Iterator) -> float:
 
 def stages(path: str, settings: dict[str, Any]) -> dict[str, float]:
   """Milliseconds of each stage by itself; `parse` is all but reading and batching."""
-  records = list(tf.data.TFRecordDataset(reader.match_files(path)).take(16))
+  records = list(tf.data.TFRecordDataset(record_paths.match_files(path)).take(16))
   decode = tf.function(decoder.DetectionDecoder().decode)
   images = [decode(record)["image"] for record in records]
   spec = {schema.IMAGE_ENCODED: tf.io.FixedLenFeature([], tf.string)}
   encoded = [tf.io.parse_single_example(record, spec)[schema.IMAGE_ENCODED] for record in records]
-  parser = detection_parser.DetectionParser(is_training=True, **settings)
+  parser = detection_parser.DetectionParser(data_config.Data(**settings), is_training=True)
   limits = [settings[name] for name in ("canvas_size", "short_side", "long_side")]
   zooms = settings.get("scale_min", 1.0), settings.get("scale_max", 1.0)
 
@@ -111,7 +115,7 @@ def stages(path: str, settings: dict[str, Any]) -> dict[str, float]:
   mirror = tf.function(lambda image: tf.reverse(image, [1]))
   jpeg = tf.function(lambda content: tf.io.decode_jpeg(content, channels=3))
   stack = tf.function(lambda: tf.stack(canvases))
-  raw = iter(tf.data.TFRecordDataset(reader.match_files(path)).repeat())
+  raw = iter(tf.data.TFRecordDataset(record_paths.match_files(path)).repeat())
   return {
     "read": median_ms(lambda: next(raw), itertools.repeat(())),
     "JPEG": median_ms(jpeg, ((content,) for content in itertools.cycle(encoded))),
@@ -126,7 +130,9 @@ def stages(path: str, settings: dict[str, Any]) -> dict[str, float]:
 def dataset_rate(path: str, settings: dict[str, Any], cache: bool) -> tuple[float, float]:
   """Images a second and milliseconds of processors an image, over many batches."""
   dataset = reader.make_dataset(
-    path, global_batch_size=BATCH, is_training=True, cache=cache, **settings
+    data_config.Data(
+      input_path=path, global_batch_size=BATCH, is_training=True, cache=cache, **settings
+    )
   )
   batches = iter(dataset)
   for _ in range(5):

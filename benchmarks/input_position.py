@@ -20,7 +20,12 @@ import time
 import numpy as np
 import tensorflow as tf
 
-from mtl_ssl_tf.data import batch_order, reader, record_index, record_sizes, record_streams, schema
+from mtl_ssl_tf.configs import data as data_config
+from mtl_ssl_tf.data import schema
+from mtl_ssl_tf.data.pipeline import batch_order, reader, record_streams
+from mtl_ssl_tf.data.records import index as record_index
+from mtl_ssl_tf.data.records import paths as record_paths
+from mtl_ssl_tf.data.records import sizes as record_sizes
 
 STEP = 100_000
 BATCH = 4
@@ -63,7 +68,8 @@ def first_batch_seconds(path: str, step: int, repeats: int = 5, **settings) -> n
   for _ in range(repeats):
     start = np.array([time.perf_counter(), time.process_time()])
     dataset = reader.make_dataset(
-      path, global_batch_size=BATCH, is_training=True, first_batch=step, **settings
+      data_config.Data(input_path=path, global_batch_size=BATCH, is_training=True, **settings),
+      first_batch=step,
     )
     next(iter(dataset))
     times.append(np.array([time.perf_counter(), time.process_time()]) - start)
@@ -89,7 +95,7 @@ def main() -> None:
 
 def measure(path: str) -> None:
   two = {"canvas": "aspect_buckets", "canvas_size": (600, 1024)}
-  files = reader.match_files(path)
+  files = record_paths.match_files(path)
   start = time.perf_counter()
   index = record_index.scan(files)
   indexed = time.perf_counter()

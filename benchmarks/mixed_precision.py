@@ -27,8 +27,9 @@ import numpy as np
 import tensorflow as tf
 import tf_keras
 
-from mtl_ssl_tf.data import progress
-from mtl_ssl_tf.tasks import driver, mtl_detection
+from mtl_ssl_tf.data import progress_lines
+from mtl_ssl_tf.tasks import mtl_detection
+from mtl_ssl_tf.training import driver
 
 ROW = pathlib.Path(__file__).parents[1] / "configs/experiments/bccd_frcnn_mobilenet_mtl.yaml"
 BASELINE = "float32"
@@ -61,7 +62,7 @@ def train(precision: str, seed: int, steps: int, enable_xla: bool) -> dict[str, 
     return task.train_step((images, labels), model, optimizer)
 
   losses = {}
-  shown = progress.Progress(
+  shown = progress_lines.Progress(
     f"{precision}, seed {seed}", steps, lambda line: print(line, file=sys.stderr)
   )
   for batch in task.build_inputs(params.task.train_data).take(steps):

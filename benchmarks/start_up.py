@@ -52,7 +52,8 @@ def training(row: str) -> dict[str, float]:
 
   clock.stop("TensorFlow")
   from mtl_ssl_tf import registry_imports  # noqa: F401
-  from mtl_ssl_tf.tasks import driver, mtl_detection, trainer
+  from mtl_ssl_tf.tasks import mtl_detection
+  from mtl_ssl_tf.training import driver, trainer
 
   clock.stop("package")
   from benchmarks import first_steps

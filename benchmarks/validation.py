@@ -14,7 +14,9 @@ from collections.abc import Callable
 import numpy as np
 import tensorflow as tf
 
-from mtl_ssl_tf.data import checks, record_writer, validate
+from mtl_ssl_tf.data import validate
+from mtl_ssl_tf.data.inspection import checks
+from mtl_ssl_tf.data.records import writer as record_writer
 
 _SIZE = 480, 640
 _BOXES = [(20 + 30 * i, 10 + 40 * i, 90 + 30 * i, 90 + 40 * i) for i in range(13)]

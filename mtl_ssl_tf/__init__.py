@@ -10,6 +10,8 @@ import os
 import sys
 import typing
 
+__version__ = "0.1.0"
+
 # A command of this package, `python -m mtl_ssl_tf...`, shows its own lines alone. Programs that
 # import the package are left alone.
 if sys.argv[:1] == ["-m"]:

@@ -5,9 +5,10 @@
   python -m mtl_ssl_tf.evaluate --predictions results_folder --ground_truth VOCdevkit/VOC2007 \\
       --split test --metric voc --voc_ap 11point --inclusive_pixels
 
-Predictions are a COCO results file or VOC's comp4 files (`data/result_files.py`), ground truth is a
-COCO annotation file, a VOC folder or record files (`data/ground_truth_sources.py`). Tables are
-printed; `--output_dir` takes figures, curves, errors and confusions as files and pictures.
+Predictions are a COCO results file or VOC's comp4 files (`data/ground_truth/detection_files.py`),
+ground truth is a COCO annotation file, a VOC folder or record files
+(`data/ground_truth/truth_readers.py`). Tables are printed; `--output_dir` takes figures, curves,
+errors and confusions as files and pictures.
 """
 
 import argparse
@@ -16,21 +17,17 @@ import time
 from collections.abc import Callable, Sequence
 
 from mtl_ssl_tf import terminal
-from mtl_ssl_tf.data import (
-  coco_ground_truth,
-  faults,
-  ground_truth,
-  ground_truth_sources,
-  progress,
-  result_files,
-)
+from mtl_ssl_tf.command_line import evaluate as evaluate_flags
+from mtl_ssl_tf.data import faults, progress_lines
+from mtl_ssl_tf.data.ground_truth import coco_truth, detection_files, truth_readers
+from mtl_ssl_tf.data.ground_truth import objects as ground_truth
 from mtl_ssl_tf.evaluation import detection_metrics
 from mtl_ssl_tf.visualization import evaluation_report
 
 
 def evaluate(
   truth: ground_truth.GroundTruth,
-  predictions: Sequence[result_files.Detections],
+  predictions: Sequence[detection_files.Detections],
   metrics: detection_metrics.DetectionMetrics,
   say: Callable[[str], object] = print,
 ) -> dict[str, float]:
@@ -42,9 +39,9 @@ def evaluate(
     metrics: takes them; what it held before counts too.
     say: takes lines about progress.
   """
-  progress_line = progress.Progress("evaluating images", len(truth.images), say)
+  progress_line = progress_lines.Progress("evaluating images", len(truth.images), say)
   for image, image_id, found in zip(truth.images, truth.coco_image_ids, predictions, strict=True):
-    metrics.update(image_id=image_id, **result_files.metric_arguments(image, found))
+    metrics.update(image_id=image_id, **detection_files.metric_arguments(image, found))
     progress_line.step()
   return metrics.result()
 
@@ -62,14 +59,14 @@ def run(args: argparse.Namespace, say: Callable[[str], object]) -> None:
       accepted = "above 0, at most 1" if flag == "iou_threshold" else "0 to 1"
       raise ValueError(f"--{flag} is {value}; accepted: {accepted}")
   start = time.monotonic()
-  truth = ground_truth_sources.read(
+  truth = truth_readers.read(
     args.ground_truth,
     split=args.split,
     label_map_file=args.label_map,
     on_error=args.on_error,
     say=say,
   )
-  predictions = result_files.read_predictions(args.predictions, truth)
+  predictions = detection_files.read_predictions(args.predictions, truth)
   num_objects = sum(len(image.classes) for image in truth.images)
   num_found = sum(len(found.classes) for found in predictions)
   without = sum(not len(found.classes) for found in predictions)
@@ -79,7 +76,7 @@ def run(args: argparse.Namespace, say: Callable[[str], object]) -> None:
     f" none in {without} images; read in {time.monotonic() - start:.1f} s"
   )
   if args.write_coco_ground_truth:
-    coco_ground_truth.write_coco(truth, args.write_coco_ground_truth)
+    coco_truth.write_coco(truth, args.write_coco_ground_truth)
     say(f"{args.write_coco_ground_truth}: the ground truth as a COCO annotation file")
   metrics = detection_metrics.DetectionMetrics(
     truth.class_names,
@@ -99,68 +96,7 @@ def run(args: argparse.Namespace, say: Callable[[str], object]) -> None:
 
 def main(argv: Sequence[str] | None = None) -> int:
   """Runs the command line; returns the exit status."""
-  parser = argparse.ArgumentParser(
-    prog="python -m mtl_ssl_tf.evaluate",
-    description="Evaluates result files of any detector against a data set's ground truth.",
-    allow_abbrev=False,
-  )
-  parser.add_argument(
-    "--predictions",
-    required=True,
-    help="COCO results file (*.json), or file, folder or pattern of comp4_det_<split>_<class>.txt",
-  )
-  parser.add_argument(
-    "--ground_truth",
-    required=True,
-    help="COCO annotation file (*.json), VOC folder, or record files (path, folder or pattern)",
-  )
-  parser.add_argument(
-    "--metric",
-    nargs="+",
-    choices=detection_metrics.METRICS,
-    required=True,
-    help="which metrics to report",
-  )
-  parser.add_argument("--split", help="of a VOC folder: name of a file in ImageSets/Main")
-  parser.add_argument(
-    "--label_map",
-    help="text file with one class name a line: the classes of a VOC folder (default: those in the"
-    " split's annotations), or of records without one beside them",
-  )
-  parser.add_argument(
-    "--on_error",
-    choices=("fail", "skip"),
-    default="fail",
-    help="on faults in a VOC folder: list them and stop, or leave out what is at fault",
-  )
-  parser.add_argument(
-    "--iou_threshold", type=float, default=0.5, help="of VOC metrics and errors (default: 0.5)"
-  )
-  parser.add_argument(
-    "--voc_ap",
-    choices=("area", "11point"),
-    default="area",
-    help="rule of curves and errors; tables have both (default: area)",
-  )
-  parser.add_argument(
-    "--inclusive_pixels",
-    action="store_true",
-    help="VOC metrics and errors: a box includes its last pixel, as the development kit counts",
-  )
-  parser.add_argument(
-    "--errors", action="store_true", help="add kinds of error, their costs, and confusions"
-  )
-  parser.add_argument(
-    "--score_threshold",
-    type=float,
-    default=0.5,
-    help="smallest score of errors and confusions that are counted (default: 0.5)",
-  )
-  parser.add_argument("--output_dir", help="folder for figures and curves as files and pictures")
-  parser.add_argument(
-    "--write_coco_ground_truth", help="write the ground truth to this COCO annotation file too"
-  )
-  args = parser.parse_args(argv)
+  args = evaluate_flags.parser().parse_args(argv)
   terminal.set_up()
   try:
     run(args, lambda line: print(line, file=sys.stderr, flush=True))

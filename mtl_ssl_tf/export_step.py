@@ -9,7 +9,6 @@ batch with the weights; `python -m benchmarks.run_step` runs and times it with J
 docs/preflight.md.
 """
 
-import argparse
 import sys
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -18,6 +17,7 @@ import tensorflow as tf
 from official.core import config_definitions as cfg
 
 from mtl_ssl_tf import terminal
+from mtl_ssl_tf.command_line import export_step as export_step_flags
 from mtl_ssl_tf.compilation import portable, step_inputs, step_program
 from mtl_ssl_tf.configs import loading
 
@@ -101,7 +101,7 @@ def _batch(
 
 def main(argv: Sequence[str] | None = None) -> int:
   """Runs the command line; returns the exit status."""
-  args = _parser().parse_args(argv)
+  args = export_step_flags.parser().parse_args(argv)
   terminal.set_up()
   try:
     params = loading.load_experiment(args.experiment, args.config_file, args.params_override)
@@ -119,44 +119,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     print(f"error: {error}", file=sys.stderr)
     return 2
   return 0
-
-
-def _parser() -> argparse.ArgumentParser:
-  parser = argparse.ArgumentParser(
-    prog="python -m mtl_ssl_tf.export_step",
-    description="Writes the compiled step as a program that runs without TensorFlow.",
-    allow_abbrev=False,
-  )
-  parser.add_argument(
-    "--format", choices=portable.FORMATS, default=portable.FORMATS[0], help="of the program"
-  )
-  parser.add_argument(
-    "--step", choices=step_program.STEPS, default=step_program.STEPS[0], help="which step"
-  )
-  parser.add_argument("--experiment", default="mtl_frcnn", help="a registered experiment")
-  parser.add_argument(
-    "--config_file", action="append", help="YAML file of the experiment; may be given repeatedly"
-  )
-  parser.add_argument("--params_override", help="further fields, as train.py takes them")
-  parser.add_argument("--output_dir", required=True, help="folder that is new or empty")
-  parser.add_argument(
-    "--batch_size", type=int, help="images (default: task.train_data.global_batch_size)"
-  )
-  parser.add_argument(
-    "--checkpoint", help="of a run, such as runs/NAME/ckpt-1000 (default: what a run starts from)"
-  )
-  parser.add_argument(
-    "--inputs",
-    action=argparse.BooleanOptionalAction,
-    default=True,
-    help="write a batch and the weights too; with --no-inputs, the program alone",
-  )
-  parser.add_argument(
-    "--expected",
-    action="store_true",
-    help="take the step here and write what came out to names.json, for comparison",
-  )
-  return parser
 
 
 if __name__ == "__main__":

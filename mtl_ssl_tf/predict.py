@@ -28,12 +28,12 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from mtl_ssl_tf import terminal
-from mtl_ssl_tf.data import progress
+from mtl_ssl_tf.command_line import predict as predict_flags
+from mtl_ssl_tf.data import progress_lines
 from mtl_ssl_tf.prediction import coco_ids, images, input_files, journal, result_files
 from mtl_ssl_tf.serving import saved_detector, served_detector
 
 DRAWN, VOC = "drawn", "voc"
-OUTPUTS = (DRAWN, result_files.DATASET, result_files.RESULTS, VOC)
 DRAWN_FOLDER, VIDEOS_FOLDER, VOC_FOLDER = "drawn", "videos", "Annotations"
 JOURNAL_FILE = "unfinished.jsonl"
 _INTERRUPTED = 130  # As shells report a program that Ctrl-C ended.
@@ -128,7 +128,7 @@ def _predict(
     voc_dir=output_dir / VOC_FOLDER if VOC in args.outputs else None,
   )
   predict_video = None
-  progress_line = progress.Progress("predicting", len(finished.names), say)
+  progress_line = progress_lines.Progress("predicting", len(finished.names), say)
   progress_line.skip(finished.num_files)
   for number, names in enumerate(units(finished.names, args.batch_size)):
     if number < finished.num_units:
@@ -229,54 +229,9 @@ def _report(
       say(f"  {name}: {reason}")
 
 
-def _parser() -> argparse.ArgumentParser:
-  parser = argparse.ArgumentParser(
-    prog="python -m mtl_ssl_tf.predict",
-    description="Detects objects in image and video files.",
-    epilog="Exit status: 0 done, 1 error or no file could be read, 2 wrong flags, 130 Ctrl-C.",
-    allow_abbrev=False,
-  )
-  model = parser.add_mutually_exclusive_group(required=True)
-  model.add_argument("--saved_model", help="folder that export.py wrote")
-  model.add_argument("--model_dir", help="folder of a training run; its best checkpoint is taken")
-  parser.add_argument("--checkpoint", help="another checkpoint of the run than its best")
-  parser.add_argument(
-    "--input", required=True, nargs="+", help="image and video files, folders and patterns"
-  )
-  parser.add_argument("--input_list", help="file with names to choose from the input")
-  parser.add_argument("--output_dir", required=True, help="where the results go")
-  parser.add_argument(
-    "--outputs",
-    nargs="+",
-    choices=OUTPUTS,
-    default=[DRAWN, result_files.DATASET],
-    help="what to write: drawn images and videos, a COCO data set, COCO results, PASCAL VOC"
-    " annotations (default: drawn dataset)",
-  )
-  parser.add_argument(
-    "--score_threshold", type=float, default=0.5, help="leave out what scores less (default: 0.5)"
-  )
-  parser.add_argument(
-    "--coco_annotations", help="file whose ids of images, by name, and of classes are to be used"
-  )
-  parser.add_argument(
-    "--batch_size",
-    type=int,
-    default=4,
-    help="images or frames that are looked at together (default: 4)",
-  )
-  parser.add_argument(
-    "--every", type=int, default=1, help="look at every so many frames of a video (default: 1)"
-  )
-  parser.add_argument(
-    "--overwrite", action="store_true", help="begin anew, whatever an earlier start has finished"
-  )
-  return parser
-
-
 def main(argv: Sequence[str] | None = None) -> int:
   """Runs the command line; returns the exit status."""
-  args = _parser().parse_args(argv)
+  args = predict_flags.parser().parse_args(argv)
   terminal.set_up()
   try:
     return run(args, lambda line: print(line, file=sys.stderr, flush=True))

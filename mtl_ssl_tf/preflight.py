@@ -10,7 +10,6 @@ memory a core needs, and what for; and the largest batch that fits. See docs/pre
 Exit status: 0 go, 1 no-go, 2 nothing could be looked at.
 """
 
-import argparse
 import json
 import sys
 from collections.abc import Sequence
@@ -18,16 +17,14 @@ from collections.abc import Sequence
 import tensorflow as tf
 
 from mtl_ssl_tf import terminal
+from mtl_ssl_tf.command_line import preflight as preflight_flags
 from mtl_ssl_tf.compilation import accelerators, inspection, step_program
 from mtl_ssl_tf.configs import loading
-
-NUM_BATCHES = 50
-MARGIN = 0.1
 
 
 def main(argv: Sequence[str] | None = None) -> int:
   """Runs the command line; returns the exit status."""
-  args = _parser().parse_args(argv)
+  args = preflight_flags.parser().parse_args(argv)
   terminal.set_up()
   try:
     if not 0.0 <= args.margin < 1.0:
@@ -61,40 +58,6 @@ def _write(path: str, text: str) -> None:
       file.write(text)
   except OSError as error:
     raise ValueError(f"--json {path!r} cannot be written ({error.strerror})") from error
-
-
-def _parser() -> argparse.ArgumentParser:
-  parser = argparse.ArgumentParser(
-    prog="python -m mtl_ssl_tf.preflight",
-    description="Tells without an accelerator whether a training run would compile and fit on it.",
-    allow_abbrev=False,
-  )
-  parser.add_argument("--experiment", default="mtl_frcnn", help="a registered experiment")
-  parser.add_argument(
-    "--config_file", action="append", help="YAML file of the experiment; may be given repeatedly"
-  )
-  parser.add_argument("--params_override", help="further fields, as train.py takes them")
-  parser.add_argument("--accelerator", required=True, help=accelerators.accepted())
-  parser.add_argument(
-    "--num_batches",
-    type=int,
-    default=NUM_BATCHES,
-    help=f"batches of the run's records whose shapes are compared (default: {NUM_BATCHES})",
-  )
-  parser.add_argument(
-    "--margin",
-    type=float,
-    default=MARGIN,
-    help=f"share of a core's memory that is to stay free (default: {MARGIN})",
-  )
-  parser.add_argument(
-    "--largest_batch",
-    action=argparse.BooleanOptionalAction,
-    default=True,
-    help="look for the largest batch that fits, with up to five more compilations",
-  )
-  parser.add_argument("--json", help="file that takes all figures and findings")
-  return parser
 
 
 if __name__ == "__main__":

@@ -12,13 +12,9 @@ from pycocotools import coco as pycoco
 from pycocotools import cocoeval
 
 from mtl_ssl_tf import evaluate
-from mtl_ssl_tf.data import (
-  coco_ground_truth,
-  ground_truth,
-  ground_truth_sources,
-  result_files,
-  schema,
-)
+from mtl_ssl_tf.data import schema
+from mtl_ssl_tf.data.ground_truth import coco_truth, detection_files, truth_readers
+from mtl_ssl_tf.data.ground_truth import objects as ground_truth
 from mtl_ssl_tf.evaluation import coco_evaluator
 from tests import fixtures
 
@@ -53,7 +49,7 @@ def _folder(tmp_path_factory):
     anywhere = np.array([[1, 2, 20, 30], [5, 5, 40, 25]]) + rng.uniform(0, 2)
     boxes = np.concatenate([near, anywhere]).astype(np.float32)
     found.append(
-      result_files.Detections(
+      detection_files.Detections(
         ground_truth.Boxes.from_corners(boxes),
         # With ties.
         np.round(rng.uniform(size=len(boxes)), 1),
@@ -65,14 +61,14 @@ def _folder(tmp_path_factory):
   (folder / "manifest_val.json").write_text(
     json.dumps({"category_ids": {"cat": 17, "dog": 90}, "shards": [{"file": "val.tfrecord"}]})
   )
-  truth = ground_truth_sources.read(str(folder / "val.tfrecord"))
-  coco_ground_truth.write_coco(truth, folder / "truth.json")
+  truth = truth_readers.read(str(folder / "val.tfrecord"))
+  coco_truth.write_coco(truth, folder / "truth.json")
   ids = truth.coco_image_ids
-  result_files.write_coco_results(
+  detection_files.write_coco_results(
     folder / "results.json", zip(ids, found, strict=True), truth.category_ids
   )
   (folder / "voc").mkdir()
-  result_files.write_comp4(
+  detection_files.write_comp4(
     folder / "voc", "val", zip(map(str, ids), found, strict=True), truth.class_names
   )
   return folder

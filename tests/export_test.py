@@ -1,12 +1,13 @@
 """Tests of export.py: the real command, and its SavedModel where there is only TensorFlow."""
 
 import os
+import sys
 
 import numpy as np
 import pytest
 import tensorflow as tf
 
-import export
+from mtl_ssl_tf import export
 from mtl_ssl_tf.serving import export_lib
 from mtl_ssl_tf.tasks import mtl_detection
 from tests.serving import tiny_run as tiny_run_lib
@@ -113,9 +114,22 @@ def test_an_error_is_one_line(tiny_run, tmp_path, capsys):
   assert said == f"error: --export_dir {str(target)!r} exists and is no folder\n"
 
 
+def test_without_servings_protocol(tiny_run, tmp_path, monkeypatch, capsys):
+  monkeypatch.setitem(sys.modules, "tensorflow_serving", None)
+  target = tmp_path / "detector"
+  assert export.main([f"--model_dir={tiny_run}", f"--export_dir={target}", "--no-verify"]) == 0
+  said = capsys.readouterr().out.splitlines()
+  assert said[1] == (
+    "without warm-up requests and server files, which need tensorflow-serving-api: pip install"
+    " 'mtl_ssl_tf[serving]'"
+  )
+  assert os.listdir(target) == ["1"]
+  assert not (target / "1" / "assets.extra").exists()
+
+
 def test_flags_reach_the_export(tiny_run, tmp_path, monkeypatch):
   calls = []
-  monkeypatch.setattr(export.export_lib, "export_run", lambda *args, **kwargs: calls.append(kwargs))
+  monkeypatch.setattr(export_lib, "export_run", lambda *args, **kwargs: calls.append(kwargs))
   flags = [f"--model_dir={tiny_run}", f"--export_dir={tmp_path}"]
   assert export.main(flags) == 0
   assert calls.pop() == {"checkpoint": None, "options": export_lib.Options()}

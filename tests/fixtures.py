@@ -6,7 +6,9 @@ from collections.abc import Sequence
 import numpy as np
 import tensorflow as tf
 
+from mtl_ssl_tf.configs import data as data_config
 from mtl_ssl_tf.data import schema
+from mtl_ssl_tf.data.pipeline import reader
 
 
 def solid_image(height: int, width: int, value: int = 0) -> np.ndarray:
@@ -105,3 +107,13 @@ def _ints(values: Sequence[int]) -> tf.train.Feature:
 
 def _floats(values: Sequence[float]) -> tf.train.Feature:
   return tf.train.Feature(float_list=tf.train.FloatList(value=values))
+
+
+def make_dataset(path, *, first_batch=0, skipped_batches=(), input_context=None, **settings):
+  """The batches of `reader.make_dataset` for these files and fields of `configs.data.Data`."""
+  return reader.make_dataset(
+    data_config.Data(input_path=path, **settings),
+    first_batch=first_batch,
+    skipped_batches=skipped_batches,
+    input_context=input_context,
+  )

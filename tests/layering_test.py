@@ -10,40 +10,65 @@ _ROOT = pathlib.Path(__file__).parents[1]
 _PACKAGE = "mtl_ssl_tf"
 _SCRIPTS = ("train", "export")
 
-# Folder or single module -> what it may import from the package besides its own folder.
 # What commands show, which imports nothing of the package.
 _EVERYWHERE = {"terminal"}
 _LIBRARY = {"configs", "ops", "data", "labels", "losses", "modeling", "evaluation", "visualization"}
+# Modules that lie in no room of `data/` and that all rooms may import.
+_DATA_BASE = {
+  f"data.{name}" for name in ("disk_index", "faults", "label_map", "progress_lines", "schema")
+}
+
+# Folder, room of `data/` or single module -> what it may import from the package besides its own
+# folder or room: `data` is all of that folder, `data.records` one room of it. A module goes by the
+# rule of its own, or else by that of the folder it lies in.
 ALLOWED = {
   # `__init__.py` of the package: `load`.
   _PACKAGE: {"serving"},
+  "files": set(),
   "terminal": set(),
+  "__main__": {"cli"},
+  "cli": {"__version__", "command_line"},
+  # The flags of the commands, each of which may import them; nothing here needs TensorFlow.
+  "command_line": set(),
+  "command_line.preflight": {"compilation"},
   "configs": set(),
   "ops": set(),
-  "data": {"configs", "ops"},
+  # The commands, each some lines over the rooms.
+  "data": {"command_line", "configs", "data", "files"},
+  **dict.fromkeys(_DATA_BASE, _DATA_BASE),
+  "data.sources": {"files"} | _DATA_BASE,
+  "data.records": {"files", "data.sources"} | _DATA_BASE,
+  "data.pipeline": {"configs", "ops", "data.records"} | _DATA_BASE,
+  "data.inspection": {"configs", "data.sources", "data.records", "data.pipeline"} | _DATA_BASE,
+  "data.ground_truth": {"data.sources", "data.records"} | _DATA_BASE,
+  "data.sparse": {"data.records"} | _DATA_BASE,
+  "data.synthetic_scenes": set(),
   "labels": {"ops"},
   "losses": {"ops"},
   "evaluation": set(),
   "visualization": set(),
+  "visualization.curves": {"command_line"},
   "modeling": {"ops", "labels"},
   "modeling.factory": {"configs", "ops", "labels"},
   "checkpoints": {"modeling"},
   # A command, beside train and export.
-  "checkpoints.import_reference": {"configs", "data", "modeling", "tasks", "registry_imports"},
-  "tasks": _LIBRARY | {"checkpoints"},
-  # A command, beside train and export.
-  "tasks.replay": _LIBRARY | {"checkpoints", "registry_imports"},
-  "serving": {"configs", "ops", "data", "modeling"},
+  "checkpoints.import_reference": {"command_line", "configs", "data", "modeling"},
+  # It knows a task by the protocol `training/task.py` alone.
+  "training": {"configs", "data.inspection", "data.records"} | _DATA_BASE,
+  "tasks": _LIBRARY | {"checkpoints", "training"},
+  "tasks.replay": _LIBRARY | {"checkpoints", "command_line", "training"},
+  "serving": {"__version__", "configs", "ops", "data", "modeling"},
+  "serving.lite": {"command_line"},
   "prediction": {"data", "serving", "visualization"},
   "serving.verification": {"configs", "data", "evaluation", "modeling"},
-  "compilation": {"configs", "data", "modeling", "tasks"},
+  "compilation": {"checkpoints", "configs", "data", "modeling", "tasks", "training"},
   "registry_imports": {"configs", "tasks"},
-  "evaluate": {"configs", "ops", "data", "evaluation", "visualization"},
-  "preflight": {"compilation", "configs"},
-  "export_step": {"compilation", "configs"},
-  "predict": {"data", "prediction", "serving"},
-  "train": {"registry_imports", "serving", "tasks"},
-  "export": {"ops", "registry_imports", "serving"},
+  "evaluate": {"command_line", "configs", "ops", "data", "evaluation", "visualization"},
+  "preflight": {"command_line", "compilation", "configs"},
+  "export_step": {"command_line", "compilation", "configs"},
+  "predict": {"command_line", "data", "prediction", "serving"},
+  "train": {"command_line", "registry_imports", "training"},
+  "export": {"command_line", "serving"},
 }
 
 
@@ -56,7 +81,7 @@ def faults(name: str, source: str, is_package: bool = False) -> list[str]:
     is_package: whether it is an `__init__.py`.
   """
   inside = name.removeprefix(f"{_PACKAGE}.")
-  folder = inside.split(".")[0]
+  folder = _folder(inside)
   allowed = ALLOWED.get(inside, ALLOWED.get(folder))
   if allowed is None:
     return [f"{name}: no rule for {folder!r}; tests/layering_test.py has one for each folder"]
@@ -65,16 +90,34 @@ def faults(name: str, source: str, is_package: bool = False) -> list[str]:
     parts = imported.split(".")
     if parts[0] == "keras" or parts[:2] == ["tensorflow", "keras"]:
       found.append(f"{name}:{line} imports {imported}; the Keras here is tf_keras")
-    elif (
-      parts[0] == _PACKAGE
-      and parts[1:2] != [folder]
-      and not (allowed | _EVERYWHERE) & set(parts[1:2])
+    elif parts[0] == _PACKAGE and not _is_within(
+      ".".join(parts[1:]), {*allowed, *_EVERYWHERE, _own(inside)}
     ):
       accepted = ", ".join(sorted(allowed)) or "nothing of the package"
       found.append(f"{name}:{line} imports {imported}; accepted: {accepted}")
     elif parts[0] in ("tests", *_SCRIPTS):
       found.append(f"{name}:{line} imports {imported}, which is outside the package")
   return found
+
+
+def _folder(inside: str) -> str:
+  """The folder of a module whose rule holds: the first one, or a room of `data/`."""
+  parts = inside.split(".")
+  is_in_room = parts[0] == "data" and (len(parts) > 2 or inside in _rooms())
+  return ".".join(parts[:2]) if is_in_room else parts[0]
+
+
+def _own(inside: str) -> str:
+  """What a module may import by lying there; a module of `data/` in no room has no such thing."""
+  return inside if _folder(inside) == "data" else _folder(inside)
+
+
+def _rooms() -> set[str]:
+  return {f"data.{path.name}" for path in (_ROOT / _PACKAGE / "data").iterdir() if path.is_dir()}
+
+
+def _is_within(imported: str, folders: set[str]) -> bool:
+  return any(imported == folder or imported.startswith(f"{folder}.") for folder in folders)
 
 
 def _imports(name: str, tree: ast.AST, is_package: bool) -> Iterator[tuple[int, str]]:
@@ -123,7 +166,13 @@ def test_layers():
     ("modeling.factory", "from mtl_ssl_tf.configs import detector"),
     ("modeling.heads.rpn_head", "from mtl_ssl_tf.modeling.backbones import base"),
     ("checkpoints.reference", "from mtl_ssl_tf.modeling import detector"),
-    ("tasks.pictures", "from mtl_ssl_tf.visualization import draw"),
+    ("tasks.training_panels", "from mtl_ssl_tf.visualization import draw"),
+    ("tasks.mtl_detection", "from mtl_ssl_tf.training import nonfinite"),
+    ("data.records.examples", "from mtl_ssl_tf.data import faults"),
+    ("data.records.examples", "from mtl_ssl_tf.data.records import summaries"),
+    ("data.records.examples", "from mtl_ssl_tf.data.sources import annotated"),
+    ("data.pascal_voc", "from mtl_ssl_tf.data.sources import voc_source"),
+    ("data.beam_conversion", "from mtl_ssl_tf.data import coco_json"),
     ("predict", "from mtl_ssl_tf.serving import saved_detector"),
   ],
 )
@@ -167,17 +216,18 @@ def test_accepted(name, source):
     (
       "train",
       "from mtl_ssl_tf.modeling import factory",
-      "train:1 imports mtl_ssl_tf.modeling.factory; accepted: registry_imports, serving, tasks",
+      "train:1 imports mtl_ssl_tf.modeling.factory; accepted: command_line, registry_imports,"
+      " training",
     ),
     (
-      "mtl_ssl_tf.tasks.driver",
+      "mtl_ssl_tf.training.driver",
       "import train",
-      "mtl_ssl_tf.tasks.driver:1 imports train, which is outside the package",
+      "mtl_ssl_tf.training.driver:1 imports train, which is outside the package",
     ),
     (
-      "mtl_ssl_tf.tasks.driver",
+      "mtl_ssl_tf.training.driver",
       "from tests import fixtures",
-      "mtl_ssl_tf.tasks.driver:1 imports tests.fixtures, which is outside the package",
+      "mtl_ssl_tf.training.driver:1 imports tests.fixtures, which is outside the package",
     ),
     (
       "mtl_ssl_tf.ops.box_ops",
@@ -198,6 +248,43 @@ def test_accepted(name, source):
       "mtl_ssl_tf.ops.box_ops",
       "import tensorflow as tf\nx = tf.keras.layers.Dense(1)",
       "mtl_ssl_tf.ops.box_ops:2 imports tensorflow.keras; the Keras here is tf_keras",
+    ),
+    (
+      "mtl_ssl_tf.training.driver",
+      "from mtl_ssl_tf.tasks import mtl_detection",
+      "mtl_ssl_tf.training.driver:1 imports mtl_ssl_tf.tasks.mtl_detection; accepted: configs,"
+      " data.disk_index, data.faults, data.inspection, data.label_map, data.progress_lines,"
+      " data.records, data.schema",
+    ),
+    (
+      "mtl_ssl_tf.data.sources.voc_source",
+      "from mtl_ssl_tf.data.records import examples",
+      "mtl_ssl_tf.data.sources.voc_source:1 imports mtl_ssl_tf.data.records.examples; accepted:"
+      " data.disk_index, data.faults, data.label_map, data.progress_lines, data.schema, files",
+    ),
+    (
+      "mtl_ssl_tf.data.synthetic_scenes.scenes",
+      "from mtl_ssl_tf.data import faults",
+      "mtl_ssl_tf.data.synthetic_scenes.scenes:1 imports mtl_ssl_tf.data.faults; accepted: nothing"
+      " of the package",
+    ),
+    (
+      "mtl_ssl_tf.data.schema",
+      "from mtl_ssl_tf.data.records import index",
+      "mtl_ssl_tf.data.schema:1 imports mtl_ssl_tf.data.records.index; accepted: data.disk_index,"
+      " data.faults, data.label_map, data.progress_lines, data.schema",
+    ),
+    (
+      "mtl_ssl_tf.checkpoints.import_reference",
+      "from mtl_ssl_tf import registry_imports",
+      "mtl_ssl_tf.checkpoints.import_reference:1 imports mtl_ssl_tf.registry_imports; accepted:"
+      " command_line, configs, data, modeling",
+    ),
+    (
+      "mtl_ssl_tf.data.newcomer.module",
+      "",
+      "mtl_ssl_tf.data.newcomer.module: no rule for 'data.newcomer'; tests/layering_test.py has one"
+      " for each folder",
     ),
     (
       "mtl_ssl_tf.newcomer.module",

@@ -16,7 +16,7 @@ from PIL import Image
 from pycocotools import coco
 
 from mtl_ssl_tf import predict
-from mtl_ssl_tf.data import progress
+from mtl_ssl_tf.data import progress_lines
 from mtl_ssl_tf.serving import saved_detector
 from tests import fixtures
 from tests.data import voc_files
@@ -196,7 +196,7 @@ class TestResults:
       _save(tmp_path / "in" / f"{i}.png", 8, 8)
     (tmp_path / "in" / "3.png").write_bytes(b"")
     seconds = iter(range(100))
-    monkeypatch.setattr(progress.time, "monotonic", lambda: next(seconds))
+    monkeypatch.setattr(progress_lines.time, "monotonic", lambda: next(seconds))
     assert "predicting: 3/4, 1.0 a second, 1 s left" in run("--batch_size=1")[1]
 
 
@@ -467,7 +467,7 @@ class TestGoingOn:
     (tmp_path / "in" / "v.avi").unlink()
     # A clock that advances by five seconds whenever it is looked at.
     seconds = iter(range(0, 1000, 5))
-    monkeypatch.setattr(progress.time, "monotonic", lambda: next(seconds))
+    monkeypatch.setattr(progress_lines.time, "monotonic", lambda: next(seconds))
     status, said, dataset, detector = run(*self._FLAGS)
     assert status == 0
     assert "predicting: 8/8, 0.2 a second, 0 s left" in said
@@ -580,6 +580,7 @@ def test_killed_it_goes_on_to_the_same_files(tiny_export, files, tmp_path):
 
 
 def test_a_run_gives_the_boxes_of_its_evaluation(tiny_run, tmp_path):
+  from mtl_ssl_tf.checkpoints import detector_checkpoint
   from mtl_ssl_tf.tasks import mtl_detection
   from tests.serving import tiny_run as tiny_run_lib
 
@@ -590,7 +591,7 @@ def test_a_run_gives_the_boxes_of_its_evaluation(tiny_run, tmp_path):
   results = json.loads((tmp_path / "out" / "coco_results.json").read_text())
   task = mtl_detection.MtlDetectionTask(tiny_run_lib.params(tiny_run).task)
   model = task.build_model()
-  mtl_detection.load_detector(model, str(tiny_run / "best" / "best_ckpt-1"), "the best")
+  detector_checkpoint.load_detector(model, str(tiny_run / "best" / "best_ckpt-1"), "the best")
   dataset = task.build_inputs(task.task_config.validation_data)
   number = 0
   for batch in dataset:

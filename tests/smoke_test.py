@@ -18,7 +18,7 @@ import tensorflow as tf
 import yaml
 
 from mtl_ssl_tf.data import pascal_voc, synthetic
-from mtl_ssl_tf.tasks import driver
+from mtl_ssl_tf.training import driver
 from tests import terminal_lines
 from tests.tasks import tiny
 

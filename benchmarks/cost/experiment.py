@@ -10,7 +10,8 @@ import yaml
 
 from benchmarks.cost import rows
 from mtl_ssl_tf import registry_imports  # noqa: F401
-from mtl_ssl_tf.tasks import driver, mtl_detection, nonfinite, trainer
+from mtl_ssl_tf.tasks import mtl_detection
+from mtl_ssl_tf.training import driver, nonfinite, trainer
 
 EXPERIMENTS = pathlib.Path(__file__).parents[2] / "configs" / "experiments"
 # Last layer of each residual branch; so small, the map stays of one size through the depth, and the

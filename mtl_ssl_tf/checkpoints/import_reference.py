@@ -9,7 +9,6 @@ Then `python train.py --mode=eval` with the same configuration files and that fo
 with the folder alone.
 """
 
-import argparse
 import os
 import sys
 from collections.abc import Sequence
@@ -17,14 +16,14 @@ from collections.abc import Sequence
 import tensorflow as tf
 from official.core import train_utils
 
-from mtl_ssl_tf import registry_imports, terminal  # noqa: F401
+from mtl_ssl_tf import terminal
 from mtl_ssl_tf.checkpoints import pretrained, reading
 from mtl_ssl_tf.checkpoints.report import Report
-from mtl_ssl_tf.configs import validation
+from mtl_ssl_tf.command_line import import_reference as import_reference_flags
+from mtl_ssl_tf.configs import loading, validation
 from mtl_ssl_tf.data import label_map, schema
 from mtl_ssl_tf.modeling import factory
 from mtl_ssl_tf.modeling.backbones import registry
-from mtl_ssl_tf.tasks import driver
 
 STEP = "global_step"
 SOURCE = "--checkpoint"
@@ -57,7 +56,7 @@ def import_reference(
     ValueError: if the configuration or the checkpoint is not acceptable, or they do not belong
       together. Nothing is written then.
   """
-  params = driver.load_experiment(experiment, config_files)
+  params = loading.load_experiment(experiment, config_files)
   if label_map_file:
     params.task.label_map = label_map_file
   validation.check_task(params.task)
@@ -122,26 +121,7 @@ def _step(path: str) -> int:
 
 def main(argv: Sequence[str] | None = None) -> int:
   """Runs the command line; returns the exit status."""
-  parser = argparse.ArgumentParser(
-    description="Turns a released MTL-SSL checkpoint into a run to evaluate and export.",
-    allow_abbrev=False,
-  )
-  parser.add_argument(
-    "--config_file",
-    action="append",
-    required=True,
-    help="YAML of the detector; once more for an overlay, such as configs/overlays/released.yaml",
-  )
-  parser.add_argument("--checkpoint", required=True, help="path without ending, or a folder")
-  parser.add_argument("--output_dir", required=True, help="folder to write")
-  parser.add_argument("--experiment", default="mtl_frcnn", help="that the files override")
-  parser.add_argument(
-    "--label_map", help="class names in the checkpoint's order; by default the configuration's"
-  )
-  parser.add_argument(
-    "--allow_partial", action="store_true", help="import what fits, and leave the rest random"
-  )
-  args = parser.parse_args(argv)
+  args = import_reference_flags.parser().parse_args(argv)
   terminal.set_up()
   try:
     report = import_reference(

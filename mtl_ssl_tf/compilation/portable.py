@@ -22,7 +22,6 @@ from tensorflow.compiler.xla.service import hlo_pb2
 from mtl_ssl_tf.compilation import step_program
 
 PROGRAM_FILE, NAMES_FILE, INPUTS_FILE = "step.mlir", "names.json", "inputs.npz"
-FORMATS = ("stablehlo",)
 # Before 2025 the bits of a mask were packed, since then each takes a byte; written out in words
 # they mean the same to every reader.
 _PACKED_MASK = re.compile(r'dense<"0x([0-9A-F]*)"> : tensor<([0-9x]*)xi1>')

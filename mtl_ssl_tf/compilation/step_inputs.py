@@ -10,7 +10,9 @@ import numpy as np
 import tensorflow as tf
 
 from mtl_ssl_tf.configs import data as data_config
-from mtl_ssl_tf.data import progress, reader, record_writer
+from mtl_ssl_tf.data import progress_lines
+from mtl_ssl_tf.data.records import paths as record_paths
+from mtl_ssl_tf.data.records import writer as record_writer
 from mtl_ssl_tf.tasks import mtl_detection
 
 # A landscape and a portrait, so that each canvas gets its images.
@@ -71,7 +73,7 @@ def look_through(
     ValueError: a record cannot be read.
   """
   counts, first = {}, {}
-  line = progress.Progress("batches", num_batches, say)
+  line = progress_lines.Progress("batches", num_batches, say)
   try:
     for batch in dataset.take(num_batches):
       key = signature(batch)
@@ -131,6 +133,6 @@ def made_up_batch(
 def is_there(data: data_config.Data) -> bool:
   """Whether files match the run's `input_path`."""
   try:
-    return bool(reader.match_files(data.input_path))
+    return bool(record_paths.match_files(data.input_path))
   except ValueError:
     return False

@@ -38,6 +38,13 @@ class Data(cfg.DataConfig):
   seed: int | None = 0
 
 
+def frozen(data: Data) -> Data:
+  """Returns a copy that cannot be changed: the settings of one pipeline."""
+  copy = data.replace()
+  copy.lock()
+  return copy
+
+
 @dataclasses.dataclass
 class Evaluation(hyperparams.Config):
   """What an evaluation measures and writes.

@@ -10,10 +10,9 @@ The converter's own flags come first; all others are Beam's. Each shard is one e
 converter itself, byte for byte; so is going on after a stop. All machines must see data set and
 output folder under the same paths and have this project installed.
 
-Needs the packages of `requirements-beam.txt` besides those of `requirements.txt`.
+Needs Apache Beam: `pip install 'mtl_ssl_tf[beam]'`, or `make beam` in a clone.
 """
 
-import argparse
 import importlib.util
 import json
 import pathlib
@@ -23,13 +22,15 @@ from typing import Any
 
 import tensorflow as tf
 
-from mtl_ssl_tf.data import coco_json, converter_command, pascal_voc, workers, workspace
-from mtl_ssl_tf.data import progress as progress_lines
+from mtl_ssl_tf import files
+from mtl_ssl_tf.command_line import convert_beam as convert_beam_flags
+from mtl_ssl_tf.data import coco_json, pascal_voc, progress_lines
+from mtl_ssl_tf.data.records import converter_command, worker_pool
 
 _CONVERTERS = {"pascal_voc": pascal_voc, "coco_json": coco_json}
 
 
-def runner(pipeline_flags: Sequence[str]) -> workers.Runner:
+def runner(pipeline_flags: Sequence[str]) -> worker_pool.Runner:
   """What runs work on shards as a pipeline of its own.
 
   Args:
@@ -39,14 +40,17 @@ def runner(pipeline_flags: Sequence[str]) -> workers.Runner:
     ValueError: Apache Beam is not installed.
   """
   if importlib.util.find_spec("apache_beam") is None:
-    raise ValueError("Apache Beam is not installed; accepted: pip install -r requirements-beam.txt")
+    raise ValueError(
+      "Apache Beam is not installed; accepted: pip install 'mtl_ssl_tf[beam]', or make beam in a"
+      " clone"
+    )
   import apache_beam as beam  # Here, as all else works without it.
   from apache_beam.options import pipeline_options
 
   def run(
-    task: workers.ShardTask, num_images: list[int], progress: progress_lines.Progress
+    task: worker_pool.ShardTask, num_images: list[int], progress: progress_lines.Progress
   ) -> list[Any]:
-    """See `workers.Runner`; Beam shows the progress in its own way."""
+    """See `worker_pool.Runner`; Beam shows the progress in its own way."""
     del progress
     options = pipeline_options.PipelineOptions(list(pipeline_flags), save_main_session=False)
     with beam.Pipeline(options=options) as pipeline:
@@ -65,27 +69,17 @@ def _work(shard: int, task: Any) -> None:
   """Works on a shard, wherever, and leaves what came out where `runner` finds it."""
   # `Any`, as Beam checks annotations at run time and a protocol does not bear that.
   result = task(shard, lambda: None)
-  workspace.write_durably(_result_path(task, shard), json.dumps(result).encode())
+  files.write_durably(_result_path(task, shard), json.dumps(result).encode())
 
 
-def _result_path(task: workers.ShardTask, shard: int) -> pathlib.Path:
+def _result_path(task: worker_pool.ShardTask, shard: int) -> pathlib.Path:
   # Called a part, as the next conversion removes those.
-  return task.folder / f"result-{shard}{workspace.PART_SUFFIX}"
+  return task.folder / f"result-{shard}{files.PART_SUFFIX}"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
   """Runs the command line; returns the exit status."""
-  parser = argparse.ArgumentParser(
-    prog="python -m mtl_ssl_tf.data.beam_conversion",
-    description="Converts a data set to TFRecord files as an Apache Beam pipeline.",
-    allow_abbrev=False,
-  )
-  converters = parser.add_subparsers(dest="converter", required=True)
-  for name, module in _CONVERTERS.items():
-    converter = converters.add_parser(name, allow_abbrev=False, help=f"see mtl_ssl_tf.data.{name}")
-    module.add_flags(converter)
-    converter_command.add_flags(converter)
-  flags, pipeline_flags = parser.parse_known_args(argv)
+  flags, pipeline_flags = convert_beam_flags.parser().parse_known_args(argv)
   return converter_command.run(
     lambda: _CONVERTERS[flags.converter].convert_flags(flags, runner(pipeline_flags))
   )

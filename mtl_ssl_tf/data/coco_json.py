@@ -25,7 +25,9 @@ from typing import Any
 
 import tensorflow as tf
 
-from mtl_ssl_tf.data import coco_source, conversion, converter_command, workers
+from mtl_ssl_tf.command_line import convert_coco as convert_coco_flags
+from mtl_ssl_tf.data.records import conversion, converter_command, worker_pool
+from mtl_ssl_tf.data.sources import coco_source
 
 
 def convert_split(
@@ -35,7 +37,7 @@ def convert_split(
   output_dir: str | os.PathLike[str],
   *,
   say: Callable[[str], None] = lambda line: print(line, file=sys.stderr, flush=True),
-  runner: workers.Runner | None = None,
+  runner: worker_pool.Runner | None = None,
   **options: Any,
 ) -> dict[str, Any]:
   """Writes the records, label map and manifest of one split.
@@ -73,26 +75,12 @@ def convert_split(
 
 def main(argv: Sequence[str] | None = None) -> int:
   """Runs the command line; returns the exit status."""
-  parser = argparse.ArgumentParser(
-    prog="python -m mtl_ssl_tf.data.coco_json",
-    description="Converts a COCO file with its images to TFRecord files.",
-    allow_abbrev=False,
-  )
-  add_flags(parser)
-  converter_command.add_flags(parser)
-  flags = parser.parse_args(argv)
+  flags = convert_coco_flags.parser().parse_args(argv)
   return converter_command.run(lambda: convert_flags(flags))
 
 
-def add_flags(parser: argparse.ArgumentParser) -> None:
-  """Adds the flags that say where the data set is."""
-  parser.add_argument("--annotations", required=True, help="the COCO file")
-  parser.add_argument("--image_dir", required=True, help="folder that its file names start from")
-  parser.add_argument("--split", required=True, help="what the split is to be called, as in train")
-
-
 def convert_flags(
-  flags: argparse.Namespace, runner: workers.Runner | None = None
+  flags: argparse.Namespace, runner: worker_pool.Runner | None = None
 ) -> dict[str, Any]:
   """Converts what the flags say; see `convert_split`."""
   return convert_split(

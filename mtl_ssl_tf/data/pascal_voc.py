@@ -20,7 +20,9 @@ from typing import Any
 
 import tensorflow as tf
 
-from mtl_ssl_tf.data import conversion, converter_command, voc_source, workers
+from mtl_ssl_tf.command_line import convert_voc as convert_voc_flags
+from mtl_ssl_tf.data.records import conversion, converter_command, worker_pool
+from mtl_ssl_tf.data.sources import voc_source
 
 
 def convert_split(
@@ -29,7 +31,7 @@ def convert_split(
   output_dir: str | os.PathLike[str],
   *,
   say: Callable[[str], None] = lambda line: print(line, file=sys.stderr, flush=True),
-  runner: workers.Runner | None = None,
+  runner: worker_pool.Runner | None = None,
   **options: Any,
 ) -> dict[str, Any]:
   """Writes the records, label map and manifest of one split.
@@ -66,27 +68,12 @@ def convert_split(
 
 def main(argv: Sequence[str] | None = None) -> int:
   """Runs the command line; returns the exit status."""
-  parser = argparse.ArgumentParser(
-    prog="python -m mtl_ssl_tf.data.pascal_voc",
-    description="Converts one split of a PASCAL VOC data set to TFRecord files.",
-    allow_abbrev=False,
-  )
-  add_flags(parser)
-  converter_command.add_flags(parser)
-  flags = parser.parse_args(argv)
+  flags = convert_voc_flags.parser().parse_args(argv)
   return converter_command.run(lambda: convert_flags(flags))
 
 
-def add_flags(parser: argparse.ArgumentParser) -> None:
-  """Adds the flags that say where the data set is."""
-  parser.add_argument(
-    "--data_dir", required=True, help="folder with Annotations, JPEGImages and ImageSets/Main"
-  )
-  parser.add_argument("--split", required=True, help="name of a file in ImageSets/Main")
-
-
 def convert_flags(
-  flags: argparse.Namespace, runner: workers.Runner | None = None
+  flags: argparse.Namespace, runner: worker_pool.Runner | None = None
 ) -> dict[str, Any]:
   """Converts what the flags say; see `convert_split`."""
   options = converter_command.options(flags)

@@ -11,7 +11,6 @@ Ranked, and so perhaps erased, are the objects that training learns from: not cr
 nor boxes without area, and difficult objects only with `--difficult=keep`, training's own default.
 """
 
-import argparse
 import collections
 import contextlib
 import hashlib
@@ -26,15 +25,11 @@ from typing import Any
 import tensorflow as tf
 
 from mtl_ssl_tf import terminal
-from mtl_ssl_tf.data import (
-  disk_index,
-  faults,
-  record_writer,
-  schema,
-  sparse_protocols,
-  sparse_records,
-)
-from mtl_ssl_tf.data import progress as progress_lines
+from mtl_ssl_tf.command_line import sparse_annotations as sparse_annotations_flags
+from mtl_ssl_tf.data import disk_index, faults, progress_lines, schema
+from mtl_ssl_tf.data.records import writer as record_writer
+from mtl_ssl_tf.data.sparse import erasing as sparse_erasing
+from mtl_ssl_tf.data.sparse import protocols as sparse_protocols
 
 DIFFICULT = ("keep", "ignore", "drop")
 _INTERRUPTED = 130  # As shells have it for a program that Ctrl-C ended.
@@ -85,13 +80,13 @@ def make_split(
     raise ValueError(f"--difficult {difficult}: accepted: {', '.join(DIFFICULT)}")
   if num_shards is not None and not 1 <= num_shards < 100_000:
     raise ValueError(f"--num_shards {num_shards}: accepted: 1 … 99999")
-  source = sparse_records.find_split(input_dir, split)
+  source = sparse_erasing.find_split(input_dir, split)
   _check_output(input_dir, split, output_dir, output_split)
 
-  def records(what: str) -> Iterator[tuple[tf.train.Example, sparse_records.Objects]]:
+  def records(what: str) -> Iterator[tuple[tf.train.Example, sparse_erasing.Objects]]:
     progress = progress_lines.Progress(f"{output_split}: {what}", source.num_images, say)
-    for example, where in sparse_records.read(source.files):
-      objects = sparse_records.ranked_objects(
+    for example, where in sparse_erasing.read(source.files):
+      objects = sparse_erasing.ranked_objects(
         example, where, len(source.classes), rank_difficult=difficult == "keep"
       )
       yield example, objects
@@ -116,7 +111,7 @@ def make_split(
         index.executemany("INSERT INTO names VALUES (?, ?)", kept)
         if len(erased) < len(objects.rows):
           rows = {objects.rows[place] for place in erased}
-          writer.write(sparse_records.erase(example, rows), position)
+          writer.write(sparse_erasing.erase(example, rows), position)
       manifest = writer.commit(
         sparse_annotations={
           "protocol": protocol.name,
@@ -142,7 +137,7 @@ class _Counts:
     self._ranked, self._erased = collections.Counter(), collections.Counter()
     self._num_erased_without_image = 0
 
-  def add(self, objects: sparse_records.Objects, erased: set[int]) -> None:
+  def add(self, objects: sparse_erasing.Objects, erased: set[int]) -> None:
     """Counts an image, of whose ranked objects some are erased."""
     self._ranked.update(objects.classes)
     self._erased.update(objects.classes[place] for place in erased)
@@ -170,7 +165,7 @@ class _Counts:
 
 
 def _erased(
-  objects: sparse_records.Objects,
+  objects: sparse_erasing.Objects,
   protocol: sparse_protocols.Protocol,
   last_erased: Mapping[int, bytes],
 ) -> set[int]:
@@ -184,7 +179,7 @@ def _erased(
 
 def _last_erased(
   index: sqlite3.Connection,
-  records: Iterable[tuple[tf.train.Example, sparse_records.Objects]],
+  records: Iterable[tuple[tf.train.Example, sparse_erasing.Objects]],
   protocol: sparse_protocols.Protocol,
 ) -> dict[int, bytes]:
   """The largest rank key of each class that `miss` erases, empty where it erases none."""
@@ -239,7 +234,7 @@ def _check_output(
       f"--output_split {output_split}: is the input; accepted: another name or --output_dir"
     )
   manifest = output_dir / schema.manifest_file(output_split)
-  if manifest.exists() and sparse_records.SECTION.encode() not in manifest.read_bytes():
+  if manifest.exists() and sparse_erasing.SECTION.encode() not in manifest.read_bytes():
     raise ValueError(
       f"--output_split {output_split}: {manifest} is of another command, whose records would be"
       " lost; accepted: another name or --output_dir"
@@ -248,7 +243,7 @@ def _check_output(
 
 def _summarize(manifest: Mapping[str, Any], say: Callable[[str], None]) -> None:
   """Says what is left, per class and in all."""
-  split, about = manifest["split"], manifest[sparse_records.SECTION]
+  split, about = manifest["split"], manifest[sparse_erasing.SECTION]
   for name, kept in about["kept_per_class"].items():
     say(f"{kept:>9} of {kept + about['erased_per_class'][name]} {name}")
   images, annotations = about["images"], about["annotations"]
@@ -261,36 +256,7 @@ def _summarize(manifest: Mapping[str, Any], say: Callable[[str], None]) -> None:
 
 def main(argv: Sequence[str] | None = None) -> int:
   """Runs the command line; returns the exit status."""
-  parser = argparse.ArgumentParser(
-    prog="python -m mtl_ssl_tf.data.sparse_annotations",
-    description="Makes a sparsely annotated split from a converted one.",
-    allow_abbrev=False,
-  )
-  parser.add_argument("--input_dir", required=True, help="folder with the converted split")
-  parser.add_argument("--split", required=True, help="name of the converted split, e.g. train")
-  parser.add_argument(
-    "--protocol",
-    required=True,
-    help="easy: each image loses 1 annotation; hard: half of them; extreme: all but 1; keep1: all"
-    " but 1 of each class; miss: each class loses --share of its annotations in the whole split",
-  )
-  parser.add_argument("--share", help="of miss: 0 … 1, e.g. 0.5")
-  parser.add_argument("--seed", type=int, default=0, help="another seed, another choice; default 0")
-  parser.add_argument(
-    "--one_box",
-    default="keep-one",
-    help="keep-one: an image keeps its last annotation; strict: easy takes that, too",
-  )
-  parser.add_argument(
-    "--difficult",
-    default="keep",
-    help="what training will do with difficult objects: keep ranks them with the others, ignore"
-    " and drop leave them as they are",
-  )
-  parser.add_argument("--output_dir", help="where records and manifest go; default: --input_dir")
-  parser.add_argument("--output_split", help="default: the split and the protocol, e.g. train_hard")
-  parser.add_argument("--num_shards", type=int, help="number of record files; default: as before")
-  flags = parser.parse_args(argv)
+  flags = sparse_annotations_flags.parser().parse_args(argv)
   terminal.set_up()
   try:
     make_split(

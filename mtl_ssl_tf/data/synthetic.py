@@ -26,7 +26,6 @@ A run that was killed leaves dataset.json.partial in place of dataset.json; the 
 finishes it.
 """
 
-import argparse
 import dataclasses
 import json
 import os
@@ -39,7 +38,8 @@ from xml.etree import ElementTree
 import numpy as np
 from PIL import Image
 
-from mtl_ssl_tf.data import synthetic_scenes as scenes
+from mtl_ssl_tf.command_line import synthetic as synthetic_flags
+from mtl_ssl_tf.data.synthetic_scenes import scenes
 
 # Raised when a rule or a brush changes, so that an old data set is not taken for a new one.
 VERSION = 1
@@ -208,26 +208,9 @@ def _check_complete(root: pathlib.Path, arguments: DatasetArguments):
     )
 
 
-class _OneLineParser(argparse.ArgumentParser):
-  """A parser whose complaint is a single line, with exit status 1."""
-
-  def error(self, message):
-    self.exit(1, f"synthetic: error: {message}\n")
-
-
 def main(argv: Sequence[str] | None = None) -> int:
   """Runs the command line; returns the exit status."""
-  parser = _OneLineParser(
-    prog="python -m mtl_ssl_tf.data.synthetic",
-    description=__doc__,
-    formatter_class=argparse.RawDescriptionHelpFormatter,
-    allow_abbrev=False,
-  )
-  parser.add_argument("--output_dir", required=True, help="folder to write to")
-  for field in dataclasses.fields(DatasetArguments):
-    parser.add_argument(
-      f"--{field.name}", type=int, default=field.default, help=f"default {field.default}"
-    )
+  parser = synthetic_flags.parser()
   flags = vars(parser.parse_args(argv))
   output_dir = flags.pop("output_dir")
   try:

@@ -12,7 +12,6 @@ Exit status: 0 sound, 1 faults (with `--strict`, warnings too), 2 nothing could 
 """
 
 import argparse
-import contextlib
 import os
 import pathlib
 import sys
@@ -22,21 +21,12 @@ from collections.abc import Callable, Iterable, Sequence
 import tensorflow as tf
 
 from mtl_ssl_tf import terminal
+from mtl_ssl_tf.command_line import validate as validate_flags
 from mtl_ssl_tf.configs import loading, validation
-from mtl_ssl_tf.data import (
-  checks,
-  coco_source,
-  faults,
-  inspection,
-  label_map,
-  reader,
-  schema,
-  shard_checks,
-  sources,
-  validation_report,
-  voc_source,
-)
-from mtl_ssl_tf.data import progress as progress_lines
+from mtl_ssl_tf.data import faults, label_map, progress_lines, schema
+from mtl_ssl_tf.data.inspection import checks, image_inspection, shard_checks, validation_report
+from mtl_ssl_tf.data.records import paths as record_paths
+from mtl_ssl_tf.data.sources import coco_source, split_source, voc_source
 
 _MIB = 2**20
 # Flag that says what is looked at -> the flags that it needs.
@@ -56,11 +46,12 @@ def validate_records(
   """What there is to tell about record files.
 
   Args:
-    input_path: as `reader.match_files` takes it.
+    input_path: as `record_paths.match_files` takes it.
     limits: what images are compared with.
     label_map_file: see module `label_map`; None takes the one that lies beside the records, if
       there is one.
-    num_sampled: look at so many records only, see `inspection.inspect_records`; 0 looks at all.
+    num_sampled: look at so many records only, see `image_inspection.inspect_records`; 0 looks at
+      all.
     num_threads: how many records are checked at a time.
     max_listed: findings of each kind that are listed one by one.
     say: takes lines about progress.
@@ -68,7 +59,7 @@ def validate_records(
   Raises:
     ValueError: there are no such files, or the label map is faulty.
   """
-  files = reader.match_files(input_path)
+  files = record_paths.match_files(input_path)
   beside = os.path.join(os.path.dirname(files[0]), schema.LABEL_MAP_FILE)
   if label_map_file is None and os.path.exists(beside):
     label_map_file = beside
@@ -86,7 +77,7 @@ def validate_records(
     passed += count
 
   num_records = {}
-  for inspected in inspection.inspect_records(
+  for inspected in image_inspection.inspect_records(
     files,
     classes,
     limits,
@@ -103,7 +94,7 @@ def validate_records(
 
 
 def validate_split(
-  source: sources.SplitSource,
+  source: split_source.SplitSource,
   limits: checks.Limits,
   *,
   num_sampled: int = 0,
@@ -123,12 +114,12 @@ def validate_split(
     for position in range(len(source)):
       names.update(source.class_names(position))
       progress.step()
-    source = sources.collect_classes(names, source)
+    source = split_source.collect_classes(names, source)
   report = validation_report.ValidationReport(limits, source.classes, max_listed=max_listed)
-  report.add_general(inspection.finding_of_fault(fault, None) for fault in source.faults)
+  report.add_general(image_inspection.finding_of_fault(fault, None) for fault in source.faults)
   number = min(num_sampled or len(source), len(source))
   progress = progress_lines.Progress(f"{source.split}: checking images", number, say)
-  for inspected in inspection.inspect_split(
+  for inspected in image_inspection.inspect_split(
     source, limits, num_sampled=num_sampled, num_threads=num_threads
   ):
     report.add_image(inspected)
@@ -140,7 +131,7 @@ def validate_split(
 
 def main(argv: Sequence[str] | None = None) -> int:
   """Runs the command line; returns the exit status."""
-  parser = _parser()
+  parser = validate_flags.parser()
   flags = parser.parse_args(argv)
   terminal.set_up()
   given = [name for name in _SOURCES if getattr(flags, name) is not None]
@@ -213,81 +204,6 @@ def _check_outputs(paths: Iterable[str | None]) -> None:
     folder = os.path.dirname(path) or "."
     if os.path.isdir(path) or not os.path.isdir(folder) or not os.access(folder, os.W_OK):
       raise ValueError(f"{path}: accepted: a file in a folder that exists and can be written to")
-
-
-def _parser() -> argparse.ArgumentParser:
-  parser = argparse.ArgumentParser(
-    prog="python -m mtl_ssl_tf.data.validate",
-    description="Tells what is wrong with a data set, and what it is like.",
-    allow_abbrev=False,
-  )
-  data = parser.add_argument_group("what to look at")
-  data.add_argument("--records", help="record files: a path, a pattern or a folder with one split")
-  data.add_argument(
-    "--data_dir", help="PASCAL VOC: folder with Annotations, JPEGImages and ImageSets/Main"
-  )
-  data.add_argument("--annotations", help="COCO: the JSON file")
-  data.add_argument("--image_dir", help="COCO: the folder that its file names start from")
-  data.add_argument("--split", help="PASCAL VOC: name of a file in ImageSets/Main")
-  data.add_argument(
-    "--label_map",
-    help="text file with one class name a line; default: the one beside the records, if there is"
-    " one; the classes found in the split of a PASCAL VOC folder; the categories of a COCO file",
-  )
-  data.add_argument(
-    "--sample", type=_at_least(0), default=0, help="look at so many images only; 0 looks at all"
-  )
-  run = parser.add_argument_group("the run that the data is for")
-  run.add_argument("--experiment", default="mtl_frcnn", help="a registered experiment")
-  run.add_argument(
-    "--config_file", action="append", help="YAML file of the experiment; may be given repeatedly"
-  )
-  run.add_argument(
-    "--data",
-    choices=("train_data", "validation_data"),
-    default="train_data",
-    help="whose sizes and slots count",
-  )
-  run.add_argument(
-    "--min_boxes_per_class", type=_at_least(0), default=10, help="a class with fewer is told"
-  )
-  run.add_argument(
-    "--duplicate_iou",
-    type=_fraction,
-    default=0.95,
-    help="two boxes of an image that overlap by this much are taken for one",
-  )
-  out = parser.add_argument_group("what comes out")
-  out.add_argument("--report", help="JSON file with all figures and findings")
-  out.add_argument("--contact_sheet", help="HTML file that shows the worst images")
-  out.add_argument(
-    "--max_listed", type=_at_least(0), default=1000, help="findings of a kind listed in --report"
-  )
-  out.add_argument("--strict", action="store_true", help="warnings too make the exit status 1")
-  parser.add_argument(
-    "--threads",
-    type=_at_least(1),
-    default=len(os.sched_getaffinity(0)),
-    help="images looked at at a time",
-  )
-  return parser
-
-
-def _at_least(lowest: int) -> Callable[[str], int]:
-  def whole_number(text: str) -> int:
-    with contextlib.suppress(ValueError):
-      if int(text) >= lowest:
-        return int(text)
-    raise argparse.ArgumentTypeError(f"{faults.quote(text)}; accepted: {lowest} or more")
-
-  return whole_number
-
-
-def _fraction(text: str) -> float:
-  with contextlib.suppress(ValueError):
-    if 0.0 < float(text) <= 1.0:
-      return float(text)
-  raise argparse.ArgumentTypeError(f"{faults.quote(text)}; accepted: more than 0, at most 1")
 
 
 if __name__ == "__main__":

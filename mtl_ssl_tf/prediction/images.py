@@ -10,9 +10,8 @@ import numpy as np
 import tensorflow as tf
 from PIL import Image
 
-from mtl_ssl_tf.data import image_files
-from mtl_ssl_tf.prediction import detections as detections_lib
-from mtl_ssl_tf.prediction import voc_xml, whole_files
+from mtl_ssl_tf.data.sources import image_files
+from mtl_ssl_tf.prediction import image_detections, voc_xml, whole_files
 from mtl_ssl_tf.serving import served_detector
 from mtl_ssl_tf.visualization import draw
 
@@ -56,7 +55,7 @@ class ImagePredictor:
         images[name] = self._read(name)
       except (OSError, ValueError) as error:
         failures[name] = str(error).removeprefix(f"{name}: image: ")
-    found = detections_lib.detect_each(
+    found = image_detections.detect_each(
       self.detector.detect_encoded, [image.encoded for image in images.values()]
     )
     records = {}
@@ -85,7 +84,7 @@ class ImagePredictor:
     return image_files.prepare_image(path.read_bytes(), name)
 
   def _write(
-    self, name: str, image: image_files.StoredImage, shown: detections_lib.Detections
+    self, name: str, image: image_files.StoredImage, shown: image_detections.Detections
   ) -> None:
     names = self.detector.class_names
     if self.voc_dir:

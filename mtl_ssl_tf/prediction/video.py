@@ -23,9 +23,8 @@ from typing import Any, BinaryIO
 import cv2
 import numpy as np
 
-from mtl_ssl_tf.data import progress
-from mtl_ssl_tf.prediction import detections as detections_lib
-from mtl_ssl_tf.prediction import whole_files
+from mtl_ssl_tf.data import progress_lines
+from mtl_ssl_tf.prediction import image_detections, whole_files
 from mtl_ssl_tf.serving import served_detector
 from mtl_ssl_tf.visualization import draw
 
@@ -114,7 +113,7 @@ class VideoPredictor:
         {"id": i, "name": text} for i, text in enumerate(self._detector.class_names, start=1)
       ],
     }
-    progress_line = progress.Progress(f"{name}: frames", frames.num_announced, self._say)
+    progress_line = progress_lines.Progress(f"{name}: frames", frames.num_announced, self._say)
     with contextlib.ExitStack() as stack:
       file = stack.enter_context(whole_files.writing(self._videos_dir / f"{name}.json"))
       draw_frame = None
@@ -134,12 +133,12 @@ class VideoPredictor:
     first: np.ndarray,
     file: BinaryIO,
     draw_frame: Callable[[np.ndarray], None] | None,
-    progress_line: progress.Progress,
+    progress_line: progress_lines.Progress,
   ) -> None:
     separator, latest = b"\n", None
     for start, batch in _batches(frames, first, self._batch_size):
       chosen = [i for i in range(len(batch)) if (start + i) % self._every == 0]
-      found = detections_lib.detect_each(
+      found = image_detections.detect_each(
         lambda images: self._detector(np.stack(images)), [batch[i][0] for i in chosen]
       )
       by_place = dict(zip(chosen, found, strict=True))
@@ -159,7 +158,7 @@ class VideoPredictor:
           draw_frame(self._draw(image, detections))
         progress_line.step()
 
-  def _draw(self, image: np.ndarray, detections: detections_lib.Detections) -> np.ndarray:
+  def _draw(self, image: np.ndarray, detections: image_detections.Detections) -> np.ndarray:
     return draw.draw_boxes(
       image,
       detections.boxes_px,

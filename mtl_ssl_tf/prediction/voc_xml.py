@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from xml.etree import ElementTree  # For writing; nothing is parsed here.
 
 from mtl_ssl_tf.data import faults
-from mtl_ssl_tf.prediction import detections as detections_lib
+from mtl_ssl_tf.prediction import image_detections
 
 # What XML 1.0 cannot hold, and line ends, which its readers change.
 _UNWRITABLE = re.compile("[\x00-\x1f\x7f\ud800-\udfff\ufffe\uffff]")
@@ -26,7 +26,7 @@ def annotation(
   file_name: str,
   height: int,
   width: int,
-  detections: detections_lib.Detections,
+  detections: image_detections.Detections,
   class_names: Sequence[str],
 ) -> bytes:
   """The content of an annotation file, which `data.voc_annotation` reads.

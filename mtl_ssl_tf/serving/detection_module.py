@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 
 import tensorflow as tf
 
-from mtl_ssl_tf.data import fitting
+from mtl_ssl_tf.data.pipeline import fitting
 from mtl_ssl_tf.modeling import detector
 from mtl_ssl_tf.serving import example_images, image_decoding
 

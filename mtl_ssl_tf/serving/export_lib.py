@@ -1,6 +1,7 @@
 """The folder of a training run to a SavedModel, in a folder of versions."""
 
 import dataclasses
+import importlib.util
 import os
 from collections.abc import Callable
 
@@ -15,17 +16,11 @@ from mtl_ssl_tf.configs import (
   renamed,
   validation,
 )
-from mtl_ssl_tf.data import canvases, label_map, schema
+from mtl_ssl_tf.data import label_map, schema
+from mtl_ssl_tf.data.pipeline import canvases
 from mtl_ssl_tf.modeling import detector as detector_model
 from mtl_ssl_tf.modeling import factory
-from mtl_ssl_tf.serving import (
-  detection_module,
-  export_folder,
-  model_card,
-  server_files,
-  verification,
-  warmup,
-)
+from mtl_ssl_tf.serving import detection_module, export_folder, model_card, verification
 
 _EXPERIMENT = "mtl_frcnn"
 _PARAMS_FILE = "params.yaml"
@@ -129,17 +124,35 @@ def export_run(
   is_twin = options.crop_method != "native"
   module = build_module(run, None if is_twin else model, options)
   name = os.path.basename(export_dir)
+  is_for_server = _has_server_protocol(say)
   with export_folder.new_version(export_dir, version) as folder:
     tf.saved_model.save(module, folder, signatures=module.signatures())
-    warmup.write(folder, name, _warmup_sizes(run, has_data), options.batch_size)
+    if is_for_server:
+      from mtl_ssl_tf.serving import warmup
+
+      warmup.write(folder, name, _warmup_sizes(run, has_data), options.batch_size)
     verified = _verify(run, model, folder, options, has_data, say)
     card = _model_card(run, model_dir, name, version, options, verified)
     with open(os.path.join(folder, model_card.FILE), "w", encoding="utf-8") as file:
       file.write(card)
-    server_files.write_missing(export_dir, name, options.batch_size)
+    if is_for_server:
+      from mtl_ssl_tf.serving import server_files
+
+      server_files.write_missing(export_dir, name, options.batch_size)
   target = os.path.join(export_dir, str(version))
   say(f"SavedModel: {target} (classes: {len(run.class_names)})")
   return target
+
+
+def _has_server_protocol(say: Callable[[str], object]) -> bool:
+  """Whether TF Serving's messages, an optional dependency, are installed."""
+  if importlib.util.find_spec("tensorflow_serving") is not None:
+    return True
+  say(
+    "without warm-up requests and server files, which need tensorflow-serving-api:"
+    " pip install 'mtl_ssl_tf[serving]'"
+  )
+  return False
 
 
 def read_run(model_dir: str, checkpoint: str | None = None) -> Run:

@@ -1,7 +1,7 @@
 """One encoded image to upright RGB pixels of 8 bits, in graph operations.
 
-The pixels are those that the converters store (`data/image_files.py`): turned upright, transparent
-parts white, of 16 bits the upper 8.
+The pixels are those that the converters store (`data/sources/image_files.py`): turned upright,
+transparent parts white, of 16 bits the upper 8.
 """
 
 import tensorflow as tf

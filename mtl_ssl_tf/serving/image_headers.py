@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import tensorflow as tf
 
-from mtl_ssl_tf.data import image_files
+from mtl_ssl_tf.data.sources import image_files
 from mtl_ssl_tf.serving import encoded_bytes, exif_orientation, gif_header
 
 MAX_PIXELS = image_files.MAX_PIXELS

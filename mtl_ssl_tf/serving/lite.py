@@ -3,11 +3,10 @@
   python -m mtl_ssl_tf.serving.lite --model_dir runs/NAME --output NAME.tflite
 
 The file has one function, of one image on its canvas (`DetectionModule.detect_canvases`, B = 1):
-whoever calls it resizes and pads as `data/fitting.py` does. Regions are cut out by matrix products,
-which need none of TensorFlow's own kernels beside those of TensorFlow Lite.
+whoever calls it resizes and pads as `data/pipeline/fitting.py` does. Regions are cut out by
+matrix products, which need none of TensorFlow's own kernels beside those of TensorFlow Lite.
 """
 
-import argparse
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -15,6 +14,7 @@ from collections.abc import Callable, Sequence
 import tensorflow as tf
 
 from mtl_ssl_tf import terminal
+from mtl_ssl_tf.command_line import export_lite as export_lite_flags
 from mtl_ssl_tf.serving import detection_module, export_lib, verification
 
 
@@ -84,21 +84,7 @@ def write(
 
 def main(argv: Sequence[str] | None = None) -> int:
   """Runs the command line; returns the exit status."""
-  parser = argparse.ArgumentParser(
-    prog="python -m mtl_ssl_tf.serving.lite",
-    description="Writes a run's best checkpoint as a TensorFlow Lite file.",
-    allow_abbrev=False,
-  )
-  parser.add_argument("--model_dir", required=True, help="folder of the run")
-  parser.add_argument("--output", required=True, help="file to write")
-  parser.add_argument("--checkpoint", help="another checkpoint than the run's best")
-  parser.add_argument(
-    "--verify_images",
-    type=int,
-    default=export_lib.VERIFY_IMAGES,
-    help=f"compare on so many images, 0 for none (default: {export_lib.VERIFY_IMAGES})",
-  )
-  args = parser.parse_args(argv)
+  args = export_lite_flags.parser().parse_args(argv)
   terminal.set_up()
   try:
     write(args.model_dir, args.output, checkpoint=args.checkpoint, verify_images=args.verify_images)

@@ -5,10 +5,11 @@ import json
 import os
 import pathlib
 import platform
-import tomllib
 from typing import Any
 
-from mtl_ssl_tf.data import reader, schema
+from mtl_ssl_tf import __version__
+from mtl_ssl_tf.data import schema
+from mtl_ssl_tf.data.records import paths as record_paths
 
 FILE = "model_card.md"
 UNKNOWN_LICENSE = (
@@ -17,7 +18,6 @@ UNKNOWN_LICENSE = (
 )
 _PACKAGES = ("tensorflow", "tf-models-official", "tf-keras", "numpy")
 _FIGURES = 30
-_PROJECT_FILE = pathlib.Path(__file__).parents[2] / "pyproject.toml"
 
 
 def model_card(
@@ -93,7 +93,7 @@ def _figures(model_dir: str, step: int | None) -> str:
 def _data(input_path: Any) -> str:
   """What the manifests beside the records say of them."""
   try:
-    files = reader.match_files(input_path)
+    files = record_paths.match_files(input_path)
   except ValueError:
     return f"Records `{input_path}`, which were not at hand at the export."
   names = {os.path.basename(file) for file in files}
@@ -119,9 +119,7 @@ def _manifest(manifest: dict[str, Any]) -> str:
 
 
 def _versions() -> dict[str, str]:
-  with _PROJECT_FILE.open("rb") as file:
-    project = tomllib.load(file)["project"]
-  found = {project["name"]: project["version"], "python": platform.python_version()}
+  found = {"mtl_ssl_tf": __version__, "python": platform.python_version()}
   return found | {name: importlib.metadata.version(name) for name in _PACKAGES}
 
 

@@ -9,7 +9,9 @@ import tensorflow as tf
 
 from mtl_ssl_tf.configs import data as data_config
 from mtl_ssl_tf.configs import detector as detector_config
-from mtl_ssl_tf.data import canvases, decoder, progress, reader, schema
+from mtl_ssl_tf.data import progress_lines, schema
+from mtl_ssl_tf.data.pipeline import canvases, decoder, reader
+from mtl_ssl_tf.data.records import paths as record_paths
 from mtl_ssl_tf.evaluation import voc_evaluator
 from mtl_ssl_tf.modeling import detector
 from mtl_ssl_tf.serving import detection_module
@@ -63,7 +65,7 @@ class Report:
 def data_at_hand(data: data_config.Data) -> bool:
   """Whether there are files that the configuration's records can be read from."""
   try:
-    return bool(reader.match_files(data.input_path))
+    return bool(record_paths.match_files(data.input_path))
   except ValueError:
     return False
 
@@ -75,7 +77,7 @@ def image_sizes(data: data_config.Data, num_images: int) -> list[tuple[int, int]
     for name in (schema.IMAGE_HEIGHT, schema.IMAGE_WIDTH)
   }
   sizes = []
-  for record in tf.data.TFRecordDataset(reader.match_files(data.input_path)).take(num_images):
+  for record in tf.data.TFRecordDataset(record_paths.match_files(data.input_path)).take(num_images):
     parsed = tf.io.parse_single_example(record, features)
     sizes.append(tuple(int(parsed[name]) for name in features))
   return [size for size in dict.fromkeys(sizes) if min(size) > 0]
@@ -144,8 +146,8 @@ def compare(
     voc_evaluator.VOCEvaluator(class_names, config.iou_threshold, config.voc_ap) for _ in range(2)
   ]
   data = task.validation_data
-  num_images = min(num_images, reader.count_examples(data.input_path))
-  progress_line = progress.Progress("verifying", num_images, say)
+  num_images = min(num_images, record_paths.count_examples(data.input_path))
+  progress_line = progress_lines.Progress("verifying", num_images, say)
   evaluate = tf.function(lambda *inputs: _evaluate(model, *inputs), autograph=False)
   largest, num_other_counts = np.zeros(3), 0  # Pixels, fraction and score.
   for record, (images, labels) in _examples(data).take(num_images):
@@ -203,15 +205,17 @@ def _examples(data: data_config.Data) -> tf.data.Dataset:
     data.canvas, data.canvas_size, data.short_side, data.long_side
   )
   batches = reader.make_dataset(
-    data.input_path,
-    global_batch_size=1,
-    is_training=False,
-    canvas_size=canvas_size,
-    short_side=short_side,
-    long_side=long_side,
-    max_num_boxes=data.max_num_boxes,
+    data_config.Data(
+      input_path=data.input_path,
+      global_batch_size=1,
+      is_training=False,
+      canvas_size=list(canvas_size),
+      short_side=short_side,
+      long_side=long_side,
+      max_num_boxes=data.max_num_boxes,
+    )
   )
-  records = tf.data.TFRecordDataset(reader.match_files(data.input_path))
+  records = tf.data.TFRecordDataset(record_paths.match_files(data.input_path))
   return tf.data.Dataset.zip((records, batches))
 
 

@@ -12,21 +12,18 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from mtl_ssl_tf.configs import data as data_config
-from mtl_ssl_tf.data import (
-  coco_ground_truth,
-  ground_truth,
-  ground_truth_sources,
-  reader,
-  result_files,
-)
-from mtl_ssl_tf.evaluation import detection_metrics
+from mtl_ssl_tf.data.ground_truth import coco_truth, detection_files, truth_readers
+from mtl_ssl_tf.data.ground_truth import objects as ground_truth
+from mtl_ssl_tf.data.records import paths as record_paths
+from mtl_ssl_tf.evaluation import auxiliary_metrics, detection_metrics
 from mtl_ssl_tf.visualization import evaluation_report
 
 _FIELD = "task.evaluation.coco_annotations"
+_AUXILIARY = "auxiliary/"  # Begins the names of what belongs to the auxiliary metrics.
 
 
 class DetectionEvaluation:
-  """Metrics and result files of one task: `reset`, `update` once per image, `result`.
+  """Metrics and result files of one task: `reset`, `update_batch`, `result`.
 
   Attributes:
     metrics: the evaluators, fed with what has been added since `reset`.
@@ -59,22 +56,31 @@ class DetectionEvaluation:
       errors=config.errors,
       score_threshold=config.score_threshold,
     )
+    self._auxiliary = auxiliary_metrics.AuxiliaryEvaluator()
     self._config, self._class_names = config, tuple(class_names)
+    self._results_dir = config.results_dir
     self._input_path, self._label_map_file = input_path, label_map_file
     self._needs_names = bool("coco" in config.metrics or config.results_dir)
     # Of the records, in their order; the objects are those of the annotation file, if one is given.
     self._truth: ground_truth.GroundTruth | None = None
     self.reset()
 
-  def load_names(self) -> None:
+  def prepare(self, writes: bool = True) -> None:
     """Reads the images' names, and the official annotations, where they are needed.
+
+    Args:
+      writes: whether this process writes the result files, where the configuration asks for any.
 
     Raises:
       ValueError: a file is at fault, or the annotations are of other classes or images.
     """
+    self._results_dir = self._config.results_dir if writes else ""
+    self._load_names()
+
+  def _load_names(self) -> None:
     if not self._needs_names or self._truth is not None:
       return
-    truth = ground_truth_sources.read_records(self._input_path, self._label_map_file)
+    truth = truth_readers.read_records(self._input_path, self._label_map_file)
     if self._config.coco_annotations:
       truth = _with_official_objects(truth, self._config.coco_annotations)
     self._truth = truth
@@ -82,14 +88,35 @@ class DetectionEvaluation:
   def reset(self) -> None:
     """Forgets every image."""
     self.metrics.reset()
-    self._detections: dict[int, result_files.Detections] = {}
+    self._auxiliary.reset()
+    self._num_dropped_boxes = 0
+    self._detections: dict[int, detection_files.Detections] = {}
     self._objects: dict[int, ground_truth.ImageTruth] = {}
 
+  def update_batch(self, step_logs: Mapping[str, Sequence[np.ndarray]]) -> None:
+    """Adds the images of one validation step: of each output the values of all replicas."""
+    logs = {
+      name: np.concatenate([np.asarray(value) for value in values])
+      for name, values in step_logs.items()
+    }
+    # In the order of the files, whatever the replicas: it decides between equal scores.
+    order = np.argsort(logs["example_index"], kind="stable")
+    for i in order[logs["example_valid"][order]]:
+      self._num_dropped_boxes += int(logs["num_dropped_boxes"][i])
+      self.update({name: values[i] for name, values in logs.items()})
+      auxiliary = {
+        name.removeprefix(_AUXILIARY): values[i]
+        for name, values in logs.items()
+        if name.startswith(_AUXILIARY)
+      }
+      if auxiliary:
+        self._auxiliary.update(**auxiliary)
+
   def update(self, logs: Mapping[str, np.ndarray]) -> None:
-    """Adds one image: of each value of the validation step the image's row."""
+    """Adds the detections of one image: of each output of the step the image's row."""
     index = int(logs["example_index"])
     real, valid = logs["gt_classes"] > 0, logs["detection_classes"] > 0
-    found = result_files.Detections(
+    found = detection_files.Detections(
       ground_truth.Boxes.from_corners(logs["detection_boxes_orig"][valid]),
       logs["detection_scores"][valid].astype(np.float64),
       logs["detection_classes"][valid].astype(np.int64),
@@ -106,7 +133,7 @@ class DetectionEvaluation:
     )
     image_id: int | str = index
     if self._needs_names:
-      self.load_names()
+      self._load_names()
       image_id, known = self._truth.coco_image_ids[index], self._truth.images[index]
       image = (
         known
@@ -115,12 +142,15 @@ class DetectionEvaluation:
           image, image_id=known.image_id, file_name=known.file_name, size=known.size
         )
       )
-    self.metrics.update(image_id=image_id, **result_files.metric_arguments(image, found))
-    if self._config.results_dir:
+    self.metrics.update(image_id=image_id, **detection_files.metric_arguments(image, found))
+    if self._results_dir:
       self._detections[index], self._objects[index] = found, image
 
   def result(self, step: int | None = None) -> dict[str, float]:
     """All figures of the images since `reset`; writes the result files where they are asked for.
+
+    `dropped_boxes` counts ground-truth boxes for which `max_num_boxes` had no room: the figures
+    know nothing of them, unless the ground truth is that of `coco_annotations`.
 
     Args:
       step: of the training, for the name of the folder.
@@ -129,17 +159,28 @@ class DetectionEvaluation:
       ValueError: the files cannot be written.
     """
     figures = self.metrics.result()
-    if self._config.results_dir and self._detections:
-      folder = pathlib.Path(self._config.results_dir)
+    if self._results_dir and self._detections:
+      folder = pathlib.Path(self._results_dir)
       folder /= "evaluation" if step is None else f"step_{step}"
       try:
         self._write(folder, figures)
       except OSError as error:
         raise ValueError(
-          f"task.evaluation.results_dir {self._config.results_dir!r} cannot be written to"
+          f"task.evaluation.results_dir {self._results_dir!r} cannot be written to"
           f" ({error.strerror})"
         ) from error
-    return figures
+    auxiliary, num_dropped = self._auxiliary.result(), float(self._num_dropped_boxes)
+    return {**figures, **auxiliary, "dropped_boxes": num_dropped}
+
+  def describe(self, figures: Mapping[str, float]) -> list[str]:
+    """Lines to read: tables class by class, and the auxiliary figures."""
+    lines = [self.metrics.tables()]
+    lines += [
+      f"{name.removeprefix(_AUXILIARY):28s} {value:.3f}"
+      for name, value in figures.items()
+      if name.startswith(_AUXILIARY)
+    ]
+    return lines
 
   def _write(self, folder: pathlib.Path, figures: Mapping[str, float]) -> None:
     """Leaves detections, ground truth, figures and pictures of the images since `reset`."""
@@ -150,15 +191,15 @@ class DetectionEvaluation:
     )
     found = [self._detections[index] for index in order]
     ids = [self._truth.coco_image_ids[index] for index in order]
-    result_files.write_coco_results(
-      folder / result_files.COCO_RESULTS_FILE,
+    detection_files.write_coco_results(
+      folder / detection_files.COCO_RESULTS_FILE,
       zip(ids, found, strict=True),
       evaluated.category_ids,
     )
-    coco_ground_truth.write_coco(evaluated, folder / result_files.COCO_GROUND_TRUTH_FILE, ids)
-    split = reader.split_name(reader.match_files(self._input_path)[0])
+    coco_truth.write_coco(evaluated, folder / detection_files.COCO_GROUND_TRUTH_FILE, ids)
+    split = record_paths.split_name(record_paths.match_files(self._input_path)[0])
     names = [image.image_id for image in evaluated.images]
-    result_files.write_comp4(folder, split, zip(names, found, strict=True), self._class_names)
+    detection_files.write_comp4(folder, split, zip(names, found, strict=True), self._class_names)
     evaluation_report.write_report(folder, figures, self.metrics.details())
 
 
@@ -168,7 +209,7 @@ def _with_official_objects(truth: ground_truth.GroundTruth, path: str) -> ground
   Raises:
     ValueError: the file lacks a class or an image, or holds objects of a class that is none here.
   """
-  official = coco_ground_truth.read_coco(path)
+  official = coco_truth.read_coco(path)
   numbers = {name: number for number, name in enumerate(truth.class_names, start=1)}
   missing = [name for name in truth.class_names if name not in official.class_names]
   if missing:

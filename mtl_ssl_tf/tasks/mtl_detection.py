@@ -2,49 +2,53 @@
 
 import os
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import tensorflow as tf
 import tf_keras
-from official.core import base_task, task_factory
+from official.core import config_definitions as cfg
+from official.core import task_factory
 
 from mtl_ssl_tf.checkpoints import pretrained
 from mtl_ssl_tf.configs import data as data_config
 from mtl_ssl_tf.configs import detector as detector_config
+from mtl_ssl_tf.configs import training as training_config
 from mtl_ssl_tf.configs import validation
-from mtl_ssl_tf.data import label_map, reader
-from mtl_ssl_tf.evaluation import auxiliary_metrics
+from mtl_ssl_tf.data import label_map, schema
+from mtl_ssl_tf.data.inspection import validation_report
+from mtl_ssl_tf.data.pipeline import reader
 from mtl_ssl_tf.labels import auxiliary as auxiliary_labels
 from mtl_ssl_tf.losses import batch_sum
 from mtl_ssl_tf.modeling import detector, factory
 from mtl_ssl_tf.modeling.backbones import registry
-from mtl_ssl_tf.ops import box_ops
 from mtl_ssl_tf.tasks import (
   detection_evaluation,
-  momentum,  # noqa: F401 - registers the optimizer
-  nonfinite,
-  strategies,
+  detection_settings,
   training_losses,
+  training_panels,
+  validation_outputs,
 )
+from mtl_ssl_tf.training import nonfinite, strategies
+from mtl_ssl_tf.training import task as task_lib
 
 # Evaluation draws its windows as this step would, so that its figures can be compared.
 EVALUATION_STEP = 0
-INIT_FIELD = "task.init_checkpoint:"
 START_WEIGHTS_FILE = "start_weights.txt"
 
 
 @task_factory.register_task_cls(detector_config.MtlDetection)
-class MtlDetectionTask(base_task.Task):
+class MtlDetectionTask(task_lib.TrainableTask):
   """Trains and evaluates a detector with auxiliary tasks and refinement.
 
   Attributes:
     class_names: names of the object classes, class 1 first.
     num_classes: C, background included.
-    guard: keeps what is not finite from the weights; None lets it pass.
-    checkpoint_items: what a checkpoint of training holds besides detector and optimizer, by name;
-      tasks with a state of their own add to it.
   """
+
+  fixed_fields = detection_settings.FIXED
+  switch_fields = detection_settings.SWITCHES
+  counters = ("dropped_boxes",)
 
   def __init__(
     self,
@@ -73,16 +77,18 @@ class MtlDetectionTask(base_task.Task):
     validation.check_task(params)
     self._crop_method = crop_method
     self._precision = precision
-    self.guard: nonfinite.Guard | None = None
-    self.checkpoint_items: dict[str, tf.Module] = {}
     registry.check(params.backbone.type)
     self.class_names = label_map.read_label_map(params.label_map)
     self.num_classes = len(self.class_names) + 1
-    self._detection = detection_evaluation.DetectionEvaluation(
+    self._evaluation = detection_evaluation.DetectionEvaluation(
       params.evaluation, self.class_names, params.validation_data.input_path, params.label_map
     )
-    self._auxiliary = auxiliary_metrics.AuxiliaryEvaluator()
-    self._num_dropped_boxes = 0
+    self._panels = training_panels.TrainingPanels(
+      params.pictures,
+      self.class_names,
+      lambda: self.build_inputs(params.train_data),
+      self.auxiliary_targets,
+    )
     self._training_parts = self._make_training_parts
     if compile_losses:
       self._training_parts = tf.function(
@@ -96,28 +102,86 @@ class MtlDetectionTask(base_task.Task):
       autograph=False,
     )
 
+  @classmethod
+  def check(cls, params: cfg.ExperimentConfig) -> None:
+    """Raises ValueError where no detector can be built from the settings or trained with them."""
+    detection_settings.check(params)
+
+  @classmethod
+  def check_split(cls, config: detector_config.MtlDetection, reason: str) -> None:
+    """Raises ValueError where replicas would have to exchange values before their losses."""
+    detection_settings.check_split(config, reason)
+
+  @classmethod
+  def check_data(cls, config: detector_config.MtlDetection, name: str) -> None:
+    """Raises ValueError where records are missing or of other classes than the label map."""
+    detection_settings.check_data(config, name)
+
+  @classmethod
+  def inspect_data(
+    cls, config: detector_config.MtlDetection, name: str, num_records: int
+  ) -> validation_report.ValidationReport:
+    """Returns what was found in so many records."""
+    return detection_settings.inspect_data(config, name, num_records)
+
+  @classmethod
+  def check_start(cls, config: detector_config.MtlDetection) -> None:
+    """Raises ValueError where start weights are missing; warns of frozen norms without them."""
+    detection_settings.check_start(config)
+
+  @classmethod
+  def start_from(cls, config: detector_config.MtlDetection, weights: str) -> None:
+    """Sets the start weights as `--init` asks."""
+    detection_settings.start_from(config, weights)
+
+  @classmethod
+  def files(cls, config: detector_config.MtlDetection) -> dict[str, str]:
+    """Returns the label map, without which a checkpoint means nothing."""
+    return {schema.LABEL_MAP_FILE: config.label_map}
+
+  @classmethod
+  def check_files(cls, config: detector_config.MtlDetection, model_dir: str) -> list[str]:
+    """Returns a line where the classes are not those of the run so far."""
+    return detection_settings.check_files(config, model_dir)
+
+  @classmethod
+  def for_run(
+    cls,
+    config: detector_config.MtlDetection,
+    runtime: training_config.Runtime,
+    *,
+    logging_dir: str | None = None,
+    compile_losses: bool = False,
+  ) -> Self:
+    """Builds the task with the kernels and the precision of a run."""
+    return cls(
+      config,
+      logging_dir=logging_dir,
+      crop_method=runtime.compiled_crop_method,
+      precision=runtime.mixed_precision_dtype or "float32",
+      compile_losses=compile_losses,
+    )
+
   @property
   def main_metric(self) -> str:
     """Name of the figure that tells the best checkpoint."""
-    return self._detection.metrics.main_key
+    return self._evaluation.metrics.main_key
 
   @property
-  def detection_figures(self) -> list[str]:
+  def figures(self) -> list[str]:
     """Names of the figures on detection."""
-    return list(self._detection.metrics.result())
+    return list(self._evaluation.metrics.result())
 
-  @property
-  def detection_tables(self) -> str:
-    """The last evaluation, class by class."""
-    return self._detection.metrics.tables()
+  def prepare_evaluation(self, writes: bool = True) -> None:
+    """Reads the names of the validation images where metrics or result files need them.
 
-  def prepare_evaluation(self) -> None:
-    """Reads what evaluation needs besides the validation data.
+    Args:
+      writes: whether this process writes the result files.
 
     Raises:
-      ValueError: it is at fault, which would otherwise come out after hours of training.
+      ValueError: a file is at fault, which would otherwise come out after hours of training.
     """
-    self._detection.load_names()
+    self._evaluation.prepare(writes)
 
   def build_model(self) -> detector.Detector:
     """Returns the detector with its variables, drawn by the configured seed."""
@@ -140,7 +204,7 @@ class MtlDetectionTask(base_task.Task):
     report = pretrained.load(
       model,
       config.init_checkpoint,
-      INIT_FIELD,
+      detection_settings.INIT_FIELD,
       config.init_modules,
       copy_missing=config.auxiliary.init_from == "main_stage2",
     )
@@ -157,7 +221,7 @@ class MtlDetectionTask(base_task.Task):
     first_batch: int = 0,
     skipped_batches: Sequence[int] = (),
   ) -> tf.data.Dataset:
-    """Returns batches `(images, labels)`; see `data/reader.py`.
+    """Returns batches `(images, labels)`; see `data/pipeline/reader.py`.
 
     Args:
       params: the data.
@@ -169,41 +233,23 @@ class MtlDetectionTask(base_task.Task):
       ValueError: the records cannot be read or shared by the replicas, or a setting is at fault.
     """
     return reader.make_dataset(
-      params.input_path,
-      global_batch_size=params.global_batch_size,
-      is_training=params.is_training,
-      seed=params.seed,
+      params,
       first_batch=first_batch,
       skipped_batches=skipped_batches,
-      cache=params.cache,
-      canvas=params.canvas,
-      canvas_size=params.canvas_size,
-      short_side=params.short_side,
-      long_side=params.long_side,
-      max_num_boxes=params.max_num_boxes,
-      flip_probability=params.flip_probability,
-      vertical_flip_probability=params.vertical_flip_probability,
-      scale_min=params.scale_min,
-      scale_max=params.scale_max,
-      difficult=params.difficult,
-      crowd=params.crowd,
       input_context=input_context,
     )
 
-  def image_ids(
-    self,
-    params: data_config.Data,
-    batch: int,
-    input_context: tf.distribute.InputContext | None = None,
-  ) -> list[str]:
-    """Returns the source ids of the images in a training batch, of all workers or of one."""
-    return reader.image_ids(
-      params.input_path,
-      batch,
-      global_batch_size=params.global_batch_size,
-      seed=params.seed,
-      canvas=params.canvas,
-      input_context=input_context,
+  def image_ids(self, params: data_config.Data, batch: int) -> list[str]:
+    """Returns the source ids of the images in a training batch, of all workers."""
+    return reader.image_ids(params, batch)
+
+  def count_warning(self, values: dict[str, float]) -> str | None:
+    """Returns a warning where ground-truth boxes were left out of a step."""
+    if not values.get("dropped_boxes"):
+      return None
+    return (
+      f"images hold more than {self.task_config.train_data.max_num_boxes} boxes, the rest is left "
+      "out; raise task.train_data.max_num_boxes"
     )
 
   def build_metrics(self, training: bool = True) -> list[tf_keras.metrics.Metric]:
@@ -294,108 +340,43 @@ class MtlDetectionTask(base_task.Task):
   ) -> dict[str, tf.Tensor]:
     """Returns ground truth, detections in file pixels, and what the auxiliary metrics need."""
     del metrics
-    images, labels = inputs
-    image_size_px = labels["image_size_px"]
-    outputs = model(images, image_size_px)
-    scale = tf.tile(labels["image_info"][:, 2], [1, 2])[:, tf.newaxis]  # [B, 1, 4]
-    logs = {
-      name: labels[name]
-      for name in (
-        "gt_boxes_orig",
-        "gt_classes",
-        "gt_difficult",
-        "gt_is_crowd",
-        "gt_area_orig",
-        "num_dropped_boxes",
-        "example_valid",
-        "example_index",
-      )
-    }
-    logs["detection_boxes_orig"] = outputs["detection_boxes_px"] / scale
-    logs["detection_scores"] = outputs["detection_scores"]
-    logs["detection_classes"] = outputs["detection_classes"]
+    targets = None
     if self.task_config.evaluation.auxiliary_metrics:
-      logs.update(self._auxiliary_outputs(model, outputs, labels))
-    return logs
+      targets = self.auxiliary_targets(inputs[1], tf.constant(EVALUATION_STEP))
+    return validation_outputs.validation_outputs(model, self.task_config, inputs, targets)
 
   def aggregate_logs(self, state: Any, step_logs: dict[str, Any]) -> bool:
-    """Adds the images of one step to the evaluators; `state` is None at the start."""
+    """Adds the images of one step to the evaluation; `state` is None at the start."""
     if state is None:
-      self._detection.reset()
-      self._auxiliary.reset()
-      self._num_dropped_boxes = 0
-    logs = {
-      name: np.concatenate([np.asarray(value) for value in values])
-      for name, values in step_logs.items()
-    }
-    # In the order of the files, whatever the replicas: it decides between equal scores.
-    order = np.argsort(logs["example_index"], kind="stable")
-    for i in order[logs["example_valid"][order]]:
-      self._num_dropped_boxes += int(logs["num_dropped_boxes"][i])
-      self._detection.update({name: values[i] for name, values in logs.items()})
-      auxiliary = {
-        name.removeprefix("auxiliary/"): values[i]
-        for name, values in logs.items()
-        if name.startswith("auxiliary/")
-      }
-      if auxiliary:
-        self._auxiliary.update(**auxiliary)
+      self._evaluation.reset()
+    self._evaluation.update_batch(step_logs)
     return True
 
   def reduce_aggregated_logs(
     self, aggregated_logs: Any, global_step: tf.Tensor | None = None
   ) -> dict[str, float]:
-    """Returns the figures of the whole evaluation by name.
-
-    `dropped_boxes` counts ground-truth boxes for which `max_num_boxes` had no room: the figures
-    know nothing of them, unless the ground truth is that of `coco_annotations`.
-    """
+    """Returns the figures of the whole evaluation by name, see `DetectionEvaluation.result`."""
     del aggregated_logs
-    step = None if global_step is None else int(global_step.numpy())
-    figures = {**self._detection.result(step), **self._auxiliary.result()}
-    return {**figures, "dropped_boxes": float(self._num_dropped_boxes)}
+    return self._evaluation.result(None if global_step is None else int(global_step.numpy()))
 
-  def _auxiliary_outputs(
-    self, model: detector.Detector, outputs: dict[str, tf.Tensor], labels: dict[str, tf.Tensor]
-  ) -> dict[str, tf.Tensor]:
-    """Predictions and labels of the auxiliary tasks, named as `AuxiliaryEvaluator.update` asks."""
-    targets = self.auxiliary_targets(labels, tf.constant(EVALUATION_STEP))
-    image_size_px, features = labels["image_size_px"], outputs["features"]
-    logs = {}
-    if model.multi_object_head is not None:
-      logits = model.classify_windows(features, targets.windows_px, image_size_px)
-      logs["window_probabilities"] = tf.nn.softmax(logits)
-      logs["window_labels"] = targets.window_labels
-      logs["window_weights"] = targets.window_weights
-    if model.closeness_head is not None:
-      overlaps = box_ops.pairwise_iou(labels["gt_boxes_px"], outputs["proposals_px"])
-      best = tf.argmax(overlaps, axis=-1, output_type=tf.int32)  # [B, N]
-      probabilities = tf.nn.softmax(outputs["closeness_logits"])  # [B, P, C]
-      logs["closeness_probabilities"] = tf.gather(probabilities, best, batch_dims=1)
-      logs["closeness_labels"] = targets.closeness_labels
-      matched = tf.reduce_max(overlaps, axis=-1) >= self.task_config.roi_head.positive_iou
-      logs["closeness_valid"] = matched & (labels["gt_classes"] > 0)  # [B, N]
-    if model.foreground_head is not None:
-      logits = training_losses.foreground_logits(model, self.task_config, features, image_size_px)
-      logs["foreground_probabilities"] = tf.nn.softmax(logits)[..., 1]  # [B, h, w]
-      logs["foreground_labels"] = targets.foreground_mask
-    return {f"auxiliary/{name}": values for name, values in logs.items()}
+  def describe_evaluation(self, figures: dict[str, float]) -> list[str]:
+    """Returns the tables of the last evaluation and the auxiliary figures."""
+    return self._evaluation.describe(figures)
 
+  def evaluation_warnings(self, figures: dict[str, float]) -> list[str]:
+    """Returns a line where ground-truth boxes were left out of the figures."""
+    if not figures["dropped_boxes"]:
+      return []
+    return [
+      f"ground-truth boxes left out of these figures: {figures['dropped_boxes']:.0f}; "
+      "raise task.validation_data.max_num_boxes"
+    ]
 
-def load_detector(model: detector.Detector, path: str, source: str) -> None:
-  """Loads all weights of a detector from a checkpoint of this task, or of a detector alone.
+  @property
+  def picture_interval(self) -> int:
+    """Steps from one drawing to the next."""
+    return self.task_config.pictures.interval
 
-  Args:
-    model: the detector.
-    path: of the checkpoint, without suffix.
-    source: how the path came about, for the message.
-
-  Raises:
-    ValueError: if the checkpoint cannot be read, or holds another detector.
-  """
-  try:
-    status = tf.train.Checkpoint(model=model).read(path)
-    status.expect_partial().assert_existing_objects_matched()
-  except (tf.errors.OpError, AssertionError, ValueError) as error:
-    reason = str(error).strip().split("\n")[0]
-    raise ValueError(f"{source} {path!r} is no checkpoint of this detector ({reason})") from error
+  def draw(self, model: detector.Detector, step: int) -> list[np.ndarray]:
+    """Returns pictures of training images, see `TrainingPanels`."""
+    return self._panels.draw(model, step)

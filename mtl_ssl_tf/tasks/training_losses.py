@@ -86,7 +86,7 @@ def loss_parts(
     model: the detector.
     config: of the task.
     first: what `model.first_stage` returned in training.
-    labels: the batch's ground truth, see `data/detection_parser.py`.
+    labels: the batch's ground truth, see `data/pipeline/detection_parser.py`.
     targets: of the auxiliary tasks.
     step: integer scalar, seeds the sampling.
 

@@ -3,7 +3,6 @@
 python -m mtl_ssl_tf.visualization.curves --model_dir runs/demo --output curves.png
 """
 
-import argparse
 import math
 import pathlib
 import sys
@@ -20,6 +19,7 @@ from tensorboard.backend.event_processing import event_accumulator
 from tensorboard.util import tensor_util
 
 from mtl_ssl_tf import terminal
+from mtl_ssl_tf.command_line import curves as curves_flags
 
 Series = tuple[Sequence[int], Sequence[float]]
 
@@ -189,13 +189,7 @@ def _draw_panel(
 
 def main(arguments: Sequence[str] | None = None) -> int:
   """Runs the command; returns its exit status."""
-  parser = argparse.ArgumentParser(
-    prog="python -m mtl_ssl_tf.visualization.curves",
-    description="Draws the losses and metrics of a training run into one picture.",
-  )
-  parser.add_argument("--model_dir", required=True, help="folder that training wrote to")
-  parser.add_argument("--output", required=True, help="picture to write, such as curves.png")
-  options = parser.parse_args(arguments)
+  options = curves_flags.parser().parse_args(arguments)
   terminal.set_up()
   try:
     series = read_scalars(options.model_dir)

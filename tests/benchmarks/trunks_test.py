@@ -5,7 +5,7 @@ import time
 
 from benchmarks import trunks
 from mtl_ssl_tf.configs import validation
-from mtl_ssl_tf.tasks import driver
+from mtl_ssl_tf.training import driver
 
 
 def test_every_run_is_configured_as_it_says():

@@ -7,7 +7,8 @@ import yaml
 
 from mtl_ssl_tf.checkpoints import import_reference, reference
 from mtl_ssl_tf.serving import export_lib
-from mtl_ssl_tf.tasks import driver
+from mtl_ssl_tf.tasks import mtl_detection
+from mtl_ssl_tf.training import driver
 from tests.checkpoints import slim_files
 from tests.tasks import tiny
 
@@ -32,7 +33,7 @@ def _released(tmp_path):
 
 def arrays_of(files) -> dict[str, np.ndarray]:
   """Random weights by reference name for the detector that the files describe."""
-  task = driver.mtl_detection.MtlDetectionTask(driver.load_experiment("mtl_frcnn", files).task)
+  task = mtl_detection.MtlDetectionTask(driver.load_experiment("mtl_frcnn", files).task)
   rng = np.random.default_rng(0)
   named = reference.reference_variables(task.build_model())
   return {

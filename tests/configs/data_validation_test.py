@@ -3,7 +3,7 @@
 import pytest
 
 from mtl_ssl_tf.configs import data_validation, experiments
-from mtl_ssl_tf.data import canvases
+from mtl_ssl_tf.data.pipeline import canvases
 
 
 def task(data="train_data", **fields):

@@ -9,7 +9,7 @@ from official.modeling import hyperparams
 from mtl_ssl_tf import registry_imports  # noqa: F401
 from mtl_ssl_tf.configs import detector, experiments, validation
 from mtl_ssl_tf.modeling import factory
-from mtl_ssl_tf.tasks import driver
+from mtl_ssl_tf.training import driver
 
 CONFIGS = pathlib.Path(__file__).parents[2] / "configs"
 EXPERIMENTS = sorted(CONFIGS.glob("experiments/*.yaml"))

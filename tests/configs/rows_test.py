@@ -11,7 +11,7 @@ import yaml
 from mtl_ssl_tf import registry_imports  # noqa: F401
 from mtl_ssl_tf.configs import experiments, validation
 from mtl_ssl_tf.modeling import factory
-from mtl_ssl_tf.tasks import driver
+from mtl_ssl_tf.training import driver
 
 REPOSITORY = pathlib.Path(__file__).parents[2]
 CONFIGS = REPOSITORY / "configs"

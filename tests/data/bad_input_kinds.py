@@ -17,7 +17,8 @@ import numpy as np
 import tensorflow as tf
 from PIL import Image
 
-from mtl_ssl_tf.data import coco_json, pascal_voc, record_writer, schema
+from mtl_ssl_tf.data import coco_json, pascal_voc, schema
+from mtl_ssl_tf.data.records import writer as record_writer
 from tests.data import coco_files, voc_files
 
 

@@ -45,7 +45,8 @@ def test_without_beam_there_is_one_line(tmp_path, monkeypatch, capsys):
   _write(tmp_path)
   assert beam_conversion.main(_flags(tmp_path)) == 1
   assert capsys.readouterr().err == (
-    "error: Apache Beam is not installed; accepted: pip install -r requirements-beam.txt\n"
+    "error: Apache Beam is not installed; accepted: pip install 'mtl_ssl_tf[beam]', or make beam in"
+    " a clone\n"
   )
 
 

@@ -8,7 +8,9 @@ import shutil
 import pytest
 import tensorflow as tf
 
-from mtl_ssl_tf.data import coco_json, image_files, pascal_voc, reader, schema
+from mtl_ssl_tf.data import coco_json, pascal_voc, schema
+from mtl_ssl_tf.data.sources import image_files
+from tests import fixtures
 from tests.data import coco_files, voc_files
 
 _REPOSITORY = pathlib.Path(__file__).parents[2]
@@ -57,7 +59,7 @@ class TestSound:
       "train: 2 images with 2 boxes written; at most 1 boxes in an image",
       "train: classes without a box: cow",
     ]
-    dataset = reader.make_dataset(
+    dataset = fixtures.make_dataset(
       str(tmp_path / "records"), global_batch_size=2, is_training=False, canvas_size=(64, 64)
     )
     _, labels = next(iter(dataset))

@@ -9,7 +9,8 @@ import sys
 import pytest
 import tensorflow as tf
 
-from mtl_ssl_tf.data import label_map, pascal_voc, progress, reader
+from mtl_ssl_tf.data import label_map, pascal_voc, progress_lines
+from tests import fixtures
 from tests.data import voc_files
 
 _REPOSITORY = pathlib.Path(__file__).parents[2]
@@ -60,7 +61,7 @@ class TestSound:
       "train: 3 images with 3 boxes written; at most 2 boxes in an image",
     ]
     assert label_map.read_label_map(tmp_path / "records/label_map.txt") == ["cat", "dog"]
-    dataset = reader.make_dataset(
+    dataset = fixtures.make_dataset(
       str(tmp_path / "records"), global_batch_size=3, is_training=False, canvas_size=(64, 64)
     )
     _, labels = next(iter(dataset))
@@ -291,7 +292,7 @@ class TestTwoYears:
       say=str,
     )
     assert (records[1] / "label_map.txt").read_text() == (records[0] / "label_map.txt").read_text()
-    dataset = reader.make_dataset(
+    dataset = fixtures.make_dataset(
       [f"{folder}/trainval-*.tfrecord" for folder in records],
       global_batch_size=4,
       is_training=False,
@@ -312,7 +313,7 @@ class TestProgress:
     # A clock that advances by a second whenever it is looked at, which is once an image.
     voc_files.write(tmp_path / "voc", {f"{i}.xml": _annotation("cat") for i in range(8)})
     seconds = iter(range(1000))
-    monkeypatch.setattr(progress.time, "monotonic", lambda: next(seconds))
+    monkeypatch.setattr(progress_lines.time, "monotonic", lambda: next(seconds))
     said = []
     pascal_voc.convert_split(tmp_path / "voc", "train", tmp_path / "records", say=said.append)
     assert said[:2] == [

@@ -10,16 +10,12 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from mtl_ssl_tf.data import (
-  detection_parser,
-  faults,
-  reader,
-  record_writer,
-  schema,
-  sparse_annotations,
-  sparse_protocols,
-  sparse_records,
-)
+from mtl_ssl_tf.configs import data as data_config
+from mtl_ssl_tf.data import faults, schema, sparse_annotations
+from mtl_ssl_tf.data.pipeline import detection_parser
+from mtl_ssl_tf.data.records import writer as record_writer
+from mtl_ssl_tf.data.sparse import erasing as sparse_erasing
+from mtl_ssl_tf.data.sparse import protocols as sparse_protocols
 from tests import fixtures
 
 CLASSES = ("cat", "dog", "cow")
@@ -215,14 +211,14 @@ class TestRecords:
       full = before[feature[schema.IMAGE_SOURCE_ID].SerializeToString()].features.feature
       places = list(full[schema.OBJECT_ID].int64_list.value)
       for name in full:
-        values = sparse_records._values(full[name])
+        values = sparse_erasing._values(full[name])
         if not name.startswith(schema.OBJECT_PREFIX):
           assert feature[name] == full[name]
           continue
         erased_name = name.replace(schema.OBJECT_PREFIX, schema.ERASED_PREFIX)
         for prefix, part in ((schema.OBJECT_PREFIX, name), (schema.ERASED_PREFIX, erased_name)):
           rows = [places.index(i) for i in feature[f"{prefix}id"].int64_list.value]
-          assert list(sparse_records._values(feature[part])) == [values[row] for row in rows]
+          assert list(sparse_erasing._values(feature[part])) == [values[row] for row in rows]
 
   def test_what_was_erased_never_reaches_a_batch(self, folder, tmp_path):
     # Training batches equal those of records in which the erased objects never were.
@@ -236,7 +232,7 @@ class TestRecords:
     }
     write_split(tmp_path / "never", images, num_shards=1)
     settings = {"canvas_size": (32, 64), "short_side": 20, "long_side": 64, "max_num_boxes": 12}
-    parser = detection_parser.DetectionParser(**settings, is_training=True)
+    parser = detection_parser.DetectionParser(data_config.Data(**settings), is_training=True)
     pairs = zip(examples(tmp_path / "sparse"), examples(tmp_path / "never"), strict=True)
     for ours, never in pairs:
       seed = tf.zeros([2], tf.int64)
@@ -248,7 +244,7 @@ class TestRecords:
 
   def test_the_reader_takes_the_new_split(self, folder, tmp_path):
     make(folder, tmp_path, "hard")
-    dataset = reader.make_dataset(
+    dataset = fixtures.make_dataset(
       str(tmp_path), global_batch_size=2, is_training=False, canvas_size=(32, 64), short_side=20
     )
     classes = np.concatenate([labels["gt_classes"] for _, labels in dataset])
@@ -467,17 +463,17 @@ class TestRefused:
     if change == "delete":
       del feature[field]
     else:
-      values = sparse_records._values(feature[field])
+      values = sparse_erasing._values(feature[field])
       del values[:]
       values.extend(change)
     with pytest.raises(faults.FaultError) as error:
-      sparse_records.ranked_objects(record, "train: record 3", 3, rank_difficult=True)
+      sparse_erasing.ranked_objects(record, "train: record 3", 3, rank_difficult=True)
     assert str(error.value).startswith(f"train: record 3: {message}")
 
   def test_no_example(self, tmp_path):
     path = fixtures.write_records(tmp_path / "a.tfrecord", [b"\xff"])
     with pytest.raises(faults.FaultError, match=r"a\.tfrecord: record 0: damaged; accepted:"):
-      list(sparse_records.read([path]))
+      list(sparse_erasing.read([path]))
 
 
 class TestCommand:

@@ -11,8 +11,8 @@ import pytest
 from PIL import Image
 
 from mtl_ssl_tf.data import synthetic
-from mtl_ssl_tf.data import synthetic_drawing as drawing
-from mtl_ssl_tf.data import synthetic_scenes as scenes
+from mtl_ssl_tf.data.synthetic_scenes import brushes as drawing
+from mtl_ssl_tf.data.synthetic_scenes import scenes
 
 _SMALL = {"num_train": 3, "num_val": 2, "height": 96, "width": 128}
 

@@ -6,7 +6,7 @@ import pathlib
 
 import pytest
 
-from mtl_ssl_tf.data import pascal_voc, progress, validate
+from mtl_ssl_tf.data import pascal_voc, progress_lines, validate
 from tests.data import coco_files, voc_files
 
 _BCCD = pathlib.Path(
@@ -229,7 +229,7 @@ class TestOutputs:
   def test_progress(self, tmp_path, run, make_flags, monkeypatch):
     flags = make_flags(tmp_path, {f"{i}.xml": _annotation("cat") for i in range(8)})
     seconds = iter(range(1000))
-    monkeypatch.setattr(progress.time, "monotonic", lambda: next(seconds))
+    monkeypatch.setattr(progress_lines.time, "monotonic", lambda: next(seconds))
     monkeypatch.setattr(validate, "_MIB", 1000)
     said = run(*flags)[1]
     assert " a second, " in said

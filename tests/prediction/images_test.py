@@ -7,7 +7,7 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
-from mtl_ssl_tf.data import voc_annotation
+from mtl_ssl_tf.data.sources import voc_annotation
 from mtl_ssl_tf.prediction import images
 from tests import fixtures
 from tests.data import voc_files

@@ -175,7 +175,7 @@ class TestResults:
   def test_progress(self, predict, tmp_path, monkeypatch):
     _write(tmp_path / "in" / "a.avi", num_frames=5)
     seconds = iter(range(100))
-    monkeypatch.setattr(video.progress.time, "monotonic", lambda: next(seconds))
+    monkeypatch.setattr(video.progress_lines.time, "monotonic", lambda: next(seconds))
     said = []
     predict("a.avi", say=said.append)
     assert said == ["a.avi: frames: 3/5, 1.0 a second, 2 s left"]

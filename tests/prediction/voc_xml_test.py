@@ -6,15 +6,15 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from mtl_ssl_tf.data import annotated, pascal_voc, schema, voc_annotation
-from mtl_ssl_tf.prediction import detections as detections_lib
-from mtl_ssl_tf.prediction import voc_xml
+from mtl_ssl_tf.data import pascal_voc, schema
+from mtl_ssl_tf.data.sources import annotated, voc_annotation
+from mtl_ssl_tf.prediction import image_detections, voc_xml
 from tests.data import voc_files
 
 
 def _detections(*boxes):
   count = len(boxes)
-  return detections_lib.Detections(
+  return image_detections.Detections(
     np.reshape(np.float32(boxes), [-1, 4]),
     np.float32([0.75] * count),
     np.int32([1 + i % 2 for i in range(count)]),

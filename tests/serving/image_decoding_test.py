@@ -9,7 +9,7 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
-from mtl_ssl_tf.data import image_files
+from mtl_ssl_tf.data.sources import image_files
 from mtl_ssl_tf.serving import image_decoding, image_headers
 from tests.data import voc_files
 

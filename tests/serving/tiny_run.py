@@ -13,7 +13,6 @@ from official.core import config_definitions as cfg
 from official.core import exp_factory, train_utils
 
 from mtl_ssl_tf import registry_imports  # noqa: F401
-from mtl_ssl_tf.data import reader
 from mtl_ssl_tf.modeling import factory
 from tests import fixtures
 
@@ -94,7 +93,7 @@ def write(folder: pathlib.Path) -> pathlib.Path:
   tf_keras.utils.set_random_seed(1)
   model = factory.build_detector(experiment.task, len(CLASS_NAMES) + 1)
   # One pass sets the statistics of normalisation, without which the signal would vanish.
-  for batch, labels in reader.make_dataset(
+  for batch, labels in fixtures.make_dataset(
     experiment.task.validation_data.input_path,
     global_batch_size=len(examples),
     is_training=False,

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from mtl_ssl_tf.tasks import driver, mtl_detection, pictures, trainer
+from mtl_ssl_tf.tasks import mtl_detection
+from mtl_ssl_tf.training import driver, trainer
 from tests import fixtures
 from tests.tasks import tiny
 
@@ -83,9 +84,7 @@ def test_pictures(mixed):
   params = experiment(mixed)
   task = mtl_detection.MtlDetectionTask(params.task)
   task.task_config.pictures.num_images = 4
-  drawn = pictures.TrainingPictures(
-    task, task.build_model(), tf.Variable(0, dtype=tf.int64), str(mixed)
-  ).draw(0)
+  drawn = task.draw(task.build_model(), 0)
   assert len({panel.shape for panel in drawn}) == 2
 
 

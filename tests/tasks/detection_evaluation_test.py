@@ -7,7 +7,7 @@ import pytest
 
 from mtl_ssl_tf import evaluate
 from mtl_ssl_tf.configs import data as data_config
-from mtl_ssl_tf.data import coco_ground_truth, ground_truth_sources
+from mtl_ssl_tf.data.ground_truth import coco_truth, truth_readers
 from mtl_ssl_tf.tasks import detection_evaluation
 from tests import fixtures
 from tests.tasks import tiny
@@ -76,7 +76,7 @@ def fill(evaluation):
 
 def test_voc_metrics_need_no_names(tmp_path):
   evaluation = make(tmp_path, input_path="nowhere.tfrecord")
-  evaluation.load_names()
+  evaluation.prepare()
   evaluation.update(row(0))
   assert evaluation.result()["voc/mAP50_area"] == 1.0  # Without the dog, which is difficult.
 
@@ -111,7 +111,7 @@ def test_names_come_from_the_records(records):
 def test_faulty_records_are_told_before_the_evaluation(tmp_path):
   evaluation = make(tmp_path, input_path=str(tmp_path / "none"), metrics=["coco"])
   with pytest.raises(ValueError, match="no record files match"):
-    evaluation.load_names()
+    evaluation.prepare()
 
 
 def test_reset(records, tmp_path):
@@ -160,7 +160,7 @@ def test_files(written):
 @pytest.mark.parametrize("predictions", ["coco_results.json", ""])
 @pytest.mark.parametrize("truth", ["records", "coco_ground_truth.json"])
 def test_the_command_gives_the_very_same_figures(records, written, tmp_path, predictions, truth):
-  folder, figures = written
+  folder, figures = written[0], dict(written[1])
   truth = records / "val-*.tfrecord" if truth == "records" else folder / truth
   status = evaluate.main(
     [
@@ -170,6 +170,7 @@ def test_the_command_gives_the_very_same_figures(records, written, tmp_path, pre
   )
   assert status == 0
   found = json.loads((tmp_path / "figures.json").read_text())
+  assert figures.pop("dropped_boxes") == 0.0  # The command knows no training input.
   expected = {name: None if value != value else value for name, value in figures.items()}
   assert found == expected
 
@@ -178,8 +179,16 @@ def test_part_of_the_images(records, tmp_path):
   evaluation = make(records, results_dir=str(tmp_path))
   evaluation.update(row(2))
   evaluation.result()
-  truth = coco_ground_truth.read_coco(tmp_path / "evaluation/coco_ground_truth.json")
+  truth = coco_truth.read_coco(tmp_path / "evaluation/coco_ground_truth.json")
   assert [image.image_id for image in truth.images] == ["111"]
+
+
+def test_only_the_process_that_writes_leaves_files(records, tmp_path):
+  evaluation = make(records, results_dir=str(tmp_path / "none"))
+  evaluation.prepare(writes=False)
+  evaluation.update(row(2))
+  assert "voc/mAP50_area" in evaluation.result()
+  assert not (tmp_path / "none").exists()
 
 
 def test_folder_that_cannot_be_written(records, tmp_path):
@@ -196,8 +205,8 @@ class TestOfficialAnnotations:
   def write(self, records, tmp_path, change=lambda content: None):
     """The records' objects with ids of their own, the cat's box smaller, and an unused category."""
     path = tmp_path / "official.json"
-    truth = ground_truth_sources.read(str(records / "val-*.tfrecord"))
-    coco_ground_truth.write_coco(truth, path)
+    truth = truth_readers.read(str(records / "val-*.tfrecord"))
+    coco_truth.write_coco(truth, path)
     content = json.loads(path.read_text())
     content["categories"] = [
       {"id": 90, "name": "dog"},
@@ -224,7 +233,7 @@ class TestOfficialAnnotations:
     assert result["voc/AP50_area/dog"] == 1.0
     rows = json.loads((tmp_path / "out/step_1/coco_results.json").read_text())
     assert [entry["category_id"] for entry in rows] == [18, 90]
-    truth = coco_ground_truth.read_coco(tmp_path / "out/step_1/coco_ground_truth.json")
+    truth = coco_truth.read_coco(tmp_path / "out/step_1/coco_ground_truth.json")
     np.testing.assert_allclose(truth.images[0].boxes.xywh[0], [0, 0, 28, 24])
 
   @pytest.mark.parametrize(
@@ -248,5 +257,5 @@ class TestOfficialAnnotations:
     path = self.write(records, tmp_path, change)
     evaluation = make(records, metrics=["coco"], coco_annotations=path)
     with pytest.raises(ValueError) as error:
-      evaluation.load_names()
+      evaluation.prepare()
     assert str(error.value).startswith(f"task.evaluation.coco_annotations {path!r} {message}")

@@ -112,28 +112,16 @@ def test_label_map_gives_the_classes(task):
 def test_every_setting_of_the_data_reaches_the_reader(task, monkeypatch):
   given = {}
   monkeypatch.setattr(
-    mtl_detection.reader, "make_dataset", lambda path, **options: given.update(options, path=path)
+    mtl_detection.reader, "make_dataset", lambda data, **options: given.update(options, data=data)
   )
   params = data_config.Data(input_path="records", seed=3, cache=True, is_training=True)
-  settings = {
-    "global_batch_size": 6,
-    "canvas": "aspect_buckets",
-    "canvas_size": [8, 9],
-    "short_side": 10,
-    "long_side": 11,
-    "max_num_boxes": 12,
-    "flip_probability": 0.1,
-    "vertical_flip_probability": 0.2,
-    "scale_min": 0.3,
-    "scale_max": 0.4,
-    "difficult": "drop",
-    "crowd": "keep",
-  }
-  params.override(settings, is_strict=True)
   task.build_inputs(params, "context", first_batch=4, skipped_batches=[5])
-  own = {"path": "records", "seed": 3, "cache": True, "is_training": True}
-  own |= {"first_batch": 4, "skipped_batches": [5]}
-  assert given == {**settings, **own, "input_context": "context"}
+  assert given == {
+    "data": params,
+    "first_batch": 4,
+    "skipped_batches": [5],
+    "input_context": "context",
+  }
 
 
 def test_unacceptable_setting(folder):
@@ -246,13 +234,13 @@ def test_perfect_detections(task):
   assert found["auxiliary/foreground_pixel_accuracy"] == 0.5
   assert found["auxiliary/foreground_iou"] == 0.5
   assert found["dropped_boxes"] == 0.0
-  assert str(tiny.NUM_VAL) in task.detection_tables.splitlines()[3]
+  assert str(tiny.NUM_VAL) in task.describe_evaluation(found)[0].splitlines()[3]
 
 
 def test_images_are_taken_in_the_order_of_the_files(task, monkeypatch):
   seen = []
   monkeypatch.setattr(
-    task._detection, "update", lambda logs: seen.append(int(logs["example_index"]))
+    task._evaluation, "update", lambda logs: seen.append(int(logs["example_index"]))
   )
   logs = oracle_logs(task)[0]
   # Two replicas, the later image on the first.
@@ -274,8 +262,8 @@ def test_coco_metrics_and_result_files(folder, tmp_path):
   assert found["coco/AP"] == pytest.approx(1.0)
   assert found["voc/mAP50_area"] == 1.0
   assert found["errors/count/background"] == 0.0
-  assert set(found) == {*task.detection_figures, "dropped_boxes"}
-  assert task.detection_tables.startswith("COCO metrics")
+  assert set(found) == {*task.figures, "dropped_boxes"}
+  assert task.describe_evaluation(found)[0].startswith("COCO metrics")
   rows = json.loads((tmp_path / "step_40/coco_results.json").read_text())
   # Two objects in each image; the row that only fills up is none.
   assert [row["image_id"] for row in rows] == [0, 0, 1, 1, 2, 2]
@@ -288,6 +276,13 @@ def test_rows_that_fill_up_the_batch_do_not_count(task):
   steps[-1]["example_valid"] = (np.array([True, True]),)
   # The boxes invented for the blank row are now false alarms of class 1.
   assert figures(task, steps)["voc/AP50_area/cat"] < 1.0
+
+
+def test_boxes_left_out_of_a_step_are_warned_of(task):
+  assert task.count_warning({"dropped_boxes": 0.0}) is None
+  assert task.count_warning({"dropped_boxes": 0.5}) == (
+    "images hold more than 4 boxes, the rest is left out; raise task.train_data.max_num_boxes"
+  )
 
 
 def test_replicas_are_joined(task):
@@ -312,7 +307,7 @@ def test_auxiliary_figures_can_be_left_out(folder):
   found = figures(task, oracle_logs(task))
   assert not any(name.startswith("auxiliary/") for name in found)
   assert task.main_metric == "voc/mAP50_11point"
-  assert set(found) == {*task.detection_figures, "dropped_boxes"}
+  assert set(found) == {*task.figures, "dropped_boxes"}
 
 
 def initialize(folder, path: str, model, **task_fields) -> None:

@@ -9,7 +9,7 @@ import sys
 import tensorflow as tf
 import yaml
 
-from mtl_ssl_tf.tasks import driver
+from mtl_ssl_tf.training import driver
 from tests.tasks import tiny
 
 

@@ -15,7 +15,8 @@ import tensorflow as tf
 import tf_keras
 
 from mtl_ssl_tf.losses import auxiliary_losses
-from mtl_ssl_tf.tasks import determinism, mtl_detection, nonfinite
+from mtl_ssl_tf.tasks import mtl_detection
+from mtl_ssl_tf.training import determinism, nonfinite
 from tests import fixtures
 from tests.tasks import tiny
 

@@ -17,7 +17,7 @@ import pytest
 import tensorflow as tf
 import yaml
 
-from mtl_ssl_tf.tasks import checkpointing
+from mtl_ssl_tf.training import checkpointing
 from tests.tasks import replica_steps
 
 _ROOT = pathlib.Path(__file__).parents[2]

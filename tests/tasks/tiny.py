@@ -6,7 +6,7 @@ from typing import Any
 import yaml
 
 from mtl_ssl_tf import registry_imports  # noqa: F401
-from mtl_ssl_tf.tasks import driver
+from mtl_ssl_tf.training import driver
 from tests import fixtures
 
 CLASS_NAMES = ["cat", "dog"]

@@ -1,0 +1,28 @@
+"""The flags of each command, apart from what it runs: nothing here loads TensorFlow.
+
+`mtl-ssl predict --help` thus answers at once. A module `export_step` here holds the flags of the
+command `mtl-ssl export-step`: a function `parser`, or, for `train`, absl's flags.
+"""
+
+import os
+
+from mtl_ssl_tf import terminal
+
+_called_as: str | None = None
+
+
+def call(name: str) -> None:
+  """From now on the program's help calls it by this name, such as `mtl-ssl predict`."""
+  global _called_as
+  _called_as = name
+
+
+def prog(module: str) -> str:
+  """What the help of a command calls it: as it was called, by default as a module."""
+  return _called_as or f"python -m {module}"
+
+
+def prepare_tensorflow() -> None:
+  """Settings of a program of ours, as TensorFlow finds them when it is imported."""
+  terminal.prepare()
+  os.environ.setdefault("TF_USE_LEGACY_KERAS", "1")  # Or TensorFlow loads Keras 3, for nothing.

@@ -1,0 +1,16 @@
+"""Flags of `mtl_ssl_tf.tasks.replay`."""
+
+import argparse
+
+from mtl_ssl_tf import command_line
+
+
+def parser() -> argparse.ArgumentParser:
+  """What the command line may hold."""
+  result = argparse.ArgumentParser(
+    prog=command_line.prog("mtl_ssl_tf.tasks.replay"),
+    description="Repeats the step that a run left in nonfinite-STEP: the same weights, batch and"
+    " configuration. Prints every loss and the gradients that are not finite.",
+  )
+  result.add_argument("folder", help="the folder that the run's message names")
+  return result

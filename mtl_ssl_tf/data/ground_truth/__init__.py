@@ -1,0 +1,1 @@
+"""Objects and detections as metrics need them."""

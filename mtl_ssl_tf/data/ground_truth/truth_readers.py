@@ -1,0 +1,266 @@
+"""Ground truth for metrics from records, a VOC folder or a COCO file, without decoding an image.
+
+  records    TFRecord files, a folder or a pattern; the label map and, for category ids, a manifest
+             lie beside them, as the converters leave them
+  VOC        a folder with Annotations, JPEGImages and ImageSets/Main, and a split
+  COCO       a JSON file with images, annotations and categories
+
+Boxes are taken as they stand: those of records in the float32 numbers that evaluation during
+training sees, those of files unclipped.
+"""
+
+import json
+import os
+from collections.abc import Callable, Iterator, Sequence
+
+import numpy as np
+import tensorflow as tf
+from google.protobuf import message
+
+from mtl_ssl_tf.data import faults, label_map, schema
+from mtl_ssl_tf.data.ground_truth import coco_truth
+from mtl_ssl_tf.data.ground_truth import objects as ground_truth
+from mtl_ssl_tf.data.records import paths as record_paths
+from mtl_ssl_tf.data.sources import voc_annotation, voc_folder
+
+_KINDS = (
+  "a COCO annotation file (*.json), a VOC folder together with --split, or record files"
+  " (*.tfrecord, a folder or a pattern of them)"
+)
+
+
+def read(
+  path: str,
+  *,
+  split: str | None = None,
+  label_map_file: str | None = None,
+  on_error: str = "fail",
+  say: Callable[[str], object] = print,
+) -> ground_truth.GroundTruth:
+  """The ground truth at a path, whatever of the three kinds it is.
+
+  Args:
+    path: see the module.
+    split: of a VOC folder.
+    label_map_file: classes of a VOC folder, or of records without one beside them; None takes the
+      classes found in the folder's annotations, sorted.
+    on_error: of a VOC folder: `skip` leaves faulty objects and images out and says so.
+    say: takes lines about what is left out.
+
+  Raises:
+    faults.FaultError: a file is at fault.
+    ValueError: there is nothing of the kind, or an argument is missing or has no use.
+    OSError: a file cannot be read.
+  """
+  if path.lower().endswith(".json"):
+    _refuse("--split", split, "a VOC folder")
+    _refuse("--label_map", label_map_file, "a VOC folder or records")
+    return coco_truth.read_coco(path)
+  if os.path.isdir(os.path.join(path, voc_folder.ANNOTATIONS)):
+    if split is None:
+      raise ValueError(f"--ground_truth {path} is a VOC folder; accepted: together with --split")
+    try:
+      return read_voc(path, split, label_map_file, on_error, say)
+    except ValueError as error:
+      if isinstance(error, faults.FaultError):
+        raise
+      raise ValueError(str(error).replace("--data_dir", "--ground_truth")) from error
+  _refuse("--split", split, "a VOC folder")
+  try:
+    return read_records(path, label_map_file)
+  except ValueError as error:
+    if isinstance(error, faults.FaultError):
+      raise
+    message = str(error).removeprefix("input_path: ")
+    raise ValueError(f"--ground_truth {path}: {message}; accepted: {_KINDS}") from error
+
+
+def read_records(
+  input_path: str | Sequence[str], label_map_file: str | None = None
+) -> ground_truth.GroundTruth:
+  """The ground truth of record files, each image's boxes as evaluation in training has them.
+
+  Args:
+    input_path: see `record_paths.match_files`.
+    label_map_file: None is the one beside the records.
+
+  Raises:
+    faults.FaultError: a record is at fault.
+    ValueError: there are no records, or there is no label map.
+  """
+  files = record_paths.match_files(input_path)
+  folder = os.path.dirname(files[0])
+  label_map_file = label_map_file or os.path.join(folder, schema.LABEL_MAP_FILE)
+  if not os.path.exists(label_map_file):
+    raise ValueError(f"no label map {label_map_file}; accepted: --label_map FILE")
+  class_names = label_map.read_label_map(label_map_file)
+  images = []
+  for file in files:
+    first = len(images)
+    try:
+      for number, record in enumerate(tf.data.TFRecordDataset(file).as_numpy_iterator()):
+        where = f"record {number}"
+        images.append(_truth_of_record(record, len(class_names), file, where))
+    except tf.errors.DataLossError as error:
+      where = f"record {len(images) - first}"
+      fault = faults.Fault(file, where, "damaged", "a whole TFRecord file")
+      raise faults.FaultError([fault]) from error
+  _check_unique(images, ", ".join(files))
+  return ground_truth.GroundTruth(
+    str(input_path), tuple(class_names), _category_ids(files, class_names), tuple(images)
+  )
+
+
+def read_voc(
+  data_dir: str | os.PathLike[str],
+  split: str,
+  label_map_file: str | None = None,
+  on_error: str = "fail",
+  say: Callable[[str], object] = print,
+) -> ground_truth.GroundTruth:
+  """The ground truth of one split of a VOC folder, its boxes as they stand in the annotations.
+
+  Raises:
+    faults.FaultError: an annotation is at fault, or has a class that the label map lacks.
+    ValueError: there is no such split, or no object to take classes from.
+  """
+  folder = voc_folder.VocFolder(data_dir)
+  listed = folder.list_split(split)
+  found, annotations = list(listed.faults), []
+  for stem in map(folder.stem, range(listed.num_images)):
+    try:
+      file = folder.annotation_file(stem)
+      annotation = voc_annotation.parse_annotation(folder.read(file), file)
+      annotations.append((stem, file, annotation))
+      found.extend(annotation.faults)
+    except faults.FaultError as error:
+      found.extend(error.faults)
+  if label_map_file is not None:
+    class_names = label_map.read_label_map(label_map_file)
+  else:
+    class_names = sorted({entry.name for _, _, note in annotations for entry in note.objects})
+    if not class_names and not found:
+      raise ValueError(f"{split}: no object to collect classes from; accepted: --label_map FILE")
+  class_ids = {name: number for number, name in enumerate(class_names, start=1)}
+  for _, file, annotation in annotations:
+    for entry in annotation.objects:
+      if entry.name not in class_ids:
+        accepted = f"the classes of {label_map_file}: {faults.listing(class_names)}"
+        found.append(entry.fault(file, "name", f"{faults.quote(entry.name)} is unknown", accepted))
+  if found and on_error == "fail":
+    raise faults.FaultError(found)
+  for fault in found:
+    say(f"left out: {fault}")
+  images = []
+  for stem, file, annotation in annotations:
+    if any(fault.file == file and fault.object_number is None for fault in found):
+      continue
+    entries = [entry for entry in annotation.objects if entry.name in class_ids]
+    boxes = ground_truth.Boxes.from_corners(np.array([entry.box for entry in entries], np.float64))
+    flags = np.zeros(len(entries), bool)
+    images.append(
+      ground_truth.ImageTruth(
+        stem,
+        annotation.filename or "",
+        annotation.size,
+        boxes,
+        np.array([class_ids[entry.name] for entry in entries], np.int64),
+        flags | np.array([entry.difficult for entry in entries], bool),
+        flags,
+        boxes.xywh[:, 2] * boxes.xywh[:, 3],
+      )
+    )
+  numbers = tuple(range(1, len(class_names) + 1))
+  return ground_truth.GroundTruth(f"{data_dir} {split}", tuple(class_names), numbers, tuple(images))
+
+
+def _truth_of_record(
+  record: bytes, num_classes: int, file: str, where: str
+) -> ground_truth.ImageTruth:
+  """The objects of one record, chosen and computed as `DetectionParser` does."""
+  try:
+    features = tf.train.Example.FromString(record).features.feature
+  except message.DecodeError as error:
+    fault = faults.Fault(file, where, "no tf.Example", "records of the converters")
+    raise faults.FaultError([fault]) from error
+  missing = [
+    name
+    for name, kind in (
+      (schema.IMAGE_SOURCE_ID, "bytes_list"),
+      (schema.IMAGE_HEIGHT, "int64_list"),
+      (schema.IMAGE_WIDTH, "int64_list"),
+    )
+    if not getattr(features[name], kind).value
+  ]
+  if missing:
+    fault = faults.Fault(file, where, f"no {', '.join(missing)}", "records of the converters")
+    raise faults.FaultError([fault])
+  size = tuple(
+    features[name].int64_list.value[0] for name in (schema.IMAGE_HEIGHT, schema.IMAGE_WIDTH)
+  )
+  classes = np.array(features[schema.OBJECT_LABEL].int64_list.value, np.int64)
+  sides = (schema.OBJECT_YMIN, schema.OBJECT_XMIN, schema.OBJECT_YMAX, schema.OBJECT_XMAX)
+  columns = [np.array(features[side].float_list.value, np.float32) for side in sides]
+  if any(len(column) != len(classes) for column in columns):
+    lengths = ", ".join(str(len(column)) for column in columns)
+    fault = faults.Fault(file, where, f"{len(classes)} labels, sides {lengths}", "as many of each")
+    raise faults.FaultError([fault])
+  if classes.size and not (classes.min() >= 1 and classes.max() <= num_classes):
+    value = f"{schema.OBJECT_LABEL} {classes.min()} … {classes.max()}"
+    raise faults.FaultError([faults.Fault(file, where, value, f"1 … {num_classes}")])
+  boxes_norm = np.clip(np.stack(columns, axis=1), np.float32(0.0), np.float32(1.0))  # [n, 4]
+  keep = (boxes_norm[:, 2:] > boxes_norm[:, :2]).all(axis=1)
+  # In float32, as in the input pipeline.
+  boxes = ground_truth.Boxes.from_corners((boxes_norm * np.float32(size * 2))[keep])
+  areas = np.array(features[schema.OBJECT_AREA].float_list.value, np.float64)
+  return ground_truth.ImageTruth(
+    os.fsdecode(features[schema.IMAGE_SOURCE_ID].bytes_list.value[0]),
+    os.fsdecode(b"".join(features[schema.IMAGE_FILENAME].bytes_list.value[:1])),
+    size,
+    boxes,
+    classes[keep],
+    _flags(features, schema.OBJECT_DIFFICULT, len(classes))[keep],
+    _flags(features, schema.OBJECT_IS_CROWD, len(classes))[keep],
+    areas[keep] if len(areas) == len(classes) else boxes.xywh[:, 2] * boxes.xywh[:, 3],
+  )
+
+
+def _flags(features, name: str, count: int) -> np.ndarray:
+  """bool [count]; all False where the record does not say."""
+  values = np.array(features[name].int64_list.value, bool)
+  return values if len(values) == count else np.zeros(count, bool)
+
+
+def _category_ids(files: Sequence[str], class_names: Sequence[str]) -> tuple[int, ...]:
+  """The category ids that the manifests beside the records tell; else 1, 2, 3 …"""
+  for manifest in _manifests(files):
+    ids = manifest.get("category_ids")
+    if isinstance(ids, dict) and set(class_names) <= set(ids):
+      return tuple(int(ids[name]) for name in class_names)
+  return tuple(range(1, len(class_names) + 1))
+
+
+def _manifests(files: Sequence[str]) -> Iterator[dict]:
+  """What the manifests beside the record files hold, those of their own splits."""
+  for folder in sorted({os.path.dirname(file) for file in files}):
+    names = {os.path.basename(file) for file in files if os.path.dirname(file) == folder}
+    for path in sorted(tf.io.gfile.glob(os.path.join(folder, schema.manifest_file("*")))):
+      with tf.io.gfile.GFile(path, "rb") as file:  # The records may lie on a remote file system.
+        manifest = json.loads(file.read().decode(errors="surrogateescape"))
+      if names & {shard["file"] for shard in manifest.get("shards", ())}:
+        yield manifest
+
+
+def _check_unique(images: Sequence[ground_truth.ImageTruth], file: str) -> None:
+  seen = set()
+  for image in images:
+    if image.image_id in seen:
+      value = f"{faults.quote(image.image_id)} comes twice"
+      fault = faults.Fault(file, schema.IMAGE_SOURCE_ID, value, "each image once")
+      raise faults.FaultError([fault])
+    seen.add(image.image_id)
+
+
+def _refuse(flag: str, value: str | None, use: str) -> None:
+  if value is not None:
+    raise ValueError(f"{flag} {value}: has no use here; accepted: with {use}")

@@ -1,0 +1,220 @@
+"""A page that shows the worst images of a data set with what is wrong beside each.
+
+One HTML file without scripts or references, its pictures inside, so that it can be mailed and
+opened anywhere. Names, texts and pictures come from outside: text is escaped, and a picture is
+decoded and encoded anew.
+"""
+
+import base64
+import html
+import io
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from PIL import Image, ImageDraw
+
+from mtl_ssl_tf.data.inspection import checks
+from mtl_ssl_tf.data.sources import image_files
+
+_SIDE_PX = 400
+_MIN_DRAWN_PX = 6
+_MAX_TEXTS = 12
+_COLOURS = {None: (40, 200, 90), checks.WARNING: (255, 170, 0), checks.FAULT: (255, 40, 40)}
+_STYLE = """
+body { font: 14px/1.4 system-ui, sans-serif; margin: 2em; color: #222; background: #fff; }
+h1 { font-size: 1.4em; } h2 { font-size: 1.1em; margin-top: 2em; }
+table { border-collapse: collapse; } td, th { padding: 2px 10px; text-align: left; }
+td.n { text-align: right; } tr:nth-child(even) { background: #f4f4f4; }
+.bar { display: inline-block; height: 10px; background: #58a; }
+.cards { display: grid; grid-template-columns: repeat(auto-fill, minmax(410px, 1fr)); gap: 16px; }
+.card { border: 1px solid #ccc; padding: 8px; overflow-wrap: anywhere; }
+.card img { max-width: 100%; display: block; margin: 0 auto; }
+.none { background: #eee; color: #777; padding: 60px 0; text-align: center; }
+.fault { color: #b00; } .warning { color: #a60; }
+.tables { display: flex; flex-wrap: wrap; gap: 40px; } ul { padding-left: 18px; }
+"""
+
+
+def thumbnail(
+  encoded: bytes | None,
+  boxes_orig: Mapping[int, Sequence[float]],
+  levels: Mapping[int, str],
+) -> bytes | None:
+  """A small JPEG of an image with its boxes; None where there is no picture to be had.
+
+  Boxes that something is told about are red (faults) or orange (warnings) and numbered, the others
+  green. A box too small or too flat to be seen is drawn larger.
+
+  Args:
+    encoded: the image.
+    boxes_orig: number of each object to ymin, xmin, ymax, xmax in pixels of the image; boxes that
+      are no numbers or lie far outside are left out.
+    levels: number of an object to the worse of the levels of its findings.
+  """
+  if not encoded:
+    return None
+  try:
+    with Image.open(io.BytesIO(encoded), formats=("JPEG", "PNG")) as image:
+      height, width = image.height, image.width
+      if height * width > image_files.MAX_PIXELS:
+        return None
+      image.draft("RGB", (_SIDE_PX, _SIDE_PX))  # Decodes a large JPEG at a fraction of its size.
+      picture = image.convert("RGB")
+  except Exception:  # A reader of damaged bytes may raise nearly anything; the fault is told.
+    return None
+  scale = min(_SIDE_PX / max(height, width), 4.0)
+  size = max(round(width * scale), 1), max(round(height * scale), 1)
+  picture = picture.resize(size, Image.Resampling.BILINEAR)
+  draw = ImageDraw.Draw(picture)
+  # The remarkable ones last, so that they lie on top.
+  for number in sorted(boxes_orig, key=lambda number: (number in levels, number)):
+    level = levels.get(number)
+    _draw_box(draw, [scale * value for value in boxes_orig[number]], size, level, number)
+  content = io.BytesIO()
+  picture.save(content, "JPEG", quality=85, subsampling=0)  # Lines stay sharp.
+  return content.getvalue()
+
+
+def _draw_box(
+  draw: ImageDraw.ImageDraw,
+  box: Sequence[float],
+  size: tuple[int, int],
+  level: str | None,
+  number: int,
+) -> None:
+  """Draws one box, [ymin, xmin, ymax, xmax] in pixels of the picture, if it lies anywhere near."""
+  width, height = size
+  limits = (height, width, height, width)
+  # Comparisons with NaN are false.
+  if not all(-limit <= side <= 2 * limit for side, limit in zip(box, limits, strict=True)):
+    return
+  ymin, ymax = _seen(box[0], box[2], height)
+  xmin, xmax = _seen(box[1], box[3], width)
+  colour = _COLOURS[level]
+  draw.rectangle([xmin, ymin, xmax, ymax], outline=colour, width=1 if level is None else 3)
+  if level is not None:
+    text = str(number)
+    x, y = min(xmin, width - 7 * len(text) - 4), max(ymin - 12, 0)
+    draw.rectangle([x, y, x + 7 * len(text) + 3, y + 12], fill=colour)
+    draw.text((x + 2, y), text, fill="black")
+
+
+def _seen(low: float, high: float, limit: int) -> tuple[float, float]:
+  """A side of a box, ordered, cut to the picture and long enough to be seen."""
+  low, high = min(low, high), max(low, high)
+  missing = max(_MIN_DRAWN_PX - (high - low), 0.0)
+  low, high = low - missing / 2, high + missing / 2
+  low = min(max(low, 0.0), limit - 1.0)
+  return low, max(min(high, limit - 1.0), low)
+
+
+def page(
+  title: str,
+  kinds: Mapping[str, Mapping[str, Any]],
+  general: Iterable[checks.Finding],
+  worst: Iterable[tuple[str, bytes | None, Sequence[checks.Finding]]],
+  statistics: Mapping[str, Any],
+) -> bytes:
+  """The HTML of the sheet.
+
+  Args:
+    title: what was looked at.
+    kinds: kind of finding to its `level`, `num_findings` and `num_images`.
+    general: findings about no single image.
+    worst: name, JPEG or None, and findings of each image, worst first.
+    statistics: as `statistics.DataStatistics.summary` gives it.
+  """
+  parts = [
+    '<!DOCTYPE html><html lang="en"><head><meta charset="utf-8">',
+    # Nothing may be fetched, whatever a browser takes a text for.
+    '<meta http-equiv="Content-Security-Policy" content="default-src \'none\';',
+    " img-src data:; style-src 'unsafe-inline'\">",
+    f"<title>{_escape(title)}</title><style>{_STYLE}</style></head><body>",
+    f"<h1>{_escape(title)}</h1>",
+    _kinds_table(kinds),
+    _texts(general),
+    '<h2>Worst images</h2><p>Boxes: <b class="fault">red</b> with a fault, <b class="warning">',
+    "orange</b> with a warning, green otherwise; boxes too small to be seen are drawn larger.</p>",
+    '<div class="cards">',
+  ]
+  num_cards = 0
+  for name, picture, findings in worst:
+    parts.append(_card(name, picture, findings))
+    num_cards += 1
+  parts += ["</div>", "" if num_cards else "<p>None.</p>", "<h2>The data set</h2>"]
+  parts += [_statistics(statistics), "</body></html>\n"]
+  # File names are bytes, which need not be text.
+  return "".join(parts).encode("utf-8", "backslashreplace")
+
+
+def _card(name: str, picture: bytes | None, findings: Sequence[checks.Finding]) -> str:
+  if picture is None:
+    shown = '<div class="none">no picture</div>'
+  else:
+    data = base64.b64encode(picture).decode()
+    shown = f'<img alt="" src="data:image/jpeg;base64,{data}">'
+  return f'<div class="card">{shown}<b>{_escape(name)}</b>{_texts(findings)}</div>'
+
+
+def _texts(findings: Iterable[checks.Finding]) -> str:
+  """A list of findings, faults first, of bounded length."""
+  findings = sorted(findings, key=lambda finding: checks.LEVELS.index(finding.level))
+  items = [
+    f'<li class="{finding.level}">{_escape(str(finding))}</li>' for finding in findings[:_MAX_TEXTS]
+  ]
+  if len(findings) > _MAX_TEXTS:
+    items.append(f"<li>and {len(findings) - _MAX_TEXTS} more</li>")
+  return f"<ul>{''.join(items)}</ul>" if items else ""
+
+
+def _kinds_table(kinds: Mapping[str, Mapping[str, Any]]) -> str:
+  if not kinds:
+    return "<p>Nothing was found.</p>"
+  rows = [
+    f'<tr><td class="{counts["level"]}">{_escape(kind)}</td><td>{counts["level"]}</td>'
+    f'<td class="n">{counts["num_findings"]}</td><td class="n">{counts["num_images"]}</td></tr>'
+    for kind, counts in kinds.items()
+  ]
+  head = "<tr><th>kind</th><th>level</th><th>findings</th><th>images</th></tr>"
+  return f"<table>{head}{''.join(rows)}</table>"
+
+
+def _statistics(summary: Mapping[str, Any]) -> str:
+  """The figures as tables with bars."""
+  boxes, sizes = summary["boxes_per_image"], summary["box_sizes"]
+  anchors = summary["anchors"]
+  sentence = (
+    f"<p>{summary['num_images']} images, {summary['num_images_without_boxes']} of them without"
+    f" boxes; {summary['num_boxes']} boxes; at most {boxes['most']} in an image, for which there"
+    f" are {boxes['slots']} slots; {anchors['num_boxes_smaller']} boxes"
+    f" ({100 * anchors['share_smaller']:.1f} %) are smaller than the smallest anchor.</p>"
+  )
+  tables = {
+    "boxes of each class": {
+      name: figures["num_boxes"] for name, figures in summary["classes"].items()
+    },
+    "boxes in an image": boxes["histogram"],
+    "size, as COCO has it": sizes["coco"],
+    "side in the file, pixels from": sizes["side_in_file_log2"],
+    "side in the network input, pixels from": sizes["side_in_network_input_log2"],
+    "width by height, from": summary["aspect_ratios_half_log2"],
+    "best IoU with an anchor's shape, from": anchors["best_shape_iou"],
+  }
+  bars = "".join(_bars(name, counts) for name, counts in tables.items())
+  return f'{sentence}<div class="tables">{bars}</div>'
+
+
+def _bars(name: str, counts: Mapping[str, int]) -> str:
+  most = max(counts.values(), default=0) or 1
+  rows = [
+    f'<tr><td>{_escape(label)}</td><td class="n">{count}</td>'
+    f'<td><span class="bar" style="width:{120 * count / most:.0f}px"></span></td></tr>'
+    for label, count in counts.items()
+  ]
+  return f'<table><tr><th colspan="3">{_escape(name)}</th></tr>{"".join(rows)}</table>'
+
+
+def _escape(text: str) -> str:
+  """Text that no browser takes for anything else, control characters made visible."""
+  visible = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+  return html.escape(visible)

@@ -1,0 +1,308 @@
+"""One record to the facts about its image, with each fault named by field and object."""
+
+import dataclasses
+import hashlib
+import io
+import os
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import tensorflow as tf
+from google.protobuf import message
+from PIL import ExifTags, Image
+
+from mtl_ssl_tf.data import faults, schema
+from mtl_ssl_tf.data.inspection import checks
+from mtl_ssl_tf.data.sources import image_files
+
+_BOX_KEYS = (schema.OBJECT_YMIN, schema.OBJECT_XMIN, schema.OBJECT_YMAX, schema.OBJECT_XMAX)
+_FLAG_KEYS = (schema.OBJECT_DIFFICULT, schema.OBJECT_TRUNCATED, schema.OBJECT_IS_CROWD)
+# Key -> the list of a feature that holds it.
+_LISTS = {
+  "bytes_list": (
+    schema.IMAGE_ENCODED,
+    schema.IMAGE_FORMAT,
+    schema.IMAGE_FILENAME,
+    schema.IMAGE_SOURCE_ID,
+    schema.IMAGE_SHA256,
+    schema.OBJECT_TEXT,
+  ),
+  "int64_list": (
+    schema.IMAGE_HEIGHT,
+    schema.IMAGE_WIDTH,
+    schema.OBJECT_LABEL,
+    schema.OBJECT_ID,
+    *_FLAG_KEYS,
+  ),
+  "float_list": (*_BOX_KEYS, schema.OBJECT_AREA),
+}
+_IN_WORDS = {"bytes_list": "bytes", "int64_list": "whole numbers", "float_list": "numbers"}
+_NEEDED = (schema.IMAGE_ENCODED, schema.IMAGE_SOURCE_ID)
+_SINGLE = (*_NEEDED, schema.IMAGE_HEIGHT, schema.IMAGE_WIDTH)
+_BORDER_TOLERANCE = 1e-6  # Rounding of float32.
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class CheckedRecord:
+  """What a record holds and what is wrong with it.
+
+  Attributes:
+    facts: of the sound objects only; None if image or lists are unusable.
+    findings: faults and warnings.
+    source_id: the image's name, if the record tells.
+    encoded: the image, if there is one, sound or not.
+    boxes_orig: number of an object to its box in pixels of the image, faulty ones included.
+  """
+
+  facts: checks.ImageFacts | None
+  findings: tuple[checks.Finding, ...]
+  source_id: str | None
+  encoded: bytes | None
+  boxes_orig: Mapping[int, Sequence[float]]
+
+
+def check_record(
+  content: bytes, file: str, record: int, classes: Sequence[str] | None
+) -> CheckedRecord:
+  """Checks one record.
+
+  Args:
+    content: a serialized tf.Example.
+    file: name of the record file, for messages.
+    record: its number there.
+    classes: class 1 first; None where no label map says what the labels mean.
+  """
+  return _Check(classes, file, record).run(content)
+
+
+class _Check:
+  """The check of one record."""
+
+  def __init__(self, classes: Sequence[str] | None, file: str, record: int):
+    self._classes, self._file, self._record = classes, file, record
+    self._source_id = None
+    self._findings = []
+    self._values = {}
+
+  def run(self, content: bytes) -> CheckedRecord:
+    try:
+      feature = tf.train.Example.FromString(content).features.feature
+    except message.DecodeError:
+      feature = {}
+    if not feature:
+      value = f"{len(content)} bytes that are none" if content else "an empty record"
+      self._fault("not_an_example", "tf.Example", value, "a serialized tf.Example of an image")
+      return CheckedRecord(None, tuple(self._findings), None, None, {})
+    lists_sound = self._read_lists(feature)
+    size = self._check_image()
+    num_objects = self._check_lengths() if lists_sound else None
+    facts, boxes_orig = None, {}
+    if num_objects is not None:
+      # Also without an image, so that no fault hides behind another.
+      facts, boxes_orig = self._place_objects(num_objects, *(size or (1, 1)))
+    return CheckedRecord(
+      facts if size else None,
+      tuple(self._findings),
+      self._source_id,
+      next(iter(self._values[schema.IMAGE_ENCODED]), None),
+      boxes_orig if size else {},
+    )
+
+  def _fault(self, kind: str, field: str, value: str, accepted: str, row: int | None = None):
+    self._report(checks.FAULT, kind, field, value, accepted, row)
+
+  def _warn(self, kind: str, field: str, value: str, accepted: str):
+    self._report(checks.WARNING, kind, field, value, accepted, None)
+
+  def _report(self, level, kind, field, value, accepted, row):
+    self._findings.append(
+      checks.Finding(
+        kind,
+        level,
+        self._file,
+        field,
+        value,
+        accepted,
+        self._record,
+        self._source_id,
+        None if row is None else row + 1,
+        None if row is None else self._quoted_name(row),
+      )
+    )
+
+  def _read_lists(self, feature) -> bool:
+    """Takes the values of known keys; returns whether all are of the right type and there."""
+    sound = True
+    for kind, keys in _LISTS.items():
+      for key in keys:
+        actual = feature[key].WhichOneof("kind") if key in feature else None
+        if actual not in (None, kind):
+          self._fault(
+            "wrong_type", key, f"a list of {_IN_WORDS[actual]}", f"a list of {_IN_WORDS[kind]}"
+          )
+          sound = False
+        self._values[key] = list(getattr(feature[key], kind).value) if actual == kind else []
+    for key in _SINGLE:
+      values = self._values[key]
+      if len(values) > 1:
+        self._fault("several_values", key, f"{len(values)} values", "one value")
+        sound = False
+      elif not values or values == [b""]:
+        # Training takes the size from the image.
+        report = self._fault if key in _NEEDED else self._warn
+        report("missing_field", key, "missing or empty", "one value")
+    ids = self._values[schema.IMAGE_SOURCE_ID]
+    self._source_id = os.fsdecode(ids[0]) if ids else None
+    return sound
+
+  def _check_image(self) -> tuple[int, int] | None:
+    """Height and width of the decoded image; None where it is unusable."""
+    encoded = b"".join(self._values[schema.IMAGE_ENCODED][:1])
+    if not encoded:
+      return None
+    key = schema.IMAGE_ENCODED
+    digests = self._values[schema.IMAGE_SHA256]
+    if digests and digests[0] != hashlib.sha256(encoded).hexdigest().encode():
+      value = "is not the SHA-256 of the image"
+      self._fault("digest_differs", schema.IMAGE_SHA256, value, "the image that was written")
+    try:
+      # Pillow reads the header alone, so that a bomb is found before anything decodes it.
+      with Image.open(io.BytesIO(encoded), formats=("JPEG", "PNG", "GIF", "BMP")) as image:
+        image_format = "JPEG" if image.format == "MPO" else image.format
+        mode, size = image.mode, (image.height, image.width)
+    except Image.DecompressionBombError:
+      size = None
+    except Exception as error:  # A reader of damaged bytes may raise nearly anything.
+      value = f"damaged, or no image at all ({type(error).__name__})"
+      self._fault("image", key, value, "a JPEG or PNG image")
+      return None
+    if size is None or size[0] * size[1] > image_files.MAX_PIXELS:
+      limit = image_files.MAX_PIXELS
+      self._fault("image", key, f"more than {limit} pixels", f"at most {limit} pixels")
+      return None
+    if image_format not in ("JPEG", "PNG"):
+      self._fault("image", key, f"a {image_format} image", "a JPEG or PNG image")
+      return None
+    try:
+      # As the reader of training does.
+      tf.io.decode_image(encoded, channels=3, expand_animations=False)
+    except tf.errors.OpError:
+      value = "damaged or truncated (TensorFlow cannot decode it)"
+      self._fault("image", key, value, "a whole JPEG or PNG image")
+      return None
+    bits = encoded[image_files.PNG_BIT_DEPTH] if image_format == "PNG" else 8
+    if mode != "RGB" or bits != 8:
+      value = f"{image_format} with pixels of mode {mode}, {bits} bits a channel"
+      self._warn("image_not_rgb", key, value, "RGB of 8 bits, as the converters store it")
+    orientation = _orientation(encoded)
+    if orientation not in (0, 1):
+      value = f"EXIF orientation {orientation}, which training does not follow"
+      self._warn("image_not_upright", key, value, "an upright image")
+    formats = self._values[schema.IMAGE_FORMAT]
+    if formats and formats[0].lower().replace(b"jpg", b"jpeg") != image_format.lower().encode():
+      value = f"{faults.quote(os.fsdecode(formats[0]))}, but the image is {image_format}"
+      self._warn("format_differs", schema.IMAGE_FORMAT, value, "the image's format")
+    for name, actual in zip((schema.IMAGE_HEIGHT, schema.IMAGE_WIDTH), size, strict=True):
+      stated = self._values[name][:1]
+      if stated and stated[0] != actual:
+        self._fault("size_differs", name, str(stated[0]), f"{actual}, as the image has it")
+    return size
+
+  def _check_lengths(self) -> int | None:
+    """The number of objects; None where the lists disagree about it."""
+    num_objects = len(self._values[schema.OBJECT_LABEL])
+    sound = True
+    for key in _BOX_KEYS:
+      if len(self._values[key]) != num_objects:
+        value = f"{len(self._values[key])} values"
+        accepted = f"{num_objects}, as many as {schema.OBJECT_LABEL}"
+        self._fault("lengths_differ", key, value, accepted)
+        sound = False
+    for key in (schema.OBJECT_TEXT, *_FLAG_KEYS, schema.OBJECT_AREA, schema.OBJECT_ID):
+      if len(self._values[key]) not in (0, num_objects):
+        accepted = f"{num_objects}, as many as {schema.OBJECT_LABEL}, or none"
+        self._fault("lengths_differ", key, f"{len(self._values[key])} values", accepted)
+        sound = False
+    return num_objects if sound else None
+
+  def _place_objects(
+    self, num_objects: int, height: int, width: int
+  ) -> tuple[checks.ImageFacts, dict[int, Sequence[float]]]:
+    """The sound objects, the others being told as faults; and the boxes of all by number."""
+    boxes_norm = np.array([self._values[key] for key in _BOX_KEYS], np.float64).T  # [N, 4]
+    boxes_orig = boxes_norm * [height, width, height, width]
+    rows = []
+    for row in range(num_objects):
+      num_findings = len(self._findings)
+      self._check_class(row)
+      self._check_box(row, boxes_norm[row])
+      for key in _FLAG_KEYS:
+        if self._values[key] and self._values[key][row] not in (0, 1):
+          self._fault("flag", key, str(self._values[key][row]), "0 or 1", row)
+      if len(self._findings) == num_findings:
+        rows.append(row)
+    texts = self._values[schema.OBJECT_TEXT]
+    difficult, crowd = (
+      self._values[key] or [0] * num_objects
+      for key in (schema.OBJECT_DIFFICULT, schema.OBJECT_IS_CROWD)
+    )
+    facts = checks.ImageFacts(
+      file=self._file,
+      source_id=self._source_id or "",
+      height=height,
+      width=width,
+      boxes_orig=boxes_orig[rows],
+      class_names=[
+        self._classes[self._values[schema.OBJECT_LABEL][row] - 1]
+        if self._classes
+        else os.fsdecode(texts[row])
+        if texts
+        else f"class {self._values[schema.OBJECT_LABEL][row]}"
+        for row in rows
+      ],
+      object_numbers=[row + 1 for row in rows],
+      difficult=[bool(difficult[row]) for row in rows],
+      is_crowd=[bool(crowd[row]) for row in rows],
+      record=self._record,
+    )
+    return facts, {row + 1: box for row, box in enumerate(boxes_orig.tolist())}
+
+  def _check_class(self, row: int) -> None:
+    label, key = self._values[schema.OBJECT_LABEL][row], schema.OBJECT_LABEL
+    if self._classes is None:
+      if label < 1:
+        self._fault("label", key, str(label), "classes count from 1", row)
+      return
+    if not 1 <= label <= len(self._classes):
+      accepted = f"1 … {len(self._classes)}, the lines of the label map"
+      self._fault("label", key, str(label), accepted, row)
+      return
+    texts = self._values[schema.OBJECT_TEXT]
+    if texts and texts[row] != self._classes[label - 1].encode():
+      value = f"{faults.quote(os.fsdecode(texts[row]))}, but the label is {label}"
+      accepted = f"{faults.quote(self._classes[label - 1])}, line {label} of the label map"
+      self._fault("text_contradicts_label", schema.OBJECT_TEXT, value, accepted, row)
+
+  def _check_box(self, row: int, box_norm: np.ndarray) -> None:
+    """Reports each wrong coordinate, and where these are sound, an empty box."""
+    sound = True
+    for key, value in zip(_BOX_KEYS, box_norm, strict=True):
+      if not -_BORDER_TOLERANCE <= value <= 1.0 + _BORDER_TOLERANCE:  # NaN is none of these.
+        self._fault("box_outside", key, f"{value:g}", "0 … 1, a fraction of the image", row)
+        sound = False
+    for low, high in ((0, 2), (1, 3)):
+      if sound and box_norm[high] <= box_norm[low]:
+        accepted = f"more than {_BOX_KEYS[low].rsplit('/', 1)[1]} {box_norm[low]:g}"
+        self._fault("empty_box", _BOX_KEYS[high], f"{box_norm[high]:g}", accepted, row)
+
+  def _quoted_name(self, row: int) -> str | None:
+    texts = self._values[schema.OBJECT_TEXT]
+    return faults.quote(os.fsdecode(texts[row])) if texts else None
+
+
+def _orientation(encoded: bytes) -> int:
+  """The EXIF orientation of a sound image; 1 is upright."""
+  if b"Exif" not in encoded and b"eXIf" not in encoded:
+    return 1  # Pillow would decode a whole PNG to know.
+  with Image.open(io.BytesIO(encoded)) as image:
+    return image.getexif().get(ExifTags.Base.Orientation, 1)

@@ -1,0 +1,226 @@
+"""One record to one example of static shape: flip, resize, pad, ground truth.
+
+N is `max_num_boxes`; H and W are the height and width of the canvas, the static network input.
+The image lies in the canvas's top left corner at one scale for both sides; the rest is zero.
+"""
+
+from collections.abc import Sequence
+
+import tensorflow as tf
+
+from mtl_ssl_tf.configs import data as data_config
+from mtl_ssl_tf.data.pipeline import augmentations, decoder, fitting
+from mtl_ssl_tf.ops import box_ops
+
+MODES = ("keep", "ignore", "drop")
+_NUM_IMAGE_KEYS = 2**31 - 1
+
+
+class DetectionParser:
+  """Records to `(image, labels)`, the batch's rows of `reader.make_dataset`.
+
+  The image is resized, bilinear, so that its short side is `short_side` unless that makes its long
+  side longer than `long_side` or does not fit into the canvas; nothing is cut off. In training it
+  is mirrored at random, from left to right and, where asked, from top to bottom; with `scale_min`,
+  `scale_max` other than 1 it is zoomed at random: resized again by a factor from that range and cut
+  to what it would be without; boxes left with less than half their area are dropped.
+
+  In training, objects marked difficult and crowds (one box around many) are each kept as ordinary
+  objects (`keep`), left out (`drop`), or made regions to be ignored (`ignore`): what lies there is
+  neither object nor background to learn. Such a region has class 0, stands behind the objects, so
+  that it never takes a slot from one, and is kept as long as any of it is visible. Of an object
+  that is both, the stricter counts. Evaluation keeps all as objects.
+
+  `image` is float32 [H, W, 3], RGB 0 … 255. `labels` holds:
+    gt_boxes_px: float32 [N, 4], pixels of the canvas; padding is -1.
+    gt_classes: int32 [N], 1 … C-1, or 0 for a region to be ignored; padding is -1.
+    gt_difficult: bool [N], PASCAL VOC's flag.
+    gt_boxes_orig: float32 [N, 4], the same objects in pixels of the file, neither mirrored nor
+      cut; padding is -1.
+    gt_is_crowd: bool [N], COCO's flag of a box around many objects.
+    gt_area_orig: float32 [N], area in square pixels of the file as the record tells it, which of a
+      mask is less than of its box; padding is 0.
+    image_size_px: float32 [2], height and width of the image inside the canvas.
+    image_info: float32 [4, 2], original size, size inside the canvas, scale, offset, where the
+      scale times file pixels less the offset gives canvas pixels (of an image not mirrored).
+    num_dropped_boxes: int32, objects and regions left out because all N slots were taken.
+    flipped: bool, the image was mirrored left to right.
+    image_key: int32, a number made from the source id; stays with the image in every epoch.
+    example_valid: bool, False for a row that only fills up the last batch.
+
+  Reference: Lee et al., "Multi-task Self-supervised Object Detection", CVPR 2019, implementation
+  details: short side 600, horizontal flips only. The rest is ours, for training from scratch.
+  """
+
+  def __init__(
+    self,
+    data: data_config.Data,
+    canvas_size: Sequence[int] | None = None,
+    is_training: bool = False,
+  ):
+    """Checks the settings; later changes to `data` do not count.
+
+    Args:
+      data: canvas, sides, random changes and what becomes of difficult objects and crowds, see
+        there.
+      canvas_size: H and W, in the place of those of `data`. Make it square for images of either
+        orientation.
+      is_training: mirror and zoom.
+
+    Raises:
+      ValueError: a setting is out of its range.
+    """
+    self._data = data = data_config.frozen(data)
+    self._canvas_size = tuple(canvas_size or data.canvas_size)
+    self._is_training = is_training
+    _check(data, self._canvas_size)
+    self._difficult = data.difficult if is_training else "keep"
+    self._crowd = data.crowd if is_training else "keep"
+    self._decoder = decoder.DetectionDecoder()
+
+  def __call__(
+    self, serialized_example: tf.Tensor, seed: tf.Tensor
+  ) -> tuple[tf.Tensor, dict[str, tf.Tensor]]:
+    """Decodes and parses a serialized tf.Example; see `parse`."""
+    return self.parse(self._decoder.decode(serialized_example), seed)
+
+  def parse(
+    self, decoded: dict[str, tf.Tensor], seed: tf.Tensor
+  ) -> tuple[tf.Tensor, dict[str, tf.Tensor]]:
+    """The image on its canvas and its ground truth.
+
+    Args:
+      decoded: what `DetectionDecoder.decode` returns.
+      seed: integers [2]; equal seeds give equal results. Not used outside training.
+
+    Returns:
+      `(image, labels)` as the class describes.
+    """
+    image = decoded["image"]
+    original_size = tf.cast(tf.shape(image)[:2], tf.float32)  # [2]
+    boxes_norm, classes, difficult, is_crowd, area_orig = self._select_objects(decoded)
+    boxes_orig = boxes_norm * tf.tile(original_size, [2])  # [n, 4]
+    flipped = tf.constant(False)
+    scaled_size = fitting.fitted_size(  # [2]
+      original_size, self._canvas_size, self._data.short_side, self._data.long_side
+    )
+    kept_size, offset = scaled_size, tf.zeros([2])
+
+    if self._is_training:
+      flip_seed, zoom_seed, vertical_seed = tf.unstack(tf.random.split(seed, 3))
+      image, boxes_norm, flipped = augmentations.random_horizontal_flip(
+        image, boxes_norm, flip_seed, self._data.flip_probability
+      )
+      if self._data.vertical_flip_probability:
+        image, boxes_norm, _ = augmentations.random_vertical_flip(
+          image, boxes_norm, vertical_seed, self._data.vertical_flip_probability
+        )
+      if self._data.scale_min != 1.0 or self._data.scale_max != 1.0:
+        scaled_size, offset = augmentations.random_zoom_window(
+          kept_size, zoom_seed, self._data.scale_min, self._data.scale_max
+        )
+        kept_size = tf.minimum(kept_size, scaled_size)
+
+    boxes_px = boxes_norm * tf.tile(scaled_size, [2]) - tf.tile(offset, [2])  # [n, 4]
+    boxes_px, keep = augmentations.crop_boxes(boxes_px, kept_size)
+    # The rest of a region that is mostly cut off is still no background.
+    keep |= (classes == 0) & (box_ops.area(boxes_px) > 0.0)
+    labels = {
+      "gt_boxes_px": self._pad(tf.boolean_mask(boxes_px, keep), -1.0),  # [N, 4]
+      "gt_classes": self._pad(tf.boolean_mask(classes, keep), -1),  # [N]
+      "gt_difficult": self._pad(tf.boolean_mask(difficult, keep), False),  # [N]
+      "gt_boxes_orig": self._pad(tf.boolean_mask(boxes_orig, keep), -1.0),  # [N, 4]
+      "gt_is_crowd": self._pad(tf.boolean_mask(is_crowd, keep), False),  # [N]
+      "gt_area_orig": self._pad(tf.boolean_mask(area_orig, keep), 0.0),  # [N]
+      "image_size_px": kept_size,
+      "image_info": tf.stack([original_size, kept_size, scaled_size / original_size, offset]),
+      "num_dropped_boxes": tf.maximum(
+        tf.reduce_sum(tf.cast(keep, tf.int32)) - self._data.max_num_boxes, 0
+      ),
+      "flipped": flipped,
+      "image_key": tf.cast(
+        tf.strings.to_hash_bucket_fast(decoded["source_id"], _NUM_IMAGE_KEYS), tf.int32
+      ),
+      "example_valid": tf.constant(True),
+    }
+    canvas = fitting.place_on_canvas(image, scaled_size, offset, kept_size, self._canvas_size)
+    return canvas, labels
+
+  def blank(self) -> tuple[tf.Tensor, dict[str, tf.Tensor]]:
+    """An example without image or objects, marked invalid, to fill up the last batch.
+
+    Its sizes are those of a black image that fills the canvas, so that no one divides by zero.
+    """
+    size = tf.constant(self._canvas_size, tf.float32)  # [2]
+    N = self._data.max_num_boxes
+    labels = {
+      "gt_boxes_px": tf.fill([N, 4], -1.0),
+      "gt_classes": tf.fill([N], -1),
+      "gt_difficult": tf.fill([N], False),
+      "gt_boxes_orig": tf.fill([N, 4], -1.0),
+      "gt_is_crowd": tf.fill([N], False),
+      "gt_area_orig": tf.fill([N], 0.0),
+      "image_size_px": size,
+      "image_info": tf.stack([size, size, tf.ones([2]), tf.zeros([2])]),  # [4, 2]
+      "num_dropped_boxes": tf.constant(0),
+      "flipped": tf.constant(False),
+      "image_key": tf.constant(0),
+      "example_valid": tf.constant(False),
+    }
+    return tf.zeros([*self._canvas_size, 3]), labels
+
+  def _select_objects(
+    self, decoded: dict[str, tf.Tensor]
+  ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor, tf.Tensor, tf.Tensor]:
+    """Boxes float32 [n, 4] inside the image, classes int32 [n], difficult and crowd flags bool [n]
+    and areas float32 [n].
+
+    Boxes without area are left out, and in training those to be dropped; those to be ignored come
+    last and have class 0.
+    """
+    boxes_norm = tf.clip_by_value(decoded["groundtruth_boxes"], 0.0, 1.0)
+    difficult = decoded["groundtruth_difficult"]
+    is_crowd = decoded["groundtruth_is_crowd"]
+    keep = tf.reduce_all(boxes_norm[:, 2:] > boxes_norm[:, :2], axis=-1)  # [n]
+    ignored = tf.zeros_like(keep)  # [n]
+    for flags, mode in ((difficult, self._difficult), (is_crowd, self._crowd)):
+      if mode == "drop":
+        keep &= ~flags
+      elif mode == "ignore":
+        ignored |= flags
+    classes = tf.where(ignored, 0, tf.cast(decoded["groundtruth_classes"], tf.int32))
+    rows = tf.concat([tf.where(keep & ~ignored), tf.where(keep & ignored)], axis=0)[:, 0]
+    return tuple(
+      tf.gather(values, rows)
+      for values in (boxes_norm, classes, difficult, is_crowd, decoded["groundtruth_area"])
+    )
+
+  def _pad(self, values: tf.Tensor, padding: float | int | bool) -> tf.Tensor:
+    """The first N rows of `values`, filled up to N with `padding`."""
+    values = values[: self._data.max_num_boxes]
+    rows = self._data.max_num_boxes - tf.shape(values)[0]
+    paddings = [[0, rows]] + [[0, 0]] * (values.shape.rank - 1)
+    padded = tf.pad(values, paddings, constant_values=padding)
+    return tf.ensure_shape(padded, [self._data.max_num_boxes, *values.shape[1:]])
+
+
+def _check(data: data_config.Data, canvas_size: tuple[int, ...]) -> None:
+  """Raises ValueError where a setting is out of its range."""
+  if len(canvas_size) != 2:
+    raise ValueError(f"canvas_size must be height and width, got {list(canvas_size)}")
+  sizes = {name: getattr(data, name) for name in ("short_side", "long_side", "max_num_boxes")}
+  for name, size in {"canvas_size": min(canvas_size), **sizes}.items():
+    if size < 1:
+      raise ValueError(f"{name} must be at least 1, got {size}")
+  for name in ("flip_probability", "vertical_flip_probability"):
+    probability = getattr(data, name)
+    if not 0.0 <= probability <= 1.0:
+      raise ValueError(f"{name} must lie in 0 … 1, got {probability}")
+  if not 0.0 < data.scale_min <= data.scale_max:
+    raise ValueError(
+      f"scale_min and scale_max must obey 0 < min <= max, got {data.scale_min} and {data.scale_max}"
+    )
+  for name in ("difficult", "crowd"):
+    mode = getattr(data, name)
+    if mode not in MODES:
+      raise ValueError(f"{name} is {mode!r}; accepted: {', '.join(MODES)}")

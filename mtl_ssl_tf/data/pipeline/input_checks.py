@@ -1,0 +1,75 @@
+"""What would otherwise end a run in its midst: batches that there are not, records of others."""
+
+from collections.abc import Sequence
+
+import tensorflow as tf
+from google.protobuf import message
+
+from mtl_ssl_tf.data import schema
+from mtl_ssl_tf.data.records import index as record_index
+
+
+def check_batches(
+  global_batch_size: int,
+  context: tf.distribute.InputContext,
+  first_batch: int,
+  skipped_batches: Sequence[int],
+  is_training: bool,
+) -> None:
+  """Raises ValueError unless each replica gets a part of each batch, and batches exist."""
+  if global_batch_size < 1:
+    raise ValueError(f"global_batch_size must be at least 1, got {global_batch_size}")
+  replicas = context.num_replicas_in_sync
+  if global_batch_size % replicas:
+    raise ValueError(
+      f"global_batch_size is {global_batch_size}; accepted: a multiple of the {replicas} replicas"
+    )
+  for name, numbers in (("first_batch", [first_batch]), ("skipped_batches", list(skipped_batches))):
+    if any(number < 0 for number in numbers):
+      raise ValueError(f"{name} is {numbers}; accepted: batches are numbered from 0")
+  if not is_training and (first_batch or skipped_batches):
+    raise ValueError(
+      f"first_batch is {first_batch} and skipped_batches {skipped_batches}; accepted: 0 and none,"
+      " as evaluation takes all batches"
+    )
+
+
+def check_records(files: list[str]) -> None:
+  """Finds at once what would otherwise end a run in its midst.
+
+  Raises:
+    ValueError: a file is cut short or its first record is not ours, or there are no records.
+  """
+  num_records = 0
+  for path in files:
+    spans = record_index.record_spans(path)
+    first_span = next(spans, None)
+    if first_span is None:
+      continue
+    _check_first_record(path, *first_span)
+    # Going through the headers of a remote file would fetch the whole of it.
+    num_records += 1 if record_index.is_remote(path) else len(record_index.scan([path]))
+  if num_records == 0:
+    raise ValueError(f"input_path: no records in {', '.join(files)}")
+
+
+def _check_first_record(path: str, start: int, length: int) -> None:
+  """Raises ValueError unless the bytes are a tf.Example of an image with labels from 1 on."""
+  with record_index.open_file(path) as file:
+    file.seek(start)
+    content = file.read(length)
+  try:
+    feature = tf.train.Example.FromString(content).features.feature
+  except message.DecodeError as error:
+    raise ValueError(f"{path}: record 0 is no tf.Example") from error
+  for name in (schema.IMAGE_ENCODED, schema.IMAGE_SOURCE_ID):
+    if not feature[name].bytes_list.value:
+      raise ValueError(
+        f"{path}: record 0 has no {name}; write the records with python -m"
+        " mtl_ssl_tf.data.pascal_voc or mtl_ssl_tf.data.coco_json"
+      )
+  labels = feature[schema.OBJECT_LABEL].int64_list.value
+  if labels and min(labels) < 1:
+    raise ValueError(
+      f"{path}: record 0 has {schema.OBJECT_LABEL} {min(labels)}; classes count from 1"
+    )

@@ -1,0 +1,163 @@
+"""Record files to batches: which files, in which order, for which worker, and what is amiss.
+
+A batch is the pair `(images, labels)` of `detection_parser.DetectionParser`, each tensor with a
+leading axis: `global_batch_size`, or each replica's part of it. Batches can be reproduced: the same
+seed and files give the same ones in the same order, whatever the threads do, however many workers
+share them, and whichever batch a run begins with.
+"""
+
+import random
+from collections.abc import Sequence
+
+import numpy as np
+import tensorflow as tf
+
+from mtl_ssl_tf.configs import data as data_config
+from mtl_ssl_tf.data import schema
+from mtl_ssl_tf.data.pipeline import (
+  batch_order,
+  canvases,
+  detection_parser,
+  input_checks,
+  record_streams,
+)
+from mtl_ssl_tf.data.records import index as record_index
+from mtl_ssl_tf.data.records import paths as record_paths
+from mtl_ssl_tf.data.records import sizes as record_sizes
+
+
+def make_dataset(
+  data: data_config.Data,
+  *,
+  first_batch: int = 0,
+  skipped_batches: Sequence[int] = (),
+  input_context: tf.distribute.InputContext | None = None,
+) -> tf.data.Dataset:
+  """Batches of static shape: without end for training, each image once for evaluation.
+
+  Training's batches have running numbers from 0. Each epoch holds every image once in an order of
+  its own, drawn from all of them; order, flips and zooms follow from the seed and the numbers
+  alone, see `batch_order`. The workers share the rows of each batch among them.
+
+  Evaluation keeps the order of the files; rows whose `example_valid` is False fill up the last
+  batch, the same number of batches for every worker. Its labels also hold `example_index`, int32:
+  the place of the record in the files taken one after the other, from 0; -1 where there is none.
+
+  Args:
+    data: which records and how they become batches; `input_path` is a path, a glob pattern, a
+      folder with one split, or a list of these. Without a `seed`, one is drawn. `cache` keeps the
+      records in memory, their images still compressed: training reads them all when it begins,
+      evaluation when it first needs them. With two canvases, see `canvases`, each batch is on one
+      of them, the same for all workers; where both occur, the dataset does not know H and W, each
+      batch does.
+    first_batch: number of the training batch to begin with.
+    skipped_batches: numbers of training batches to leave out.
+    input_context: which worker this is, as `tf.distribute` tells it; None is the only one.
+
+  Returns:
+    Dataset of `(images, labels)`: float32 [B, H, W, 3] and the dict of `DetectionParser`, with B in
+    front of each shape.
+
+  Raises:
+    ValueError: no file matches, a file does not hold our records or is cut short, there are no
+      records, or a setting is out of its range.
+  """
+  data = data_config.frozen(data)
+  batch_size, is_training = data.global_batch_size, data.is_training
+  context = input_context or tf.distribute.InputContext()
+  input_checks.check_batches(batch_size, context, first_batch, skipped_batches, is_training)
+  parsers = [
+    detection_parser.DetectionParser(data, size, is_training)
+    for size in canvases.sizes(data.canvas, data.canvas_size)
+  ]
+  files = record_paths.match_files(data.input_path)
+  input_checks.check_records(files)
+  seed = data.seed
+  if seed is None:
+    seed = random.SystemRandom().randrange(2**31)
+  if not is_training and len(parsers) == 1:  # The files, one after the other, need no index.
+    records = record_streams.evaluation(files, batch_size, data.cache, context)
+  else:
+    index = record_index.scan(files)
+    buckets = _buckets(index, data.canvas)
+    if is_training:
+      order = batch_order.BatchOrder(buckets, batch_size, seed)
+      records = record_streams.training(
+        index, order, first_batch, skipped_batches, data.cache, context
+      )
+    else:
+      records = record_streams.evaluation_in_buckets(
+        index, buckets, batch_size, data.cache, context
+      )
+    # A canvas that no image needs would only hide the size of the other.
+    parsers = [
+      parser if len(bucket) else None for parser, bucket in zip(parsers, buckets, strict=True)
+    ]
+
+  def parse(number, bucket, content):
+    return _on_canvas(parsers, bucket, number, content, seed if is_training else None)
+
+  dataset = records.map(parse, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
+  dataset = dataset.batch(batch_size // context.num_replicas_in_sync, drop_remainder=True)
+  if is_training:  # Where no end is known of, replicas agree before each step that there is none.
+    dataset = dataset.apply(tf.data.experimental.assert_cardinality(tf.data.INFINITE_CARDINALITY))
+  return dataset.prefetch(tf.data.AUTOTUNE)
+
+
+def image_ids(
+  data: data_config.Data, batch: int, input_context: tf.distribute.InputContext | None = None
+) -> list[str]:
+  """The source ids of the images in a training batch, row by row.
+
+  Args:
+    data: as `make_dataset` was given it.
+    batch: running number of the batch.
+    input_context: the worker whose rows are wanted; None wants those of all workers.
+
+  Raises:
+    ValueError: as `make_dataset`, or there is no seed.
+  """
+  batch_size = data.global_batch_size
+  if data.seed is None:
+    raise ValueError("seed is None; accepted: a number, as no one can tell an order that was drawn")
+  context = input_context or tf.distribute.InputContext()
+  input_checks.check_batches(batch_size, context, batch, (), is_training=True)
+  index = record_index.scan(record_paths.match_files(data.input_path))
+  order = batch_order.BatchOrder(_buckets(index, data.canvas), batch_size, data.seed)
+  ids = []
+  for row in record_streams.worker_rows(batch_size, context):
+    record = order.record(tf.constant(batch, tf.int64), tf.constant(row, tf.int64))
+    feature = tf.train.Example.FromString(index.read(record).numpy()).features.feature
+    ids.append(feature[schema.IMAGE_SOURCE_ID].bytes_list.value[0].decode())
+  return ids
+
+
+def _buckets(index: record_index.RecordIndex, canvas: str) -> list[np.ndarray]:
+  """Numbers of the records for each canvas."""
+  if canvas == "square":
+    return [np.arange(len(index))]
+  standing = canvases.fit_standing(record_sizes.image_sizes(index))
+  return [np.flatnonzero(~standing), np.flatnonzero(standing)]
+
+
+def _on_canvas(
+  parsers: Sequence[detection_parser.DetectionParser | None],
+  bucket: tf.Tensor,
+  number: tf.Tensor,
+  content: tf.Tensor,
+  seed: int | None,
+) -> tuple[tf.Tensor, dict[str, tf.Tensor]]:
+  """A record parsed for the canvas of its bucket; `seed` is None in evaluation."""
+
+  def parse(parser):
+    if seed is not None:
+      return parser(content, tf.stack([seed, number]))
+    image, labels = tf.cond(
+      number >= 0, lambda: parser(content, tf.zeros([2], tf.int64)), parser.blank
+    )
+    return image, {**labels, "example_index": tf.cast(number, tf.int32)}
+
+  used = [parser for parser in parsers if parser is not None]
+  if len(used) == 1:
+    return parse(used[0])
+  return tf.cond(bucket == 0, lambda: parse(parsers[0]), lambda: parse(parsers[1]))

@@ -1,0 +1,1 @@
+"""Writes TFRecords of a split and finds them again."""

@@ -1,0 +1,273 @@
+"""A split's records, label map and manifest from a source of any format, in several processes.
+
+A conversion that was stopped, by whatever, goes on with the same call: shards that were finished
+are kept where their source files are unchanged. The result does not depend on the number of
+workers, nor on how often it was stopped.
+"""
+
+import contextlib
+import dataclasses
+import os
+import pathlib
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+import PIL
+import tensorflow as tf
+
+from mtl_ssl_tf.data import disk_index, faults, progress_lines, schema
+from mtl_ssl_tf.data.records import shards, summaries, worker_pool, workspace
+from mtl_ssl_tf.data.records import writer as record_writer
+from mtl_ssl_tf.data.sources import split_source
+
+# Raised when the same source gives other records, so that shards of both are not mixed.
+_FORMAT_VERSION = 2
+_IMAGES_PER_SHARD = 512
+_MIN_SHARDS, _MAX_SHARDS = 4, 1024
+# Fewer are converted sooner than a worker process has started.
+_MIN_IMAGES_PER_WORKER = 2000
+_MAX_LISTED = 20
+_INDEX = "index"
+_HASHES = "CREATE TABLE hashes (file BLOB PRIMARY KEY, sha256 TEXT) WITHOUT ROWID;"
+
+
+@dataclasses.dataclass(frozen=True)
+class Options:
+  """How to convert.
+
+  Attributes:
+    output_dir: where the files go; those of an earlier conversion of this split are replaced.
+    label_map_file: see module `label_map`; None takes the one that `output_dir` holds, from
+      another split, or else the classes that the source has by itself.
+    on_error: "fail" lists all faults and writes nothing; "skip" leaves out the object at fault, or
+      the image where the fault is not one object's alone.
+    num_shards: number of record files, if there are as many images; None is one for 512 images, at
+      least 4 and at most 1024.
+    workers: number of processes; None is one for each core, or fewer where there are less than
+      2000 images for each. 1 is this process alone.
+  """
+
+  output_dir: str | os.PathLike[str]
+  label_map_file: str | os.PathLike[str] | None = None
+  on_error: str = "fail"
+  num_shards: int | None = None
+  workers: int | None = None
+
+  def __post_init__(self):
+    if self.on_error not in ("fail", "skip"):
+      raise ValueError(f"--on_error {self.on_error}: accepted: fail or skip")
+    if self.num_shards is not None and not 1 <= self.num_shards < 100_000:
+      raise ValueError(f"--num_shards {self.num_shards}: accepted: 1 … 99999")
+    if self.workers is not None and not 1 <= self.workers <= 1024:
+      raise ValueError(f"--workers {self.workers}: accepted: 1 … 1024")
+
+
+def convert(
+  open_source: Callable[[pathlib.Path, pathlib.Path | None], split_source.SplitSource],
+  split: str,
+  options: Options,
+  *,
+  about_source: Mapping[str, Any],
+  say: Callable[[str], None] = lambda line: print(line, file=sys.stderr, flush=True),
+  runner: worker_pool.Runner | None = None,
+) -> dict[str, Any]:
+  """Writes the records, label map and manifest of one split.
+
+  With more than one worker, the program that calls this must be importable (`if __name__ ==
+  "__main__":` around what it does), as the workers import it.
+
+  Args:
+    open_source: makes the source, given where its index file goes and the label map or None.
+    split: what the files are called after.
+    options: see there.
+    about_source: the manifest's options that say where the source is.
+    say: takes lines about progress and outcome.
+    runner: what does the work in the place of local processes.
+
+  Returns:
+    The manifest.
+
+  Raises:
+    faults.FaultError: `on_error` is "fail" and there are faults.
+    ValueError: an argument is wrong, or no image or no class is left.
+    OSError: a file cannot be read or written; what is done is kept.
+    workers.WorkerError: a worker was killed; what is done is kept.
+  """
+  if not split or "/" in split or "\0" in split:
+    raise ValueError(f"--split {split}: accepted: a name without folders")
+  with workspace.Workspace(options.output_dir, split) as space:
+    space.keep = not space.is_new
+    source = open_source(space.folder / _INDEX, _label_map_file(options))
+    num_shards = min(options.num_shards or _default_shards(len(source)), len(source))
+    with _runner(options, len(source), num_shards, runner) as run:
+      if source.classes is None:
+        source = _collect_classes(source, num_shards, space, run, say)
+      say(
+        f"{split}: the classes {source.origin}: {faults.listing(source.classes)}"
+        f" ({len(source.classes)})"
+      )
+      workspace.check_label_map(options.output_dir, source.classes)
+      if space.takes_up(_fingerprint(source, num_shards), source.index_files):
+        say(f"{split}: going on with the conversion that was stopped")
+      space.keep = True
+      names = _write_shards(source, num_shards, space, run, say)
+    try:
+      return _finish(source, names, space, options, about_source, num_shards, say)
+    except ValueError:  # There is nothing to go on with: the sources have to change.
+      space.keep = False
+      raise
+
+
+def _write_shards(
+  source: split_source.SplitSource,
+  num_shards: int,
+  space: workspace.Workspace,
+  run: worker_pool.Runner,
+  say: Callable[[str], None],
+) -> list[str]:
+  """Writes the shards that are not there; the names of all."""
+  task = shards.WriteShard(source, num_shards, space.folder)
+  progress = progress_lines.Progress(f"{source.split}: converting images", len(source), say)
+  run(task, _images_by_shard(source, num_shards), progress)
+  return [schema.shard_file(source.split, shard, num_shards) for shard in range(num_shards)]
+
+
+def _finish(
+  source: split_source.SplitSource,
+  names: Sequence[str],
+  space: workspace.Workspace,
+  options: Options,
+  about_source: Mapping[str, Any],
+  num_shards: int,
+  say: Callable[[str], None],
+) -> dict[str, Any]:
+  """Sums up the shards and puts them in place; the manifest."""
+  total, listed = summaries.Summary(), []
+  total.faults.extend(source.faults)
+  total.num_objects_left_out += summaries.num_objects(source.faults)
+  hashes = disk_index.create(None, _HASHES)
+  _insert_hashes(hashes, source.hashes)
+  for name in names:
+    summary, of_shard = shards.read_summary(space.folder / name)
+    total.add(summary)
+    listed.append({"file": name, "num_images": summary.num_images})
+    _insert_hashes(hashes, of_shard)
+  if total.faults and options.on_error == "fail":
+    raise faults.FaultError(total.faults)
+  if not source.classes:
+    raise ValueError(
+      f"{source.split}: no object to collect classes from; accepted: --label_map FILE"
+    )
+  if not total.num_images:
+    raise ValueError(f"{source.split}: no image is left to write")
+  (num_files,) = hashes.execute("SELECT COUNT(*) FROM hashes").fetchone()
+  rows = hashes.execute("SELECT file, sha256 FROM hashes ORDER BY file")
+  about = {
+    "sources": {"sha256": record_writer.sources_digest(rows), "num_files": num_files},
+    "options": {
+      **about_source,
+      "label_map": None if options.label_map_file is None else str(options.label_map_file),
+      "on_error": options.on_error,
+      "num_shards": num_shards if options.num_shards is None else options.num_shards,
+    },
+    **total.about_sources(),
+    **source.manifest_entries(),
+  }
+  hashes.close()
+  manifest = record_writer.make_manifest(source.split, source.classes, listed, total, about)
+  space.commit(names, source.classes, record_writer.manifest_bytes(manifest))
+  space.keep = False
+  _say_outcome(manifest, total.faults, say)
+  return manifest
+
+
+def _label_map_file(options: Options) -> pathlib.Path | None:
+  """The label map that was given, or that another split left."""
+  if options.label_map_file is not None:
+    return pathlib.Path(options.label_map_file)
+  existing = pathlib.Path(options.output_dir) / schema.LABEL_MAP_FILE
+  return existing if existing.exists() else None
+
+
+def _default_shards(num_images: int) -> int:
+  return min(max(_MIN_SHARDS, -(-num_images // _IMAGES_PER_SHARD)), _MAX_SHARDS)
+
+
+def _images_by_shard(source: split_source.SplitSource, num_shards: int) -> list[int]:
+  return [len(shards.positions(shard, num_shards, len(source))) for shard in range(num_shards)]
+
+
+@contextlib.contextmanager
+def _runner(
+  options: Options, num_images: int, num_shards: int, runner: worker_pool.Runner | None
+) -> Iterator[worker_pool.Runner]:
+  """What does the work: the given one, this process or several."""
+  cores = len(os.sched_getaffinity(0))
+  num_workers = options.workers or min(cores, num_images // _MIN_IMAGES_PER_WORKER)
+  num_workers = min(num_workers, num_shards)
+  if runner is not None:
+    yield runner
+  elif num_workers <= 1:
+    yield worker_pool.run_here
+  else:
+    with worker_pool.Pool(num_workers, num_shards) as pool:
+      yield pool.run
+
+
+def _collect_classes(
+  source: split_source.SplitSource,
+  num_shards: int,
+  space: workspace.Workspace,
+  run: worker_pool.Runner,
+  say: Callable[[str], None],
+) -> split_source.SplitSource:
+  """The source with the classes that its annotations have."""
+  progress = progress_lines.Progress(f"{source.split}: reading annotations", len(source), say)
+  task = shards.CollectClasses(source, num_shards, space.folder)
+  names = run(task, _images_by_shard(source, num_shards), progress)
+  return split_source.collect_classes(set().union(*names), source)
+
+
+def _fingerprint(source: split_source.SplitSource, num_shards: int) -> dict[str, Any]:
+  """All that the records depend on besides the files of their images and annotations."""
+  return {
+    "format": _FORMAT_VERSION,
+    "decoders": [PIL.__version__, tf.__version__],
+    "num_shards": num_shards,
+    "num_images": len(source),
+    "classes": source.classes,
+    "origin": source.origin,
+    "lists": dict(source.hashes),
+    "location": source.location,
+  }
+
+
+def _insert_hashes(connection: Any, hashes: Mapping[str, str]) -> None:
+  rows = ((os.fsencode(file), sha256) for file, sha256 in hashes.items())
+  connection.executemany("INSERT OR REPLACE INTO hashes VALUES (?, ?)", rows)
+
+
+def _say_outcome(
+  manifest: Mapping[str, Any], found: Sequence[faults.Fault], say: Callable[[str], None]
+) -> None:
+  """Says what was written, per class, what is remarkable and what was left out."""
+  split, skipped = manifest["split"], manifest["skipped"]
+  for name, count in manifest["boxes_per_class"].items():
+    say(f"{count:>9} {name}")
+  say(
+    f"{split}: {manifest['num_images']} images with {manifest['num_boxes']} boxes written;"
+    f" at most {manifest['max_boxes_per_image']} boxes in an image"
+  )
+  unused = [name for name, count in manifest["boxes_per_class"].items() if not count]
+  if unused:
+    say(f"{split}: classes without a box: {faults.listing(unused)}")
+  for note, images in manifest["notes"].items():
+    say(f"{split}: {split_source.NOTES[note]}: {images['num_images']}")
+  for fault in found[:_MAX_LISTED]:
+    say(f"left out: {fault}")
+  if found:
+    say(
+      f"{split}: left out: images {skipped['num_images']}, objects {skipped['num_objects']}; all"
+      f" faults ({len(found)}) are listed in {schema.manifest_file(split)}"
+    )

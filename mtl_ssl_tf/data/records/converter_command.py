@@ -1,0 +1,47 @@
+"""What the commands of all converters have in common: flags, outcome and exit status."""
+
+import argparse
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import tensorflow as tf
+
+from mtl_ssl_tf import terminal
+from mtl_ssl_tf.data import faults
+from mtl_ssl_tf.data.records import worker_pool
+
+_INTERRUPTED = 130  # As shells have it for a program that Ctrl-C ended.
+
+
+def options(flags: argparse.Namespace) -> dict[str, Any]:
+  """What the flags of `command_line.conversion` say, by the fields of `conversion.Options`."""
+  return {
+    "output_dir": flags.output_dir,
+    "label_map_file": flags.label_map,
+    "on_error": flags.on_error,
+    "num_shards": flags.num_shards,
+    "workers": flags.workers,
+  }
+
+
+def run(convert: Callable[[], object]) -> int:
+  """Converts, says what went wrong if anything did, and returns the exit status."""
+  terminal.set_up()
+  try:
+    convert()
+  except faults.FaultError as error:
+    num_files = len({fault.file for fault in error.faults})
+    print(
+      f"{error}\nerror: faults: {len(error.faults)}, in files: {num_files}; nothing was written."
+      " Mend them, or leave out what is at fault with --on_error=skip",
+      file=sys.stderr,
+    )
+    return 1
+  except (ValueError, OSError, worker_pool.WorkerError, tf.errors.OpError) as error:
+    print(f"error: {error}", file=sys.stderr)
+    return 1
+  except KeyboardInterrupt:
+    print("stopped; the same command goes on from here", file=sys.stderr)
+    return _INTERRUPTED
+  return 0

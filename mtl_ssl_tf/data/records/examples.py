@@ -1,0 +1,135 @@
+"""One image with its annotation, of whatever format, to one record, its faults named.
+
+Nothing is kept between calls, so that images can be converted in any order and in several
+processes.
+"""
+
+import hashlib
+import pathlib
+from collections.abc import Callable, Mapping, Sequence
+
+from mtl_ssl_tf.data import faults
+from mtl_ssl_tf.data.records import summaries
+from mtl_ssl_tf.data.records import writer as record_writer
+from mtl_ssl_tf.data.sources import annotated, image_files, split_source
+
+
+def convert(source: split_source.SplitSource, position: int) -> summaries.Converted:
+  """Checks one image of a split and its boxes and makes the record; needs the source's classes."""
+  class_ids = {name: number for number, name in enumerate(source.classes, start=1)}
+  return convert_example(source.read, source.read_image(position), class_ids, source.origin)
+
+
+def convert_example(
+  read: Callable[[str], bytes],
+  source: annotated.AnnotatedImage,
+  class_ids: Mapping[str, int],
+  origin: str,
+) -> summaries.Converted:
+  """Checks one image and its boxes and makes the record.
+
+  Args:
+    read: the content of a file of the data set; raises `faults.FaultError` where there is none.
+    source: the image and its objects.
+    class_ids: class name to its line in the label map, counted from 1.
+    origin: where the classes come from, for messages.
+  """
+  found, notes, hashes = list(source.faults), list(source.notes), dict(source.hashes)
+  # Known or not is told before the image is looked at, so that no fault hides behind another.
+  objects = _known_objects(source, class_ids, origin, found)
+  example = None
+  try:
+    if source.image_file is not None:
+      content = read(source.image_file)
+      hashes[source.image_file] = hashlib.sha256(content).hexdigest()
+      image = image_files.prepare_image(content, source.image_file)
+      if source.objects is not None:
+        objects, boxes = _place_objects(source, objects, image, found, notes)
+        example = record_writer.make_example(
+          encoded=image.encoded,
+          image_format=image.format,
+          height=image.height,
+          width=image.width,
+          filename=pathlib.PurePath(source.image_file).name,
+          source_id=source.source_id,
+          boxes_orig=boxes,
+          class_ids=[class_ids[thing.name] for thing in objects],
+          class_names=[thing.name for thing in objects],
+          difficult=[thing.difficult for thing in objects],
+          truncated=[thing.truncated for thing in objects],
+          is_crowd=[thing.is_crowd for thing in objects],
+          areas=[thing.area for thing in objects],
+          object_ids=[
+            thing.number - 1 if thing.object_id is None else thing.object_id for thing in objects
+          ],
+        )
+  except faults.FaultError as error:
+    found.extend(error.faults)
+  if any(fault.object_number is None for fault in found):
+    example = None
+  return summaries.Converted(example, tuple(found), tuple(notes), hashes)
+
+
+def _known_objects(
+  source: annotated.AnnotatedImage,
+  class_ids: Mapping[str, int],
+  origin: str,
+  found: list[faults.Fault],
+) -> list[annotated.AnnotatedObject]:
+  """The annotation's objects of known classes; the others become faults."""
+  known = []
+  for thing in source.objects or ():
+    if thing.name in class_ids:
+      known.append(thing)
+    else:
+      value = f"{faults.quote(thing.name)} is no known class"
+      accepted = f"the classes {origin}: {faults.listing(list(class_ids))}"
+      found.append(thing.fault(source.annotation_file, thing.name_field, value, accepted))
+  return known
+
+
+def _place_objects(
+  source: annotated.AnnotatedImage,
+  objects: Sequence[annotated.AnnotatedObject],
+  image: image_files.StoredImage,
+  found: list[faults.Fault],
+  notes: list[str],
+) -> tuple[list[annotated.AnnotatedObject], list[tuple[float, float, float, float]]]:
+  """The objects that lie in the image, and their boxes in pixels of the upright image.
+
+  Where EXIF turns an image by a quarter, the size in the annotation tells which raster its boxes
+  refer to. A square image, a half turn and a mirror image have one size either way, and some
+  annotations give none: those boxes are taken to be of the image as viewers display it.
+
+  Raises:
+    faults.FaultError: the size in the annotation is not that of the image.
+  """
+  file = source.annotation_file
+  upright_size = image.height, image.width
+  stored_size = upright_size if image.orientation < 5 else upright_size[::-1]
+  size = source.size or upright_size
+  if size not in (upright_size, stored_size):
+    value = f"{size[1]} x {size[0]} (width x height)"
+    accepted = f"{image.width} x {image.height}, the size of {source.image_file}"
+    raise faults.FaultError([faults.Fault(file, source.size_field, value, accepted)])
+  turn = size != upright_size
+  if source.size is None:
+    notes.append("size_missing")
+  if image.reencoded:
+    notes.append("image_reencoded")
+  if image.orientation != 1:
+    notes.append("boxes_turned_upright" if turn else "boxes_taken_as_upright")
+
+  placed, boxes, clipped = [], [], False
+  for thing in objects:
+    try:
+      box = annotated.clip_box(thing, *size, file)
+    except faults.FaultError as error:
+      found.extend(error.faults)
+      continue
+    clipped = clipped or box != thing.box
+    placed.append(thing)
+    boxes.append(image_files.upright_box(box, image.orientation, *size) if turn else box)
+  if clipped:
+    notes.append("boxes_clipped")
+  return placed, boxes

@@ -1,0 +1,58 @@
+"""Finds the record files that a setting names."""
+
+import os
+import re
+from collections.abc import Sequence
+
+import tensorflow as tf
+
+from mtl_ssl_tf.data.records import index as record_index
+
+_SHARD_SUFFIX = re.compile(r"(-\d+-of-\d+)?\.tfrecord$")
+
+
+def match_files(input_path: str | Sequence[str]) -> list[str]:
+  """The record files that a path, pattern, folder or list of these stands for, each once.
+
+  A folder stands for its `*.tfrecord` files, provided that they are shards of one split: `train`
+  and `test` records that lie side by side must not be mixed by accident.
+
+  Raises:
+    ValueError: nothing matches, or a folder holds several splits.
+  """
+  items = [input_path] if isinstance(input_path, str) else list(input_path)
+  if not items or "" in items:
+    raise ValueError(f"input_path must name record files, got {input_path!r}")
+  files = []
+  for item in items:
+    if tf.io.gfile.isdir(item):
+      names = sorted(name for name in tf.io.gfile.listdir(item) if _SHARD_SUFFIX.search(name))
+      splits = sorted({_SHARD_SUFFIX.sub("", name) for name in names})
+      if len(splits) > 1:
+        raise ValueError(
+          f"input_path: the folder {item!r} holds records of several splits ({', '.join(splits)});"
+          f" name one, for example {os.path.join(item, splits[0])}-*.tfrecord"
+        )
+      matches = [os.path.join(item, name) for name in names]
+    elif tf.io.gfile.exists(item):  # Before globbing: the path may contain a bracket.
+      matches = [item]
+    else:
+      matches = sorted(tf.io.gfile.glob(item))
+    if not matches:
+      raise ValueError(f"input_path: no record files match {item!r}")
+    files.extend(matches)
+  return list(dict.fromkeys(files))
+
+
+def split_name(file: str) -> str:
+  """The split that a record file belongs to: its name without number of shard and extension."""
+  return _SHARD_SUFFIX.sub("", os.path.basename(file))
+
+
+def count_examples(input_path: str | Sequence[str]) -> int:
+  """Number of records in the files, from the records' headers alone.
+
+  Raises:
+    ValueError: as `match_files`, or a file is no TFRecord file or is cut short.
+  """
+  return len(record_index.scan(match_files(input_path)))

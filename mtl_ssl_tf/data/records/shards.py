@@ -1,0 +1,109 @@
+"""One shard of a split: its records and its summary, in whichever process the work falls to.
+
+A shard is a contiguous range of a split's positions. Its records come first, under another name
+until they are on the disk, then a summary beside them. A shard with a summary is whole; it is kept
+as long as the summary's signature is that of the images' files.
+"""
+
+import dataclasses
+import hashlib
+import json
+import os
+import pathlib
+from collections.abc import Callable
+from typing import Any
+
+import tensorflow as tf
+
+from mtl_ssl_tf import files
+from mtl_ssl_tf.data import schema
+from mtl_ssl_tf.data.records import examples, summaries, workspace
+from mtl_ssl_tf.data.records import writer as record_writer
+from mtl_ssl_tf.data.sources import split_source
+
+
+def positions(shard: int, num_shards: int, num_images: int) -> range:
+  """The images of a shard; their numbers differ by one at most among shards."""
+  start, stop = (-(-index * num_images // num_shards) for index in (shard, shard + 1))
+  return range(start, stop)
+
+
+@dataclasses.dataclass(frozen=True)
+class CollectClasses:
+  """Work on a shard that gives the names of the classes in its annotations.
+
+  Attributes:
+    source: the split.
+    num_shards: how many shards the split is cut into.
+    folder: see `workers.ShardTask`.
+  """
+
+  source: split_source.SplitSource
+  num_shards: int
+  folder: pathlib.Path
+
+  def __call__(self, shard: int, step: Callable[[], None]) -> list[str]:
+    """The names; `step` is called after each image."""
+    names = set()
+    for position in positions(shard, self.num_shards, len(self.source)):
+      names.update(self.source.class_names(position))
+      step()
+    return sorted(names)
+
+
+@dataclasses.dataclass(frozen=True)
+class WriteShard:
+  """Work on a shard that writes its records and summary, unless they are there.
+
+  Attributes:
+    source: the split.
+    num_shards: how many shards the split is cut into.
+    folder: where the files go.
+  """
+
+  source: split_source.SplitSource
+  num_shards: int
+  folder: pathlib.Path
+
+  def __call__(self, shard: int, step: Callable[[], None]) -> bool:
+    """Whether there was anything to do; if so, `step` is called after each image."""
+    span = positions(shard, self.num_shards, len(self.source))
+    path = self.folder / schema.shard_file(self.source.split, shard, self.num_shards)
+    # Before the files are read: a change in the meantime must show.
+    digest = hashlib.sha256()
+    for position in span:
+      digest.update(self.source.signature(position).encode() + b"\n")
+    signature = digest.hexdigest()
+    summary_file = summary_path(path)
+    if path.exists() and summary_file.exists():
+      if json.loads(summary_file.read_bytes())["signature"] == signature:
+        return False
+      summary_file.unlink()
+
+    summary, hashes = summaries.Summary(), {}
+    part = path.with_name(f"{path.name}.{os.getpid()}{files.PART_SUFFIX}")
+    with tf.io.TFRecordWriter(str(part)) as writer:
+      for position in span:
+        converted = examples.convert(self.source, position)
+        if converted.example is not None:
+          writer.write(record_writer.serialize(converted.example))
+        summary.add_converted(converted, self.source.name(position))
+        hashes |= converted.hashes
+        step()
+    sha256 = files.sha256(part)
+    files.make_durable(part, path)
+    content = {"signature": signature, "sha256": sha256, "hashes": hashes}
+    content["summary"] = summary.to_json()
+    files.write_durably(summary_file, summaries.json_bytes(content))
+    return True
+
+
+def summary_path(path: pathlib.Path) -> pathlib.Path:
+  """Where the summary of a shard lies."""
+  return path.with_name(path.name + workspace.SUMMARY_SUFFIX)
+
+
+def read_summary(path: pathlib.Path) -> tuple[summaries.Summary, dict[str, Any]]:
+  """The summary of a shard that is whole, and the SHA-256 of its source files, by name."""
+  content = json.loads(summary_path(path).read_bytes())
+  return summaries.Summary.from_json(content["summary"]), content["hashes"]

@@ -1,0 +1,161 @@
+"""The hidden folder in which the files of a split are made, and the step that makes them visible.
+
+Shards, label map and manifest appear all together or not at all: the manifest is written last and
+removed first, so that where there is one, the shards that it lists are whole and of one conversion.
+A process that is killed leaves the hidden folder behind, for the next one to go on with.
+"""
+
+import fcntl
+import json
+import os
+import pathlib
+import shutil
+from collections.abc import Mapping, Sequence
+from typing import Any, Self
+
+from mtl_ssl_tf import files
+from mtl_ssl_tf.data import label_map, schema
+
+SUMMARY_SUFFIX = ".json"
+_LOCK, _FINGERPRINT, _COMMITTING = "lock", "fingerprint.json", "committing.json"
+
+
+class Workspace:
+  """A split's hidden folder, held by one process at a time.
+
+  A context manager. Leaving it removes the folder, and those that were made for it, unless `keep`
+  is set.
+
+  Attributes:
+    folder: the hidden folder.
+    is_new: whether it was made just now.
+    keep: whether its files are to stay, for a conversion that goes on later.
+  """
+
+  def __init__(self, output_dir: str | os.PathLike[str], split: str):
+    """Makes the folder or takes over the one that a killed process left.
+
+    Args:
+      output_dir: where records, label map and manifest go.
+      split: what the files are called after.
+
+    Raises:
+      ValueError: another process is at work on the split.
+      OSError: the folder cannot be written to.
+    """
+    self._output_dir = pathlib.Path(output_dir)
+    self._split = split
+    parents = [self._output_dir, *self._output_dir.parents]
+    self._new_folders = [path for path in parents if not path.exists()]
+    self._output_dir.mkdir(parents=True, exist_ok=True)
+    self.folder = self._output_dir / f".incomplete_{split}"
+    self.is_new = not self.folder.exists()
+    self.keep = False
+    self._lock_file = self._lock()
+    for path in self.folder.glob(f"*{files.PART_SUFFIX}"):
+      path.unlink()
+    self._take_back()
+
+  def __enter__(self) -> Self:
+    return self
+
+  def __exit__(self, *unused_exception) -> None:
+    if not self.keep:
+      shutil.rmtree(self.folder, ignore_errors=True)
+      for folder in self._new_folders:
+        if not any(folder.iterdir()):
+          folder.rmdir()
+    self._lock_file.close()
+
+  def takes_up(self, fingerprint: Mapping[str, Any], spare: Sequence[str] = ()) -> bool:
+    """Whether there are shards of a conversion like this one; removes those of any other.
+
+    Args:
+      fingerprint: all that the records depend on besides the files of their images.
+      spare: names of files that stay in any case.
+    """
+    path = self.folder / _FINGERPRINT
+    content = json.dumps(fingerprint, sort_keys=True).encode()
+    if path.exists() and path.read_bytes() == content:
+      return True
+    for other in list(self.folder.iterdir()):
+      if other.name not in (_LOCK, *spare):
+        other.unlink()
+    files.write_durably(path, content)
+    return False
+
+  def commit(self, shards: Sequence[str], classes: Sequence[str], manifest: bytes) -> None:
+    """Puts shards, label map and manifest in place of those of an earlier conversion.
+
+    Raises:
+      ValueError: there is a label map of other classes, written in the meantime.
+    """
+    check_label_map(self._output_dir, classes)
+    manifest_name = schema.manifest_file(self._split)
+    files.write_durably(self.folder / manifest_name, manifest)
+    new = list(shards)
+    if not (self._output_dir / schema.LABEL_MAP_FILE).exists():
+      text = label_map.label_map_text(classes)
+      files.write_durably(self.folder / schema.LABEL_MAP_FILE, text.encode())
+      new.append(schema.LABEL_MAP_FILE)
+    files.write_durably(self.folder / _COMMITTING, json.dumps(new).encode())
+
+    (self._output_dir / manifest_name).unlink(missing_ok=True)
+    for path in list(self._output_dir.iterdir()):
+      if schema.is_shard_file(path.name, self._split):
+        path.unlink()  # A pattern would read it beside those of another number of shards.
+    for name in new:
+      os.replace(self.folder / name, self._output_dir / name)
+    files.sync(self._output_dir)
+    os.replace(self.folder / manifest_name, self._output_dir / manifest_name)
+    files.sync(self._output_dir)
+
+  def _lock(self) -> Any:
+    """The opened lock file; the lock lasts as long as the process, however that ends."""
+    while True:
+      self.folder.mkdir(exist_ok=True)
+      path = self.folder / _LOCK
+      try:
+        file = open(path, "w")  # noqa: SIM115 (closed on leaving the context)
+      except FileNotFoundError:  # Its holder is just removing the folder.
+        continue
+      try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        if os.path.samestat(os.fstat(file.fileno()), os.stat(path)):
+          return file
+      except BlockingIOError:
+        file.close()
+        raise ValueError(
+          f"{self._output_dir}: another process is writing split {self._split} there; accepted:"
+          " another --output_dir, or the same one when that process has ended"
+        ) from None
+      except FileNotFoundError:
+        pass  # Removed between opening and locking, as above.
+      file.close()
+
+  def _take_back(self) -> None:
+    """Undoes a commit that was broken off, so that it can be done again from the beginning."""
+    marker = self.folder / _COMMITTING
+    if not marker.exists():
+      return
+    (self._output_dir / schema.manifest_file(self._split)).unlink(missing_ok=True)
+    for name in json.loads(marker.read_bytes()):
+      hidden, visible = self.folder / name, self._output_dir / name
+      if hidden.exists() or not visible.exists():
+        continue
+      summary = hidden.with_name(name + SUMMARY_SUFFIX)
+      if name == schema.LABEL_MAP_FILE or (
+        summary.exists() and json.loads(summary.read_bytes())["sha256"] == files.sha256(visible)
+      ):
+        os.replace(visible, hidden)
+    marker.unlink()
+
+
+def check_label_map(output_dir: str | os.PathLike[str], classes: Sequence[str]) -> None:
+  """Raises ValueError if a folder of records has a label map that says other than `classes`."""
+  path = pathlib.Path(output_dir) / schema.LABEL_MAP_FILE
+  if path.exists() and label_map.read_label_map(path) != list(classes):
+    raise ValueError(
+      f"{path}: holds other classes than {', '.join(classes)}; accepted: the same classes in the"
+      " same order, as other splits there depend on it, or another --output_dir"
+    )

@@ -1,0 +1,1 @@
+"""Annotation files and images of data sets, as tools write them."""

@@ -1,0 +1,166 @@
+"""A split in a COCO file as a `split_source.SplitSource`."""
+
+import dataclasses
+import os
+import pathlib
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Self
+
+from mtl_ssl_tf.data import faults, label_map, progress_lines
+from mtl_ssl_tf.data.sources import annotated, coco_annotation, coco_index, safe_files, split_source
+
+_MIB = 1 << 20
+
+
+def open_split(
+  annotations: str | os.PathLike[str],
+  image_dir: str | os.PathLike[str],
+  split: str,
+  *,
+  label_map_file: str | os.PathLike[str] | None = None,
+  index_file: str | os.PathLike[str] | None = None,
+  say: Callable[[str], object] = lambda line: None,
+) -> "CocoSource":
+  """The images of a COCO file, listed but not read.
+
+  Args:
+    annotations: the file; one without `annotations`, as of COCO's test sets, lists images alone.
+    image_dir: the folder that its file names start from.
+    split: what the split is to be called.
+    label_map_file: see module `label_map`; None takes the categories in the order of their ids.
+    index_file: a file to be made, or one made earlier of the same content; None is a temporary
+      one, with which the source cannot be pickled.
+    say: takes lines about progress.
+
+  Raises:
+    ValueError: it is no COCO file, holds no image or no category, or the label map is faulty.
+    OSError: a file or folder cannot be read or written.
+  """
+  folder = pathlib.Path(image_dir)
+  if not folder.is_dir():
+    raise ValueError(f"--image_dir {image_dir}: no folder; accepted: the folder with the images")
+  if not os.path.isfile(annotations):
+    raise ValueError(f"--annotations {annotations}: no file; accepted: a COCO file")
+  total = os.path.getsize(annotations) // _MIB
+  name = pathlib.Path(annotations).name
+  reading = _CountedMib(progress_lines.Progress(f"{split}: reading {name}, MiB", total, say))
+  index = coco_index.open_index(annotations, index_file, reading)
+  if not len(index):
+    raise ValueError(f"{index.file}: it lists no image; accepted: at least one entry in images")
+  if label_map_file is not None:
+    classes, origin = label_map.read_label_map(label_map_file), f"of {label_map_file}"
+  elif index.categories:
+    classes, origin = list(index.categories.values()), f"of {index.file}"
+  else:
+    problems = "".join(f"\n{fault}" for fault in index.faults)
+    raise ValueError(
+      f"{index.file}: no sound category; accepted: a list of categories, or --label_map FILE"
+      f"{problems}"
+    )
+  return CocoSource(index, folder.resolve(), split, tuple(classes), origin)
+
+
+@dataclasses.dataclass(frozen=True)
+class CocoSource:
+  """See `split_source.SplitSource`; made by `open_split`."""
+
+  index: coco_index.CocoIndex
+  image_dir: pathlib.Path
+  split: str
+  classes: tuple[str, ...]
+  origin: str
+
+  @property
+  def faults(self) -> tuple[faults.Fault, ...]:
+    return self.index.faults
+
+  @property
+  def hashes(self) -> Mapping[str, str]:
+    return {self.index.file: self.index.sha256}
+
+  @property
+  def location(self) -> str:
+    return str(self.image_dir)
+
+  @property
+  def index_files(self) -> tuple[str, ...]:
+    return (os.path.basename(self.index.index_file),) if self.index.index_file else ()
+
+  def __len__(self) -> int:
+    return len(self.index)
+
+  def name(self, position: int) -> str:
+    image_id, entry, _ = self.index.image(position)
+    return str(entry.get("file_name", position) if image_id is None else image_id)
+
+  def class_names(self, position: int) -> list[str]:
+    return [thing.name for thing in self.read_image(position).objects or ()]
+
+  def with_classes(self, classes: Sequence[str], origin: str) -> Self:
+    return dataclasses.replace(self, classes=tuple(classes), origin=origin)
+
+  def signature(self, position: int) -> str:
+    # Annotations are part of the one file, whose hash tells them from others.
+    entry = self.index.image(position)[1]
+    image = coco_annotation.parse_image(entry, position + 1, self.index.file)
+    files = {image.file_name: self.image_dir / image.file_name} if image.file_name else {}
+    return split_source.files_signature(files, str(position))
+
+  def manifest_entries(self) -> dict[str, Any]:
+    ids = {name: category_id for category_id, name in self.index.categories.items()}
+    return {"category_ids": {name: ids[name] for name in self.classes if name in ids}}
+
+  def read_image(self, position: int) -> annotated.AnnotatedImage:
+    """The entry of one image with its sound objects, and the faults of both."""
+    image_id, entry, id_faults = self.index.image(position)
+    image = coco_annotation.parse_image(entry, position + 1, self.index.file)
+    found, objects = [*id_faults], []
+    if entry:
+      found.extend(image.faults)
+    for number, annotation, id_fault in (
+      () if image_id is None else self.index.annotations(image_id)
+    ):
+      thing, of_object = coco_annotation.parse_object(
+        annotation, number, self.index.categories, self.index.file
+      )
+      if id_fault is not None:
+        of_object = [id_fault, *(fault for fault in of_object if fault.field != "id")]
+      elif thing is not None:
+        objects.append(thing)
+      found.extend(of_object)
+    return annotated.AnnotatedImage(
+      source_id=str(image_id),
+      annotation_file=self.index.file,
+      size=image.size,
+      objects=tuple(objects),
+      image_file=image.file_name,
+      faults=tuple(found),
+      notes=(),
+      hashes={},
+      size_field=coco_annotation.image_field(position + 1, "width, height"),
+    )
+
+  def stated_boxes(self, position: int) -> dict[int, tuple[float, ...]]:
+    image_id = self.index.image(position)[0]
+    entries = () if image_id is None else self.index.annotations(image_id)
+    boxes = {number: coco_annotation.stated_box(entry) for number, entry, _ in entries}
+    return {number: box for number, box in boxes.items() if box is not None}
+
+  def read(self, file: str) -> bytes:
+    path = self.image_dir / file
+    if not os.path.lexists(path):
+      raise safe_files.fault(file, "missing", f"an image in {self.image_dir.name}")
+    return safe_files.read(path, (self.image_dir,), file)
+
+
+class _CountedMib:
+  """Counts bytes and reports whole MiB."""
+
+  def __init__(self, line: progress_lines.Progress):
+    self._line, self._bytes, self._told = line, 0, 0
+
+  def __call__(self, count: int) -> None:
+    self._bytes += count
+    told = self._bytes // _MIB
+    self._line.step(told - self._told)
+    self._told = told

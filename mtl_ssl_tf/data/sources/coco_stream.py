@@ -1,0 +1,177 @@
+"""The entries of a COCO file one by one, whatever its size."""
+
+import itertools
+import pathlib
+import re
+from collections.abc import Callable, Iterator
+from typing import Any, BinaryIO
+
+import ijson
+
+from mtl_ssl_tf.data.sources import coco_annotation
+
+# What is read of an entry; all else is passed over, segmentations first of all.
+FIELDS = {
+  "images": ("id", "file_name", "coco_url", "width", "height"),
+  "annotations": (
+    "id",
+    "image_id",
+    "category_id",
+    "bbox",
+    "area",
+    *coco_annotation.FLAGS,
+  ),
+  "categories": ("id", "name"),
+}
+_ACCEPTED = "a COCO file: a JSON object with lists of images, annotations and categories"
+_CHUNK_BYTES = 1 << 18
+_DEPTH = {"start_map": 1, "start_array": 1, "end_map": -1, "end_array": -1}
+_NON_FINITE = re.compile(rb"([:\[,]\s*)(NaN|-?Infinity)(?=\s*(?:[,\]}]|\Z))")
+_BOM = b"\xef\xbb\xbf"
+_OTHER_KINDS = {
+  b"\x1f\x8b": "compressed with gzip",
+  b"PK\x03\x04": "a zip archive",
+  b"\xff\xfe": "UTF-16 text",
+  b"\xfe\xff": "UTF-16 text",
+}
+
+
+def read_entries(
+  path: pathlib.Path,
+  read_bytes: Callable[[int], object] = lambda count: None,
+  quote_non_finite: bool = False,
+) -> Iterator[tuple[str, int, Any]]:
+  """The entries of the lists in `FIELDS`, in the order of the file.
+
+  Args:
+    path: of the file.
+    read_bytes: told how many more bytes have been read.
+    quote_non_finite: take NaN and Infinity, which some tools write though JSON does not have them,
+      for text, so that they become faults of their objects and not of the whole file.
+
+  Yields:
+    Name of the list, place in it from 1 on, and the entry with its `FIELDS` alone; an entry that is
+    no JSON object as it is.
+
+  Raises:
+    ValueError: the file is no COCO file, or the JSON ends early or is malformed.
+    OSError: it cannot be read.
+  """
+  with open(path, "rb") as file:
+    start = file.read(4)
+    if not start:
+      raise _error(path, "the file is empty")
+    for magic, kind in _OTHER_KINDS.items():
+      if start.startswith(magic):
+        raise _error(path, kind, "plain UTF-8 text")
+    file.seek(len(_BOM) if start.startswith(_BOM) else 0)
+    stream = _Stream(file, read_bytes, quote_non_finite)
+    events = ijson.basic_parse(stream, use_float=True, buf_size=_CHUNK_BYTES)
+    last = None
+    try:
+      for last in _entries(events, path):
+        yield last
+    except (ijson.JSONError, UnicodeDecodeError) as error:
+      where = "at its beginning" if last is None else f"after {last[0]} entry {last[1]}"
+      # The parser shows the place in several lines.
+      reason = " ".join(str(error).split())[:120]
+      raise _error(path, f"malformed or cut short {where} ({reason})", "UTF-8 JSON") from error
+    except RecursionError:
+      raise _error(path, f"nested too deeply after {last}", "an entry of plain fields") from None
+
+
+def _entries(
+  events: Iterator[tuple[str, Any]], path: pathlib.Path
+) -> Iterator[tuple[str, int, Any]]:
+  """See `read_entries`."""
+  event, _ = next(events)
+  if event != "start_map":
+    raise _error(path, f"the outermost value is no object but {_kind(event)}")
+  seen = set()
+  for event, section in events:
+    if event == "end_map":
+      break
+    event, _ = next(events)
+    if section not in FIELDS:
+      _skip(event, events)
+      continue
+    if event != "start_array" or section in seen:
+      value = "there are two" if section in seen else f"no list but {_kind(event)}"
+      raise ValueError(f"{path.name}: {section}: {value}; accepted: one list")
+    seen.add(section)
+    for number in itertools.count(1):
+      event, value = next(events)
+      if event == "end_array":
+        break
+      yield section, number, _value(event, value, events, FIELDS[section])
+  if "images" not in seen:
+    raise _error(path, "no list of images")
+  for _ in events:  # What follows the object is an error that is told here.
+    pass
+
+
+def _value(
+  event: str, value: Any, events: Iterator[tuple[str, Any]], fields: tuple[str, ...] | None = None
+) -> Any:
+  """The value that begins with an event; of an object these fields alone, or all."""
+  if event == "start_map":
+    result = {}
+    for inner, key in events:
+      if inner == "end_map":
+        break
+      begin, begin_value = next(events)
+      if fields is None or key in fields:
+        result[key] = _value(begin, begin_value, events)
+      else:
+        _skip(begin, events)
+    return result
+  if event == "start_array":
+    result = []
+    for begin, begin_value in events:
+      if begin == "end_array":
+        break
+      result.append(_value(begin, begin_value, events))
+    return result
+  return value
+
+
+def _skip(event: str, events: Iterator[tuple[str, Any]]) -> None:
+  """Passes over the value that begins with an event."""
+  depth = _DEPTH.get(event, 0)
+  if depth:
+    for event, _ in events:
+      depth += _DEPTH.get(event, 0)
+      if not depth:
+        return
+
+
+class _Stream:
+  """A file that tells how far it was read and can quote numbers that are none."""
+
+  def __init__(self, file: BinaryIO, read_bytes: Callable[[int], object], quote_non_finite: bool):
+    self._file, self._read_bytes, self._quote = file, read_bytes, quote_non_finite
+    self._rest = b""
+
+  def read(self, size: int) -> bytes:
+    data = self._file.read(size)
+    self._read_bytes(len(data))
+    if not self._quote or not size:
+      return data
+    at_end = not data
+    data = self._rest + data
+    # In front of a comma no number is cut in two.
+    while not at_end and data.rfind(b",") < 1:
+      more = self._file.read(size)
+      at_end = not more
+      data += more
+    cut = len(data) if at_end else data.rfind(b",")
+    self._rest = data[cut:]
+    return _NON_FINITE.sub(rb'\1"\2"', data[:cut])
+
+
+def _kind(event: str) -> str:
+  return {"start_array": "a list", "start_map": "an object"}.get(event, f"a {event}")
+
+
+def _error(path: pathlib.Path, value: str, accepted: str = _ACCEPTED) -> ValueError:
+  return ValueError(f"{path.name}: {value}; accepted: {accepted}")

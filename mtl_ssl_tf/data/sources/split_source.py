@@ -1,0 +1,94 @@
+"""What a split of any annotation format looks like to those who walk it: converter and validator.
+
+A source is opened once and then asked for its images by position, in any order and from any
+process: it can be pickled, and what grows with the number of images lies in a file.
+"""
+
+import os
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol, Self
+
+from mtl_ssl_tf.data import faults
+from mtl_ssl_tf.data.sources import annotated
+
+# What is remarkable about an image but no fault; the manifest counts these.
+NOTES = {
+  "filename_differs": "the annotation calls the image otherwise than the split does",
+  "image_named_by_annotation": "image found by the annotation's file name alone",
+  "size_missing": "the annotation does not say how large the image is",
+  "image_reencoded": "image converted to upright 8-bit RGB",
+  "boxes_turned_upright": "EXIF-rotated image whose boxes were turned upright along with it",
+  "boxes_taken_as_upright": "EXIF-rotated image whose boxes are taken to be upright already",
+  "boxes_clipped": "box cut by a pixel at most to fit the image",
+}
+
+
+class SplitSource(Protocol):
+  """The images of one split, each of which becomes a record or faults.
+
+  Attributes:
+    split: what the split is called.
+    classes: the class names, class 1 first; None as long as they have to be collected.
+    origin: where the classes come from, for messages, as in "the classes ORIGIN: cat, dog".
+    faults: of the files that list images or classes; none of them is repeated by `read_image`.
+    hashes: SHA-256 of these files, by path.
+    location: where the data set is; with `split` and `hashes` it tells a source from others.
+    index_files: names of the files that the source made where its index was to go.
+  """
+
+  split: str
+  classes: tuple[str, ...] | None
+  origin: str
+  faults: Sequence[faults.Fault]
+  hashes: Mapping[str, str]
+  location: str
+  index_files: tuple[str, ...]
+
+  def __len__(self) -> int:
+    """The number of images."""
+
+  def name(self, position: int) -> str:
+    """What the split calls an image; `position` counts from 0."""
+
+  def class_names(self, position: int) -> Sequence[str]:
+    """The classes of an image's sound objects, for collecting them."""
+
+  def with_classes(self, classes: Sequence[str], origin: str) -> Self:
+    """The same source with these classes."""
+
+  def read_image(self, position: int) -> annotated.AnnotatedImage:
+    """Reads the annotation of one image and finds the image, which is not read yet."""
+
+  def read(self, file: str) -> bytes:
+    """The content of a file of the data set; raises `faults.FaultError` where there is none."""
+
+  def stated_boxes(self, position: int) -> Mapping[int, tuple[float, ...]]:
+    """The boxes as the annotation has them, right or wrong, by the number of the object."""
+
+  def signature(self, position: int) -> str:
+    """A text that differs if the files of an image were changed, from a look at them alone."""
+
+  def manifest_entries(self) -> dict[str, Any]:
+    """What the manifest says of this format alone."""
+
+
+def collect_classes(names: set[str], source: SplitSource) -> SplitSource:
+  """The source with the classes that were found in its annotations, in alphabetical order."""
+  return source.with_classes(sorted(names), "found in the annotations")
+
+
+def files_signature(paths: Mapping[str, str | os.PathLike[str]], *about: str) -> str:
+  """What a look at files says: their names, sizes, times and rights, and that some are not there.
+
+  Args:
+    paths: where each file lies, by its name.
+    *about: what else the text is to tell.
+  """
+  looks = []
+  for file, path in paths.items():
+    try:
+      status = os.stat(path)
+      looks.append((file, status.st_size, status.st_mtime_ns, status.st_mode))
+    except OSError as error:
+      looks.append((file, error.errno))
+  return repr((about, looks))

@@ -1,0 +1,1 @@
+"""Erases annotations from converted splits."""

@@ -1,0 +1,150 @@
+"""Checks settings, data, label map and start weights of a detection run before it is built."""
+
+import logging
+import os
+
+import tensorflow as tf
+from official.core import config_definitions as cfg
+
+from mtl_ssl_tf.checkpoints import keras_weights, pretrained
+from mtl_ssl_tf.configs import data_validation, detector, validation
+from mtl_ssl_tf.data import faults, label_map, schema, validate
+from mtl_ssl_tf.data.inspection import checks, validation_report
+from mtl_ssl_tf.data.records import paths as record_paths
+from mtl_ssl_tf.modeling.backbones import registry
+
+_LOGGER = logging.getLogger(__name__)
+INIT_FIELD = "task.init_checkpoint:"
+# What the weights, or what they mean, depend on: fields, or groups of fields.
+FIXED = (
+  "task.backbone.type",
+  "task.backbone.depth_multiplier",
+  "task.backbone.fused_stage2",
+  "task.backbone.layout",
+  "task.backbone.norm.type",
+  "task.backbone.norm.groups",
+  "task.anchors",
+  "task.rpn.depth",
+  "task.roi_head.type",
+  "task.roi_head.crop_size",
+  "task.roi_head.max_pool",
+  "task.roi_head.rfcn",
+  "task.auxiliary.trunk",
+  "task.auxiliary.shared_map",
+  "task.auxiliary.foreground.head",
+  "task.auxiliary.foreground.logit_activation",
+  "task.refinement.enabled",
+  "task.refinement.num_windows",
+  "task.refinement.input",
+  "task.refinement.residual",
+  "task.refinement.use_bias",
+)
+# Heads that are there or not.
+SWITCHES = tuple(
+  f"task.auxiliary.{name}.loss_weight" for name in ("multi_object", "closeness", "foreground")
+)
+
+
+def check(params: cfg.ExperimentConfig) -> None:
+  """Refuses settings that no detector can be built from or trained with.
+
+  Raises:
+    ValueError: naming the field, its value and what is accepted.
+  """
+  validation.check_task(params.task)
+  registry.check(params.task.backbone.type)
+  data_validation.check_loops(params.task, params.trainer)
+
+
+def check_split(config: detector.MtlDetection, reason: str) -> None:
+  """Refuses what replicas would have to exchange values for before their losses are known.
+
+  Raises:
+    ValueError: naming the field, its value, what is accepted and `reason`.
+  """
+  if config.backbone.norm.type == "sync":
+    raise ValueError(f"task.backbone.norm.type is 'sync'; accepted: frozen, group, batch {reason}")
+  if (
+    config.refinement.enabled
+    and config.auxiliary.closeness.loss_weight
+    and config.refinement.closeness_mean == "all_rows"
+  ):
+    raise ValueError(
+      f"task.refinement.closeness_mean is 'all_rows'; accepted: per_image_valid {reason}"
+    )
+
+
+def check_start(config: detector.MtlDetection) -> None:
+  """Refuses start weights that are not there, and warns of a start that leads nowhere."""
+  if config.init_checkpoint:
+    pretrained.check_source(config.init_checkpoint, INIT_FIELD)
+  elif config.backbone.norm.type == "frozen":
+    _LOGGER.warning(
+      "task.backbone.norm.type is 'frozen' and there are no start weights (--init): statistics "
+      "that never change fit pretrained weights alone. From scratch, use batch, sync or group."
+    )
+
+
+def start_from(config: detector.MtlDetection, weights: str) -> None:
+  """Sets the start weights; ImageNet weights of ResNet come from Keras, and bring its layout."""
+  config.init_checkpoint = weights
+  if weights == keras_weights.IMAGENET and config.backbone.type.startswith("resnet"):
+    config.backbone.layout = "keras"
+
+
+def check_data(config: detector.MtlDetection, name: str) -> None:
+  """Compares the records' own label map, where it lies beside them, with the task's."""
+  try:
+    files = record_paths.match_files(getattr(config, name).input_path)
+  except ValueError as error:
+    raise ValueError(f"task.{name}.{error}") from error
+  try:
+    class_names = label_map.read_label_map(config.label_map)
+  except ValueError as error:
+    raise ValueError(f"task.label_map: {error}") from error
+  for folder in sorted({os.path.dirname(file) for file in files}):
+    theirs = os.path.join(folder, schema.LABEL_MAP_FILE)
+    if not tf.io.gfile.exists(theirs):
+      continue
+    if _class_names(theirs) != class_names:
+      raise ValueError(
+        f"task.label_map {config.label_map!r} differs from {theirs!r}, the classes that the "
+        f"records of task.{name} were written with"
+      )
+
+
+def inspect_data(
+  config: detector.MtlDetection, name: str, num_records: int
+) -> validation_report.ValidationReport:
+  """Returns what was found in so many records, evenly spread over the files.
+
+  Raises:
+    ValueError: a setting is at fault, or the records cannot be read.
+  """
+  data = getattr(config, name)
+  try:
+    return validate.validate_records(
+      data.input_path,
+      checks.Limits.of_config(config, data),
+      label_map_file=config.label_map,
+      num_sampled=num_records,
+      num_threads=len(os.sched_getaffinity(0)),
+    )
+  except ValueError as error:
+    raise ValueError(f"task.{name}.{error}") from error
+
+
+def check_files(config: detector.MtlDetection, model_dir: str) -> list[str]:
+  """Returns a line where the classes are not those of the run so far."""
+  path = os.path.join(model_dir, schema.LABEL_MAP_FILE)
+  if not tf.io.gfile.exists(path):
+    return []
+  before, now = _class_names(path), label_map.read_label_map(config.label_map)
+  if before == now:
+    return []
+  return [f"task.label_map {faults.listing(before)} -> {faults.listing(now)}"]
+
+
+def _class_names(path: str) -> list[str]:
+  with tf.io.gfile.GFile(path) as file:  # It may lie on a remote file system.
+    return [line.strip("\r\ufeff") for line in file.read().rstrip("\n").split("\n")]

@@ -1,0 +1,78 @@
+"""What the validation step hands to the host: ground truth, detections and auxiliary outputs."""
+
+import tensorflow as tf
+
+from mtl_ssl_tf.configs import detector as detector_config
+from mtl_ssl_tf.labels import auxiliary as auxiliary_labels
+from mtl_ssl_tf.modeling import detector
+from mtl_ssl_tf.ops import box_ops
+from mtl_ssl_tf.tasks import training_losses
+
+
+def validation_outputs(
+  model: detector.Detector,
+  config: detector_config.MtlDetection,
+  inputs: tuple[tf.Tensor, dict[str, tf.Tensor]],
+  targets: auxiliary_labels.AuxiliaryTargets | None,
+) -> dict[str, tf.Tensor]:
+  """Returns ground truth, detections in file pixels, and what the auxiliary metrics need.
+
+  Args:
+    model: the detector.
+    config: of the task.
+    inputs: images and labels, see `data/pipeline/detection_parser.py`.
+    targets: the batch's auxiliary labels; None leaves out what the auxiliary metrics need.
+  """
+  images, labels = inputs
+  image_size_px = labels["image_size_px"]
+  outputs = model(images, image_size_px)
+  scale = tf.tile(labels["image_info"][:, 2], [1, 2])[:, tf.newaxis]  # [B, 1, 4]
+  logs = {
+    name: labels[name]
+    for name in (
+      "gt_boxes_orig",
+      "gt_classes",
+      "gt_difficult",
+      "gt_is_crowd",
+      "gt_area_orig",
+      "num_dropped_boxes",
+      "example_valid",
+      "example_index",
+    )
+  }
+  logs["detection_boxes_orig"] = outputs["detection_boxes_px"] / scale
+  logs["detection_scores"] = outputs["detection_scores"]
+  logs["detection_classes"] = outputs["detection_classes"]
+  if targets is not None:
+    logs.update(_auxiliary_outputs(model, config, outputs, labels, targets))
+  return logs
+
+
+def _auxiliary_outputs(
+  model: detector.Detector,
+  config: detector_config.MtlDetection,
+  outputs: dict[str, tf.Tensor],
+  labels: dict[str, tf.Tensor],
+  targets: auxiliary_labels.AuxiliaryTargets,
+) -> dict[str, tf.Tensor]:
+  """Predictions and labels of the auxiliary tasks, named as `AuxiliaryEvaluator.update` asks."""
+  image_size_px, features = labels["image_size_px"], outputs["features"]
+  logs = {}
+  if model.multi_object_head is not None:
+    logits = model.classify_windows(features, targets.windows_px, image_size_px)
+    logs["window_probabilities"] = tf.nn.softmax(logits)
+    logs["window_labels"] = targets.window_labels
+    logs["window_weights"] = targets.window_weights
+  if model.closeness_head is not None:
+    overlaps = box_ops.pairwise_iou(labels["gt_boxes_px"], outputs["proposals_px"])
+    best = tf.argmax(overlaps, axis=-1, output_type=tf.int32)  # [B, N]
+    probabilities = tf.nn.softmax(outputs["closeness_logits"])  # [B, P, C]
+    logs["closeness_probabilities"] = tf.gather(probabilities, best, batch_dims=1)
+    logs["closeness_labels"] = targets.closeness_labels
+    matched = tf.reduce_max(overlaps, axis=-1) >= config.roi_head.positive_iou
+    logs["closeness_valid"] = matched & (labels["gt_classes"] > 0)  # [B, N]
+  if model.foreground_head is not None:
+    logits = training_losses.foreground_logits(model, config, features, image_size_px)
+    logs["foreground_probabilities"] = tf.nn.softmax(logits)[..., 1]  # [B, h, w]
+    logs["foreground_labels"] = targets.foreground_mask
+  return {f"auxiliary/{name}": values for name, values in logs.items()}

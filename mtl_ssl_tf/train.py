@@ -1,0 +1,52 @@
+"""Trains and evaluates a detector.
+
+  mtl-ssl train --flagfile=configs/flags/NAME.flags --model_dir=DIR
+
+In a clone, `python train.py` does the same.
+"""
+
+import sys
+from collections.abc import Sequence
+
+from absl import app, flags
+
+from mtl_ssl_tf import command_line
+from mtl_ssl_tf.command_line import train as train_flags
+
+_HELP_FLAGS = {"-h", "-help", "--help", "-helpshort", "--helpshort", "-?"}
+
+
+def main(_: Sequence[str]) -> None:
+  """Does what the flags say; see `driver.main_with_flags`."""
+  # Here, so that what is wrong with the flags is told without waiting for TensorFlow.
+  from mtl_ssl_tf import registry_imports  # noqa: F401
+  from mtl_ssl_tf.training import driver
+
+  driver.main_with_flags(flags.FLAGS)
+
+
+def run() -> None:
+  """Runs the command line in a program of its own."""
+  if _HELP_FLAGS.intersection(sys.argv[1:]):  # absl would list the flags of this module alone.
+    train_flags.parser().print_help()
+    return
+  command_line.prepare_tensorflow()
+  train_flags.define()
+  app.run(main, flags_parser=_parse)
+
+
+def _parse(argv: Sequence[str]) -> list[str]:
+  """Parses flags; where one is unknown, TensorFlow, which has flags too, is asked."""
+  try:
+    return flags.FLAGS(argv)
+  except flags.UnrecognizedFlagError:
+    from mtl_ssl_tf.training import driver  # noqa: F401
+
+    flags.FLAGS.unparse_flags()
+  except flags.Error:
+    pass  # To be told again, as absl tells it.
+  return app.parse_flags_with_usage(argv)
+
+
+if __name__ == "__main__":
+  run()

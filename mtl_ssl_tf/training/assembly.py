@@ -1,0 +1,183 @@
+"""Task, trainer and runner put together: one process's part of a run."""
+
+import difflib
+import functools
+import os
+from typing import Any
+
+import tensorflow as tf
+from official.core import config_definitions as cfg
+from official.core import train_utils
+
+from mtl_ssl_tf.training import (
+  best_checkpoints,
+  checkpointing,
+  controller,
+  early_stopping,
+  evaluation_log,
+  learning_rates,
+  pictures,
+  progress,
+  run_folder,
+  runner,
+  stopping,
+  strategies,
+  workers,
+)
+from mtl_ssl_tf.training import task as task_lib
+from mtl_ssl_tf.training import trainer as trainer_lib
+
+
+class Run:
+  """A run that goes on from a checkpoint, or begins; calling it carries it out."""
+
+  def __init__(
+    self,
+    strategy: tf.distribute.Strategy,
+    params: cfg.ExperimentConfig,
+    mode: str,
+    model_dir: str,
+    checkpoint: str | None,
+    stop: stopping.StopRequest,
+  ):
+    """Builds everything and restores the checkpoint; nothing is written yet.
+
+    Args:
+      strategy: of the run.
+      params: what to run, checked.
+      mode: one of `driver.MODES`.
+      model_dir: folder that this process writes into, the run's own if it is the chief.
+      checkpoint: to go on from, one that can be read; None begins anew.
+      stop: ends the run.
+
+    Raises:
+      ValueError: settings, label map and checkpoint do not go together.
+      StoppedError: the run was asked to end.
+    """
+    self._strategy, self._params = strategy, params
+    self._model_dir, self._checkpoint = model_dir, checkpoint
+    self._trains = "train" in mode
+    self._is_chief = strategies.is_chief(strategy)
+    self._task = self._build_task()
+    _choose_best_by(params.trainer, self._task)
+    self._changes = []
+    if self._trains and checkpoint is not None and self._is_chief:
+      self._changes = run_folder.compare(params, model_dir)
+    if "eval" in mode:
+      self._task.prepare_evaluation(writes=self._is_chief)
+    # A look at other data must not change which checkpoint counts as the best.
+    self._best = self._build_best() if self._trains else None
+    self._trainer = self._build_trainer(mode, stop)
+    stop.check()
+    progress_line, actions = self._build_actions() if self._trains else (None, [])
+    self._runner = runner.Runner(
+      restore_from=checkpoint,
+      report=functools.partial(
+        evaluation_log.report,
+        self._task,
+        model_dir,
+        params.trainer.best_checkpoint_eval_metric,
+        self._best,
+      ),
+      progress_line=progress_line,
+      distribution_strategy=strategy,
+      task=self._task,
+      mode=mode,
+      params=params,
+      model_dir=model_dir,
+      train_actions=actions,
+      trainer=self._trainer,
+      controller_cls=controller.RunController,
+    )
+
+  def __call__(self) -> tuple[tf.Module, dict[str, Any]]:
+    """Carries it out; returns the detector and the figures of the last evaluation.
+
+    Raises:
+      StoppedError: the run was asked to end; all it did is saved.
+      RunError: it cannot go on.
+    """
+    params = self._params
+    if self._trains:
+      with self._strategy.scope():
+        self._trainer.rewind_inputs()
+      run_folder.describe_run(params, self._model_dir)
+      for change in self._changes:
+        print(f"changed since the run began: {change}", flush=True)
+      print(learning_rates.description(params), flush=True)
+      print(early_stopping.describe(params.trainer), flush=True)
+      if params.trainer.nonfinite == "recover" and self._checkpoint is None:
+        self._runner.controller.save_checkpoint()  # There must be one to go back to.
+    return self._runner.run()
+
+  def _build_task(self) -> task_lib.TrainableTask:
+    runtime = self._params.runtime
+    with self._strategy.scope():
+      return task_lib.class_of(self._params.task).for_run(
+        self._params.task,
+        runtime,
+        logging_dir=self._model_dir,
+        compile_losses=strategies.compiles_losses(runtime, self._strategy),
+      )
+
+  def _build_best(self) -> best_checkpoints.BestCheckpoints | None:
+    trainer = self._params.trainer
+    if not trainer.best_checkpoint_export_subdir:
+      return None
+    return best_checkpoints.BestCheckpoints(
+      os.path.join(self._model_dir, trainer.best_checkpoint_export_subdir),
+      trainer.best_checkpoint_eval_metric,
+      trainer.best_checkpoint_metric_comp,
+      trainer.best_checkpoints_to_keep,
+      functools.partial(workers.as_the_chief, self._strategy),
+    )
+
+  def _build_trainer(self, mode: str, stop: stopping.StopRequest) -> trainer_lib.DetectorTrainer:
+    params = self._params
+    with self._strategy.scope():
+      trainer = train_utils.create_trainer(
+        params.replace(
+          trainer=params.trainer.replace(optimizer_config=learning_rates.scaled(params))
+        ),
+        self._task,
+        train=self._trains,
+        evaluate="eval" in mode,
+        checkpoint_exporter=self._best,
+        trainer_cls=functools.partial(trainer_lib.DetectorTrainer, stop=stop),
+      )
+      if self._checkpoint is not None:
+        # Orbit would restore what fits, and go on with new weights for the rest.
+        checkpointing.load_model(
+          trainer.model,
+          self._checkpoint,
+          f"--model_dir {self._model_dir!r} belongs to another run:",
+        )
+    return trainer
+
+  def _build_actions(self) -> tuple[progress.ProgressLine, list]:
+    trainer = self._trainer
+    progress_line = progress.ProgressLine(
+      trainer.global_step,
+      self._params.trainer.train_steps,
+      self._params.task.train_data.global_batch_size,
+      self._task.counters,
+      self._task.count_warning,
+    )
+    drawing = pictures.TrainingPictures(
+      self._task, trainer.model, trainer.global_step, self._model_dir
+    )
+    # Drawing is no training.
+    return progress_line, [progress_line, drawing, lambda _: progress_line.resume()]
+
+
+def _choose_best_by(trainer: cfg.TrainerConfig, task: task_lib.TrainableTask) -> None:
+  """Sets the figure that tells the best checkpoint, where the configuration leaves it open."""
+  trainer.best_checkpoint_eval_metric = trainer.best_checkpoint_eval_metric or task.main_metric
+  if trainer.best_checkpoint_eval_metric not in task.figures:
+    nearest = difflib.get_close_matches(
+      trainer.best_checkpoint_eval_metric, task.figures, n=3, cutoff=0.0
+    )
+    raise ValueError(
+      f"trainer.best_checkpoint_eval_metric is {trainer.best_checkpoint_eval_metric!r}; accepted: "
+      f"a figure of the evaluation, the nearest are {', '.join(nearest)}"
+    )

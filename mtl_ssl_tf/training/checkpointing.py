@@ -1,0 +1,234 @@
+"""The checkpoints of a run: which can be gone on from, and how the next one is written.
+
+TensorFlow writes a checkpoint as `NAME_temp/…`, then `NAME.data-…`, then `NAME.index`, and notes it
+in the file `checkpoint` last. A process that is killed may leave any beginning of this behind, and
+a failing disk anything at all; so what counts here is what can be read, not what that file says.
+"""
+
+import contextlib
+import json
+import logging
+import os
+import re
+from collections.abc import Callable, Iterator, Sequence
+
+import tensorflow as tf
+
+from mtl_ssl_tf.training import stopping
+
+NAME = "ckpt"
+STATE_FILE = "checkpoint"
+_LOGGER = logging.getLogger(__name__)
+
+
+@contextlib.contextmanager
+def writing(path: str) -> Iterator[None]:
+  """Turns what keeps a file from being written into one line.
+
+  Raises:
+    RunError: it cannot be written.
+  """
+  try:
+    yield
+  except (tf.errors.OpError, OSError) as error:
+    raise stopping.RunError(f"{path} cannot be written ({reason(error)})") from error
+
+
+@contextlib.contextmanager
+def on_a_disk_with_room(folder: str) -> Iterator[None]:
+  """Turns a full disk, wherever it shows, into one line; other errors are left as they are.
+
+  Raises:
+    RunError: the disk is full.
+  """
+  try:
+    yield
+  except tf.errors.ResourceExhaustedError as error:  # Also raised where memory is short.
+    if "No space left on device" not in str(error):
+      raise
+    raise stopping.RunError(f"{folder} cannot be written to ({reason(error)})") from error
+
+
+def reason(error: Exception) -> str:
+  """First line of what TensorFlow or the system says is wrong."""
+  text = getattr(error, "message", None) or getattr(error, "strerror", None) or str(error)
+  first = str(text).strip().split("\n")[0]
+  # Nobody needs to know which of TensorFlow's operations it was.
+  return re.sub(r"\{\{.*?\}\} *| *\[Op:\w+\]", "", first) or type(error).__name__
+
+
+def write_text(path: str, text: str) -> None:
+  """Writes a file such that there is never a part of it under its name."""
+  new = f"{path}.new"
+  with tf.io.gfile.GFile(new, "w") as file:
+    file.write(text)
+  tf.io.gfile.rename(new, path, overwrite=True)
+
+
+def note_checkpoints(folder: str, latest: str, names: Sequence[str]) -> None:
+  """Writes the file by which TensorFlow finds a folder's checkpoints.
+
+  Args:
+    folder: holds the checkpoints.
+    latest: name of the one that counts as the latest.
+    names: of all that TensorFlow should know, the oldest first.
+  """
+  lines = [f"model_checkpoint_path: {json.dumps(latest)}"]
+  lines += [f"all_model_checkpoint_paths: {json.dumps(name)}" for name in names]
+  for name in names:  # Without times a `CheckpointManager` would keep all of these for good.
+    time_ns = tf.io.gfile.stat(os.path.join(folder, f"{name}.index")).mtime_nsec
+    lines.append(f"all_model_checkpoint_timestamps: {time_ns / 1e9}")
+  write_text(os.path.join(folder, STATE_FILE), "\n".join(lines) + "\n")
+
+
+def numbered(folder: str, name: str = NAME) -> dict[int, str]:
+  """The checkpoints of a folder that have an index, by number, the highest first."""
+  if not tf.io.gfile.isdir(folder):
+    return {}
+  matches = (re.fullmatch(rf"({name}-(\d+))\.index", file) for file in tf.io.gfile.listdir(folder))
+  found = {int(match[2]): os.path.join(folder, match[1]) for match in matches if match}
+  return dict(sorted(found.items(), reverse=True))
+
+
+def fault(path: str) -> str | None:
+  """What keeps a checkpoint from being read, or None: every tensor is read, sums included."""
+  try:
+    reader = tf.train.load_checkpoint(path)
+    for tensor in reader.get_variable_to_shape_map():
+      reader.get_tensor(tensor)
+  except (tf.errors.OpError, IndexError, ValueError, RuntimeError) as error:  # By its own status.
+    return reason(error)
+  return None
+
+
+def newest_whole(folder: str, say: Callable[[str], object] = _LOGGER.warning) -> str | None:
+  """The checkpoint with the highest step that can be read; says which newer ones cannot."""
+  for path in numbered(folder).values():
+    found = fault(path)
+    if found is None:
+      return path
+    say(f"checkpoint {path} is left out, as it cannot be read ({found})")
+  return None
+
+
+def remove(path: str) -> None:
+  """Deletes all there is of a checkpoint; the index first, so that it never looks whole."""
+  for pattern in (f"{path}.index", f"{path}.data-*"):
+    for file in tf.io.gfile.glob(pattern):
+      tf.io.gfile.remove(file)
+  if tf.io.gfile.isdir(f"{path}_temp"):
+    tf.io.gfile.rmtree(f"{path}_temp")
+
+
+def tidy(folder: str, newest: str | None, say: Callable[[str], object] = _LOGGER.warning) -> None:
+  """Deletes what a killed process had begun to write, and notes the others in `checkpoint`.
+
+  A checkpoint that has its index is never deleted here, be it readable or not.
+
+  Args:
+    folder: of the run; nobody else may be writing there.
+    newest: the checkpoint that the run goes on from.
+    say: takes a line for each that is deleted.
+  """
+  if not tf.io.gfile.isdir(folder):
+    return
+  listed = numbered(folder)
+  pattern = re.compile(rf"({NAME}-(\d+))(\.data-\d+-of-\d+|_temp)/?")
+  begun = {
+    match[1]: int(match[2])
+    for match in map(pattern.fullmatch, tf.io.gfile.listdir(folder))
+    if match and (int(match[2]) not in listed or match[3] == "_temp")
+  }
+  for name, number in sorted(begun.items()):
+    path = os.path.join(folder, name)
+    if number in listed:  # Written again, and the first part of that is all there is.
+      tf.io.gfile.rmtree(f"{path}_temp")
+    else:
+      remove(path)
+      say(f"checkpoint {path} was half written and is deleted")
+  if newest is None:
+    if tf.io.gfile.exists(os.path.join(folder, STATE_FILE)):
+      tf.io.gfile.remove(os.path.join(folder, STATE_FILE))
+    return
+  number = next(n for n, path in listed.items() if path == newest)
+  names = [os.path.basename(path) for n, path in sorted(listed.items()) if n <= number]
+  note_checkpoints(folder, names[-1], names)
+
+
+class RunCheckpoints(tf.train.CheckpointManager):
+  """Saves at multiples of the interval, and whenever asked to, but each step once."""
+
+  def __init__(
+    self,
+    checkpoint: tf.train.Checkpoint,
+    directory: str,
+    restore_from: str | None,
+    global_step: tf.Variable,
+    interval: int,
+    max_to_keep: int,
+    init_fn: Callable[[], object],
+  ):
+    """Looks up what is there.
+
+    Args:
+      checkpoint: what is saved and restored.
+      directory: written to; workers that are not the chief have one of their own.
+      restore_from: a checkpoint that can be read, see `newest_whole`; None starts anew.
+      global_step: number of each checkpoint.
+      interval: steps between checkpoints.
+      max_to_keep: the older ones are deleted.
+      init_fn: called where nothing is restored.
+    """
+    super().__init__(
+      checkpoint,
+      directory=directory,
+      max_to_keep=max_to_keep,
+      checkpoint_name=NAME,
+      step_counter=global_step,
+      checkpoint_interval=interval,
+      init_fn=init_fn,
+    )
+    self._latest_checkpoint = restore_from
+
+  def save(self, checkpoint_number=None, check_interval=True, options=None) -> str | None:
+    """Saves, unless this step is saved already or none of the interval's.
+
+    Raises:
+      RunError: the checkpoint cannot be written. The earlier ones are as they were.
+    """
+    step = int(self._step_counter.numpy())
+    if step == self._last_checkpoint_step or (check_interval and step % self._checkpoint_interval):
+      return None
+    before, path = self._last_checkpoint_step, f"{self._checkpoint_prefix}-{step}"
+    try:
+      remove(path)  # Left from a process that got no further.
+      return super().save(step, check_interval=False, options=options)
+    except (tf.errors.OpError, OSError) as error:
+      self._last_checkpoint_step = before
+      # A disk that is full may still delete; one that is gone cannot.
+      with contextlib.suppress(tf.errors.OpError, OSError):
+        if fault(path) is not None:
+          remove(path)
+      last = "none yet" if before is None else f"{self._checkpoint_prefix}-{before}"
+      raise stopping.RunError(
+        f"checkpoint {path} cannot be written ({reason(error)}); the last one is {last}"
+      ) from error
+
+
+def load_model(model: tf.Module, path: str, source: str) -> None:
+  """Loads all of a model's variables from a checkpoint, which may hold more.
+
+  Args:
+    model: takes the weights.
+    path: of the checkpoint, without suffix.
+    source: how the path came about, for the message.
+
+  Raises:
+    ValueError: the checkpoint cannot be read, or is of another model.
+  """
+  try:
+    status = tf.train.Checkpoint(model=model).read(path)
+    status.expect_partial().assert_existing_objects_matched()
+  except (tf.errors.OpError, AssertionError, ValueError) as error:
+    first = str(error).strip().split("\n")[0]
+    raise ValueError(f"{source} {path!r} is no checkpoint of this model ({first})") from error

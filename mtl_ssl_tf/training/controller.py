@@ -1,0 +1,123 @@
+"""When a run saves, evaluates and ends: on a grid of steps that interruptions do not move."""
+
+from collections.abc import Callable
+
+from mtl_ssl_tf.training import checkpointing, early_stopping, nonfinite, progress, stopping
+
+
+class RunController(progress.ReportingController):
+  """Orbit's controller for runs that are cut short and gone on with.
+
+  Loops end, checkpoints are saved and evaluations are made at multiples of their intervals,
+  wherever the process began; so it does not show in a run how often it was interrupted.
+  """
+
+  def __init__(
+    self,
+    *args,
+    metric: str,
+    early_stopping: early_stopping.EarlyStopping | None = None,
+    recover: Callable[[nonfinite.NonFiniteError, checkpointing.RunCheckpoints], None] | None = None,
+    **kwargs,
+  ):
+    """Restores the run.
+
+    Args:
+      *args: Orbit's.
+      metric: name of the figure that `early_stopping` goes by.
+      early_stopping: counts evaluations; None in runs that only evaluate.
+      recover: called when a step was not applied; brings back an earlier checkpoint, or raises.
+      **kwargs: Orbit's and those of `ReportingController`.
+    """
+    self._metric, self._early_stopping, self._recover = metric, early_stopping, recover
+    super().__init__(*args, **kwargs)
+
+  @property
+  def steps_per_loop(self) -> int:
+    """Steps to the next end of a loop or checkpoint, whichever comes first."""
+    step = int(self.global_step.numpy())
+    intervals = [self._steps_per_loop]
+    if self.checkpoint_manager is not None:
+      intervals.append(self.checkpoint_manager.checkpoint_interval)
+    return min(interval - step % interval for interval in intervals)
+
+  def train(self, steps: int, checkpoint_at_completion: bool = True) -> None:
+    """Trains until `steps` steps are done; saves when asked to end.
+
+    Raises:
+      StoppedError: the run was asked to end; all it did is saved.
+      RunError: a step is at fault, or a checkpoint cannot be written.
+    """
+    while int(self.global_step.numpy()) < steps:
+      self._train_or_recover(steps)
+    if checkpoint_at_completion:
+      self._maybe_save_checkpoint(check_interval=False)
+
+  def train_and_evaluate(self, train_steps: int, eval_steps: int = -1, eval_interval=None):
+    """Trains and evaluates by turns; where nothing is left to train, evaluates.
+
+    Begins with the evaluation that an interruption kept from happening. Ends early where
+    `early_stopping` says so.
+    """
+    interval = eval_interval or train_steps
+    output = None
+    while True:
+      step = int(self.global_step.numpy())
+      is_new = step != self._last_evaluated()
+      if step >= train_steps:
+        is_due = is_new or output is None
+      else:
+        is_due = is_new and step > 0 and step % interval == 0
+      if is_due:
+        output = self._evaluate_or_save(eval_steps)
+      if step >= train_steps or self._is_over(step):
+        break
+      self._train_or_recover(min(step + interval - step % interval, train_steps))
+    self._maybe_save_checkpoint(check_interval=False)
+    self._sync_on_async_checkpointing()
+    return output
+
+  def evaluate(self, steps: int = -1):
+    """Evaluates, prints the report and counts the evaluation."""
+    output = super().evaluate(steps)
+    if self._early_stopping is not None:
+      self._early_stopping.update(float(output[self._metric]), int(self.global_step.numpy()))
+      print(self._early_stopping.state(), flush=True)
+    return output
+
+  def _train_or_recover(self, steps: int) -> None:
+    """Trains until `steps` steps are done, or goes back to an earlier one."""
+    try:
+      super().train(steps, checkpoint_at_completion=False)
+    except nonfinite.NonFiniteError as error:
+      if self._recover is None:
+        raise
+      self._recover(error, self.checkpoint_manager)
+    except stopping.StoppedError:
+      self._save_before_end()
+      raise
+
+  def _evaluate_or_save(self, steps: int):
+    try:
+      return self.evaluate(steps)
+    except stopping.StoppedError:
+      self._save_before_end()
+      raise
+
+  def _save_before_end(self) -> None:
+    guard = getattr(self.trainer, "guard", None)
+    if guard is not None:
+      try:
+        guard.check()
+      except nonfinite.NonFiniteError:
+        return  # The step count is not that of the weights; the last checkpoint will do.
+    self._maybe_save_checkpoint(check_interval=False)
+
+  def _last_evaluated(self) -> int:
+    return -1 if self._early_stopping is None else self._early_stopping.last_step
+
+  def _is_over(self, step: int) -> bool:
+    if self._early_stopping is None or not self._early_stopping.is_over:
+      return False
+    print(f"the run ends early, at step {step}; {self._early_stopping.state()}", flush=True)
+    return True

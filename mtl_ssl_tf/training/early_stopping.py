@@ -1,0 +1,82 @@
+"""The end of a run that no longer gets better."""
+
+import math
+
+import tensorflow as tf
+
+from mtl_ssl_tf.configs import training
+from mtl_ssl_tf.training import best_checkpoints
+
+
+class EarlyStopping(tf.Module):
+  """Counts evaluations without improvement; what it knows is part of the run's checkpoints."""
+
+  def __init__(self, patience: int, comparison: str, first_step: int = 0):
+    """Starts without evaluations.
+
+    Args:
+      patience: evaluations in a row without improvement that end the run; 0 never ends it.
+      comparison: `higher` or `lower` is better.
+      first_step: evaluations before this step end nothing.
+    """
+    super().__init__()
+    self._patience, self._comparison, self._first_step = patience, comparison, first_step
+    # float64 and int64, as the figures are Python's.
+    self._best = tf.Variable(math.nan, dtype=tf.float64, trainable=False)
+    self._best_step = tf.Variable(-1, dtype=tf.int64, trainable=False)
+    self._num_waited = tf.Variable(0, dtype=tf.int64, trainable=False)
+    self._last_step = tf.Variable(-1, dtype=tf.int64, trainable=False)
+
+  @property
+  def last_step(self) -> int:
+    """The step evaluated last, -1 if there is none."""
+    return int(self._last_step.numpy())
+
+  @property
+  def is_over(self) -> bool:
+    """Whether the run should end."""
+    return 0 < self._patience <= int(self._num_waited.numpy())
+
+  def update(self, figure: float, step: int) -> None:
+    """Counts the evaluation of a step; a step's second one changes nothing."""
+    if step == self.last_step:
+      return
+    self._last_step.assign(step)
+    if best_checkpoints.is_better(figure, float(self._best.numpy()), self._comparison):
+      self._best.assign(figure)
+      self._best_step.assign(step)
+      self._num_waited.assign(0)
+    elif step > self._first_step:
+      self._num_waited.assign_add(1)
+
+  def state(self) -> str:
+    """How far the run is from its end, in words."""
+    if not self._patience:
+      return "early stopping: off"
+    best_step = int(self._best_step.numpy())
+    since = "" if best_step < 0 else f" since step {best_step}"
+    return (
+      f"early stopping: {int(self._num_waited.numpy())} of {self._patience} evaluations without "
+      f"improvement{since}"
+    )
+
+
+def first_counted_step(config: training.Trainer) -> int:
+  """The last boundary of a stepwise learning rate: figures often rise only after a drop of it."""
+  rate = config.optimizer_config.learning_rate
+  if rate.type != "stepwise":
+    return 0
+  return max(rate.stepwise.boundaries or [0])
+
+
+def describe(config: training.Trainer) -> str:
+  """What the run keeps and when it ends early, for the log of its start."""
+  text = (
+    f"best/: the {config.best_checkpoints_to_keep} best checkpoints by "
+    f"{config.best_checkpoint_eval_metric} ({config.best_checkpoint_metric_comp} is better); "
+  )
+  if not config.early_stopping_patience:
+    return text + "early stopping: off"
+  text += f"early stopping: after {config.early_stopping_patience} evaluations without improvement"
+  first = first_counted_step(config)
+  return text + (f", counted after step {first}, the last drop of the rate" if first else "")

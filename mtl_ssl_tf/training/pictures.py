@@ -1,0 +1,45 @@
+"""Pictures of a run for TensorBoard: when the task draws, and where they go."""
+
+import os
+
+import numpy as np
+import tensorflow as tf
+import tf_keras
+
+from mtl_ssl_tf.training import task as task_lib
+
+
+class TrainingPictures:
+  """Orbit train action: has the task draw every `picture_interval` steps."""
+
+  def __init__(
+    self,
+    task: task_lib.TrainableTask,
+    model: tf_keras.Model,
+    global_step: tf.Variable,
+    model_dir: str,
+  ):
+    """Opens the file.
+
+    Args:
+      task: draws.
+      model: in training.
+      global_step: counts the steps of the run.
+      model_dir: pictures go to its `pictures` folder. Not to the scalars': of two event files in
+        a folder, a running TensorBoard follows only the later one.
+    """
+    self._task, self._model, self._global_step = task, model, global_step
+    self._writer = tf.summary.create_file_writer(os.path.join(model_dir, "pictures"))
+    self._next_step = 0
+
+  def __call__(self, output: dict[str, tf.Tensor]) -> None:
+    del output
+    step, interval = int(self._global_step.numpy()), self._task.picture_interval
+    if not interval or step < self._next_step:
+      return
+    self._next_step = step + interval
+    drawn = self._task.draw(self._model, step)
+    with self._writer.as_default(step=step):
+      for i, picture in enumerate(drawn):
+        tf.summary.image(f"training/{i}", picture[np.newaxis])
+    self._writer.flush()

@@ -1,0 +1,203 @@
+"""Model Garden's trainer, with steps that compile whole and a run that can be cut anywhere."""
+
+from collections.abc import Callable
+from typing import Any
+
+import tensorflow as tf
+import tf_keras
+from official.core import base_trainer
+from orbit.utils import loop_fns
+
+from mtl_ssl_tf.training import (
+  determinism,
+  early_stopping,
+  nonfinite,
+  recovery,
+  stopping,
+  strategies,
+)
+
+
+class _BuiltLater:
+  """In the place of the training data until the step is known that they begin with."""
+
+
+class DetectorTrainer(base_trainer.Trainer):
+  """Takes the steps of a run one by one, on one replica or many.
+
+  With `runtime.enable_xla` the training step (labels, forward, losses, backward, optimizer,
+  metrics) is one XLA program on one replica; on several the task compiles what they do not
+  exchange. So is the step of evaluation (detections and what their figures are made from).
+
+  Attributes:
+    guard: keeps what is not finite from the weights.
+    stop: heeded between two steps and between two batches of an evaluation.
+    early_stopping, skipped_batches: what else a checkpoint of the run holds.
+  """
+
+  def __init__(
+    self,
+    config,
+    task,
+    *args,
+    stop: stopping.StopRequest | None = None,
+    **kwargs,
+  ):
+    super().__init__(config, task, *args, train_dataset=_BuiltLater(), **kwargs)
+    self.stop = stop or stopping.StopRequest()
+    settings = config.trainer
+    self.guard = task.guard = nonfinite.Guard(
+      self.global_step, settings.loss_upper_bound, settings.recovery_begin_steps
+    )
+    self.early_stopping = early_stopping.EarlyStopping(
+      settings.early_stopping_patience,
+      settings.best_checkpoint_metric_comp,
+      early_stopping.first_counted_step(settings),
+    )
+    self.skipped_batches = recovery.SkippedBatches()
+    if kwargs.get("train", True):
+      # A slot that is made in the first step would be restored in its midst, if at all.
+      create_slots(self.optimizer, self.model.trainable_variables)
+    self._checkpoint = tf.train.Checkpoint(
+      global_step=self.global_step,
+      model=self.model,
+      optimizer=self.optimizer,
+      early_stopping=self.early_stopping,
+      skipped_batches=self.skipped_batches,
+      **task.checkpoint_items,
+    )
+    self._statistics = nonfinite.running_statistics(self.model)
+    self._step = self._guarded_step
+    self._evaluation_step = task.validation_step
+    if strategies.compiles_whole(config.runtime, self.strategy):
+      self._step = tf.function(self._step, jit_compile=True, autograph=False)
+    if strategies.compiles_each_replica(config.runtime, self.strategy):
+      self._evaluation_step = tf.function(self._evaluation_step, jit_compile=True, autograph=False)
+
+  def distribute_dataset(self, *args, **kwargs) -> determinism.Batches:
+    """Returns the data as Model Garden does, all threads reading them."""
+    return determinism.Batches(super().distribute_dataset(*args, **kwargs))
+
+  def rewind_inputs(self) -> None:
+    """Begins the training data at the present step; after restoring a checkpoint."""
+    skipped = self.skipped_batches
+    first_batch = skipped.batch_of_step(int(self.global_step.numpy()))
+    self.train_dataset = self.distribute_dataset(
+      self.task.build_inputs,
+      self.config.task.train_data,
+      first_batch=first_batch,
+      skipped_batches=skipped.numbers(),
+    )
+
+  def create_train_loop_fn(self) -> Callable:
+    """Returns a loop over training steps, one program for each canvas that batches come on.
+
+    It can end between any two steps, unless TensorFlow is to run the loop.
+    """
+    if self.config.trainer.train_tf_while_loop:
+      return super().create_train_loop_fn()
+    step = _with_batch(self.train_step, self.config.trainer.train_tf_function)
+
+    def step_unless_stopped(iterator) -> None:
+      self.stop.check()
+      step(iterator)
+
+    return loop_fns.create_loop_fn(step_unless_stopped)
+
+  def create_eval_loop_fn(self, has_state: bool) -> Callable:
+    """Returns the loop over evaluation steps, one program for each canvas."""
+    if self.config.trainer.eval_tf_while_loop:
+      return super().create_eval_loop_fn(has_state)
+    return loop_fns.create_loop_fn(
+      _with_batch(self.eval_step, self.config.trainer.eval_tf_function)
+    )
+
+  def train_loop_begin(self) -> None:
+    """Builds the training data where that was not done yet."""
+    self.stop.check()
+    if isinstance(self.train_dataset, _BuiltLater):
+      self.rewind_inputs()
+
+  def train_loop_end(self) -> dict[str, Any]:
+    """Returns the means of losses and metrics since the last call, and the learning rate.
+
+    Raises:
+      NonFiniteError: a step was not applied.
+    """
+    logs = super().train_loop_end()
+    self.guard.check()
+    # A constant rate is a variable, and one of several replicas is no array.
+    logs["learning_rate"] = tf.convert_to_tensor(logs["learning_rate"])
+    return logs
+
+  def train_step(self, iterator) -> None:
+    """Takes the next batch and trains on it."""
+
+    def step_fn(inputs):
+      logs = self._step(inputs)
+      self.train_loss.update_state(logs[self.task.loss])
+      self.global_step.assign_add(1)
+
+    self.strategy.run(
+      step_fn, args=(self.next_train_inputs(iterator),), options=self._runtime_options
+    )
+
+  def eval_step(self, iterator) -> dict[str, Any]:
+    """Returns the outputs for the next batch: for each name the values of all replicas.
+
+    With several workers, each gets those of all: the figures, and with them the best checkpoint,
+    are the same everywhere.
+    """
+    outputs = self.strategy.run(
+      lambda inputs: self._evaluation_step(inputs, model=self.model), args=(next(iterator),)
+    )
+    if strategies.is_multi_worker(self.strategy):
+      return {name: (self._gathered(values),) for name, values in outputs.items()}
+    return {
+      name: self.strategy.experimental_local_results(values) for name, values in outputs.items()
+    }
+
+  def eval_reduce(self, state=None, step_outputs=None):
+    """Adds a batch to the evaluation, unless the run is to end."""
+    self.stop.check()
+    return super().eval_reduce(state, step_outputs)
+
+  def _gathered(self, values: Any) -> tf.Tensor:
+    """All replicas' rows of one output."""
+    local = self.strategy.experimental_local_results(values)
+    if local[0].dtype != tf.bool:
+      return self.strategy.gather(values, axis=0)
+    # Collectives know numbers alone.
+    numbers = self.strategy.run(lambda flags: tf.cast(flags, tf.int32), args=(values,))
+    return tf.cast(self.strategy.gather(numbers, axis=0), tf.bool)
+
+  def _guarded_step(self, inputs):
+    before = [variable.read_value() for variable in self._statistics]
+    logs = self.task.train_step(
+      inputs, model=self.model, optimizer=self.optimizer, metrics=self.train_metrics
+    )
+    self.guard.put_back_if_bad(self._statistics, before)
+    return logs
+
+
+def _with_batch(step: Callable, in_graph: bool) -> Callable:
+  """A step that takes its batch from an iterator, outside the graph.
+
+  There, each batch has the static shape of its canvas, where the iterator knows but that shapes
+  differ.
+  """
+
+  def take(batch):
+    return step(iter([batch]))
+
+  if in_graph:
+    take = tf.function(take, autograph=False)
+  return lambda iterator: take(next(iterator))
+
+
+def create_slots(optimizer: tf_keras.optimizers.Optimizer, variables: list[tf.Variable]) -> None:
+  """Makes an optimizer's own variables, which Keras would make within the first step."""
+  if hasattr(optimizer, "_create_all_weights"):
+    optimizer._create_all_weights(variables)
+  else:
+    optimizer.build(variables)

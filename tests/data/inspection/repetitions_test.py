@@ -1,0 +1,51 @@
+"""Tests of finding names and pictures that were there before."""
+
+import numpy as np
+
+from mtl_ssl_tf.data.inspection import checks, repetitions, validation_report
+
+
+def _image(source_id, encoded, record, *findings) -> validation_report.Inspected:
+  facts = checks.ImageFacts("t.tfrecord", source_id, 9, 9, np.zeros([0, 4]), [], [], [], [], record)
+  return validation_report.Inspected(f"{source_id} (r {record})", facts, findings, encoded)
+
+
+def _tell(*images) -> list[list[str]]:
+  told = list(repetitions.tell(images))
+  assert [inspected.name for inspected in told] == [inspected.name for inspected in images]
+  return [[f"{f.level} {f.kind}: {f}" for f in inspected.findings] for inspected in told]
+
+
+def test_names_and_pictures():
+  assert _tell(_image("a", b"1", 0), _image("a", b"2", 1), _image("b", b"1", 2)) == [
+    [],
+    [
+      "fault duplicate_source_id: t.tfrecord, record 1: source_id: is that of 'a (r 0)' too;"
+      " accepted: each name once"
+    ],
+    [
+      "warning duplicate_image: t.tfrecord, record 2: image: is that of 'a (r 0)' too, bit by bit;"
+      " accepted: each image once"
+    ],
+  ]
+
+
+def test_each_refers_to_the_first():
+  told = _tell(*[_image("a", bytes([i]), i) for i in range(3)])
+  assert ["'a (r 0)'" in text for texts in told for text in texts] == [True, True]
+
+
+def test_other_findings_stay_in_front():
+  finding = checks.Finding("k", checks.WARNING, "t.tfrecord", "f", "v", "a")
+  told = _tell(_image("a", b"1", 0), _image("b", b"1", 1, finding))
+  assert [text.split(":")[0] for text in told[1]] == ["warning k", "warning duplicate_image"]
+
+
+def test_images_that_cannot_be_used_or_have_no_name_repeat_nothing():
+  unusable = validation_report.Inspected("x", None, (), b"1")
+  assert _tell(unusable, unusable, _image("", b"1", 2), _image("", b"2", 3)) == [[], [], [], []]
+
+
+def test_names_that_are_no_text():
+  told = _tell(_image("\udcff", b"1", 0), _image("\udcff", b"2", 1), _image("\ud800", b"3", 2))
+  assert [len(texts) for texts in told] == [0, 1, 0]

@@ -1,0 +1,332 @@
+"""Tests of going on after a stop, of what is kept, and of results that depend on neither."""
+
+import json
+import os
+import pathlib
+import shutil
+import signal
+import subprocess
+import sys
+
+import pytest
+
+from mtl_ssl_tf import files
+from mtl_ssl_tf.data import coco_json, pascal_voc
+from mtl_ssl_tf.data.records import conversion, examples, workspace
+from tests.data import coco_files, voc_files
+
+_REPOSITORY = pathlib.Path(__file__).parents[3]
+_NUM_IMAGES, _NUM_SHARDS = 7, 3
+
+
+class _KilledError(BaseException):
+  """Stands for a kill: nothing handles it."""
+
+
+@pytest.fixture(name="voc")
+def _voc(tmp_path) -> pathlib.Path:
+  files = {
+    f"{i}.xml": voc_files.annotation_xml([voc_files.object_xml("cat" if i % 2 else "dog")])
+    for i in range(_NUM_IMAGES)
+  }
+  files["3.xml"] = voc_files.annotation_xml([voc_files.object_xml("cat", {"xmax": 99})], None)
+  return voc_files.write(tmp_path / "voc", files)
+
+
+def _convert(voc: pathlib.Path, **options) -> list[str]:
+  """Converts beside the data set; what was said."""
+  said = []
+  options = {"on_error": "skip", "num_shards": _NUM_SHARDS, "workers": 1} | options
+  pascal_voc.convert_split(voc, "train", voc.parent / "records", say=said.append, **options)
+  return said
+
+
+def _convert_coco(root: pathlib.Path) -> None:
+  coco_json.convert_split(
+    root / "train.json",
+    root / "images",
+    "train",
+    root / "records",
+    on_error="skip",
+    num_shards=_NUM_SHARDS,
+    say=lambda line: None,
+  )
+
+
+def _content(folder: pathlib.Path) -> dict[str, bytes]:
+  return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+def _kill_at(monkeypatch, module, name: str, call: int) -> None:
+  """Makes a function kill in the place of doing its work for the `call`th time, from 1."""
+  function, calls = getattr(module, name), []
+
+  def killing(*args, **kwargs):
+    calls.append(args)
+    if len(calls) == call:
+      raise _KilledError
+    return function(*args, **kwargs)
+
+  monkeypatch.setattr(module, name, killing)
+
+
+class TestKilled:
+  @pytest.mark.parametrize(
+    ("module", "name"),
+    [(os, "replace"), (os, "fsync"), (pathlib.Path, "unlink"), (examples, "convert")],
+    ids=["rename", "sync", "remove", "convert"],
+  )
+  @pytest.mark.parametrize("earlier", [False, True], ids=["new", "over an earlier one"])
+  def test_at_every_step(self, voc, monkeypatch, module, name, earlier):
+    records = voc.parent / "records"
+    _convert(voc)
+    expected = _content(records)
+    for call in range(1, 100):
+      for path in records.iterdir():
+        path.unlink()
+      if earlier:  # With more shards, which have to go.
+        _convert(voc, num_shards=5, label_map_file=None)
+        (records / "label_map.txt").unlink()
+      with monkeypatch.context() as patch:
+        _kill_at(patch, module, name, call)
+        try:
+          _convert(voc)
+          break
+        except _KilledError:
+          pass
+      manifest = records / "manifest_train.json"
+      if manifest.exists():
+        listed = [shard["file"] for shard in json.loads(manifest.read_text())["shards"]]
+        assert listed == sorted(path.name for path in records.glob("*.tfrecord"))
+      _convert(voc)
+      assert _content(records) == expected
+    assert 2 < call < 99
+
+  def test_coco(self, tmp_path, monkeypatch):
+    annotations = [coco_files.annotation_entry(i, image_id=i % 5) for i in range(9)]
+    images = [coco_files.image_entry(i) for i in range(6)]
+    names = [f"{i}.jpg" for i in range(5)]
+    coco_files.write(tmp_path, coco_files.text(annotations, images), names)
+    records = tmp_path / "records"
+    _convert_coco(tmp_path)
+    expected = _content(records)
+    for call in range(1, 100):
+      for path in records.iterdir():
+        path.unlink()
+      with monkeypatch.context() as patch:
+        _kill_at(patch, os, "replace", call)
+        try:
+          _convert_coco(tmp_path)
+          break
+        except _KilledError:
+          pass
+      _convert_coco(tmp_path)
+      assert _content(records) == expected
+    assert 10 < call < 99
+
+  @pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGKILL], ids=["Ctrl-C", "kill"])
+  def test_by_signal(self, voc, stop):
+    _convert(voc)
+    records = voc.parent / "records"
+    expected = _content(records)
+    shutil.rmtree(records)
+    program = (
+      "import sys, time\n"
+      "from mtl_ssl_tf.data import pascal_voc\n"
+      "from mtl_ssl_tf.data.records import examples\n"
+      "convert = examples.convert\n"
+      "def slow(source, position):\n"
+      "  if position == 4:\n"
+      "    print('now', flush=True)\n"
+      "    time.sleep(100)\n"
+      "  return convert(source, position)\n"
+      "examples.convert = slow\n"
+      "sys.exit(pascal_voc.main(sys.argv[1:]))\n"
+    )
+    flags = ["--split=train", "--workers=1", "--num_shards=3", "--on_error=skip"]
+    flags += [f"--data_dir={voc}", f"--output_dir={records}"]
+    with subprocess.Popen(
+      [sys.executable, "-c", program, *flags],
+      cwd=_REPOSITORY,
+      stdout=subprocess.PIPE,
+      stderr=subprocess.PIPE,
+      text=True,
+    ) as process:
+      assert process.stdout.readline() == "now\n"
+      process.send_signal(stop)
+      said = process.communicate(timeout=60)[1]
+    if stop == signal.SIGINT:
+      assert process.returncode == 130
+      assert said.splitlines()[-1] == "stopped; the same command goes on from here"
+      assert "Traceback" not in said
+    assert os.listdir(records) == [".incomplete_train"]
+    assert "train: going on with the conversion that was stopped" in _convert(voc)
+    assert _content(records) == expected
+
+
+class TestGoingOn:
+  def _stop(self, voc, monkeypatch, at: int = 6, **options) -> None:
+    """Stops at an image; with 7 images in 3 shards, the last shard is that of images 5 and 6."""
+    with monkeypatch.context() as patch:
+      _kill_at(patch, examples, "convert", at)
+      with pytest.raises(_KilledError):
+        _convert(voc, **options)
+
+  def _go_on(self, voc, monkeypatch, **options) -> tuple[list[int], list[str]]:
+    """The images that were converted, and what was said."""
+    converted, convert = [], examples.convert
+
+    def count(source, position):
+      converted.append(position)
+      return convert(source, position)
+
+    with monkeypatch.context() as patch:
+      patch.setattr(examples, "convert", count)
+      said = _convert(voc, **options)
+    return converted, said
+
+  def _fresh(self, voc, **options) -> dict[str, bytes]:
+    """What a conversion from the beginning gives."""
+    records = voc.parent / "records"
+    content = _content(records)
+    for path in records.iterdir():
+      path.unlink()
+    _convert(voc, **options)
+    assert content == _content(records)
+    return content
+
+  def test_shards_that_are_done_are_kept(self, voc, monkeypatch):
+    self._stop(voc, monkeypatch)
+    converted, said = self._go_on(voc, monkeypatch)
+    assert converted == [5, 6]
+    assert "train: going on with the conversion that was stopped" in said
+
+  @pytest.mark.parametrize("file", ["JPEGImages/1.jpg", "Annotations/1.xml"])
+  def test_a_shard_whose_sources_changed_is_done_again(self, voc, monkeypatch, file):
+    self._stop(voc, monkeypatch)
+    content = (voc / file).read_bytes()
+    (voc / file).write_bytes(content + b"\n")
+    converted, _ = self._go_on(voc, monkeypatch)
+    assert converted == [0, 1, 2, 5, 6]
+    self._fresh(voc)
+
+  def test_other_classes_begin_anew(self, voc, monkeypatch):
+    self._stop(voc, monkeypatch)
+    (voc.parent / "classes.txt").write_text("dog\ncat\n")
+    options = {"label_map_file": voc.parent / "classes.txt"}
+    converted, said = self._go_on(voc, monkeypatch, **options)
+    assert converted == list(range(_NUM_IMAGES))
+    assert not any("going on" in line for line in said)
+
+  @pytest.mark.parametrize("change", ["num_shards", "split file", "format"])
+  def test_another_conversion_begins_anew(self, voc, monkeypatch, change):
+    self._stop(voc, monkeypatch)
+    options = {}
+    if change == "num_shards":
+      options["num_shards"] = 2
+    elif change == "split file":
+      with open(voc / "ImageSets/Main/train.txt", "a") as file:
+        file.write("\n")
+    else:
+      monkeypatch.setattr(conversion, "_FORMAT_VERSION", 99)
+    assert self._go_on(voc, monkeypatch, **options)[0] == list(range(_NUM_IMAGES))
+    self._fresh(voc, **options)
+
+  def test_to_leave_out_what_is_at_fault_needs_nothing_done_again(self, voc, monkeypatch):
+    self._stop(voc, monkeypatch, on_error="fail")
+    assert self._go_on(voc, monkeypatch, on_error="skip")[0] == [5, 6]
+
+  def test_a_wrong_flag_in_between_loses_nothing(self, voc, monkeypatch):
+    self._stop(voc, monkeypatch)
+    with pytest.raises(ValueError, match="/nowhere: cannot be read"):
+      _convert(voc, label_map_file="/nowhere")
+    assert self._go_on(voc, monkeypatch)[0] == [5, 6]
+
+  def test_a_shard_that_another_program_wrote_over_is_done_again(self, voc, monkeypatch):
+    records = voc.parent / "records"
+    _convert(voc)
+    expected = _content(records)
+    for path in records.iterdir():
+      path.unlink()
+    with monkeypatch.context() as patch:  # In the midst of making the files visible.
+      _kill_at(patch, files, "sync", 11)
+      with pytest.raises(_KilledError):
+        _convert(voc)
+    shard = records / "train-00001-of-00003.tfrecord"
+    shard.write_bytes(b"other")
+    converted, said = self._go_on(voc, monkeypatch)
+    assert converted == [3, 4]
+    # The label map that was visible already does not pass for another split's.
+    assert "train: the classes found in the annotations: cat, dog (2)" in said
+    assert _content(records) == expected
+
+
+class TestProcesses:
+  def test_the_number_of_workers_changes_nothing(self, voc):
+    _convert(voc, workers=1)
+    expected = _content(voc.parent / "records")
+    for path in (voc.parent / "records").iterdir():
+      path.unlink()
+    _convert(voc, workers=2)
+    assert _content(voc.parent / "records") == expected
+
+  def test_a_second_conversion_of_the_split_is_refused(self, voc):
+    with workspace.Workspace(voc.parent / "records", "train") as space:
+      (space.folder / "work").touch()
+      with pytest.raises(ValueError, match="another process is writing split train there; accept"):
+        _convert(voc)
+      assert (space.folder / "work").exists()
+    _convert(voc)
+
+  def test_a_full_disk_keeps_what_is_done(self, voc, monkeypatch):
+    def full(*args):
+      raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+      patch.setattr(files, "write_durably", full)
+      with pytest.raises(OSError, match="No space left"):
+        _convert(voc)
+    assert not (voc.parent / "records").exists()  # There was nothing yet.
+    replaced = []
+
+    def full_later(part, path):
+      replaced.append(path)
+      if len(replaced) > 4:
+        full()
+      os.replace(part, path)
+
+    with monkeypatch.context() as patch:
+      patch.setattr(files, "make_durable", full_later)
+      with pytest.raises(OSError, match="No space left"):
+        _convert(voc)
+    kept = os.listdir(voc.parent / "records/.incomplete_train")
+    assert "train-00000-of-00003.tfrecord.json" in kept
+
+
+class TestOptions:
+  @pytest.mark.parametrize(
+    ("num_images", "expected"), [(1, 4), (2048, 4), (2049, 5), (118_287, 232), (10_000_000, 1024)]
+  )
+  def test_default_number_of_shards(self, num_images, expected):
+    assert conversion._default_shards(num_images) == expected
+
+  def test_the_default_gives_a_manifest_with_the_number(self, voc):
+    _convert(voc, num_shards=None)
+    manifest = json.loads((voc.parent / "records/manifest_train.json").read_text())
+    assert manifest["options"]["num_shards"] == len(manifest["shards"]) == 4
+
+  @pytest.mark.parametrize("workers", [0, -1, 1025])
+  def test_workers(self, workers):
+    with pytest.raises(ValueError, match=f"--workers {workers}: accepted: 1 … 1024"):
+      conversion.Options("records", workers=workers)
+
+
+def test_two_splits_at_a_time_cannot_disagree_on_the_classes(voc, monkeypatch):
+  def another_split_is_done(*args):
+    (voc.parent / "records/label_map.txt").write_text("cow\n")
+    return []
+
+  monkeypatch.setattr(files, "sha256", lambda path: another_split_is_done() or "")
+  with pytest.raises(ValueError, match=r"label_map.txt: holds other classes than cat, dog"):
+    _convert(voc)
+  assert os.listdir(voc.parent / "records") == ["label_map.txt"]

@@ -1,0 +1,233 @@
+"""Tests of one image with its annotation becoming a record."""
+
+import hashlib
+import pathlib
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from official.vision.dataloaders import tf_example_decoder
+from PIL import Image
+
+from mtl_ssl_tf.data import schema
+from mtl_ssl_tf.data.records import examples, summaries
+from mtl_ssl_tf.data.sources import split_source, voc_folder, voc_source
+from tests.data import voc_files
+
+_CLASS_IDS = {"cat": 1, "dog": 2}
+
+
+def _convert(root: pathlib.Path, files: dict[str, bytes], stem: str = "a") -> summaries.Converted:
+  """What becomes of the image `stem` of these files."""
+  folder = voc_folder.VocFolder(voc_files.write(root, files))
+  source = voc_source.read_image(folder, stem)
+  return examples.convert_example(folder.read, source, _CLASS_IDS, "of classes.txt")
+
+
+def _faults(converted: summaries.Converted) -> list[str]:
+  return [str(fault) for fault in converted.faults]
+
+
+def _decode(converted: summaries.Converted) -> dict[str, np.ndarray]:
+  decoded = tf_example_decoder.TfExampleDecoder().decode(converted.example.SerializeToString())
+  return {name: value.numpy() for name, value in decoded.items()}
+
+
+def _boxes(converted: summaries.Converted) -> np.ndarray:
+  """In pixels of the stored image."""
+  decoded = _decode(converted)
+  height, width = decoded["height"], decoded["width"]
+  return decoded["groundtruth_boxes"] * [height, width, height, width]
+
+
+class TestSound:
+  def test_model_garden_reads_the_record(self, tmp_path):
+    content = voc_files.image_bytes(voc_files.picture(20, 40))
+    objects = [
+      voc_files.object_xml("dog", {"xmin": 4, "ymin": 5, "xmax": 40, "ymax": 20}, difficult=1),
+      voc_files.object_xml("cat", {"xmin": 0, "ymin": 0, "xmax": 12.5, "ymax": 10}, truncated=1),
+    ]
+    files = {"a.xml": voc_files.annotation_xml(objects), "a.jpg": content}
+    converted = _convert(tmp_path, files)
+    assert converted.faults == ()
+    assert converted.notes == ()
+    assert converted.hashes == {
+      "Annotations/a.xml": hashlib.sha256(files["a.xml"]).hexdigest(),
+      "JPEGImages/a.jpg": hashlib.sha256(content).hexdigest(),
+    }
+    decoded = _decode(converted)
+    assert decoded["source_id"] == b"a"
+    assert (decoded["height"], decoded["width"]) == (20, 40)
+    np.testing.assert_array_equal(decoded["image"], tf.io.decode_jpeg(content))
+    np.testing.assert_allclose(
+      decoded["groundtruth_boxes"], [[0.25, 0.1, 1, 1], [0, 0, 0.5, 0.3125]]
+    )
+    assert decoded["groundtruth_classes"].tolist() == [2, 1]
+    assert decoded["groundtruth_area"].tolist() == [36 * 15, 125]
+    feature = converted.example.features.feature
+    assert feature[schema.IMAGE_FILENAME].bytes_list.value == [b"a.jpg"]
+    assert feature[schema.OBJECT_DIFFICULT].int64_list.value == [1, 0]
+    assert feature[schema.OBJECT_TRUNCATED].int64_list.value == [0, 1]
+    assert feature[schema.OBJECT_ID].int64_list.value == [0, 1]
+
+  def test_an_image_without_objects_is_kept(self, tmp_path):
+    converted = _convert(tmp_path, {"a.xml": voc_files.annotation_xml()})
+    assert converted.faults == ()
+    assert _decode(converted)["groundtruth_boxes"].shape == (0, 4)
+
+  def test_no_size(self, tmp_path):
+    for size in (None, (0, 0)):
+      files = {"a.xml": voc_files.annotation_xml([voc_files.object_xml()], size)}
+      converted = _convert(tmp_path, files)
+      assert converted.notes == ("size_missing",)
+      np.testing.assert_allclose(_boxes(converted), [[4, 2, 14, 12]], atol=1e-5)
+
+  def test_a_box_a_pixel_outside_is_cut(self, tmp_path):
+    box = {"xmin": -1, "ymin": 0, "xmax": 41, "ymax": 21}
+    objects = [voc_files.object_xml(box=box), voc_files.object_xml()]
+    converted = _convert(tmp_path, {"a.xml": voc_files.annotation_xml(objects)})
+    assert converted.faults == ()
+    assert converted.notes == ("boxes_clipped",)
+    assert _decode(converted)["groundtruth_boxes"][0].tolist() == [0, 0, 1, 1]
+
+  @pytest.mark.parametrize("filename", ["a.jpg", "a.JPG", "a", None])
+  def test_file_name_that_agrees(self, tmp_path, filename):
+    converted = _convert(tmp_path, {"a.xml": voc_files.annotation_xml(filename=filename)})
+    assert converted.notes == ()
+
+  def test_file_name_that_differs_is_noted(self, tmp_path):
+    files = {"a.xml": voc_files.annotation_xml(filename="b.jpg"), "b.jpg": b"not read"}
+    converted = _convert(
+      tmp_path, files | {"a.png": voc_files.image_bytes(Image.new("RGB", (40, 20)))}
+    )
+    assert converted.faults == ()
+    assert converted.notes == ("filename_differs",)
+    assert "JPEGImages/a.png" in converted.hashes
+
+  def test_image_that_only_the_annotation_names(self, tmp_path):
+    files = {"a.xml": voc_files.annotation_xml(filename="b.jpg"), "b.xml": b""}
+    voc_files.write(tmp_path, files)
+    (tmp_path / "JPEGImages/a.jpg").unlink()
+    folder = voc_folder.VocFolder(tmp_path)
+    source = voc_source.read_image(folder, "a")
+    converted = examples.convert_example(folder.read, source, _CLASS_IDS, "")
+    assert converted.notes == ("image_named_by_annotation",)
+    feature = converted.example.features.feature
+    assert feature[schema.IMAGE_FILENAME].bytes_list.value == [b"b.jpg"]
+    assert feature[schema.IMAGE_SOURCE_ID].bytes_list.value == [b"a"]
+
+  def test_converted_image(self, tmp_path):
+    gray = voc_files.image_bytes(voc_files.picture(20, 40).convert("L"), "PNG")
+    files = {"a.xml": voc_files.annotation_xml([voc_files.object_xml()]), "a.jpg": gray}
+    converted = _convert(tmp_path, files)
+    assert converted.notes == ("image_reencoded",)
+    feature = converted.example.features.feature
+    assert feature[schema.IMAGE_FORMAT].bytes_list.value == [b"png"]
+    stored = feature[schema.IMAGE_ENCODED].bytes_list.value[0]
+    digest = hashlib.sha256(stored).hexdigest().encode()
+    assert feature[schema.IMAGE_SHA256].bytes_list.value == [digest]
+
+
+class TestTurnedImages:
+  def _convert(self, root, orientation, size, box, stored_shape=(20, 40)):
+    content = voc_files.image_bytes(
+      voc_files.picture(*stored_shape), exif=voc_files.exif(orientation)
+    )
+    annotation = voc_files.annotation_xml([voc_files.object_xml(box=box)], size)
+    return _convert(root, {"a.xml": annotation, "a.jpg": content})
+
+  def test_boxes_of_the_stored_raster_turn_with_it(self, tmp_path):
+    # Stored 20 high, 40 wide; displayed a quarter turn to the right: 40 high, 20 wide. What was
+    # 12 … 14 from the top is then 6 … 8 from the left; 30 … 39 from the left stays, from the top.
+    box = {"xmin": 30, "ymin": 12, "xmax": 39, "ymax": 14}
+    converted = self._convert(tmp_path, 6, (20, 40), box)
+    np.testing.assert_allclose(_boxes(converted), [[30, 6, 39, 8]], atol=1e-5)
+    assert converted.notes == ("image_reencoded", "boxes_turned_upright")
+
+  def test_boxes_of_the_upright_image_stay(self, tmp_path):
+    box = {"xmin": 6, "ymin": 30, "xmax": 8, "ymax": 39}
+    for size in ((40, 20), None):
+      converted = self._convert(tmp_path, 6, size, box)
+      np.testing.assert_allclose(_boxes(converted), [[30, 6, 39, 8]], atol=1e-5)
+      assert converted.notes[-1] == "boxes_taken_as_upright"
+
+  @pytest.mark.parametrize(
+    ("orientation", "shape"), [(2, (20, 40)), (3, (20, 40)), (4, (20, 40)), (6, (30, 30))]
+  )
+  def test_where_the_size_does_not_tell_boxes_are_upright(self, tmp_path, orientation, shape):
+    converted = self._convert(tmp_path, orientation, shape, {}, shape)
+    np.testing.assert_allclose(_boxes(converted), [[4, 2, 14, 12]], atol=1e-5)
+    assert converted.notes == ("image_reencoded", "boxes_taken_as_upright")
+
+  def test_limits_are_those_of_the_annotated_raster(self, tmp_path):
+    converted = self._convert(tmp_path, 8, (20, 40), {"xmax": 45})
+    assert "bndbox/xmax: 45 lies outside the image of 40 x 20" in _faults(converted)[0]
+
+  def test_another_size_is_a_fault(self, tmp_path):
+    assert "size: 41 x 20 (width x height)" in _faults(self._convert(tmp_path, 6, (20, 41), {}))[0]
+
+
+class TestFaults:
+  def test_unknown_class_leaves_the_object_out(self, tmp_path):
+    objects = [voc_files.object_xml("Cat"), voc_files.object_xml("dog")]
+    converted = _convert(tmp_path, {"a.xml": voc_files.annotation_xml(objects)})
+    assert _faults(converted) == [
+      "Annotations/a.xml: object 1 ('Cat') name: 'Cat' is no known class;"
+      " accepted: the classes of classes.txt: cat, dog"
+    ]
+    assert _decode(converted)["groundtruth_classes"].tolist() == [2]
+
+  def test_box_outside_leaves_the_object_out(self, tmp_path):
+    objects = [voc_files.object_xml("cat", {"xmax": 42}), voc_files.object_xml("dog")]
+    converted = _convert(tmp_path, {"a.xml": voc_files.annotation_xml(objects)})
+    assert _faults(converted) == [
+      "Annotations/a.xml: object 1 ('cat') bndbox/xmax: 42 lies outside the image of 40 x 20"
+      " (width x height); accepted: -1 … 41"
+    ]
+    assert _decode(converted)["groundtruth_classes"].tolist() == [2]
+
+  @pytest.mark.parametrize("size", [(40, 20), (20, 41), (0, 40)])
+  def test_size_that_contradicts_the_image(self, tmp_path, size):
+    converted = _convert(tmp_path, {"a.xml": voc_files.annotation_xml(size=size)})
+    assert _faults(converted) == [
+      f"Annotations/a.xml: size: {size[1]} x {size[0]} (width x height);"
+      " accepted: 40 x 20, the size of JPEGImages/a.jpg"
+    ]
+    assert converted.example is None
+
+  def test_file_name_with_folders_leaves_the_image_out(self, tmp_path):
+    converted = _convert(tmp_path, {"a.xml": voc_files.annotation_xml(filename="../a.jpg")})
+    assert _faults(converted) == [
+      "Annotations/a.xml: filename: '../a.jpg'; accepted: a file name without folders"
+    ]
+    assert converted.example is None
+
+  def test_damaged_image(self, tmp_path):
+    content = voc_files.image_bytes(voc_files.picture(20, 40))[:-9]
+    converted = _convert(tmp_path, {"a.xml": voc_files.annotation_xml(), "a.jpg": content})
+    assert len(converted.faults) == 1
+    assert _faults(converted)[0].startswith("JPEGImages/a.jpg: image: damaged or truncated")
+    assert converted.example is None
+
+  def test_missing_files(self, tmp_path):
+    converted = _convert(tmp_path, {"b.xml": b""})
+    assert [str(fault).split("; ")[0] for fault in converted.faults] == [
+      "Annotations/a.xml: file: missing",
+      "JPEGImages/a.*: file: missing",
+    ]
+    assert converted.example is None
+
+  def test_no_fault_hides_behind_another(self, tmp_path):
+    objects = [voc_files.object_xml("cow"), voc_files.object_xml(box={"xmin": "x"})]
+    files = {"a.xml": voc_files.annotation_xml(objects, filename="/a"), "a.jpg": b""}
+    assert [fault.field for fault in _convert(tmp_path, files).faults] == [
+      "filename",
+      "bndbox/xmin",
+      "name",
+      "image",
+    ]
+    files = {"a.xml": b"<annotation>", "a.jpg": b""}
+    assert [fault.field for fault in _convert(tmp_path, files).faults] == ["xml", "image"]
+
+  def test_every_note_is_explained(self):
+    assert all(text and not text.endswith(".") for text in split_source.NOTES.values())

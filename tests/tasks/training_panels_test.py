@@ -1,0 +1,98 @@
+"""Panels of a training batch, with a stand-in for the detector, which need not be right."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from mtl_ssl_tf.tasks import training_panels
+from mtl_ssl_tf.visualization import draw
+
+STEP = 12
+
+
+class Detector:
+  """Finds one cat in the corner of every image."""
+
+  multi_object_head = closeness_head = foreground_head = True
+
+  def __call__(self, images, image_size_px):
+    del image_size_px
+    num_images = tf.shape(images)[0]
+    return {
+      "detection_boxes_px": tf.tile([[[0.0, 0.0, 20.0, 20.0]]], [num_images, 1, 1]),
+      "detection_classes": tf.ones([num_images, 1], tf.int32),
+      "detection_scores": tf.ones([num_images, 1]),
+    }
+
+
+class BareDetector(Detector):
+  """The same without auxiliary heads."""
+
+  multi_object_head = closeness_head = foreground_head = None
+
+
+@pytest.fixture(name="panels")
+def _panels(task):
+  config = task.task_config
+  return training_panels.TrainingPanels(
+    config.pictures,
+    task.class_names,
+    lambda: task.build_inputs(config.train_data),
+    task.auxiliary_targets,
+  )
+
+
+def drawn(monkeypatch, panels, model) -> list[dict]:
+  """What `draw` hands to each panel."""
+  calls = []
+
+  def panel(image, gt_boxes_px, gt_classes, class_names, **others):
+    calls.append({"image": image, "gt_boxes_px": gt_boxes_px, "gt_classes": gt_classes, **others})
+    return np.zeros([4, 4, 3], np.uint8)
+
+  monkeypatch.setattr(draw, "training_panel", panel)
+  panels.draw(model, STEP)
+  return calls
+
+
+def test_panels(panels):
+  drawn = panels.draw(Detector(), STEP)
+  assert len(drawn) == 3
+  for panel in drawn:
+    assert panel.dtype == np.uint8
+    height, width, channels = panel.shape
+    # Several views of a 60 × 80 image beside or below each other.
+    assert channels == 3
+    assert height * width > 4 * 60 * 80
+    assert panel.std() > 0.0
+
+
+def test_panels_show_the_labels_of_the_step(panels, monkeypatch, task):
+  calls = drawn(monkeypatch, panels, Detector())
+  # The stream of pictures begins like that of training.
+  data = task.task_config.train_data
+  row = 0
+  for images, labels in task.build_inputs(data).take(2):
+    targets = task.auxiliary_targets(labels, tf.constant(STEP))
+    for i in range(len(images)):
+      call = calls[row]
+      np.testing.assert_array_equal(call["image"], np.round(images[i]))
+      np.testing.assert_array_equal(call["gt_boxes_px"], labels["gt_boxes_px"][i])
+      np.testing.assert_array_equal(call["gt_classes"], labels["gt_classes"][i])
+      np.testing.assert_array_equal(call["image_size_px"], labels["image_size_px"][i])
+      for name in (
+        "windows_px",
+        "window_labels",
+        "window_weights",
+        "closeness_labels",
+        "foreground_mask",
+      ):
+        np.testing.assert_array_equal(call[name], getattr(targets, name)[i])
+      np.testing.assert_array_equal(call["detection_boxes_px"], [[0.0, 0.0, 20.0, 20.0]])
+      row += 1
+  assert row == len(calls)
+
+
+def test_heads_that_are_not_there_are_not_shown(panels, monkeypatch):
+  call = drawn(monkeypatch, panels, BareDetector())[0]
+  assert not {"windows_px", "closeness_labels", "foreground_mask"} & set(call)

@@ -1,0 +1,111 @@
+"""Tests of the look at some records before a run."""
+
+import os
+
+import pytest
+
+from mtl_ssl_tf.tasks import mtl_detection
+from mtl_ssl_tf.training import data_sample, driver
+from tests import fixtures
+from tests.tasks import tiny
+
+
+def _experiment(folder, name, *records, **data):
+  """The tiny experiment with these records in the place of `name`'s."""
+  path = fixtures.write_records(folder / f"{name}.tfrecord", records)
+  tiny.write_records(folder / "sound")
+  override = {"task": {name: {"input_path": path, **data}}}
+  return tiny.experiment(folder / "sound", override)
+
+
+@pytest.fixture(name="folder")
+def _folder(tmp_path):
+  (tmp_path / "sound").mkdir()
+  return tmp_path
+
+
+def _record(source_id, classes=(1,), boxes=((0, 0, 40, 40),)):
+  image = fixtures.noise_image(48, 64, seed=int(source_id))
+  return fixtures.serialized_example(image, boxes, classes, source_id=source_id)
+
+
+def test_sound_records_go_by_in_silence(folder, capsys):
+  params = _experiment(folder, "train_data", _record("0"), _record("1"))
+  data_sample.check(params.task, "train_data", 8)
+  assert capsys.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize("name", ["train_data", "validation_data"])
+def test_faults_end_the_run_before_anything_is_built(folder, name, monkeypatch):
+  records = [_record(str(i), classes=[i % 2 + 2]) for i in range(8)]
+  params = _experiment(folder, name, *records)
+  monkeypatch.setattr(
+    mtl_detection.MtlDetectionTask, "for_run", lambda *_, **__: pytest.fail("built")
+  )
+  with pytest.raises(ValueError) as error:
+    driver.run(params, "train_and_eval", str(folder / "model"), validate_data=8)
+  lines = str(error.value).splitlines()
+  assert lines[0] == (
+    f"task.{name}.input_path: faults 4 in the records that were looked at, among them:"
+  )
+  assert lines[1] == (
+    f"  {name}.tfrecord, record 1: object 1 image/object/class/label: 3; accepted: 1 … 2, the"
+    " lines of the label map"
+  )
+  assert len(lines) == 1 + 4 + 1
+  assert lines[-1].startswith("accepted: records without faults; python -m mtl_ssl_tf.data.valid")
+  assert not (folder / "model").exists()
+
+
+def test_the_message_is_bounded(folder):
+  params = _experiment(folder, "train_data", *[_record(str(i), classes=[0]) for i in range(20)])
+  with pytest.raises(ValueError, match="faults 20 in the records") as error:
+    data_sample.check(params.task, "train_data", 20)
+  assert len(str(error.value).splitlines()) == 1 + 5 + 1
+
+
+def test_only_so_many_are_looked_at(folder):
+  # Of eight, two: 2 and 6, and the last one.
+  for faulty, is_found in ((1, False), (2, True), (6, True), (7, True)):
+    records = [_record(str(i), classes=[9 if i == faulty else 1]) for i in range(8)]
+    task = _experiment(folder, "train_data", *records).task
+    if is_found:
+      with pytest.raises(ValueError, match=f"record {faulty}: object 1 image/object/class/label"):
+        data_sample.check(task, "train_data", 2)
+    else:
+      data_sample.check(task, "train_data", 2)
+
+
+def test_none_are_looked_at(folder):
+  params = _experiment(folder, "train_data", _record("0", classes=[9]))
+  data_sample.check(params.task, "train_data", 0)
+
+
+def test_warnings_in_short(folder, capsys):
+  twice = [(0, 0, 40, 40)] * 2
+  records = [_record(str(i), (1, 1), twice) for i in range(3)]
+  params = _experiment(folder, "train_data", *records, max_num_boxes=1)
+  data_sample.check(params.task, "train_data", 8)
+  assert capsys.readouterr().err.splitlines() == [
+    "warning: task.train_data: duplicate_box (3): train_data.tfrecord, record 0: object 2 ('cat')"
+    " box: repeats object 1 (IoU 1.00); accepted: each object once",
+    "warning: task.train_data: more_boxes_than_slots (3): train_data.tfrecord, record 0: boxes: 2"
+    " boxes, of which the last would be left out; accepted: at most 1 (max_num_boxes)",
+  ]
+
+
+def test_a_damaged_file(folder):
+  params = _experiment(folder, "train_data", _record("0"), _record("1"))
+  path = params.task.train_data.input_path
+  os.truncate(path, os.path.getsize(path) - 3)
+  with pytest.raises(ValueError, match="record 1: framing: the file ends after"):
+    data_sample.check(params.task, "train_data", 8)
+
+
+def test_an_impossible_canvas(folder):
+  params = _experiment(folder, "train_data", _record("0"), canvas_size=[64])
+  message = (
+    r"^task\.train_data\.canvas_size is \[64\]; accepted: height and width, at least 1 each$"
+  )
+  with pytest.raises(ValueError, match=message):
+    data_sample.check(params.task, "train_data", 8)

@@ -1,0 +1,32 @@
+"""What is told of a step at fault."""
+
+import contextlib
+import types
+
+from mtl_ssl_tf.training import nonfinite, recovery
+from tests.tasks import tiny
+
+
+def test_the_images_are_those_of_the_batch_on_its_canvas(folder, task, tmp_path, monkeypatch):
+  data = tiny.experiment(folder).task.train_data
+  asked = []
+  monkeypatch.setattr(task, "image_ids", lambda *args: asked.append(args) or ["a.jpg"])
+  monkeypatch.setattr(nonfinite, "take_apart", lambda *_, **__: ({"loss": float("nan")}, {}))
+  monkeypatch.setattr(recovery.Recovery, "_save", lambda *_: "folder")
+  monkeypatch.setattr(recovery.strategies, "compiles_whole", lambda *_: False)
+  config = types.SimpleNamespace(
+    task=types.SimpleNamespace(train_data=data), runtime=types.SimpleNamespace()
+  )
+  trainer = types.SimpleNamespace(
+    task=task,
+    config=config,
+    model=None,
+    optimizer=None,
+    strategy=types.SimpleNamespace(scope=contextlib.nullcontext),
+    train_dataset=[None],
+    rewind_inputs=lambda: None,
+  )
+
+  text = recovery.Recovery(trainer, str(tmp_path))._tell(6, 3)
+  assert asked == [(data, 3)]
+  assert "images: 'a.jpg'" in text

@@ -1,0 +1,65 @@
+"""The run knows a task by its protocol alone: one that shares nothing with detection is run too."""
+
+import json
+import pathlib
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+
+from tests.training import toy_task
+
+_ROOT = pathlib.Path(__file__).parents[2]
+
+
+@pytest.fixture(name="folder")
+def _folder(tmp_path):
+  toy_task.write_records(tmp_path)
+  return tmp_path
+
+
+def test_a_killed_run_ends_like_one_that_was_not(folder):
+  many = {"trainer": {"train_steps": 20_000, "validation_interval": 20_000}}
+  process = subprocess.Popen(
+    [sys.executable, "-m", "tests.training.toy_task", str(folder), json.dumps(many)],
+    cwd=_ROOT,
+    stdout=subprocess.DEVNULL,
+  )
+  deadline = time.monotonic() + 120.0
+  while not list((folder / "run").glob("ckpt-*.index")) and time.monotonic() < deadline:
+    time.sleep(0.01)
+  process.kill()
+  assert process.wait() == -signal.SIGKILL
+  steps = [int(path.stem.split("-")[1]) for path in (folder / "run").glob("ckpt-*.index")]
+  last = 50 * (max(steps) // 50 + 2)
+
+  # To an end that lies beyond, evaluating on the way; the killed run had none.
+  override = {"trainer": {"train_steps": last, "validation_interval": 50}}
+  resumed = toy_task.run(folder, "run", override)
+  assert toy_task.run(folder, "whole", override).tobytes() == resumed.tobytes()
+  # It has learnt something on the way.
+  first = toy_task.run(folder, "first", {"trainer": {"train_steps": 50}})
+  target = [2.0, 2.0, 2.0, 0.0]
+  assert np.linalg.norm(resumed - target) < np.linalg.norm(first - target)
+
+
+def test_the_best_checkpoints_are_kept(folder, capsys):
+  toy_task.run(folder, "run")
+  names = {path.name for path in (folder / "run" / "best").glob("*.index")}
+  assert names == {f"best_ckpt-{step}.index" for step in (200, 400, 600)}
+  figures = [
+    json.loads((folder / "run" / f"evaluation-{step}.json").read_text())["error"]
+    for step in (200, 400, 600)
+  ]
+  assert figures == sorted(figures, reverse=True)
+  assert f"error {figures[-1]:.4f} (best {figures[-1]:.4f})" in capsys.readouterr().out
+
+
+def test_a_run_that_no_longer_gets_better_ends(folder, capsys):
+  no_rate = {"constant": {"learning_rate": 0.0}}
+  trainer = {"early_stopping_patience": 2, "optimizer_config": {"learning_rate": no_rate}}
+  toy_task.run(folder, "run", {"trainer": {**trainer, "train_steps": 5_000}})
+  assert "the run ends early, at step 600" in capsys.readouterr().out
