@@ -68,6 +68,8 @@ def create(runtime: cfg.RuntimeConfig) -> tf.distribute.Strategy:
   """Returns the strategy; with `multi_worker_mirrored`, once all workers have come together.
 
   `mirrored` without GPUs takes every logical CPU device that the program has set up, one as a rule.
+  With a single device it is `one_device`, which does the same: TensorFlow's own form for one
+  replica cannot apply gradients within a condition, as the guard against what is not finite does.
 
   Args:
     runtime: as `check` accepts it.
@@ -84,9 +86,11 @@ def create(runtime: cfg.RuntimeConfig) -> tf.distribute.Strategy:
     tf.config.set_visible_devices(tf.config.list_physical_devices("GPU")[: runtime.num_gpus], "GPU")
   if name == MIRRORED and not runtime.num_gpus:
     # For programs that try out several replicas without GPUs.
-    return tf.distribute.MirroredStrategy(
-      [device.name for device in tf.config.list_logical_devices("CPU")]
-    )
+    devices = [device.name for device in tf.config.list_logical_devices("CPU")]
+    if len(devices) > 1:
+      return tf.distribute.MirroredStrategy(devices)
+  if name == MIRRORED and runtime.num_gpus <= 1:
+    name = ONE_DEVICE
   try:
     return distribute_utils.get_distribution_strategy(
       distribution_strategy=name,

@@ -47,6 +47,6 @@ class TestReport:
   def test_dropped_boxes(self, task, tmp_path, capsys):
     self.report(task, tmp_path, dropped_boxes=3.0)
     assert capsys.readouterr().err == (
-      "warning: ground-truth boxes left out of the figures of step 7: 3; "
+      "warning: step 7: ground-truth boxes left out of these figures: 3; "
       "raise task.validation_data.max_num_boxes\n"
     )

@@ -4,11 +4,13 @@ import json
 import os
 import types
 
+import numpy as np
 import pytest
 import tensorflow as tf
 
 from mtl_ssl_tf.training import strategies
 from tests.tasks import tiny
+from tests.training import toy_task
 
 
 def message(folder, mode="train", **runtime) -> str:
@@ -87,6 +89,19 @@ def test_one_device_is_one(folder, monkeypatch):
     "runtime.num_gpus is 2; accepted: 0 or 1 with one_device, or mirrored for more"
   )
   strategies.check(tiny.experiment(folder, {"runtime": {"num_gpus": 1}}), "train")
+
+
+def test_mirrored_on_a_single_device_trains(tmp_path):
+  toy_task.write_records(tmp_path)
+  runs = [
+    toy_task.run(
+      tmp_path,
+      name,
+      {"runtime": {"distribution_strategy": name}, "trainer": {"train_steps": 20}},
+    )
+    for name in (strategies.MIRRORED, strategies.ONE_DEVICE)
+  ]
+  np.testing.assert_array_equal(*runs)
 
 
 def test_idle_gpus_are_told(folder, monkeypatch, capsys):
