@@ -43,7 +43,7 @@ test: $(BEAM_READY)
 $(NEXT)/.ready: requirements.txt requirements-beam.txt requirements-next.txt
 	$(PYTHON) -m venv $(NEXT)
 	grep -hE '^[a-z0-9_.-]+==' requirements.txt requirements-beam.txt | sort -u \
-		| grep -vE '^(keras|ml-dtypes|tensorflow|tensorflow-text|tf-keras|tf-models-official)==' \
+		| grep -vE '^(h5py|keras|ml-dtypes|tensorflow|tensorflow-text|tf-keras|tf-models-official)==' \
 		> $(NEXT)/pinned.txt
 	$(NEXT)/bin/python -m pip install --quiet --disable-pip-version-check \
 		-r $(NEXT)/pinned.txt -r requirements-next.txt
