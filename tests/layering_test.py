@@ -180,6 +180,40 @@ def test_accepted(name, source):
   assert faults(f"mtl_ssl_tf.{name}", source) == []
 
 
+# A module of each folder, and something to the right of it.
+_TO_THE_RIGHT = {
+  "files": "data.schema",
+  "terminal": "training.driver",
+  "command_line.predict": "predict",
+  "data.faults": "data.sources.annotated",
+  "data.sources.voc_source": "data.records.writer",
+  "data.records.conversion": "data.pipeline.reader",
+  "data.pipeline.reader": "data.inspection.checks",
+  "data.inspection.checks": "data.ground_truth.objects",
+  "data.ground_truth.objects": "data.pipeline.reader",
+  "data.sparse.erasing": "data.pipeline.reader",
+  "data.synthetic_scenes.scenes": "data.schema",
+  "data.pascal_voc": "training.driver",
+  "labels.windows": "modeling.detector",
+  "losses.batch_sum": "modeling.detector",
+  "modeling.detector": "tasks.training_losses",
+  "checkpoints.pretrained": "tasks.mtl_detection",
+  "training.task": "tasks.mtl_detection",
+  "training.pictures": "visualization.draw",
+  "training.driver": "checkpoints.pretrained",
+  "tasks.mtl_detection": "serving.export_lib",
+}
+
+
+@pytest.mark.parametrize(("name", "imported"), _TO_THE_RIGHT.items())
+def test_nothing_points_to_the_right(name, imported):
+  folder, module = imported.rsplit(".", 1) if "." in imported else ("", imported)
+  package = f"mtl_ssl_tf.{folder}" if folder else "mtl_ssl_tf"
+  found = faults(f"mtl_ssl_tf.{name}", f"from {package} import {module}")
+  assert len(found) == 1
+  assert found[0].startswith(f"mtl_ssl_tf.{name}:1 imports mtl_ssl_tf.{imported}; accepted: ")
+
+
 @pytest.mark.parametrize(
   ("name", "source", "message"),
   [
