@@ -31,5 +31,5 @@ if __name__ == "__main__":
     "looks at none; python -m mtl_ssl_tf.data.validate looks at all.",
     lower_bound=0,
   )
-  flags.mark_flags_as_required(["experiment", "mode", "model_dir"])
+  flags.mark_flags_as_required(["mode", "model_dir"])
   app.run(main)

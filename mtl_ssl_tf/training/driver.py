@@ -8,7 +8,7 @@ import tensorflow as tf
 from absl import logging
 from official.core import config_definitions as cfg
 
-from mtl_ssl_tf.configs import validation
+from mtl_ssl_tf.configs import experiments, validation
 from mtl_ssl_tf.configs.loading import load_experiment
 from mtl_ssl_tf.training import (
   assembly,
@@ -133,7 +133,8 @@ def main_with_flags(flags: Any) -> None:
     # Among them a page of warnings that an evaluation makes no use of the optimizer's state.
     tf.get_logger().setLevel("ERROR")
   try:
-    params = load_experiment(flags.experiment, flags.config_file, flags.params_override)
+    experiment = flags.experiment or experiments.DEFAULT
+    params = load_experiment(experiment, flags.config_file, flags.params_override)
     if flags.init:
       task_lib.class_of(params.task).start_from(params.task, flags.init)
     if flags.tpu:

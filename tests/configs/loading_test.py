@@ -124,7 +124,7 @@ class TestBase:
       load(None, tmp_path / "a.yaml")
 
   def test_a_flag_has_no_folder_to_start_from(self):
-    with pytest.raises(ValueError, match="^--params_override: unknown field 'base'; "):
+    with pytest.raises(ValueError, match=r"^--params_override: unknown field 'base'; "):
       load("base: a.yaml")
 
 
