@@ -59,7 +59,7 @@ def load_experiment(
     else:
       layers.append(yaml_files.Layer(flag, yaml_files.parse(params_override, flag)))
   for layer in layers:
-    _override(params, layer)
+    _override(params, layer, note=True)
   _follow(params)
   return params
 
@@ -74,8 +74,8 @@ def override_with_file(params: cfg.ExperimentConfig, path: str) -> None:
     _override(params, layer)
 
 
-def _override(params: cfg.ExperimentConfig, layer: yaml_files.Layer) -> None:
-  fields = renamed.modernize(layer.fields)
+def _override(params: cfg.ExperimentConfig, layer: yaml_files.Layer, *, note: bool = False) -> None:
+  fields = renamed.modernize(layer.fields, note=note)
   fields = _spread(fields, params, layer.source)
   config_overrides.check_overrides(fields, params, layer.source)
   params.override(fields, is_strict=True)

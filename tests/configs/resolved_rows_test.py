@@ -8,8 +8,9 @@ from tests.configs import resolved_rows
 
 DATA = ("train_data", "validation_data")
 # Field of the record -> today's field, and its values likewise.
-RENAMED: dict[str, str] = {}
-RENAMED_VALUES: dict[str, dict[Any, Any]] = {}
+RENAMED = {f"task.{data}.canvas": f"task.{data}.input_layout" for data in DATA}
+_LAYOUTS = {"square": "single", "aspect_buckets": "by_orientation"}
+RENAMED_VALUES: dict[str, dict[str, str]] = dict.fromkeys(RENAMED, _LAYOUTS)
 # Field that the record does not have -> its value in every row.
 NEW: dict[str, Any] = {}
 

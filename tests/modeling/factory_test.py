@@ -1,3 +1,4 @@
+import functools
 from unittest import mock
 
 import numpy as np
@@ -6,7 +7,7 @@ import tensorflow as tf
 import tf_keras
 
 from mtl_ssl_tf.configs import detector as config_lib
-from mtl_ssl_tf.configs import validation
+from mtl_ssl_tf.configs import fields
 from mtl_ssl_tf.labels import auxiliary, windows
 from mtl_ssl_tf.losses import auxiliary_losses
 from mtl_ssl_tf.modeling import (
@@ -411,4 +412,6 @@ def test_configuration_accepts_what_the_modules_know():
     "refinement.closeness_mean": refinement.CLOSENESS_MEANS,
   }
   for path, names in known.items():
-    assert set(validation.CHOICES[path]) == set(names), path
+    *groups, name = path.split(".")
+    config = functools.reduce(getattr, groups, config_lib.MtlDetection())
+    assert set(fields.choices_of(fields.field_of(config, name))) == set(names), path

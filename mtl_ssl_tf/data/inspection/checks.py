@@ -98,7 +98,7 @@ class Limits:
     canvas_size, short_side, long_side = tuple(data.canvas_size), data.short_side, data.long_side
     if len(canvas_size) == 2:  # Otherwise told below, by its name.
       canvas_size, short_side, long_side = canvases.single(
-        data.canvas, canvas_size, short_side, long_side
+        data.input_layout, canvas_size, short_side, long_side
       )
     return cls(
       canvas_size=canvas_size,

@@ -9,10 +9,10 @@ from collections.abc import Sequence
 import tensorflow as tf
 
 from mtl_ssl_tf.configs import data as data_config
+from mtl_ssl_tf.configs import fields
 from mtl_ssl_tf.data.pipeline import augmentations, decoder, fitting
 from mtl_ssl_tf.ops import box_ops
 
-MODES = ("keep", "ignore", "drop")
 _NUM_IMAGE_KEYS = 2**31 - 1
 
 
@@ -221,6 +221,4 @@ def _check(data: data_config.Data, canvas_size: tuple[int, ...]) -> None:
       f"scale_min and scale_max must obey 0 < min <= max, got {data.scale_min} and {data.scale_max}"
     )
   for name in ("difficult", "crowd"):
-    mode = getattr(data, name)
-    if mode not in MODES:
-      raise ValueError(f"{name} is {mode!r}; accepted: {', '.join(MODES)}")
+    fields.check_choice(data, name, getattr(data, name))

@@ -215,7 +215,7 @@ def test_limits_of_a_configuration():
 
 def test_boxes_are_measured_on_the_canvas_of_their_orientation():
   task = detector.MtlDetection()
-  data = task.train_data.replace(canvas="aspect_buckets", canvas_size=[300, 400], long_side=800)
+  data = task.train_data.replace(input_layout="by_orientation", canvas_size=[300, 400], long_side=800)
   limits = checks.Limits.of_config(task, data)
   for height, width in ((60, 80), (80, 60)):
     # Five times as large, as on a canvas of 300 × 400 or of 400 × 300.
