@@ -88,21 +88,25 @@ def check(config: hyperparams.Config, path: str) -> None:
     ValueError: naming the field, its value and what is accepted.
   """
   for whole, field, value in walk(config, f"{path}."):
-    _check_choice(whole, value, choices_of(field))
-    bounds = bounds_of(field)
-    if bounds is not None:
-      _check_bounds(whole, value, *bounds)
+    _check(field, whole, value)
 
 
-def check_choice(
+def check_value(
   config: hyperparams.Config | type[hyperparams.Config], name: str, value: Any
 ) -> None:
-  """Refuses a value that a field's choices do not hold, where code that has no path uses it.
+  """Refuses a value that a field does not accept, in code that knows the field but no path.
 
   Raises:
     ValueError: naming the field, the value and what is accepted.
   """
-  _check_choice(name, value, choices_of(field_of(config, name)))
+  _check(field_of(config, name), name, value)
+
+
+def _check(field: dataclasses.Field, name: str, value: Any) -> None:
+  _check_choice(name, value, choices_of(field))
+  bounds = bounds_of(field)
+  if bounds is not None:
+    _check_bounds(name, value, *bounds)
 
 
 def _check_choice(name: str, value: Any, choices: tuple | None) -> None:

@@ -24,7 +24,7 @@ def sizes(input_layout: str, canvas_size: Sequence[int]) -> list[tuple[int, int]
   Raises:
     ValueError: there is no such layout, or the two canvases would be the same.
   """
-  fields.check_choice(data_config.Data, "input_layout", input_layout)
+  fields.check_value(data_config.Data, "input_layout", input_layout)
   if input_layout == "single":
     return [tuple(canvas_size)]
   if len(set(canvas_size)) != 2 or len(canvas_size) != 2:
