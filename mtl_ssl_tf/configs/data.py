@@ -44,9 +44,13 @@ class Data(cfg.DataConfig):
     "ground-truth rows of an image; further boxes are left out and counted",
     bounds=(1, None),
   )
-  flip_probability: float = setting(0.5, "of a horizontal flip, in training", bounds=(0.0, 1.0))
+  flip_probability: float = setting(
+    0.5, "probability of a horizontal flip, in training", bounds=(0.0, 1.0)
+  )
   vertical_flip_probability: float = setting(
-    0.0, "of a flip from top to bottom, in training; 0 is the paper's", bounds=(0.0, 1.0)
+    0.0,
+    "probability of a flip from top to bottom, in training; 0 is the paper's",
+    bounds=(0.0, 1.0),
   )
   scale_min: float = setting(
     1.0, "smallest factor of the random zoom in training; 1 to 1 is the paper's (none)"
@@ -62,7 +66,7 @@ class Data(cfg.DataConfig):
     "ignore", "the same for COCO's boxes around many objects (released: keep)", choices=_DOUBTFUL
   )
   seed: int | None = setting(
-    0, "of the order of images, flips and zooms; null draws one, and no run can be repeated"
+    0, "seed of the order of images, flips and zooms; null draws one, and no run can be repeated"
   )
 
 
@@ -85,7 +89,7 @@ class Evaluation(hyperparams.Config):
     "rule of the VOC figure that chooses it: `area` or `11point`; both are reported",
     choices=("area", "11point"),
   )
-  iou_threshold: float = setting(0.5, "of VOC metrics and errors: smallest IoU that is a match")
+  iou_threshold: float = setting(0.5, "smallest IoU of a match, in VOC metrics and errors")
   voc_inclusive_pixels: bool = setting(
     False, "a box includes its last pixel, as the VOC development kit counts"
   )
@@ -95,7 +99,9 @@ class Evaluation(hyperparams.Config):
   )
   errors: bool = setting(False, "add the five kinds of error, what each costs, and confusions")
   score_threshold: float = setting(
-    0.5, "of the detections among which errors and confusions are counted", bounds=(0.0, 1.0)
+    0.5,
+    "smallest score of the detections among which errors and confusions are counted",
+    bounds=(0.0, 1.0),
   )
   results_dir: str = setting(
     "",
@@ -113,4 +119,6 @@ class Pictures(hyperparams.Config):
     1000, "training steps from one set to the next; 0 is never", bounds=(0, None)
   )
   num_images: int = setting(4, "images of a set", bounds=(1, None))
-  score_threshold: float = setting(0.5, "of the detections that are drawn", bounds=(0.0, 1.0))
+  score_threshold: float = setting(
+    0.5, "smallest score of the detections that are drawn", bounds=(0.0, 1.0)
+  )

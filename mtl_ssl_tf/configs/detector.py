@@ -31,13 +31,15 @@ class Norm(hyperparams.Config):
   )
   train_affine: bool | None = setting(
     None,
-    "of `frozen`, whether scale and offset are trained; null is as published: not for ResNet, for "
-    "the others",
+    "`frozen` only: whether scale and offset are trained; null is as published: not for ResNet, "
+    "for the others",
   )
-  momentum: float = setting(0.97, "of the moving statistics of `batch` and `sync`", bounds=_SHARE)
+  momentum: float = setting(
+    0.97, "momentum of the moving statistics of `batch` and `sync`", bounds=_SHARE
+  )
   groups: int = setting(
     16,
-    "of `group`; a layer uses the greatest common divisor with its channels",
+    "number of groups of `group`; a layer uses the greatest common divisor with its channels",
     bounds=_COUNT,
   )
 
@@ -56,17 +58,17 @@ class Backbone(hyperparams.Config):
   )
   depth_multiplier: float = setting(
     1.0,
-    "of MobileNet's channels; weights exist for 0.25, 0.5, 0.75 and 1.0",
+    "factor of MobileNet's channels; weights exist for 0.25, 0.5, 0.75 and 1.0",
     bounds=(0.125, 2.0),
   )
   fused_stage2: bool = setting(
     True,
-    "of MobileNet: stage 2 as in the released detector; false is that of the classification "
+    "MobileNet only: stage 2 as in the released detector; false is that of the classification "
     "network, whose weights it takes whole",
   )
   layout: str = setting(
     "slim",
-    "of ResNet: `slim`, or `keras` for weights of tf_keras.applications",
+    "ResNet only: `slim`, or `keras` for weights of tf_keras.applications",
     choices=("slim", "keras"),
   )
   recompute: bool = setting(
@@ -120,7 +122,7 @@ class Rpn(hyperparams.Config):
   objectness_loss_weight: float = setting(1.0, "weight of the objectness loss", bounds=_WEIGHT)
   box_loss_sigma: float = setting(
     3.0,
-    "of the smooth L1 loss, which is quadratic up to an error of 1 / sigma^2",
+    "sigma of the smooth L1 loss, which is quadratic up to an error of 1 / sigma^2",
     bounds=(0.1, None),
   )
 
@@ -162,9 +164,9 @@ class RoiHead(hyperparams.Config):
     "add the ground-truth boxes to the proposals that are sampled from; the paper and the released "
     "code do not. It helps short runs from scratch",
   )
-  crop_size: int = setting(7, "of `faster_rcnn`: samples a side of a crop", bounds=_COUNT)
+  crop_size: int = setting(7, "`faster_rcnn` only: samples a side of a crop", bounds=_COUNT)
   max_pool: int = setting(
-    1, "of `faster_rcnn`: side and stride of the pooling after the crop; 1 is none", bounds=_COUNT
+    1, "`faster_rcnn` only: side and stride of the pooling after the crop; 1 is none", bounds=_COUNT
   )
   convolution: str = setting(
     "auto",
@@ -181,16 +183,16 @@ class RoiHead(hyperparams.Config):
   )
   initializer: str = setting(
     "truncated_normal",
-    "of the last layers of the main head of `faster_rcnn`: `truncated_normal`, or `glorot_uniform` "
-    "as published for COCO",
+    "initial weights of the last layers of the main head of `faster_rcnn`: `truncated_normal`, or "
+    "`glorot_uniform` as published for COCO",
     choices=("truncated_normal", "glorot_uniform"),
   )
-  rfcn: Rfcn = group(Rfcn, "of `rfcn`")
+  rfcn: Rfcn = group(Rfcn, "settings of `rfcn`")
   box_loss_weight: float = setting(2.0, "weight of the loss of box offsets", bounds=_WEIGHT)
   class_loss_weight: float = setting(1.0, "weight of the classification loss", bounds=_WEIGHT)
   box_loss_sigma: float = setting(
     1.0,
-    "of the smooth L1 loss, which is quadratic up to an error of 1 / sigma^2",
+    "sigma of the smooth L1 loss, which is quadratic up to an error of 1 / sigma^2",
     bounds=(0.1, None),
   )
 
@@ -265,7 +267,9 @@ class Foreground(hyperparams.Config):
     choices=("uniform", "inverse_area"),
   )
   logit_activation: str = setting(
-    "linear", "of the head's output: `linear`, or `tanh` (released)", choices=("linear", "tanh")
+    "linear",
+    "activation of the head's output: `linear`, or `tanh` (released)",
+    choices=("linear", "tanh"),
   )
   head: str = setting(
     "conv1x1",
@@ -321,7 +325,7 @@ class Auxiliary(hyperparams.Config):
     "`classifier_features`: the pooled features of the main second stage, of Faster R-CNN",
     choices=("own", "shared_map", "classifier_features"),
   )
-  shared_map: SharedMap = group(SharedMap, "of that trunk")
+  shared_map: SharedMap = group(SharedMap, "settings of that trunk")
   round_decimals: int | None = setting(
     None, "round soft labels to so many decimals (released: 3); null keeps them exact"
   )
@@ -409,7 +413,7 @@ class MtlDetection(cfg.TaskConfig):
     "text file with one class name a line; gives the number of classes. Empty is the label_map.txt "
     "in the folder of the training records",
   )
-  seed: int = setting(0, "of the initial weights and of every random choice in a step")
+  seed: int = setting(0, "seed of the initial weights and of every random choice in a step")
   init_checkpoint: str = setting(
     "",
     "weights to start from: `imagenet`, a .h5 file of a Keras network, a TF-slim checkpoint, or a "
@@ -417,8 +421,8 @@ class MtlDetection(cfg.TaskConfig):
   )
   init_modules: str = setting(
     "all",
-    "of a detector's checkpoint, `all`, or `backbone` to leave the heads out, e.g. because the "
-    "classes are others",
+    "what a detector's checkpoint initialises: `all`, or `backbone` to leave the heads out, e.g. "
+    "because the classes are others",
     choices=("all", "backbone"),
   )
   backbone: Backbone = group(Backbone, "the network")

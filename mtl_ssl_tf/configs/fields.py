@@ -21,7 +21,7 @@ def setting(
   help: str,
   *,
   choices: tuple | None = None,
-  bounds: tuple[float | None, float | None] | None = None,
+  bounds: tuple[float, float | None] | None = None,
 ) -> Any:
   """Returns a dataclass field.
 
@@ -29,8 +29,8 @@ def setting(
     default: its value unless something else is asked for; lists are copied.
     help: what it does, for the reader of the configuration reference.
     choices: the values that are accepted; None accepts all of the field's type.
-    bounds: smallest and largest accepted number, both included; None is no bound. A field whose
-      smallest one is an int takes whole numbers only.
+    bounds: smallest and largest accepted number, both included; None is no largest one. A field
+      whose smallest one is an int takes whole numbers only.
   """
   metadata = {_HELP: help, _CHOICES: choices, _BOUNDS: bounds}
   if isinstance(default, list):
@@ -55,7 +55,7 @@ def choices_of(field: dataclasses.Field) -> tuple | None:
   return field.metadata.get(_CHOICES)
 
 
-def bounds_of(field: dataclasses.Field) -> tuple[float | None, float | None] | None:
+def bounds_of(field: dataclasses.Field) -> tuple[float, float | None] | None:
   """Smallest and largest accepted value, where there are bounds."""
   return field.metadata.get(_BOUNDS)
 
@@ -115,7 +115,7 @@ def _check_choice(name: str, value: Any, choices: tuple | None) -> None:
     raise ValueError(f"{name} is {value!r}; accepted: {accepted}")
 
 
-def _check_bounds(name: str, value: Any, low: float | None, high: float | None) -> None:
+def _check_bounds(name: str, value: Any, low: float, high: float | None) -> None:
   if isinstance(value, bool) or not isinstance(value, int | float):
     raise ValueError(f"{name} is {value!r}; accepted: a number")
   if isinstance(low, int) and not isinstance(value, int):

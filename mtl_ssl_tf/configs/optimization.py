@@ -12,7 +12,7 @@ from mtl_ssl_tf.configs.fields import group, setting
 class MomentumConfig(hyperparams.Config):
   """Momentum as TensorFlow 1 has it: the rate multiplies the whole accumulator."""
 
-  name: str = setting("Momentum", "of the optimizer and its variables")
+  name: str = setting("Momentum", "name of the optimizer and its variables")
   momentum: float = setting(0.9, "share of the accumulator that a step keeps")
   clipnorm: float | None = setting(
     10.0, "largest L2 norm of each variable's gradient; null does not clip"
@@ -30,7 +30,7 @@ class DetectorOptimizer(optimization_config.OptimizerConfig):
   """Model Garden's optimizers and `momentum`."""
 
   type: str | None = setting("momentum", "`momentum`, or one of Model Garden's such as `adam`")
-  momentum: MomentumConfig = group(MomentumConfig, "of that type")
+  momentum: MomentumConfig = group(MomentumConfig, "settings of `momentum`")
 
 
 @dataclasses.dataclass

@@ -1,6 +1,6 @@
 """Writes docs/configuration.md, the reference of all settings, from their declarations.
 
-  python -m mtl_ssl_tf.configs.reference > docs/configuration.md
+python -m mtl_ssl_tf.configs.reference > docs/configuration.md
 """
 
 import dataclasses
@@ -13,8 +13,8 @@ from mtl_ssl_tf.configs import experiments, fields
 
 _HEAD = """# Configuration
 
-Every setting, its default and what is accepted. `python -m mtl_ssl_tf.configs.reference` writes this
-page from the declarations in `mtl_ssl_tf/configs`; a test keeps it current.
+Every setting, its default and what is accepted. `python -m mtl_ssl_tf.configs.reference` writes
+this page from the declarations in `mtl_ssl_tf/configs`; a test keeps it current.
 
 A run starts from these defaults, which are the paper's main row. YAML files (`--config_file`) and
 `--params_override` change single fields: `task: {rpn: {num_proposals: 100}}`, or for the flag
@@ -33,13 +33,16 @@ _SECTIONS = {
   "runtime": "Devices, precision and compilation.",
 }
 _TAILS = {
-  "task": "`train_data` and `validation_data` have the same fields. Model Garden's other fields of"
-  " its data have no effect and must keep their defaults.",
-  "trainer": "Fields of Model Garden's trainer that are not listed keep its meaning. Learning rates"
-  " (`optimizer_config.learning_rate`, by default `stepwise`), warm-up and the other optimizers are"
-  " Model Garden's too. `decay_steps` of a cosine or polynomial rate is `train_steps`, less its"
-  " `offset`, unless it is set.",
-  "runtime": "Model Garden's other fields keep its meaning.",
+  "task": """`validation_data` has the fields of `train_data`; its `is_training` is `false`. Model
+Garden's other fields of its data have no effect and must keep their defaults.
+""",
+  "trainer": """Fields of Model Garden's trainer that are not listed keep their meaning. Learning
+rates (`optimizer_config.learning_rate`, by default `stepwise`), warm-up and the other optimizers
+are Model Garden's too. `decay_steps` of a cosine or polynomial rate is `train_steps`, less its
+`offset`, unless it is set.
+""",
+  "runtime": """Model Garden's other fields keep their meaning.
+""",
 }
 
 
@@ -50,13 +53,14 @@ def text() -> str:
   for section, sentence in _SECTIONS.items():
     parts += [f"## {section}\n", f"{sentence}\n"]
     for path, config in _groups(getattr(params, section), section):
-      parts.append("\n".join([f"### `{path}`\n", *_documentation(config), *_table(config), ""]))
-    parts.append(f"{_TAILS[section]}\n")
+      first_line = type(config).__doc__.strip().split("\n")[0]
+      parts += [f"### `{path}`\n", f"{first_line}\n", *_table(config), ""]
+    parts.append(_TAILS[section])
   return "\n".join(parts)
 
 
 def _groups(config: hyperparams.Config, path: str) -> Iterator[tuple[str, hyperparams.Config]]:
-  """Configurations with fields of ours, each before its own groups; the second split is left out."""
+  """Groups with fields of ours, each before its own groups; the second split is left out."""
   if path == "task.validation_data":
     return
   if any(fields.help_of(field) for field in _plain_fields(config)):
@@ -73,11 +77,6 @@ def _plain_fields(config: hyperparams.Config) -> list[dataclasses.Field]:
     for field in dataclasses.fields(config)
     if fields.help_of(field) and not isinstance(getattr(config, field.name), hyperparams.Config)
   ]
-
-
-def _documentation(config: hyperparams.Config) -> list[str]:
-  first_line = type(config).__doc__.strip().split("\n")[0]
-  return [f"{first_line}\n"]
 
 
 def _table(config: hyperparams.Config) -> list[str]:

@@ -26,7 +26,7 @@ class Runtime(cfg.RuntimeConfig):
     choices=(None, "float32", "bfloat16", "float16"),
   )
   loss_scale: str | float | None = setting(
-    None, "of `float16`: `dynamic`, a number of at least 1, or null for none"
+    None, "loss scale of `float16`: `dynamic`, a number of at least 1, or null for none"
   )
   enable_xla: bool = setting(
     False, "compile whole steps, of training and of evaluation; a TPU always does"
@@ -62,11 +62,11 @@ class Trainer(cfg.TrainerConfig):
 
   # A signal can only be heard between steps.
   train_tf_while_loop: bool = setting(
-    False, "run the steps of a loop inside one graph; a signal then waits for the loop's end"
+    False, "run the steps of a loop inside one graph; a signal then waits until the loop ends"
   )
   train_steps: int = setting(0, "last step of the run", bounds=(1, None))
   steps_per_loop: int = setting(
-    1000, "steps from one look at signals and losses to the next", bounds=(1, None)
+    1000, "steps after which signals and losses are checked", bounds=(1, None)
   )
   summary_interval: int = setting(
     1000, "steps from one line of figures to the next", bounds=(1, None)
