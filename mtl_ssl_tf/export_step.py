@@ -18,7 +18,7 @@ import tensorflow as tf
 from official.core import config_definitions as cfg
 
 from mtl_ssl_tf.compilation import portable, step_inputs, step_program
-from mtl_ssl_tf.configs import loading
+from mtl_ssl_tf.configs import experiments, loading
 
 
 def export(
@@ -131,7 +131,7 @@ def _parser() -> argparse.ArgumentParser:
   parser.add_argument(
     "--step", choices=step_program.STEPS, default=step_program.STEPS[0], help="which step"
   )
-  parser.add_argument("--experiment", default="mtl_frcnn", help="a registered experiment")
+  parser.add_argument("--experiment", default=experiments.DEFAULT, help="a registered experiment")
   parser.add_argument(
     "--config_file", action="append", help="YAML file of the experiment; may be given repeatedly"
   )

@@ -18,7 +18,7 @@ from collections.abc import Sequence
 import tensorflow as tf
 
 from mtl_ssl_tf.compilation import accelerators, inspection, step_program
-from mtl_ssl_tf.configs import loading
+from mtl_ssl_tf.configs import experiments, loading
 
 NUM_BATCHES = 50
 MARGIN = 0.1
@@ -67,7 +67,7 @@ def _parser() -> argparse.ArgumentParser:
     description="Tells without an accelerator whether a training run would compile and fit on it.",
     allow_abbrev=False,
   )
-  parser.add_argument("--experiment", default="mtl_frcnn", help="a registered experiment")
+  parser.add_argument("--experiment", default=experiments.DEFAULT, help="a registered experiment")
   parser.add_argument(
     "--config_file", action="append", help="YAML file of the experiment; may be given repeatedly"
   )

@@ -19,7 +19,7 @@ from official.core import train_utils
 
 from mtl_ssl_tf.checkpoints import pretrained, reading
 from mtl_ssl_tf.checkpoints.report import Report
-from mtl_ssl_tf.configs import loading, validation
+from mtl_ssl_tf.configs import experiments, loading, validation
 from mtl_ssl_tf.data import label_map, schema
 from mtl_ssl_tf.modeling import factory
 from mtl_ssl_tf.modeling.backbones import registry
@@ -34,7 +34,7 @@ def import_reference(
   checkpoint: str,
   output_dir: str,
   *,
-  experiment: str = "mtl_frcnn",
+  experiment: str = experiments.DEFAULT,
   label_map_file: str | None = None,
   allow_partial: bool = False,
 ) -> Report:
@@ -132,7 +132,7 @@ def main(argv: Sequence[str] | None = None) -> int:
   )
   parser.add_argument("--checkpoint", required=True, help="path without ending, or a folder")
   parser.add_argument("--output_dir", required=True, help="folder to write")
-  parser.add_argument("--experiment", default="mtl_frcnn", help="that the files override")
+  parser.add_argument("--experiment", default=experiments.DEFAULT, help="that the files override")
   parser.add_argument(
     "--label_map", help="class names in the checkpoint's order; by default the configuration's"
   )

@@ -21,7 +21,7 @@ from collections.abc import Callable, Iterable, Sequence
 
 import tensorflow as tf
 
-from mtl_ssl_tf.configs import loading, validation
+from mtl_ssl_tf.configs import experiments, loading, validation
 from mtl_ssl_tf.data import faults, label_map, progress_lines, schema
 from mtl_ssl_tf.data.inspection import checks, image_inspection, shard_checks, validation_report
 from mtl_ssl_tf.data.records import files as record_files
@@ -227,7 +227,7 @@ def _parser() -> argparse.ArgumentParser:
     "--sample", type=_at_least(0), default=0, help="look at so many images only; 0 looks at all"
   )
   run = parser.add_argument_group("the run that the data is for")
-  run.add_argument("--experiment", default="mtl_frcnn", help="a registered experiment")
+  run.add_argument("--experiment", default=experiments.DEFAULT, help="a registered experiment")
   run.add_argument(
     "--config_file", action="append", help="YAML file of the experiment; may be given repeatedly"
   )

@@ -4,6 +4,7 @@
 is a reason to: a field that is renamed, new or gone is listed in the test.
 """
 
+import functools
 import gzip
 import json
 import pathlib
@@ -38,7 +39,11 @@ def config_file(flagfile: pathlib.Path) -> str:
 def resolve(name: str) -> dict:
   """Fields of the configuration, nested."""
   path = CONFIGS / name
-  file = config_file(path) if path.suffix == ".flags" else str(path)
+  return _load(config_file(path) if path.suffix == ".flags" else str(path))
+
+
+@functools.cache
+def _load(file: str) -> dict:
   return loading.load_experiment("mtl_frcnn", [file]).as_dict()
 
 
