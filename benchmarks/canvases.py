@@ -2,9 +2,9 @@
 
     python -m benchmarks.canvases [--records=data/bccd/trainval-*.tfrecord]
 
-Without `--records`: 1000 sizes like those of photographs, 3:4 and 2:3, one in four standing. For
-each data set and each short and long side, `square` is the smallest canvas that holds all images at
-full size, `aspect_buckets` the smaller of its kind; a step's time goes with the canvas's pixels.
+Without `--records`: 1000 sizes like those of photographs, 3:4 and 2:3, one in four in portrait. For
+each data set and each short and long side, `single` is the smallest canvas that holds all images at
+full size, `by_orientation` the smaller of its kind; a step's time goes with the canvas's pixels.
 """
 
 import argparse
@@ -22,26 +22,26 @@ LIMITS = ((600, 1000), (480, 640), (800, 1333))
 def photographs() -> np.ndarray:
   """int [1000, 2], heights and widths."""
   rng = np.random.default_rng(0)
-  lying = np.array([(375, 500), (480, 640), (333, 500), (427, 640)])
-  sizes = lying[rng.integers(0, len(lying), 1000)]
-  standing = rng.random(1000) < 0.25
-  return np.where(standing[:, np.newaxis], sizes[:, ::-1], sizes)
+  landscape = np.array([(375, 500), (480, 640), (333, 500), (427, 640)])
+  sizes = landscape[rng.integers(0, len(landscape), 1000)]
+  portrait = rng.random(1000) < 0.25
+  return np.where(portrait[:, np.newaxis], sizes[:, ::-1], sizes)
 
 
 def padding(
   image_sizes: np.ndarray, short_side: int, long_side: int
 ) -> dict[str, tuple[float, int]]:
   """For each kind of canvas, the share of pixels that are padding, and the pixels of an image."""
-  lying = (short_side, long_side)
-  standing = canvases.fit_standing(image_sizes)
+  landscape = (short_side, long_side)
+  portrait = canvases.is_portrait(image_sizes)
   scaled = {}
   for size in np.unique(image_sizes, axis=0):
-    canvas = lying[::-1] if size[0] > size[1] else lying
+    canvas = landscape[::-1] if size[0] > size[1] else landscape
     scaled[tuple(size)] = fitting.fitted_size(np.float32(size), canvas, short_side, long_side)
   content = np.array([np.prod(scaled[tuple(size)]) for size in image_sizes])
-  both = standing.any() and not standing.all()
-  side = (long_side, long_side) if both else lying
-  pixels = {"square": np.prod(side), "aspect_buckets": short_side * long_side}
+  both = portrait.any() and not portrait.all()
+  side = (long_side, long_side) if both else landscape
+  pixels = {"single": np.prod(side), "by_orientation": short_side * long_side}
   return {kind: (1.0 - content.mean() / count, count) for kind, count in pixels.items()}
 
 
@@ -54,11 +54,11 @@ def main() -> None:
     index = record_index.scan(record_paths.match_files(flags.records))
     data[flags.records] = record_sizes.image_sizes(index)
   for name, sizes in data.items():
-    standing = canvases.fit_standing(sizes).mean()
-    print(f"{name}: {len(sizes)} images, {standing:.0%} standing")
+    portrait = canvases.is_portrait(sizes).mean()
+    print(f"{name}: {len(sizes)} images, {portrait:.0%} in portrait")
     for short_side, long_side in LIMITS:
       found = padding(sizes, short_side, long_side)
-      (one, one_pixels), (two, two_pixels) = found["square"], found["aspect_buckets"]
+      (one, one_pixels), (two, two_pixels) = found["single"], found["by_orientation"]
       print(
         f"  {short_side} x {long_side}: padding {one:.1%} on one canvas, {two:.1%} on two; pixels"
         f" a step {two_pixels / one_pixels:.2f} of the one canvas's"

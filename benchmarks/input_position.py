@@ -94,7 +94,7 @@ def main() -> None:
 
 
 def measure(path: str) -> None:
-  two = {"canvas": "aspect_buckets", "canvas_size": (600, 1024)}
+  two = {"input_layout": "by_orientation", "canvas_size": (600, 1024)}
   files = record_paths.match_files(path)
   start = time.perf_counter()
   index = record_index.scan(files)

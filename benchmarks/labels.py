@@ -17,6 +17,7 @@ from mtl_ssl_tf.ops import box_ops
 from tests.labels import oracles
 
 NUM_WINDOWS = 64
+MASK_SIZE = 64
 SIZE = np.array([600.0, 800.0], np.float32)
 CASES = ((20, 21), (100, 91))
 BATCH_SIZES = (1, 8)
@@ -47,22 +48,27 @@ def label_functions(num_classes: int) -> dict:
 
   def sample(seed, sampled, boxes, classes, sizes):
     del sampled
-    return windows.sample_windows(seed, boxes, classes, sizes, NUM_WINDOWS)
+    return windows.sample_windows(seed, boxes, classes, sizes, NUM_WINDOWS, 32.0, "top_left")
 
   def multi(seed, sampled, boxes, classes, sizes):
     del seed, sizes
-    labels = multi_object.multi_object_labels(sampled, boxes, classes, num_classes)
+    labels = multi_object.multi_object_labels(
+      sampled, boxes, classes, num_classes, round_decimals=None
+    )
     return labels, multi_object.window_weights(sampled, boxes, classes)
 
   def close(seed, sampled, boxes, classes, sizes):
     del seed, sampled
-    return closeness.closeness_labels(boxes, classes, sizes, num_classes)
+    return closeness.closeness_labels(
+      boxes, classes, sizes, num_classes, include_same_class=True, round_decimals=None
+    )
 
   def fore(seed, sampled, boxes, classes, sizes):
     del seed, sampled
     boxes_norm = box_ops.normalize(boxes, sizes)
-    labels = foreground.foreground_labels(boxes_norm, classes)
-    return labels, foreground.foreground_weights(boxes_norm, classes)
+    labels = foreground.foreground_labels(boxes_norm, classes, MASK_SIZE)
+    weights = foreground.foreground_weights(boxes_norm, classes, MASK_SIZE, "inverse_area")
+    return labels, weights
 
   def everything(seed, sampled, boxes, classes, sizes):
     sampled = sample(seed, sampled, boxes, classes, sizes)
@@ -92,8 +98,8 @@ def oracle_functions(sampled, boxes, classes, num_classes: int) -> dict:
     return oracles.closeness_labels(boxes, classes, SIZE, num_classes)
 
   def fore():
-    oracles.foreground_labels(boxes_norm, classes, 64, 64)
-    return oracles.foreground_weights(boxes_norm, classes, 64, 64, "inverse_area")
+    oracles.foreground_labels(boxes_norm, classes, MASK_SIZE, MASK_SIZE)
+    return oracles.foreground_weights(boxes_norm, classes, MASK_SIZE, MASK_SIZE, "inverse_area")
 
   def everything():
     return sample(), multi(), close(), fore()

@@ -14,6 +14,7 @@ from collections.abc import Callable
 import numpy as np
 import tensorflow as tf
 
+from mtl_ssl_tf.configs import detector
 from mtl_ssl_tf.data import validate
 from mtl_ssl_tf.data.inspection import checks
 from mtl_ssl_tf.data.records import writer as record_writer
@@ -27,6 +28,8 @@ def main() -> None:
   parser.add_argument("--num_images", type=int, default=500)
   parser.add_argument("--repeats", type=int, default=3, help="the best of so many counts")
   flags = parser.parse_args()
+  task = detector.MtlDetection()
+  limits = checks.Limits.of_config(task, task.train_data)
   with tempfile.TemporaryDirectory() as folder:
     path = os.path.join(folder, "x.tfrecord")
     images = _write(path, flags.num_images)
@@ -36,7 +39,7 @@ def main() -> None:
     for num_threads in sorted({1, 2, len(os.sched_getaffinity(0))}):
 
       def run(num_threads: int = num_threads) -> None:
-        report = validate.validate_records(path, checks.Limits(), num_threads=num_threads)
+        report = validate.validate_records(path, limits, num_threads=num_threads)
         assert not report.num_of(checks.FAULT)
 
       seconds = _seconds(run, flags.repeats)

@@ -8,6 +8,9 @@ import sys
 
 import pytest
 
+from mtl_ssl_tf import command_line
+from mtl_ssl_tf.configs import experiments
+
 REPOSITORY = pathlib.Path(__file__).parents[1]
 
 
@@ -111,3 +114,7 @@ print(flags.FLAGS.config_file, flags.FLAGS.mode, flags.FLAGS.tt_check_filter)
     cwd=REPOSITORY,
   )
   assert done.stdout == "['a', 'b'] eval True\n"
+
+
+def test_the_default_experiment_is_named_once():
+  assert command_line.EXPERIMENT == experiments.DEFAULT

@@ -20,7 +20,7 @@ from mtl_ssl_tf import terminal
 from mtl_ssl_tf.checkpoints import pretrained, reading
 from mtl_ssl_tf.checkpoints.report import Report
 from mtl_ssl_tf.command_line import import_reference as import_reference_flags
-from mtl_ssl_tf.configs import loading, validation
+from mtl_ssl_tf.configs import experiments, loading, validation
 from mtl_ssl_tf.data import label_map, schema
 from mtl_ssl_tf.modeling import factory
 from mtl_ssl_tf.modeling.backbones import registry
@@ -35,7 +35,7 @@ def import_reference(
   checkpoint: str,
   output_dir: str,
   *,
-  experiment: str = "mtl_frcnn",
+  experiment: str = experiments.DEFAULT,
   label_map_file: str | None = None,
   allow_partial: bool = False,
 ) -> Report:

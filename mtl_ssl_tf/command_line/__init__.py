@@ -8,6 +8,8 @@ import os
 
 from mtl_ssl_tf import terminal
 
+# As `configs.experiments.DEFAULT`, which cannot be read without TensorFlow.
+EXPERIMENT = "mtl_frcnn"
 _called_as: str | None = None
 
 

@@ -18,7 +18,9 @@ def parser() -> argparse.ArgumentParser:
   result.add_argument(
     "--step", choices=("training", "inference"), default="training", help="which step"
   )
-  result.add_argument("--experiment", default="mtl_frcnn", help="a registered experiment")
+  result.add_argument(
+    "--experiment", default=command_line.EXPERIMENT, help="a registered experiment"
+  )
   result.add_argument(
     "--config_file", action="append", help="YAML file of the experiment; may be given repeatedly"
   )

@@ -20,7 +20,9 @@ def parser() -> argparse.ArgumentParser:
   )
   result.add_argument("--checkpoint", required=True, help="path without ending, or a folder")
   result.add_argument("--output_dir", required=True, help="folder to write")
-  result.add_argument("--experiment", default="mtl_frcnn", help="that the files override")
+  result.add_argument(
+    "--experiment", default=command_line.EXPERIMENT, help="that the files override"
+  )
   result.add_argument(
     "--label_map", help="class names in the checkpoint's order; by default the configuration's"
   )

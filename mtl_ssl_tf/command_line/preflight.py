@@ -13,7 +13,9 @@ def parser() -> argparse.ArgumentParser:
     description="Tells without an accelerator whether a training run would compile and fit on it.",
     allow_abbrev=False,
   )
-  result.add_argument("--experiment", default="mtl_frcnn", help="a registered experiment")
+  result.add_argument(
+    "--experiment", default=command_line.EXPERIMENT, help="a registered experiment"
+  )
   result.add_argument(
     "--config_file", action="append", help="YAML file of the experiment; may be given repeatedly"
   )

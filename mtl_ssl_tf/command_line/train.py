@@ -9,7 +9,7 @@ from mtl_ssl_tf import command_line
 
 # Those that training looks at; what else Model Garden defines is accepted and without effect.
 HELP = {
-  "experiment": "What to train: mtl_frcnn. Needed.",
+  "experiment": f"What to train. Default: {command_line.EXPERIMENT}.",
   "config_file": "YAML file with what differs from the experiment's defaults. May be given again; a"
   " later file overrides an earlier one.",
   "params_override": "Single fields over those of the files, as in '{trainer: {train_steps: 5000}}'"
@@ -32,7 +32,7 @@ def define() -> None:
   official_flags.define_flags()
   flags.DEFINE_string("init", None, HELP["init"])
   flags.DEFINE_integer("validate_data", 64, HELP["validate_data"], lower_bound=0)
-  flags.mark_flags_as_required(["experiment", "mode", "model_dir"])
+  flags.mark_flags_as_required(["mode", "model_dir"])
 
 
 def parser() -> argparse.ArgumentParser:

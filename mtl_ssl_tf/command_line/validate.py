@@ -32,7 +32,7 @@ def parser() -> argparse.ArgumentParser:
     "--sample", type=_at_least(0), default=0, help="look at so many images only; 0 looks at all"
   )
   run = result.add_argument_group("the run that the data is for")
-  run.add_argument("--experiment", default="mtl_frcnn", help="a registered experiment")
+  run.add_argument("--experiment", default=command_line.EXPERIMENT, help="a registered experiment")
   run.add_argument(
     "--config_file", action="append", help="YAML file of the experiment; may be given repeatedly"
   )

@@ -131,7 +131,7 @@ def _look_at_batches(
 
 
 def _check_signatures(data: Any, counts: dict[step_inputs.Signature, int]) -> list[Finding]:
-  allowed = 2 if data.canvas == "aspect_buckets" else 1
+  allowed = 2 if data.input_layout == "by_orientation" else 1
   if len(counts) <= allowed:
     return []
   first, *others = counts

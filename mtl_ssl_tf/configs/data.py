@@ -1,41 +1,73 @@
-"""What goes into a run and what is looked at afterwards: records, evaluation, pictures."""
+"""Input, evaluation and picture settings."""
 
 import dataclasses
+from collections.abc import Sequence
 
 from official.core import config_definitions as cfg
 from official.modeling import hyperparams
 
+from mtl_ssl_tf.configs.fields import setting
+
+_DOUBTFUL = ("keep", "ignore", "drop")
+
 
 @dataclasses.dataclass
 class Data(cfg.DataConfig):
-  """Records on disk to batches.
+  """One split: records on disk to batches."""
 
-  Attributes:
-    canvas: `square`: all images on one canvas, the static network input; `aspect_buckets`: on one
-      that lies or one that stands, batch by batch, which saves padding and compiles twice.
-    canvas_size: height and width of the canvas, or of either of the two, whichever way round.
-    short_side, long_side: of the resized image, pixels.
-    max_num_boxes: ground-truth slots of an image; further boxes are left out and counted.
-    flip_probability: horizontal flips, in training.
-    vertical_flip_probability: flips from top to bottom; 0 is the paper's.
-    scale_min, scale_max: random zoom in training; 1, 1 is the paper's (none).
-    difficult: what objects so marked are in training: `keep`, ordinary objects (as published);
-      `ignore`, regions that teach nothing; `drop`, not there. Evaluation always keeps them.
-    crowd: the same for COCO's boxes around many objects (released: keep).
-  """
-
-  canvas: str = "square"
-  canvas_size: list[int] = dataclasses.field(default_factory=lambda: [1024, 1024])
-  short_side: int = 600
-  long_side: int = 1024
-  max_num_boxes: int = 100
-  flip_probability: float = 0.5
-  vertical_flip_probability: float = 0.0
-  scale_min: float = 1.0
-  scale_max: float = 1.0
-  difficult: str = "keep"
-  crowd: str = "ignore"
-  seed: int | None = 0
+  input_path: Sequence[str] | str | hyperparams.Config = setting(
+    "", "record files: a path, a pattern, a folder with one split, or a list of these"
+  )
+  global_batch_size: int = setting(
+    0, "images of a step, over all replicas; 1 in the paper's main row", bounds=(1, None)
+  )
+  is_training: bool | None = setting(
+    None, "true in `train_data`, false in `validation_data`; there is no need to set it"
+  )
+  cache: bool = setting(False, "keep the records in memory, their images still compressed")
+  input_layout: str = setting(
+    "single",
+    "`single` puts all images on one canvas, the static network input; `by_orientation` puts "
+    "landscape and portrait images on a canvas of their own, batch by batch, which saves padding "
+    "and compiles twice",
+    choices=("single", "by_orientation"),
+  )
+  canvas_size: list[int] = setting(
+    [1024, 1024], "height and width of the canvas; of two canvases, either way round"
+  )
+  short_side: int = setting(600, "short side of the resized image, pixels", bounds=(1, None))
+  long_side: int = setting(
+    1024, "longest that the long side of the resized image may be, pixels", bounds=(1, None)
+  )
+  max_num_boxes: int = setting(
+    100,
+    "ground-truth rows of an image; further boxes are left out and counted",
+    bounds=(1, None),
+  )
+  flip_probability: float = setting(
+    0.5, "probability of a horizontal flip, in training", bounds=(0.0, 1.0)
+  )
+  vertical_flip_probability: float = setting(
+    0.0,
+    "probability of a flip from top to bottom, in training; 0 is the paper's",
+    bounds=(0.0, 1.0),
+  )
+  scale_min: float = setting(
+    1.0, "smallest factor of the random zoom in training; 1 to 1 is the paper's (none)"
+  )
+  scale_max: float = setting(1.0, "largest factor of the random zoom")
+  difficult: str = setting(
+    "keep",
+    "what objects marked difficult are in training: `keep`, ordinary objects (as published); "
+    "`ignore`, regions that are not used in the loss; `drop`, not there. Evaluation keeps them",
+    choices=_DOUBTFUL,
+  )
+  crowd: str = setting(
+    "ignore", "the same for COCO's boxes around many objects (released: keep)", choices=_DOUBTFUL
+  )
+  seed: int | None = setting(
+    0, "seed of the order of images, flips and zooms; null draws one, and no run can be repeated"
+  )
 
 
 def frozen(data: Data) -> Data:
@@ -47,37 +79,46 @@ def frozen(data: Data) -> Data:
 
 @dataclasses.dataclass
 class Evaluation(hyperparams.Config):
-  """What an evaluation measures and writes.
+  """What an evaluation measures and writes."""
 
-  Attributes:
-    metrics: `voc`, `coco` or both; the first one chooses the best checkpoint.
-    voc_ap: `area` or `11point`, the rule of the figure that does.
-    iou_threshold: of VOC metrics and errors: smallest IoU that is a match.
-    voc_inclusive_pixels: a box includes its last pixel, as the VOC development kit counts.
-    coco_annotations: COCO annotation file that the ground truth of COCO metrics and of all else is
-      taken from; empty is the records.
-    errors: add the five kinds of error, what each costs, and confusions.
-    score_threshold: of the detections among which errors and confusions are counted.
-    results_dir: folder that takes, in a folder for each evaluated step, detections as COCO and VOC
-      result files, the ground truth, figures, curves and pictures; empty writes nothing.
-    auxiliary_metrics: measure the auxiliary tasks too.
-  """
-
-  metrics: list[str] = dataclasses.field(default_factory=lambda: ["voc"])
-  voc_ap: str = "area"
-  iou_threshold: float = 0.5
-  voc_inclusive_pixels: bool = False
-  coco_annotations: str = ""
-  errors: bool = False
-  score_threshold: float = 0.5
-  results_dir: str = ""
-  auxiliary_metrics: bool = True
+  metrics: list[str] = setting(
+    ["voc"], "`voc`, `coco` or both; the first one chooses the best checkpoint"
+  )
+  voc_ap: str = setting(
+    "area",
+    "rule of the VOC figure that chooses it: `area` or `11point`; both are reported",
+    choices=("area", "11point"),
+  )
+  iou_threshold: float = setting(0.5, "smallest IoU of a match, in VOC metrics and errors")
+  voc_inclusive_pixels: bool = setting(
+    False, "a box includes its last pixel, as the VOC development kit counts"
+  )
+  coco_annotations: str = setting(
+    "",
+    "COCO annotation file that the ground truth of all metrics is taken from; empty is the records",
+  )
+  errors: bool = setting(False, "add the five kinds of error, what each costs, and confusions")
+  score_threshold: float = setting(
+    0.5,
+    "smallest score of the detections among which errors and confusions are counted",
+    bounds=(0.0, 1.0),
+  )
+  results_dir: str = setting(
+    "",
+    "folder that takes, in a folder for each evaluated step, detections as COCO and VOC result "
+    "files, the ground truth, figures, curves and pictures; empty writes nothing",
+  )
+  auxiliary_metrics: bool = setting(True, "measure the auxiliary tasks too")
 
 
 @dataclasses.dataclass
 class Pictures(hyperparams.Config):
-  """Pictures for TensorBoard: every `interval` steps (0: never), `num_images` at a time."""
+  """Pictures for TensorBoard."""
 
-  interval: int = 1000
-  num_images: int = 4
-  score_threshold: float = 0.5
+  interval: int = setting(
+    1000, "training steps from one set to the next; 0 is never", bounds=(0, None)
+  )
+  num_images: int = setting(4, "images of a set", bounds=(1, None))
+  score_threshold: float = setting(
+    0.5, "smallest score of the detections that are drawn", bounds=(0.0, 1.0)
+  )

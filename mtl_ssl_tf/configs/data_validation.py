@@ -8,9 +8,8 @@ from mtl_ssl_tf.configs import data as data_config
 from mtl_ssl_tf.configs import detector
 
 DATA = ("train_data", "validation_data")
-# Fields of Model Garden's data that the input goes by, besides our own.
-_INHERITED = ("input_path", "global_batch_size", "is_training", "cache")
-USED = (*_INHERITED, *data_config.Data.__annotations__)
+# Fields of our own, and those of Model Garden's that ours declares again.
+USED = tuple(data_config.Data.__annotations__)
 IGNORED = tuple(
   field.name for field in dataclasses.fields(cfg.DataConfig) if field.name not in USED
 )
@@ -38,10 +37,10 @@ def check_data(config: detector.MtlDetection) -> None:
         f"task.{name}.is_training is {data.is_training!r}; accepted: {is_training!r}"
       )
     sides = data.canvas_size
-    if data.canvas == "aspect_buckets" and len(sides) == 2 and sides[0] == sides[1]:
+    if data.input_layout == "by_orientation" and len(sides) == 2 and sides[0] == sides[1]:
       raise ValueError(
-        f"task.{name}.canvas_size is {sides!r}; accepted with task.{name}.canvas aspect_buckets: a"
-        " height and a width that differ"
+        f"task.{name}.canvas_size is {sides!r}; accepted with task.{name}.input_layout"
+        " by_orientation: a height and a width that differ"
       )
 
 
@@ -52,8 +51,8 @@ def check_loops(config: detector.MtlDetection, trainer: cfg.TrainerConfig) -> No
     ValueError: naming the field, its value and what is accepted.
   """
   for name, field in zip(DATA, ("train_tf_while_loop", "eval_tf_while_loop"), strict=True):
-    if getattr(config, name).canvas == "aspect_buckets" and getattr(trainer, field):
+    if getattr(config, name).input_layout == "by_orientation" and getattr(trainer, field):
       raise ValueError(
-        f"trainer.{field} is True; accepted with task.{name}.canvas aspect_buckets: False, as such"
-        " a loop takes batches of one size"
+        f"trainer.{field} is True; accepted with task.{name}.input_layout by_orientation: False, as"
+        " such a loop takes batches of one size"
       )

@@ -10,327 +10,438 @@ from official.core import config_definitions as cfg
 from official.modeling import hyperparams
 
 from mtl_ssl_tf.configs import data as data_config
+from mtl_ssl_tf.configs.fields import group, setting
 
-
-def _new(cls, **values):
-  return dataclasses.field(default_factory=lambda: cls(**values))
+_SHARE = (0.0, 1.0)
+_WEIGHT = (0.0, None)
+_COUNT = (1, None)
+_COUNT_OR_NONE = (0, None)
 
 
 @dataclasses.dataclass
 class Norm(hyperparams.Config):
-  """Normalisation layers.
+  """Normalisation layers."""
 
-  Attributes:
-    type: `frozen` uses given statistics and never updates them (the paper: pretrained weights);
-      `batch` and `sync` learn them, `sync` over all replicas; `group` needs none. A run from
-      scratch needs one of the last three.
-    train_affine: of `frozen`, whether scale and offset are trained; null is as published: not for
-      ResNet, for the others.
-    momentum: of the moving statistics of `batch` and `sync`.
-    groups: of `group`; a layer uses the greatest common divisor with its channels.
-  """
-
-  type: str = "frozen"
-  train_affine: bool | None = None
-  momentum: float = 0.97
-  groups: int = 16
+  type: str = setting(
+    "frozen",
+    "`frozen` uses given statistics and never updates them (the paper: pretrained weights); "
+    "`batch` and `sync` learn them, `sync` over all replicas; `group` needs none. A run from "
+    "scratch needs one of the last three",
+    choices=("frozen", "batch", "sync", "group"),
+  )
+  train_affine: bool | None = setting(
+    None,
+    "`frozen` only: whether scale and offset are trained; null is as published: not for ResNet, "
+    "for the others",
+  )
+  momentum: float = setting(
+    0.97, "momentum of the moving statistics of `batch` and `sync`", bounds=_SHARE
+  )
+  groups: int = setting(
+    16,
+    "number of groups of `group`; a layer uses the greatest common divisor with its channels",
+    bounds=_COUNT,
+  )
 
 
 @dataclasses.dataclass
 class Backbone(hyperparams.Config):
-  """The network that is cut into the shared stage 1 and the per-box stage 2.
+  """The network that is cut into the shared stage 1 and the per-box stage 2."""
 
-  Attributes:
-    type: `resnet_101`, `resnet_50`, `mobilenet_v1` or `inception_resnet_v2`.
-    freeze: groups of stage-1 layers that are not trained, e.g. [conv1, block1]; null is as
-      published: these two of ResNet, nothing of the others.
-    depth_multiplier: of MobileNet's channels; weights exist for 0.25, 0.5, 0.75 and 1.0.
-    fused_stage2: of MobileNet: stage 2 as in the released detector; false is that of the
-      classification network, whose weights it takes whole.
-    layout: of ResNet: `slim`, or `keras` for weights of tf_keras.applications.
-    recompute: in training, keep no activations inside a unit and compute them again on the way
-      back: larger batches for slower steps. Needs norm `frozen` or `group`.
-  """
-
-  type: str = "resnet_101"
-  freeze: list[str] | None = None
-  depth_multiplier: float = 1.0
-  fused_stage2: bool = True
-  layout: str = "slim"
-  recompute: bool = False
-  norm: Norm = _new(Norm)
+  type: str = setting(
+    "resnet_101", "`resnet_101`, `resnet_50`, `mobilenet_v1` or `inception_resnet_v2`"
+  )
+  freeze: list[str] | None = setting(
+    None,
+    "groups of stage-1 layers that are not trained, e.g. [conv1, block1]; null is as published: "
+    "these two of ResNet, nothing of the others",
+  )
+  depth_multiplier: float = setting(
+    1.0,
+    "factor of MobileNet's channels; weights exist for 0.25, 0.5, 0.75 and 1.0",
+    bounds=(0.125, 2.0),
+  )
+  fused_stage2: bool = setting(
+    True,
+    "MobileNet only: stage 2 as in the released detector; false is that of the classification "
+    "network, whose weights it takes whole",
+  )
+  layout: str = setting(
+    "slim",
+    "ResNet only: `slim`, or `keras` for weights of tf_keras.applications",
+    choices=("slim", "keras"),
+  )
+  recompute: bool = setting(
+    False,
+    "in training, keep no activations inside a unit and compute them again on the way back: larger "
+    "batches for slower steps. Needs norm `frozen` or `group`",
+  )
+  norm: Norm = group(Norm, "normalisation layers")
 
 
 @dataclasses.dataclass
 class Anchors(hyperparams.Config):
-  """Grid anchors; `base_size_px` and `scales` are for the resized image."""
+  """Grid anchors."""
 
-  base_size_px: float = 256.0
-  scales: list[float] = dataclasses.field(default_factory=lambda: [0.25, 0.5, 1.0, 2.0])
-  aspect_ratios: list[float] = dataclasses.field(default_factory=lambda: [0.5, 1.0, 2.0])
+  base_size_px: float = setting(
+    256.0,
+    "side of the square anchor of scale 1, pixels of the resized image",
+    bounds=(1.0, None),
+  )
+  scales: list[float] = setting([0.25, 0.5, 1.0, 2.0], "factors of the base size")
+  aspect_ratios: list[float] = setting(
+    [0.5, 1.0, 2.0], "width over height, of anchors of the same area"
+  )
 
 
 @dataclasses.dataclass
 class Rpn(hyperparams.Config):
-  """Region proposal network.
+  """Region proposal network."""
 
-  Attributes:
-    pre_nms_top_k: best-scored anchors that enter the suppression; 0 is all of them, as published.
-    num_proposals: kept after suppression, in training and at inference.
-  """
-
-  depth: int = 512
-  positive_iou: float = 0.7
-  negative_iou: float = 0.3
-  batch_size: int = 256
-  positive_fraction: float = 0.5
-  nms_iou: float = 0.7
-  pre_nms_top_k: int = 0
-  num_proposals: int = 300
-  box_loss_weight: float = 2.0
-  objectness_loss_weight: float = 1.0
-  box_loss_sigma: float = 3.0
+  depth: int = setting(512, "channels of the network's own convolution", bounds=_COUNT)
+  positive_iou: float = setting(
+    0.7, "smallest IoU with an object that makes an anchor positive", bounds=_SHARE
+  )
+  negative_iou: float = setting(
+    0.3, "an anchor with less than this IoU with every object is negative", bounds=_SHARE
+  )
+  batch_size: int = setting(256, "anchors of an image that are sampled for the loss", bounds=_COUNT)
+  positive_fraction: float = setting(0.5, "largest share of positives among them", bounds=_SHARE)
+  nms_iou: float = setting(
+    0.7, "IoU beyond which non-maximum suppression (NMS) drops the lower scored box", bounds=_SHARE
+  )
+  pre_nms_top_k: int = setting(
+    0,
+    "best-scored anchors that NMS is applied to; 0 is all of them, as published",
+    bounds=_COUNT_OR_NONE,
+  )
+  num_proposals: int = setting(
+    300, "boxes kept after NMS, in training and at inference", bounds=_COUNT
+  )
+  box_loss_weight: float = setting(2.0, "weight of the loss of box offsets", bounds=_WEIGHT)
+  objectness_loss_weight: float = setting(1.0, "weight of the objectness loss", bounds=_WEIGHT)
+  box_loss_sigma: float = setting(
+    3.0,
+    "sigma of the smooth L1 loss, which is quadratic up to an error of 1 / sigma^2",
+    bounds=(0.1, None),
+  )
 
 
 @dataclasses.dataclass
 class Rfcn(hyperparams.Config):
-  """Position-sensitive heads.
+  """Position-sensitive heads."""
 
-  Attributes:
-    reduce_depth: channels of the map that the score maps are made from.
-    num_bins: a region is looked at in so many bins a side.
-    crop_size: samples a side of a whole region, a multiple of `num_bins`.
-  """
-
-  reduce_depth: int = 1024
-  num_bins: int = 3
-  crop_size: int = 18
+  reduce_depth: int = setting(
+    1024, "channels of the map that the score maps are made from", bounds=_COUNT
+  )
+  num_bins: int = setting(3, "bins a side that a region is divided into", bounds=_COUNT)
+  crop_size: int = setting(
+    18, "samples a side of a whole region, a multiple of `num_bins`", bounds=_COUNT
+  )
 
 
 @dataclasses.dataclass
 class RoiHead(hyperparams.Config):
-  """Second stage: sampling of proposals, crop and main head.
+  """Second stage: sampling of proposals, crop and main head."""
 
-  Attributes:
-    type: `faster_rcnn` runs stage 2 on crops of the shared map; `rfcn` runs it on the map and
-      pools position-sensitive score maps.
-    crop_size, max_pool: of `faster_rcnn`.
-    convolution: how 3 x 3 convolutions of crops are computed, in second stages of ResNet: `direct`;
-      `fourier`, by way of the crops' Fourier transform, which takes less than half the time on a
-      CPU; or `auto`: `fourier` where steps are neither compiled nor in mixed precision and there is
-      no GPU. Results differ in rounding.
-    keep_border: regions that end at the image's border keep their last samples for certain; else a
-      rounding error decides (released: false).
-    initializer: of the last layers of the main head of `faster_rcnn`: `truncated_normal`, or
-      `glorot_uniform` as published for COCO.
-    append_ground_truth: add the ground-truth boxes to the proposals that are sampled from; the
-      paper and the released code do not. It helps short runs from scratch.
-  """
-
-  type: str = "faster_rcnn"
-  batch_size: int = 256
-  positive_fraction: float = 0.25
-  positive_iou: float = 0.5
-  append_ground_truth: bool = False
-  crop_size: int = 7
-  max_pool: int = 1
-  convolution: str = "auto"
-  keep_border: bool = True
-  initializer: str = "truncated_normal"
-  rfcn: Rfcn = _new(Rfcn)
-  box_loss_weight: float = 2.0
-  class_loss_weight: float = 1.0
-  box_loss_sigma: float = 1.0
+  type: str = setting(
+    "faster_rcnn",
+    "`faster_rcnn` runs stage 2 on crops of the shared map; `rfcn` runs it on the map and pools "
+    "position-sensitive score maps",
+    choices=("faster_rcnn", "rfcn"),
+  )
+  batch_size: int = setting(
+    256, "proposals of an image that are sampled for the loss", bounds=_COUNT
+  )
+  positive_fraction: float = setting(0.25, "largest share of positives among them", bounds=_SHARE)
+  positive_iou: float = setting(
+    0.5,
+    "smallest IoU with an object that makes a proposal positive; the others are background",
+    bounds=_SHARE,
+  )
+  append_ground_truth: bool = setting(
+    False,
+    "add the ground-truth boxes to the proposals that are sampled from; the paper and the released "
+    "code do not. It helps short runs from scratch",
+  )
+  crop_size: int = setting(7, "`faster_rcnn` only: samples a side of a crop", bounds=_COUNT)
+  max_pool: int = setting(
+    1, "`faster_rcnn` only: side and stride of the pooling after the crop; 1 is none", bounds=_COUNT
+  )
+  convolution: str = setting(
+    "auto",
+    "how 3 x 3 convolutions of crops are computed, in second stages of ResNet: `direct`; "
+    "`fourier`, by way of the crops' Fourier transform, which takes less than half the time on a "
+    "CPU; or `auto`: `fourier` where steps are neither compiled nor in mixed precision and there "
+    "is no GPU. Results differ in rounding",
+    choices=("auto", "direct", "fourier"),
+  )
+  keep_border: bool = setting(
+    True,
+    "regions that end at the image's border keep their last samples for certain; else a rounding "
+    "error decides (released: false)",
+  )
+  initializer: str = setting(
+    "truncated_normal",
+    "initial weights of the last layers of the main head of `faster_rcnn`: `truncated_normal`, or "
+    "`glorot_uniform` as published for COCO",
+    choices=("truncated_normal", "glorot_uniform"),
+  )
+  rfcn: Rfcn = group(Rfcn, "settings of `rfcn`")
+  box_loss_weight: float = setting(2.0, "weight of the loss of box offsets", bounds=_WEIGHT)
+  class_loss_weight: float = setting(1.0, "weight of the classification loss", bounds=_WEIGHT)
+  box_loss_sigma: float = setting(
+    1.0,
+    "sigma of the smooth L1 loss, which is quadratic up to an error of 1 / sigma^2",
+    bounds=(0.1, None),
+  )
 
 
 @dataclasses.dataclass
 class Detections(hyperparams.Config):
-  """Final suppression."""
+  """Which boxes of the second stage become detections."""
 
-  score_threshold: float = 0.0
-  nms_iou: float = 0.4
-  max_per_class: int = 100
-  max_total: int = 300
+  score_threshold: float = setting(0.0, "smallest score of a detection", bounds=_SHARE)
+  nms_iou: float = setting(
+    0.4, "IoU beyond which NMS drops the lower scored box of the same class", bounds=_SHARE
+  )
+  max_per_class: int = setting(100, "most detections of one class in an image", bounds=_COUNT)
+  max_total: int = setting(300, "most detections in an image", bounds=_COUNT)
 
 
 @dataclasses.dataclass
 class MultiObject(hyperparams.Config):
-  """Multi-object task: soft class shares of random windows.
+  """Multi-object task: soft class shares of random windows."""
 
-  Attributes:
-    loss_weight: 0 removes the head.
-    sampling: `top_left` (paper) or `center_clip` (released).
-    resample: `online` draws windows anew each step; `offline_fixed` (released) always uses the
-      same ones for an image.
-    empty_image: windows of an image without objects carry `no_loss`, or are learnt as
-      `background` (released).
-  """
-
-  loss_weight: float = 1.0
-  num_windows: int = 64
-  min_size_px: float = 32.0
-  sampling: str = "top_left"
-  resample: str = "online"
-  empty_image: str = "no_loss"
+  loss_weight: float = setting(1.0, "weight of the loss; 0 removes the head", bounds=_WEIGHT)
+  num_windows: int = setting(64, "windows of an image", bounds=_COUNT)
+  min_size_px: float = setting(
+    32.0, "least height and width of a window, pixels of the resized image", bounds=(1.0, None)
+  )
+  sampling: str = setting(
+    "top_left",
+    "how windows are drawn: `top_left` (paper) or `center_clip` (released)",
+    choices=("top_left", "center_clip"),
+  )
+  resample: str = setting(
+    "online",
+    "`online` draws new windows in each step; `offline_fixed` (released) always uses the same ones "
+    "for an image",
+    choices=("online", "offline_fixed"),
+  )
+  empty_image: str = setting(
+    "no_loss",
+    "windows of an image without objects carry `no_loss`, or are learnt as `background` (released)",
+    choices=("no_loss", "background"),
+  )
 
 
 @dataclasses.dataclass
 class Closeness(hyperparams.Config):
-  """Closeness task: how near the other objects of each class are.
+  """Closeness task: how near the other objects of each class are."""
 
-  Attributes:
-    loss_weight: 0 removes the head.
-    include_same_class: count neighbours of the object's own class (released: false).
-    drop_background: leave the background column out of the loss (released: true).
-    normalizer: `batch_positives` divides by the positives of the batch; `per_image_sum`
-      (released) by those of each image, and adds the images up.
-  """
-
-  loss_weight: float = 0.3
-  include_same_class: bool = True
-  drop_background: bool = False
-  normalizer: str = "batch_positives"
+  loss_weight: float = setting(0.3, "weight of the loss; 0 removes the head", bounds=_WEIGHT)
+  include_same_class: bool = setting(
+    True, "count neighbours of the object's own class (released: false)"
+  )
+  drop_background: bool = setting(
+    False, "leave the background column out of the loss (released: true)"
+  )
+  normalizer: str = setting(
+    "batch_positives",
+    "`batch_positives` divides by the positives of the batch; `per_image_sum` (released) by those "
+    "of each image, and adds the images up",
+    choices=("batch_positives", "per_image_sum"),
+  )
 
 
 @dataclasses.dataclass
 class Foreground(hyperparams.Config):
-  """Foreground task: which cells of the image lie in a box.
+  """Foreground task: which cells of the image lie in a box."""
 
-  Attributes:
-    loss_weight: 0 removes the head.
-    weighting: `uniform`, or `inverse_area` (released).
-    logit_activation: `linear`, or `tanh` (released).
-    head: `conv1x1` (as in the released configurations) or `conv3x3`.
-    resize: `half_pixel`, or `legacy` (released) sampling when the map is brought to mask size.
-  """
-
-  loss_weight: float = 1.0
-  mask_size: int = 64
-  weighting: str = "uniform"
-  logit_activation: str = "linear"
-  head: str = "conv1x1"
-  resize: str = "half_pixel"
+  loss_weight: float = setting(1.0, "weight of the loss; 0 removes the head", bounds=_WEIGHT)
+  mask_size: int = setting(64, "cells a side of the mask", bounds=_COUNT)
+  weighting: str = setting(
+    "uniform",
+    "weights of the cells in the loss: `uniform`, or `inverse_area` (released)",
+    choices=("uniform", "inverse_area"),
+  )
+  logit_activation: str = setting(
+    "linear",
+    "activation of the head's output: `linear`, or `tanh` (released)",
+    choices=("linear", "tanh"),
+  )
+  head: str = setting(
+    "conv1x1",
+    "`conv1x1` (as in the released configurations) or `conv3x3`",
+    choices=("conv1x1", "conv3x3"),
+  )
+  resize: str = setting(
+    "half_pixel",
+    "`half_pixel`, or `legacy` (released) sampling when the map is brought to mask size",
+    choices=("half_pixel", "legacy"),
+  )
 
 
 @dataclasses.dataclass
 class SharedMap(hyperparams.Config):
-  """Auxiliary heads of `trunk: shared_map`.
+  """Auxiliary heads of `trunk: shared_map`."""
 
-  Attributes:
-    stride: cells of the shared map from one cell of their maps to the next, 1 or 2; of MobileNet,
-      whose second stage strides, 1 is a dense form of it; Inception has 2 alone.
-    reduce_depth: as of `Rfcn`; 0 makes the score maps from what the second stage puts out.
-    num_bins, crop_size: as of `Rfcn`. One bin is what heads on crops do: the mean over a region.
-  """
-
-  stride: int = 2
-  reduce_depth: int = 0
-  num_bins: int = 1
-  crop_size: int = 7
+  stride: int = setting(
+    2,
+    "cells of the shared map from one cell of their maps to the next, 1 or 2; of MobileNet, whose "
+    "second stage strides, 1 is a dense form of it; Inception has 2 alone",
+    bounds=(1, 2),
+  )
+  reduce_depth: int = setting(
+    0,
+    "channels of the map that the score maps are made from; 0 makes them from what the second "
+    "stage puts out",
+    bounds=_COUNT_OR_NONE,
+  )
+  num_bins: int = setting(
+    1,
+    "bins a side that a region is divided into. One bin is what heads on crops do: the mean over a "
+    "region",
+    bounds=_COUNT,
+  )
+  crop_size: int = setting(
+    7, "samples a side of a whole region, a multiple of `num_bins`", bounds=_COUNT
+  )
 
 
 @dataclasses.dataclass
 class Auxiliary(hyperparams.Config):
-  """The tasks that label themselves from the ground-truth boxes.
+  """The tasks that label themselves from the ground-truth boxes."""
 
-  Attributes:
-    trunk: what the multi-object and the closeness head classify. `own`: the output of a second
-      stage of their own, run as the main head's is (paper); `shared_map`: of a second stage of
-      their own, run once over the shared map, from which regions are pooled as in R-FCN;
-      `classifier_features`: the pooled features of the main second stage, of Faster R-CNN.
-    shared_map: of that trunk.
-    round_decimals: round soft labels to so many decimals (released: 3); None keeps them exact.
-    flip_labels: windows and mask follow a flipped image (released: false, they stay behind).
-    init_from: weights that the tasks' own second stages start from: `main_stage2` copies the main
-      head's, `random` draws new ones.
-    stop_gradient_shared: keep the tasks from training the shared stage 1.
-    stop_gradient_includes_foreground: whether that holds for the foreground task too.
-  """
-
-  multi_object: MultiObject = _new(MultiObject)
-  closeness: Closeness = _new(Closeness)
-  foreground: Foreground = _new(Foreground)
-  trunk: str = "own"
-  shared_map: SharedMap = _new(SharedMap)
-  round_decimals: int | None = None
-  flip_labels: bool = True
-  init_from: str = "main_stage2"
-  stop_gradient_shared: bool = False
-  stop_gradient_includes_foreground: bool = True
+  multi_object: MultiObject = group(MultiObject, "multi-object task")
+  closeness: Closeness = group(Closeness, "closeness task")
+  foreground: Foreground = group(Foreground, "foreground task")
+  trunk: str = setting(
+    "own",
+    "what the multi-object and the closeness head classify. `own`: the output of a second stage of "
+    "their own, run as the main head's is (paper); `shared_map`: of a second stage of their own, "
+    "run once over the shared map, from which regions are pooled as in R-FCN; "
+    "`classifier_features`: the pooled features of the main second stage, of Faster R-CNN",
+    choices=("own", "shared_map", "classifier_features"),
+  )
+  shared_map: SharedMap = group(SharedMap, "settings of that trunk")
+  round_decimals: int | None = setting(
+    None, "round soft labels to so many decimals (released: 3); null keeps them exact"
+  )
+  flip_labels: bool = setting(
+    True, "windows and mask follow a flipped image (released: false, they stay behind)"
+  )
+  init_from: str = setting(
+    "main_stage2",
+    "weights that the tasks' own second stages start from: `main_stage2` copies the main head's, "
+    "`random` draws new ones",
+    choices=("main_stage2", "random"),
+  )
+  stop_gradient_shared: bool = setting(False, "keep the tasks from training the shared stage 1")
+  stop_gradient_includes_foreground: bool = setting(
+    True, "whether that holds for the foreground task too"
+  )
 
 
 @dataclasses.dataclass
 class Refinement(hyperparams.Config):
-  """The layer that corrects class scores by the auxiliary tasks' outputs.
+  """The layer that corrects class scores by the auxiliary tasks' outputs."""
 
-  Attributes:
-    num_windows: windows around a proposal, from itself to the whole image.
-    input: `logits` or `probabilities` of the auxiliary heads.
-    stop_gradient_residual: the refinement loss trains this layer alone (released: false).
-    use_bias: (released: true).
-    closeness_mean: over the image's valid proposals, `per_image_valid`, or over `all_rows` of the
-      batch with padding (released).
-    train_rois: sampled boxes of an image that the layer learns from; 0 is all of them.
-    min_object_score: at inference, proposals whose probability of being any object is less, by the
-      main head, keep the main head's scores; refining them could make no detection of them.
-    max_proposals: at inference, refine at most so many proposals of an image, the likeliest
-      objects; 0 is no limit.
-  """
-
-  enabled: bool = True
-  loss_weight: float = 1.0
-  num_windows: int = 5
-  input: str = "logits"
-  residual: bool = True
-  stop_gradient_residual: bool = True
-  use_bias: bool = False
-  closeness_mean: str = "per_image_valid"
-  train_rois: int = 64
-  min_object_score: float = 0.01
-  max_proposals: int = 0
+  enabled: bool = setting(True, "whether there is one")
+  loss_weight: float = setting(1.0, "weight of its loss", bounds=_WEIGHT)
+  num_windows: int = setting(
+    5, "windows around a proposal, from itself to the whole image", bounds=(2, None)
+  )
+  input: str = setting(
+    "logits",
+    "`logits` or `probabilities` of the auxiliary heads",
+    choices=("logits", "probabilities"),
+  )
+  residual: bool = setting(True, "add its output to the main logits; false replaces them by it")
+  stop_gradient_residual: bool = setting(
+    True, "the refinement loss trains this layer alone (released: false)"
+  )
+  use_bias: bool = setting(False, "whether the layer has a bias (released: true)")
+  closeness_mean: str = setting(
+    "per_image_valid",
+    "mean of the closeness logits over the image's valid proposals, `per_image_valid`, or over "
+    "`all_rows` of the batch with padding (released)",
+    choices=("per_image_valid", "all_rows"),
+  )
+  train_rois: int = setting(
+    64,
+    "sampled boxes of an image that the layer is trained on; 0 is all of them",
+    bounds=_COUNT_OR_NONE,
+  )
+  min_object_score: float = setting(
+    0.01,
+    "at inference, proposals whose probability of being any object is less, by the main head, keep "
+    "the main head's scores; refining them could make no detection of them",
+    bounds=_SHARE,
+  )
+  max_proposals: int = setting(
+    0,
+    "at inference, refine at most so many proposals of an image, those most likely objects; 0 is "
+    "no limit",
+    bounds=_COUNT_OR_NONE,
+  )
 
 
 @dataclasses.dataclass
 class Regularization(hyperparams.Config):
-  """Weight decay, added to the loss as scale / 2 x the sum of squared kernel entries.
+  """Weight decay, added to the loss as scale / 2 x the sum of squared kernel entries."""
 
-  Attributes:
-    auxiliary_l2: of the auxiliary heads' last layers and the refinement layer (released: 1e-3).
-  """
-
-  backbone_l2: float = 1e-4
-  rpn_l2: float = 1e-4
-  head_l2: float = 1e-4
-  auxiliary_l2: float = 1e-4
+  backbone_l2: float = setting(
+    1e-4, "scale for the kernels of stage 1 and of all second stages", bounds=_WEIGHT
+  )
+  rpn_l2: float = setting(1e-4, "scale for those of the region proposal network", bounds=_WEIGHT)
+  head_l2: float = setting(1e-4, "scale for the last layers of the main head", bounds=_WEIGHT)
+  auxiliary_l2: float = setting(
+    1e-4,
+    "scale for the auxiliary heads' last layers and the refinement layer (released: 1e-3)",
+    bounds=_WEIGHT,
+  )
 
 
 @dataclasses.dataclass
 class MtlDetection(cfg.TaskConfig):
-  """A detector with its data, losses and evaluation.
+  """A detector with its data, losses and evaluation."""
 
-  Attributes:
-    label_map: text file with one class name a line; gives the number of classes.
-    seed: of the initial weights and of every random choice in a step.
-    init_checkpoint: weights to start from: `imagenet`, a .h5 file of a Keras network, a TF-slim
-      checkpoint, or a detector's checkpoint; see `checkpoints/pretrained.py`.
-    init_modules: of a detector's checkpoint, `all`, or `backbone` to leave the heads out, e.g.
-      because the classes are others.
-  """
-
-  label_map: str = ""
-  seed: int = 0
-  init_modules: str = "all"
-  backbone: Backbone = _new(Backbone)
-  anchors: Anchors = _new(Anchors)
-  rpn: Rpn = _new(Rpn)
-  roi_head: RoiHead = _new(RoiHead)
-  auxiliary: Auxiliary = _new(Auxiliary)
-  refinement: Refinement = _new(Refinement)
-  detections: Detections = _new(Detections)
-  regularization: Regularization = _new(Regularization)
-  train_data: data_config.Data = _new(data_config.Data, is_training=True, global_batch_size=1)
-  validation_data: data_config.Data = _new(
-    data_config.Data, is_training=False, global_batch_size=1, drop_remainder=False
+  label_map: str = setting(
+    "",
+    "text file with one class name a line; gives the number of classes. Empty is the label_map.txt "
+    "in the folder of the training records",
   )
-  evaluation: data_config.Evaluation = _new(data_config.Evaluation)
-  pictures: data_config.Pictures = _new(data_config.Pictures)
+  seed: int = setting(0, "seed of the initial weights and of every random choice in a step")
+  init_checkpoint: str = setting(
+    "",
+    "weights to start from: `imagenet`, a .h5 file of a Keras network, a TF-slim checkpoint, or a "
+    "detector's checkpoint; see `checkpoints/pretrained.py`",
+  )
+  init_modules: str = setting(
+    "all",
+    "what a detector's checkpoint initialises: `all`, or `backbone` to leave the heads out, e.g. "
+    "because the classes are others",
+    choices=("all", "backbone"),
+  )
+  backbone: Backbone = group(Backbone, "the network")
+  anchors: Anchors = group(Anchors, "anchors of the region proposal network")
+  rpn: Rpn = group(Rpn, "region proposal network")
+  roi_head: RoiHead = group(RoiHead, "second stage")
+  auxiliary: Auxiliary = group(Auxiliary, "auxiliary tasks")
+  refinement: Refinement = group(Refinement, "refinement of class scores")
+  detections: Detections = group(Detections, "from scored boxes to detections")
+  regularization: Regularization = group(Regularization, "weight decay")
+  train_data: data_config.Data = group(
+    data_config.Data, "training records", is_training=True, global_batch_size=1
+  )
+  validation_data: data_config.Data = group(
+    data_config.Data,
+    "records to evaluate",
+    is_training=False,
+    global_batch_size=1,
+    drop_remainder=False,
+  )
+  evaluation: data_config.Evaluation = group(data_config.Evaluation, "what is measured")
+  pictures: data_config.Pictures = group(data_config.Pictures, "pictures for TensorBoard")

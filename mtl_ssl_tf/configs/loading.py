@@ -1,22 +1,34 @@
 """A named experiment and YAML files to a configuration, with every misspelt field told."""
 
 import os
+from collections.abc import Mapping
 from typing import Any
 
 import tensorflow as tf
-import yaml
 from official.core import config_definitions as cfg
 from official.core import exp_factory
 from official.modeling.hyperparams import params_dict
 
-from mtl_ssl_tf.configs import experiments, renamed
+from mtl_ssl_tf.configs import data_validation, experiments, renamed, yaml_files
 from mtl_ssl_tf.configs import overrides as config_overrides
+
+# A group of a YAML file, not of the configuration: fields of both splits.
+_BOTH_SPLITS = "data"
+_LABEL_MAP = "label_map.txt"
+# Learning rates that fall until the last step, unless their `decay_steps` say otherwise.
+_FALL_TO_THE_END = ("cosine", "polynomial")
 
 
 def load_experiment(
   experiment: str, config_files: list[str] | None = None, params_override: str | None = None
 ) -> cfg.ExperimentConfig:
   """Returns the named experiment with the overrides of each file, then of the string.
+
+  Each file is applied after its bases (`yaml_files`). Fields of `task.data` are those of
+  `task.train_data` and `task.validation_data`, where these do not set their own.
+
+  Two fields follow others unless they are set: the label map is the one beside the records, and a
+  cosine or polynomial learning rate falls until the last step.
 
   Args:
     experiment: a registered name.
@@ -35,48 +47,71 @@ def load_experiment(
   if experiment not in accepted:
     raise ValueError(f"--experiment is {experiment!r}; accepted: {', '.join(accepted)}")
   params = exp_factory.get_exp_config(experiment)
-  for path in config_files or ():
-    override_with_file(params, path)
+  layers = [layer for path in config_files or () for layer in yaml_files.read(path)]
   if params_override:
     flag = "--params_override"
     if os.path.exists(params_override):
-      overrides, flag = _read_yaml(params_override), params_override
+      layers += yaml_files.read(params_override)
     elif "=" in params_override.split(":")[0]:
       # Its name notwithstanding, what the function returns is YAML.
-      overrides = _parse_yaml(params_dict.nested_csv_str_to_json_str(params_override), flag)
+      text = params_dict.nested_csv_str_to_json_str(params_override)
+      layers.append(yaml_files.Layer(flag, yaml_files.parse(text, flag)))
     else:
-      overrides = _parse_yaml(params_override, flag)
-    _override(params, overrides, flag)
+      layers.append(yaml_files.Layer(flag, yaml_files.parse(params_override, flag)))
+  for layer in layers:
+    _override(params, layer, note=True)
+  _follow(params)
   return params
 
 
 def override_with_file(params: cfg.ExperimentConfig, path: str) -> None:
-  """Sets the fields that a YAML file names.
+  """Sets the fields that a YAML file and its bases name.
 
   Raises:
     ValueError: if the file, or a field in it, is not known.
   """
-  _override(params, _read_yaml(path), path)
+  for layer in yaml_files.read(path):
+    _override(params, layer)
 
 
-def _read_yaml(path: str) -> Any:
-  try:
-    with tf.io.gfile.GFile(path) as file:
-      text = file.read()
-  except (tf.errors.OpError, UnicodeDecodeError) as error:
-    raise ValueError(f"{path}: cannot be read ({type(error).__name__})") from error
-  return _parse_yaml(text, path)
+def _override(params: cfg.ExperimentConfig, layer: yaml_files.Layer, *, note: bool = False) -> None:
+  fields = renamed.modernize(layer.fields, note=note)
+  fields = _spread(fields, params, layer.source)
+  config_overrides.check_overrides(fields, params, layer.source)
+  params.override(fields, is_strict=True)
 
 
-def _parse_yaml(text: str, source: str) -> Any:
-  try:
-    return yaml.load(text, params_dict._LOADER)
-  except yaml.YAMLError as error:
-    problem = " ".join(str(error).split())
-    raise ValueError(f"{source}: not YAML ({problem})") from error
+def _spread(fields: Any, params: cfg.ExperimentConfig, source: str) -> Any:
+  """Returns the fields with those of `task.data` in each split that does not set its own."""
+  task = fields.get("task") if isinstance(fields, Mapping) else None
+  if not isinstance(task, Mapping) or _BOTH_SPLITS not in task:
+    return fields
+  both = task[_BOTH_SPLITS]
+  config_overrides.check_overrides(both, params.task.train_data, source, ("task", _BOTH_SPLITS))
+  splits = {
+    name: {**both, **task.get(name, {})}
+    for name in data_validation.DATA
+    if isinstance(task.get(name, {}), Mapping)  # Else it is left for the check of types to tell.
+  }
+  others = {name: value for name, value in task.items() if name != _BOTH_SPLITS}
+  return {**fields, "task": {**others, **splits}}
 
 
-def _override(params: cfg.ExperimentConfig, overrides: Any, source: str) -> None:
-  overrides = renamed.modernize(overrides)
-  config_overrides.check_overrides(overrides, params, source)
-  params.override(overrides, is_strict=True)
+def _follow(params: cfg.ExperimentConfig) -> None:
+  """Sets fields that follow others, where nothing else was asked for."""
+  task, trainer = params.task, params.trainer
+  if not task.label_map:
+    beside = (_label_map_beside(getattr(task, name).input_path) for name in data_validation.DATA)
+    task.label_map = next(filter(None, beside), "")
+  learning_rate = trainer.optimizer_config.learning_rate
+  if learning_rate.type in _FALL_TO_THE_END and learning_rate.get().decay_steps is None:
+    rate = learning_rate.get()
+    rate.decay_steps = trainer.train_steps - (rate.offset or 0)
+
+
+def _label_map_beside(input_path: str | list[str]) -> str:
+  """The label map in the folder of the first records; empty if none are named."""
+  first = input_path if isinstance(input_path, str) else next(iter(input_path), "")
+  is_folder = bool(first) and not first.endswith(".tfrecord") and tf.io.gfile.isdir(first)
+  folder = first if is_folder else os.path.dirname(first)
+  return os.path.join(folder, _LABEL_MAP) if first else ""

@@ -8,7 +8,6 @@ from mtl_ssl_tf.labels import closeness, foreground, multi_object, windows
 from mtl_ssl_tf.ops import box_ops
 
 EMPTY_IMAGE = ("no_loss", "background")
-FOREGROUND_WEIGHTING = ("uniform", "inverse_area")
 
 
 class AuxiliaryTargets(NamedTuple):
@@ -48,15 +47,15 @@ def auxiliary_targets(
   seeds: tf.Tensor,
   num_classes: int,
   *,
-  num_windows: int = 64,
-  min_window_px: float = 32.0,
-  window_sampling: str = "top_left",
-  empty_image: str = "no_loss",
-  include_same_class: bool = True,
-  mask_size: int = 64,
-  foreground_weighting: str = "uniform",
-  round_decimals: int | None = None,
-  flip_labels: bool = True,
+  num_windows: int,
+  min_window_px: float,
+  window_sampling: str,
+  empty_image: str,
+  include_same_class: bool,
+  mask_size: int,
+  foreground_weighting: str,
+  round_decimals: int | None,
+  flip_labels: bool,
 ) -> AuxiliaryTargets:
   """Makes the targets of the three tasks from the ground-truth boxes.
 
@@ -81,14 +80,19 @@ def auxiliary_targets(
     round_decimals: of the soft labels, None for exact ones.
     flip_labels: whether windows and mask follow a flipped image.
 
+  Raises:
+    ValueError: `empty_image`, `window_sampling` or `foreground_weighting` is none of those.
+
   Reference: Lee et al., "Multi-task Self-supervised Object Detection", CVPR 2019, sec. 3.
   """
+  if empty_image not in EMPTY_IMAGE:
+    raise ValueError(f"empty_image is {empty_image!r}; accepted: {', '.join(EMPTY_IMAGE)}")
   upright = mirror_boxes(gt_boxes_px, image_size_px, flipped)  # [B, N, 4]
   windows_px = windows.sample_windows(
     seeds, upright, gt_classes, image_size_px, num_windows, min_window_px, window_sampling
   )  # [B, S, 4]
   window_labels = multi_object.multi_object_labels(
-    windows_px, upright, gt_classes, num_classes, round_decimals
+    windows_px, upright, gt_classes, num_classes, round_decimals=round_decimals
   )  # [B, S, C]
   window_weights = multi_object.window_weights(windows_px, upright, gt_classes)
   if empty_image == "background":
@@ -112,7 +116,12 @@ def auxiliary_targets(
     window_labels,
     window_weights,
     closeness.closeness_labels(
-      gt_boxes_px, gt_classes, image_size_px, num_classes, include_same_class, round_decimals
+      gt_boxes_px,
+      gt_classes,
+      image_size_px,
+      num_classes,
+      include_same_class=include_same_class,
+      round_decimals=round_decimals,
     ),
     mask,
     weights,

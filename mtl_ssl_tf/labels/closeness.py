@@ -8,8 +8,9 @@ def closeness_labels(
   gt_classes: tf.Tensor,
   image_size_px: tf.Tensor,
   num_classes: int,
-  include_same_class: bool = True,
-  round_decimals: int | None = None,
+  *,
+  include_same_class: bool,
+  round_decimals: int | None,
 ) -> tf.Tensor:
   """Soft labels of objects: how near the nearest other object of each class is.
 

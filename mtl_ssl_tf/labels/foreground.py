@@ -6,9 +6,11 @@ whatever its shape: cell (i, j) covers rows i/h … (i+1)/h and columns j/w … 
 
 import tensorflow as tf
 
+WEIGHTINGS = ("uniform", "inverse_area")
+
 
 def foreground_labels(
-  gt_boxes_norm: tf.Tensor, gt_classes: tf.Tensor, mask_size: int | tuple[int, int] = 64
+  gt_boxes_norm: tf.Tensor, gt_classes: tf.Tensor, mask_size: int | tuple[int, int]
 ) -> tf.Tensor:
   """Mask with 1 in the cells of the objects' boxes, elsewhere 0.
 
@@ -35,8 +37,8 @@ def foreground_labels(
 def foreground_weights(
   gt_boxes_norm: tf.Tensor,
   gt_classes: tf.Tensor,
-  mask_size: int | tuple[int, int] = 64,
-  weighting: str = "inverse_area",
+  mask_size: int | tuple[int, int],
+  weighting: str,
 ) -> tf.Tensor:
   """Loss weights of the mask's cells, 0 where only regions to be ignored are.
 
@@ -56,9 +58,14 @@ def foreground_weights(
     float32 [B, h, w], mean 1 over each image's cells, all 1 without boxes; all 0 if regions to be
     ignored leave no cell.
 
+  Raises:
+    ValueError: `weighting` is neither of the two.
+
   Reference: the paper averages the loss over cells without weights; the released code weights them
   by inverse area. Neither knows regions to be ignored.
   """
+  if weighting not in WEIGHTINGS:
+    raise ValueError(f"weighting is {weighting!r}; accepted: {', '.join(WEIGHTINGS)}")
   is_object, is_region = gt_classes > 0, tf.equal(gt_classes, 0)  # [B, N] each
   cells = _cells_of_boxes(gt_boxes_norm, is_object, mask_size)  # [B, N, h, w]
   region_cells = _cells_of_boxes(gt_boxes_norm, is_region, mask_size)  # [B, N, h, w]

@@ -10,7 +10,8 @@ def multi_object_labels(
   gt_boxes: tf.Tensor,
   gt_classes: tf.Tensor,
   num_classes: int,
-  round_decimals: int | None = None,
+  *,
+  round_decimals: int | None,
 ) -> tf.Tensor:
   """Soft labels saying which classes a window shows, and how much of it each one fills.
 

@@ -34,10 +34,11 @@ def roi_targets(
   gt_boxes_px: tf.Tensor,
   gt_classes: tf.Tensor,
   seeds: tf.Tensor,
-  num_samples: int = 256,
-  positive_fraction: float = 0.25,
-  positive_iou: float = 0.5,
-  append_gt: bool = False,
+  *,
+  num_samples: int,
+  positive_fraction: float,
+  positive_iou: float,
+  append_gt: bool,
 ) -> RoiTargets:
   """Matches proposals to objects and samples a minibatch of them.
 

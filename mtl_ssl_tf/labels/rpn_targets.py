@@ -30,10 +30,11 @@ def rpn_targets(
   gt_boxes_px: tf.Tensor,
   gt_classes: tf.Tensor,
   seeds: tf.Tensor,
-  num_samples: int = 256,
-  positive_fraction: float = 0.5,
-  positive_iou: float = 0.7,
-  negative_iou: float = 0.3,
+  *,
+  num_samples: int,
+  positive_fraction: float,
+  positive_iou: float,
+  negative_iou: float,
 ) -> RpnTargets:
   """Matches anchors to objects and samples a minibatch of them.
 

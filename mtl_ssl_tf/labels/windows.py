@@ -40,9 +40,9 @@ def sample_windows(
   gt_boxes_px: tf.Tensor,
   gt_classes: tf.Tensor,
   image_size_px: tf.Tensor,
-  num_windows: int = 64,
-  min_size_px: int = 32,
-  sampling: str = "top_left",
+  num_windows: int,
+  min_size_px: float,
+  sampling: str,
 ) -> tf.Tensor:
   """Draws windows that each share some area with at least one object.
 
@@ -75,7 +75,7 @@ def sample_windows(
   task. The paper says no more than "random top left corner and size".
   """
   if sampling not in _LAWS:
-    raise ValueError(f"sampling is {sampling!r}; accepted are {', '.join(map(repr, _LAWS))}.")
+    raise ValueError(f"sampling is {sampling!r}; accepted: {', '.join(_LAWS)}")
   if gt_boxes_px.shape.rank == 2:
     one_image = (seed, gt_boxes_px, gt_classes, image_size_px)
     batch = [tf.convert_to_tensor(tensor)[tf.newaxis] for tensor in one_image]
@@ -112,7 +112,7 @@ def _windows_from_uniforms(
   gt_boxes_px: tf.Tensor,
   gt_classes: tf.Tensor,
   image_size_px: tf.Tensor,
-  min_size_px: int,
+  min_size_px: float,
   sampling: str,
 ) -> tf.Tensor:
   """`sample_windows` without its chance: [B, 6, S, M] uniform numbers become [B, S, 4] windows."""

@@ -48,7 +48,12 @@ def closeness_loss(
 
   Returns:
     The sum of cross entropies, over the number of positives where the batch has one divisor.
+
+  Raises:
+    ValueError: `normalizer` is neither of the two.
   """
+  if normalizer not in CLOSENESS_NORMALIZERS:
+    raise ValueError(f"normalizer is {normalizer!r}; accepted: {', '.join(CLOSENESS_NORMALIZERS)}")
   if drop_background:
     logits, labels = logits[..., 1:], labels[..., 1:]
   entropy = -tf.reduce_sum(labels * tf.nn.log_softmax(logits), axis=-1)  # [B, K]

@@ -12,10 +12,10 @@ import tensorflow as tf
 
 def grid_anchors(
   feature_size: tuple[int, int],
-  stride: int = 16,
-  base_size: float = 256.0,
-  scales: Sequence[float] = (0.25, 0.5, 1.0, 2.0),
-  aspect_ratios: Sequence[float] = (0.5, 1.0, 2.0),
+  stride: int,
+  base_size: float,
+  scales: Sequence[float],
+  aspect_ratios: Sequence[float],
 ) -> np.ndarray:
   """Anchors of every cell of a feature map.
 
@@ -65,8 +65,8 @@ def inside_image(anchors: tf.Tensor, image_size_px: tf.Tensor) -> tf.Tensor:
 def on_content(
   feature_size: tuple[int, int],
   image_size_px: tf.Tensor,
-  stride: int = 16,
-  anchors_per_cell: int = 12,
+  stride: int,
+  anchors_per_cell: int,
 ) -> tf.Tensor:
   """Says which anchors belong to a cell that the image would have without its padding.
 

@@ -63,9 +63,9 @@ def multiclass_nms(
   scores: tf.Tensor,
   valid: tf.Tensor,
   iou_threshold: float,
-  max_per_class: int = 100,
-  max_total: int = 300,
-  score_threshold: float = 0.0,
+  max_per_class: int,
+  max_total: int,
+  score_threshold: float,
   method: str = "loop",
 ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor, tf.Tensor, tf.Tensor]:
   """Detections of each image: suppression within each class, then the best of all classes.

@@ -226,7 +226,7 @@ def build_module(
 def _canvas(run: Run) -> tuple[tuple[int, int], int, int]:
   """The one canvas of what is served, and the limits of an image on it: short and long side."""
   data = run.task.validation_data
-  return canvases.single(data.canvas, data.canvas_size, data.short_side, data.long_side)
+  return canvases.single(data.input_layout, data.canvas_size, data.short_side, data.long_side)
 
 
 def _read_params(path: str):

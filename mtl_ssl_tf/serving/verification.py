@@ -202,7 +202,7 @@ def largest_differences(
 def _examples(data: data_config.Data) -> tf.data.Dataset:
   """Records, each with its batch of one as evaluation sees it."""
   canvas_size, short_side, long_side = canvases.single(
-    data.canvas, data.canvas_size, data.short_side, data.long_side
+    data.input_layout, data.canvas_size, data.short_side, data.long_side
   )
   batches = reader.make_dataset(
     data_config.Data(

@@ -9,7 +9,7 @@ from absl import logging as absl_logging
 from official.core import config_definitions as cfg
 
 from mtl_ssl_tf import terminal
-from mtl_ssl_tf.configs import validation
+from mtl_ssl_tf.configs import experiments, validation
 from mtl_ssl_tf.configs.loading import load_experiment
 from mtl_ssl_tf.training import (
   assembly,
@@ -131,7 +131,8 @@ def main_with_flags(flags: Any) -> None:
   """
   terminal.set_up(flags.verbosity if flags["verbosity"].present else None)
   try:
-    params = load_experiment(flags.experiment, flags.config_file, flags.params_override)
+    experiment = flags.experiment or experiments.DEFAULT
+    params = load_experiment(experiment, flags.config_file, flags.params_override)
     if flags.init:
       task_lib.class_of(params.task).start_from(params.task, flags.init)
     if flags.tpu:

@@ -7,7 +7,7 @@ import tf_keras
 
 from mtl_ssl_tf.checkpoints import pretrained, reference
 from mtl_ssl_tf.configs import detector as config_lib
-from mtl_ssl_tf.configs import validation
+from mtl_ssl_tf.configs import fields
 from mtl_ssl_tf.modeling import factory
 from tests.checkpoints import slim_files
 
@@ -206,7 +206,8 @@ class TestRefused:
       pretrained.check_source(str(tmp_path / name), SOURCE)
 
   def test_the_configuration_accepts_what_there_is(self):
-    assert set(validation.CHOICES["init_modules"]) == set(pretrained.MODULES)
+    modules = fields.choices_of(fields.field_of(config_lib.MtlDetection, "init_modules"))
+    assert set(modules) == set(pretrained.MODULES)
 
   def test_imagenet_is_always_there(self):
     pretrained.check_source("imagenet", SOURCE)

@@ -3,7 +3,6 @@
 import pytest
 
 from mtl_ssl_tf.configs import data_validation, experiments
-from mtl_ssl_tf.data.pipeline import canvases
 
 
 def task(data="train_data", **fields):
@@ -40,7 +39,7 @@ def test_defaults_pass():
 def test_fields_without_effect(data, field, value, accepted):
   assert message(data, **{field: value}) == (
     f"task.{data}.{field} is {value!r}; accepted: {accepted!r}, as this field has no effect; those"
-    " that have: input_path, global_batch_size, is_training, cache, canvas, canvas_size,"
+    " that have: input_path, global_batch_size, is_training, cache, input_layout, canvas_size,"
     " short_side, long_side, max_num_boxes, flip_probability, vertical_flip_probability, scale_min,"
     " scale_max, difficult, crowd, seed"
   )
@@ -55,12 +54,12 @@ def test_training_of_the_wrong_data(data, value):
 
 @pytest.mark.parametrize("data", data_validation.DATA)
 def test_two_canvases_differ(data):
-  assert message(data, canvas="aspect_buckets", canvas_size=[64, 64]) == (
-    f"task.{data}.canvas_size is [64, 64]; accepted with task.{data}.canvas aspect_buckets: a"
-    " height and a width that differ"
+  assert message(data, input_layout="by_orientation", canvas_size=[64, 64]) == (
+    f"task.{data}.canvas_size is [64, 64]; accepted with task.{data}.input_layout by_orientation:"
+    " a height and a width that differ"
   )
-  for canvas in canvases.KINDS:
-    data_validation.check_data(task(data, canvas=canvas, canvas_size=[64, 96]))
+  for layout in ("single", "by_orientation"):
+    data_validation.check_data(task(data, input_layout=layout, canvas_size=[64, 96]))
 
 
 @pytest.mark.parametrize(
@@ -71,12 +70,12 @@ def test_loops_in_a_graph(data, field):
   trainer = experiments.mtl_frcnn().trainer
   trainer.override({field: True})
   data_validation.check_loops(task(data), trainer)
-  config = task(data, canvas="aspect_buckets")
+  config = task(data, input_layout="by_orientation")
   with pytest.raises(ValueError) as error:
     data_validation.check_loops(config, trainer)
   assert str(error.value) == (
-    f"trainer.{field} is True; accepted with task.{data}.canvas aspect_buckets: False, as such a"
-    " loop takes batches of one size"
+    f"trainer.{field} is True; accepted with task.{data}.input_layout by_orientation: False, as"
+    " such a loop takes batches of one size"
   )
   trainer.override({field: False})
   data_validation.check_loops(config, trainer)

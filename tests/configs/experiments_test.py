@@ -15,7 +15,8 @@ CONFIGS = pathlib.Path(__file__).parents[2] / "configs"
 EXPERIMENTS = sorted(CONFIGS.glob("experiments/*.yaml"))
 # The others are of published size: tests/configs/rows_test.py.
 SMALL_EXPERIMENTS = [
-  CONFIGS / "experiments" / f"{name}_frcnn_mobilenet_mtl.yaml" for name in ("bccd", "demo")
+  CONFIGS / "own_data.yaml",
+  *(CONFIGS / "experiments" / f"{name}_frcnn_mobilenet_mtl.yaml" for name in ("bccd", "demo")),
 ]
 OVERLAYS = sorted(CONFIGS.glob("overlays/*.yaml"))
 FLAGS = sorted(CONFIGS.glob("flags/*.flags"))
@@ -114,10 +115,10 @@ def test_schedule_ends_with_the_run(path):
 def test_flagfile_names_existing_files(path):
   lines = [line for line in path.read_text().splitlines() if line and not line.startswith("#")]
   values = dict(line.removeprefix("--").split("=", 1) for line in lines)
-  assert set(values) == {"experiment", "config_file", "mode"}
+  assert set(values) == {"config_file", "mode"}
   assert (CONFIGS.parent / values["config_file"]).is_file()
   assert values["mode"] in driver.MODES
-  driver.load_experiment(values["experiment"], [str(CONFIGS.parent / values["config_file"])])
+  driver.load_experiment("mtl_frcnn", [str(CONFIGS.parent / values["config_file"])])
 
 
 def test_released_overlay_changes_every_choice_and_nothing_else():

@@ -16,6 +16,7 @@ from mtl_ssl_tf.training import driver
 REPOSITORY = pathlib.Path(__file__).parents[2]
 CONFIGS = REPOSITORY / "configs"
 EXPERIMENTS = sorted(CONFIGS.glob("experiments/*.yaml"))
+PARTS = sorted(CONFIGS.glob("parts/*/*.yaml"))
 README = (CONFIGS / "README.md").read_text()
 # The flagfile of an experiment has its name, with this exception.
 FLAGFILE = {"demo_frcnn_mobilenet_mtl": "demo"}
@@ -257,9 +258,8 @@ def test_every_published_row_is_there():
 def test_flagfile_of_its_name(path):
   name = FLAGFILE.get(path.stem, path.stem)
   flags = flags_of(CONFIGS / "flags" / f"{name}.flags")
-  assert REPOSITORY / flags["config_file"] == path
-  assert flags["experiment"] == "mtl_frcnn"
-  assert flags["mode"] == "train_and_eval"
+  assert REPOSITORY / flags.pop("config_file") == path
+  assert flags == {"mode": "train_and_eval"}
   assert f"python train.py --flagfile=configs/flags/{name}.flags " in card(path.stem)
   assert f"{name}.flags" in README
 
@@ -339,16 +339,48 @@ def test_rows_of_a_setting_differ_in_tasks_and_refinement_alone(name):
 
 
 @pytest.mark.parametrize("name", PUBLISHED)
-def test_file_holds_only_what_makes_the_row_different(name):
-  defaults = flatten(experiments.mtl_frcnn().task.as_dict())
+def test_file_is_a_card_and_its_parts(name):
+  setting, row, _ = PUBLISHED[name]
+  data, detector, backbone = setting.split("_")
+  parts = [
+    f"data/{data}",
+    f"models/{detector}_{backbone}{'_coco' if data == 'coco17' else ''}",
+    f"schedules/model{SETTINGS[setting].pair}1",
+  ]
+  if row != "mtl":  # Which has what the defaults have.
+    parts.append(f"ablations/{row}")
   values = yaml.safe_load((CONFIGS / "experiments" / f"{name}.yaml").read_text())
-  assert values["task"]["backbone"] == {"type": BACKBONES[name.split("_")[2]][0]}
-  given = flatten({group: value for group, value in values["task"].items() if group != "backbone"})
-  assert [field for field, value in given.items() if value == defaults[field]] == []
-  # The schedule is given whole, so that nothing of another one is left in it.
-  stepwise = values["trainer"]["optimizer_config"]["learning_rate"]["stepwise"]
-  assert set(stepwise) == {"boundaries", "values"}
-  assert set(values["trainer"]) == {"train_steps", "optimizer_config"}
+  assert values == {"base": [f"../parts/{part}.yaml" for part in parts]}
+
+
+@pytest.mark.parametrize("path", PARTS, ids=lambda path: f"{path.parent.name}/{path.stem}")
+def test_part_holds_only_what_makes_it_different(path):
+  assert path.read_text().startswith("# ")
+  values = yaml.safe_load(path.read_text())
+  defaults = flatten(experiments.mtl_frcnn().task.as_dict())
+  task = flatten(values.get("task", {}))
+  # Every model says its backbone.
+  assert task.pop("backbone.type", None) in {backbone for backbone, _ in BACKBONES.values()} | {
+    None
+  }
+  assert [field for field, value in task.items() if value == defaults[field]] == []
+  if path.stem.startswith("model"):
+    assert set(values) == {"trainer"}
+    # The schedule is given whole, so that nothing of another one is left in it.
+    assert set(flatten(values["trainer"])) == {
+      "train_steps",
+      "optimizer_config.learning_rate.stepwise.boundaries",
+      "optimizer_config.learning_rate.stepwise.values",
+    }
+
+
+def test_every_part_is_used():
+  used = {
+    (path.parent / base).resolve()
+    for path in EXPERIMENTS
+    for base in yaml.safe_load(path.read_text())["base"]
+  }
+  assert used == {path.resolve() for path in PARTS}
 
 
 @pytest.mark.parametrize("setting", SETTINGS)

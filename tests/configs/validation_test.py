@@ -2,16 +2,28 @@
 
 import pytest
 
-from mtl_ssl_tf.configs import experiments, validation
+from mtl_ssl_tf.configs import experiments, fields, validation
 
 DATA = ("train_data", "validation_data")
 
 
-def experiment(**fields):
+def experiment(**changed):
   config = experiments.mtl_frcnn()
   config.override({"task": {"label_map": "labels.txt"}})
-  config.override(fields)
+  config.override(changed)
   return config
+
+
+def declared(part, what) -> dict:
+  """Path of a field -> its choices or bounds, where there are any."""
+  config = getattr(experiments.mtl_frcnn(), part)
+  found = {path: what(field) for path, field, _ in fields.walk(config)}
+  return {path: values for path, values in found.items() if values is not None}
+
+
+CHOICES, RANGES = declared("task", fields.choices_of), declared("task", fields.bounds_of)
+TRAINER_CHOICES = declared("trainer", fields.choices_of)
+TRAINER_RANGES = declared("trainer", fields.bounds_of)
 
 
 def set_field(config, path: str, value) -> None:
@@ -29,9 +41,9 @@ def task_message(path: str, value) -> str:
   return str(error.value)
 
 
-def trainer_message(**fields) -> str:
+def trainer_message(**changed) -> str:
   with pytest.raises(ValueError) as error:
-    validation.check_trainer(experiment(trainer=fields).trainer)
+    validation.check_trainer(experiment(trainer=changed).trainer)
   return str(error.value)
 
 
@@ -41,15 +53,15 @@ def test_defaults_pass():
   validation.check_trainer(config.trainer)
 
 
-@pytest.mark.parametrize("path", validation.CHOICES)
+@pytest.mark.parametrize("path", CHOICES)
 def test_unknown_choice(path):
-  accepted = ", ".join(validation.CHOICES[path])
+  accepted = ", ".join(CHOICES[path])
   assert task_message(path, "other") == f"task.{path} is 'other'; accepted: {accepted}"
 
 
-@pytest.mark.parametrize("path", validation.CHOICES)
+@pytest.mark.parametrize("path", CHOICES)
 def test_every_choice_passes(path):
-  for choice in validation.CHOICES[path]:
+  for choice in CHOICES[path]:
     config = experiment(task={data: {"canvas_size": [600, 1000]} for data in DATA}).task
     set_field(config, path, choice)
     validation.check_task(config)
@@ -96,9 +108,9 @@ def test_groups_normalise_single_crops():
     validation.check_task(config)
 
 
-@pytest.mark.parametrize("path", validation.RANGES)
+@pytest.mark.parametrize("path", RANGES)
 def test_out_of_range(path):
-  low, high = validation.RANGES[path]
+  low, high = RANGES[path]
   bounds = f"at least {low}" if high is None else f"{low} to {high}"
   for value in (low - 1, low - 0.5, float("nan")):
     is_whole = isinstance(low, float) or isinstance(value, int)
@@ -167,17 +179,17 @@ def test_official_annotations_are_of_use_to_coco_metrics():
   validation.check_task(config)
 
 
-@pytest.mark.parametrize("name", validation.TRAINER_RANGES)
+@pytest.mark.parametrize("name", TRAINER_RANGES)
 def test_trainer_intervals(name):
   # An interval below 1 would evaluate forever, or never save a checkpoint.
-  low, high = validation.TRAINER_RANGES[name]
+  low, high = TRAINER_RANGES[name]
   accepted = f"at least {low}" if high is None else f"{low} to {high}"
   assert trainer_message(**{name: -1}) == f"trainer.{name} is -1; accepted: {accepted}"
 
 
-@pytest.mark.parametrize("name", validation.TRAINER_CHOICES)
+@pytest.mark.parametrize("name", TRAINER_CHOICES)
 def test_trainer_choices(name):
-  choices = validation.TRAINER_CHOICES[name]
+  choices = TRAINER_CHOICES[name]
   message = f"trainer.{name} is 'other'; accepted: {', '.join(choices)}"
   assert trainer_message(**{name: "other"}) == message
   for choice in choices:

@@ -29,7 +29,16 @@ _CLASSES = tf.constant([[1, 2, 1], [3, -1, -1], [-1, -1, -1]])
 _SEEDS = tf.constant([[1, 5], [2, 5], [3, 5]])
 _UPRIGHT = tf.constant([False] * 3)
 _make = functools.partial(
-  auxiliary.auxiliary_targets, num_windows=6, min_window_px=16.0, mask_size=8
+  auxiliary.auxiliary_targets,
+  num_windows=6,
+  min_window_px=16.0,
+  window_sampling="top_left",
+  empty_image="no_loss",
+  include_same_class=True,
+  mask_size=8,
+  foreground_weighting="uniform",
+  round_decimals=None,
+  flip_labels=True,
 )
 
 
@@ -76,12 +85,21 @@ class AuxiliaryTargetsTest(parameterized.TestCase, tf.test.TestCase):
       },
     )
 
-  def test_default_sizes(self):
-    targets = auxiliary.auxiliary_targets(_BOXES, _CLASSES, _SIZES, _UPRIGHT, _SEEDS, NUM_CLASSES)
+  def test_sizes_are_as_told(self):
+    targets = _targets(num_windows=64, min_window_px=32.0, mask_size=64)
     self.assertEqual(targets.windows_px.shape, [3, 64, 4])
     self.assertEqual(targets.foreground_mask.shape, [3, 64, 64])
     sides = targets.windows_px[..., 2:] - targets.windows_px[..., :2]
     self.assertGreater(np.min(sides), 32.0 - 1e-3)
+
+  @parameterized.parameters(
+    ({"empty_image": "ignored"}, "empty_image is 'ignored'; accepted: no_loss, background"),
+    ({"window_sampling": "grid"}, "sampling is 'grid'; accepted: top_left, center_clip"),
+    ({"foreground_weighting": "area"}, "weighting is 'area'; accepted: uniform, inverse_area"),
+  )
+  def test_unknown_choice(self, option, message):
+    with self.assertRaisesRegex(ValueError, f"^{message}$"):
+      _targets(**option)
 
   @parameterized.parameters("top_left", "center_clip")
   def test_windows_and_their_labels(self, sampling):
@@ -90,14 +108,23 @@ class AuxiliaryTargetsTest(parameterized.TestCase, tf.test.TestCase):
     self.assertAllEqual(targets.windows_px, expected)
     self.assertAllEqual(
       targets.window_labels,
-      multi_object.multi_object_labels(expected, _BOXES, _CLASSES, NUM_CLASSES),
+      multi_object.multi_object_labels(
+        expected, _BOXES, _CLASSES, NUM_CLASSES, round_decimals=None
+      ),
     )
     self.assertAllEqual(targets.window_weights, [[1.0] * 6, [1.0] * 6, [0.0] * 6])
 
   @parameterized.parameters(False, True)
   def test_closeness(self, include_same_class):
     targets = _targets(include_same_class=include_same_class)
-    expected = closeness.closeness_labels(_BOXES, _CLASSES, _SIZES, NUM_CLASSES, include_same_class)
+    expected = closeness.closeness_labels(
+      _BOXES,
+      _CLASSES,
+      _SIZES,
+      NUM_CLASSES,
+      include_same_class=include_same_class,
+      round_decimals=None,
+    )
     self.assertAllEqual(targets.closeness_labels, expected)
     # A sees the other object of its class, or does not.
     self.assertEqual(targets.closeness_labels[0, 0, 1] > 0.0, include_same_class)
@@ -120,7 +147,9 @@ class AuxiliaryTargetsTest(parameterized.TestCase, tf.test.TestCase):
     self.assertAllClose(weights[2], tf.ones([8, 8]))
     self.assertAllEqual(
       weights[0],
-      foreground.foreground_weights(_BOXES[0] / [64.0, 80.0, 64.0, 80.0], _CLASSES[0], 8),
+      foreground.foreground_weights(
+        _BOXES[0] / [64.0, 80.0, 64.0, 80.0], _CLASSES[0], 8, "inverse_area"
+      ),
     )
 
   def test_rounding(self):
@@ -156,7 +185,7 @@ class AuxiliaryTargetsTest(parameterized.TestCase, tf.test.TestCase):
       empty_image=empty_image,
     )
     plain = windows.sample_windows(
-      _SEEDS[:2], -tf.ones([2, 1, 4]), tf.constant([[-1], [-1]]), _SIZES[:2], 6, 16.0
+      _SEEDS[:2], -tf.ones([2, 1, 4]), tf.constant([[-1], [-1]]), _SIZES[:2], 6, 16.0, "top_left"
     )
     self.assertAllEqual(targets.windows_px, plain)  # Regions attract no windows.
     beyond = targets.windows_px[0, :, 3] > 60.0

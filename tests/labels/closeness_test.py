@@ -8,7 +8,20 @@ from mtl_ssl_tf.labels import closeness
 from tests.labels import oracles
 
 _PADDING = [-1.0, -1.0, -1.0, -1.0]
-_compiled = tf.function(closeness.closeness_labels, jit_compile=True)
+
+
+def _labels(boxes, classes, size, num_classes, include_same_class=True, round_decimals=None):
+  return closeness.closeness_labels(
+    boxes,
+    classes,
+    size,
+    num_classes,
+    include_same_class=include_same_class,
+    round_decimals=round_decimals,
+  )
+
+
+_compiled = tf.function(_labels, jit_compile=True)
 
 # Image of 300 × 400, diagonal 500. Boxes of 20 × 20 around these centres (y, x):
 #
@@ -32,7 +45,7 @@ class ClosenessLabelsTest(parameterized.TestCase, tf.test.TestCase):
   @parameterized.parameters(False, True)
   def test_worked_case(self, jit_compile):
     boxes, classes = _objects("ABCDE")
-    label_fn = tf.function(closeness.closeness_labels, jit_compile=jit_compile)
+    label_fn = tf.function(_labels, jit_compile=jit_compile)
     labels = label_fn(boxes[tf.newaxis], classes[tf.newaxis], tf.constant([_SIZE]), 5)
     # From A: B is 50 px away, D 120 (C, of the same class, 150), E hypot(240, 150) = 283.02.
     a = np.array([0.0, 1.0 - 50 / 500, 1.0 - 120 / 500, 1.0 - np.hypot(240, 150) / 500, 0.0])
@@ -44,7 +57,7 @@ class ClosenessLabelsTest(parameterized.TestCase, tf.test.TestCase):
 
   def test_own_class_passed_over_as_released(self):
     boxes, classes = _objects("ABC")
-    labels = closeness.closeness_labels(boxes, classes, _SIZE, 3, include_same_class=False)
+    labels = _labels(boxes, classes, _SIZE, 3, include_same_class=False)
     # A and B see C only, C sees the nearer of A and B.
     self.assertAllClose(labels, [[0.0, 0.0, 1.0], [0.0, 0.0, 1.0], [0.0, 1.0, 0.0]])
 
@@ -70,7 +83,7 @@ class ClosenessLabelsTest(parameterized.TestCase, tf.test.TestCase):
   @parameterized.parameters(False, True)
   def test_regions_are_nobodys_neighbours(self, jit_compile):
     boxes, classes = _objects("ABCDE")
-    label_fn = tf.function(closeness.closeness_labels, jit_compile=jit_compile)
+    label_fn = tf.function(_labels, jit_compile=jit_compile)
     # B, next to A, and E are regions: A, C and D see each other as if these were not there.
     regions = tf.where(tf.constant([False, True, False, False, True]), 0, classes)
     labels = label_fn(boxes, regions, _SIZE, 4)

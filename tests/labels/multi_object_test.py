@@ -7,7 +7,15 @@ from mtl_ssl_tf.labels import multi_object
 from tests.labels import oracles
 
 _PADDING = [-1.0, -1.0, -1.0, -1.0]
-_compiled = tf.function(multi_object.multi_object_labels, jit_compile=True)
+
+
+def _labels(boxes_of_windows, boxes, classes, num_classes, round_decimals=None):
+  return multi_object.multi_object_labels(
+    boxes_of_windows, boxes, classes, num_classes, round_decimals=round_decimals
+  )
+
+
+_compiled = tf.function(_labels, jit_compile=True)
 
 
 class MultiObjectLabelsTest(parameterized.TestCase, tf.test.TestCase):
@@ -31,7 +39,7 @@ class MultiObjectLabelsTest(parameterized.TestCase, tf.test.TestCase):
       [[[0.0, 0.0, 5.0, 5.0], [0.0, 2.0, 5.0, 5.0], [4.0, 4.0, 8.0, 8.0], _PADDING]]
     )
     classes = tf.constant([[1, 1, 2, -1]])
-    label_fn = tf.function(multi_object.multi_object_labels, jit_compile=jit_compile)
+    label_fn = tf.function(_labels, jit_compile=jit_compile)
     labels = label_fn(windows, boxes, classes, 4)
     roots = np.array([np.sqrt(60.0), 5.0, 4.0, 0.0])
     self.assertAllClose(labels[0, 0], roots / roots.sum())
@@ -55,7 +63,7 @@ class MultiObjectLabelsTest(parameterized.TestCase, tf.test.TestCase):
     windows = tf.constant(
       [[[0.0, 0.0, 10.0, 10.0], [0.0, 0.0, 10.0, 5.0], [6.0, 1.0, 9.0, 4.0], [6.0, 1.0, 9.0, 7.0]]]
     )
-    label_fn = tf.function(multi_object.multi_object_labels, jit_compile=jit_compile)
+    label_fn = tf.function(_labels, jit_compile=jit_compile)
     labels = label_fn(windows, boxes, classes, 3)
     roots = np.array([np.sqrt(30.0), 5.0, 0.0])
     self.assertAllClose(labels[0, 0], roots / roots.sum())
@@ -69,8 +77,8 @@ class MultiObjectLabelsTest(parameterized.TestCase, tf.test.TestCase):
     # A window of 30 × 30: class 1 fills its left half, class 2 its right half, class 3 one cell.
     boxes = tf.constant([[0.0, 0.0, 30.0, 15.0], [0.0, 15.0, 30.0, 30.0], [3.0, 3.0, 4.0, 4.0]])
     window = tf.constant([[0.0, 0.0, 30.0, 30.0]])
-    labels = multi_object.multi_object_labels(window, boxes, tf.constant([1, 2, 3]), 4)
-    rounded = multi_object.multi_object_labels(window, boxes, tf.constant([1, 2, 3]), 4, 3)
+    labels = _labels(window, boxes, tf.constant([1, 2, 3]), 4)
+    rounded = _labels(window, boxes, tf.constant([1, 2, 3]), 4, 3)
     total = 2.0 * np.sqrt(0.5) + 1.0 / 30.0
     self.assertAllClose(labels, [[0.0, np.sqrt(0.5) / total, np.sqrt(0.5) / total, 1 / 30 / total]])
     self.assertAllClose(rounded, [[0.0, 0.488, 0.488, 0.023]], atol=1e-7)
@@ -112,8 +120,8 @@ class MultiObjectLabelsTest(parameterized.TestCase, tf.test.TestCase):
       return tf.stack([b[:, 0], 20.0 - b[:, 3], b[:, 2], 20.0 - b[:, 1]], axis=-1)
 
     classes = tf.constant([1, 2])
-    labels = multi_object.multi_object_labels(windows, boxes, classes, 3)
-    flipped = multi_object.multi_object_labels(flip(windows), flip(boxes), classes, 3)
+    labels = _labels(windows, boxes, classes, 3)
+    flipped = _labels(flip(windows), flip(boxes), classes, 3)
     self.assertAllClose(labels, flipped)
 
 

@@ -7,6 +7,12 @@ from absl.testing import parameterized
 
 from mtl_ssl_tf.labels import roi_targets
 
+_SETTINGS = {
+  "num_samples": 256,
+  "positive_fraction": 0.25,
+  "positive_iou": 0.5,
+  "append_gt": False,
+}
 _PADDING = [-1.0, -1.0, -1.0, -1.0]
 _GT_BOXES = [[0.0, 0.0, 10.0, 10.0], [20.0, 20.0, 30.0, 40.0]]
 _GT_CLASSES = [4, 2]
@@ -21,8 +27,9 @@ _PROPOSAL_VALID = [True, True, False, True]
 
 def _targets(gt_boxes, gt_classes, seeds=((0, 0),), jit_compile=False, **kwargs):
   num_images = len(gt_boxes)
+  settings = {**_SETTINGS, **kwargs}
   targets_fn = tf.function(
-    functools.partial(roi_targets.roi_targets, **kwargs), jit_compile=jit_compile
+    functools.partial(roi_targets.roi_targets, **settings), jit_compile=jit_compile
   )
   return targets_fn(
     tf.constant([_PROPOSALS] * num_images),
@@ -128,6 +135,7 @@ class RoiTargetsTest(parameterized.TestCase, tf.test.TestCase):
         tf.constant([_GT_BOXES]),
         tf.constant([_GT_CLASSES]),
         tf.constant([[0, 0]]),
+        **_SETTINGS,
       )
       total = tf.reduce_sum(targets.boxes_px) + tf.reduce_sum(targets.box_deltas)
     self.assertIsNone(tape.gradient(total, proposals))

@@ -7,6 +7,12 @@ from absl.testing import parameterized
 
 from mtl_ssl_tf.labels import rpn_targets
 
+_SETTINGS = {
+  "num_samples": 256,
+  "positive_fraction": 0.5,
+  "positive_iou": 0.7,
+  "negative_iou": 0.3,
+}
 _PADDING = [-1.0, -1.0, -1.0, -1.0]
 _ANCHORS = [
   [0.0, 0.0, 10.0, 10.0],  # IoU 0.8 with the first object
@@ -22,8 +28,9 @@ _GT_BOXES = [[0.0, 0.0, 10.0, 8.0], [20.0, 18.0, 30.0, 22.0]]
 def _targets(gt_boxes, gt_classes, seeds=None, jit_compile=False, **kwargs):
   num_images = len(gt_boxes)
   seeds = [[image, 5] for image in range(num_images)] if seeds is None else seeds
+  settings = {**_SETTINGS, **kwargs}
   targets_fn = tf.function(
-    functools.partial(rpn_targets.rpn_targets, **kwargs), jit_compile=jit_compile
+    functools.partial(rpn_targets.rpn_targets, **settings), jit_compile=jit_compile
   )
   return targets_fn(
     tf.constant(_ANCHORS),

@@ -86,6 +86,11 @@ class ClosenessLossTest(parameterized.TestCase, tf.test.TestCase):
     loss = compute(self.LOGITS, self.LABELS, self.POSITIVE, drop_background, normalizer)
     self.assertAllClose(loss, expected)
 
+  def test_unknown_normalizer(self):
+    message = "^normalizer is 'sum'; accepted: batch_positives, per_image_sum$"
+    with self.assertRaisesRegex(ValueError, message):
+      _closeness_loss(self.LOGITS, self.LABELS, self.POSITIVE, False, "sum")
+
   @parameterized.parameters(*auxiliary_losses.CLOSENESS_NORMALIZERS)
   def test_no_positives(self, normalizer):
     nothing = tf.zeros([2, 4], tf.bool)

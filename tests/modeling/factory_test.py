@@ -1,3 +1,4 @@
+import functools
 from unittest import mock
 
 import numpy as np
@@ -6,8 +7,8 @@ import tensorflow as tf
 import tf_keras
 
 from mtl_ssl_tf.configs import detector as config_lib
-from mtl_ssl_tf.configs import validation
-from mtl_ssl_tf.labels import auxiliary, windows
+from mtl_ssl_tf.configs import fields
+from mtl_ssl_tf.labels import auxiliary, foreground, windows
 from mtl_ssl_tf.losses import auxiliary_losses
 from mtl_ssl_tf.modeling import (
   detections,
@@ -404,11 +405,13 @@ def test_configuration_accepts_what_the_modules_know():
     "auxiliary.multi_object.sampling": windows._LAWS,
     "auxiliary.multi_object.empty_image": auxiliary.EMPTY_IMAGE,
     "auxiliary.closeness.normalizer": auxiliary_losses.CLOSENESS_NORMALIZERS,
-    "auxiliary.foreground.weighting": auxiliary.FOREGROUND_WEIGHTING,
+    "auxiliary.foreground.weighting": foreground.WEIGHTINGS,
     "auxiliary.foreground.logit_activation": foreground_head.ACTIVATIONS,
     "auxiliary.foreground.head": foreground_head.KERNEL_SIZES,
     "refinement.input": refinement.INPUTS,
     "refinement.closeness_mean": refinement.CLOSENESS_MEANS,
   }
   for path, names in known.items():
-    assert set(validation.CHOICES[path]) == set(names), path
+    *groups, name = path.split(".")
+    config = functools.reduce(getattr, groups, config_lib.MtlDetection())
+    assert set(fields.choices_of(fields.field_of(config, name))) == set(names), path

@@ -4,6 +4,9 @@ from absl.testing import parameterized
 
 from mtl_ssl_tf.ops import anchor_ops
 
+# Scales and aspect ratios of the published detector.
+_PUBLISHED = ((0.25, 0.5, 1.0, 2.0), (0.5, 1.0, 2.0))
+
 
 class GridAnchorsTest(tf.test.TestCase):
   def test_square_anchors_of_a_small_grid(self):
@@ -18,7 +21,7 @@ class GridAnchorsTest(tf.test.TestCase):
   def test_released_anchors(self):
     # Anchors of the released detector at row 8, column 10 of a 16x20 map; the others of that cell
     # stick out of the image, and only clipped ones are published.
-    anchors = anchor_ops.grid_anchors((16, 20))
+    anchors = anchor_ops.grid_anchors((16, 20), 16, 256.0, *_PUBLISHED)
     self.assertEqual(anchors.shape, (16 * 20 * 12, 4))
     self.assertEqual(anchors.dtype, np.float32)
     cell = anchors[(8 * 20 + 10) * 12 :][:12]
@@ -58,8 +61,8 @@ class AnchorMaskTest(parameterized.TestCase, tf.test.TestCase):
     self.assertAllEqual(on_content, tf.repeat(cells, 2, axis=1) == 1)
 
   def test_content_as_large_as_the_canvas_has_every_anchor(self):
-    on_content = anchor_ops.on_content((2, 3), tf.constant([[32.0, 48.0]]))
-    self.assertAllEqual(on_content, tf.ones([1, len(anchor_ops.grid_anchors((2, 3)))], tf.bool))
+    on_content = anchor_ops.on_content((2, 3), tf.constant([[32.0, 48.0]]), 16, 12)
+    self.assertAllEqual(on_content, tf.ones([1, 2 * 3 * 12], tf.bool))
 
 
 if __name__ == "__main__":

@@ -159,8 +159,9 @@ class BatchedNmsTest(parameterized.TestCase, tf.test.TestCase):
 
 class MulticlassNmsTest(parameterized.TestCase, tf.test.TestCase):
   def _nms(self, boxes, scores, valid, jit=False, **kwargs):
+    limits = {"max_per_class": 100, "max_total": 300, "score_threshold": 0.0, **kwargs}
     nms_fn = tf.function(
-      functools.partial(nms_ops.multiclass_nms, iou_threshold=0.5, **kwargs), jit_compile=jit
+      functools.partial(nms_ops.multiclass_nms, iou_threshold=0.5, **limits), jit_compile=jit
     )
     return nms_fn(
       tf.constant(boxes, tf.float32), tf.constant(scores, tf.float32), tf.constant(valid)
@@ -260,7 +261,9 @@ class MulticlassNmsTest(parameterized.TestCase, tf.test.TestCase):
     scores = tf.constant(rng.uniform(size=[3, 10, 2]), tf.float32)
     valid = tf.constant(rng.uniform(size=[3, 10]) < 0.8)
     nms_fn = tf.function(
-      lambda boxes, scores, valid: nms_ops.multiclass_nms(boxes, scores, valid, 0.3, method=method),
+      lambda boxes, scores, valid: nms_ops.multiclass_nms(
+        boxes, scores, valid, 0.3, 100, 300, 0.0, method
+      ),
       input_signature=[
         tf.TensorSpec([None, 10, 1, 4]),
         tf.TensorSpec([None, 10, 2]),

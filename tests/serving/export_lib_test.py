@@ -213,7 +213,7 @@ class TestVersions:
 
   def test_two_canvases_become_the_square_that_holds_both(self, run, tmp_path, light, monkeypatch):
     params = yaml.safe_load((run / "params.yaml").read_text())
-    params["task"]["validation_data"].update(canvas="aspect_buckets", short_side=140)
+    params["task"]["validation_data"].update(input_layout="by_orientation", short_side=140)
     (run / "params.yaml").write_text(yaml.safe_dump(params))
     version = export_lib.export_run(str(run), str(tmp_path / "e"), say=str)
     card = pathlib.Path(version, "model_card.md").read_text()

@@ -29,7 +29,7 @@ def _mixed(tmp_path_factory):
 
 
 def experiment(folder, canvas_size=(64, 96), **others):
-  data = {"canvas": "aspect_buckets", "canvas_size": list(canvas_size)}
+  data = {"input_layout": "by_orientation", "canvas_size": list(canvas_size)}
   task = {"train_data": data, "validation_data": data}
   return tiny.experiment(folder, {"task": task, **others})
 
@@ -93,7 +93,7 @@ def test_evaluation_finds_what_it_does_on_an_image_s_canvas_alone(mixed):
   params.task.backbone.norm.momentum = 0.0
   data = params.task.validation_data
   lying, standing = (
-    data.replace(canvas="square", canvas_size=size) for size in ([64, 96], [96, 64])
+    data.replace(input_layout="single", canvas_size=size) for size in ([64, 96], [96, 64])
   )
   task = mtl_detection.MtlDetectionTask(params.task)
   model = task.build_model()

@@ -171,6 +171,7 @@ class TestMainWithFlags:
     ("values", "message"),
     [
       ({}, "error: --model_dir is empty; accepted: a folder"),
+      ({"experiment": None}, "error: --model_dir is empty; accepted: a folder"),
       ({"experiment": "x"}, "error: --experiment is 'x'; accepted: mtl_frcnn"),
       (
         # From within Model Garden, which appends the way of the call.

@@ -143,6 +143,17 @@ class TestCompare:
     override = {"trainer": {"early_stopping_patience": 5}}
     assert self.compare(folder, model_dir, override) == []
 
+  def test_a_field_that_had_another_name(self, folder, model_dir):
+    path = model_dir / "params.yaml"
+    text = path.read_text()
+    assert "input_layout: single" in text
+    path.write_text(text.replace("input_layout: single", "canvas: square"))
+    assert self.compare(folder, model_dir) == []
+    override = {"task": {"data": {"input_layout": "by_orientation", "canvas_size": [64, 96]}}}
+    assert "task.train_data.input_layout 'single' -> 'by_orientation'" in self.compare(
+      folder, model_dir, override
+    )
+
   @pytest.mark.parametrize("text", ["{", "trainer: {no_such_field: 1}", "trainer: 5", "[1]"])
   def test_a_configuration_that_cannot_be_read(self, folder, model_dir, text, capsys):
     (model_dir / "params.yaml").write_text(text)

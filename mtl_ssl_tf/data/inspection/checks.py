@@ -59,7 +59,7 @@ class Finding:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Limits:
-  """The settings of a run that its data should suit; the defaults are the paper's.
+  """The settings of a run that its data should suit.
 
   Attributes:
     canvas_size, short_side, long_side, max_num_boxes: see `detection_parser.DetectionParser`.
@@ -68,13 +68,13 @@ class Limits:
     duplicate_iou: two boxes of one image that overlap by this much are taken for one.
   """
 
-  canvas_size: Sequence[int] = (1024, 1024)
-  short_side: int = 600
-  long_side: int = 1024
-  max_num_boxes: int = 100
-  anchor_base_size_px: float = 256.0
-  anchor_scales: Sequence[float] = (0.25, 0.5, 1.0, 2.0)
-  anchor_aspect_ratios: Sequence[float] = (0.5, 1.0, 2.0)
+  canvas_size: Sequence[int]
+  short_side: int
+  long_side: int
+  max_num_boxes: int
+  anchor_base_size_px: float
+  anchor_scales: Sequence[float]
+  anchor_aspect_ratios: Sequence[float]
   min_boxes_per_class: int = 10
   duplicate_iou: float = 0.95
 
@@ -98,7 +98,7 @@ class Limits:
     canvas_size, short_side, long_side = tuple(data.canvas_size), data.short_side, data.long_side
     if len(canvas_size) == 2:  # Otherwise told below, by its name.
       canvas_size, short_side, long_side = canvases.single(
-        data.canvas, canvas_size, short_side, long_side
+        data.input_layout, canvas_size, short_side, long_side
       )
     return cls(
       canvas_size=canvas_size,

@@ -4,7 +4,7 @@ import tensorflow as tf
 
 
 def random_horizontal_flip(
-  image: tf.Tensor, boxes_norm: tf.Tensor, seed: tf.Tensor, probability: float = 0.5
+  image: tf.Tensor, boxes_norm: tf.Tensor, seed: tf.Tensor, probability: float
 ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
   """The image and its boxes, mirrored left to right with the given probability.
 
@@ -23,7 +23,7 @@ def random_horizontal_flip(
 
 
 def random_vertical_flip(
-  image: tf.Tensor, boxes_norm: tf.Tensor, seed: tf.Tensor, probability: float = 0.5
+  image: tf.Tensor, boxes_norm: tf.Tensor, seed: tf.Tensor, probability: float
 ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
   """The same from top to bottom, for pictures without an upright: cells, aerial images."""
   return _random_mirror(image, boxes_norm, seed, probability, axis=0)

@@ -1,45 +1,46 @@
 """Which canvases, the static network inputs, a data set's images are put on.
 
-With `square` all images share the one canvas that is configured, square or not. With
-`aspect_buckets` there are two, the configured one lying and standing: images at least as wide as
-high are put on the lying one, the others on the standing one. Less of either is padding.
+With the input layout `single` all images share the one canvas that is configured. With
+`by_orientation` there are two, the configured one in landscape and in portrait: images at least as
+wide as high are put on the landscape canvas, the others on the portrait one. Less of either is
+padding.
 """
 
 from collections.abc import Sequence
 
 import numpy as np
 
-KINDS = ("square", "aspect_buckets")
+from mtl_ssl_tf.configs import data as data_config
+from mtl_ssl_tf.configs import fields
 
 
-def sizes(canvas: str, canvas_size: Sequence[int]) -> list[tuple[int, int]]:
-  """Height and width of each canvas, the lying one first.
+def sizes(input_layout: str, canvas_size: Sequence[int]) -> list[tuple[int, int]]:
+  """Height and width of each canvas, the landscape one first.
 
   Args:
-    canvas: one of `KINDS`.
+    input_layout: `single` or `by_orientation`.
     canvas_size: height and width as configured; for two canvases, either way round.
 
   Raises:
-    ValueError: there is no such kind, or the two canvases would be the same.
+    ValueError: there is no such layout, or the two canvases would be the same.
   """
-  if canvas not in KINDS:
-    raise ValueError(f"canvas is {canvas!r}; accepted: {', '.join(KINDS)}")
-  if canvas == "square":
+  fields.check_value(data_config.Data, "input_layout", input_layout)
+  if input_layout == "single":
     return [tuple(canvas_size)]
   if len(set(canvas_size)) != 2 or len(canvas_size) != 2:
     raise ValueError(
-      f"canvas_size is {list(canvas_size)}; accepted with canvas aspect_buckets: a height and a"
-      " width that differ"
+      f"canvas_size is {list(canvas_size)}; accepted with input_layout by_orientation: a height and"
+      " a width that differ"
     )
   short, long = sorted(canvas_size)
   return [(short, long), (long, short)]
 
 
-def fit_standing(image_sizes: np.ndarray) -> np.ndarray:
-  """Whether images belong on the standing one of two canvases.
+def is_portrait(image_sizes: np.ndarray) -> np.ndarray:
+  """Whether images belong on the portrait one of two canvases.
 
-  An image at least as wide as high fits on the lying canvas without more scaling than on the other,
-  and the reverse, whatever the canvas.
+  An image at least as wide as high fits on the landscape canvas without more scaling than on the
+  other, and the reverse, whatever the canvas.
 
   Args:
     image_sizes: [n, 2], heights and widths.
@@ -51,7 +52,7 @@ def fit_standing(image_sizes: np.ndarray) -> np.ndarray:
 
 
 def single(
-  canvas: str, canvas_size: Sequence[int], short_side: int, long_side: int
+  input_layout: str, canvas_size: Sequence[int], short_side: int, long_side: int
 ) -> tuple[tuple[int, int], int, int]:
   """One canvas on which all images come out in the same size as on theirs, for serving.
 
@@ -61,7 +62,7 @@ def single(
   Returns:
     Canvas size, short side and long side.
   """
-  if canvas == "square":
+  if input_layout == "single":
     return tuple(canvas_size), short_side, long_side
   short, long = sorted(canvas_size)
   return (long, long), min(short_side, short), min(long_side, long)

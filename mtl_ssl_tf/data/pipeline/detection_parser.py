@@ -9,11 +9,21 @@ from collections.abc import Sequence
 import tensorflow as tf
 
 from mtl_ssl_tf.configs import data as data_config
+from mtl_ssl_tf.configs import fields
 from mtl_ssl_tf.data.pipeline import augmentations, decoder, fitting
 from mtl_ssl_tf.ops import box_ops
 
-MODES = ("keep", "ignore", "drop")
 _NUM_IMAGE_KEYS = 2**31 - 1
+# Fields of `Data` that the parser goes by, and whose values it checks one by one.
+_CHECKED = (
+  "short_side",
+  "long_side",
+  "max_num_boxes",
+  "flip_probability",
+  "vertical_flip_probability",
+  "difficult",
+  "crowd",
+)
 
 
 class DetectionParser:
@@ -206,21 +216,13 @@ class DetectionParser:
 
 def _check(data: data_config.Data, canvas_size: tuple[int, ...]) -> None:
   """Raises ValueError where a setting is out of its range."""
-  if len(canvas_size) != 2:
-    raise ValueError(f"canvas_size must be height and width, got {list(canvas_size)}")
-  sizes = {name: getattr(data, name) for name in ("short_side", "long_side", "max_num_boxes")}
-  for name, size in {"canvas_size": min(canvas_size), **sizes}.items():
-    if size < 1:
-      raise ValueError(f"{name} must be at least 1, got {size}")
-  for name in ("flip_probability", "vertical_flip_probability"):
-    probability = getattr(data, name)
-    if not 0.0 <= probability <= 1.0:
-      raise ValueError(f"{name} must lie in 0 … 1, got {probability}")
+  if len(canvas_size) != 2 or min(canvas_size) < 1:
+    raise ValueError(
+      f"canvas_size is {list(canvas_size)}; accepted: height and width, at least 1 each"
+    )
+  for name in _CHECKED:
+    fields.check_value(data, name, getattr(data, name))
   if not 0.0 < data.scale_min <= data.scale_max:
     raise ValueError(
-      f"scale_min and scale_max must obey 0 < min <= max, got {data.scale_min} and {data.scale_max}"
+      f"scale_min is {data.scale_min}; accepted: above 0 and at most scale_max ({data.scale_max})"
     )
-  for name in ("difficult", "crowd"):
-    mode = getattr(data, name)
-    if mode not in MODES:
-      raise ValueError(f"{name} is {mode!r}; accepted: {', '.join(MODES)}")

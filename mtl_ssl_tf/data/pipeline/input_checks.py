@@ -18,7 +18,7 @@ def check_batches(
 ) -> None:
   """Raises ValueError unless each replica gets a part of each batch, and batches exist."""
   if global_batch_size < 1:
-    raise ValueError(f"global_batch_size must be at least 1, got {global_batch_size}")
+    raise ValueError(f"global_batch_size is {global_batch_size}; accepted: at least 1")
   replicas = context.num_replicas_in_sync
   if global_batch_size % replicas:
     raise ValueError(

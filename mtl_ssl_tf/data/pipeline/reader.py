@@ -68,7 +68,7 @@ def make_dataset(
   input_checks.check_batches(batch_size, context, first_batch, skipped_batches, is_training)
   parsers = [
     detection_parser.DetectionParser(data, size, is_training)
-    for size in canvases.sizes(data.canvas, data.canvas_size)
+    for size in canvases.sizes(data.input_layout, data.canvas_size)
   ]
   files = record_paths.match_files(data.input_path)
   input_checks.check_records(files)
@@ -79,7 +79,7 @@ def make_dataset(
     records = record_streams.evaluation(files, batch_size, data.cache, context)
   else:
     index = record_index.scan(files)
-    buckets = _buckets(index, data.canvas)
+    buckets = _buckets(index, data.input_layout)
     if is_training:
       order = batch_order.BatchOrder(buckets, batch_size, seed)
       records = record_streams.training(
@@ -123,7 +123,7 @@ def image_ids(
   context = input_context or tf.distribute.InputContext()
   input_checks.check_batches(batch_size, context, batch, (), is_training=True)
   index = record_index.scan(record_paths.match_files(data.input_path))
-  order = batch_order.BatchOrder(_buckets(index, data.canvas), batch_size, data.seed)
+  order = batch_order.BatchOrder(_buckets(index, data.input_layout), batch_size, data.seed)
   ids = []
   for row in record_streams.worker_rows(batch_size, context):
     record = order.record(tf.constant(batch, tf.int64), tf.constant(row, tf.int64))
@@ -132,12 +132,12 @@ def image_ids(
   return ids
 
 
-def _buckets(index: record_index.RecordIndex, canvas: str) -> list[np.ndarray]:
+def _buckets(index: record_index.RecordIndex, input_layout: str) -> list[np.ndarray]:
   """Numbers of the records for each canvas."""
-  if canvas == "square":
+  if input_layout == "single":
     return [np.arange(len(index))]
-  standing = canvases.fit_standing(record_sizes.image_sizes(index))
-  return [np.flatnonzero(~standing), np.flatnonzero(standing)]
+  is_portrait = canvases.is_portrait(record_sizes.image_sizes(index))
+  return [np.flatnonzero(~is_portrait), np.flatnonzero(is_portrait)]
 
 
 def _on_canvas(

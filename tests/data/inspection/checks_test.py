@@ -7,6 +7,7 @@ import pytest
 
 from mtl_ssl_tf.configs import detector
 from mtl_ssl_tf.data.inspection import checks
+from tests.data.inspection import limits as limits_lib
 
 
 def _facts(boxes, names=None, height=100, width=200, crowd=None, **others) -> checks.ImageFacts:
@@ -26,7 +27,7 @@ def _facts(boxes, names=None, height=100, width=200, crowd=None, **others) -> ch
 
 
 # A canvas of 100 x 200 leaves an image of that size as it is.
-_LIMITS = checks.Limits(
+_LIMITS = limits_lib.make(
   canvas_size=(100, 200),
   short_side=100,
   long_side=200,
@@ -67,7 +68,7 @@ class TestSizes:
     ],
   )
   def test_pixels_of_the_network_input(self, size, canvas, short_side, long_side, factor):
-    limits = checks.Limits(canvas_size=canvas, short_side=short_side, long_side=long_side)
+    limits = limits_lib.make(canvas_size=canvas, short_side=short_side, long_side=long_side)
     facts = _facts([(0, 0, 1, 1), (0.25, 0.5, 0.5, 1.0)], height=size[0], width=size[1])
     np.testing.assert_allclose(
       checks.box_sizes_px(facts, limits), [[factor, factor], [0.25 * factor, 0.5 * factor]], 1e-6
@@ -190,15 +191,13 @@ def test_an_image_without_boxes_has_nothing_amiss():
 def test_impossible_canvas(size):
   message = rf"canvas_size is {re.escape(str(list(size)))}; accepted: height and width, at least 1"
   with pytest.raises(ValueError, match=message):
-    checks.Limits(canvas_size=size)
+    limits_lib.make(canvas_size=size)
 
 
 def test_limits_of_a_configuration():
   task = detector.MtlDetection()
   assert checks.Limits.of_config(task, task.train_data) == checks.Limits(
-    canvas_size=(1024, 1024),
-    anchor_scales=(0.25, 0.5, 1.0, 2.0),
-    anchor_aspect_ratios=(0.5, 1.0, 2.0),
+    (1024, 1024), 600, 1024, 100, 256.0, (0.25, 0.5, 1.0, 2.0), (0.5, 1.0, 2.0)
   )
   task.anchors.scales = [0.125]
   task.anchors.base_size_px = 128.0
@@ -215,7 +214,9 @@ def test_limits_of_a_configuration():
 
 def test_boxes_are_measured_on_the_canvas_of_their_orientation():
   task = detector.MtlDetection()
-  data = task.train_data.replace(canvas="aspect_buckets", canvas_size=[300, 400], long_side=800)
+  data = task.train_data.replace(
+    input_layout="by_orientation", canvas_size=[300, 400], long_side=800
+  )
   limits = checks.Limits.of_config(task, data)
   for height, width in ((60, 80), (80, 60)):
     # Five times as large, as on a canvas of 300 × 400 or of 400 × 300.

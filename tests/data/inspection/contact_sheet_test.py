@@ -11,6 +11,7 @@ from PIL import Image
 
 from mtl_ssl_tf.data.inspection import checks, contact_sheet, statistics
 from tests.data import voc_files
+from tests.data.inspection import limits
 
 
 def _finding(value="v", level=checks.FAULT, **others) -> checks.Finding:
@@ -126,7 +127,7 @@ class _Reader(html.parser.HTMLParser):
 
 
 def _page(worst=(), kinds=None, general=(), title="a data set", classes=("cat",)) -> str:
-  gathered = statistics.DataStatistics(checks.Limits(), classes)
+  gathered = statistics.DataStatistics(limits.make(), classes)
   gathered.add(
     checks.ImageFacts(
       "a.xml", "a", 100, 100, np.array([[0.0, 0, 50, 50]]), classes[:1], [1], [False], [False]
@@ -204,5 +205,5 @@ class TestPage:
     assert any(text.startswith("1 images, 0 of them without boxes; 1 boxes;") for text in texts)
 
   def test_no_images(self):
-    summary = statistics.DataStatistics(checks.Limits(), None).summary()
+    summary = statistics.DataStatistics(limits.make(), None).summary()
     assert b"0 images" in contact_sheet.page("t", {}, [], [], summary)

@@ -13,8 +13,9 @@ from mtl_ssl_tf.data.records import examples
 from mtl_ssl_tf.data.sources import coco_source, voc_source
 from tests import fixtures
 from tests.data import coco_files, voc_files
+from tests.data.inspection import limits
 
-_LIMITS = checks.Limits(anchor_base_size_px=1.0)
+_LIMITS = limits.make(anchor_base_size_px=1.0)
 
 
 def _record(source_id: str, seed: int | None = None, size=(20, 40), boxes=((2, 4, 12, 14),)):

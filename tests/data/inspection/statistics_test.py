@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 
 from mtl_ssl_tf.data.inspection import checks, statistics
+from tests.data.inspection import limits as limits_lib
 
 # A canvas twice as large as images of 100 x 200.
-_LIMITS = checks.Limits(
+_LIMITS = limits_lib.make(
   canvas_size=(200, 400),
   short_side=200,
   long_side=400,

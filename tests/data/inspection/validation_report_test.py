@@ -7,6 +7,7 @@ import pytest
 
 from mtl_ssl_tf.data.inspection import checks, validation_report
 from tests.data import voc_files
+from tests.data.inspection import limits
 
 _IMAGE = voc_files.image_bytes(voc_files.picture(100, 200))
 
@@ -28,7 +29,7 @@ def _inspected(name, *findings, facts=None, encoded=None) -> validation_report.I
 
 
 def _report(*images, classes=("cat", "dog"), **options) -> validation_report.ValidationReport:
-  report = validation_report.ValidationReport(checks.Limits(), classes, **options)
+  report = validation_report.ValidationReport(limits.make(), classes, **options)
   for inspected in images:
     report.add_image(inspected)
   return report

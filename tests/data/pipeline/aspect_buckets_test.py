@@ -9,7 +9,7 @@ from mtl_ssl_tf.data.pipeline import reader
 from tests import fixtures
 
 SETTINGS = {
-  "canvas": "aspect_buckets",
+  "input_layout": "by_orientation",
   "canvas_size": (12, 16),
   "short_side": 12,
   "long_side": 16,
@@ -78,7 +78,7 @@ def test_workers_and_replicas_of_a_step_have_one_canvas(path):
 
 
 def test_image_ids(path):
-  data = data_config.Data(input_path=path, global_batch_size=3, canvas="aspect_buckets")
+  data = data_config.Data(input_path=path, global_batch_size=3, input_layout="by_orientation")
   for batch, (images, _) in enumerate(read(path, 5, global_batch_size=3, is_training=True)):
     ids = reader.image_ids(data, batch)
     assert ids == [str(number) for number in numbers(images)]

@@ -37,7 +37,7 @@ class RandomHorizontalFlipTest(tf.test.TestCase):
   def test_half_of_the_seeds_flip(self):
     def flip(index):
       seed = tf.stack([7, index])
-      return augmentations.random_horizontal_flip(self.image, self.boxes, seed)[2]
+      return augmentations.random_horizontal_flip(self.image, self.boxes, seed, 0.5)[2]
 
     flips = tf.map_fn(flip, tf.range(1000), fn_output_signature=tf.bool)
     # Four standard deviations of 1000 fair coins are 63.

@@ -333,7 +333,7 @@ class FaultsTest(ReaderTest):
     self._assert_refused(self._write(0, 0), "no records in .*train-00000-of-00002")
 
   def test_batch_without_images(self):
-    with self.assertRaisesRegex(ValueError, "global_batch_size must be at least 1, got 0"):
+    with self.assertRaisesRegex(ValueError, "global_batch_size is 0; accepted: at least 1"):
       fixtures.make_dataset(self._write(1), global_batch_size=0, is_training=True)
 
   def test_batch_that_replicas_cannot_share(self):

@@ -1,0 +1,51 @@
+"""Every row resolves to what it did when it was recorded, up to the names of fields."""
+
+from typing import Any
+
+import pytest
+
+from tests.configs import resolved_rows
+
+DATA = ("train_data", "validation_data")
+# Field of the record -> today's field, and its values likewise.
+RENAMED = {f"task.{data}.canvas": f"task.{data}.input_layout" for data in DATA}
+_LAYOUTS = {"square": "single", "aspect_buckets": "by_orientation"}
+RENAMED_VALUES: dict[str, dict[str, str]] = dict.fromkeys(RENAMED, _LAYOUTS)
+# Field that the record does not have -> its value in every row.
+NEW: dict[str, Any] = {}
+
+RECORDED = resolved_rows.recorded()
+
+
+def flatten(fields: dict, path: str = "") -> dict[str, Any]:
+  """Every value by its whole name; an empty mapping is a value."""
+  found = {}
+  for name, value in fields.items():
+    is_group = isinstance(value, dict) and value
+    found |= flatten(value, f"{path}{name}.") if is_group else {path + name: value}
+  return found
+
+
+def in_todays_words(recorded: dict[str, Any]) -> dict[str, Any]:
+  """The recorded fields under the names that they have now, and the new ones."""
+  renamed = {
+    RENAMED.get(field, field): RENAMED_VALUES.get(field, {}).get(value, value)
+    if isinstance(value, str)
+    else value
+    for field, value in recorded.items()
+  }
+  return renamed | NEW
+
+
+def test_nothing_recorded_is_gone():
+  assert set(RECORDED) <= set(resolved_rows.names())
+
+
+@pytest.mark.parametrize("name", RECORDED)
+def test_resolves_to_the_same(name):
+  resolved = flatten(resolved_rows.resolve(name))
+  # JSON has no tuples.
+  resolved = {
+    field: list(value) if isinstance(value, tuple) else value for field, value in resolved.items()
+  }
+  assert resolved == in_todays_words(flatten(RECORDED[name]))
