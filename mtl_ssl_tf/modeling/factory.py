@@ -58,7 +58,7 @@ def build_detector(
     config: the task's configuration.
     num_classes: int, C, background included.
     crop_method: how regions are cut out, see `crop_ops`; `matmul` compiles under XLA. With
-      `native`, boxes are suppressed by a native kernel, too.
+      `native`, non-maximum suppression runs by a native kernel, too.
     precision: type that the stages compute in: `float32`, `bfloat16` or `float16`. Variables are
       float32 in any case.
 

@@ -7,7 +7,7 @@ their outputs. Crops of padding (zeros) come out right too, since bias and norma
 after the crop. What is max-pooled after the crop cannot be treated so.
 
 **Fourier convolution.** The 3 x 3 convolutions of crops go by way of their Fourier transform
-(`fourier_conv`), which rounds otherwise. Maps are then cell by cell, [s^2, R, 1, c]; the kernels'
+(`fourier_conv`), which rounds otherwise. Maps are then cell by cell, [s^2, B R, 1, c]; the kernels'
 transforms are computed once for all crops. Not with normalisation of single crops (`group`).
 """
 
@@ -56,7 +56,7 @@ class AcceleratedStage2(second_stage.Stage2):
       return super().pool(crops, prepared, training)
     kernels = prepared.kernels or ((),) * len(self.stage.units)
     if prepared.kernels:
-      crops = tuple(fourier_conv.to_cells(maps) for maps in crops)  # [s^2, R, 1, c]
+      crops = tuple(fourier_conv.to_cells(maps) for maps in crops)  # [s^2, B R, 1, c]
     (first, *units), (first_kernels, *kernels) = self.stage.units, kernels
     if len(crops) == len(PROJECTIONS):
       net = _run_projected(first, crops, first_kernels, training)
@@ -64,7 +64,7 @@ class AcceleratedStage2(second_stage.Stage2):
       net = self._run(first, crops[0], first_kernels, training)
     for unit, unit_kernels in zip(units, kernels, strict=True):
       net = self._run(unit, net, unit_kernels, training)
-    # [s^2, R, 1, depth] or [R, s, s, depth]
+    # [s^2, B R, 1, depth] or [B R, s, s, depth]
     return tf.reduce_mean(tf.cast(net, tf.float32), axis=[0, 2] if prepared.kernels else [1, 2])
 
   def _run(
@@ -88,7 +88,7 @@ def _kernels(unit: resnet.Bottleneck, side: int) -> tuple[tf.Tensor, ...]:
 def _run_on_cells(
   unit: resnet.Bottleneck, cells: tf.Tensor, *kernels: tf.Tensor, training: bool
 ) -> tf.Tensor:
-  """The unit on maps cell by cell, [s^2, R, 1, c]."""
+  """The unit on maps cell by cell, [s^2, B R, 1, c]."""
   conv1 = unit.convs["conv1"]
   net = folding.finish(conv1, folding.convolve(conv1, cells, kernels[0]), training)
   return _after_conv1(unit, net, unit.shortcut(cells, training), kernels, training)

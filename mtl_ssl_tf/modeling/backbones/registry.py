@@ -3,7 +3,8 @@
 A backbone of your own: a function that takes `(norm_fn, config)` and returns a `base.Backbone`,
 under `@registry.register("its_name")`, in a module that is imported before training starts; then
 `task.backbone.type: its_name`. `norm_fn(channels, epsilon=..., scale=..., train_affine=...)` makes
-the normalisation that the configuration asks for; `config` is `task.backbone`.
+the normalisation that the configuration asks for; `config` is `task.backbone`. To have a frozen
+normalisation folded, see `base.Backbone.with_conv_norm`.
 """
 
 from collections.abc import Callable

@@ -1,4 +1,7 @@
-"""A second stage on crops of the shared map: each crop becomes one vector of features."""
+"""A second stage on crops of the shared map: each crop becomes one vector of features.
+
+Letters as in `detector.py`; `s` is a side of a crop.
+"""
 
 import dataclasses
 from typing import NamedTuple
@@ -35,14 +38,14 @@ class Stage2:
     return PreparedMap((features,))
 
   def pool(self, crops: tuple[tf.Tensor, ...], prepared: PreparedMap, training: bool) -> tf.Tensor:
-    """Returns the features of each crop: the mean over its cells, float32 [R, depth].
+    """Returns the features of each crop: the mean over its cells, float32 [B R, depth].
 
     Args:
-      crops: of each of `prepared.maps`, [R, s, s, c].
+      crops: of each of `prepared.maps`, [B R, s, s, c].
       prepared: of `prepare`.
       training: bool.
     """
     del prepared
     (crops,) = crops
-    net = self.stage(crops, training=training)  # [R, s', s', depth]
+    net = self.stage(crops, training=training)  # [B R, s', s', depth]
     return tf.reduce_mean(tf.cast(net, tf.float32), axis=[1, 2])
