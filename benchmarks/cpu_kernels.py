@@ -20,6 +20,7 @@ compiled. Half a minute for a way in float32; without oneDNN bfloat16 takes minu
 """
 
 import argparse
+import dataclasses
 import json
 import os
 import pathlib
@@ -63,6 +64,8 @@ def network_calls(model, images, boxes_px, precision: str) -> dict[str, tuple[Ca
   """Functions and arguments of the parts that compute in any precision."""
   import tensorflow as tf
 
+  from mtl_ssl_tf.ops import box_ops
+
   image_size = tf.constant([images.shape[1:3]], tf.float32)
   features = tf.random.stateless_normal(model.stage1(images).shape, [0, 0])
 
@@ -72,17 +75,16 @@ def network_calls(model, images, boxes_px, precision: str) -> dict[str, tuple[Ca
   def second_stage(features, boxes_px):
     return model.box_stage(features, boxes_px, image_size)[:2]
 
-  def direct(*arguments):
-    stage = model.box_head.stage2
-    side, stage.fourier_side = stage.fourier_side, None
-    try:
-      return second_stage(*arguments)
-    finally:
-      stage.fourier_side = side
+  def direct(features, boxes_px):
+    fast = model.box_head.crop_features
+    direct = dataclasses.replace(fast, stage2=dataclasses.replace(fast.stage2, fourier_side=None))
+    boxes_norm = box_ops.normalize(boxes_px, image_size)
+    pooled = direct(direct.prepare(features), boxes_norm, image_size, False)
+    return model.box_head.classifier(pooled), model.box_head.box(pooled)
 
   on_crops = [tf.cast(features, precision), boxes_px]
   calls = {"stage 1": (stage1, [images]), "second stage": (second_stage, on_crops)}
-  if model.box_head.stage2.fourier_side is not None:
+  if model.box_head.crop_features.stage2.fourier_side is not None:
     calls["second stage, direct"] = (direct, on_crops)
   return calls
 

@@ -86,7 +86,7 @@ def evidence(
 ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
   """Returns class logits, window logits and mean closeness: all that a refinement layer sees."""
   second = model.box_stage(first.features, boxes_px, size)
-  windows = model.expanded_window_logits(first.features, boxes_px, size, second.pooled)
+  windows = model.expanded_window_logits(first.features, boxes_px, size, second.box_features)
   return second.class_logits, windows, model.mean_closeness(second.closeness_logits, valid)
 
 

@@ -9,7 +9,7 @@ import tf_keras
 from mtl_ssl_tf.checkpoints.report import Report
 from mtl_ssl_tf.modeling import detector
 from mtl_ssl_tf.modeling.backbones import base
-from mtl_ssl_tf.modeling.heads import rfcn_heads
+from mtl_ssl_tf.modeling.heads import base as heads_base
 
 # Attribute of one of our layers -> leaf of the reference name.
 CONV_LEAVES = {
@@ -18,16 +18,7 @@ CONV_LEAVES = {
   "pointwise_kernel": "pointwise_weights",
   "bias": "biases",
 }
-# Attribute of one of our heads -> name of the layer.
-FASTER_RCNN_NAMES = {"classifier": "ClassPredictor", "box": "BoxEncodingPredictor"}
-RFCN_NAMES = {
-  "reduce": "reduce_depth",
-  "classifier": "class_predictions",
-  "box": "refined_locations",
-}
 NORM_LEAVES = ("gamma", "beta", "moving_mean", "moving_variance")
-
-
 # Scopes of the auxiliary heads with a second stage -> the detector's attribute.
 AUXILIARY_SCOPES = {
   "ClosenessBoxPredictor": "closeness_head",
@@ -48,9 +39,9 @@ def reference_variables(model: detector.Detector) -> dict[str, tf.Variable]:
   named.update(_head("SecondStageBoxPredictor", model.box_head))
   for name, attribute in AUXILIARY_SCOPES.items():
     head = getattr(model, attribute)
-    if hasattr(head, "stage2"):
-      named.update(_stage(name, scope, head.stage2))
     if head is not None:
+      for stage in head.stages:
+        named.update(_stage(name, scope, stage))
       named.update(_head(name, head))
   if model.foreground_head is not None:
     named.update(_layer("EdgeMaskPredictor/BoxEncodingPredictor", model.foreground_head.conv))
@@ -67,7 +58,8 @@ def stage_names(model: detector.Detector) -> set[str]:
 
 def stage2_copies(model: detector.Detector, scope: str) -> dict[str, str]:
   """Returns the second stage's names in an auxiliary head -> those of the main head."""
-  if not hasattr(getattr(model, AUXILIARY_SCOPES[scope]), "stage2"):
+  head = getattr(model, AUXILIARY_SCOPES[scope])
+  if head is None or not head.stages:
     return {}
   stage2 = _stage(STAGE2_SCOPE, model.backbone.slim_scope, model.box_head.stage2)
   return {f"{scope}{name.removeprefix(STAGE2_SCOPE)}": name for name, _ in stage2}
@@ -83,10 +75,9 @@ def classification_variables(
   """
   backbone = model.backbone
   named = {}
-  heads = (model.box_head, *([model.multi_object_head, model.closeness_head] * auxiliary))
-  stages = [(model.stage1, False)]
-  stages += [(head.stage2, True) for head in heads if hasattr(head, "stage2")]
-  for stage, in_stage2 in stages:
+  stages = model.stages if auxiliary else [model.stage1, *model.box_head.stages]
+  for stage in stages:
+    in_stage2 = stage is not model.stage1
     for name, variable in _stage("", backbone.slim_scope, stage):
       inner = name.removeprefix(f"/{backbone.slim_scope}/")
       inner = backbone.classification_name(inner, in_stage2)
@@ -133,11 +124,9 @@ def assign_named(
   return Report(loaded, sorted(set(variables) - set(loaded)), sorted(set(arrays) - set(loaded)))
 
 
-def _head(scope: str, head: tf_keras.layers.Layer) -> Iterator[tuple[str, tf.Variable]]:
-  names = RFCN_NAMES if isinstance(head, rfcn_heads.MapClassifier) else FASTER_RCNN_NAMES
-  for attribute, name in names.items():
-    if hasattr(head, attribute):
-      yield from _layer(f"{scope}/{name}", getattr(head, attribute))
+def _head(scope: str, head: heads_base.RegionHead) -> Iterator[tuple[str, tf.Variable]]:
+  for name, layer in head.named_layers().items():
+    yield from _layer(f"{scope}/{name}", layer)
 
 
 def _stage(prefix: str, scope: str, stage: base.Stage) -> Iterator[tuple[str, tf.Variable]]:

@@ -9,7 +9,7 @@ from mtl_ssl_tf.ops import box_coder_ops, box_ops, nms_ops
 
 @dataclasses.dataclass(frozen=True)
 class DetectionGenerator:
-  """Class-specific boxes, clipped and suppressed class by class.
+  """Decodes and clips class-specific boxes, and applies non-maximum suppression to each class.
 
   Attributes:
     score_threshold: detections must score strictly more.

@@ -1,16 +1,31 @@
-"""Configuration to components to model; no arithmetic here."""
+"""Configuration to components to model, and the choice of their accelerated forms."""
 
+import dataclasses
 import functools
-from collections.abc import Callable
 
 import tensorflow as tf
 import tf_keras
 from official.modeling import performance
 
 from mtl_ssl_tf.configs import detector as detector_config
-from mtl_ssl_tf.modeling import detections, detector, normalization, proposals, refinement, regions
-from mtl_ssl_tf.modeling.backbones import base, registry
-from mtl_ssl_tf.modeling.heads import foreground_head, rfcn_heads, roi_heads, rpn_head
+from mtl_ssl_tf.modeling import (
+  detections,
+  detector,
+  normalization,
+  proposals,
+  refinement,
+  window_evidence,
+)
+from mtl_ssl_tf.modeling.acceleration import folding, resnet_stage2
+from mtl_ssl_tf.modeling.backbones import base, registry, resnet, second_stage
+from mtl_ssl_tf.modeling.heads import base as heads_base
+from mtl_ssl_tf.modeling.heads import (
+  foreground_head,
+  pooling,
+  rfcn_heads,
+  roi_heads,
+  rpn_head,
+)
 
 
 def build_backbone(config: detector_config.Backbone) -> base.Backbone:
@@ -19,7 +34,8 @@ def build_backbone(config: detector_config.Backbone) -> base.Backbone:
   Raises:
     ValueError: for an unknown type.
   """
-  return registry.build(config.type, functools.partial(_norm, config.norm), config)
+  backbone = registry.build(config.type, functools.partial(_norm, config.norm), config)
+  return backbone.with_conv_norm(folding.conv_norm)
 
 
 def _norm(config: detector_config.Norm, channels: int, train_affine: bool = True, **options):
@@ -42,7 +58,7 @@ def build_detector(
     config: the task's configuration.
     num_classes: int, C, background included.
     crop_method: how regions are cut out, see `crop_ops`; `matmul` compiles under XLA. With
-      `native`, boxes are suppressed by a native kernel, too.
+      `native`, non-maximum suppression runs by a native kernel, too.
     precision: type that the stages compute in: `float32`, `bfloat16` or `float16`. Variables are
       float32 in any case.
 
@@ -71,9 +87,9 @@ def _build_detector(
   auxiliary = config.auxiliary
   # Where one native kernel runs, so does the other.
   nms_method = "native" if crop_method == "native" else "loop"
-  box_head, multi_object_head, closeness_head = _region_heads(
-    config, backbone, num_classes, crop_method
-  )
+  box_head, multi_object_head, closeness_head = _RegionHeads(
+    config, backbone, num_classes, crop_method, _by_fourier(config, crop_method, precision)
+  ).make_all()
   norm = config.backbone.norm.type
   model = detector.Detector(
     backbone=backbone,
@@ -87,7 +103,7 @@ def _build_detector(
     multi_object_head=multi_object_head,
     closeness_head=closeness_head,
     foreground=_foreground_head(auxiliary.foreground),
-    refiner=build_refiner(config.refinement, num_classes),
+    refinement_stage=_refinement_stage(config.refinement, num_classes),
     detection_generator=detections.DetectionGenerator(
       config.detections.score_threshold,
       config.detections.nms_iou,
@@ -95,25 +111,13 @@ def _build_detector(
       config.detections.max_total,
       nms_method,
     ),
-    crop=_crop(config.roi_head, crop_method),
-    num_refinement_windows=config.refinement.num_windows,
-    closeness_mean=config.refinement.closeness_mean,
     stop_gradient_shared=auxiliary.stop_gradient_shared,
     stop_gradient_foreground=(
       auxiliary.stop_gradient_shared and auxiliary.stop_gradient_includes_foreground
     ),
-    min_object_score=config.refinement.min_object_score,
-    max_refined=config.refinement.max_proposals,
     rows_are_independent=norm in normalization.INDEPENDENT_NORM_TYPES,
     name="detector",
   )
-  heads = (box_head, multi_object_head, closeness_head)
-  for stage in (model.stage1, *(head.stage2 for head in heads if hasattr(head, "stage2"))):
-    stage.recompute = config.backbone.recompute
-  if _by_fourier(config, crop_method, precision):
-    for head in heads:
-      if isinstance(head, roi_heads.CropClassifier):
-        head.stage2.fourier_side = config.roi_head.crop_size // config.roi_head.max_pool
   freeze = config.backbone.freeze
   model.stage1.freeze(backbone.default_freeze if freeze is None else freeze)
   model.build_variables()
@@ -142,82 +146,108 @@ def _by_fourier(config: detector_config.MtlDetection, crop_method: str, precisio
   return suits and on_cpu and config.backbone.norm.type != "group"
 
 
-def _region_heads(
-  config: detector_config.MtlDetection,
-  backbone: base.Backbone,
-  num_classes: int,
-  crop_method: str,
-) -> tuple:
-  """Returns the main, the multi-object and the closeness head; None where one is left out."""
-  roi_head, auxiliary = config.roi_head, config.auxiliary
-  weights = {
-    "multi_object": auxiliary.multi_object.loss_weight,
-    "closeness": auxiliary.closeness.loss_weight,
-  }
+@dataclasses.dataclass(frozen=True)
+class _RegionHeads:
+  """Makes the main, the multi-object and the closeness head."""
 
-  def stage2() -> base.Stage:
-    return backbone.make_stage2("stage2")
+  config: detector_config.MtlDetection
+  backbone: base.Backbone
+  num_classes: int
+  crop_method: str
+  by_fourier: bool
 
-  def pooling(config: detector_config.Rfcn | detector_config.SharedMap) -> rfcn_heads.Pooling:
-    return rfcn_heads.Pooling(
-      config.reduce_depth, config.num_bins, config.crop_size, crop_method, roi_head.keep_border
+  def make_all(self) -> tuple[heads_base.RegionHead | None, ...]:
+    """Returns the three heads in this order; None where one is left out."""
+    auxiliary = self.config.auxiliary
+    main = self._main()
+    heads = {"multi_object": auxiliary.multi_object, "closeness": auxiliary.closeness}
+    return main, *(
+      self._auxiliary(name, main) if task.loss_weight else None for name, task in heads.items()
     )
 
-  if roi_head.type == "rfcn":
-    box_head = rfcn_heads.MapBoxHead(stage2(), num_classes, pooling(roi_head.rfcn), name="box_head")
-  else:
-    box_head = roi_heads.BoxHead(stage2(), num_classes, roi_head.initializer, name="box_head")
+  def _main(self) -> heads_base.RegionHead:
+    roi_head = self.config.roi_head
+    if roi_head.type == "rfcn":
+      depth, stage2 = roi_head.rfcn.reduce_depth, self._stage2()
+      pooler = self._pooler(roi_head.rfcn)
+      return rfcn_heads.MapBoxHead(stage2, self.num_classes, pooler, depth, name="box_head")
+    return roi_heads.BoxHead(
+      self._crop_features(), self.num_classes, roi_head.initializer, name="box_head"
+    )
 
-  def make(name: str) -> tf_keras.layers.Layer:
+  def _auxiliary(self, name: str, main: heads_base.RegionHead) -> heads_base.RegionHead:
+    roi_head, auxiliary = self.config.roi_head, self.config.auxiliary
     if auxiliary.trunk == "classifier_features":
       return roi_heads.FeatureClassifier(
-        box_head, num_classes, auxiliary.stop_gradient_shared, name=name
+        main.crop_features, self.num_classes, auxiliary.stop_gradient_shared, name=name
       )
     if auxiliary.trunk == "shared_map":
-      return _shared_map_head(backbone, auxiliary.shared_map, num_classes, pooling, name)
+      return self._shared_map_head(name)
     if roi_head.type == "rfcn":
-      return rfcn_heads.MapClassifier(stage2(), num_classes, pooling(roi_head.rfcn), name=name)
-    return roi_heads.CropClassifier(stage2(), num_classes, name=name)
+      depth, stage2 = roi_head.rfcn.reduce_depth, self._stage2()
+      pooler = self._pooler(roi_head.rfcn)
+      return rfcn_heads.MapClassifier(stage2, self.num_classes, pooler, depth, name=name)
+    return roi_heads.CropClassifier(self._crop_features(), self.num_classes, name=name)
 
-  return box_head, *(make(name) if weight else None for name, weight in weights.items())
+  def _shared_map_head(self, name: str) -> rfcn_heads.MapClassifier:
+    """Returns an auxiliary head whose maps have every `config.stride`-th cell of the shared map.
 
+    Raises:
+      ValueError: the second stage has no form with so small a stride.
+    """
+    config = self.config.auxiliary.shared_map
+    stride, rest = divmod(config.stride, self.backbone.stage2_stride)
+    dense = bool(rest)
+    stride = config.stride if dense else stride
+    try:
+      # A backbone without a stride in its second stage need not know of dense forms.
+      stage2 = self.backbone.make_stage2("stage2", dense) if dense else self._stage2()
+    except ValueError as error:
+      raise ValueError(
+        f"task.auxiliary.shared_map.stride is {config.stride}; accepted:"
+        f" {self.backbone.stage2_stride} with this backbone: {error}"
+      ) from error
+    pooler = self._pooler(config, stride, dense)
+    return rfcn_heads.MapClassifier(
+      stage2, self.num_classes, pooler, config.reduce_depth, stride, name=name
+    )
 
-def _shared_map_head(
-  backbone: base.Backbone,
-  config: detector_config.SharedMap,
-  num_classes: int,
-  make_pooling: Callable[[detector_config.SharedMap], rfcn_heads.Pooling],
-  name: str,
-) -> rfcn_heads.MapClassifier:
-  """Returns an auxiliary head whose maps have every `config.stride`-th cell of the shared map.
+  def _stage2(self) -> base.Stage:
+    return self.backbone.make_stage2("stage2")
 
-  Raises:
-    ValueError: the second stage has no form with so small a stride.
-  """
-  steps, rest = divmod(config.stride, backbone.stage2_stride)
-  dense = bool(rest)
-  try:
-    # A backbone without a stride in its second stage need not know of dense forms.
-    stage2 = backbone.make_stage2("stage2", dense) if dense else backbone.make_stage2("stage2")
-  except ValueError as error:
-    raise ValueError(
-      f"task.auxiliary.shared_map.stride is {config.stride}; accepted: {backbone.stage2_stride}"
-      f" with this backbone: {error}"
-    ) from error
-  return rfcn_heads.MapClassifier(
-    stage2,
-    num_classes,
-    make_pooling(config),
-    config.stride if dense else steps,
-    dense,
-    name=name,
-  )
+  def _pooler(
+    self,
+    config: detector_config.Rfcn | detector_config.SharedMap,
+    stride: int = 1,
+    dense: bool = False,
+  ) -> pooling.PsRoiPooler:
+    return pooling.PsRoiPooler(
+      self.backbone.stride * stride,
+      config.num_bins,
+      config.crop_size,
+      self.crop_method,
+      self.config.roi_head.keep_border,
+      None if dense else self.backbone.stage2_cells,
+    )
 
+  def _crop_features(self) -> pooling.CropFeatures:
+    config = self.config.roi_head
+    cropper = pooling.Cropper(
+      self.backbone.stride, config.crop_size, config.max_pool, self.crop_method, config.keep_border
+    )
+    return pooling.CropFeatures(cropper, self._accelerated(self._stage2()))
 
-def _crop(config: detector_config.RoiHead, method: str) -> regions.Crop | None:
-  if config.type == "rfcn":
-    return None
-  return regions.Crop(config.crop_size, config.max_pool, method, config.keep_border)
+  def _accelerated(self, stage2: base.Stage) -> second_stage.Stage2:
+    """Returns the fastest way to run a second stage on crops."""
+    if not isinstance(stage2, resnet.ResNetStage2):
+      return second_stage.Stage2(stage2)
+    config = self.config.roi_head
+    return resnet_stage2.AcceleratedStage2(
+      stage2,
+      # What is max-pooled first is no crop of anything that is made of single cells.
+      projects=config.max_pool == 1,
+      fourier_side=config.crop_size // config.max_pool if self.by_fourier else None,
+    )
 
 
 def _foreground_head(
@@ -241,4 +271,19 @@ def build_refiner(
     config.use_bias,
     config.input,
     name="refinement",
+  )
+
+
+def _refinement_stage(
+  config: detector_config.Refinement, num_classes: int
+) -> refinement.RefinementStage | None:
+  layer = build_refiner(config, num_classes)
+  if layer is None:
+    return None
+  return refinement.RefinementStage(
+    layer,
+    window_evidence.WindowEvidence(num_classes, config.num_windows),
+    config.closeness_mean,
+    config.min_object_score,
+    config.max_proposals,
   )

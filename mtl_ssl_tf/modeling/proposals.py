@@ -23,7 +23,7 @@ class Anchors(NamedTuple):
 
 
 class Proposals(NamedTuple):
-  """Boxes worth a second look, best first.
+  """The boxes that enter the second stage, best first.
 
   Attributes:
     boxes_px: float32 [B, P, 4], inside the image; padding rows are 0.
@@ -67,12 +67,12 @@ class AnchorGrid:
 
 @dataclasses.dataclass(frozen=True)
 class ProposalGenerator:
-  """Decodes, clips and suppresses the boxes of the RPN.
+  """Decodes and clips the boxes of the RPN, and applies non-maximum suppression.
 
   Attributes:
     nms_iou: boxes that overlap a better one by more are dropped.
     num_proposals: P, kept of each image.
-    pre_nms_top_k: best-scored boxes that enter the suppression, None for all.
+    pre_nms_top_k: best-scored boxes that enter non-maximum suppression, None for all.
     nms_method: one of `nms_ops.METHODS`.
   """
 

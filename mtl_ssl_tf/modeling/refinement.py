@@ -1,105 +1,18 @@
-"""Refinement: class scores corrected by what the auxiliary heads see around a proposal."""
+"""Refinement: class scores corrected by what the auxiliary heads say of a proposal's surroundings.
 
-from collections.abc import Callable
+Letters as in `detector.py`.
+"""
+
+import dataclasses
 
 import tensorflow as tf
 import tf_keras
 
+from mtl_ssl_tf.modeling import window_evidence
 from mtl_ssl_tf.ops import replica_ops
 
 CLOSENESS_MEANS = ("per_image_valid", "all_rows")
 INPUTS = ("logits", "probabilities")
-
-
-def expanded_windows(boxes_norm: tf.Tensor, num_windows: int) -> tf.Tensor:
-  """Windows growing from each box to the whole image, every side in equal steps.
-
-  Args:
-    boxes_norm: float32 [B, R, 4], fractions of the image content.
-    num_windows: W, at least 2; the first window is the box, the last the image.
-
-  Returns:
-    float32 [B, R, W, 4].
-
-  Reference: Lee et al., "Multi-task Self-supervised Object Detection", CVPR 2019, refinement.
-  """
-  growth = tf.range(num_windows, dtype=tf.float32) / (num_windows - 1)  # [W]
-  top_left, bottom_right = tf.split(boxes_norm[:, :, tf.newaxis], 2, axis=-1)  # [B, R, 1, 2]
-  growth = growth[:, tf.newaxis]  # [W, 1]
-  # In this form a side on the border stays there to the last bit; a window that sticks out by a
-  # rounding error would lose its last row of samples.
-  return tf.concat(
-    [top_left - top_left * growth, bottom_right + (1.0 - bottom_right) * growth], axis=-1
-  )  # [B, R, W, 4]
-
-
-def needed_proposals(
-  class_logits: tf.Tensor, valid: tf.Tensor, min_object_score: float, max_proposals: int
-) -> tf.Tensor:
-  """Says which proposals can still become detections, so that refining them is worth its cost.
-
-  Args:
-    class_logits: float32 [B, P, C] of the main head, background first.
-    valid: bool [B, P].
-    min_object_score: least probability of being any object.
-    max_proposals: at most so many of an image, those of the highest probabilities; 0 is no limit.
-
-  Returns:
-    bool [B, P].
-  """
-  # By logits: probabilities next to 1 are all 1 in float32.
-  objects = tf.reduce_logsumexp(class_logits[..., 1:], axis=-1) - class_logits[..., 0]  # [B, P]
-  needed = valid & (tf.sigmoid(objects) >= min_object_score)
-  if not 0 < max_proposals < valid.shape[1]:
-    return needed
-  ranked = tf.argsort(tf.where(needed, -objects, objects.dtype.max), stable=True)  # [B, P]
-  ranks = tf.argsort(ranked)  # [B, P]
-  return needed & (ranks < max_proposals)
-
-
-def look_where_needed(
-  look: Callable[[tf.Tensor], tf.Tensor],
-  windows: tf.Tensor,
-  needed: tf.Tensor,
-  num_classes: int,
-  at_once: int,
-) -> tf.Tensor:
-  """Logits of those windows that are needed.
-
-  Windows are looked at some at a time, and no longer than there are any: all sizes are static, the
-  number of turns is not. It is that of the batch's neediest image.
-
-  Args:
-    look: from windows [B, n, 4] to logits [B, n, C].
-    windows: float32 [B, S, 4].
-    needed: bool [B, S].
-    num_classes: C.
-    at_once: most windows of an image in a turn.
-
-  Returns:
-    float32 [B, S, C]; anything where they are not needed.
-  """
-  num_windows = windows.shape[1]
-  num_turns = -(-num_windows // at_once)
-  at_once = -(-num_windows // num_turns)  # Where all are needed, turns are of one size.
-  order = tf.argsort(tf.cast(~needed, tf.int32), stable=True)  # [B, S], needed ones first
-  most = tf.reduce_max(tf.reduce_sum(tf.cast(needed, tf.int32), axis=1))
-  padding = [[0, 0], [0, num_turns * at_once - num_windows]]
-  rows = tf.reshape(tf.pad(order, padding), [-1, num_turns, at_once])  # [B, T, s]
-
-  def turn(index: tf.Tensor, logits: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-    chosen = tf.gather(windows, tf.gather(rows, index, axis=1), batch_dims=1)  # [B, s, 4]
-    seen = look(chosen)  # [B, s, C]
-    return index + 1, tf.tensor_scatter_nd_update(logits, [[index]], seen[tf.newaxis])
-
-  shape = [num_turns, tf.shape(windows)[0], at_once, num_classes]
-  _, logits = tf.while_loop(
-    lambda index, _: index * at_once < most, turn, (0, tf.zeros(shape))
-  )  # [T, B, s, C]
-  logits = tf.reshape(
-    tf.transpose(logits, [1, 0, 2, 3]), [-1, num_turns * at_once, num_classes]
-  )  # [B, T s, C]
-  return tf.gather(logits, tf.argsort(order), batch_dims=1)  # [B, S, C]
 
 
 def mean_closeness(closeness: tf.Tensor, valid: tf.Tensor, over: str) -> tf.Tensor:
@@ -165,7 +78,7 @@ class Refinement(tf_keras.layers.Layer):
 
     Args:
       logits: float32 [B, R, C] of the main head.
-      windows: float32 [B, R, W, C], multi-object logits of the expanded windows, or None.
+      windows: float32 [B, R, Q, C], multi-object logits of the expanded windows, or None.
       closeness: float32 [B, 1, C], mean closeness logits of the image, or None.
     """
     parts = []
@@ -183,3 +96,51 @@ class Refinement(tf_keras.layers.Layer):
       return correction
     base = tf.stop_gradient(logits) if self._stop_gradient_residual else logits
     return base + correction
+
+
+@dataclasses.dataclass(frozen=True)
+class RefinementStage:
+  """The refinement layer with what it needs besides the heads, and the proposals that are worth it.
+
+  Attributes:
+    layer: from all heads' logits to refined class logits.
+    windows: from boxes to multi-object logits around them.
+    closeness_mean: one of `CLOSENESS_MEANS`.
+    min_object_score: least probability of being any object for a proposal to be refined.
+    max_proposals: refined of an image at most, those of the highest such probabilities; 0 for all.
+  """
+
+  layer: Refinement
+  windows: window_evidence.WindowEvidence
+  closeness_mean: str = "per_image_valid"
+  min_object_score: float = 0.0
+  max_proposals: int = 0
+
+  @property
+  def is_limited(self) -> bool:
+    """Whether some proposals keep the main head's logits."""
+    return self.min_object_score > 0.0 or self.max_proposals > 0
+
+  def select(self, class_logits: tf.Tensor, valid: tf.Tensor) -> tf.Tensor:
+    """Returns bool [B, P], the proposals that can still become detections.
+
+    Args:
+      class_logits: float32 [B, P, C] of the main head, background first.
+      valid: bool [B, P].
+    """
+    # By logits: probabilities next to 1 are all 1 in float32.
+    objects = tf.reduce_logsumexp(class_logits[..., 1:], axis=-1) - class_logits[..., 0]  # [B, P]
+    selected = valid & (tf.sigmoid(objects) >= self.min_object_score)
+    if not 0 < self.max_proposals < valid.shape[1]:
+      return selected
+    ranked = tf.argsort(tf.where(selected, -objects, objects.dtype.max), stable=True)  # [B, P]
+    ranks = tf.argsort(ranked)  # [B, P]
+    return selected & (ranks < self.max_proposals)
+
+  def mean_closeness(
+    self, closeness_logits: tf.Tensor | None, valid: tf.Tensor
+  ) -> tf.Tensor | None:
+    """Returns the image's mean closeness logits [B, 1, C], or None without that head."""
+    if closeness_logits is None:
+      return None
+    return mean_closeness(closeness_logits, valid, self.closeness_mean)

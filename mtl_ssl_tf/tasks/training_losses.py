@@ -116,12 +116,16 @@ def loss_parts(
     rois.valid,
     config.roi_head.box_loss_sigma,
   )
-  view = None
+  prepared = None
   if model.multi_object_head is not None:
-    view = model.multi_object_view(first.features, training=True)
-  losses.update(_auxiliary_losses(model, config, first, second, rois, targets, image_size_px, view))
+    prepared = model.prepare_multi_object(first.features, training=True)
+  losses.update(
+    _auxiliary_losses(model, config, first, second, rois, targets, image_size_px, prepared)
+  )
   if model.refiner is not None:
-    losses["refinement"] = _refinement_loss(model, config, first, second, rois, image_size_px, view)
+    losses["refinement"] = _refinement_loss(
+      model, config, first, second, rois, image_size_px, prepared
+    )
   return losses
 
 
@@ -134,10 +138,8 @@ def weight_decay(model: detector.Detector, config: detector_config.Regularizatio
     model.refiner,
   )
   heads = [head for head in auxiliary_heads if head is not None]
-  stages = [model.stage1, model.box_head.stage2]
-  stages += [head.stage2 for head in heads if hasattr(head, "stage2")]
   groups = (
-    (config.backbone_l2, [kernel for stage in stages for kernel in stage.decayed_kernels]),
+    (config.backbone_l2, [kernel for stage in model.stages for kernel in stage.decayed_kernels]),
     (config.rpn_l2, model.rpn.decayed_kernels),
     (config.head_l2, model.box_head.last_kernels),
     (config.auxiliary_l2, [kernel for head in heads for kernel in head.last_kernels]),
@@ -199,13 +201,13 @@ def sample_rois(
 
 
 def _auxiliary_losses(
-  model, config, first, second, rois, targets, image_size_px, view
+  model, config, first, second, rois, targets, image_size_px, prepared
 ) -> dict[str, tf.Tensor]:
   auxiliary = config.auxiliary
   losses = {}
   if model.multi_object_head is not None:
     logits = model.classify_windows(
-      first.features, targets.windows_px, image_size_px, training=True, view=view
+      first.features, targets.windows_px, image_size_px, training=True, prepared=prepared
     )
     losses["multi_object"] = auxiliary_losses.multi_object_loss(
       logits, targets.window_labels, targets.window_weights
@@ -250,13 +252,15 @@ def refinement_rows(num_rois: int, num_kept: int) -> tf.Tensor:
   return tf.cast(tf.range(num_kept) * num_rois / num_kept, tf.int32)
 
 
-def _refinement_loss(model, config, first, second, rois, image_size_px, view) -> tf.Tensor:
+def _refinement_loss(model, config, first, second, rois, image_size_px, prepared) -> tf.Tensor:
   closeness = model.mean_closeness(second.closeness_logits, rois.valid)
-  picked = (rois.boxes_px, second.class_logits, rois.classes, rois.valid, second.pooled)
+  picked = (rois.boxes_px, second.class_logits, rois.classes, rois.valid, second.box_features)
   num_rois = rois.boxes_px.shape[1]
   if 0 < config.refinement.train_rois < num_rois:
     rows = refinement_rows(num_rois, config.refinement.train_rois)  # [K']
     picked = [None if values is None else tf.gather(values, rows, axis=1) for values in picked]
-  boxes_px, logits, classes, valid, pooled = picked
-  refined = model.refine(first.features, boxes_px, logits, closeness, image_size_px, pooled, view)
+  boxes_px, logits, classes, valid, box_features = picked
+  refined = model.refine(
+    first.features, boxes_px, logits, closeness, image_size_px, box_features, prepared
+  )
   return config.refinement.loss_weight * detection_losses.roi_class_loss(refined, classes, valid)

@@ -1,10 +1,8 @@
-from unittest import mock
-
 import numpy as np
 import tensorflow as tf
 from absl.testing import parameterized
 
-from mtl_ssl_tf.modeling import detector, proposals, refinement, regions
+from mtl_ssl_tf.modeling import detector, proposals, window_evidence
 from tests.modeling import small
 
 # Two images of unlike size on a canvas of 64 x 96; the second fills no whole number of cells.
@@ -113,7 +111,7 @@ class BoxStageTest(tf.test.TestCase):
   def test_max_pooling(self):
     # Crops of 4 x 4 at rows 0, 2/3, 4/3, 2 and every column; the maxima of 2 x 2 blocks are
     # at rows 2/3 and 2 and columns 1 and 3: 4.67, 6.67, 10, 12.
-    model = self._plain(crop=regions.Crop(4, 2))
+    model = self._plain(**small.crop_heads(size=4, max_pool=2))
     boxes = tf.constant([[[0.0, 0.0, 48.0, 64.0]]])
     stage = model.box_stage(self.FEATURES, boxes, tf.constant([[48.0, 64.0]]))
     mean = (14 / 3 + 20 / 3 + 10 + 12) / 4
@@ -149,13 +147,13 @@ class RefineTest(parameterized.TestCase, tf.test.TestCase):
     self.assertEqual(logits.shape, [2, 3, 5, 3])
     self.assertNotAllClose(logits[:, :, 0], logits[:, :, 4])
     sides = tf.tile(_SIZES, [1, 2])[:, tf.newaxis, tf.newaxis]  # [B, 1, 1, 4]
-    windows = refinement.expanded_windows(_BOXES / sides[:, 0], 5) * sides  # [B, R, W, 4]
+    windows = window_evidence.expanded_windows(_BOXES / sides[:, 0], 5) * sides  # [B, R, Q, 4]
     for image, num_boxes in ((0, 3), (1, 2)):
       for box in range(num_boxes):
         own = self.model.classify_windows(self.features, windows[:, box], _SIZES)
         self.assertAllClose(logits[image, box], own[image], rtol=1e-4, atol=1e-4)
 
-  def test_outermost_window_is_the_image_and_is_looked_at_once(self):
+  def test_outermost_window_is_the_image_and_is_classified_once(self):
     seen = self.model.multi_object_head.stage2
     seen.seen = []
     logits = self.model.expanded_window_logits(self.features, _BOXES, _SIZES)
@@ -203,7 +201,7 @@ class RefineTest(parameterized.TestCase, tf.test.TestCase):
 
   @parameterized.parameters(("per_image_valid", 2.0, 6.0), ("all_rows", 3.0, 3.0))
   def test_mean_closeness_as_configured(self, over, first, second):
-    model = small.make_detector(closeness_mean=over)
+    model = small.make_detector(refinement={"closeness_mean": over})
     rows = tf.constant([[[2.0] * 3, [4.0] * 3], [[6.0] * 3, [0.0] * 3]])
     mean = model.mean_closeness(rows, tf.constant([[True, False], [True, False]]))
     self.assertAllClose(mean, [[[first] * 3], [[second] * 3]])
@@ -261,8 +259,8 @@ class GradientTest(parameterized.TestCase, tf.test.TestCase):
       refined = model.refine(features, _BOXES, second.class_logits, closeness, _SIZES)
       return {"refined": refined, "windows": model.expanded_window_logits(features, _BOXES, _SIZES)}
 
-    refiner = small.make_refiner(stop_gradient_residual=stop)
-    trained = self._trained(refined, refiner=refiner)
+    layer = {"stop_gradient_residual": stop}
+    trained = self._trained(refined, refinement={"layer": layer})
     # Nor does anything learn from the expanded windows.
     self.assertEqual(trained, {"refined": expected, "windows": set()})
 
@@ -323,7 +321,7 @@ class DetectorTest(parameterized.TestCase, tf.test.TestCase):
       self.assertAllClose(self.outputs[name], values, msg=name)
 
   def test_detections_without_refinement_are_of_the_main_head(self):
-    model = self.make(refiner=None)
+    model = self.make(refinement_stage=None)
     outputs = model(_images(), _SIZES)
     self.assertNotIn("refined_logits", outputs)
     first = model.first_stage(_images(), _SIZES)
@@ -398,7 +396,7 @@ class DetectorTest(parameterized.TestCase, tf.test.TestCase):
     ("multi_object_head", "multi_object"),
     ("closeness_head", "closeness"),
     ("foreground", "foreground"),
-    ("refiner", "refinement"),
+    ("refinement_stage", "refinement"),
   )
   def test_a_head_left_out_has_no_variables_and_no_outputs(self, argument, scope):
     model = self.make(**{argument: None})
@@ -443,21 +441,6 @@ class RfcnDetectorTest(DetectorTest):
   make = staticmethod(small.make_rfcn_detector)
   num_last_layers = 4 + 3  # Each head has a reduced map too.
 
-  def test_regions_lie_on_the_map_of_stage2(self):
-    # 4 x 6 cells of the first image and 3 x 5 of the second, each rounded up to a half.
-    backbone = small.HalvingBackbone()
-    model = self.make(backbone=backbone)
-    found = model._regions(model.box_head, None, tf.zeros([2, 1, 4]), _SIZES)
-    self.assertAllEqual(found.map_size, [[2.0, 3.0], [2.0, 3.0]])
-    # With a stride of 2 there are 2 x 3 cells to begin with, or 2 x 3 of 3 x 5.
-    model.closeness_head.stride = 2
-    found = model._regions(model.closeness_head, None, tf.zeros([2, 1, 4]), _SIZES)
-    self.assertAllEqual(found.map_size, [[1.0, 2.0], [1.0, 2.0]])
-    # A dense second stage halves nothing.
-    model.closeness_head.dense = True
-    found = model._regions(model.closeness_head, None, tf.zeros([2, 1, 4]), _SIZES)
-    self.assertAllEqual(found.map_size, [[2.0, 3.0], [2.0, 3.0]])
-
 
 class SharedMapDetectorTest(DetectorTest):
   """Auxiliary heads that run on the map, at every other cell, beside a main head on crops."""
@@ -491,19 +474,19 @@ class FeatureDetectorTest(DetectorTest):
   def test_logits_are_of_the_main_heads_features(self):
     features = self.outputs["features"]
     second = self.model.box_stage(features, _BOXES, _SIZES)
-    closeness = self.model.closeness_head.classifier(second.pooled)
+    closeness = self.model.closeness_head.classifier(second.box_features)
     self.assertAllClose(second.closeness_logits, closeness)
-    windows = self.model.multi_object_head.classifier(second.pooled)
+    windows = self.model.multi_object_head.classifier(second.box_features)
     self.assertAllClose(self.model.classify_windows(features, _BOXES, _SIZES), windows)
     self.assertNotAllClose(closeness, windows)
 
   def test_features_are_taken_for_the_innermost_window(self):
     features = self.outputs["features"]
-    pooled = self.model.box_stage(features, _BOXES, _SIZES).pooled
+    box_features = self.model.box_stage(features, _BOXES, _SIZES).box_features
     expected = self.model.expanded_window_logits(features, _BOXES, _SIZES)
     seen = self.model.box_head.stage2
     seen.seen = []
-    logits = self.model.expanded_window_logits(features, _BOXES, _SIZES, pooled)
+    logits = self.model.expanded_window_logits(features, _BOXES, _SIZES, box_features)
     self.assertEqual(list(seen.seen), [(2 * (3 * 3 + 1), False)])
     self.assertAllClose(logits, expected, rtol=1e-4, atol=1e-4)
 
@@ -526,35 +509,33 @@ class FeatureGradientTest(tf.test.TestCase):
       self.assertFalse(self._trains_main_stage2(True, task), task)
 
 
-class NeededTest(tf.test.TestCase):
-  def test_only_what_is_needed_is_refined_image_by_image(self):
+class SelectedTest(tf.test.TestCase):
+  def test_only_what_is_selected_is_refined_image_by_image(self):
     every = small.make_detector()(_images(), _SIZES)
     objects = 1.0 - tf.nn.softmax(every["class_logits"])[..., 0].numpy()
     threshold = 0.93
-    with mock.patch.object(detector, "WINDOWS_AT_ONCE", 7):
-      outputs = small.make_detector(min_object_score=threshold)(_images(), _SIZES)
-    needed = objects >= threshold
-    self.assertEqual(list(needed.sum(axis=1)), [3, 5])
-    self.assertAllEqual(outputs["refined"], needed)
-    for name, where in (("refined_logits", needed), ("class_logits", ~needed)):
+    limited = {"min_object_score": threshold, "chunk_size": 7}
+    outputs = small.make_detector(refinement=limited)(_images(), _SIZES)
+    selected = objects >= threshold
+    self.assertEqual(list(selected.sum(axis=1)), [3, 5])
+    self.assertAllEqual(outputs["refined"], selected)
+    for name, where in (("refined_logits", selected), ("class_logits", ~selected)):
       ours, expected = outputs["refined_logits"][where], every[name][where]
       self.assertAllClose(ours, expected, rtol=1e-5, atol=1e-5)
     windows = outputs["window_logits"]
-    self.assertAllClose(windows[needed], every["window_logits"][needed], rtol=1e-5, atol=1e-5)
+    self.assertAllClose(windows[selected], every["window_logits"][selected], rtol=1e-5, atol=1e-5)
     self.assertNotAllClose(outputs["refined_logits"], every["refined_logits"])
 
-  def test_nothing_more_is_looked_at(self):
-    model = small.make_detector(max_refined=3)
+  def test_no_other_windows_are_classified(self):
+    model = small.make_detector(refinement={"max_proposals": 3, "chunk_size": 7})
     model.multi_object_head.stage2.seen = []
-    with mock.patch.object(detector, "WINDOWS_AT_ONCE", 7):
-      model(_images(), _SIZES)
-    # Of four boxes with four windows and the image, 17 windows, in three turns of six at most, 13
-    # are needed: all three turns, where two boxes would take two. Of two images.
+    model(_images(), _SIZES)
+    # Of four boxes with four windows and the image, 17 windows, in three chunks of six at most, 13
+    # are needed: all three chunks, where two boxes would take two. Of two images.
     self.assertEqual(model.multi_object_head.stage2.seen, [(2 * 6, False)] * 3)
-    model = small.make_detector(max_refined=2)
+    model = small.make_detector(refinement={"max_proposals": 2, "chunk_size": 7})
     model.multi_object_head.stage2.seen = []
-    with mock.patch.object(detector, "WINDOWS_AT_ONCE", 7):
-      model(_images(), _SIZES)
+    model(_images(), _SIZES)
     self.assertEqual(model.multi_object_head.stage2.seen, [(2 * 6, False)] * 2)
 
 
@@ -613,7 +594,7 @@ class ClosenessRowsTest(parameterized.TestCase, tf.test.TestCase):
     self.assertEqual(seen[-1], (2 * 3, True))
 
 
-class ViewTest(parameterized.TestCase, tf.test.TestCase):
+class PreparedTest(parameterized.TestCase, tf.test.TestCase):
   @parameterized.parameters(
     # Score maps depend on the mode, unless normalisation does not know of it.
     (small.make_rfcn_detector, False, [True, False]),
@@ -626,9 +607,9 @@ class ViewTest(parameterized.TestCase, tf.test.TestCase):
     features = model.first_stage(_images(), _SIZES).features
     stage = model.multi_object_head.stage2
     stage.seen = []
-    view = model.multi_object_view(features, training=True)
-    ours = model.classify_windows(features, _BOXES, _SIZES, training=True, view=view)
-    windows = model.expanded_window_logits(features, _BOXES, _SIZES, view=view)
+    prepared = model.prepare_multi_object(features, training=True)
+    ours = model.classify_windows(features, _BOXES, _SIZES, training=True, prepared=prepared)
+    windows = model.expanded_window_logits(features, _BOXES, _SIZES, prepared=prepared)
     self.assertEqual([mode for _, mode in stage.seen], modes)
     self.assertAllClose(ours, model.classify_windows(features, _BOXES, _SIZES, training=True))
     self.assertAllClose(windows, model.expanded_window_logits(features, _BOXES, _SIZES))

@@ -5,21 +5,16 @@ import numpy as np
 import pytest
 import tensorflow as tf
 import tf_keras
+from official.modeling import performance
 
 from mtl_ssl_tf.configs import detector as config_lib
 from mtl_ssl_tf.configs import fields
 from mtl_ssl_tf.labels import auxiliary, foreground, windows
 from mtl_ssl_tf.losses import auxiliary_losses
-from mtl_ssl_tf.modeling import (
-  detections,
-  factory,
-  normalization,
-  proposals,
-  refinement,
-  regions,
-)
-from mtl_ssl_tf.modeling.backbones import resnet
-from mtl_ssl_tf.modeling.heads import foreground_head, rfcn_heads, roi_heads
+from mtl_ssl_tf.modeling import detections, factory, normalization, proposals, refinement
+from mtl_ssl_tf.modeling.acceleration import folding, resnet_stage2
+from mtl_ssl_tf.modeling.backbones import layers, resnet, second_stage
+from mtl_ssl_tf.modeling.heads import foreground_head, pooling, rfcn_heads, roi_heads
 
 NUM_CLASSES = 4
 _SMALL = {
@@ -28,6 +23,7 @@ _SMALL = {
   "rpn": {"depth": 8, "num_proposals": 6},
   "detections": {"max_total": 5},
 }
+_RESNET = {"backbone": {"type": "resnet_50"}}
 
 
 def _config(*overrides):
@@ -70,12 +66,13 @@ def test_components_are_as_configured():
   assert parts["proposal_generator"] == proposals.ProposalGenerator(0.65, 11, 99, "native")
   detection_generator = detections.DetectionGenerator(0.01, 0.45, 12, 13, "native")
   assert parts["detection_generator"] == detection_generator
-  assert parts["crop"] == regions.Crop(14, 2)
-  assert parts["num_refinement_windows"] == 3
-  assert parts["closeness_mean"] == "all_rows"
+  assert parts["refinement_stage"].windows.num_windows == 3
+  assert parts["refinement_stage"].windows.num_classes == NUM_CLASSES
+  assert parts["refinement_stage"].closeness_mean == "all_rows"
   assert parts["box_head"].box.units == 4 * (NUM_CLASSES - 1)
   for name in ("box_head", "multi_object_head", "closeness_head"):
     assert parts[name].classifier.units == NUM_CLASSES
+    assert parts[name].crop_features.cropper == pooling.Cropper(16, 14, 2)
 
 
 def test_where_crops_compile_so_does_suppression():
@@ -98,20 +95,54 @@ def test_where_crops_compile_so_does_suppression():
 )
 def test_crops_are_convolved_by_fourier_transform_where_that_is_faster(overrides, options, side):
   with mock.patch.object(tf.config, "list_logical_devices", return_value=[]):
-    parts = _components(overrides, **options)
+    parts = _components(_RESNET, overrides, **options)
   for name in ("box_head", "multi_object_head", "closeness_head"):
-    assert parts[name].stage2.fourier_side == side
+    assert parts[name].crop_features.stage2.fourier_side == side
 
 
 def test_a_gpu_convolves_crops_directly():
   with mock.patch.object(tf.config, "list_logical_devices", return_value=["GPU:0"]) as devices:
-    assert _components()["box_head"].stage2.fourier_side is None
+    assert _components(_RESNET)["box_head"].crop_features.stage2.fourier_side is None
   devices.assert_called_once_with("GPU")
 
 
-def test_whole_maps_are_convolved_directly():
-  parts = _components({"roi_head": {"type": "rfcn", "convolution": "fourier"}})
-  assert parts["box_head"].stage2.fourier_side is None
+@pytest.mark.parametrize(("max_pool", "projects"), [(1, True), (2, False)])
+def test_resnet_projects_before_the_crop_unless_that_is_pooled(max_pool, projects):
+  parts = _components(_RESNET, {"roi_head": {"crop_size": 14, "max_pool": max_pool}})
+  stage2 = parts["box_head"].crop_features.stage2
+  assert isinstance(stage2, resnet_stage2.AcceleratedStage2)
+  assert stage2.projects == projects
+
+
+def test_other_second_stages_run_as_they_are():
+  stage2 = _components()["box_head"].crop_features.stage2
+  assert type(stage2) is second_stage.Stage2
+
+
+@pytest.mark.parametrize(
+  ("norm", "precision", "kind"),
+  [
+    ("frozen", "float32", folding.FoldedConvNorm),
+    ("frozen", "bfloat16", layers.ConvNorm),
+    ("group", "float32", layers.ConvNorm),
+  ],
+)
+@pytest.mark.parametrize("backbone", ["mobilenet_v1", "resnet_50", "inception_resnet_v2"])
+def test_frozen_normalisation_is_folded(backbone, norm, precision, kind):
+  parts = _components({"backbone": {"type": backbone, "norm": {"type": norm}}}, precision=precision)
+  before = tf_keras.mixed_precision.global_policy()
+  performance.set_mixed_precision_policy(precision)
+  try:
+    stages = [parts["backbone"].make_stage1(), parts["box_head"].stage2]
+  finally:
+    tf_keras.mixed_precision.set_global_policy(before)
+  foldable = [
+    type(layer)
+    for stage in stages
+    for layer in stage.named_layers().values()
+    if layer.norm is not None and type(layer.conv) is not tf_keras.layers.SeparableConv2D
+  ]
+  assert set(foldable) == {kind}
 
 
 def test_half_precision_is_too_little_for_a_fourier_transform():
@@ -171,12 +202,12 @@ def test_stopped_gradients(shared, includes_foreground, foreground):
     ({"auxiliary": {"multi_object": {"loss_weight": 0.0}}}, "multi_object_head"),
     ({"auxiliary": {"closeness": {"loss_weight": 0.0}}}, "closeness_head"),
     ({"auxiliary": {"foreground": {"loss_weight": 0.0}}}, "foreground"),
-    ({"refinement": {"enabled": False}}, "refiner"),
+    ({"refinement": {"enabled": False}}, "refinement_stage"),
   ],
 )
 def test_a_part_not_wanted_is_left_out(override, component):
   parts = _components(override)
-  optional = ("multi_object_head", "closeness_head", "foreground", "refiner")
+  optional = ("multi_object_head", "closeness_head", "foreground", "refinement_stage")
   assert [name for name in optional if parts[name] is None] == [component]
 
 
@@ -291,10 +322,11 @@ def test_unknown_group_to_freeze():
 def test_position_sensitive_heads():
   rfcn = {"reduce_depth": 5, "num_bins": 2, "crop_size": 8}
   parts = _components({"roi_head": {"type": "rfcn", "rfcn": rfcn}})
-  assert parts["crop"] is None
   assert isinstance(parts["box_head"], rfcn_heads.MapBoxHead)
+  cells = parts["backbone"].stage2_cells
   for name in ("box_head", "multi_object_head", "closeness_head"):
-    assert parts[name]._pooling == rfcn_heads.Pooling(5, 2, 8)
+    assert parts[name].pooler == pooling.PsRoiPooler(16, 2, 8, stage2_cells=cells)
+    assert parts[name].reduce.filters == 5
   stages = {id(parts[name].stage2) for name in ("box_head", "multi_object_head", "closeness_head")}
   assert len(stages) == 3
 
@@ -302,11 +334,12 @@ def test_position_sensitive_heads():
 @pytest.mark.parametrize(
   ("backbone", "stride", "expected"),
   [
-    ("mobilenet_v1", 1, (1, True)),
-    ("mobilenet_v1", 2, (1, False)),
-    ("resnet_50", 1, (1, False)),
-    ("resnet_50", 2, (2, False)),
-    ("inception_resnet_v2", 2, (1, False)),
+    # Dense, striding, without a stride, every other cell, striding without padding.
+    ("mobilenet_v1", 1, (1, [7, 8])),
+    ("mobilenet_v1", 2, (1, [4, 4])),
+    ("resnet_50", 1, (1, [7, 8])),
+    ("resnet_50", 2, (2, [4, 4])),
+    ("inception_resnet_v2", 2, (1, [3, 3])),
   ],
 )
 def test_cells_of_the_auxiliary_maps(backbone, stride, expected):
@@ -316,8 +349,12 @@ def test_cells_of_the_auxiliary_maps(backbone, stride, expected):
       "auxiliary": {"trunk": "shared_map", "shared_map": {"stride": stride}},
     }
   )
+  stride, num_cells = expected
   for name in ("multi_object_head", "closeness_head"):
-    assert (parts[name].stride, parts[name].dense) == expected
+    assert parts[name].stride == stride
+    assert parts[name].pooler.stride == 16 * stride
+    # Of 7 x 8 cells of the shared map.
+    assert list(parts[name].pooler.map_size(tf.constant([112.0, 128.0]))) == num_cells
 
 
 def test_a_second_stage_without_a_dense_form():
@@ -339,8 +376,8 @@ def test_heads_on_the_shared_map():
     stages = {id(parts["box_head"].stage2)}
     for name in ("multi_object_head", "closeness_head"):
       assert isinstance(parts[name], rfcn_heads.MapClassifier)
-      assert parts[name]._pooling == rfcn_heads.Pooling(5, 2, 8)
-      assert parts[name].stride == 1
+      assert parts[name].pooler == pooling.PsRoiPooler(16, 2, 8)
+      assert parts[name].reduce.filters == 5
       stages.add(id(parts[name].stage2))
     assert len(stages) == 3
 
@@ -351,13 +388,14 @@ def test_heads_on_the_main_heads_features(stop):
   for name in ("multi_object_head", "closeness_head"):
     head = parts[name]
     assert isinstance(head, roi_heads.FeatureClassifier)
-    assert head._pool_of_main == parts["box_head"].pool
+    assert head.crop_features is parts["box_head"].crop_features
     assert head._stop_gradient == stop
 
 
-def test_what_refinement_looks_at():
+def test_what_is_refined():
   parts = _components({"refinement": {"min_object_score": 0.3, "max_proposals": 7}})
-  assert (parts["min_object_score"], parts["max_refined"]) == (0.3, 7)
+  stage = parts["refinement_stage"]
+  assert (stage.min_object_score, stage.max_proposals) == (0.3, 7)
 
 
 @pytest.mark.parametrize(
@@ -369,10 +407,11 @@ def test_rows_are_independent_where_normalisation_says_so(norm, independent):
 
 
 @pytest.mark.parametrize("recompute", [False, True])
-def test_every_stage_computes_again(recompute):
-  built = factory.build_detector(_config({"backbone": {"recompute": recompute}}), NUM_CLASSES)
-  heads = (built.box_head, built.multi_object_head, built.closeness_head)
-  stages = (built.stage1, *(head.stage2 for head in heads))
+@pytest.mark.parametrize("backbone", ["mobilenet_v1", "resnet_50", "inception_resnet_v2"])
+def test_every_stage_computes_again(backbone, recompute):
+  parts = _components({"backbone": {"type": backbone, "recompute": recompute}})
+  heads = (parts["box_head"], parts["multi_object_head"], parts["closeness_head"])
+  stages = (parts["backbone"].make_stage1(), *(head.stage2 for head in heads))
   assert [stage.recompute for stage in stages] == [recompute] * 4
 
 

@@ -6,46 +6,6 @@ from mtl_ssl_tf.modeling import refinement
 from tests.modeling import small
 
 
-class ExpandedWindowsTest(tf.test.TestCase):
-  def test_five_windows_in_equal_steps(self):
-    #   0   0.2    0.6   1
-    #   +---------------+ 0
-    #   |   +------+    | 0.4
-    #   |   |      |    |
-    #   |   +------+    | 0.8
-    #   +---------------+ 1
-    windows = refinement.expanded_windows(tf.constant([[[0.4, 0.2, 0.8, 0.6]]]), 5)
-    self.assertAllClose(
-      windows,
-      [
-        [
-          [
-            [0.4, 0.2, 0.8, 0.6],
-            [0.3, 0.15, 0.85, 0.7],
-            [0.2, 0.1, 0.9, 0.8],
-            [0.1, 0.05, 0.95, 0.9],
-            [0.0, 0.0, 1.0, 1.0],
-          ]
-        ]
-      ],
-    )
-
-  def test_two_windows_are_the_box_and_the_image(self):
-    boxes = tf.constant([[[0.4, 0.2, 0.8, 0.6], [0.0, 0.5, 0.5, 1.0]], [[0.1, 0.1, 0.2, 0.2]] * 2])
-    windows = refinement.expanded_windows(boxes, 2)
-    self.assertEqual(windows.shape, [2, 2, 2, 4])
-    self.assertAllEqual(windows[:, :, 0], boxes)
-    self.assertAllClose(windows[:, :, 1], tf.broadcast_to([0.0, 0.0, 1.0, 1.0], [2, 2, 4]))
-
-  def test_a_side_on_the_border_stays_there_to_the_last_bit(self):
-    places = np.random.default_rng(0).uniform(0.0, 1.0, [1, 200]).astype(np.float32)
-    zeros, ones = np.zeros_like(places), np.ones_like(places)
-    boxes = tf.constant(np.stack([zeros, zeros, places, places], axis=-1))
-    self.assertAllEqual(refinement.expanded_windows(boxes, 5)[..., :2], np.zeros([1, 200, 5, 2]))
-    boxes = tf.constant(np.stack([places, places, ones, ones], axis=-1))
-    self.assertAllEqual(refinement.expanded_windows(boxes, 5)[..., 2:], np.ones([1, 200, 5, 2]))
-
-
 class MeanClosenessTest(tf.test.TestCase):
   # Two images of three rows, one and two of them padding, and an image of padding only.
   CLOSENESS = tf.constant(
@@ -70,7 +30,7 @@ class MeanClosenessTest(tf.test.TestCase):
 _LOGITS = tf.constant([[[1.0, 2.0, 3.0], [4.0, 5.0, 6.0]]])  # [B, R, C]
 _WINDOWS = tf.constant(
   [[[[11.0, 12.0, 13.0], [21.0, 22.0, 23.0]], [[31.0, 32.0, 33.0], [41.0, 42.0, 43.0]]]]
-)  # [B, R, W, C]
+)  # [B, R, Q, C]
 _CLOSENESS = tf.constant([[[7.0, 8.0, 9.0]]])  # [B, 1, C]
 
 
@@ -174,7 +134,7 @@ class RefinementTest(parameterized.TestCase, tf.test.TestCase):
       self.assertAllEqual(logits, tf.fill([1, 2, 3], expected))
 
 
-class NeededProposalsTest(parameterized.TestCase, tf.test.TestCase):
+class SelectTest(parameterized.TestCase, tf.test.TestCase):
   # Object probabilities 1/2, 2/3, 3/4 and 1/3 by three classes with the background.
   LOGITS = tf.math.log([[[2.0, 1.0, 1.0], [1.0, 1.5, 0.5], [1.0, 1.0, 2.0], [2.0, 0.5, 0.5]]])
 
@@ -190,47 +150,18 @@ class NeededProposalsTest(parameterized.TestCase, tf.test.TestCase):
   )
   def test_likely_objects(self, score, most, expected):
     valid = tf.ones([1, 4], tf.bool)
-    needed = refinement.needed_proposals(self.LOGITS, valid, score, most)
-    self.assertAllEqual(needed, [np.array(expected, bool)])
+    stage = small.make_refinement(min_object_score=score, max_proposals=most)
+    self.assertAllEqual(stage.select(self.LOGITS, valid), [np.array(expected, bool)])
+    self.assertEqual(stage.is_limited, score > 0.0 or most > 0)
 
-  def test_padding_is_never_needed_and_takes_no_place(self):
+  def test_padding_is_never_selected_and_takes_no_place(self):
     valid = tf.constant([[True, True, False, True]])
-    needed = refinement.needed_proposals(self.LOGITS, valid, 0.0, 2)
-    self.assertAllEqual(needed, [[True, True, False, False]])
-    needed = refinement.needed_proposals(self.LOGITS, valid, 0.4, 0)
-    self.assertAllEqual(needed, [[True, True, False, False]])
+    for options in ({"max_proposals": 2}, {"min_object_score": 0.4}):
+      selected = small.make_refinement(**options).select(self.LOGITS, valid)
+      self.assertAllEqual(selected, [[True, True, False, False]])
 
   def test_certain_objects_are_told_apart(self):
     # All three are 1 as probabilities in float32.
     logits = tf.constant([[[0.0, 40.0], [0.0, 60.0], [0.0, 50.0]]])
-    needed = refinement.needed_proposals(logits, tf.ones([1, 3], tf.bool), 0.0, 2)
-    self.assertAllEqual(needed, [[False, True, True]])
-
-
-class LookWhereNeededTest(parameterized.TestCase, tf.test.TestCase):
-  NEEDED = np.array([[False, True, False, True, True], [False, False, True, False, False]])
-
-  @parameterized.product(at_once=(1, 2, 3, 5, 9), compiled=(False, True))
-  def test_logits_of_those_that_need_them(self, at_once, compiled):
-    windows = tf.random.stateless_uniform([2, 5, 4], [0, 1])
-
-    @tf.function(jit_compile=compiled, autograph=False)
-    def compute(needed):
-      return refinement.look_where_needed(
-        lambda boxes: boxes[..., :2] + 1.0, windows, needed, 2, at_once
-      )
-
-    for needed in (self.NEEDED, np.ones_like(self.NEEDED), np.zeros_like(self.NEEDED)):
-      logits = compute(tf.constant(needed)).numpy()
-      self.assertEqual(logits.shape, (2, 5, 2))
-      self.assertAllClose(logits[needed], windows.numpy()[..., :2][needed] + 1.0)
-
-  def test_turns_are_those_of_the_neediest_image(self):
-    seen = []
-
-    def look(boxes):
-      seen.append(tuple(boxes.shape))
-      return boxes[..., :2]
-
-    refinement.look_where_needed(look, tf.zeros([2, 5, 4]), tf.constant(self.NEEDED), 2, 2)
-    self.assertEqual(seen, [(2, 2, 4)] * 2)
+    selected = small.make_refinement(max_proposals=2).select(logits, tf.ones([1, 3], tf.bool))
+    self.assertAllEqual(selected, [[False, True, True]])

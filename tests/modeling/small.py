@@ -6,9 +6,15 @@ import numpy as np
 import tensorflow as tf
 import tf_keras
 
-from mtl_ssl_tf.modeling import detections, detector, proposals, refinement, regions
-from mtl_ssl_tf.modeling.backbones import base
-from mtl_ssl_tf.modeling.heads import foreground_head, rfcn_heads, roi_heads, rpn_head
+from mtl_ssl_tf.modeling import detections, detector, proposals, refinement, window_evidence
+from mtl_ssl_tf.modeling.backbones import base, second_stage
+from mtl_ssl_tf.modeling.heads import (
+  foreground_head,
+  pooling,
+  rfcn_heads,
+  roi_heads,
+  rpn_head,
+)
 
 NUM_CLASSES = 3
 STAGE1_DEPTH = 4
@@ -68,18 +74,12 @@ class BlockBackbone(base.Backbone):
     return CropStage(name=name)
 
 
-class HalvingBackbone(BlockBackbone):
-  """Says that stage 2 halves the map."""
-
-  def stage2_cells(self, cells):
-    return tf.math.ceil(cells / 2.0)
-
-
 def make_detector(**components) -> detector.Detector:
   """Returns a detector with all heads and random weights, the same every time.
 
   Args:
-    **components: arguments of `Detector` to replace; a head given as None is left out.
+    **components: arguments of `Detector` to replace; a head given as None is left out. `refinement`
+      gives arguments of `make_refinement`.
   """
   backbone = BlockBackbone()
   arguments = {
@@ -88,15 +88,10 @@ def make_detector(**components) -> detector.Detector:
     "anchor_grid": proposals.AnchorGrid(16, 24.0, (1.0,), (0.5, 2.0)),
     "rpn": rpn_head.RpnHead(ANCHORS_PER_CELL, 6, name="rpn"),
     "proposal_generator": proposals.ProposalGenerator(0.7, 7, None),
-    "box_head": roi_heads.BoxHead(backbone.make_stage2("stage2"), NUM_CLASSES, name="box_head"),
-    "multi_object_head": _classifier(backbone, "multi_object"),
-    "closeness_head": _classifier(backbone, "closeness"),
+    **crop_heads(),
     "foreground": foreground_head.ForegroundHead("conv1x1", "linear", name="foreground"),
-    "refiner": make_refiner(),
+    "refinement_stage": make_refinement(**components.pop("refinement", {})),
     "detection_generator": detections.DetectionGenerator(0.0, 0.5, 5, 8),
-    "crop": regions.Crop(2, 1),
-    "num_refinement_windows": 5,
-    "closeness_mean": "per_image_valid",
     "stop_gradient_shared": False,
     "stop_gradient_foreground": False,
   }
@@ -106,45 +101,57 @@ def make_detector(**components) -> detector.Detector:
   return model
 
 
+def crop_features(size: int = 2, max_pool: int = 1) -> pooling.CropFeatures:
+  """Returns features of crops by a second stage of their own."""
+  stage2 = second_stage.Stage2(BlockBackbone().make_stage2("stage2"))
+  return pooling.CropFeatures(pooling.Cropper(16, size, max_pool), stage2)
+
+
+def crop_heads(**options) -> dict[str, tf_keras.layers.Layer]:
+  """The three heads on crops as arguments of `Detector`; options as of `crop_features`."""
+  return {
+    "box_head": roi_heads.BoxHead(crop_features(**options), NUM_CLASSES, name="box_head"),
+    **{
+      f"{name}_head": roi_heads.CropClassifier(crop_features(**options), NUM_CLASSES, name=name)
+      for name in ("multi_object", "closeness")
+    },
+  }
+
+
 def make_rfcn_detector(**components) -> detector.Detector:
   """The same with position-sensitive heads."""
-  pooling = rfcn_heads.Pooling(6, 2, 4)
-
-  def stage2():
-    return BlockBackbone().make_stage2("stage2")
-
-  heads = {
-    "box_head": rfcn_heads.MapBoxHead(stage2(), NUM_CLASSES, pooling, name="box_head"),
-    "multi_object_head": rfcn_heads.MapClassifier(
-      stage2(), NUM_CLASSES, pooling, name="multi_object"
-    ),
-    "closeness_head": rfcn_heads.MapClassifier(stage2(), NUM_CLASSES, pooling, name="closeness"),
-    "crop": None,
-  }
-  return make_detector(**{**heads, **components})
+  main = rfcn_heads.MapBoxHead(
+    BlockBackbone().make_stage2("stage2"),
+    NUM_CLASSES,
+    pooling.PsRoiPooler(16, 2, 4),
+    6,
+    name="box_head",
+  )
+  return make_detector(**{"box_head": main, **_map_classifiers(1), **components})
 
 
 def make_shared_map_detector(**components) -> detector.Detector:
   """The same with auxiliary heads that run on every other cell of the map."""
-  pooling = rfcn_heads.Pooling(6, 2, 4)
-  heads = {
-    f"{name}_head": rfcn_heads.MapClassifier(
-      BlockBackbone().make_stage2("stage2"), NUM_CLASSES, pooling, stride=2, name=name
-    )
-    for name in ("multi_object", "closeness")
-  }
-  return make_detector(**{**heads, **components})
+  return make_detector(**{**_map_classifiers(2), **components})
 
 
 def make_feature_detector(stop_gradient: bool = False, **components) -> detector.Detector:
   """The same with auxiliary heads on the main head's features."""
-  stage2 = BlockBackbone().make_stage2("stage2")
-  main = roi_heads.BoxHead(stage2, NUM_CLASSES, name="box_head")
+  features = crop_features()
+  main = roi_heads.BoxHead(features, NUM_CLASSES, name="box_head")
   heads = {
-    f"{name}_head": roi_heads.FeatureClassifier(main, NUM_CLASSES, stop_gradient, name=name)
+    f"{name}_head": roi_heads.FeatureClassifier(features, NUM_CLASSES, stop_gradient, name=name)
     for name in ("multi_object", "closeness")
   }
   return make_detector(**{"box_head": main, **heads, **components})
+
+
+def make_refinement(
+  layer: dict | None = None, num_windows: int = 5, chunk_size: int = 176, **options
+) -> refinement.RefinementStage:
+  """Returns refinement as the paper has it, but for `options` and those of its `layer`."""
+  windows = window_evidence.WindowEvidence(NUM_CLASSES, num_windows, chunk_size)
+  return refinement.RefinementStage(make_refiner(**(layer or {})), windows, **options)
 
 
 def make_refiner(**options) -> refinement.Refinement:
@@ -175,5 +182,15 @@ def noise_images(batch_size: int, height: int, width: int) -> tf.Tensor:
   return tf.constant(images)
 
 
-def _classifier(backbone: base.Backbone, name: str) -> roi_heads.CropClassifier:
-  return roi_heads.CropClassifier(backbone.make_stage2("stage2"), NUM_CLASSES, name=name)
+def _map_classifiers(stride: int) -> dict[str, tf_keras.layers.Layer]:
+  return {
+    f"{name}_head": rfcn_heads.MapClassifier(
+      BlockBackbone().make_stage2("stage2"),
+      NUM_CLASSES,
+      pooling.PsRoiPooler(16 * stride, 2, 4),
+      6,
+      stride,
+      name=name,
+    )
+    for name in ("multi_object", "closeness")
+  }

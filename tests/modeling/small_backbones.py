@@ -13,7 +13,7 @@ def _blocks(norm_fn, config):
 
 
 def _small_resnet(norm_fn, config):
-  return resnet.ResNet(norm_fn, (1, 1, 1, 1), "resnet_v1_50", config.layout)
+  return resnet.ResNet(norm_fn, (1, 1, 1, 1), "resnet_v1_50", config.layout, config.recompute)
 
 
 def _small_inception(norm_fn, config):

@@ -10,7 +10,7 @@ import tf_keras
 from mtl_ssl_tf.checkpoints import detector_checkpoint
 from mtl_ssl_tf.labels import closeness, foreground, multi_object, windows
 from mtl_ssl_tf.losses import auxiliary_losses, detection_losses
-from mtl_ssl_tf.modeling import refinement
+from mtl_ssl_tf.modeling import refinement, window_evidence
 from mtl_ssl_tf.ops import box_coder_ops, box_ops, nms_ops, resize_ops, union_area_ops
 from mtl_ssl_tf.tasks import mtl_detection
 from tests.modeling import small_backbones
@@ -32,7 +32,7 @@ FLOAT32 = [
   (union_area_ops, "union_fractions"),
   (windows, "sample_windows"),
   (refinement, "mean_closeness"),
-  (refinement, "expanded_windows"),
+  (window_evidence, "expanded_windows"),
   (detection_losses, "rpn_losses"),
   (detection_losses, "roi_class_loss"),
   (detection_losses, "roi_box_loss"),
@@ -128,8 +128,8 @@ def test_the_stages_compute_in_the_low_precision(folder, precision, head):
   assert first.features.dtype == first.rpn.features.dtype == precision
   assert first.rpn.logits.dtype == first.rpn.deltas.dtype == tf.float32
   if head == "faster_rcnn":
-    crops = tf.zeros([1, 2, 2, first.features.shape[-1]], precision)
-    assert run.model.box_head.pool(crops, training=False).dtype == tf.float32
+    second = run.model.box_stage(first.features, first.proposals.boxes_px, size)
+    assert second.box_features.dtype == tf.float32
   seen = []
 
   def spy(owner, name):

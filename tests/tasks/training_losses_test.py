@@ -270,7 +270,7 @@ class ComputeLossesTest(parameterized.TestCase, tf.test.TestCase):
     ({"multi_object_head": None}, {"multi_object"}),
     ({"closeness_head": None}, {"closeness"}),
     ({"foreground": None}, {"foreground"}),
-    ({"refiner": None}, {"refinement"}),
+    ({"refinement_stage": None}, {"refinement"}),
   )
   def test_names(self, components, absent):
     names = {
@@ -295,7 +295,7 @@ class ComputeLossesTest(parameterized.TestCase, tf.test.TestCase):
       head.stage2.seen = []
     _losses(model, _config(), first)
     self.assertEqual([list(head.stage2.seen) for head in heads[:2]], [[(4, True)]] * 2)
-    # Windows are learnt from; the expanded ones of refinement are looked at.
+    # Windows are learnt from; those of refinement are only classified.
     self.assertEqual(list(heads[2].stage2.seen), [(3, True), (4 * 4 + 1, False)])
 
 
@@ -396,8 +396,10 @@ class AuxiliaryTargetsTest(parameterized.TestCase, tf.test.TestCase):
   def test_released_losses_exist(self):
     config = _config(yaml.safe_load(_RELEASED.read_text())["task"])
     model = small.make_detector(
-      closeness_mean=config.refinement.closeness_mean,
-      refiner=small.make_refiner(stop_gradient_residual=False, use_bias=True),
+      refinement={
+        "closeness_mean": config.refinement.closeness_mean,
+        "layer": {"stop_gradient_residual": False, "use_bias": True},
+      },
     )
     targets = training_losses.make_auxiliary_targets(config, _LABELS, _STEP, 3)
     released, paper = _losses(model, config, targets=targets), _losses(model, _config())
@@ -447,8 +449,9 @@ class RefinementLossTest(parameterized.TestCase, tf.test.TestCase):
     second = model.box_stage(first.features, rois.boxes_px, size)
     with mock.patch.object(model, "refine", wraps=model.refine) as refine:
       loss = _losses(model, config, first)["refinement"]
-    _, boxes_px, logits, closeness, size_px, pooled, _ = refine.call_args.args
-    self.assertIsNone(pooled)
+    _, boxes_px, logits, closeness, size_px, box_features, _ = refine.call_args.args
+    expected_features = tf.gather(second.box_features, expected, axis=1)
+    self.assertAllClose(box_features, expected_features, atol=1e-5)
     self.assertAllClose(boxes_px, tf.gather(rois.boxes_px, expected, axis=1))
     self.assertAllClose(logits, tf.gather(second.class_logits, expected, axis=1), atol=1e-5)
     self.assertAllEqual(size_px, size)
@@ -502,13 +505,13 @@ class WeightDecayTest(parameterized.TestCase, tf.test.TestCase):
     self.assertEqual(self._decay(), 0.0)
 
   def test_heads_that_are_absent_do_not_decay(self):
-    absent = {"closeness_head": None, "foreground": None, "refiner": None}
+    absent = {"closeness_head": None, "foreground": None, "refinement_stage": None}
     decay = self._decay(small.make_detector(**absent), backbone_l2=1.0, auxiliary_l2=10.0)
     expected = self.STAGE1 + 2 * self.STAGE2 + 10.0 * self.CLASSIFIER
     self.assertAllClose(decay, 2.0 * expected, rtol=1e-5)
 
   def test_a_plain_detector(self):
-    heads = ("multi_object_head", "closeness_head", "foreground", "refiner")
+    heads = ("multi_object_head", "closeness_head", "foreground", "refinement_stage")
     model = small.make_detector(**dict.fromkeys(heads))
     decay = self._decay(model, auxiliary_l2=1.0, head_l2=1.0)
     self.assertAllClose(decay, 2.0 * self.MAIN)

@@ -8,11 +8,14 @@ To add a backbone, write a file with a `Backbone` and register it (`registry.py`
 """
 
 import abc
+import dataclasses
 import functools
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 import tensorflow as tf
 import tf_keras
+
+from mtl_ssl_tf.modeling.backbones import layers
 
 
 class Stage(tf_keras.layers.Layer):
@@ -22,17 +25,14 @@ class Stage(tf_keras.layers.Layer):
     recompute: in training, keep no more of a unit than its input, and compute the rest again on the
       way back: less memory for more time. Not with normalisation that learns statistics, which
       would see every batch twice.
-    fourier_side: rows and columns of crops whose 3 x 3 convolutions of stride 1 go by way of their
-      Fourier transform (`fourier_conv_ops`), which rounds otherwise and costs less; None for none.
-      Stages without such convolutions pass it over. Not with normalisation of single crops
-      (`group`).
   """
 
-  recompute = False
-  fourier_side: int | None = None
+  def __init__(self, recompute: bool = False, **kwargs):
+    super().__init__(**kwargs)
+    self.recompute = recompute
 
   def run_unit(
-    self, unit: tf_keras.layers.Layer, net: tf.Tensor, training: bool, *others: tf.Tensor
+    self, unit: Callable[..., tf.Tensor], net: tf.Tensor, training: bool, *others: tf.Tensor
   ) -> tf.Tensor:
     """Returns what a unit of this stage makes of a map, see `recompute`, and of other tensors."""
     run = functools.partial(unit, training=training)
@@ -47,52 +47,6 @@ class Stage(tf_keras.layers.Layer):
   def named_layers(self) -> dict[str, tf_keras.layers.Layer]:
     """Layers with weights (`ConvNorm`) by the name that they have in TF-slim checkpoints."""
     raise NotImplementedError
-
-  def project(self, features: tf.Tensor) -> tuple[tf.Tensor, ...]:
-    """Returns what this stage makes of each cell by itself, linearly, before it does anything else.
-
-    Bilinear crops of these maps are what the stage would make of crops of the map: a convolution
-    with a 1 x 1 kernel and a crop can change places. The map has far fewer cells than its crops
-    together, so whoever crops it does better to crop the projections and to `finish` the crops.
-    Here, and in stages that do not begin this way, it is the map itself.
-
-    Args:
-      features: [B, h, w, c]; the stage's variables exist already.
-
-    Returns:
-      Maps [B, h, w, d], one or several.
-    """
-    return (features,)
-
-  def finish(self, projected: tuple[tf.Tensor, ...], training: bool = False) -> tf.Tensor:
-    """Returns what the stage makes of crops, from the same crops [R, h, w, d] of `project`'s maps.
-
-    The same up to rounding as calling the stage with crops of the map, crops of padding (zeros)
-    included.
-    """
-    (crops,) = projected
-    return self(crops, training=training)
-
-  def prepare_weights(self) -> tuple[tuple[tf.Tensor, ...], ...]:
-    """Returns what `pool` makes of each unit's weights first, once for any number of crops."""
-    return ()
-
-  def pool(
-    self,
-    crops: tf.Tensor | tuple[tf.Tensor, ...],
-    weights: tuple[tuple[tf.Tensor, ...], ...],
-    training: bool = False,
-  ) -> tf.Tensor:
-    """Returns the mean of what the stage makes of each crop: float32 [R, depth].
-
-    Args:
-      crops: [R, h, w, c] of the shared map, or crops of the maps of `project`.
-      weights: of `prepare_weights`.
-      training: bool.
-    """
-    del weights
-    run = self.finish if isinstance(crops, tuple) else self
-    return tf.reduce_mean(tf.cast(run(crops, training=training), tf.float32), axis=[1, 2])
 
   def freeze_groups(self) -> dict[str, list[tf_keras.layers.Layer]]:
     """Layers that can be frozen together, by name: the first part of their TF-slim names."""
@@ -153,6 +107,15 @@ class Backbone(abc.ABC):
     Raises:
       ValueError: there is no dense form.
     """
+
+  def with_conv_norm(self, conv_norm: layers.ConvNormFn) -> "Backbone":
+    """Returns the same backbone with another way to compute its `layers.ConvNorm`s.
+
+    That is for backbones that are dataclasses with a field `conv_norm`; others have their own way.
+    """
+    if "conv_norm" not in getattr(self, "__dataclass_fields__", ()):
+      return self
+    return dataclasses.replace(self, conv_norm=conv_norm)
 
   def stage2_cells(self, cells: tf.Tensor) -> tf.Tensor:
     """Returns how many rows or columns stage 2 makes of so many; float32, any shape."""

@@ -5,6 +5,7 @@ feature maps" in TF-slim); stage 2 keeps VALID. Names are TF-slim's.
 """
 
 import dataclasses
+from collections.abc import Callable
 
 import tensorflow as tf
 import tf_keras
@@ -81,21 +82,8 @@ OUTPUT_DEPTH = 1536
 STAGE2_REPEAT, CLASSIFICATION_REPEAT = "Repeat/", "Repeat_2/"
 
 
-def _conv(norm_fn: layers.NormFn, conv: Conv, strided_padding: str, name: str) -> layers.ConvNorm:
-  _, channels, kernel_size, stride = conv
-  return layers.ConvNorm(
-    tf_keras.layers.Conv2D(
-      channels,
-      kernel_size,
-      strides=stride,
-      padding="same" if stride == 1 else strided_padding,
-      use_bias=False,
-      name="conv",
-    ),
-    norm_fn(channels, epsilon=1e-3, scale=False),
-    tf.nn.relu,
-    name=name,
-  )
+# A convolution, its padding where it strides, and a name -> a layer.
+MakeConv = Callable[[Conv, str, str], layers.ConvNorm]
 
 
 class Branches(tf_keras.layers.Layer):
@@ -105,14 +93,14 @@ class Branches(tf_keras.layers.Layer):
     convs: the convolutions by name, `Branch_0/...` first.
   """
 
-  def __init__(self, norm_fn: layers.NormFn, branches, strided_padding: str = "same", **kwargs):
+  def __init__(self, make_conv: MakeConv, branches, strided_padding: str = "same", **kwargs):
     super().__init__(**kwargs)
     self.convs = {}
     self._chains = []
     for i, branch in enumerate(branches):
       names = [f"Branch_{i}/{conv[0]}" for conv in branch]
       for name, conv in zip(names, branch, strict=True):
-        self.convs[name] = _conv(norm_fn, conv, strided_padding, name.replace("/", "_"))
+        self.convs[name] = make_conv(conv, strided_padding, name.replace("/", "_"))
       self._chains.append(names)
 
   def chain(self, number: int, inputs: tf.Tensor, training: bool) -> tf.Tensor:
@@ -138,8 +126,8 @@ class PooledBranches(Branches):
 class ReducingBranches(Branches):
   """`Mixed_6a` and `Mixed_7a`: a branch of max-pooling alone comes last."""
 
-  def __init__(self, norm_fn: layers.NormFn, branches, strided_padding: str, **kwargs):
-    super().__init__(norm_fn, branches, strided_padding, **kwargs)
+  def __init__(self, make_conv: MakeConv, branches, strided_padding: str, **kwargs):
+    super().__init__(make_conv, branches, strided_padding, **kwargs)
     self._pool_padding = strided_padding.upper()
 
   def call(self, inputs, training=False):
@@ -150,10 +138,8 @@ class ReducingBranches(Branches):
 class ResidualBlock(Branches):
   """Branches, brought to the input's depth by a 1 x 1 convolution with bias, scaled and added."""
 
-  def __init__(
-    self, norm_fn: layers.NormFn, branches, depth: int, scale: float, activation, **kwargs
-  ):
-    super().__init__(norm_fn, branches, **kwargs)
+  def __init__(self, make_conv: MakeConv, branches, depth: int, scale: float, activation, **kwargs):
+    super().__init__(make_conv, branches, **kwargs)
     conv = tf_keras.layers.Conv2D(depth, 1, name="conv")
     self.convs["Conv2d_1x1"] = layers.ConvNorm(conv, None, None, name="Conv2d_1x1")
     self._scale = scale
@@ -165,11 +151,11 @@ class ResidualBlock(Branches):
     return net if self._residual_activation is None else self._residual_activation(net)
 
 
-def _repeat(norm_fn, scope: str, kind: str, count: int, branches, scale: float):
+def _repeat(make_conv: MakeConv, scope: str, kind: str, count: int, branches, scale: float):
   """Residual blocks by name, `scope/kind_1` first."""
   return {
     f"{scope}/{kind}_{i}": ResidualBlock(
-      norm_fn, branches, DEPTHS[kind], scale, tf.nn.relu, name=f"{kind}_{i}"
+      make_conv, branches, DEPTHS[kind], scale, tf.nn.relu, name=f"{kind}_{i}"
     )
     for i in range(1, count + 1)
   }
@@ -215,10 +201,14 @@ class InceptionResNetV2(base.Backbone):
   Attributes:
     norm_fn: makes the normalisation layers, which have no scale here.
     repeats: residual blocks of the three repeated groups.
+    recompute: see `base.Stage`.
+    conv_norm: makes the layers, see `base.Backbone.with_conv_norm`.
   """
 
   norm_fn: layers.NormFn
   repeats: tuple[int, int, int] = (10, 20, 9)
+  recompute: bool = False
+  conv_norm: layers.ConvNormFn = layers.ConvNorm
   slim_scope = "InceptionResnetV2"
   stage1_depth = DEPTHS["block17"]
   stage2_stride = 2
@@ -228,28 +218,28 @@ class InceptionResNetV2(base.Backbone):
 
   def make_stage1(self) -> InceptionStage:
     """Returns [B, H, W, 3] -> [B, ceil(H / 16), ceil(W / 16), 1088]."""
-    norm_fn = self.norm_fn
+    make_conv = self._make_conv
     parts = {}
     for i, conv in enumerate(STEM):
       name = conv[0] if conv else f"pool_{i}"
-      parts[name] = _conv(norm_fn, conv, "same", name) if conv else None
-    parts["Mixed_5b"] = PooledBranches(norm_fn, MIXED_5B, name="Mixed_5b")
-    parts.update(_repeat(norm_fn, "Repeat", "block35", self.repeats[0], BLOCK35, 0.17))
-    parts["Mixed_6a"] = ReducingBranches(norm_fn, MIXED_6A, "same", name="Mixed_6a")
-    parts.update(_repeat(norm_fn, "Repeat_1", "block17", self.repeats[1], BLOCK17, 0.10))
-    return InceptionStage(parts, name="stage1")
+      parts[name] = make_conv(conv, "same", name) if conv else None
+    parts["Mixed_5b"] = PooledBranches(make_conv, MIXED_5B, name="Mixed_5b")
+    parts.update(_repeat(make_conv, "Repeat", "block35", self.repeats[0], BLOCK35, 0.17))
+    parts["Mixed_6a"] = ReducingBranches(make_conv, MIXED_6A, "same", name="Mixed_6a")
+    parts.update(_repeat(make_conv, "Repeat_1", "block17", self.repeats[1], BLOCK17, 0.10))
+    return InceptionStage(parts, recompute=self.recompute, name="stage1")
 
   def make_stage2(self, name: str, dense: bool = False) -> InceptionStage:
     """Returns [R, h, w, 1088] -> [R, (h - 1) // 2, (w - 1) // 2, 1536]; not dense."""
     if dense:
       raise ValueError("the second stage of Inception-ResNet v2 strides, and has no dense form")
-    norm_fn = self.norm_fn
-    parts = {"Mixed_7a": ReducingBranches(norm_fn, MIXED_7A, "valid", name="Mixed_7a")}
-    parts.update(_repeat(norm_fn, "Repeat", "block8", self.repeats[2], BLOCK8, 0.20))
-    parts["Block8"] = ResidualBlock(norm_fn, BLOCK8, DEPTHS["block8"], 1.0, None, name="Block8")
+    make_conv = self._make_conv
+    parts = {"Mixed_7a": ReducingBranches(make_conv, MIXED_7A, "valid", name="Mixed_7a")}
+    parts.update(_repeat(make_conv, "Repeat", "block8", self.repeats[2], BLOCK8, 0.20))
+    parts["Block8"] = ResidualBlock(make_conv, BLOCK8, DEPTHS["block8"], 1.0, None, name="Block8")
     last = ("Conv2d_7b_1x1", OUTPUT_DEPTH, (1, 1), 1)
-    parts[last[0]] = _conv(norm_fn, last, "same", last[0])
-    return InceptionStage(parts, name=name)
+    parts[last[0]] = make_conv(last, "same", last[0])
+    return InceptionStage(parts, recompute=self.recompute, name=name)
 
   def stage2_cells(self, cells: tf.Tensor) -> tf.Tensor:
     return (cells - 1.0) // 2.0
@@ -258,3 +248,19 @@ class InceptionResNetV2(base.Backbone):
     if in_stage2 and name.startswith(STAGE2_REPEAT):
       return CLASSIFICATION_REPEAT + name.removeprefix(STAGE2_REPEAT)
     return name
+
+  def _make_conv(self, conv: Conv, strided_padding: str, name: str) -> layers.ConvNorm:
+    _, channels, kernel_size, stride = conv
+    return self.conv_norm(
+      tf_keras.layers.Conv2D(
+        channels,
+        kernel_size,
+        strides=stride,
+        padding="same" if stride == 1 else strided_padding,
+        use_bias=False,
+        name="conv",
+      ),
+      self.norm_fn(channels, epsilon=1e-3, scale=False),
+      tf.nn.relu,
+      name=name,
+    )

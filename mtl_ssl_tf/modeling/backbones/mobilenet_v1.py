@@ -34,10 +34,6 @@ def _kernel_initializer() -> tf_keras.initializers.Initializer:
   return tf_keras.initializers.TruncatedNormal(stddev=SLIM_STDDEV)
 
 
-def _conv_norm(conv: tf_keras.layers.Layer, channels: int, norm_fn: layers.NormFn, name: str):
-  return layers.ConvNorm(conv, norm_fn(channels), tf.nn.relu6, name=name)
-
-
 def _conv(channels: int, kernel_size: int, stride: int) -> tf_keras.layers.Layer:
   return tf_keras.layers.Conv2D(
     channels,
@@ -48,45 +44,6 @@ def _conv(channels: int, kernel_size: int, stride: int) -> tf_keras.layers.Layer
     kernel_initializer=_kernel_initializer(),
     name="conv",
   )
-
-
-def _separable_block(
-  number: int, channels: list[int], norm_fn: layers.NormFn, stride: int, dilation: int = 1
-) -> dict[str, layers.ConvNorm]:
-  """Depthwise and pointwise convolution of block 1 ... 13, each with its normalisation."""
-  depthwise, pointwise = f"Conv2d_{number}_depthwise", f"Conv2d_{number}_pointwise"
-  conv = tf_keras.layers.DepthwiseConv2D(
-    3,
-    strides=stride,
-    dilation_rate=dilation,
-    padding="same",
-    use_bias=False,
-    depthwise_initializer=_kernel_initializer(),
-    name="conv",
-  )
-  return {
-    depthwise: _conv_norm(conv, channels[number - 1], norm_fn, depthwise),
-    pointwise: _conv_norm(_conv(channels[number], 1, 1), channels[number], norm_fn, pointwise),
-  }
-
-
-def _fused_block(
-  number: int, channels: list[int], norm_fn: layers.NormFn, stride: int, dilation: int
-) -> dict[str, layers.ConvNorm]:
-  """Block 1 ... 13 as one convolution with one normalisation."""
-  name = f"Conv2d_{number}_pointwise"
-  conv = tf_keras.layers.SeparableConv2D(
-    channels[number],
-    3,
-    strides=stride,
-    dilation_rate=dilation,
-    padding="same",
-    use_bias=False,
-    depthwise_initializer=_kernel_initializer(),
-    pointwise_initializer=_kernel_initializer(),
-    name="conv",
-  )
-  return {name: _conv_norm(conv, channels[number], norm_fn, name)}
 
 
 class MobileNetStage(base.Stage):
@@ -133,11 +90,15 @@ class MobileNetV1(base.Backbone):
     norm_fn: makes the normalisation layer for a number of channels.
     depth_multiplier: scales every layer's channels, which never fall below 8.
     fused_stage2: whether stage 2 is that of the released detector.
+    recompute: see `base.Stage`.
+    conv_norm: makes the layers, see `base.Backbone.with_conv_norm`.
   """
 
   norm_fn: layers.NormFn
   depth_multiplier: float = 1.0
   fused_stage2: bool = True
+  recompute: bool = False
+  conv_norm: layers.ConvNormFn = layers.ConvNorm
   slim_scope = "MobilenetV1"
   stage2_stride = 2
 
@@ -159,25 +120,63 @@ class MobileNetV1(base.Backbone):
   def make_stage1(self) -> MobileNetStage:
     """Returns [B, H, W, 3] -> [B, ceil(H / 16), ceil(W / 16), 512 x depth multiplier]."""
     channels = self.channels
-    name = "Conv2d_0"
-    named = {name: _conv_norm(_conv(channels[0], 3, 2), channels[0], self.norm_fn, name)}
+    named = self._layer("Conv2d_0", _conv(channels[0], 3, 2), channels[0])
     for number in range(1, STAGE1_BLOCKS + 1):
-      named.update(_separable_block(number, channels, self.norm_fn, BLOCKS[number - 1][0]))
-    return MobileNetStage(named, name="stage1")
+      named.update(self._separable_block(number, BLOCKS[number - 1][0]))
+    return MobileNetStage(named, recompute=self.recompute, name="stage1")
 
   def make_stage2(self, name: str, dense: bool = False) -> MobileNetStage:
     """Returns [R, h, w, 512] -> [R, ceil(h / 2), ceil(w / 2), 1024], times the multiplier.
 
     Where it is dense, kernels after the stride that is left out reach as far as they would have.
     """
-    make_block = _fused_block if self.fused_stage2 else _separable_block
+    make_block = self._fused_block if self.fused_stage2 else self._separable_block
     named, dilation = {}, 1
     for number in range(STAGE1_BLOCKS + 1, len(BLOCKS) + 1):
       stride = BLOCKS[number - 1][0]
-      block_stride = 1 if dense else stride
-      named.update(make_block(number, self.channels, self.norm_fn, block_stride, dilation))
+      named.update(make_block(number, 1 if dense else stride, dilation))
       dilation *= stride if dense else 1
-    return MobileNetStage(named, name=name)
+    return MobileNetStage(named, recompute=self.recompute, name=name)
 
   def stage2_cells(self, cells: tf.Tensor) -> tf.Tensor:
     return tf.math.ceil(cells / 2.0)
+
+  def _separable_block(
+    self, number: int, stride: int, dilation: int = 1
+  ) -> dict[str, layers.ConvNorm]:
+    """Depthwise and pointwise convolution of block 1 ... 13, each with its normalisation."""
+    depth_in, depth = self.channels[number - 1 : number + 1]
+    depthwise = tf_keras.layers.DepthwiseConv2D(
+      3,
+      strides=stride,
+      dilation_rate=dilation,
+      padding="same",
+      use_bias=False,
+      depthwise_initializer=_kernel_initializer(),
+      name="conv",
+    )
+    return {
+      **self._layer(f"Conv2d_{number}_depthwise", depthwise, depth_in),
+      **self._layer(f"Conv2d_{number}_pointwise", _conv(depth, 1, 1), depth),
+    }
+
+  def _fused_block(self, number: int, stride: int, dilation: int) -> dict[str, layers.ConvNorm]:
+    """Block 1 ... 13 as one convolution with one normalisation."""
+    depth = self.channels[number]
+    conv = tf_keras.layers.SeparableConv2D(
+      depth,
+      3,
+      strides=stride,
+      dilation_rate=dilation,
+      padding="same",
+      use_bias=False,
+      depthwise_initializer=_kernel_initializer(),
+      pointwise_initializer=_kernel_initializer(),
+      name="conv",
+    )
+    return self._layer(f"Conv2d_{number}_pointwise", conv, depth)
+
+  def _layer(
+    self, name: str, conv: tf_keras.layers.Layer, channels: int
+  ) -> dict[str, layers.ConvNorm]:
+    return {name: self.conv_norm(conv, self.norm_fn(channels), tf.nn.relu6, name=name)}

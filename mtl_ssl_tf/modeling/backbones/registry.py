@@ -3,7 +3,8 @@
 A backbone of your own: a function that takes `(norm_fn, config)` and returns a `base.Backbone`,
 under `@registry.register("its_name")`, in a module that is imported before training starts; then
 `task.backbone.type: its_name`. `norm_fn(channels, epsilon=..., scale=..., train_affine=...)` makes
-the normalisation that the configuration asks for; `config` is `task.backbone`.
+the normalisation that the configuration asks for; `config` is `task.backbone`. To have a frozen
+normalisation folded, see `base.Backbone.with_conv_norm`.
 """
 
 from collections.abc import Callable
@@ -60,20 +61,25 @@ def build(name: str, norm_fn: layers.NormFn, config: Any) -> base.Backbone:
 
 @register("mobilenet_v1")
 def _mobilenet_v1(norm_fn, config):
-  return mobilenet_v1.MobileNetV1(norm_fn, config.depth_multiplier, config.fused_stage2)
+  return mobilenet_v1.MobileNetV1(
+    norm_fn, config.depth_multiplier, config.fused_stage2, config.recompute
+  )
 
 
 @register("resnet_50")
 def _resnet_50(norm_fn, config):
-  return resnet.ResNet(norm_fn, resnet.UNITS["resnet_50"], "resnet_v1_50", config.layout)
+  return resnet.ResNet(
+    norm_fn, resnet.UNITS["resnet_50"], "resnet_v1_50", config.layout, config.recompute
+  )
 
 
 @register("resnet_101")
 def _resnet_101(norm_fn, config):
-  return resnet.ResNet(norm_fn, resnet.UNITS["resnet_101"], "resnet_v1_101", config.layout)
+  return resnet.ResNet(
+    norm_fn, resnet.UNITS["resnet_101"], "resnet_v1_101", config.layout, config.recompute
+  )
 
 
 @register("inception_resnet_v2")
 def _inception_resnet_v2(norm_fn, config):
-  del config
-  return inception_resnet_v2.InceptionResNetV2(norm_fn)
+  return inception_resnet_v2.InceptionResNetV2(norm_fn, recompute=config.recompute)

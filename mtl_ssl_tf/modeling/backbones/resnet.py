@@ -11,13 +11,11 @@ In both the shared map has stride 16, and block 4, the second stage, does not st
 """
 
 import dataclasses
-from collections.abc import Sequence
 
 import tensorflow as tf
 import tf_keras
 
 from mtl_ssl_tf.modeling.backbones import base, layers
-from mtl_ssl_tf.ops import fourier_conv_ops
 
 # Units of blocks 1 ... 4.
 UNITS = {"resnet_50": (3, 4, 6, 3), "resnet_101": (3, 4, 23, 3)}
@@ -32,10 +30,11 @@ EPSILON = {"slim": 1e-5, "keras": 1.001e-5}
 
 @dataclasses.dataclass(frozen=True)
 class ConvMaker:
-  """Makes the convolutions of one layout; `norm_fn` makes their normalisation."""
+  """Makes the convolutions of one layout; the rest as in `ResNet`."""
 
   layout: str
   norm_fn: layers.NormFn
+  conv_norm: layers.ConvNormFn
 
   def __call__(
     self, channels: int, kernel_size: int, stride: int, activation, name: str
@@ -51,14 +50,11 @@ class ConvMaker:
       name="conv",
     )
     norm = self.norm_fn(channels, epsilon=EPSILON[self.layout], train_affine=False)
-    return layers.ConvNorm(conv, norm, activation, name=name)
+    return self.conv_norm(conv, norm, activation, name=name)
 
 
 class Bottleneck(tf_keras.layers.Layer):
   """1 x 1, 3 x 3 and 1 x 1 convolution, added to the input; [R, h, w, c] -> [R, h', w', 4 b].
-
-  With `prepare`d kernels, maps come and go cell by cell (`fourier_conv_ops`); for units of stride
-  1 whose variables exist.
 
   Attributes:
     convs: the convolutions by name: `conv1`, `conv2`, `conv3`, and `shortcut` where the input has
@@ -81,59 +77,19 @@ class Bottleneck(tf_keras.layers.Layer):
     if depth_in != depth:
       self.convs["shortcut"] = make_conv(depth, 1, stride, None, "shortcut")
 
-  def prepare(self, side: int) -> tuple[tf.Tensor, ...]:
-    """Returns the kernels of `conv1`, `conv2` and `conv3` for maps of side x side cells."""
-    kernel1, kernel2, kernel3 = (
-      self.convs[name].linear_kernel() for name in ("conv1", "conv2", "conv3")
-    )
-    return kernel1, fourier_conv_ops.spectrum(kernel2, side), kernel3
-
-  def call(self, inputs, *kernels, training=False):
-    if "shortcut" in self.convs:
-      shortcut = self.convs["shortcut"](inputs, training=training)
-    else:
-      shortcut = inputs[:, :: self._stride, :: self._stride]
-    kernel1, *others = kernels or (None,)
-    net = self.convs["conv1"](inputs, kernel1, training=training)
-    return self._after_conv1(net, shortcut, others, training)
-
-  def project(self, features: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-    """See `base.Stage`; for a unit of stride 1 with a shortcut of its own."""
-    return self.convs["conv1"].project(features), self.convs["shortcut"].project(features)
-
-  def finish(
-    self,
-    projected: tuple[tf.Tensor, tf.Tensor],
-    *kernels: tf.Tensor,
-    training: bool = False,
-  ) -> tf.Tensor:
-    """See `base.Stage`."""
-    projected1, shortcut = projected
-    net = self.convs["conv1"].finish(projected1, training)
-    # An offset is best added where another is, and not by a pass over the widest map of all.
-    shift = self.convs["shortcut"].shift()
-    if shift is None:
-      shortcut = self.convs["shortcut"].finish(shortcut, training)
-    return self._after_conv1(net, shortcut, kernels[1:], training, shift)
-
-  def _after_conv1(
-    self,
-    net: tf.Tensor,
-    shortcut: tf.Tensor,
-    kernels: Sequence[tf.Tensor],
-    training: bool,
-    shift: tf.Tensor | None = None,
-  ) -> tf.Tensor:
-    """The rest of `call`; the shortcut still lacks an offset `shift` [d]."""
-    conv2, conv3 = self.convs["conv2"], self.convs["conv3"]
-    if kernels:
-      spectrum, kernel3 = kernels
-      net = conv2.finish(fourier_conv_ops.convolve(net, spectrum), training)
-    else:
-      net = layers.pad_symmetrically(net, 3) if self._pad_conv2 else net
-      net, kernel3 = conv2(net, training=training), None
-    net = conv3(net, kernel3, shift, training=training)
+  def call(self, inputs: tf.Tensor, training: bool = False) -> tf.Tensor:
+    shortcut = self.shortcut(inputs, training)
+    net = self.convs["conv1"](inputs, training=training)
+    net = layers.pad_symmetrically(net, 3) if self._pad_conv2 else net
+    net = self.convs["conv2"](net, training=training)
+    net = self.convs["conv3"](net, training=training)
     return tf.nn.relu(shortcut + net)
+
+  def shortcut(self, inputs: tf.Tensor, training: bool) -> tf.Tensor:
+    """Returns the input as it is added to the output: [R, h', w', 4 b]."""
+    if "shortcut" in self.convs:
+      return self.convs["shortcut"](inputs, training=training)
+    return inputs[:, :: self._stride, :: self._stride]
 
 
 def _make_block(
@@ -172,9 +128,13 @@ class ResNetStage(base.Stage):
       for name, conv in bottleneck.convs.items()
     }
 
+  @property
+  def units(self) -> list[Bottleneck]:
+    return list(self._units.values())
+
   def call(self, inputs, training=False):
     net = inputs
-    for unit in self._units.values():
+    for unit in self.units:
       net = self.run_unit(unit, net, training)
     return net
 
@@ -212,40 +172,6 @@ class ResNetStage2(ResNetStage):
     depth = EXPANSION * BOTTLENECKS[2]
     super().__init__(_make_block(make_conv, 4, depth, num_units[3], 1), **kwargs)
 
-  def project(self, features: tf.Tensor) -> tuple[tf.Tensor, ...]:
-    first, *_ = self._units.values()
-    return first.project(features)
-
-  def finish(self, projected: tuple[tf.Tensor, ...], training: bool = False) -> tf.Tensor:
-    first, *others = self._units.values()
-    net = first.finish(projected, training=training)
-    for unit in others:
-      net = self.run_unit(unit, net, training)
-    return net
-
-  def prepare_weights(self) -> tuple[tuple[tf.Tensor, ...], ...]:
-    if self.fourier_side is None or not self.built:
-      return ()
-    return tuple(unit.prepare(self.fourier_side) for unit in self._units.values())
-
-  def pool(
-    self,
-    crops: tf.Tensor | tuple[tf.Tensor, ...],
-    weights: tuple[tuple[tf.Tensor, ...], ...],
-    training: bool = False,
-  ) -> tf.Tensor:
-    if not weights:
-      return super().pool(crops, weights, training)
-    (first, kernels), *others = zip(self._units.values(), weights, strict=True)
-    cells = tf.nest.map_structure(fourier_conv_ops.to_cells, crops)
-    if isinstance(crops, tuple):
-      net = first.finish(cells, *kernels, training=training)
-    else:
-      net = self.run_unit(first, cells, training, *kernels)
-    for unit, kernels in others:
-      net = self.run_unit(unit, net, training, *kernels)  # [h w, R, 1, depth]
-    return tf.reduce_mean(tf.cast(net, tf.float32), axis=[0, 2])
-
 
 @dataclasses.dataclass(frozen=True)
 class ResNet(base.Backbone):
@@ -256,12 +182,16 @@ class ResNet(base.Backbone):
     num_units: of blocks 1 ... 4.
     slim_scope: see the base class.
     layout: one of `LAYOUTS`.
+    recompute: see `base.Stage`.
+    conv_norm: makes the layers, see `base.Backbone.with_conv_norm`.
   """
 
   norm_fn: layers.NormFn
   num_units: tuple[int, ...]
   slim_scope: str
   layout: str = "slim"
+  recompute: bool = False
+  conv_norm: layers.ConvNormFn = layers.ConvNorm
   stage1_depth = EXPANSION * BOTTLENECKS[2]
   default_freeze = ("conv1", "block1")
 
@@ -270,8 +200,12 @@ class ResNet(base.Backbone):
     return images if self.layout == "slim" else images[..., ::-1]
 
   def make_stage1(self) -> ResNetStage1:
-    return ResNetStage1(ConvMaker(self.layout, self.norm_fn), self.num_units, name="stage1")
+    return ResNetStage1(self._make_conv, self.num_units, recompute=self.recompute, name="stage1")
 
   def make_stage2(self, name: str, dense: bool = False) -> ResNetStage2:
     del dense  # It is.
-    return ResNetStage2(ConvMaker(self.layout, self.norm_fn), self.num_units, name=name)
+    return ResNetStage2(self._make_conv, self.num_units, recompute=self.recompute, name=name)
+
+  @property
+  def _make_conv(self) -> ConvMaker:
+    return ConvMaker(self.layout, self.norm_fn, self.conv_norm)

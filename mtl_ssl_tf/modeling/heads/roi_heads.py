@@ -3,12 +3,12 @@
 What comes after their second stage is float32, in mixed precision too.
 """
 
-from typing import NamedTuple
-
 import tensorflow as tf
 import tf_keras
 
-from mtl_ssl_tf.modeling.backbones import base
+from mtl_ssl_tf.modeling.backbones import base as backbone_base
+from mtl_ssl_tf.modeling.backbones import second_stage
+from mtl_ssl_tf.modeling.heads import base, pooling
 
 INIT_STDDEV = 0.01
 
@@ -24,115 +24,143 @@ def _dense(units: int, name: str, initializer: str) -> tf_keras.layers.Dense:
   return tf_keras.layers.Dense(units, kernel_initializer=initializer, dtype="float32", name=name)
 
 
-class CropView(NamedTuple):
-  """A head's view of the shared map, once an image, or of crops.
-
-  Attributes:
-    maps: what crops are taken of: the map itself [B, h, w, c], or the second stage's projections of
-      it (`base.Stage.project`); or crops of these.
-    weights: what is made of the second stage's weights beforehand; the same for all crops.
-  """
-
-  maps: tf.Tensor | tuple[tf.Tensor, ...]
-  weights: tuple[tuple[tf.Tensor, ...], ...]
-
-
 class CropClassifier(tf_keras.layers.Layer):
-  """A second stage of its own, average pooling and class logits.
+  """A second stage of its own, average pooling and class logits; see `base.RegionHead`.
 
   The multi-object and the closeness head are of this kind (Lee et al., CVPR 2019, sec. 3).
+
+  Attributes:
+    crop_features: from boxes to the features that are classified.
+    stage2: the second stage.
+    classifier: from features to class logits.
   """
 
+  runs_on_crops = True
+  uses_box_features = False
+
   def __init__(
-    self, stage2: base.Stage, num_classes: int, initializer: str = "truncated_normal", **kwargs
+    self,
+    crop_features: pooling.CropFeatures,
+    num_classes: int,
+    initializer: str = "truncated_normal",
+    **kwargs,
   ):
     super().__init__(**kwargs)
-    self.stage2 = stage2
+    self.crop_features = crop_features
+    self.stage2 = crop_features.stage2.stage
     self.classifier = _dense(num_classes, "class", initializer)
+
+  @property
+  def stages(self) -> list[backbone_base.Stage]:
+    return [self.stage2]
 
   @property
   def last_kernels(self) -> list[tf.Variable]:
     return [self.classifier.kernel]
 
-  def view(self, features: tf.Tensor, project: bool = True) -> CropView:
-    """Returns what the crops that `look` takes are crops of, once an image.
+  def named_layers(self) -> dict[str, tf_keras.layers.Layer]:
+    return {"ClassPredictor": self.classifier}
 
-    Args:
-      features: [B, h, w, c], the shared map; the head's variables exist.
-      project: whether crops are to be of the projections.
-    """
-    maps = self.stage2.project(features) if project else features
-    return CropView(maps, self.stage2.prepare_weights())
+  def prepare(self, features: tf.Tensor, training: bool = False) -> second_stage.PreparedMap:
+    del training  # Nothing of it is normalised yet.
+    return self.crop_features.prepare(features)
 
-  def pool(self, crops: tf.Tensor | CropView, training: bool) -> tf.Tensor:
-    """Returns pooled second-stage features [R, depth].
-
-    Args:
-      crops: [R, h, w, c] of the shared map, or crops of a `view`.
-      training: bool.
-    """
-    if isinstance(crops, CropView):
-      return self.stage2.pool(*crops, training)
-    return self.stage2.pool(crops, self.stage2.prepare_weights(), training)
-
-  def look(self, crops: tf.Tensor | CropView, training: bool = False) -> tf.Tensor:
-    """Returns logits [R, C] of crops as `pool` takes them."""
-    return self.classifier(self.pool(crops, training))
-
-  def call(self, crops: tf.Tensor, training: bool = False) -> tf.Tensor:
-    """Returns logits [R, C] of crops [R, h, w, c] of the shared map."""
-    return self.look(crops, training)
+  def call(
+    self,
+    prepared: second_stage.PreparedMap,
+    boxes_norm: tf.Tensor,
+    image_size_px: tf.Tensor,
+    training: bool = False,
+    box_features: tf.Tensor | None = None,
+  ) -> tf.Tensor:
+    """Returns logits [B, R, C]."""
+    del box_features  # Those of another second stage.
+    features = self.crop_features(prepared, boxes_norm, image_size_px, training)  # [B R, depth]
+    return base.by_box(self.classifier(features), boxes_norm.shape[1])
 
 
 class BoxHead(CropClassifier):
-  """The main head: class logits and class-specific box codes."""
+  """The main head: class logits and class-specific box deltas."""
 
   def __init__(
-    self, stage2: base.Stage, num_classes: int, initializer: str = "truncated_normal", **kwargs
+    self,
+    crop_features: pooling.CropFeatures,
+    num_classes: int,
+    initializer: str = "truncated_normal",
+    **kwargs,
   ):
-    super().__init__(stage2, num_classes, initializer, **kwargs)
+    super().__init__(crop_features, num_classes, initializer, **kwargs)
     self.box = _dense(4 * (num_classes - 1), "box", initializer)
 
   @property
   def last_kernels(self) -> list[tf.Variable]:
     return [self.classifier.kernel, self.box.kernel]
 
-  def predict(self, pooled: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-    """Returns logits [R, C] and box codes [R, C - 1, 4] of pooled features [R, depth]."""
-    deltas = tf.reshape(self.box(pooled), [-1, self.box.units // 4, 4])  # [R, C - 1, 4]
-    return self.classifier(pooled), deltas
+  def named_layers(self) -> dict[str, tf_keras.layers.Layer]:
+    return {**super().named_layers(), "BoxEncodingPredictor": self.box}
 
-  def look(
-    self, crops: tf.Tensor | CropView, training: bool = False
-  ) -> tuple[tf.Tensor, tf.Tensor]:
-    """Returns logits and box codes of crops as `pool` takes them."""
-    return self.predict(self.pool(crops, training))
+  def call(
+    self,
+    prepared: second_stage.PreparedMap,
+    boxes_norm: tf.Tensor,
+    image_size_px: tf.Tensor,
+    training: bool = False,
+  ) -> base.BoxOutputs:
+    num_boxes = boxes_norm.shape[1]
+    features = self.crop_features(prepared, boxes_norm, image_size_px, training)  # [B R, depth]
+    deltas = tf.reshape(self.box(features), [-1, self.box.units // 4, 4])  # [B R, C - 1, 4]
+    return base.BoxOutputs(
+      base.by_box(self.classifier(features), num_boxes),  # [B, R, C]
+      base.by_box(deltas, num_boxes),  # [B, R, C - 1, 4]
+      base.by_box(features, num_boxes),  # [B, R, depth]
+    )
 
 
 class FeatureClassifier(tf_keras.layers.Layer):
-  """Class logits of the main head's pooled features: an auxiliary head without a second stage.
+  """Class logits of the main head's features: an auxiliary head without a second stage.
 
   Its task trains the main second stage in place of its own, unless `stop_gradient` keeps it out.
   """
 
-  def __init__(self, main: BoxHead, num_classes: int, stop_gradient: bool, **kwargs):
+  runs_on_crops = True
+  uses_box_features = True
+
+  def __init__(
+    self, crop_features: pooling.CropFeatures, num_classes: int, stop_gradient: bool, **kwargs
+  ):
+    """Takes `crop_features` of the main head; the head itself would be tracked as part of this."""
     super().__init__(**kwargs)
-    # Methods and not the head, whose variables would be counted as this layer's too.
-    self._view_of_main, self._pool_of_main = main.view, main.pool
+    self.crop_features = crop_features
     self._stop_gradient = stop_gradient
     self.classifier = _dense(num_classes, "class", "truncated_normal")
+
+  @property
+  def stages(self) -> list[backbone_base.Stage]:
+    return []
 
   @property
   def last_kernels(self) -> list[tf.Variable]:
     return [self.classifier.kernel]
 
-  def view(self, features: tf.Tensor, project: bool = True) -> CropView:
-    return self._view_of_main(features, project)
+  def named_layers(self) -> dict[str, tf_keras.layers.Layer]:
+    return {"ClassPredictor": self.classifier}
 
-  def look(self, crops: tf.Tensor | CropView, training: bool = False) -> tf.Tensor:
-    """Returns logits [R, C] of crops as `CropClassifier.pool` takes them."""
-    return self(self._pool_of_main(crops, training))
+  def prepare(self, features: tf.Tensor, training: bool = False) -> second_stage.PreparedMap:
+    del training
+    return self.crop_features.prepare(features)
 
-  def call(self, pooled: tf.Tensor) -> tf.Tensor:
-    """Returns logits [R, C] of the main head's pooled features [R, depth]."""
-    return self.classifier(tf.stop_gradient(pooled) if self._stop_gradient else pooled)
+  def call(
+    self,
+    prepared: second_stage.PreparedMap,
+    boxes_norm: tf.Tensor,
+    image_size_px: tf.Tensor,
+    training: bool = False,
+    box_features: tf.Tensor | None = None,
+  ) -> tf.Tensor:
+    """Returns logits [B, R, C]."""
+    if box_features is None:
+      features = self.crop_features(prepared, boxes_norm, image_size_px, training)  # [B R, depth]
+    else:
+      features = tf.reshape(box_features, [-1, box_features.shape[-1]])  # [B R, depth]
+    features = tf.stop_gradient(features) if self._stop_gradient else features
+    return base.by_box(self.classifier(features), boxes_norm.shape[1])

@@ -12,7 +12,7 @@ class RpnOutputs(NamedTuple):
   """What the head says of every anchor.
 
   Attributes:
-    deltas: float32 [B, A, 4], box codes.
+    deltas: float32 [B, A, 4], encoded boxes.
     logits: float32 [B, A, 2], background and object.
     features: float32 [B, h, w, depth], the head's hidden map.
   """
@@ -27,7 +27,7 @@ def _initializer() -> tf_keras.initializers.Initializer:
 
 
 class RpnHead(tf_keras.layers.Layer):
-  """A 3 x 3 convolution with ReLU, then 1 x 1 convolutions to box codes and two logits.
+  """A 3 x 3 convolution with ReLU, then 1 x 1 convolutions to box deltas and two logits.
 
   The last two compute in float32, in mixed precision too: logits of 8 bits would be full of ties,
   and proposals come in their order.

@@ -2,28 +2,16 @@
 keras_weights_test.py.
 """
 
-import dataclasses
 import functools
 
 import numpy as np
 import pytest
 import tensorflow as tf
-import tf_keras
 
 from mtl_ssl_tf.modeling import normalization
 from mtl_ssl_tf.modeling.backbones import resnet
-from mtl_ssl_tf.ops import crop_ops
 
 UNITS = (1, 2, 2, 1)
-
-
-@pytest.fixture
-def float64():
-  """Layers made meanwhile compute in float64: rounding takes no ReLU to its other side."""
-  policy = tf_keras.mixed_precision.global_policy()
-  tf_keras.mixed_precision.set_global_policy("float64")
-  yield
-  tf_keras.mixed_precision.set_global_policy(policy)
 
 
 def backbone(layout="slim", norm_type="frozen"):
@@ -45,75 +33,6 @@ def test_stage1_map(stage1, side, cells):
 
 def test_stage2_keeps_the_size():
   assert backbone().make_stage2("s")(tf.zeros([2, 7, 5, 1024])).shape == [2, 7, 5, 2048]
-
-
-@pytest.mark.usefixtures("float64")
-@pytest.mark.parametrize("norm_type", ["frozen", "batch"])
-@pytest.mark.parametrize("layout", resnet.LAYOUTS)
-def test_projections_cropped_are_crops_projected(layout, norm_type):
-  stage = backbone(layout, norm_type).make_stage2("s")
-  rng = np.random.default_rng(0)
-  features = tf.constant(rng.normal(size=[2, 4, 6, 1024]))
-  stage(features)
-  for variable in stage.variables:
-    if "bias" in variable.name or "beta" in variable.name or "moving_mean" in variable.name:
-      variable.assign(rng.normal(size=variable.shape))
-  # Inside, over the border (zeros beyond it), and padding.
-  boxes = tf.constant([[[0.1, 0.2, 0.7, 0.9], [-0.2, 0.5, 0.6, 1.3], [-1.0] * 4]] * 2)
-
-  def crop(maps):
-    sizes = tf.constant([[64.0, 96.0]] * 2)
-    crops = crop_ops.crop_and_resize(maps, boxes, sizes, 16, (3, 3), "matmul")
-    return tf.reshape(crops, [6, 3, 3, -1])
-
-  for training in (False, True):
-    with tf.GradientTape(persistent=True) as tape:
-      tape.watch(features)
-      expected = stage(crop(features), training=training)
-      projected = stage.project(features)
-      ours = stage.finish(tf.nest.map_structure(crop, projected), training=training)
-      losses = [tf.reduce_sum(values**2) for values in (expected, ours)]
-    assert [maps.shape[1:3] for maps in projected] == [(4, 6)] * 2
-    np.testing.assert_allclose(ours, expected, atol=1e-9 * np.max(expected))
-    variables = [features, *stage.trainable_variables]
-    for theirs, own in zip(*(tape.gradient(loss, variables) for loss in losses), strict=True):
-      np.testing.assert_allclose(own, theirs, atol=1e-9 * np.max(np.abs(theirs)) + 1e-12)
-
-
-@pytest.mark.usefixtures("float64")
-@pytest.mark.parametrize("norm_type", ["frozen", "batch"])
-@pytest.mark.parametrize("layout", resnet.LAYOUTS)
-@pytest.mark.parametrize("projected", [False, True])
-def test_crops_pooled_by_fourier_transform(layout, norm_type, projected):
-  rng = np.random.default_rng(0)
-  features = tf.constant(rng.normal(size=[3, 5, 5, 1024]))
-  resnet_backbone = backbone(layout, norm_type)
-  stages = [
-    dataclasses.replace(resnet_backbone, num_units=(1, 1, 1, 2)).make_stage2("s") for _ in range(2)
-  ]
-  for stage in stages:
-    stage(features)
-  direct, fourier = stages
-  for variable in direct.variables:
-    if "bias" in variable.name or "beta" in variable.name or "moving_mean" in variable.name:
-      variable.assign(rng.normal(size=variable.shape))
-  fourier.set_weights(direct.get_weights())
-  fourier.fourier_side = 5
-  assert (len(direct.prepare_weights()), len(fourier.prepare_weights())) == (0, 2)
-
-  for training in (False, True):
-    found = []
-    for stage in stages:
-      with tf.GradientTape() as tape:
-        tape.watch(features)
-        crops = stage.project(features) if projected else features
-        pooled = stage.pool(crops, stage.prepare_weights(), training)
-        loss = tf.reduce_sum(pooled**2)
-      gradients = tape.gradient(loss, [features, *stage.trainable_variables])
-      moments = [v for v in stage.variables if "moving" in v.name]
-      found.append([pooled, *gradients, *(moment.numpy() for moment in moments)])
-    for theirs, own in zip(*found, strict=True):
-      np.testing.assert_allclose(own, theirs, atol=1e-6 * np.max(np.abs(theirs)) + 1e-12)
 
 
 def strides(layout):

@@ -2,7 +2,7 @@ import numpy as np
 import tensorflow as tf
 
 from mtl_ssl_tf.modeling.backbones import base
-from mtl_ssl_tf.modeling.heads import rfcn_heads
+from mtl_ssl_tf.modeling.heads import pooling, rfcn_heads
 
 
 class _Scale(base.Stage):
@@ -12,20 +12,20 @@ class _Scale(base.Stage):
     return inputs * (3.0 if training else 2.0)
 
 
-_POOLING = rfcn_heads.Pooling(reduce_depth=2, num_bins=2, crop_size=4)
+_POOLER = pooling.PsRoiPooler(stride=16, num_bins=2, crop_size=4)
 # Two images of constant maps; a region of each image's own.
 _FEATURES = tf.constant([1.0, 10.0])[:, tf.newaxis, tf.newaxis, tf.newaxis] * tf.ones([1, 4, 4, 3])
 _BOXES = tf.constant([[[0.0, 0.0, 0.5, 0.5]], [[0.2, 0.2, 0.8, 0.8]]])
 
 
-def _look(head, features=_FEATURES, training=False):
-  maps = head.view(features, training)
-  return head.look(rfcn_heads.MapRegions(maps, _BOXES, tf.constant([[4.0, 4.0]] * 2)), training)
+def _run(head, features=_FEATURES, training=False):
+  prepared = head.prepare(features, training)
+  return head(prepared, _BOXES, tf.constant([[64.0, 64.0]] * 2), training)
 
 
 def _built(kind, num_classes):
-  head = kind(_Scale(), num_classes, _POOLING)
-  head(_FEATURES)
+  head = kind(_Scale(), num_classes, _POOLER, reduce_depth=2)
+  head.prepare(_FEATURES)
   # The reduced map is twice the sum of the input's channels, less 1, in its first channel.
   head.reduce.kernel.assign(np.array([[[[1.0, 0.0]] * 3]], np.float32))
   head.reduce.bias.assign([-1.0, 0.0])
@@ -42,8 +42,8 @@ class MapClassifierTest(tf.test.TestCase):
     head.classifier.kernel.assign(kernel)
     head.classifier.bias.assign([0.0, 1.0] * 4)
     # 2 · 3 - 1 = 5 and 2 · 30 - 1 = 59.
-    self.assertAllClose(_look(head), [[5.0, 2.25], [59.0, 15.75]])
-    self.assertAllClose(_look(head, training=True)[0], [8.0, 3.0])
+    self.assertAllClose(_run(head), [[[5.0, 2.25]], [[59.0, 15.75]]])
+    self.assertAllClose(_run(head, training=True)[0, 0], [8.0, 3.0])
 
   def test_the_reduced_map_is_rectified(self):
     head = _built(rfcn_heads.MapClassifier, 2)
@@ -51,48 +51,54 @@ class MapClassifierTest(tf.test.TestCase):
     self.assertAllEqual(head.reduced_map(_FEATURES, False), tf.zeros([2, 4, 4, 2]))
 
   def test_kernels_and_start(self):
-    head = rfcn_heads.MapClassifier(_Scale(), 21, rfcn_heads.Pooling(128, 3, 18))
-    self.assertEqual(_look(head, tf.zeros([2, 4, 4, 64])).shape, [2, 21])
+    head = rfcn_heads.MapClassifier(_Scale(), 21, pooling.PsRoiPooler(16, 3, 18), 128)
+    self.assertEqual(_run(head, tf.zeros([2, 4, 4, 64])).shape, [2, 1, 21])
     reduce, classifier = head.last_kernels
     self.assertEqual(reduce.shape, [1, 1, 64, 128])
     self.assertEqual(classifier.shape, [1, 1, 128, 189])
     self.assertAllClose(tf.math.reduce_std(classifier), 0.0088, atol=5e-4)
 
   def test_score_maps_of_the_second_stage_itself(self):
-    pooling = rfcn_heads.Pooling(reduce_depth=0, num_bins=1, crop_size=4)
-    head = rfcn_heads.MapClassifier(_Scale(), 2, pooling)
-    head(_FEATURES)
+    pooler = pooling.PsRoiPooler(stride=16, num_bins=1, crop_size=4)
+    head = rfcn_heads.MapClassifier(_Scale(), 2, pooler, reduce_depth=0)
+    head.prepare(_FEATURES)
     (kernel,) = head.last_kernels
     kernel.assign(np.array([[[[1.0, 0.0], [0.0, 1.0], [1.0, 5.0]]]], np.float32))
     head.classifier.bias.assign([0.0, -1.0])
     # Twice the maps' ones and tens: 2 + 2 and 2 + 10 - 1. Nothing is rectified.
-    self.assertAllClose(_look(head), [[4.0, 11.0], [40.0, 119.0]])
-    self.assertAllClose(_look(head, -_FEATURES)[0], [-4.0, -13.0])
+    self.assertAllClose(_run(head), [[[4.0, 11.0]], [[40.0, 119.0]]])
+    self.assertAllClose(_run(head, -_FEATURES)[0, 0], [-4.0, -13.0])
 
-  def test_boxes_keep_their_precision(self):
-    head = rfcn_heads.MapClassifier(_Scale(), 2, _POOLING, dtype="mixed_bfloat16")
+  def test_boxes_and_what_is_pooled_keep_their_precision(self):
     seen = []
-    head.pool = lambda maps, regions: seen.append(regions.boxes_norm.dtype) or maps
-    _look(head)
-    self.assertEqual(seen, [tf.float32])
+
+    def pool(maps, boxes_norm, image_size_px):
+      seen.extend([maps.dtype, boxes_norm.dtype, image_size_px.dtype])
+      return _POOLER(maps, boxes_norm, image_size_px)
+
+    pool.num_bins = 2
+    head = rfcn_heads.MapClassifier(_Scale(), 2, pool, 2, dtype="mixed_bfloat16")
+    self.assertEqual(_run(head).dtype, tf.float32)
+    self.assertEqual(seen, [tf.bfloat16, tf.float32, tf.float32])
 
   def test_stride_takes_every_other_cell(self):
-    head = rfcn_heads.MapClassifier(_Scale(), 2, _POOLING, stride=2)
+    head = rfcn_heads.MapClassifier(_Scale(), 2, _POOLER, 2, stride=2)
     features = tf.random.stateless_normal([2, 5, 4, 3], [1, 2])
-    maps = head.view(features)
+    maps = head.prepare(features)
     self.assertEqual(maps.shape, [2, 3, 2, 8])
     head.stride = 1
-    self.assertAllEqual(maps, head.view(features[:, ::2, ::2]))
+    self.assertAllEqual(maps, head.prepare(features[:, ::2, ::2]))
 
 
 class MapBoxHeadTest(tf.test.TestCase):
-  def test_a_code_for_each_class(self):
+  def test_deltas_for_each_class(self):
     head = _built(rfcn_heads.MapBoxHead, 3)
     kernel = np.zeros([1, 1, 2, 32], np.float32)
-    # Code i of class 1 is i times the reduced map, of class 2 ten times that; in every bin.
+    # Number i of class 1 is i times the reduced map, of class 2 ten times that; in every bin.
     kernel[0, 0, 0] = np.tile([0, 1, 2, 3, 0, 10, 20, 30], 4)
     head.box.kernel.assign(kernel)
-    logits, deltas = _look(head)
-    self.assertEqual(logits.shape, [2, 3])
-    self.assertAllClose(deltas[0], [[0, 5, 10, 15], [0, 50, 100, 150]])
+    logits, deltas, features = _run(head)
+    self.assertEqual(logits.shape, [2, 1, 3])
+    self.assertIsNone(features)
+    self.assertAllClose(deltas[0, 0], [[0, 5, 10, 15], [0, 50, 100, 150]])
     self.assertEqual([k.shape[-1] for k in head.last_kernels], [2, 12, 32])

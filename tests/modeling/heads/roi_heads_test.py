@@ -1,7 +1,7 @@
 import tensorflow as tf
 
-from mtl_ssl_tf.modeling.backbones import base
-from mtl_ssl_tf.modeling.heads import roi_heads
+from mtl_ssl_tf.modeling.backbones import base, second_stage
+from mtl_ssl_tf.modeling.heads import pooling, roi_heads
 
 
 class _Scale(base.Stage):
@@ -11,44 +11,80 @@ class _Scale(base.Stage):
     return inputs * (3.0 if training else 2.0)
 
 
-# Two crops of 1 x 2 cells and 2 channels, with means (2, 20) and (5, 50).
-_CROPS = tf.constant([[[[1.0, 10.0], [3.0, 30.0]]], [[[4.0, 40.0], [6.0, 60.0]]]])
+# A map of 1 x 3 cells and 2 channels, for images of 16 x 48; two boxes that begin and end on cells,
+# with means (2, 20) and (5, 50) of the four corners that crops of 2 x 2 take.
+_MAP = tf.constant([[[[1.0, 10.0], [3.0, 30.0], [7.0, 70.0]]]])
+_SIZE = tf.constant([[16.0, 48.0]])
+_BOXES = tf.constant([[[0.0, 0.0, 1.0, 0.5], [0.0, 0.5, 1.0, 1.0]]])
+
+
+def _features(stage=None):
+  return pooling.CropFeatures(pooling.Cropper(16, 2), second_stage.Stage2(stage or _Scale()))
+
+
+def _run(head, maps=_MAP, **options):
+  return head(head.prepare(maps), _BOXES, _SIZE, **options)
 
 
 class CropClassifierTest(tf.test.TestCase):
   def test_logits_of_the_mean_over_the_crop(self):
-    head = roi_heads.CropClassifier(_Scale(), 3)
-    head(_CROPS)
+    head = roi_heads.CropClassifier(_features(), 3)
+    _run(head)
     head.classifier.kernel.assign([[1.0, 0.0, 1.0], [0.0, 1.0, 1.0]])
     head.classifier.bias.assign([0.0, 0.0, 100.0])
-    self.assertAllClose(head(_CROPS), [[4.0, 40.0, 144.0], [10.0, 100.0, 210.0]])
-    self.assertAllClose(head(_CROPS, training=True)[0], [6.0, 60.0, 166.0])
-    self.assertAllClose(head.pool(_CROPS, training=False), [[4.0, 40.0], [10.0, 100.0]])
+    self.assertAllClose(_run(head), [[[4.0, 40.0, 144.0], [10.0, 100.0, 210.0]]])
+    self.assertAllClose(_run(head, training=True)[0, 0], [6.0, 60.0, 166.0])
+    features = head.crop_features(head.prepare(_MAP), _BOXES, _SIZE, training=False)
+    self.assertAllClose(features, [[4.0, 40.0], [10.0, 100.0]])
+
+  def test_features_of_another_head_are_ignored(self):
+    head = roi_heads.CropClassifier(_features(), 3)
+    logits = _run(head)
+    self.assertAllEqual(_run(head, box_features=tf.ones([1, 2, 2])), logits)
 
   def test_last_kernels_and_start(self):
-    head = roi_heads.CropClassifier(_Scale(), 21)
-    head(tf.zeros([1, 1, 1, 128]))
+    head = roi_heads.CropClassifier(_features(), 21)
+    _run(head, tf.zeros([1, 1, 3, 128]))
     (kernel,) = head.last_kernels
     self.assertEqual(kernel.shape, [128, 21])
     self.assertAllClose(tf.math.reduce_std(kernel), 0.0088, atol=5e-4)
 
 
 class BoxHeadTest(tf.test.TestCase):
-  def test_logits_and_a_code_for_each_class(self):
-    head = roi_heads.BoxHead(_Scale(), 3)
-    head(_CROPS)
+  def test_logits_and_deltas_for_each_class(self):
+    head = roi_heads.BoxHead(_features(), 3)
+    _run(head)
     head.classifier.kernel.assign([[1.0, 0.0, 1.0], [0.0, 1.0, 1.0]])
     head.classifier.bias.assign([0.0, 0.0, 100.0])
     # Number j of object class c is j + 10 c, plus the mean of channel 0.
     head.box.kernel.assign([[1.0] * 8, [0.0] * 8])
     head.box.bias.assign([j + 10.0 * c for c in (1, 2) for j in range(4)])
-    logits, deltas = head(_CROPS)
-    self.assertAllClose(logits, [[4.0, 40.0, 144.0], [10.0, 100.0, 210.0]])
-    self.assertAllClose(deltas[0], [[14, 15, 16, 17], [24, 25, 26, 27]])
-    self.assertAllClose(deltas[1], [[20, 21, 22, 23], [30, 31, 32, 33]])
-    self.assertAllClose(head(_CROPS, training=True)[1][0, 0], [16, 17, 18, 19])
+    logits, deltas, features = _run(head)
+    self.assertAllClose(logits, [[[4.0, 40.0, 144.0], [10.0, 100.0, 210.0]]])
+    self.assertAllClose(deltas[0, 0], [[14, 15, 16, 17], [24, 25, 26, 27]])
+    self.assertAllClose(deltas[0, 1], [[20, 21, 22, 23], [30, 31, 32, 33]])
+    self.assertAllClose(features, [[[4.0, 40.0], [10.0, 100.0]]])
+    self.assertAllClose(_run(head, training=True).box_deltas[0, 0, 0], [16, 17, 18, 19])
 
   def test_last_kernels(self):
-    head = roi_heads.BoxHead(_Scale(), 5)
-    head(_CROPS)
+    head = roi_heads.BoxHead(_features(), 5)
+    _run(head)
     self.assertEqual([tuple(k.shape) for k in head.last_kernels], [(2, 5), (2, 16)])
+
+
+class FeatureClassifierTest(tf.test.TestCase):
+  def test_features_that_are_known_are_not_computed_again(self):
+    features = _features()
+    main = roi_heads.BoxHead(features, 3)
+    head = roi_heads.FeatureClassifier(features, 3, stop_gradient=False)
+    expected = _run(head)
+    self.assertAllClose(_run(head, box_features=_run(main).box_features), expected)
+    self.assertNotAllClose(_run(head, box_features=tf.ones([1, 2, 2])), expected)
+
+  def test_it_has_no_second_stage(self):
+    stage = _Scale()
+    head = roi_heads.FeatureClassifier(_features(stage), 3, stop_gradient=False)
+    _run(head)
+    self.assertEqual(head.stages, [])
+    self.assertNotIn(stage, head.submodules)
+    self.assertLen(head.variables, 2)

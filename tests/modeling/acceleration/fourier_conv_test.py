@@ -2,18 +2,18 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from mtl_ssl_tf.ops import fourier_conv_ops
+from mtl_ssl_tf.modeling.acceleration import fourier_conv
 
 
 def by_fourier(maps, kernel):
   """The convolution of maps [R, n, n, c], cell by cell."""
-  spectrum = fourier_conv_ops.spectrum(kernel, maps.shape[1])
-  return fourier_conv_ops.convolve(fourier_conv_ops.to_cells(maps), spectrum)
+  spectrum = fourier_conv.spectrum(kernel, maps.shape[1])
+  return fourier_conv.convolve(fourier_conv.to_cells(maps), spectrum)
 
 
 def test_cells_come_row_by_row():
   maps = tf.reshape(tf.range(2 * 2 * 2 * 3), [2, 2, 2, 3])
-  cells = fourier_conv_ops.to_cells(maps)
+  cells = fourier_conv.to_cells(maps)
   assert cells.shape == [4, 2, 1, 3]
   for cell, (row, column) in enumerate(np.ndindex(2, 2)):
     np.testing.assert_array_equal(cells[cell, :, 0], maps[:, row, column])
@@ -42,7 +42,7 @@ def test_values_and_gradients_are_those_of_a_convolution(side, jit_compile):
   def direct(maps, kernel):
     # In float64, so that all the rounding is ours.
     convolved = tf.nn.conv2d(tf.cast(maps, tf.float64), tf.cast(kernel, tf.float64), 1, "SAME")
-    return fourier_conv_ops.to_cells(tf.cast(convolved, tf.float32))
+    return fourier_conv.to_cells(tf.cast(convolved, tf.float32))
 
   found = []
   for convolution in (direct, tf.function(by_fourier, jit_compile=jit_compile)):
@@ -59,4 +59,4 @@ def test_values_and_gradients_are_those_of_a_convolution(side, jit_compile):
 def test_real_products_of_channels(side, products):
   # Of the 64 frequencies of 8 x 8, four are their own conjugates; the others make 30 pairs. Of 225,
   # one is, and 112 pairs.
-  assert fourier_conv_ops.spectrum(tf.zeros([3, 3, 2, 5]), side).shape == [products, 2, 5]
+  assert fourier_conv.spectrum(tf.zeros([3, 3, 2, 5]), side).shape == [products, 2, 5]

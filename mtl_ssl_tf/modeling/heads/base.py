@@ -1,0 +1,81 @@
+"""The contract of heads on boxes: prepare the shared map once an image, then classify any boxes.
+
+    prepared = head.prepare(features, training)                    # once an image
+    outputs = head(prepared, boxes_norm, image_size_px, training)  # [B, R, ...], any boxes
+
+Each head owns the way from the map to a box. Heads on crops (`roi_heads`) cut the box out of the
+map and run their second stage on the crop. Heads on maps (`rfcn_heads`) run their second stage in
+`prepare`, and average its score maps over the box.
+"""
+
+from typing import Any, NamedTuple, Protocol
+
+import tensorflow as tf
+import tf_keras
+
+from mtl_ssl_tf.modeling.backbones import base
+
+# Tensors, in a structure that the head alone knows.
+PreparedFeatures = Any
+
+
+class BoxOutputs(NamedTuple):
+  """What the main head says of R boxes of each image.
+
+  Attributes:
+    class_logits: float32 [B, R, C], background first.
+    box_deltas: float32 [B, R, C - 1, 4].
+    box_features: float32 [B, R, depth], the pooled features of heads on crops; None of others.
+  """
+
+  class_logits: tf.Tensor
+  box_deltas: tf.Tensor
+  box_features: tf.Tensor | None
+
+
+class RegionHead(Protocol):
+  """The main head, which returns `BoxOutputs`, or an auxiliary one, which returns logits [B, R, C].
+
+  Attributes:
+    stages: the second stages that this head has to itself, none or one.
+    runs_on_crops: whether `__call__` costs a second stage for each box, so that fewer boxes cost
+      less, and `prepare` is the same in training. Otherwise `prepare` costs a second stage, and
+      `__call__` next to nothing.
+    uses_box_features: whether an auxiliary head classifies the main head's `box_features`.
+    last_kernels: the kernels after the second stage.
+  """
+
+  stages: list[base.Stage]
+  runs_on_crops: bool
+  uses_box_features: bool
+  last_kernels: list[tf.Variable]
+
+  def prepare(self, features: tf.Tensor, training: bool = False) -> PreparedFeatures:
+    """Returns what this head makes of the shared map [B, h, w, c] before any box."""
+
+  def __call__(
+    self,
+    prepared: PreparedFeatures,
+    boxes_norm: tf.Tensor,
+    image_size_px: tf.Tensor,
+    training: bool = False,
+    box_features: tf.Tensor | None = None,
+  ) -> Any:
+    """Returns this head's outputs.
+
+    Args:
+      prepared: of `prepare`, of the same images.
+      boxes_norm: float32 [B, R, 4], fractions of the image content.
+      image_size_px: float32 [B, 2].
+      training: bool.
+      box_features: float32 [B, R, depth], the main head's for these boxes, where they are known;
+        for auxiliary heads, of which those that do not use them ignore them.
+    """
+
+  def named_layers(self) -> dict[str, tf_keras.layers.Layer]:
+    """Returns the layers after the second stage by their names in the released code."""
+
+
+def by_box(values: tf.Tensor, num_boxes: int) -> tf.Tensor:
+  """Returns [B R, ...] as [B, R, ...]."""
+  return tf.reshape(values, [-1, num_boxes, *values.shape[1:]])

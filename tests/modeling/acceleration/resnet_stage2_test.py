@@ -1,0 +1,89 @@
+"""ResNet's second stage on crops, accelerated, is what it is."""
+
+import functools
+
+import numpy as np
+import pytest
+import tensorflow as tf
+import tf_keras
+
+from mtl_ssl_tf.modeling import normalization
+from mtl_ssl_tf.modeling.acceleration import folding, resnet_stage2
+from mtl_ssl_tf.modeling.backbones import resnet, second_stage
+from mtl_ssl_tf.modeling.heads import pooling
+
+# Inside, over the border (zeros beyond it), and padding.
+BOXES = tf.constant([[[0.1, 0.2, 0.7, 0.9], [-0.2, 0.5, 0.6, 1.3], [-1.0] * 4]] * 2)
+SIZES = tf.constant([[64.0, 96.0]] * 2)
+SIDE = 3
+
+
+@pytest.fixture(autouse=True)
+def _float64():
+  """Layers made meanwhile compute in float64: rounding takes no ReLU to its other side."""
+  policy = tf_keras.mixed_precision.global_policy()
+  tf_keras.mixed_precision.set_global_policy("float64")
+  yield
+  tf_keras.mixed_precision.set_global_policy(policy)
+
+
+def make_stage(layout, norm_type, conv_norm):
+  norm_fn = functools.partial(normalization.make_norm, norm_type, momentum=0.5, groups=8)
+  backbone = resnet.ResNet(norm_fn, (1, 1, 1, 2), "resnet_v1_x", layout)
+  stage = backbone.with_conv_norm(conv_norm).make_stage2("s")
+  stage(tf.zeros([1, SIDE, SIDE, 1024], tf.float64))
+  return stage
+
+
+@pytest.mark.parametrize("norm_type", ["frozen", "batch"])
+@pytest.mark.parametrize("layout", resnet.LAYOUTS)
+@pytest.mark.parametrize(("projects", "side"), [(True, None), (False, SIDE), (True, SIDE)])
+def test_features_gradients_and_statistics(layout, norm_type, projects, side):
+  rng = np.random.default_rng(0)
+  features = tf.constant(rng.normal(size=[2, 4, 6, 1024]))
+  plain = make_stage(layout, norm_type, resnet.layers.ConvNorm)
+  for variable in plain.variables:
+    if "bias" in variable.name or "beta" in variable.name or "moving_mean" in variable.name:
+      variable.assign(rng.normal(size=variable.shape))
+  fast = make_stage(layout, norm_type, folding.conv_norm)
+  fast.set_weights(plain.get_weights())
+  runs = {
+    plain: second_stage.Stage2(plain),
+    fast: resnet_stage2.AcceleratedStage2(fast, projects, side),
+  }
+
+  for training in (False, True):
+    found = []
+    for stage, stage2 in runs.items():
+      crop_features = pooling.CropFeatures(pooling.Cropper(16, SIDE, 1, "matmul"), stage2)
+      with tf.GradientTape() as tape:
+        tape.watch(features)
+        prepared = crop_features.prepare(features)
+        pooled = crop_features(prepared, BOXES, SIZES, training)
+        loss = tf.reduce_sum(pooled**2)
+      gradients = tape.gradient(loss, [features, *stage.trainable_variables])
+      moments = [v.numpy() for v in stage.variables if "moving" in v.name]
+      found.append([pooled, *gradients, *moments])
+    for theirs, own in zip(*found, strict=True):
+      np.testing.assert_allclose(own, theirs, atol=1e-6 * np.max(np.abs(theirs)) + 1e-12)
+
+
+def test_the_map_is_projected_once_and_kernels_are_prepared_for_each_unit():
+  stage = make_stage("slim", "frozen", folding.conv_norm)
+  features = tf.zeros([2, 4, 6, 1024], tf.float64)
+  prepared = resnet_stage2.AcceleratedStage2(stage, True, SIDE).prepare(features)
+  assert [tuple(maps.shape) for maps in prepared.maps] == [(2, 4, 6, 512), (2, 4, 6, 2048)]
+  assert len(prepared.kernels) == 2
+  prepared = resnet_stage2.AcceleratedStage2(stage, False, None).prepare(features)
+  assert prepared == second_stage.PreparedMap((features,))
+
+
+def test_variables_are_made_by_the_first_crops():
+  norm_fn = functools.partial(normalization.make_norm, "frozen", momentum=0.5, groups=8)
+  stage = resnet.ResNet(norm_fn, (1, 1, 1, 1), "resnet_v1_x").make_stage2("s")
+  stage2 = resnet_stage2.AcceleratedStage2(stage, True, SIDE)
+  features = tf.zeros([1, SIDE, SIDE, 1024], tf.float64)
+  for num_maps in (1, 2):
+    prepared = stage2.prepare(features)
+    assert len(prepared.maps) == num_maps
+    assert stage2.pool(prepared.maps, prepared, training=False).shape == [1, 2048]
