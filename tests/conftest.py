@@ -1,5 +1,6 @@
 """Options of the test suite."""
 
+import os
 import pathlib
 import subprocess
 import sys
@@ -8,6 +9,12 @@ import pytest
 
 from mtl_ssl_tf import terminal
 from tests import terminal_lines
+
+# Programs that XLA compiles here run once or twice: LLVM need not optimize them, which takes most
+# of the time. Processes that tests start inherit it. TensorFlow reads it when it compiles first.
+os.environ.setdefault(
+  "XLA_FLAGS", "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true"
+)
 
 
 def pytest_addoption(parser):
