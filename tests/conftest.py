@@ -78,3 +78,17 @@ def _tiny_export_process(tiny_run, tiny_export_dir):
 def _tiny_export(tiny_export_dir, tiny_export_process):
   """The first version of `tiny_run` as the command writes it, and what the command printed."""
   return tiny_export_dir / "1", tiny_export_process.stdout
+
+
+@pytest.fixture(name="tiny_detector", scope="session")
+def _tiny_detector(tiny_export):
+  """`tiny_export`, loaded for all tests that only ask it, as its first answers take long."""
+  from mtl_ssl_tf.serving import saved_detector  # Here, as most tests need no TensorFlow.
+
+  return saved_detector.SavedDetector(tiny_export[0])
+
+
+@pytest.fixture(name="tiny_loaded", scope="session")
+def _tiny_loaded(tiny_detector):
+  """What `tf.saved_model.load` makes of `tiny_export`."""
+  return tiny_detector._loaded

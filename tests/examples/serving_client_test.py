@@ -28,8 +28,8 @@ _spec.loader.exec_module(client)
 
 
 @pytest.fixture(name="server", scope="module")
-def _server(tiny_export):
-  with contract_server.serve(tiny_export[0], "tiny") as addresses:
+def _server(tiny_export, tiny_loaded):
+  with contract_server.serve(tiny_export[0], "tiny", tiny_loaded) as addresses:
     yield addresses
 
 
@@ -48,9 +48,9 @@ def _files(tmp_path_factory):
 
 
 @pytest.fixture(name="expected", scope="module")
-def _expected(tiny_export):
+def _expected(tiny_loaded):
   """What the export says of the images without a server between."""
-  function = tf.saved_model.load(str(tiny_export[0])).signatures["serving_default"]
+  function = tiny_loaded.signatures["serving_default"]
   return [
     {name: value.numpy()[0] for name, value in function(tf.constant(image[None])).items()}
     for image in tiny_run.images()

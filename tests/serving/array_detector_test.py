@@ -155,14 +155,23 @@ class TestFaults:
       detect(fixtures.solid_image(13, 6))
 
 
+@pytest.fixture(name="of_a_run", scope="module")
+def _of_a_run(tiny_run):
+  return mtl_ssl_tf.load(tiny_run)
+
+
+@pytest.fixture(name="of_an_export", scope="module")
+def _of_an_export(tiny_export):
+  return mtl_ssl_tf.load(tiny_export[0])
+
+
 class TestLoad:
-  @pytest.mark.parametrize("source", ["tiny_export", "tiny_run"])
-  def test_an_export_or_a_run(self, request, source, tiny_export):
-    path = request.getfixturevalue(source)
-    detector = mtl_ssl_tf.load(path[0] if source == "tiny_export" else path)
+  @pytest.mark.parametrize("source", ["of_an_export", "of_a_run"])
+  def test_an_export_or_a_run(self, request, source, tiny_loaded):
+    detector = request.getfixturevalue(source)
     assert detector.class_names == tiny_run_lib.CLASS_NAMES
     images = tiny_run_lib.images()
-    raw = tf.saved_model.load(tiny_export[0]).signatures["serving_default"]
+    raw = tiny_loaded.signatures["serving_default"]
     for image, found in zip(images, detector(images), strict=True):
       expected = raw(images=tf.constant(image[np.newaxis]))
       count = int(expected["num_detections"][0])
@@ -171,13 +180,11 @@ class TestLoad:
         found["boxes_px"], expected["detection_boxes_px"][0, :count], atol=1e-3
       )
 
-  def test_another_checkpoint(self, tiny_run):
+  def test_another_checkpoint(self, tiny_run, of_a_run):
     image = tiny_run_lib.images()[0]
-    best, latest = (
-      mtl_ssl_tf.load(tiny_run, checkpoint)(image)["scores"][:3]
-      for checkpoint in (None, str(tiny_run / "ckpt-10"))
-    )
-    assert not np.allclose(best, latest)
+    latest = mtl_ssl_tf.load(tiny_run, str(tiny_run / "ckpt-10"))
+    best_scores, latest_scores = (detect(image)["scores"][:3] for detect in (of_a_run, latest))
+    assert not np.allclose(best_scores, latest_scores)
 
   def test_neither(self, tmp_path):
     for path in (tmp_path, tmp_path / "nowhere"):

@@ -13,7 +13,7 @@ import pathlib
 import threading
 from collections.abc import Iterator
 from concurrent import futures
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import grpc
 import numpy as np
@@ -47,9 +47,10 @@ class Model:
     signatures: SignatureDef by name, as the file has them.
   """
 
-  def __init__(self, folder: pathlib.Path, name: str):
+  def __init__(self, folder: pathlib.Path, name: str, loaded: Any = None):
+    """Loads the export in the folder, unless it is `loaded` already."""
     self.name, self.version = name, int(folder.name)
-    self._loaded = tf.saved_model.load(str(folder))
+    self._loaded = loaded or tf.saved_model.load(str(folder))
     content = (folder / "saved_model.pb").read_bytes()
     saved = saved_model_pb2.SavedModel.FromString(content).meta_graphs[0]
     self.signatures = {
@@ -210,9 +211,21 @@ class Addresses(NamedTuple):
 
 
 @contextlib.contextmanager
-def serve(folder: pathlib.Path, name: str, num_threads: int = 4) -> Iterator[Addresses]:
-  """Serves a version of an export on free ports of the loopback while the block lasts."""
-  model = Model(folder, name)
+def serve(
+  folder: pathlib.Path, name: str, loaded: Any = None, num_threads: int = 4
+) -> Iterator[Addresses]:
+  """Serves a version of an export on free ports of the loopback while the block lasts.
+
+  Args:
+    folder: of the version.
+    name: of the model.
+    loaded: what `tf.saved_model.load` makes of the folder; by default it is loaded here.
+    num_threads: that answer gRPC.
+
+  Yields:
+    Where it answers.
+  """
+  model = Model(folder, name, loaded)
   options = [
     (f"grpc.max_{direction}_message_length", _MAX_MESSAGE_BYTES)
     for direction in ("send", "receive")

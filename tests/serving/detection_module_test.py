@@ -14,29 +14,24 @@ from tests.data import voc_files
 from tests.serving import tiny_run as tiny_run_lib
 
 
-@pytest.fixture(name="loaded", scope="module")
-def _loaded(tiny_export):
-  return tf.saved_model.load(tiny_export[0])
-
-
 @pytest.fixture(name="detect", scope="module")
-def _detect(loaded):
+def _detect(tiny_loaded):
   """Calls `serving_default` with images [B, h, w, 3]."""
-  function = loaded.signatures["serving_default"]
+  function = tiny_loaded.signatures["serving_default"]
   return lambda images: _numpy(function(images=tf.constant(np.asarray(images), tf.uint8)))
 
 
 @pytest.fixture(name="detect_encoded", scope="module")
-def _detect_encoded(loaded):
+def _detect_encoded(tiny_loaded):
   """Calls `serving_bytes` with a list of files' contents."""
-  function = loaded.signatures["serving_bytes"]
+  function = tiny_loaded.signatures["serving_bytes"]
   return lambda contents: _numpy(function(encoded_images=tf.constant(contents, tf.string)))
 
 
 @pytest.fixture(name="detect_examples", scope="module")
-def _detect_examples(loaded):
+def _detect_examples(tiny_loaded):
   """Calls `serving_tf_example` with a list of serialized tf.Examples."""
-  function = loaded.signatures["serving_tf_example"]
+  function = tiny_loaded.signatures["serving_tf_example"]
   return lambda examples: _numpy(function(tf_examples=tf.constant(examples, tf.string)))
 
 
@@ -75,9 +70,9 @@ def _assert_same(outputs, expected):
 
 
 class TestSignatures:
-  def test_inputs_and_outputs(self, loaded):
-    assert set(loaded.signatures) == set(tiny_run_lib.SIGNATURES)
-    inputs = {name: f.structured_input_signature[1] for name, f in loaded.signatures.items()}
+  def test_inputs_and_outputs(self, tiny_loaded):
+    assert set(tiny_loaded.signatures) == set(tiny_run_lib.SIGNATURES)
+    inputs = {name: f.structured_input_signature[1] for name, f in tiny_loaded.signatures.items()}
     images = inputs["serving_default"]["images"]
     assert (images.dtype, images.shape.as_list()) == (tf.uint8, [None, None, None, 3])
     encoded = inputs["serving_bytes"]["encoded_images"]
@@ -85,7 +80,7 @@ class TestSignatures:
     examples = inputs["serving_tf_example"]["tf_examples"]
     assert (examples.dtype, examples.shape.as_list()) == (tf.string, [None])
     max_detections = 40
-    for function in loaded.signatures.values():
+    for function in tiny_loaded.signatures.values():
       outputs = function.structured_outputs
       assert {name: spec.shape.as_list() for name, spec in outputs.items()} == {
         "detection_boxes": [None, max_detections, 4],
@@ -96,12 +91,12 @@ class TestSignatures:
       }
       assert {spec.dtype for spec in outputs.values()} == {tf.float32}
 
-  def test_the_label_map_is_an_asset(self, loaded):
-    with open(loaded.label_map.asset_path.numpy(), encoding="utf-8") as file:
+  def test_the_label_map_is_an_asset(self, tiny_loaded):
+    with open(tiny_loaded.label_map.asset_path.numpy(), encoding="utf-8") as file:
       assert file.read().split() == tiny_run_lib.CLASS_NAMES
 
-  def test_holds_only_what_detection_reads(self, loaded):
-    names = {variable.name.split("/")[0] for variable in loaded.weights}
+  def test_holds_only_what_detection_reads(self, tiny_loaded):
+    names = {variable.name.split("/")[0] for variable in tiny_loaded.weights}
     assert {"rpn", "box_head", "multi_object", "closeness", "refinement"} <= names
     assert "foreground" not in names
 

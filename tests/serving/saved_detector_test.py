@@ -10,41 +10,53 @@ from mtl_ssl_tf.serving import saved_detector
 from tests.serving import tiny_run
 
 
-def test_arrays_in_and_out(tiny_export):
-  detector = saved_detector.SavedDetector(tiny_export[0])
-  assert detector.class_names == tiny_run.CLASS_NAMES
-  outputs = detector(np.stack([tiny_run.images()[0]] * 2))
+@pytest.fixture(name="loaded_folders")
+def _loaded_folders(tiny_loaded, monkeypatch):
+  """Folders that are asked to be loaded; instead of each of them, `tiny_export` is there."""
+  folders = []
+
+  def load(folder):
+    folders.append(folder)
+    return tiny_loaded
+
+  monkeypatch.setattr(saved_detector.tf.saved_model, "load", load)
+  return folders
+
+
+def test_arrays_in_and_out(tiny_detector):
+  assert tiny_detector.class_names == tiny_run.CLASS_NAMES
+  outputs = tiny_detector(np.stack([tiny_run.images()[0]] * 2))
   assert outputs.keys() == set(tiny_run.OUTPUTS)
   assert isinstance(outputs["detection_boxes_px"], np.ndarray)
   assert outputs["detection_boxes_px"].shape == (2, 40, 4)
 
 
-def test_encoded_images_of_any_sizes(tiny_export):
-  detector = saved_detector.SavedDetector(tiny_export[0])
+def test_encoded_images_of_any_sizes(tiny_detector):
   images = tiny_run.images()
-  outputs = detector.detect_encoded([tf.io.encode_png(image).numpy() for image in images])
+  outputs = tiny_detector.detect_encoded([tf.io.encode_png(image).numpy() for image in images])
   for i, image in enumerate(images):
-    expected = detector(image[np.newaxis])
+    expected = tiny_detector(image[np.newaxis])
     for name in tiny_run.OUTPUTS:
       np.testing.assert_allclose(outputs[name][i], expected[name][0], atol=1e-3, err_msg=name)
 
 
-def test_the_highest_version(tiny_export, tmp_path):
+def test_the_highest_version(tiny_export, loaded_folders, tmp_path):
   for version in ("2", "10"):
     shutil.copytree(tiny_export[0], tmp_path / version)
   (tmp_path / "10" / "assets" / "label_map.txt").write_text("a\nb\nc\n")
   assert saved_detector.SavedDetector(tmp_path).class_names == ["a", "b", "c"]
   two = saved_detector.SavedDetector(tmp_path / "2")
   assert two.class_names == tiny_run.CLASS_NAMES
+  assert loaded_folders == [str(tmp_path / "10"), str(tmp_path / "2")]
 
 
-def test_fingerprint(tiny_export, tmp_path):
+def test_fingerprint(tiny_export, tiny_detector, loaded_folders, tmp_path):
   folder = tmp_path / "export"
   shutil.copytree(tiny_export[0], folder)
-  original = saved_detector.SavedDetector(tiny_export[0]).fingerprint
-  assert saved_detector.SavedDetector(folder).fingerprint == original
+  assert saved_detector.SavedDetector(folder).fingerprint == tiny_detector.fingerprint
   (folder / "assets" / "label_map.txt").write_text("a\nb\nc\n")
-  assert saved_detector.SavedDetector(folder).fingerprint != original
+  assert saved_detector.SavedDetector(folder).fingerprint != tiny_detector.fingerprint
+  assert loaded_folders == [str(folder)] * 2
 
 
 @pytest.mark.parametrize("missing", ["assets/label_map.txt", "variables/variables.index"])

@@ -7,9 +7,8 @@ from mtl_ssl_tf.serving import detection_module, warmup
 from tests.serving import tiny_run
 
 
-def _replay(folder):
-  """Sends the file's requests to the SavedModel, as a server does; returns it and the requests."""
-  loaded = tf.saved_model.load(str(folder))
+def _replay(folder, loaded):
+  """Sends the folder's requests to its SavedModel, as a server does; returns them."""
   path = folder / "assets.extra" / "tf_serving_warmup_requests"
   requests = [
     prediction_log_pb2.PredictionLog.FromString(record.numpy()).predict_log.request
@@ -19,11 +18,11 @@ def _replay(folder):
     inputs = {name: tf.constant(tf.make_ndarray(v)) for name, v in request.inputs.items()}
     outputs = loaded.signatures[request.model_spec.signature_name](**inputs)
     assert outputs["detection_boxes"].shape == (1, 40, 4)
-  return loaded, requests
+  return requests
 
 
-def test_every_signature_with_every_size(tiny_export):
-  requests = _replay(tiny_export[0])[1]
+def test_every_signature_with_every_size(tiny_export, tiny_loaded):
+  requests = _replay(tiny_export[0], tiny_loaded)
   names = [request.model_spec.signature_name for request in requests]
   assert names == [*tiny_run.SIGNATURES] * len(tiny_run.IMAGE_SIZES)
   assert {request.model_spec.name for request in requests} == {tiny_export[0].parent.name}
