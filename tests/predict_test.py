@@ -557,10 +557,14 @@ def _files(tmp_path):
   return folder
 
 
-def test_killed_it_goes_on_to_the_same_files(tiny_export, files, tmp_path):
+def test_killed_it_goes_on_to_the_same_files(
+  tiny_export, tiny_detector, files, tmp_path, monkeypatch
+):
   flags = [f"--saved_model={tiny_export[0]}", f"--input={files}", "--score_threshold=0.1"]
   flags += ["--outputs", "drawn", "dataset", "results", "voc", "--batch_size=2"]
-  assert predict.main([*flags, f"--output_dir={tmp_path / 'whole'}"]) == 0
+  with monkeypatch.context() as patched:
+    patched.setattr(saved_detector, "SavedDetector", lambda path: tiny_detector)  # Loaded before.
+    assert predict.main([*flags, f"--output_dir={tmp_path / 'whole'}"]) == 0
   out = tmp_path / "out"
   command = [sys.executable, "-m", "mtl_ssl_tf.predict", *flags, f"--output_dir={out}"]
   with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
@@ -612,7 +616,7 @@ def test_a_run_gives_the_boxes_of_its_evaluation(tiny_run, tmp_path):
   assert number == 3
 
 
-def test_the_command_needs_no_training_code(tiny_export, tmp_path):
+def test_the_command_needs_no_training_code(tiny_export, tiny_detector, tmp_path):
   from tests.serving import tiny_run  # Here, as only this test needs Model Garden.
 
   for i, image in enumerate(tiny_run.images()):
@@ -628,9 +632,8 @@ def test_the_command_needs_no_training_code(tiny_export, tmp_path):
   assert done.returncode == 0, done.stderr
   dataset = json.loads((tmp_path / "out" / "predictions.json").read_text())
   assert [category["name"] for category in dataset["categories"]] == tiny_run.CLASS_NAMES
-  detector = saved_detector.SavedDetector(tiny_export[0])
   for i, image in enumerate(tiny_run.images()):
-    expected = detector(image[np.newaxis])
+    expected = tiny_detector(image[np.newaxis])
     shown = expected["detection_scores"][0] >= 0.1
     ymin, xmin, ymax, xmax = expected["detection_boxes_px"][0][shown].T
     found = [entry for entry in dataset["annotations"] if entry["image_id"] == i + 1]
