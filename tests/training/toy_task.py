@@ -101,10 +101,12 @@ def experiment(folder: pathlib.Path, override: dict | None = None) -> cfg.Experi
   return params
 
 
-def run(folder: pathlib.Path, name: str, override: dict | None = None) -> np.ndarray:
-  """Trains in FOLDER/NAME; returns the weights, [4]."""
+def run(folder: pathlib.Path, name: str, override: dict | None = None) -> np.ndarray | None:
+  """Trains in FOLDER/NAME; returns the weights, [4], or None of a run that was stopped."""
   params = experiment(folder, override)
   model, _ = driver.run(params, "train_and_eval", str(folder / name))
+  if model is None:
+    return None
   return np.concatenate([variable.numpy().ravel() for variable in model.variables])
 
 
