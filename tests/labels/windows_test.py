@@ -187,10 +187,13 @@ class DistributionTest(parameterized.TestCase, tf.test.TestCase):
     boxes = np.array(_LAYOUTS[layout], np.float32)
     rng = np.random.default_rng(6)
     reference = oracles.rejection_windows(rng, _SIZE, boxes, 20_000, sampling)
+    # Padded to one size, so that all layouts are of one program.
+    padded, classes = np.full([10, 4], -1.0, np.float32), np.full([10], -1, np.int32)
+    padded[: len(boxes)], classes[: len(boxes)] = boxes, 1
     sampled = _compiled(
       tf.constant([5, 8]),
-      tf.constant(np.tile(boxes, [64, 1, 1])),
-      tf.ones([64, len(boxes)], tf.int32),
+      tf.constant(np.tile(padded, [64, 1, 1])),
+      tf.constant(np.tile(classes, [64, 1])),
       tf.constant(np.tile(_SIZE, [64, 1]), tf.float32),
       sampling=sampling,
     )
