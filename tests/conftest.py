@@ -1,7 +1,9 @@
 """Options of the test suite."""
 
+import fcntl
 import os
 import pathlib
+import pickle
 import subprocess
 import sys
 
@@ -46,38 +48,67 @@ def _messages_as_in_a_command():
   terminal.set_up()
 
 
+@pytest.fixture(name="once", scope="session")
+def _once(tmp_path_factory):
+  """Calls a function of a new folder in the first of pytest's processes that asks for it.
+
+  All processes get what the function returned. They must not change the folder.
+  """
+  root = tmp_path_factory.getbasetemp()
+  if "PYTEST_XDIST_WORKER" in os.environ:
+    root = root.parent
+
+  def call(name, function):
+    with (root / f"{name}.lock").open("w") as lock:
+      fcntl.flock(lock, fcntl.LOCK_EX)
+      result = root / f"{name}.pickle"
+      if not result.exists():
+        (root / name).mkdir()
+        result.write_bytes(pickle.dumps(function(root / name)))
+      return pickle.loads(result.read_bytes())
+
+  return call
+
+
 @pytest.fixture(name="tiny_run", scope="session")
-def _tiny_run(tmp_path_factory):
+def _tiny_run(once):
   """Folder of a tiny training run, see `tests/serving/tiny_run.py`; not to be changed."""
   from tests.serving import tiny_run  # Here, as most tests need no TensorFlow.
 
-  return tiny_run.write(tmp_path_factory.mktemp("tiny_run"))
+  return once("tiny_run", tiny_run.write)
 
 
-@pytest.fixture(name="tiny_export_dir", scope="session")
-def _tiny_export_dir(tmp_path_factory):
-  return tmp_path_factory.mktemp("tiny_export") / "new" / "detector"
+@pytest.fixture(name="_tiny_exported", scope="session")
+def _fixture_tiny_exported(once, tiny_run):
+  """Where the command wrote `tiny_run`, and the command as it ended."""
+
+  def export(folder):
+    export_dir = folder / "new" / "detector"
+    done = subprocess.run(
+      [sys.executable, "export.py", f"--model_dir={tiny_run}", f"--export_dir={export_dir}"],
+      cwd=pathlib.Path(__file__).parents[1],
+      env=terminal_lines.users_environment(),
+      capture_output=True,
+      text=True,
+      check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return export_dir, done
+
+  return once("tiny_export", export)
 
 
 @pytest.fixture(name="tiny_export_process", scope="session")
-def _tiny_export_process(tiny_run, tiny_export_dir):
+def _tiny_export_process(_tiny_exported):
   """The command that wrote `tiny_export`, as it ended."""
-  done = subprocess.run(
-    [sys.executable, "export.py", f"--model_dir={tiny_run}", f"--export_dir={tiny_export_dir}"],
-    cwd=pathlib.Path(__file__).parents[1],
-    env=terminal_lines.users_environment(),
-    capture_output=True,
-    text=True,
-    check=False,
-  )
-  assert done.returncode == 0, done.stderr
-  return done
+  return _tiny_exported[1]
 
 
 @pytest.fixture(name="tiny_export", scope="session")
-def _tiny_export(tiny_export_dir, tiny_export_process):
+def _tiny_export(_tiny_exported):
   """The first version of `tiny_run` as the command writes it, and what the command printed."""
-  return tiny_export_dir / "1", tiny_export_process.stdout
+  export_dir, done = _tiny_exported
+  return export_dir / "1", done.stdout
 
 
 @pytest.fixture(name="tiny_detector", scope="session")
