@@ -1,5 +1,6 @@
 """Tests of the preflight command, on a detector without auxiliary tasks."""
 
+import functools
 import json
 import re
 
@@ -32,19 +33,29 @@ def _config_file(tmp_path_factory):
   return path
 
 
-@pytest.fixture(name="_compiled_once", autouse=True, scope="module")
-def _fixture_compiled_once():
-  """Compiles for each batch size once in this file, as that takes most of its time."""
-  compile_, programs = step_program.StepProgram.compile, {}
+@pytest.fixture(name="_built_once", autouse=True, scope="module")
+def _fixture_built_once():
+  """Builds, traces and compiles each step once in this file, as that takes most of its time.
 
-  def compile_once(self, batch):
+  Runs of the command differ in their records, batch sizes and machines, not in their detector.
+  """
+  build, built, compiled = step_program.StepProgram, {}, {}
+
+  def build_once(params, crop_method):
+    key = crop_method, params.task.label_map
+    if key not in built:
+      built[key] = build(params, crop_method)
+      built[key].compile = functools.partial(compile_once, key, built[key].compile)
+    return built[key]
+
+  def compile_once(key, compile_, batch):
     size = batch[0].shape[0]
-    if size not in programs:
-      programs[size] = compile_(self, batch)
-    return programs[size]
+    if (key, size) not in compiled:
+      compiled[key, size] = compile_(batch)
+    return compiled[key, size]
 
   with pytest.MonkeyPatch.context() as patch:
-    patch.setattr(step_program.StepProgram, "compile", compile_once)
+    patch.setattr(step_program, "StepProgram", build_once)
     yield
 
 
