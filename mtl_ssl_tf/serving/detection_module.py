@@ -41,7 +41,7 @@ class DetectionModule(tf.Module):
   and, where the detector has what they come from,
     proposal_refined_class_scores: float32 [B, P, C]; of unlikely objects those before refinement.
     proposal_closeness_scores: float32 [B, P, C].
-    proposal_multi_object_scores: float32 [B, P, W, C], of the W windows around each proposal;
+    proposal_multi_object_scores: float32 [B, P, Q, C], of the Q windows around each proposal;
       anything for proposals that are not refined (`refinement.min_object_score`).
     foreground_scores: float32 [B, h, w], of the cells of the canvas.
 
