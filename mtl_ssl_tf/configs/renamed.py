@@ -1,11 +1,11 @@
 """Fields of earlier versions under today's names, so that runs made with them can go on."""
 
 import functools
+import logging
 from collections.abc import Mapping
 from typing import Any
 
-from absl import logging
-
+_LOGGER = logging.getLogger(__name__)
 # The last one sets both splits, see `loading`.
 _DATA = ("train_data", "validation_data", "data")
 _INPUT_LAYOUTS = {"square": "single", "aspect_buckets": "by_orientation"}
@@ -52,7 +52,7 @@ def _modernize_data(data: Mapping[str, Any], path: str, note: bool) -> dict[str,
 
 @functools.cache
 def _note(old: str, new: str) -> None:
-  logging.warning("%s is an earlier name; write %s", old, new)
+  _LOGGER.warning("%s is an earlier name; write %s", old, new)
 
 
 def _yaml(value: Any) -> str:

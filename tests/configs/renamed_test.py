@@ -38,28 +38,28 @@ def test_canvas(data, old, new):
   assert renamed.modernize(fields) == modern
 
 
-def test_a_renamed_field_is_noted_once(tmp_path, caplog):
+def test_a_renamed_field_is_noted_once(tmp_path, capsys):
   path = tmp_path / "old.yaml"
   path.write_text("task: {validation_data: {canvas: aspect_buckets, use_difficult: false}}")
   renamed._note.cache_clear()
   for _ in range(2):
     task = loading.load_experiment("mtl_frcnn", [str(path)]).task
   assert task.validation_data.input_layout == "by_orientation"
-  assert [record.getMessage() for record in caplog.records] == [
-    "task.validation_data.use_difficult: false is an earlier name; write "
+  assert capsys.readouterr().err.splitlines() == [
+    "warning: task.validation_data.use_difficult: false is an earlier name; write "
     "task.validation_data.difficult: drop",
-    "task.validation_data.canvas: aspect_buckets is an earlier name; write "
+    "warning: task.validation_data.canvas: aspect_buckets is an earlier name; write "
     "task.validation_data.input_layout: by_orientation",
   ]
 
 
-def test_the_file_of_an_earlier_run_is_read_in_silence(tmp_path, caplog):
+def test_the_file_of_an_earlier_run_is_read_in_silence(tmp_path, capsys):
   path = tmp_path / "params.yaml"
   path.write_text("task: {train_data: {canvas: aspect_buckets}}")
   params = loading.load_experiment("mtl_frcnn")
   loading.override_with_file(params, str(path))
   assert params.task.train_data.input_layout == "by_orientation"
-  assert not caplog.records
+  assert capsys.readouterr() == ("", "")
 
 
 def test_a_new_name_beside_the_old_one_counts():
