@@ -54,7 +54,8 @@ ALLOWED = {
   # A command, beside train and export.
   "checkpoints.import_reference": {"command_line", "configs", "data", "modeling"},
   # It knows a task by the protocol `training/task.py` alone.
-  "training": {"configs", "data.inspection", "data.records"} | _DATA_BASE,
+  "training": {"checkpoints.model_checkpoint", "configs", "data.inspection", "data.records"}
+  | _DATA_BASE,
   "tasks": _LIBRARY | {"checkpoints", "training"},
   "tasks.replay": _LIBRARY | {"checkpoints", "command_line", "training"},
   "serving": {"__version__", "configs", "ops", "data", "modeling"},
@@ -286,9 +287,9 @@ def test_nothing_points_to_the_right(name, imported):
     (
       "mtl_ssl_tf.training.driver",
       "from mtl_ssl_tf.tasks import mtl_detection",
-      "mtl_ssl_tf.training.driver:1 imports mtl_ssl_tf.tasks.mtl_detection; accepted: configs,"
-      " data.disk_index, data.faults, data.inspection, data.label_map, data.progress_lines,"
-      " data.records, data.schema",
+      "mtl_ssl_tf.training.driver:1 imports mtl_ssl_tf.tasks.mtl_detection; accepted:"
+      " checkpoints.model_checkpoint, configs, data.disk_index, data.faults, data.inspection,"
+      " data.label_map, data.progress_lines, data.records, data.schema",
     ),
     (
       "mtl_ssl_tf.data.sources.voc_source",

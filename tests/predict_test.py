@@ -584,7 +584,7 @@ def test_killed_it_goes_on_to_the_same_files(
 
 
 def test_a_run_gives_the_boxes_of_its_evaluation(tiny_run, tmp_path):
-  from mtl_ssl_tf.checkpoints import detector_checkpoint
+  from mtl_ssl_tf.checkpoints import model_checkpoint
   from mtl_ssl_tf.tasks import mtl_detection
   from tests.serving import tiny_run as tiny_run_lib
 
@@ -595,7 +595,7 @@ def test_a_run_gives_the_boxes_of_its_evaluation(tiny_run, tmp_path):
   results = json.loads((tmp_path / "out" / "coco_results.json").read_text())
   task = mtl_detection.MtlDetectionTask(tiny_run_lib.params(tiny_run).task)
   model = task.build_model()
-  detector_checkpoint.load_detector(model, str(tiny_run / "best" / "best_ckpt-1"), "the best")
+  model_checkpoint.load_model(model, str(tiny_run / "best" / "best_ckpt-1"), "the best")
   dataset = task.build_inputs(task.task_config.validation_data)
   number = 0
   for batch in dataset:

@@ -18,7 +18,7 @@ from official.core import task_factory, train_utils
 from tensorflow.compiler.xla.service import hlo_pb2
 from tensorflow.python.ops import handle_data_util
 
-from mtl_ssl_tf.checkpoints import detector_checkpoint
+from mtl_ssl_tf.checkpoints import model_checkpoint
 from mtl_ssl_tf.configs import validation
 from mtl_ssl_tf.modeling.backbones import registry
 from mtl_ssl_tf.training import trainer
@@ -118,7 +118,7 @@ class StepProgram:
       ValueError: they cannot be read or do not fit.
     """
     if checkpoint:
-      detector_checkpoint.load_detector(self.model, checkpoint, "--checkpoint")
+      model_checkpoint.load_model(self.model, checkpoint, "--checkpoint")
     else:
       self.task.initialize(self.model)
 

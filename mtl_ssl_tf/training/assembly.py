@@ -9,9 +9,9 @@ import tensorflow as tf
 from official.core import config_definitions as cfg
 from official.core import train_utils
 
+from mtl_ssl_tf.checkpoints import model_checkpoint
 from mtl_ssl_tf.training import (
   best_checkpoints,
-  checkpointing,
   controller,
   early_stopping,
   evaluation_log,
@@ -147,7 +147,7 @@ class Run:
       )
       if self._checkpoint is not None:
         # Orbit would restore what fits, and go on with new weights for the rest.
-        checkpointing.load_model(
+        model_checkpoint.load_model(
           trainer.model,
           self._checkpoint,
           f"--model_dir {self._model_dir!r} belongs to another run:",

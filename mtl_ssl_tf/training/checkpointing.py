@@ -213,22 +213,3 @@ class RunCheckpoints(tf.train.CheckpointManager):
       raise stopping.RunError(
         f"checkpoint {path} cannot be written ({reason(error)}); the last one is {last}"
       ) from error
-
-
-def load_model(model: tf.Module, path: str, source: str) -> None:
-  """Loads all of a model's variables from a checkpoint, which may hold more.
-
-  Args:
-    model: takes the weights.
-    path: of the checkpoint, without suffix.
-    source: how the path came about, for the message.
-
-  Raises:
-    ValueError: the checkpoint cannot be read, or is of another model.
-  """
-  try:
-    status = tf.train.Checkpoint(model=model).read(path)
-    status.expect_partial().assert_existing_objects_matched()
-  except (tf.errors.OpError, AssertionError, ValueError) as error:
-    first = str(error).strip().split("\n")[0]
-    raise ValueError(f"{source} {path!r} is no checkpoint of this model ({first})") from error

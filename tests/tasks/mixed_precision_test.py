@@ -7,7 +7,7 @@ import pytest
 import tensorflow as tf
 import tf_keras
 
-from mtl_ssl_tf.checkpoints import detector_checkpoint
+from mtl_ssl_tf.checkpoints import model_checkpoint
 from mtl_ssl_tf.labels import closeness, foreground, multi_object, windows
 from mtl_ssl_tf.losses import auxiliary_losses, detection_losses
 from mtl_ssl_tf.modeling import refinement, window_evidence
@@ -183,7 +183,7 @@ def test_checkpoints_fit_both_ways(folder, plain, precision, tmp_path):
   for source, target in ((half, Run(folder, "float32")), (plain, half)):
     target.step()  # Makes the slots of the optimizer.
     path = source.checkpoint().write(str(tmp_path / "weights"))
-    detector_checkpoint.load_detector(target.model, path, "here:")
+    model_checkpoint.load_model(target.model, path, "here:")
     target.checkpoint().read(path).assert_existing_objects_matched()
     found = {name: value for name, value in _values(target).items() if name != "loss_scale"}
     expected = _values(source)
