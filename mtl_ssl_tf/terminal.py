@@ -24,8 +24,11 @@ _LEVEL = "TF_CPP_MIN_LOG_LEVEL"
 _DEVICE_TYPES = "TF_ENABLED_DEVICE_TYPES"
 _ALL, _ERRORS = 0, 2  # As TensorFlow counts: 0 shows all, 2 errors, 3 what ends the process.
 _VERBOSITY = re.compile(r"--?(?:verbosity|v)(?:=(.*))?")
-# Abseil's `SetMinLogLevel`, by the name that it has in the library.
-_SET_MIN_LOG_LEVEL = "_ZN4absl12lts_2025012714SetMinLogLevelENS0_18LogSeverityAtLeastE"
+# Abseil's `SetMinLogLevel`, by the names that it has in TensorFlow 2.20 and 2.21.
+_SET_MIN_LOG_LEVEL = (
+  "_ZN4absl12lts_2025012714SetMinLogLevelENS0_18LogSeverityAtLeastE",
+  "_ZN4absl12lts_2025081414SetMinLogLevelENS0_18LogSeverityAtLeastE",
+)
 _OWN = logging.getLogger("mtl_ssl_tf")
 
 
@@ -92,9 +95,12 @@ def _set_level_of_abseil(level: int) -> None:
   folder = os.path.dirname(sys.modules["tensorflow"].__file__)
   try:
     library = ctypes.CDLL(os.path.join(folder, "libtensorflow_framework.so.2"))
-    set_min_log_level = getattr(library, _SET_MIN_LOG_LEVEL)
-  except (OSError, AttributeError):
+  except OSError:
     return
+  name = next((name for name in _SET_MIN_LOG_LEVEL if hasattr(library, name)), None)
+  if name is None:
+    return
+  set_min_log_level = getattr(library, name)
   set_min_log_level.argtypes, set_min_log_level.restype = [ctypes.c_int], None
   set_min_log_level(level)
 
