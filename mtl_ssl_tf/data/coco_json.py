@@ -55,7 +55,7 @@ def convert_split(
     The manifest.
 
   Raises:
-    ValueError, OSError, workers.WorkerError: see `conversion.convert`.
+    ValueError, OSError, worker_pool.WorkerError: see `conversion.convert`.
   """
 
   def open_source(index_file: pathlib.Path, label_map_file: pathlib.Path | None):

@@ -92,7 +92,7 @@ def convert(
     faults.FaultError: `on_error` is "fail" and there are faults.
     ValueError: an argument is wrong, or no image or no class is left.
     OSError: a file cannot be read or written; what is done is kept.
-    workers.WorkerError: a worker was killed; what is done is kept.
+    worker_pool.WorkerError: a worker was killed; what is done is kept.
   """
   if not split or "/" in split or "\0" in split:
     raise ValueError(f"--split {split}: accepted: a name without folders")

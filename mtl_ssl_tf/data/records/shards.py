@@ -35,7 +35,7 @@ class CollectClasses:
   Attributes:
     source: the split.
     num_shards: how many shards the split is cut into.
-    folder: see `workers.ShardTask`.
+    folder: see `worker_pool.ShardTask`.
   """
 
   source: split_source.SplitSource
