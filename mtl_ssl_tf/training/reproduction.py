@@ -19,7 +19,6 @@ from mtl_ssl_tf.training import checkpointing, nonfinite, run_folder
 from mtl_ssl_tf.training import task as task_lib
 
 WEIGHTS, BATCH_FILE, REPORT_FILE = "weights", "batch.npz", "report.json"
-TASK = "task"
 
 
 def save(folder: str, trainer: Any, inputs: Any, numbers: dict[str, int], text: str) -> None:
@@ -40,7 +39,7 @@ def save(folder: str, trainer: Any, inputs: Any, numbers: dict[str, int], text: 
     file.write(content.getvalue())
   train_utils.serialize_config(trainer.config, folder)
   run_folder.copy_files(trainer.config.task, folder)
-  report = {**numbers, TASK: type(trainer.config.task).__name__, "report": text.split("\n")}
+  report = {**numbers, "report": text.split("\n")}
   checkpointing.write_text(os.path.join(folder, REPORT_FILE), json.dumps(report, indent=2))
 
 
