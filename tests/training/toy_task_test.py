@@ -10,6 +10,7 @@ import time
 import numpy as np
 import pytest
 
+from mtl_ssl_tf.training import strategies
 from tests.training import toy_task
 
 _ROOT = pathlib.Path(__file__).parents[2]
@@ -63,3 +64,20 @@ def test_a_run_that_no_longer_gets_better_ends(folder, capsys):
   trainer = {"early_stopping_patience": 2, "optimizer_config": {"learning_rate": no_rate}}
   toy_task.run(folder, "run", {"trainer": {**trainer, "train_steps": 5_000}})
   assert "the run ends early, at step 600" in capsys.readouterr().out
+
+
+def test_the_progress_line_tells_what_the_task_warns_of(folder, monkeypatch, capsys):
+  monkeypatch.setattr(toy_task.ToyTask, "count_warning", lambda self, values: "too many rows")
+  toy_task.run(folder, "run", {"trainer": {"train_steps": 40}})
+  assert capsys.readouterr().err == "warning: too many rows\n"
+
+
+@pytest.mark.parametrize("is_chief", [True, False])
+def test_the_chief_alone_writes_what_an_evaluation_leaves(folder, monkeypatch, is_chief):
+  asked = []
+  monkeypatch.setattr(
+    toy_task.ToyTask, "prepare_evaluation", lambda self, writes: asked.append(writes)
+  )
+  monkeypatch.setattr(strategies, "is_chief", lambda strategy: is_chief)
+  toy_task.run(folder, "run", {"trainer": {"train_steps": 20}})
+  assert asked == [is_chief]
