@@ -22,8 +22,8 @@ def crop_and_resize(
   image_size_px: tf.Tensor,
   stride: int,
   crop_size: tuple[int, int],
-  method: str = "native",
-  keep_border: bool = True,
+  method: str,
+  keep_border: bool,
 ) -> tf.Tensor:
   """Crops that `tf.image.crop_and_resize` would take from the map of the image without padding.
 

@@ -25,8 +25,8 @@ def batched_nms(
   valid: tf.Tensor,
   iou_threshold: float,
   max_outputs: int,
-  pre_nms_top_k: int | None = None,
-  method: str = "loop",
+  pre_nms_top_k: int | None,
+  method: str,
 ) -> tuple[tf.Tensor, tf.Tensor]:
   """Keeps the best boxes of each image that do not overlap a better one too much.
 
@@ -66,7 +66,7 @@ def multiclass_nms(
   max_per_class: int,
   max_total: int,
   score_threshold: float,
-  method: str = "loop",
+  method: str,
 ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor, tf.Tensor, tf.Tensor]:
   """Detections of each image: suppression within each class, then the best of all classes.
 

@@ -150,7 +150,7 @@ class BatchedNmsTest(parameterized.TestCase, tf.test.TestCase):
     with tf.GradientTape() as tape:
       tape.watch(boxes)
       indices, _ = tf.function(nms_ops.batched_nms, jit_compile=True)(
-        boxes, tf.constant([[0.5, 0.6]]), tf.ones([1, 2], tf.bool), 0.5, 2
+        boxes, tf.constant([[0.5, 0.6]]), tf.ones([1, 2], tf.bool), 0.5, 2, None, "loop"
       )
       first_left = tf.gather(boxes, indices, batch_dims=1)[0, 0, 1]
     gradient = tf.convert_to_tensor(tape.gradient(first_left, boxes))
@@ -159,7 +159,8 @@ class BatchedNmsTest(parameterized.TestCase, tf.test.TestCase):
 
 class MulticlassNmsTest(parameterized.TestCase, tf.test.TestCase):
   def _nms(self, boxes, scores, valid, jit=False, **kwargs):
-    limits = {"max_per_class": 100, "max_total": 300, "score_threshold": 0.0, **kwargs}
+    limits = {"max_per_class": 100, "max_total": 300, "score_threshold": 0.0, "method": "loop"}
+    limits |= kwargs
     nms_fn = tf.function(
       functools.partial(nms_ops.multiclass_nms, iou_threshold=0.5, **limits), jit_compile=jit
     )
