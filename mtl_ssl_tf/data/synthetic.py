@@ -71,7 +71,7 @@ class DatasetArguments:
     }
     for name, (low, high) in accepted.items():
       if not low <= getattr(self, name) <= high:
-        raise ValueError(f"--{name} is {getattr(self, name)}; accepted are {low} to {high}")
+        raise ValueError(f"--{name} is {getattr(self, name)}; accepted: {low} to {high}")
 
   def stems(self, split: str) -> list[str]:
     """Names of the images of a split, without folder and extension."""

@@ -4,10 +4,10 @@ from typing import NamedTuple
 
 import tensorflow as tf
 
+from mtl_ssl_tf.configs import auxiliary as auxiliary_config
+from mtl_ssl_tf.configs import fields
 from mtl_ssl_tf.labels import closeness, foreground, multi_object, windows
 from mtl_ssl_tf.ops import box_ops
-
-EMPTY_IMAGE = ("no_loss", "background")
 
 
 class AuxiliaryTargets(NamedTuple):
@@ -85,8 +85,7 @@ def auxiliary_targets(
 
   Reference: Lee et al., "Multi-task Self-supervised Object Detection", CVPR 2019, sec. 3.
   """
-  if empty_image not in EMPTY_IMAGE:
-    raise ValueError(f"empty_image is {empty_image!r}; accepted: {', '.join(EMPTY_IMAGE)}")
+  fields.check_value(auxiliary_config.MultiObject, "empty_image", empty_image)
   upright = mirror_boxes(gt_boxes_px, image_size_px, flipped)  # [B, N, 4]
   windows_px = windows.sample_windows(
     seeds, upright, gt_classes, image_size_px, num_windows, min_window_px, window_sampling

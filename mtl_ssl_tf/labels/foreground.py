@@ -6,7 +6,8 @@ whatever its shape: cell (i, j) covers rows i/h … (i+1)/h and columns j/w … 
 
 import tensorflow as tf
 
-WEIGHTINGS = ("uniform", "inverse_area")
+from mtl_ssl_tf.configs import auxiliary as auxiliary_config
+from mtl_ssl_tf.configs import fields
 
 
 def foreground_labels(
@@ -64,8 +65,7 @@ def foreground_weights(
   Reference: the paper averages the loss over cells without weights; the released code weights them
   by inverse area. Neither knows regions to be ignored.
   """
-  if weighting not in WEIGHTINGS:
-    raise ValueError(f"weighting is {weighting!r}; accepted: {', '.join(WEIGHTINGS)}")
+  fields.check_value(auxiliary_config.Foreground, "weighting", weighting)
   is_object, is_region = gt_classes > 0, tf.equal(gt_classes, 0)  # [B, N] each
   cells = _cells_of_boxes(gt_boxes_norm, is_object, mask_size)  # [B, N, h, w]
   region_cells = _cells_of_boxes(gt_boxes_norm, is_region, mask_size)  # [B, N, h, w]

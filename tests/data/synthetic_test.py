@@ -182,11 +182,11 @@ class TestCommandLine:
   @pytest.mark.parametrize(
     ("flag", "message"),
     [
-      ("--num_train=0", "--num_train is 0; accepted are 1 to 999999"),
-      ("--num_val=-3", "--num_val is -3; accepted are 1 to 999999"),
-      ("--seed=-1", "--seed is -1; accepted are 0 to"),
-      ("--height=95", "--height is 95; accepted are 96 to 2048"),
-      ("--width=5000", "--width is 5000; accepted are 96 to 2048"),
+      ("--num_train=0", "--num_train is 0; accepted: 1 to 999999"),
+      ("--num_val=-3", "--num_val is -3; accepted: 1 to 999999"),
+      ("--seed=-1", "--seed is -1; accepted: 0 to"),
+      ("--height=95", "--height is 95; accepted: 96 to 2048"),
+      ("--width=5000", "--width is 5000; accepted: 96 to 2048"),
       ("--num_train=many", "argument --num_train: invalid int value: 'many'"),
       ("--num=7", "unrecognized arguments: --num=7"),
     ],
