@@ -195,7 +195,7 @@ class RoiHead(hyperparams.Config):
 
 @dataclasses.dataclass
 class Detections(hyperparams.Config):
-  """Which boxes of the second stage become detections."""
+  """Selection of the second stage's boxes that become detections."""
 
   score_threshold: float = setting(0.0, "smallest score of a detection", bounds=SHARE)
   nms_iou: float = setting(

@@ -31,7 +31,7 @@ _CONVERTERS = {"pascal_voc": pascal_voc, "coco_json": coco_json}
 
 
 def runner(pipeline_flags: Sequence[str]) -> worker_pool.Runner:
-  """What runs work on shards as a pipeline of its own.
+  """Returns a runner that works on shards in a Beam pipeline of its own.
 
   Args:
     pipeline_flags: Beam's, such as `--runner=FlinkRunner`.

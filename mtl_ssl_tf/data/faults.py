@@ -1,4 +1,4 @@
-"""What is wrong with a source file, said such that its owner can find and mend it."""
+"""Faults of source files, described so that the owner can find and fix them."""
 
 import dataclasses
 from collections.abc import Iterable, Sequence

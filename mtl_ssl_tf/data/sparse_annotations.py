@@ -129,7 +129,7 @@ def make_split(
 
 
 class _Counts:
-  """How many images and annotations were read, kept and erased."""
+  """Counts of the images and annotations that were read, kept and erased."""
 
   def __init__(self, classes: Sequence[str]):
     self._classes = classes

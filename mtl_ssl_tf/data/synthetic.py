@@ -52,7 +52,7 @@ _SECONDS_BETWEEN_REPORTS = 2.0
 
 @dataclasses.dataclass(frozen=True)
 class DatasetArguments:
-  """What a data set is made from, and all that tells it from another; defaults are the demo's."""
+  """Arguments that determine a data set; the defaults are the demo's."""
 
   num_train: int = 600
   num_val: int = 150

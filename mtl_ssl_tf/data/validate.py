@@ -1,4 +1,4 @@
-"""Tells what is wrong with a data set, and what it is like, before anything is trained on it.
+"""Reports faults and statistics of a data set before anything is trained on it.
 
   python -m mtl_ssl_tf.data.validate --records 'records/train-*' \\
       --config_file configs/experiments/bccd_frcnn_mobilenet_mtl.yaml \\
@@ -43,7 +43,7 @@ def validate_records(
   max_listed: int = 1000,
   say: Callable[[str], object] = lambda line: None,
 ) -> validation_report.ValidationReport:
-  """What there is to tell about record files.
+  """Validates record files.
 
   Args:
     input_path: as `record_paths.match_files` takes it.
@@ -102,7 +102,7 @@ def validate_split(
   max_listed: int = 1000,
   say: Callable[[str], object] = lambda line: None,
 ) -> validation_report.ValidationReport:
-  """What there is to tell about a split that is yet to be converted.
+  """Validates a split that is not converted yet.
 
   Args:
     source: the split; can be pickled. Classes that it lacks are collected from all its images.

@@ -29,7 +29,7 @@ def foreground_labels(
     float32 [B, h, w].
 
   Reference: Lee et al., "Multi-task Self-supervised Object Detection", CVPR 2019, foreground task.
-  Which cells a box holds is the released code's rule; the paper gives none.
+  The cells of a box follow the released code; the paper gives no rule.
   """
   cells = _cells_of_boxes(gt_boxes_norm, gt_classes > 0, mask_size)  # [B, N, h, w]
   return tf.cast(tf.reduce_any(cells, axis=-3), tf.float32)  # [B, h, w]
@@ -88,7 +88,7 @@ def foreground_weights(
 def _cells_of_boxes(
   gt_boxes_norm: tf.Tensor, counted: tf.Tensor, mask_size: int | tuple[int, int]
 ) -> tf.Tensor:
-  """Which cells each box holds; bool [B, N, h, w], none for boxes not `counted`, bool [B, N]."""
+  """Returns the cells of each box, bool [B, N, h, w]; none for boxes not `counted`, bool [B, N]."""
   height, width = (mask_size, mask_size) if isinstance(mask_size, int) else mask_size
   ymin, xmin, ymax, xmax = tf.unstack(gt_boxes_norm, axis=-1)  # [B, N] each
   rows = _span(ymin, ymax, height)[..., :, tf.newaxis]  # [B, N, h, 1]
@@ -97,7 +97,7 @@ def _cells_of_boxes(
 
 
 def _span(low: tf.Tensor, high: tf.Tensor, num_cells: int) -> tf.Tensor:
-  """Which of the cells along a side lie between low and high; bool [B, N, num_cells]."""
+  """Returns whether each cell along a side lies between low and high; bool [B, N, num_cells]."""
   last_cell = num_cells - 1.0
   first = tf.clip_by_value(tf.floor(num_cells * low), 0.0, last_cell)  # [B, N]
   last = tf.minimum(tf.floor(num_cells * high + 0.99), last_cell)  # [B, N]

@@ -1,4 +1,4 @@
-"""What the multi-object head says of the windows around a box: evidence for refinement.
+"""Multi-object logits of the windows around a box, the evidence for refinement.
 
 Q windows grow from each of R boxes to the whole image. Letters as in `detector.py`, and
 `T` chunks of `n` windows.

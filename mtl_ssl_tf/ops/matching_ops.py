@@ -1,4 +1,4 @@
-"""Which ground-truth box, if any, each anchor or proposal stands for."""
+"""Matches anchors and proposals to ground-truth boxes."""
 
 from typing import NamedTuple
 
@@ -6,7 +6,7 @@ import tensorflow as tf
 
 
 class Match(NamedTuple):
-  """What `match` found for A anchors of B images.
+  """Result of `match` for A anchors of B images.
 
   Attributes:
     indices: int32 [B, A], the ground-truth box with the largest IoU, or the one that forced the

@@ -69,7 +69,7 @@ def is_number(value: Any) -> bool:
 
 
 def check_bbox(value: Any) -> str | None:
-  """What is accepted where a value is no box with left, top, width and height; else None."""
+  """Returns the accepted values if `value` is not a valid `bbox`, else None."""
   if not (isinstance(value, list) and len(value) == 4 and all(map(is_number, value))):
     return "four finite numbers: left, top, width, height"
   return "a width and height of at least 0" if value[2] < 0 or value[3] < 0 else None

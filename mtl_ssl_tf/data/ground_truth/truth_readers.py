@@ -241,7 +241,7 @@ def _category_ids(files: Sequence[str], class_names: Sequence[str]) -> tuple[int
 
 
 def _manifests(files: Sequence[str]) -> Iterator[dict]:
-  """What the manifests beside the record files hold, those of their own splits."""
+  """Yields the manifests next to the record files, those of their own splits."""
   for folder in sorted({os.path.dirname(file) for file in files}):
     names = {os.path.basename(file) for file in files if os.path.dirname(file) == folder}
     for path in sorted(tf.io.gfile.glob(os.path.join(folder, schema.manifest_file("*")))):

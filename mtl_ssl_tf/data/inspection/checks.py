@@ -1,4 +1,4 @@
-"""What is worth telling about one image and its boxes, sound or not as a training example.
+"""Checks one image and its boxes, and reports what may be a mistake in the annotation.
 
 The converters and `record_checks` find what cannot be trained on. The checks here are about images
 that can be, and whose boxes look like mistakes or do not suit the settings of a run.

@@ -105,7 +105,7 @@ class RecordFile:
     return damaged(end or self.size, "damaged_length", value, "the bytes that were written")
 
   def offsets(self) -> Iterator[int]:
-    """Where the records begin, going by their lengths alone, unsound ones included.
+    """Yields the offset of each record, by the lengths alone; damaged ones are included.
 
     The last is one that does not end in the file, if there is such a one.
     """

@@ -187,7 +187,7 @@ def _unreadable(path: str, number: int, error: tf.errors.OpError) -> damaged_fil
 def _inspect_converted(
   source: split_source.SplitSource, position: int, limits: checks.Limits
 ) -> validation_report.Inspected:
-  """What the converter makes of one image, and the warnings about it."""
+  """Converts one image without writing it; returns its findings."""
   name = source.name(position)
   read, converted = source.read_image(position), examples.convert(source, position)
   found = [finding_of_fault(fault, name) for fault in converted.faults]
@@ -260,7 +260,7 @@ def _read_image(source: split_source.SplitSource, file: str | None) -> bytes | N
 def _map_in_order(
   function: Callable[[_Item], _Result], items: Iterable[_Item], num_threads: int
 ) -> Iterator[_Result]:
-  """What the function makes of each item, in order, a bounded number of them under way."""
+  """Yields the function's result of each item, in order; the number in progress is bounded."""
   if num_threads == 1:
     yield from map(function, items)
     return

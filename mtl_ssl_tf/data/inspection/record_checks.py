@@ -44,12 +44,12 @@ _BORDER_TOLERANCE = 1e-6  # Rounding of float32.
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class CheckedRecord:
-  """What a record holds and what is wrong with it.
+  """Content and findings of one record.
 
   Attributes:
     facts: of the sound objects only; None if image or lists are unusable.
     findings: faults and warnings.
-    source_id: the image's name, if the record tells.
+    source_id: the image's name, if the record states it.
     encoded: the image, if there is one, sound or not.
     boxes_orig: number of an object to its box in pixels of the image, faulty ones included.
   """

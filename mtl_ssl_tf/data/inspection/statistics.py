@@ -1,4 +1,4 @@
-"""What a data set is like: balance of classes, sizes, shapes and crowding of its boxes.
+"""Statistics of a data set: balance of classes, sizes, shapes and crowding of its boxes.
 
 Histograms count in bins that depend on no data, so that memory does not grow with the images.
 """

@@ -1,4 +1,4 @@
-"""What was found in a data set, gathered image by image: counts, lists of bounded length, figures.
+"""Collects findings of a data set image by image: counts, lists of bounded length, statistics.
 
 Memory does not grow with the number of images, however much is wrong with them.
 """
@@ -65,7 +65,7 @@ class ValidationReport:
     self._worst = collections.defaultdict(list)  # Kind -> heap, the least bad image first.
 
   def num_of(self, level: str) -> int:
-    """How many findings of a level there are so far."""
+    """Returns the number of findings of a level so far."""
     return sum(count for kind, count in self._counts.items() if self._levels[kind] == level)
 
   def findings(self, level: str) -> list[checks.Finding]:
@@ -74,14 +74,14 @@ class ValidationReport:
     return [finding for kind in kinds for finding in self._listed[kind]]
 
   def add_general(self, findings: Iterable[checks.Finding]) -> None:
-    """Takes what is found about no single image."""
+    """Adds findings that are not about a single image."""
     for finding in findings:
       self._count(finding)
       if len(self._general) < self._max_listed:
         self._general.append(finding)
 
   def add_image(self, inspected: Inspected) -> None:
-    """Takes one image."""
+    """Adds one image."""
     self._num_images += 1
     if inspected.facts is None:
       self._num_unusable += 1

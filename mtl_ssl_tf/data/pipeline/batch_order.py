@@ -1,8 +1,8 @@
-"""Which records make up each training batch: arithmetic, without a state.
+"""Order of the records in training batches, as arithmetic without state.
 
 Batches have running numbers from 0, and rows have places in their batch. A record is a function of
-the seed and these two numbers. To begin in the midst of a run is therefore to begin to count there,
-and each worker reads its own rows of every batch.
+the seed and these two numbers. To resume a run is therefore to start counting there, and
+each worker reads its own rows of every batch.
 """
 
 from collections.abc import Sequence

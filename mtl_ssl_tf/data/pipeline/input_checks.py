@@ -1,4 +1,4 @@
-"""What would otherwise end a run in its midst: batches that there are not, records of others."""
+"""Checks batch settings and record files before a run starts."""
 
 from collections.abc import Sequence
 

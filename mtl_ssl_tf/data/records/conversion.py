@@ -34,7 +34,7 @@ _HASHES = "CREATE TABLE hashes (file BLOB PRIMARY KEY, sha256 TEXT) WITHOUT ROWI
 
 @dataclasses.dataclass(frozen=True)
 class Options:
-  """How to convert.
+  """Settings of a conversion.
 
   Attributes:
     output_dir: where the files go; those of an earlier conversion of this split are replaced.
@@ -202,7 +202,7 @@ def _images_by_shard(source: split_source.SplitSource, num_shards: int) -> list[
 def _runner(
   options: Options, num_images: int, num_shards: int, runner: worker_pool.Runner | None
 ) -> Iterator[worker_pool.Runner]:
-  """What does the work: the given one, this process or several."""
+  """Returns the runner of the work: the given one, this process or several."""
   cores = len(os.sched_getaffinity(0))
   num_workers = options.workers or min(cores, num_images // _MIN_IMAGES_PER_WORKER)
   num_workers = min(num_workers, num_shards)

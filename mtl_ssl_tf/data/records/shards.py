@@ -99,7 +99,7 @@ class WriteShard:
 
 
 def summary_path(path: pathlib.Path) -> pathlib.Path:
-  """Where the summary of a shard lies."""
+  """Returns the path of a shard's summary."""
   return path.with_name(path.name + workspace.SUMMARY_SUFFIX)
 
 

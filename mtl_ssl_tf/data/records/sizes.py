@@ -90,7 +90,7 @@ def _entries(record: memoryview) -> Iterator[tuple[str, memoryview]]:
 
 
 def _field(record: memoryview, begin: int) -> tuple[int, int]:
-  """Where the content of the field that begins here begins and ends.
+  """Returns begin and end of the content of the field that begins here.
 
   Raises:
     ValueError: it is not field 1, or has no length.

@@ -27,7 +27,7 @@ class ShardTask(Protocol):
   folder: pathlib.Path
 
   def __call__(self, shard: int, step: Callable[[], None]) -> Any:
-    """What came out, as JSON can hold it; calls `step` after each image that took work."""
+    """Returns the result, JSON-compatible; calls `step` after each image that took work."""
 
 
 # Takes a task, the numbers of images of the shards, and the progress to report to; gives what came
@@ -57,8 +57,7 @@ def run_here(
 
 @dataclasses.dataclass(frozen=True)
 class _Shared:
-  """What workers and this process see in the same memory; without locks, which may stay closed
-  when their holder is killed.
+  """Memory that workers share with this process, without locks: a killed holder would keep one.
 
   Attributes:
     num_done: by shard, written by the worker that has it.

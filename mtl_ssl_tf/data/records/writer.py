@@ -204,7 +204,7 @@ def make_manifest(
   summary: summaries.Summary,
   about: Mapping[str, Any],
 ) -> dict[str, Any]:
-  """What sums a split up.
+  """Returns the manifest of a split.
 
   Args:
     split: its name.

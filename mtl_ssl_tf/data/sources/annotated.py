@@ -42,7 +42,7 @@ class AnnotatedObject:
 
   @property
   def label(self) -> str:
-    """What messages call the object."""
+    """Name of the object in messages."""
     return faults.quote(self.name)
 
   def fault(self, file: str, field: str, value: str, accepted: str) -> faults.Fault:

@@ -172,7 +172,7 @@ def category_problem(entry: Any) -> tuple[str, str, str] | None:
 
 
 def object_label(entry: Mapping[str, Any], name: str | None = None) -> str | None:
-  """What messages call an object; None if there is nothing to call it by."""
+  """Returns the name of an object in messages; None if the entry has none."""
   parts = [] if name is None else [faults.quote(name)]
   if "id" in entry:
     parts.append(f"id {show_value(entry['id'])}")
@@ -180,7 +180,7 @@ def object_label(entry: Mapping[str, Any], name: str | None = None) -> str | Non
 
 
 def image_field(number: int, field: str) -> str:
-  """What messages call a field of an entry of `images`; `number` counts from 1."""
+  """Returns the name of a field of an entry of `images` in messages; `number` counts from 1."""
   return f"image {number} {field}".rstrip()
 
 

@@ -100,7 +100,7 @@ def prepare_image(content: bytes, file: str) -> StoredImage:
 def upright_box(
   box: tuple[float, float, float, float], orientation: int, height: int, width: int
 ) -> tuple[float, float, float, float]:
-  """Where a box lies once the stored raster has been turned upright.
+  """Returns a box in pixels of the raster after it was turned upright.
 
   Args:
     box: ymin, xmin, ymax, xmax in pixels of the raster as it is stored.

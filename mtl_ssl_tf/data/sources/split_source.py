@@ -1,4 +1,4 @@
-"""What a split of any annotation format looks like to those who walk it: converter and validator.
+"""Interface of a split of any annotation format, for the converter and the validator.
 
 A source is opened once and then asked for its images by position, in any order and from any
 process: it can be pickled, and what grows with the number of images lies in a file.
@@ -48,7 +48,7 @@ class SplitSource(Protocol):
     """The number of images."""
 
   def name(self, position: int) -> str:
-    """What the split calls an image; `position` counts from 0."""
+    """Returns the split's name of an image; `position` counts from 0."""
 
   def class_names(self, position: int) -> Sequence[str]:
     """The classes of an image's sound objects, for collecting them."""
@@ -66,10 +66,10 @@ class SplitSource(Protocol):
     """The boxes as the annotation has them, right or wrong, by the number of the object."""
 
   def signature(self, position: int) -> str:
-    """A text that differs if the files of an image were changed, from a look at them alone."""
+    """Returns a text that differs if the files of an image were changed, without reading them."""
 
   def manifest_entries(self) -> dict[str, Any]:
-    """What the manifest says of this format alone."""
+    """Returns the manifest entries that only this format has."""
 
 
 def collect_classes(names: set[str], source: SplitSource) -> SplitSource:
@@ -78,11 +78,11 @@ def collect_classes(names: set[str], source: SplitSource) -> SplitSource:
 
 
 def files_signature(paths: Mapping[str, str | os.PathLike[str]], *about: str) -> str:
-  """What a look at files says: their names, sizes, times and rights, and that some are not there.
+  """Returns names, sizes, times and rights of files as text; missing files are named so.
 
   Args:
     paths: where each file lies, by its name.
-    *about: what else the text is to tell.
+    *about: further parts of the text.
   """
   looks = []
   for file, path in paths.items():

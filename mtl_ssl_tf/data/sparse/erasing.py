@@ -55,7 +55,7 @@ class Objects:
     return [sparse_protocols.rank_key(seed, self.image_id, number) for number in self.ids]
 
   def names(self) -> list[bytes]:
-    """What no other object of the split is called: "<image id>/<annotation id>"."""
+    """Returns names that are unique in the split: "<image id>/<annotation id>"."""
     return [b"%s/%d" % (self.image_id, number) for number in self.ids]
 
 

@@ -1,4 +1,4 @@
-"""Which annotations a sparsely annotated training set lacks: the protocols, free of any file.
+"""Protocols that choose the erased annotations of a sparsely annotated training set.
 
 Every annotation has a rank key that depends on the seed and on its own name alone: not on the order
 of files, on the machine or on a library's random numbers. Erasing always takes the smallest keys,
@@ -63,7 +63,7 @@ class Protocol:
     return f"{title}_seed{self.seed}" if self.seed else title
 
   def num_missing(self, num_annotations: int) -> int:
-    """How many of a class's annotations in the whole set `miss` erases, rounded down."""
+    """Returns how many of a class's annotations in the whole set `miss` erases, rounded down."""
     return int(_read_share(self.share) * num_annotations)  # Not negative: cuts off.
 
   def erased_in_image(self, keys: Sequence[bytes], classes: Sequence[int]) -> set[int]:

@@ -38,7 +38,7 @@ class Sprite:
 
 @dataclasses.dataclass(frozen=True)
 class Kind:
-  """How the objects of a class look.
+  """Appearance of the objects of a class.
 
   Attributes:
     painter: outline and texture.

@@ -205,7 +205,7 @@ def _gap(a: Sequence[int], b: Sequence[int]) -> float:
 def visible_parts(
   placed: list[Placed], height: int, width: int
 ) -> tuple[list[tuple[int, int, int, int]], list[float], np.ndarray]:
-  """What can be seen of each object of a scene.
+  """Returns the visible part of each object of a scene.
 
   Args:
     placed: the N objects, the rearmost first.

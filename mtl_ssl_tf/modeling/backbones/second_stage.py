@@ -12,7 +12,7 @@ from mtl_ssl_tf.modeling.backbones import base
 
 
 class PreparedMap(NamedTuple):
-  """What a second stage makes of an image's shared map once, before any crop.
+  """An image's shared map, prepared once for all crops of a second stage.
 
   Attributes:
     maps: what crops are taken of, each [B, h, w, c]: here the shared map alone.

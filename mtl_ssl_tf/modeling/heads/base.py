@@ -20,7 +20,7 @@ PreparedFeatures = Any
 
 
 class BoxOutputs(NamedTuple):
-  """What the main head says of R boxes of each image.
+  """Outputs of the main head for R boxes of each image.
 
   Attributes:
     class_logits: float32 [B, R, C], background first.
