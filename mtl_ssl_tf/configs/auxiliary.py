@@ -32,7 +32,7 @@ class MultiObject(hyperparams.Config):
   )
   empty_image: str = setting(
     "no_loss",
-    "windows of an image without objects carry `no_loss`, or are learnt as `background` (released)",
+    "windows of an image without objects carry `no_loss`, or are labelled `background` (released)",
     choices=("no_loss", "background"),
   )
 

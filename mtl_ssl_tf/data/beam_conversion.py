@@ -7,7 +7,7 @@
 
 The converter's own flags come first; all others are Beam's. Each shard is one element, so that
 `--num_shards` bounds the number of machines at work. Shards, manifest and faults are those of the
-converter itself, byte for byte; so is going on after a stop. All machines must see data set and
+converter itself, byte for byte; so is continuing after a stop. All machines must see data set and
 output folder under the same paths and have this project installed.
 
 Needs Apache Beam: `pip install 'mtl_ssl_tf[beam]'`, or `make beam` in a clone.

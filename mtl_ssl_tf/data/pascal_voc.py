@@ -5,7 +5,7 @@
 
 All faults are found in one go. With `--on_error=fail` they are listed and nothing is written; with
 `skip` the object at fault is left out, or the image where the fault is not one object's alone. The
-same command goes on with a conversion that was stopped.
+same command continues a conversion that was stopped.
 
 Without `--label_map` the classes are those of a label map that `output_dir` already holds, from
 another split, or else the ones found in this split, in alphabetical order.

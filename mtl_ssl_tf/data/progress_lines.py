@@ -22,7 +22,7 @@ class Progress:
     self._start = self._last = time.monotonic()
 
   def skip(self, count: int) -> None:
-    """Counts pieces that took no time, so that they tell nothing about the rest."""
+    """Counts pieces that took no time, so that they do not count for the estimate of the rest."""
     self._done += count
     self._skipped += count
 

@@ -2,12 +2,12 @@
 
   python -m mtl_ssl_tf.data.sparse_annotations --input_dir records --split train --protocol hard
 
-The new split lies beside the old one or in `--output_dir`, is called e.g. `train_hard`, and holds
+The new split lies next to the old one or in `--output_dir`, is called e.g. `train_hard`, and holds
 the same images, less those without any annotation left. What was erased stays in the records under
 names that no decoder reads (`schema.ERASED_PREFIX`). Which annotations go follows from the seed and
 from image and annotation ids alone; see `sparse_protocols` and docs/sparse_annotations.md.
 
-Ranked, and so perhaps erased, are the objects that training learns from: not crowds, which stay,
+Ranked, and so perhaps erased, are the objects that training uses: not crowds, which stay,
 nor boxes without area, and difficult objects only with `--difficult=keep`, training's own default.
 """
 
@@ -200,10 +200,10 @@ def _last_erased(
 def _digests(index: sqlite3.Connection, where: str) -> dict[str, str]:
   """SHA-256 over the names of the ranked objects, in the order of their bytes, a line each.
 
-  Of all of them, by which to tell data sets apart, and of those that were kept.
+  Of all of them, which identifies the data set, and of those that were kept.
 
   Raises:
-    faults.FaultError: two objects have one name, so that they could not be told apart.
+    faults.FaultError: two objects have one name, so that they could not be distinguished.
   """
   all_names, kept_names, last = hashlib.sha256(), hashlib.sha256(), None
   for name, kept in index.execute("SELECT name, kept FROM names ORDER BY name"):

@@ -12,7 +12,7 @@ all, dataset.json. The rules of a scene, lengths in sides (the shorter side of t
 * **Look-alikes.** An orange and a ball are drawn by the same code from the same distributions. An
   orange has a plate at most 1/8 side away and no crate nearer than 1/4 side; a ball has a crate at
   most 1/8 side away and no plate nearer than 1/4. Distances are between boxes. No other box touches
-  the box of a look-alike, so a crop of it tells nothing.
+  the box of a look-alike, so a crop of it does not show which of them it is.
 * Objects overlap. A box is that of the *visible* part of an object, as in VOC; every object shows
   at least 0.55 of its full extent. `truncated` is 1 where the box is not that of the full extent
   (border or occlusion alike, as in VOC2007), `difficult` where less than 0.6 of the object shows,
@@ -146,11 +146,11 @@ def annotation_xml(stem: str, scene: scenes.Scene) -> bytes:
   _append(ElementTree.SubElement(root, "source"), database="mtl_ssl_tf synthetic scenes")
   _append(ElementTree.SubElement(root, "size"), width=width, height=height, depth=depth)
   _append(root, segmented=0)
-  for thing in scene.objects:
+  for item in scene.objects:
     element = ElementTree.SubElement(root, "object")
-    _append(element, name=thing.name, pose="Unspecified")
-    _append(element, truncated=int(thing.truncated), difficult=int(thing.difficult))
-    ymin, xmin, ymax, xmax = thing.box_orig
+    _append(element, name=item.name, pose="Unspecified")
+    _append(element, truncated=int(item.truncated), difficult=int(item.difficult))
+    ymin, xmin, ymax, xmax = item.box_orig
     box = ElementTree.SubElement(element, "bndbox")
     _append(box, xmin=xmin, ymin=ymin, xmax=xmax, ymax=ymax)
   ElementTree.indent(root)
@@ -204,7 +204,7 @@ def _check_complete(root: pathlib.Path, arguments: DatasetArguments):
   if missing:
     raise ValueError(
       f"{root} lacks {len(missing)} files of its data set, the first is {missing[0]};"
-      " delete it and draw it anew"
+      " delete it and draw it again"
     )
 
 

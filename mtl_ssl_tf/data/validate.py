@@ -5,10 +5,10 @@
       --report validation.json --contact_sheet validation.html
 
 In the place of records, a PASCAL VOC folder (`--data_dir`, `--split`) or a COCO file
-(`--annotations`, `--image_dir`) can be looked at before it is converted; nothing is written but the
+(`--annotations`, `--image_dir`) can be validated before it is converted; nothing is written but the
 report. `docs/validation.md` lists what is found.
 
-Exit status: 0 sound, 1 faults (with `--strict`, warnings too), 2 nothing could be looked at.
+Exit status: 0 sound, 1 faults (with `--strict`, warnings too), 2 nothing could be read.
 """
 
 import argparse
@@ -29,7 +29,7 @@ from mtl_ssl_tf.data.records import paths as record_paths
 from mtl_ssl_tf.data.sources import coco_source, split_source, voc_source
 
 _MIB = 2**20
-# Flag that says what is looked at -> the flags that it needs.
+# Flag that names the data -> the flags that it needs.
 _SOURCES = {"records": (), "data_dir": ("split",), "annotations": ("image_dir",)}
 
 
@@ -48,10 +48,9 @@ def validate_records(
   Args:
     input_path: as `record_paths.match_files` takes it.
     limits: what images are compared with.
-    label_map_file: see module `label_map`; None takes the one that lies beside the records, if
-      there is one.
-    num_sampled: look at so many records only, see `image_inspection.inspect_records`; 0 looks at
-      all.
+    label_map_file: see module `label_map`; None takes the one next to the records, if any.
+    num_sampled: inspect so many records only, see `image_inspection.inspect_records`; 0
+      inspects all.
     num_threads: how many records are checked at a time.
     max_listed: findings of each kind that are listed one by one.
     say: takes lines about progress.
@@ -60,9 +59,9 @@ def validate_records(
     ValueError: there are no such files, or the label map is faulty.
   """
   files = record_paths.match_files(input_path)
-  beside = os.path.join(os.path.dirname(files[0]), schema.LABEL_MAP_FILE)
-  if label_map_file is None and os.path.exists(beside):
-    label_map_file = beside
+  found = os.path.join(os.path.dirname(files[0]), schema.LABEL_MAP_FILE)
+  if label_map_file is None and os.path.exists(found):
+    label_map_file = found
   classes = None if label_map_file is None else label_map.read_label_map(label_map_file)
   report = validation_report.ValidationReport(limits, classes, max_listed=max_listed)
   report.add_general(shard_checks.check_shards(files))
@@ -189,7 +188,7 @@ def _validate(
 def _limits(flags: argparse.Namespace) -> checks.Limits:
   """The limits of the configuration with those that flags set."""
   task = loading.load_experiment(flags.experiment, flags.config_file).task
-  # What the labels mean is told by --label_map here.
+  # --label_map names the classes here.
   validation.check_task(task.replace(label_map=task.label_map or schema.LABEL_MAP_FILE))
   others = {"min_boxes_per_class": flags.min_boxes_per_class, "duplicate_iou": flags.duplicate_iou}
   try:

@@ -1,6 +1,6 @@
 """Labels and weights of the foreground task: a coarse mask of the image, 1 where objects are.
 
-Letters besides the project's own: h, w cells of the mask. The mask spans the image content,
+Further letters: h, w cells of the mask. The mask spans the image content,
 whatever its shape: cell (i, j) covers rows i/h … (i+1)/h and columns j/w … (j+1)/w of it.
 """
 

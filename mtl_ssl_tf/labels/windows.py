@@ -14,7 +14,7 @@ not matter. The first way passes nearly always when objects are many or close to
 when they are few and small. If nothing passes, some candidate of the second way is taken anyway,
 so that the window still meets an object. See `_NUM_CANDIDATES` for how rarely that happens.
 
-Letters besides the project's own: M candidates of one window.
+Further letters: M candidates of one window.
 """
 
 import tensorflow as tf

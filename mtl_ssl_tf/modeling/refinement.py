@@ -1,4 +1,4 @@
-"""Refinement: class scores corrected by what the auxiliary heads say of a proposal's surroundings.
+"""Refinement: class scores corrected by the auxiliary heads' outputs around a proposal.
 
 Letters as in `detector.py`.
 """
@@ -104,7 +104,7 @@ class Refinement(tf_keras.layers.Layer):
 
 @dataclasses.dataclass(frozen=True)
 class RefinementStage:
-  """The refinement layer with what it needs besides the heads, and the proposals that are worth it.
+  """The refinement layer, its windows, and the choice of the proposals that are refined.
 
   Attributes:
     layer: from all heads' logits to refined class logits.

@@ -16,7 +16,7 @@ def position_sensitive_pool(
 ) -> tf.Tensor:
   """Averages, for each region, every bin over the score maps that are meant for that bin.
 
-  A region is cut into `num_bins` x `num_bins` bins. The k-th bin, row by row, looks at the k-th
+  A region is cut into `num_bins` x `num_bins` bins. The k-th bin, row by row, averages the k-th
   group of channels alone, at (crop_size / num_bins)^2 bilinear samples (`crop_and_resize`). The
   result is the mean over all bins and samples.
 

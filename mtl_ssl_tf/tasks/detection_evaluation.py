@@ -1,7 +1,7 @@
 """Detections of the validation step to metrics and result files, on the host.
 
 The step knows each image by the place of its record (strings do not survive compiled code); here
-the records tell its name. They are read once more for that, without decoding an image, when COCO
+the records hold its name. They are read once more for that, without decoding an image, when COCO
 metrics or result files ask for names.
 """
 
@@ -66,7 +66,7 @@ class DetectionEvaluation:
     self.reset()
 
   def prepare(self, writes: bool = True) -> None:
-    """Reads the images' names, and the official annotations, where they are needed.
+    """Reads the images' names, and the official annotations, where they are used.
 
     Args:
       writes: whether this process writes the result files, where the configuration asks for any.
@@ -149,7 +149,7 @@ class DetectionEvaluation:
   def result(self, step: int | None = None) -> dict[str, float]:
     """All figures of the images since `reset`; writes the result files where they are asked for.
 
-    `dropped_boxes` counts ground-truth boxes for which `max_num_boxes` had no room: the figures
+    `dropped_boxes` counts ground-truth boxes beyond `max_num_boxes`: the figures
     know nothing of them, unless the ground truth is that of `coco_annotations`.
 
     Args:

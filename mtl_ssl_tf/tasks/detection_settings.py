@@ -93,7 +93,7 @@ def start_from(config: detector.MtlDetection, weights: str) -> None:
 
 
 def check_data(config: detector.MtlDetection, name: str) -> None:
-  """Compares the records' own label map, where it lies beside them, with the task's."""
+  """Compares the records' own label map, where it lies next to them, with the task's."""
   try:
     files = record_paths.match_files(getattr(config, name).input_path)
   except ValueError as error:

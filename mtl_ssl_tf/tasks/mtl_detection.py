@@ -164,7 +164,7 @@ class MtlDetectionTask(task_lib.TrainableTask):
 
   @property
   def main_metric(self) -> str:
-    """Name of the figure that tells the best checkpoint."""
+    """Name of the figure that selects the best checkpoint."""
     return self._evaluation.metrics.main_key
 
   @property

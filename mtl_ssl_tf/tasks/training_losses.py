@@ -102,7 +102,7 @@ def loss_parts(
     rois.boxes_px,
     image_size_px,
     training=True,
-    # Positives come first, and closeness is learnt from positives.
+    # Positives come first, and only positives have a closeness loss.
     num_closeness_rows=int(config.roi_head.positive_fraction * config.roi_head.batch_size),
   )
   losses["roi_class"] = config.roi_head.class_loss_weight * detection_losses.roi_class_loss(

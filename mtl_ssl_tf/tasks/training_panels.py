@@ -1,4 +1,4 @@
-"""Pictures of training images: what the network is shown, what it should say, what it says."""
+"""Pictures of training images with their targets and the network's outputs."""
 
 from collections.abc import Callable, Iterator
 from typing import Any

@@ -127,7 +127,7 @@ class TestFaults:
       "JPEGImages/f.jpg: image: the file is empty",
       "Annotations/missing.xml: file: missing",
       "JPEGImages/missing.*: file: missing",
-      "error: faults: 8, in files: 6; nothing was written. Mend them, or leave out what is at"
+      "error: faults: 8, in files: 6; nothing was written. Fix them, or leave out what is at"
       " fault with --on_error=skip",
     ]
     assert os.listdir(tmp_path) == ["voc"]

@@ -98,14 +98,14 @@ class TestFiles:
       ]  # fmt: skip
       assert root.findtext("segmented") == "0"
       elements = root.findall("object")
-      for element, thing in zip(elements, scene.objects, strict=True):
-        assert element.findtext("name") == thing.name
-        assert thing.name in drawing.KINDS
+      for element, item in zip(elements, scene.objects, strict=True):
+        assert element.findtext("name") == item.name
+        assert item.name in drawing.KINDS
         assert element.findtext("pose") == "Unspecified"
-        assert element.findtext("truncated") == str(int(thing.truncated))
-        assert element.findtext("difficult") == str(int(thing.difficult))
+        assert element.findtext("truncated") == str(int(item.truncated))
+        assert element.findtext("difficult") == str(int(item.difficult))
         box = [int(element.findtext(f"bndbox/{k}")) for k in ("ymin", "xmin", "ymax", "xmax")]
-        assert tuple(box) == thing.box_orig
+        assert tuple(box) == item.box_orig
 
 
 class TestFolder:

@@ -60,7 +60,8 @@ class TestSound:
       "        2 cat\n"
       "        1 dog\n"
       "images 2, unusable 0, without boxes 0; boxes 3\n"
-      "most boxes in an image 2, slots 100; boxes smaller than the smallest anchor 0 (0.0 %)\n"
+      "most boxes in an image 2, max_num_boxes 100; boxes smaller than the smallest anchor 0"
+      " (0.0 %)\n"
       "/voc, train: faults 0, warnings 0\n",
     )
 

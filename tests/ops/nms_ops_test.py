@@ -142,7 +142,7 @@ class BatchedNmsTest(parameterized.TestCase, tf.test.TestCase):
     self.assertAllEqual(tf.reduce_sum(tf.cast(one[1], tf.int32), axis=1), [200, 200])
 
   def test_unknown_method(self):
-    with self.assertRaisesRegex(ValueError, "suppression method is 'fast'; accepted: loop, native"):
+    with self.assertRaisesRegex(ValueError, "NMS method is 'fast'; accepted: loop, native"):
       self._nms([[_A]], [[0.5]], method="fast")
 
   def test_no_gradient_is_kept_through_the_loop(self):

@@ -1,7 +1,7 @@
 """Ground truth for metrics from records, a VOC folder or a COCO file, without decoding an image.
 
   records    TFRecord files, a folder or a pattern; the label map and, for category ids, a manifest
-             lie beside them, as the converters leave them
+             lie next to them, as the converters leave them
   VOC        a folder with Annotations, JPEGImages and ImageSets/Main, and a split
   COCO       a JSON file with images, annotations and categories
 
@@ -42,7 +42,7 @@ def read(
   Args:
     path: see the module.
     split: of a VOC folder.
-    label_map_file: classes of a VOC folder, or of records without one beside them; None takes the
+    label_map_file: classes of a VOC folder, or of records without one next to them; None takes the
       classes found in the folder's annotations, sorted.
     on_error: of a VOC folder: `skip` leaves faulty objects and images out and says so.
     say: takes lines about what is left out.
@@ -82,7 +82,7 @@ def read_records(
 
   Args:
     input_path: see `record_paths.match_files`.
-    label_map_file: None is the one beside the records.
+    label_map_file: None is the one next to the records.
 
   Raises:
     faults.FaultError: a record is at fault.
@@ -232,7 +232,7 @@ def _flags(features, name: str, count: int) -> np.ndarray:
 
 
 def _category_ids(files: Sequence[str], class_names: Sequence[str]) -> tuple[int, ...]:
-  """The category ids that the manifests beside the records tell; else 1, 2, 3 …"""
+  """The category ids in the manifests next to the records; else 1, 2, 3 …"""
   for manifest in _manifests(files):
     ids = manifest.get("category_ids")
     if isinstance(ids, dict) and set(class_names) <= set(ids):

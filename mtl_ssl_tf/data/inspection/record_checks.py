@@ -228,7 +228,7 @@ class _Check:
   def _place_objects(
     self, num_objects: int, height: int, width: int
   ) -> tuple[checks.ImageFacts, dict[int, Sequence[float]]]:
-    """The sound objects, the others being told as faults; and the boxes of all by number."""
+    """The sound objects, the others being reported as faults; and the boxes of all by number."""
     boxes_norm = np.array([self._values[key] for key in _BOX_KEYS], np.float64).T  # [N, 4]
     boxes_orig = boxes_norm * [height, width, height, width]
     rows = []

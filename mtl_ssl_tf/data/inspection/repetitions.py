@@ -14,7 +14,7 @@ CREATE TABLE images (digest BLOB PRIMARY KEY, place TEXT) WITHOUT ROWID;
 """
 
 
-def tell(
+def add_findings(
   images: Iterable[validation_report.Inspected],
 ) -> Iterator[validation_report.Inspected]:
   """The images, with findings added where a name or a picture was there before.

@@ -18,7 +18,7 @@ def check_shards(files: Sequence[str]) -> list[checks.Finding]:
   """Shards that are missing, or that belong to another conversion.
 
   Args:
-    files: paths of record files; names of another form than ours are not looked at.
+    files: paths of record files; names of another form than ours are ignored.
   """
   found = []
   for split_path, shards in _by_split(files).items():

@@ -18,7 +18,7 @@ _MAX_REASONS = 100
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Inspected:
-  """One image that was looked at.
+  """One image that was inspected.
 
   Attributes:
     name: what to call it, as its data set does.
@@ -179,8 +179,9 @@ class ValidationReport:
     lines += [
       f"images {self._num_images}, unusable {self._num_unusable}, without boxes"
       f" {summary['num_images_without_boxes']}; boxes {summary['num_boxes']}",
-      f"most boxes in an image {boxes['most']}, slots {boxes['slots']}; boxes smaller than the"
-      f" smallest anchor {anchors['num_boxes_smaller']} ({100 * anchors['share_smaller']:.1f} %)",
+      f"most boxes in an image {boxes['most']}, max_num_boxes {boxes['max_num_boxes']}; boxes"
+      f" smaller than the smallest anchor {anchors['num_boxes_smaller']}"
+      f" ({100 * anchors['share_smaller']:.1f} %)",
     ]
     for kind, counts in self.kinds().items():
       lines += [f"{counts['level']}: {finding}" for finding in self._listed[kind][:_MAX_PRINTED]]

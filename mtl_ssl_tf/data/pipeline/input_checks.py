@@ -35,7 +35,7 @@ def check_batches(
 
 
 def check_records(files: list[str]) -> None:
-  """Finds at once what would otherwise end a run in its midst.
+  """Checks the records of a run, so that no fault ends it later.
 
   Raises:
     ValueError: a file is cut short or its first record is not ours, or there are no records.

@@ -1,6 +1,6 @@
 """A split's records, label map and manifest from a source of any format, in several processes.
 
-A conversion that was stopped, by whatever, goes on with the same call: shards that were finished
+A conversion that was stopped, for whatever reason, continues with the same call: finished shards
 are kept where their source files are unchanged. The result does not depend on the number of
 workers, nor on how often it was stopped.
 """
@@ -37,7 +37,7 @@ class Options:
   """Settings of a conversion.
 
   Attributes:
-    output_dir: where the files go; those of an earlier conversion of this split are replaced.
+    output_dir: folder of the files; those of an earlier conversion of this split are replaced.
     label_map_file: see module `label_map`; None takes the one that `output_dir` holds, from
       another split, or else the classes that the source has by itself.
     on_error: "fail" lists all faults and writes nothing; "skip" leaves out the object at fault, or
@@ -109,12 +109,12 @@ def convert(
       )
       workspace.check_label_map(options.output_dir, source.classes)
       if space.takes_up(_fingerprint(source, num_shards), source.index_files):
-        say(f"{split}: going on with the conversion that was stopped")
+        say(f"{split}: continuing the conversion that was stopped")
       space.keep = True
       names = _write_shards(source, num_shards, space, run, say)
     try:
       return _finish(source, names, space, options, about_source, num_shards, say)
-    except ValueError:  # There is nothing to go on with: the sources have to change.
+    except ValueError:  # There is nothing to continue: the sources have to change.
       space.keep = False
       raise
 
@@ -230,7 +230,7 @@ def _collect_classes(
 
 
 def _fingerprint(source: split_source.SplitSource, num_shards: int) -> dict[str, Any]:
-  """All that the records depend on besides the files of their images and annotations."""
+  """Everything that the records depend on except the files of their images and annotations."""
   return {
     "format": _FORMAT_VERSION,
     "decoders": [PIL.__version__, tf.__version__],

@@ -34,7 +34,7 @@ def run(convert: Callable[[], object]) -> int:
     num_files = len({fault.file for fault in error.faults})
     print(
       f"{error}\nerror: faults: {len(error.faults)}, in files: {num_files}; nothing was written."
-      " Mend them, or leave out what is at fault with --on_error=skip",
+      " Fix them, or leave out what is at fault with --on_error=skip",
       file=sys.stderr,
     )
     return 1
@@ -42,6 +42,6 @@ def run(convert: Callable[[], object]) -> int:
     print(f"error: {error}", file=sys.stderr)
     return 1
   except KeyboardInterrupt:
-    print("stopped; the same command goes on from here", file=sys.stderr)
+    print("stopped; the same command continues from here", file=sys.stderr)
     return _INTERRUPTED
   return 0

@@ -59,7 +59,7 @@ class RecordIndex:
 def scan(paths: Sequence[str]) -> RecordIndex:
   """The index of some files.
 
-  Local files are told by the headers alone, 100,000 records in about a second. Of a remote file
+  Local files are indexed by the headers alone, 100,000 records in about a second. Of a remote file
   nearly everything is fetched, once in the life of the process.
 
   Raises:

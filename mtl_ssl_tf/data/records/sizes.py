@@ -46,7 +46,7 @@ def _sizes_of_file(path: str, version: tuple[int, int]) -> np.ndarray:
 
 
 def _records(path: str) -> Iterator[memoryview]:
-  """The contents of a file's records; of a local file, only what is looked at is read."""
+  """The contents of a file's records; of a local file, only the parts that are used are read."""
   spans = record_index.record_spans(path)
   with record_index.open_file(path) as file:
     if record_index.is_remote(path):

@@ -34,7 +34,7 @@ class Converted:
 class Summary:
   """Counts of records and of what is remarkable about their sources; its size is bounded.
 
-  Only the faults are kept one by one, as each of them has to be told.
+  Only the faults are kept one by one, as each of them has to be reported.
 
   Attributes:
     num_images: records.

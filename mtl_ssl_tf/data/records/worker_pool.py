@@ -71,7 +71,7 @@ class _Shared:
 class Pool:
   """Works in processes of their own, which use no GPU; a context manager.
 
-  The processes end with this one, even if it is killed. They are started anew rather than forked,
+  The processes end with this one, even if it is killed. They are started rather than forked,
   as TensorFlow does not survive a fork, and so import it each: some seconds.
   """
 
@@ -103,7 +103,7 @@ class Pool:
         self._executor.submit(_run_shard, task, shard): count
         for shard, count in enumerate(num_images)
       }
-    pending, results, num_told = set(futures), [], 0
+    pending, results, num_reported = set(futures), [], 0
     try:
       while pending:
         done, pending = concurrent.futures.wait(pending, _SECONDS_BETWEEN_LOOKS)
@@ -112,12 +112,12 @@ class Pool:
           if results[-1] is False:
             progress.skip(futures[future])
         num_done = sum(self._shared.num_done)
-        progress.step(num_done - num_told)
-        num_told = num_done
+        progress.step(num_done - num_reported)
+        num_reported = num_done
     except concurrent.futures.process.BrokenProcessPool as error:
       raise WorkerError(
-        "a worker process was killed, perhaps because memory ran out; the same command goes on from"
-        " where it was, and --workers with a smaller number takes less memory"
+        "a worker process was killed, perhaps because memory ran out; the same command continues"
+        " where it stopped, and --workers with a smaller number takes less memory"
       ) from error
     return results
 

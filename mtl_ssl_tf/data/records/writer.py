@@ -98,7 +98,7 @@ def sources_digest(hashes: Iterable[tuple[bytes, str]]) -> str:
 class SplitWriter:
   """Writes the records of a split out of sight until `commit` puts them in place.
 
-  For records that are at hand one after the other; module `conversion` writes those of a whole
+  For records that come one after the other; module `conversion` writes those of a whole
   data set in parallel. A context manager: leaving it without `commit` removes all that was
   written, folders included.
   """

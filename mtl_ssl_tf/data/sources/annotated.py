@@ -14,7 +14,7 @@ BORDER_TOLERANCE_PX = 1.0
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class AnnotatedObject:
-  """One object that is sound as far as its annotation alone can tell.
+  """One object that is sound as far as its annotation alone shows.
 
   Attributes:
     number: place in the file, counted from 1, faulty objects included.

@@ -1,6 +1,6 @@
 """Entries of a COCO file to checked images and boxes, with each fault named by object and field.
 
-A box reaches from `x` to `x + width`, in pixels of the image. Segmentations are not looked at.
+A box reaches from `x` to `x + width`, in pixels of the image. Segmentations are ignored.
 """
 
 import dataclasses

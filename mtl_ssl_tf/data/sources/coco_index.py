@@ -85,12 +85,12 @@ def open_index(
   index_file: str | os.PathLike[str] | None,
   read_bytes: Callable[[int], object] = lambda count: None,
 ) -> CocoIndex:
-  """The index of a COCO file, read anew unless the index file is of the same content.
+  """The index of a COCO file, read again unless the index file is of the same content.
 
   Args:
     path: of the COCO file.
     index_file: where the index goes; None is a temporary file.
-    read_bytes: told how many more bytes have been read.
+    read_bytes: called with the number of further bytes that have been read.
 
   Raises:
     ValueError: it is no COCO file.

@@ -94,13 +94,13 @@ class CocoSource:
     return str(entry.get("file_name", position) if image_id is None else image_id)
 
   def class_names(self, position: int) -> list[str]:
-    return [thing.name for thing in self.read_image(position).objects or ()]
+    return [found.name for found in self.read_image(position).objects or ()]
 
   def with_classes(self, classes: Sequence[str], origin: str) -> Self:
     return dataclasses.replace(self, classes=tuple(classes), origin=origin)
 
   def signature(self, position: int) -> str:
-    # Annotations are part of the one file, whose hash tells them from others.
+    # Annotations are part of the one file, whose hash identifies them.
     entry = self.index.image(position)[1]
     image = coco_annotation.parse_image(entry, position + 1, self.index.file)
     files = {image.file_name: self.image_dir / image.file_name} if image.file_name else {}
@@ -120,13 +120,13 @@ class CocoSource:
     for number, annotation, id_fault in (
       () if image_id is None else self.index.annotations(image_id)
     ):
-      thing, of_object = coco_annotation.parse_object(
+      parsed, of_object = coco_annotation.parse_object(
         annotation, number, self.index.categories, self.index.file
       )
       if id_fault is not None:
         of_object = [id_fault, *(fault for fault in of_object if fault.field != "id")]
-      elif thing is not None:
-        objects.append(thing)
+      elif parsed is not None:
+        objects.append(parsed)
       found.extend(of_object)
     return annotated.AnnotatedImage(
       source_id=str(image_id),
@@ -157,10 +157,10 @@ class _CountedMib:
   """Counts bytes and reports whole MiB."""
 
   def __init__(self, line: progress_lines.Progress):
-    self._line, self._bytes, self._told = line, 0, 0
+    self._line, self._bytes, self._num_reported = line, 0, 0
 
   def __call__(self, count: int) -> None:
     self._bytes += count
-    told = self._bytes // _MIB
-    self._line.step(told - self._told)
-    self._told = told
+    num_mib = self._bytes // _MIB
+    self._line.step(num_mib - self._num_reported)
+    self._num_reported = num_mib

@@ -32,7 +32,7 @@ class SplitSource(Protocol):
     origin: where the classes come from, for messages, as in "the classes ORIGIN: cat, dog".
     faults: of the files that list images or classes; none of them is repeated by `read_image`.
     hashes: SHA-256 of these files, by path.
-    location: where the data set is; with `split` and `hashes` it tells a source from others.
+    location: where the data set is; with `split` and `hashes` it identifies a source.
     index_files: names of the files that the source made where its index was to go.
   """
 
@@ -84,11 +84,11 @@ def files_signature(paths: Mapping[str, str | os.PathLike[str]], *about: str) ->
     paths: where each file lies, by its name.
     *about: further parts of the text.
   """
-  looks = []
+  states = []
   for file, path in paths.items():
     try:
       status = os.stat(path)
-      looks.append((file, status.st_size, status.st_mtime_ns, status.st_mode))
+      states.append((file, status.st_size, status.st_mtime_ns, status.st_mode))
     except OSError as error:
-      looks.append((file, error.errno))
-  return repr((about, looks))
+      states.append((file, error.errno))
+  return repr((about, states))

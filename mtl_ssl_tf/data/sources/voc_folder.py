@@ -46,7 +46,7 @@ class SplitList:
 class VocFolder:
   """A data set's files by the names that its split files use.
 
-  Can be pickled where it has an index file; the copy reads that file and lists nothing anew.
+  Can be pickled where it has an index file; the copy reads that file and lists nothing again.
   """
 
   def __init__(

@@ -1,4 +1,4 @@
-"""Tests of going on after a stop, of what is kept, and of results that depend on neither."""
+"""Tests of continuing after a stop, of the kept files, and of results that depend on neither."""
 
 import json
 import os
@@ -157,10 +157,10 @@ class TestKilled:
       said = process.communicate(timeout=60)[1]
     if stop == signal.SIGINT:
       assert process.returncode == 130
-      assert said.splitlines()[-1] == "stopped; the same command goes on from here"
+      assert said.splitlines()[-1] == "stopped; the same command continues from here"
       assert "Traceback" not in said
     assert os.listdir(records) == [".incomplete_train"]
-    assert "train: going on with the conversion that was stopped" in _convert(voc)
+    assert "train: continuing the conversion that was stopped" in _convert(voc)
     assert _content(records) == expected
 
 
@@ -199,7 +199,7 @@ class TestGoingOn:
     self._stop(voc, monkeypatch)
     converted, said = self._go_on(voc, monkeypatch)
     assert converted == [5, 6]
-    assert "train: going on with the conversion that was stopped" in said
+    assert "train: continuing the conversion that was stopped" in said
 
   @pytest.mark.parametrize("file", ["JPEGImages/1.jpg", "Annotations/1.xml"])
   def test_a_shard_whose_sources_changed_is_done_again(self, voc, monkeypatch, file):
@@ -216,7 +216,7 @@ class TestGoingOn:
     options = {"label_map_file": voc.parent / "classes.txt"}
     converted, said = self._go_on(voc, monkeypatch, **options)
     assert converted == list(range(_NUM_IMAGES))
-    assert not any("going on" in line for line in said)
+    assert not any("continuing" in line for line in said)
 
   @pytest.mark.parametrize("change", ["num_shards", "split file", "format"])
   def test_another_conversion_begins_anew(self, voc, monkeypatch, change):
