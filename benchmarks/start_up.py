@@ -92,7 +92,7 @@ def prediction(saved_model: str) -> dict[str, float]:
 
   clock.stop("TensorFlow")
   import mtl_ssl_tf
-  from mtl_ssl_tf.serving import array_detector  # noqa: F401
+  from mtl_ssl_tf.serving import numpy_detector  # noqa: F401
 
   clock.stop("package")
   detector = mtl_ssl_tf.load(saved_model)

@@ -31,7 +31,7 @@ from mtl_ssl_tf import terminal
 from mtl_ssl_tf.command_line import predict as predict_flags
 from mtl_ssl_tf.data import progress_lines
 from mtl_ssl_tf.prediction import coco_ids, images, input_files, journal, result_files
-from mtl_ssl_tf.serving import saved_detector, served_detector
+from mtl_ssl_tf.serving import saved_model_detector, served_detector
 
 DRAWN, VOC = "drawn", "voc"
 DRAWN_FOLDER, VIDEOS_FOLDER, VOC_FOLDER = "drawn", "videos", "Annotations"
@@ -168,13 +168,13 @@ def _load(args: argparse.Namespace, say: Callable[[str], object]) -> served_dete
     if args.checkpoint is not None:
       raise ValueError("--checkpoint chooses from --model_dir; a --saved_model has only one")
     try:
-      return saved_detector.SavedDetector(args.saved_model)
+      return saved_model_detector.SavedModelDetector(args.saved_model)
     except ValueError as error:
       raise ValueError(f"--saved_model {error}") from error
   # Here, since it needs Model Garden, and a SavedModel does not.
-  from mtl_ssl_tf.serving import run_detector
+  from mtl_ssl_tf.serving import checkpoint_detector
 
-  detector = run_detector.RunDetector(args.model_dir, args.checkpoint)
+  detector = checkpoint_detector.CheckpointDetector(args.model_dir, args.checkpoint)
   say(f"checkpoint: {detector.checkpoint} ({detector.choice})")
   return detector
 

@@ -114,9 +114,9 @@ def _tiny_export(_tiny_exported):
 @pytest.fixture(name="tiny_detector", scope="session")
 def _tiny_detector(tiny_export):
   """`tiny_export`, loaded for all tests that only ask it, as its first answers take long."""
-  from mtl_ssl_tf.serving import saved_detector  # Here, as most tests need no TensorFlow.
+  from mtl_ssl_tf.serving import saved_model_detector  # Here, as most tests need no TensorFlow.
 
-  return saved_detector.SavedDetector(tiny_export[0])
+  return saved_model_detector.SavedModelDetector(tiny_export[0])
 
 
 @pytest.fixture(name="tiny_loaded", scope="session")

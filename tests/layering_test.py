@@ -174,7 +174,7 @@ def test_layers():
     ("data.records.examples", "from mtl_ssl_tf.data.sources import annotated"),
     ("data.pascal_voc", "from mtl_ssl_tf.data.sources import voc_source"),
     ("data.beam_conversion", "from mtl_ssl_tf.data import coco_json"),
-    ("predict", "from mtl_ssl_tf.serving import saved_detector"),
+    ("predict", "from mtl_ssl_tf.serving import saved_model_detector"),
   ],
 )
 def test_accepted(name, source):

@@ -95,8 +95,8 @@ class DetectionModule(tf.Module):
       self._detect_images, tf.TensorSpec(self._images_shape, tf.uint8, INPUTS[SERVING_DEFAULT])
     )
     # Traced once for two signatures.
-    self._detect_each = _function(
-      self._detect_one_by_one, tf.TensorSpec([B], tf.string), tf.TensorSpec([], tf.string)
+    self._traced_decode_and_detect = _function(
+      self._decode_and_detect, tf.TensorSpec([B], tf.string), tf.TensorSpec([], tf.string)
     )
     self.detect_encoded_images = _function(
       self._detect_encoded_images, tf.TensorSpec([B], tf.string, INPUTS[SERVING_BYTES])
@@ -140,15 +140,15 @@ class DetectionModule(tf.Module):
     upright image.
     """
     encoded_images = _at_least_one(encoded_images, INPUTS[SERVING_BYTES])
-    return self._detect_each(encoded_images, tf.constant(INPUTS[SERVING_BYTES]))
+    return self._traced_decode_and_detect(encoded_images, tf.constant(INPUTS[SERVING_BYTES]))
 
   def _detect_tf_examples(self, tf_examples: tf.Tensor) -> dict[str, tf.Tensor]:
     """Detections in the images of serialized tf.Examples [B], as records hold them."""
     tf_examples = _at_least_one(tf_examples, INPUTS[SERVING_TF_EXAMPLE])
     encoded_images = example_images.encoded_images(tf_examples, INPUTS[SERVING_TF_EXAMPLE])
-    return self._detect_each(encoded_images, tf.constant(INPUTS[SERVING_TF_EXAMPLE]))
+    return self._traced_decode_and_detect(encoded_images, tf.constant(INPUTS[SERVING_TF_EXAMPLE]))
 
-  def _detect_one_by_one(self, encoded_images: tf.Tensor, name: tf.Tensor) -> dict[str, tf.Tensor]:
+  def _decode_and_detect(self, encoded_images: tf.Tensor, name: tf.Tensor) -> dict[str, tf.Tensor]:
     """Detections in encoded images [B], which messages call `name`."""
 
     def decode_and_fit(element):

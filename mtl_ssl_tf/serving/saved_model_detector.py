@@ -11,7 +11,7 @@ from mtl_ssl_tf.data import label_map, schema
 from mtl_ssl_tf.serving import export_paths, served_detector
 
 
-class SavedDetector(served_detector.ServedDetector):
+class SavedModelDetector(served_detector.ServedDetector):
   """The SavedModel that `export.py` wrote."""
 
   def __init__(self, path: str | os.PathLike[str]):

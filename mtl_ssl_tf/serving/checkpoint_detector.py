@@ -6,7 +6,7 @@ import os
 from mtl_ssl_tf.serving import export_lib, served_detector
 
 
-class RunDetector(served_detector.ServedDetector):
+class CheckpointDetector(served_detector.ServedDetector):
   """The model of a run's configuration with the weights of one of its checkpoints.
 
   Attributes:
