@@ -563,7 +563,8 @@ def test_killed_it_goes_on_to_the_same_files(
   flags = [f"--saved_model={tiny_export[0]}", f"--input={files}", "--score_threshold=0.1"]
   flags += ["--outputs", "drawn", "dataset", "results", "voc", "--batch_size=2"]
   with monkeypatch.context() as patched:
-    patched.setattr(saved_model_detector, "SavedModelDetector", lambda path: tiny_detector)  # Loaded before.
+    # Loaded before.
+    patched.setattr(saved_model_detector, "SavedModelDetector", lambda path: tiny_detector)
     assert predict.main([*flags, f"--output_dir={tmp_path / 'whole'}"]) == 0
   out = tmp_path / "out"
   command = [sys.executable, "-m", "mtl_ssl_tf.predict", *flags, f"--output_dir={out}"]

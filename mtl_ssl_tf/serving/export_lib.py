@@ -1,4 +1,4 @@
-"""The folder of a training run to a SavedModel, in a folder of versions."""
+"""Exports a training run's detector as a SavedModel, one version in a folder of versions."""
 
 import dataclasses
 import importlib.util
@@ -11,7 +11,7 @@ from official.core import exp_factory
 
 from mtl_ssl_tf.configs import (
   detector,
-  experiments,  # noqa: F401 - registers the experiment
+  experiments,
   overrides,
   renamed,
   validation,
@@ -22,7 +22,6 @@ from mtl_ssl_tf.modeling import detector as detector_model
 from mtl_ssl_tf.modeling import factory
 from mtl_ssl_tf.serving import detection_module, export_folder, model_card, verification
 
-_EXPERIMENT = "mtl_frcnn"
 _PARAMS_FILE = "params.yaml"
 _STEP_IN_CHECKPOINT = "global_step/.ATTRIBUTES/VARIABLE_VALUE"
 _MAX_WARMUP_SIZES = 3
@@ -56,8 +55,8 @@ class Options:
 
 
 @dataclasses.dataclass(frozen=True)
-class Run:
-  """What a training run left behind.
+class TrainedRun:
+  """The configuration, classes and checkpoint that a training run left in its folder.
 
   Attributes:
     task: the configuration that it ran under.
@@ -155,7 +154,7 @@ def _has_server_protocol(say: Callable[[str], object]) -> bool:
   return False
 
 
-def read_run(model_dir: str, checkpoint: str | None = None) -> Run:
+def read_run(model_dir: str, checkpoint: str | None = None) -> TrainedRun:
   """What `model_dir` holds.
 
   Raises:
@@ -179,10 +178,10 @@ def read_run(model_dir: str, checkpoint: str | None = None) -> Run:
   step = None
   if reader.has_tensor(_STEP_IN_CHECKPOINT):
     step = int(reader.get_tensor(_STEP_IN_CHECKPOINT))
-  return Run(params.task, label_map_file, class_names, path, choice, step)
+  return TrainedRun(params.task, label_map_file, class_names, path, choice, step)
 
 
-def build_model(run: Run, crop_method: str = "native") -> detector_model.Detector:
+def build_model(run: TrainedRun, crop_method: str = "native") -> detector_model.Detector:
   """The detector of a run with the weights of its checkpoint; for `crop_method` see `crop_ops`.
 
   Raises:
@@ -202,7 +201,7 @@ def build_model(run: Run, crop_method: str = "native") -> detector_model.Detecto
 
 
 def build_module(
-  run: Run, model: detector_model.Detector | None = None, options: Options | None = None
+  run: TrainedRun, model: detector_model.Detector | None = None, options: Options | None = None
 ) -> detection_module.DetectionModule:
   """What is served of a run; `model` is what `build_model` returns, and built where it is None.
 
@@ -223,7 +222,7 @@ def build_module(
   )
 
 
-def _canvas(run: Run) -> tuple[tuple[int, int], int, int]:
+def _canvas(run: TrainedRun) -> tuple[tuple[int, int], int, int]:
   """The one canvas of what is served, and the limits of an image on it: short and long side."""
   data = run.task.validation_data
   return canvases.single(data.input_layout, data.canvas_size, data.short_side, data.long_side)
@@ -236,7 +235,7 @@ def _read_params(path: str):
       fields = yaml.safe_load(file)
   except (UnicodeDecodeError, yaml.YAMLError) as error:
     raise ValueError(f"{path}: not YAML ({' '.join(str(error).split())})") from error
-  params = exp_factory.get_exp_config(_EXPERIMENT)
+  params = exp_factory.get_exp_config(experiments.DEFAULT)
   fields = renamed.modernize(fields)
   overrides.check_overrides(fields, params, path)
   params.override(fields, is_strict=True)
@@ -260,7 +259,7 @@ def _find_checkpoint(model_dir: str, best_dir: str, checkpoint: str | None) -> t
   raise ValueError(f"--model_dir {model_dir!r} holds no checkpoint; is it the folder of a run?")
 
 
-def _warmup_sizes(run: Run, has_data: bool) -> list[tuple[int, int]]:
+def _warmup_sizes(run: TrainedRun, has_data: bool) -> list[tuple[int, int]]:
   """Sizes of images that users may send: those of the evaluation data, or what fills the canvas."""
   data = run.task.validation_data
   sizes = verification.image_sizes(data, VERIFY_IMAGES) if has_data else []
@@ -268,7 +267,7 @@ def _warmup_sizes(run: Run, has_data: bool) -> list[tuple[int, int]]:
 
 
 def _verify(
-  run: Run,
+  run: TrainedRun,
   model: detector_model.Detector,
   folder: str,
   options: Options,
@@ -301,7 +300,7 @@ def _verify(
 
 
 def _model_card(
-  run: Run, model_dir: str, name: str, version: int, options: Options, verified: str
+  run: TrainedRun, model_dir: str, name: str, version: int, options: Options, verified: str
 ) -> str:
   inputs = ", ".join(f"`{key}` (`{value}`)" for key, value in detection_module.INPUTS.items())
   batch = "any number of images" if options.batch_size is None else f"{options.batch_size} images"

@@ -40,7 +40,7 @@ def model_card(
   Args:
     name, version: of the export.
     model_dir: of the run, where its figures are looked for.
-    checkpoint, choice, step: as in `export_lib.Run`.
+    checkpoint, choice, step: as in `export_lib.TrainedRun`.
     class_names: class 1 first.
     task: the configuration, of which data and seed are told.
     params_text: the whole configuration, YAML.

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from mtl_ssl_tf.training import checkpointing, early_stopping, nonfinite, progress, stopping
 
 
-class RunController(progress.ReportingController):
+class ResumableController(progress.ReportingController):
   """Orbit's controller for runs that are cut short and gone on with.
 
   Loops end, checkpoints are saved and evaluations are made at multiples of their intervals,

@@ -51,7 +51,7 @@ class Run:
     manager = checkpointing.RunCheckpoints(
       checkpoint, str(folder), restore_from, self.step, 4, 100, lambda: None
     )
-    self.controller = controller.RunController(
+    self.controller = controller.ResumableController(
       trainer=self.worker,
       evaluator=self.worker,
       global_step=self.step,
