@@ -8,6 +8,7 @@ import pathlib
 from collections.abc import Sequence
 
 from benchmarks.cost import jobs
+from mtl_ssl_tf import files
 
 
 class Results:
@@ -63,9 +64,7 @@ class Results:
     record = {"job": job, "result": result, "date": now}
     self._content["results"][jobs.key(job)] = json.loads(json.dumps(record))
     if self._path is not None:
-      new = self._path.with_name(self._path.name + ".new")
-      new.write_text(json.dumps(self._content, indent=1))
-      os.replace(new, self._path)
+      files.write_text(self._path, json.dumps(self._content, indent=1))
 
   @property
   def machine(self) -> dict:

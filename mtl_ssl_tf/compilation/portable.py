@@ -10,7 +10,6 @@ import json
 import os
 import pathlib
 import re
-import shutil
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -19,6 +18,7 @@ import numpy as np
 import tensorflow as tf
 from tensorflow.compiler.xla.service import hlo_pb2
 
+from mtl_ssl_tf import files
 from mtl_ssl_tf.compilation import step_program
 
 PROGRAM_FILE, NAMES_FILE, INPUTS_FILE = "step.mlir", "names.json", "inputs.npz"
@@ -167,24 +167,17 @@ def write(
     ValueError: the folder cannot be written to.
   """
   path = pathlib.Path(output_dir)
-  hidden = None
   try:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    hidden = pathlib.Path(tempfile.mkdtemp(prefix=".export-", dir=path.parent))
-    folder = hidden / "new"
-    folder.mkdir()
-    (folder / PROGRAM_FILE).write_text(text, encoding="utf-8")
-    (folder / NAMES_FILE).write_text(json.dumps(names, indent=1) + "\n", encoding="utf-8")
-    if inputs is not None:
-      np.savez(folder / INPUTS_FILE, **inputs)
-    sizes = [f"{file.name} {file.stat().st_size} bytes" for file in sorted(folder.iterdir())]
-    os.rename(folder, path)
+    with files.new_folder(path) as folder:
+      folder.mkdir()
+      (folder / PROGRAM_FILE).write_text(text, encoding="utf-8")
+      (folder / NAMES_FILE).write_text(json.dumps(names, indent=1) + "\n", encoding="utf-8")
+      if inputs is not None:
+        np.savez(folder / INPUTS_FILE, **inputs)
+      sizes = [f"{file.name} {file.stat().st_size} bytes" for file in sorted(folder.iterdir())]
   except OSError as error:
     reason = error.strerror or str(error)
     raise ValueError(f"--output_dir {output_dir!r} cannot be written to ({reason})") from error
-  finally:
-    if hidden is not None:
-      shutil.rmtree(hidden, ignore_errors=True)
   say(f"{output_dir}: {', '.join(sizes)}")
 
 

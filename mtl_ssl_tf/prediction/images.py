@@ -1,17 +1,19 @@
 """A batch of image files to records of the journal, drawn images and annotation files."""
 
+import contextlib
 import dataclasses
 import pathlib
 import stat
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 import tensorflow as tf
 from PIL import Image
 
+from mtl_ssl_tf import files
 from mtl_ssl_tf.data.sources import image_files
-from mtl_ssl_tf.prediction import image_detections, voc_xml, whole_files
+from mtl_ssl_tf.prediction import image_detections, voc_xml
 from mtl_ssl_tf.serving import served_detector
 from mtl_ssl_tf.visualization import draw
 
@@ -89,12 +91,18 @@ class ImagePredictor:
     names = self.detector.class_names
     if self.voc_dir:
       content = voc_xml.annotation(name, image.height, image.width, shown, names)
-      with whole_files.writing(self.voc_dir / voc_name(name)) as file:
+      with _writing(self.voc_dir / voc_name(name)) as file:
         file.write(content)
     if self.drawn_dir:
       drawn = draw.draw_boxes(pixels(image), shown.boxes_px, shown.class_ids, names, shown.scores)
-      with whole_files.writing(self.drawn_dir / drawn_name(name)) as file:
+      with _writing(self.drawn_dir / drawn_name(name)) as file:
         Image.fromarray(drawn).save(file, "JPEG", quality=_JPEG_QUALITY)
+
+
+def _writing(path: pathlib.Path) -> contextlib.AbstractContextManager[BinaryIO]:
+  """Opens a file of the results, whose folder may have to be made."""
+  path.parent.mkdir(parents=True, exist_ok=True)
+  return files.writing(path, only_writer=True)
 
 
 def pixels(image: image_files.StoredImage) -> np.ndarray:

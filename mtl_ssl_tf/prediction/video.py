@@ -23,8 +23,9 @@ from typing import Any, BinaryIO
 import cv2
 import numpy as np
 
+from mtl_ssl_tf import files
 from mtl_ssl_tf.data import progress_lines
-from mtl_ssl_tf.prediction import image_detections, whole_files
+from mtl_ssl_tf.prediction import image_detections
 from mtl_ssl_tf.serving import served_detector
 from mtl_ssl_tf.visualization import draw
 
@@ -115,12 +116,14 @@ class VideoPredictor:
     }
     progress_line = progress_lines.Progress(f"{name}: frames", frames.num_announced, self._say)
     with contextlib.ExitStack() as stack:
-      file = stack.enter_context(whole_files.writing(self._videos_dir / f"{name}.json"))
+      path = self._videos_dir / f"{name}.json"
+      path.parent.mkdir(parents=True, exist_ok=True)
+      file = stack.enter_context(files.writing(path, only_writer=True))
       draw_frame = None
       if self._drawn:
         target = self._videos_dir / video_name(name)
-        partial = stack.enter_context(whole_files.replaced(target))
-        writer = stack.enter_context(_Writer(partial, frames.rate or _DEFAULT_RATE, height, width))
+        part = stack.enter_context(files.replacing(target, only_writer=True))
+        writer = stack.enter_context(_Writer(part, frames.rate or _DEFAULT_RATE, height, width))
         draw_frame = writer.write
       file.write(json.dumps(head).encode()[:-1] + b',\n"frames": [')
       self._predict_frames(frames, first, file, draw_frame, progress_line)

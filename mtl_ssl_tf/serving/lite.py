@@ -7,13 +7,12 @@ whoever calls it resizes and pads as `data/pipeline/fitting.py` does. Regions ar
 matrix products, which need none of TensorFlow's own kernels beside those of TensorFlow Lite.
 """
 
-import os
 import sys
 from collections.abc import Callable, Sequence
 
 import tensorflow as tf
 
-from mtl_ssl_tf import terminal
+from mtl_ssl_tf import files, terminal
 from mtl_ssl_tf.command_line import export_lite as export_lite_flags
 from mtl_ssl_tf.serving import detection_module, export_lib, verification
 
@@ -75,10 +74,7 @@ def write(
     say(str(report))
     if not report.agrees:
       raise ValueError(f"the file differs from its checkpoint and is not written: {report}")
-  temporary = f"{output}.tmp"
-  with open(temporary, "wb") as file:
-    file.write(content)
-  os.replace(temporary, output)
+  files.write_bytes(output, content)
   say(f"TensorFlow Lite: {output} ({len(content) / 2**20:.1f} MiB)")
 
 

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator, Sequence
 
 import tensorflow as tf
 
+from mtl_ssl_tf import files
 from mtl_ssl_tf.training import stopping
 
 NAME = "ckpt"
@@ -57,14 +58,6 @@ def reason(error: Exception) -> str:
   return re.sub(r"\{\{.*?\}\} *| *\[Op:\w+\]", "", first) or type(error).__name__
 
 
-def write_text(path: str, text: str) -> None:
-  """Writes a file such that there is never a part of it under its name."""
-  new = f"{path}.new"
-  with tf.io.gfile.GFile(new, "w") as file:
-    file.write(text)
-  tf.io.gfile.rename(new, path, overwrite=True)
-
-
 def note_checkpoints(folder: str, latest: str, names: Sequence[str]) -> None:
   """Writes the file by which TensorFlow finds a folder's checkpoints.
 
@@ -78,7 +71,7 @@ def note_checkpoints(folder: str, latest: str, names: Sequence[str]) -> None:
   for name in names:  # Without times a `CheckpointManager` would keep all of these for good.
     time_ns = tf.io.gfile.stat(os.path.join(folder, f"{name}.index")).mtime_nsec
     lines.append(f"all_model_checkpoint_timestamps: {time_ns / 1e9}")
-  write_text(os.path.join(folder, STATE_FILE), "\n".join(lines) + "\n")
+  files.write_text(os.path.join(folder, STATE_FILE), "\n".join(lines) + "\n")
 
 
 def numbered(folder: str, name: str = NAME) -> dict[int, str]:
