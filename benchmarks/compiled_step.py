@@ -9,7 +9,7 @@ XLA programs that the training step took for all batches; and the time of a step
 compiled. Inference is compiled too, and its detections are compared.
 
 The data are the records of BCCD (README.md says how to get them), flipped and scaled at random, so
-that the content of the canvas differs from batch to batch. So that this fits a desktop, images are
+that the content of the input differs from batch to batch. So that this fits a desktop, images are
 small and the heads look at few regions; `--full` takes as many as the row does. `--small` leaves
 one unit of each kind of ResNet and Inception, and compiles in a minute. Normalisation is by the
 batch, because new weights with stored statistics say nothing; inference then goes by the
@@ -59,7 +59,7 @@ def configuration(row: str, options: argparse.Namespace) -> Any:
   data = {
     "input_path": os.path.join(options.records, "trainval-*.tfrecord"),
     "global_batch_size": options.batch_size,
-    "canvas_size": options.image_size,
+    "input_size": options.image_size,
     "short_side": min(options.image_size),
     "long_side": max(options.image_size),
     "scale_min": 0.75,

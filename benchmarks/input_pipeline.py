@@ -3,8 +3,8 @@
     python -m benchmarks.input_pipeline [--records=data/bccd/trainval-*.tfrecord] [--no_step]
 
 Three data sets: the records of BCCD (README.md says how to get them), read, flipped and zoomed as
-its row does; JPEGs of 640 x 480 and of 1600 x 1200, drawn into a temporary folder, on the canvas of
-600 x 1024 of the published rows. The tables:
+its row does; JPEGs of 640 x 480 and of 1600 x 1200, drawn into a temporary folder, padded to
+600 x 1024 as in the published rows. The tables:
 
 * each stage of an image by itself, milliseconds, one call after the other;
 * the whole dataset in batches of 4, images a second on all processors, and milliseconds of
@@ -40,7 +40,7 @@ BATCH = 4
 REPEATS = 15
 DATASET_BATCHES = 100
 STEPS = 8
-PUBLISHED = {"canvas_size": (600, 1024), "short_side": 600, "long_side": 1024}
+PUBLISHED = {"input_size": (600, 1024), "short_side": 600, "long_side": 1024}
 NUM_DRAWN = 32
 NUM_BOXES = 8
 
@@ -97,7 +97,7 @@ def stages(path: str, settings: dict[str, Any]) -> dict[str, float]:
   spec = {schema.IMAGE_ENCODED: tf.io.FixedLenFeature([], tf.string)}
   encoded = [tf.io.parse_single_example(record, spec)[schema.IMAGE_ENCODED] for record in records]
   parser = detection_parser.DetectionParser(data_config.Data(**settings), is_training=True)
-  limits = [settings[name] for name in ("canvas_size", "short_side", "long_side")]
+  limits = [settings[name] for name in ("input_size", "short_side", "long_side")]
   zooms = settings.get("scale_min", 1.0), settings.get("scale_max", 1.0)
 
   @tf.function
@@ -105,16 +105,16 @@ def stages(path: str, settings: dict[str, Any]) -> dict[str, float]:
     fitted = fitting.fitted_size(tf.cast(tf.shape(image)[:2], tf.float32), *limits)
     scaled, offset = augmentations.random_zoom_window(fitted, seed, *zooms)
     kept = tf.minimum(fitted, scaled)
-    return fitting.place_on_canvas(image, scaled, offset, kept, settings["canvas_size"])
+    return fitting.pad_to_input(image, scaled, offset, kept, settings["input_size"])
 
   def seeded(values):
     seeds = (tf.constant([0, number], tf.int64) for number in itertools.count())
     return zip(itertools.cycle(values), seeds, strict=False)
 
-  canvases = [tf.fill([*settings["canvas_size"], 3], float(i)) for i in range(BATCH)]
+  padded = [tf.fill([*settings["input_size"], 3], float(i)) for i in range(BATCH)]
   mirror = tf.function(lambda image: tf.reverse(image, [1]))
   jpeg = tf.function(lambda content: tf.io.decode_jpeg(content, channels=3))
-  stack = tf.function(lambda: tf.stack(canvases))
+  stack = tf.function(lambda: tf.stack(padded))
   raw = iter(tf.data.TFRecordDataset(record_paths.match_files(path)).repeat())
   return {
     "read": median_ms(lambda: next(raw), itertools.repeat(())),
@@ -209,7 +209,7 @@ def main() -> None:
   of_bccd = {
     name: getattr(own, name)
     for name in (
-      "canvas_size",
+      "input_size",
       "short_side",
       "long_side",
       "max_num_boxes",

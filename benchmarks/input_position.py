@@ -5,7 +5,7 @@
 Without `--records`, files of `--num_records` noise images (JPEG, 375 × 500) are written, used, and
 removed. The lines:
 
-* making the index of the records, and reading the images' sizes, which two canvases need;
+* making the index of the records, and reading the images' sizes, which two input sizes need;
 * the first batch of 4 at step 0 and at step 100,000, the median of five: building the pipeline,
   reading and parsing; the index is there;
 * what skipping by reading would add on average: half an epoch's records;
@@ -94,7 +94,7 @@ def main() -> None:
 
 
 def measure(path: str) -> None:
-  two = {"input_layout": "by_orientation", "canvas_size": (600, 1024)}
+  two = {"input_layout": "by_orientation", "input_size": (600, 1024)}
   files = record_paths.match_files(path)
   start = time.perf_counter()
   index = record_index.scan(files)
@@ -105,10 +105,10 @@ def measure(path: str) -> None:
     f" {time.perf_counter() - indexed:.2f} s, once in a process"
   )
   first_batch_seconds(path, 0, 1)  # TensorFlow's own start shall not count.
-  for canvas, settings in (("one canvas", {}), ("two canvases", two)):
+  for layout, settings in (("one input size", {}), ("two input sizes", two)):
     at_start, ahead = (first_batch_seconds(path, step, **settings) for step in (0, STEP))
     print(
-      f"first batch, {canvas}: step 0 {at_start[0]:.2f} s ({at_start[1]:.2f} s of processors), step"
+      f"first batch, {layout}: step 0 {at_start[0]:.2f} s ({at_start[1]:.2f} s of processors), step"
       f" {STEP:,} {ahead[0]:.2f} s ({ahead[1]:.2f} s), ratio {ahead[1] / at_start[1]:.2f}"
     )
   context = tf.distribute.InputContext()

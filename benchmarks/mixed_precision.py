@@ -39,7 +39,7 @@ SMALLER = {
   "anchors": {"base_size_px": 80.0},
   "rpn": {"num_proposals": 100},
   "roi_head": {"batch_size": 24},
-  "train_data": {"canvas_size": [240, 320], "short_side": 240, "long_side": 320},
+  "train_data": {"input_size": [240, 320], "short_side": 240, "long_side": 320},
 }
 
 

@@ -43,7 +43,7 @@ def compare(batch_size: int, side: int) -> dict[str, int]:
   with tempfile.TemporaryDirectory() as name:
     folder = pathlib.Path(name)
     tiny.write_records(folder)
-    data = {"canvas_size": [side, side], "short_side": side, "long_side": side}
+    data = {"input_size": [side, side], "short_side": side, "long_side": side}
     params = tiny.experiment(folder, {"task": {"train_data": data}})
     program = step_program.StepProgram(params, "matmul")
     batch = next(iter(step_inputs.batches(program.task, params.task.train_data, batch_size)))

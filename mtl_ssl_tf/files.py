@@ -9,8 +9,8 @@ new file or what was there before.
     with files.replacing(path) as part:       a path that another library writes to
     with files.new_folder(path) as folder:    a folder
 
-`write_bytes` and `write_text` also take remote paths such as `gs://...`. These go through TensorFlow
-and are not synced, as a remote file appears when it is closed.
+`write_bytes` and `write_text` also take remote paths such as `gs://...`. TensorFlow writes these,
+without syncing: a remote file appears when it is closed.
 """
 
 import contextlib

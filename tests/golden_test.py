@@ -217,7 +217,7 @@ def test_import_and_export(case, tmp_path):
   height, width = case["image"].shape[:2]
   config = case.config.as_dict()
   config["task"]["validation_data"].update(
-    canvas_size=[height, width], short_side=min(height, width), long_side=max(height, width)
+    input_size=[height, width], short_side=min(height, width), long_side=max(height, width)
   )
   config["task"]["label_map"] = str(tmp_path / "label_map.txt")
   num_classes = case.model.num_classes

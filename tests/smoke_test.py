@@ -65,7 +65,7 @@ class Run:
   def _settings(self):
     settings = tiny.settings(self.records)
     task = settings["task"]
-    size = {"canvas_size": [96, 128], "short_side": 96, "long_side": 128, "max_num_boxes": 12}
+    size = {"input_size": [96, 128], "short_side": 96, "long_side": 128, "max_num_boxes": 12}
     for data, split in (("train_data", "train"), ("validation_data", "val")):
       task[data] |= {**size, "input_path": str(self.records / f"{split}-*.tfrecord")}
     task["pictures"] = {"num_images": 2, "interval": 1000}
@@ -189,7 +189,7 @@ def test_files(run):
   assert (folder / "label_map.txt").read_bytes() == (run.records / "label_map.txt").read_bytes()
   params = driver.load_experiment("mtl_frcnn", [str(folder / "params.yaml")])
   assert params.trainer.train_steps == run.last_step
-  assert params.task.train_data.canvas_size == [96, 128]
+  assert params.task.train_data.input_size == [96, 128]
   figures = json.loads((folder / f"evaluation-{run.last_step}.json").read_text())
   assert figures["step"] == run.last_step
   assert {f"auxiliary/{name}" for name in AUXILIARY} < set(figures)

@@ -27,8 +27,8 @@ class Row:
   override: dict[str, Any] = dataclasses.field(default_factory=dict)
 
 
-def _trunk(value: str) -> dict[str, Any]:
-  return {"task": {"auxiliary": {"trunk": value}}}
+def _features(value: str) -> dict[str, Any]:
+  return {"task": {"auxiliary": {"features": value}}}
 
 
 ROWS = {
@@ -46,10 +46,10 @@ ROWS = {
     {"task": {"backbone": {"recompute": True}}},
   ),
   "frcnn_resnet101_mtl_shared_map": Row(
-    "voc07_frcnn_resnet101_mtl", "frcnn_resnet101_baseline", _trunk("shared_map")
+    "voc07_frcnn_resnet101_mtl", "frcnn_resnet101_baseline", _features("shared_map")
   ),
-  "frcnn_resnet101_mtl_classifier_features": Row(
-    "voc07_frcnn_resnet101_mtl", "frcnn_resnet101_baseline", _trunk("classifier_features")
+  "frcnn_resnet101_mtl_main_head": Row(
+    "voc07_frcnn_resnet101_mtl", "frcnn_resnet101_baseline", _features("main_head")
   ),
   "frcnn_resnet101_task1": Row("voc07_frcnn_resnet101_task1", "frcnn_resnet101_baseline"),
   "rfcn_resnet101_baseline": Row("voc07_rfcn_resnet101_baseline", "rfcn_resnet101_baseline"),
@@ -57,7 +57,7 @@ ROWS = {
   "frcnn_mobilenet_baseline": Row("voc07_frcnn_mobilenet_baseline", "frcnn_mobilenet_baseline"),
   "frcnn_mobilenet_mtl": Row("voc07_frcnn_mobilenet_mtl", "frcnn_mobilenet_baseline"),
   "frcnn_mobilenet_mtl_shared_map": Row(
-    "voc07_frcnn_mobilenet_mtl", "frcnn_mobilenet_baseline", _trunk("shared_map")
+    "voc07_frcnn_mobilenet_mtl", "frcnn_mobilenet_baseline", _features("shared_map")
   ),
 }
 # Part by part.
@@ -86,7 +86,7 @@ class Setup:
     config: name of a file in configs/experiments.
     override: what differs from it.
     precision: that stages compute in.
-    height, width: of the canvas, which the images fill.
+    height, width: of the input, which the images fill.
     num_classes: of objects.
     num_boxes: of an image.
     batch_size: images.

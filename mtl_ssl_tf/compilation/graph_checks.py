@@ -39,7 +39,7 @@ def dynamic_inputs(graph: tf.Graph) -> list[Finding]:
     Finding(
       NO_GO,
       "dynamic_shape",
-      "task.train_data.canvas_size",
+      "task.train_data.input_size",
       f"input {tensor.op.name} has the shape {tensor.shape}",
       "batches of static shape",
     )

@@ -18,7 +18,7 @@ from mtl_ssl_tf.compilation.accelerators import Accelerator
 from mtl_ssl_tf.compilation.findings import NO_GO, WARNING, Finding
 from mtl_ssl_tf.compilation.inspection_report import Report
 
-# Enough for a batch on each canvas.
+# Enough for a batch of each input size.
 _MADE_UP_BATCHES = 4
 _BATCH_FIELD = "task.train_data.global_batch_size"
 
@@ -140,7 +140,7 @@ def _check_signatures(data: Any, counts: dict[step_inputs.Signature, int]) -> li
     f"{len(counts)} kinds of batches, each of which is compiled; they differ in"
     f" {', '.join(differing)}"
   )
-  accepted = f"{allowed}: the same shapes and types in every batch of a canvas"
+  accepted = f"{allowed}: the same shapes and types in every batch of an input size"
   return [Finding(NO_GO, "recompilation", "task.train_data", value, accepted)]
 
 
@@ -219,7 +219,7 @@ def _check_memory(report: Report) -> None:
     accepted = f"at most {report.limit.largest * cores}"
   elif report.limit is not None:
     accepted = (
-      "nothing, as one image does not fit; smaller task.train_data.canvas_size,"
+      "nothing, as one image does not fit; smaller task.train_data.input_size,"
       " runtime.mixed_precision_dtype: bfloat16, or a larger accelerator"
     )
   value = f"{report.batch_per_core} images a core take {memory.gib(needed)}"

@@ -15,7 +15,7 @@ from mtl_ssl_tf.data.records import paths as record_paths
 from mtl_ssl_tf.data.records import writer as record_writer
 from mtl_ssl_tf.tasks import mtl_detection
 
-# A landscape and a portrait, so that each canvas gets its images.
+# A landscape and a portrait, so that each input size gets its images.
 _MADE_UP_SIZES = ((60, 80), (80, 60))
 _NUM_BOXES = 8
 Signature = tuple[tuple[str, tuple[int, ...], str], ...]

@@ -27,13 +27,12 @@ class Data(cfg.DataConfig):
   cache: bool = setting(False, "keep the records in memory, their images still compressed")
   input_layout: str = setting(
     "single",
-    "`single` puts all images on one canvas, the static network input; `by_orientation` puts "
-    "landscape and portrait images on a canvas of their own, batch by batch, which saves padding "
-    "and compiles twice",
+    "`single` pads all images to one input size; `by_orientation` pads landscape and portrait "
+    "images to a size of their own each, batch by batch, which saves padding and compiles twice",
     choices=("single", "by_orientation"),
   )
-  canvas_size: list[int] = setting(
-    [1024, 1024], "height and width of the canvas; of two canvases, either way round"
+  input_size: list[int] = setting(
+    [1024, 1024], "height and width of the padded network input; with two sizes, either way round"
   )
   short_side: int = setting(600, "short side of the resized image, pixels", bounds=(1, None))
   long_side: int = setting(

@@ -36,16 +36,16 @@ def check_data(config: detector.MtlDetection) -> None:
       raise ValueError(
         f"task.{name}.is_training is {data.is_training!r}; accepted: {is_training!r}"
       )
-    sides = data.canvas_size
+    sides = data.input_size
     if data.input_layout == "by_orientation" and len(sides) == 2 and sides[0] == sides[1]:
       raise ValueError(
-        f"task.{name}.canvas_size is {sides!r}; accepted with task.{name}.input_layout"
+        f"task.{name}.input_size is {sides!r}; accepted with task.{name}.input_layout"
         " by_orientation: a height and a width that differ"
       )
 
 
 def check_loops(config: detector.MtlDetection, trainer: cfg.TrainerConfig) -> None:
-  """Refuses loops within a graph over batches whose canvases differ.
+  """Refuses loops within a graph over batches whose input sizes differ.
 
   Raises:
     ValueError: naming the field, its value and what is accepted.

@@ -285,7 +285,7 @@ class Foreground(hyperparams.Config):
 
 @dataclasses.dataclass
 class SharedMap(hyperparams.Config):
-  """Auxiliary heads of `trunk: shared_map`."""
+  """Auxiliary heads of `features: shared_map`."""
 
   stride: int = setting(
     2,
@@ -317,15 +317,15 @@ class Auxiliary(hyperparams.Config):
   multi_object: MultiObject = group(MultiObject, "multi-object task")
   closeness: Closeness = group(Closeness, "closeness task")
   foreground: Foreground = group(Foreground, "foreground task")
-  trunk: str = setting(
-    "own",
-    "what the multi-object and the closeness head classify. `own`: the output of a second stage of "
-    "their own, run as the main head's is (paper); `shared_map`: of a second stage of their own, "
-    "run once over the shared map, from which regions are pooled as in R-FCN; "
-    "`classifier_features`: the pooled features of the main second stage, of Faster R-CNN",
-    choices=("own", "shared_map", "classifier_features"),
+  features: str = setting(
+    "own_stage2",
+    "features that the multi-object and the closeness head classify. `own_stage2`: the output of a "
+    "second stage of their own, run as the main head's is (paper); `shared_map`: of a second stage "
+    "of their own, run once over the shared map, from which regions are pooled as in R-FCN; "
+    "`main_head`: the pooled features of the main second stage, of Faster R-CNN",
+    choices=("own_stage2", "shared_map", "main_head"),
   )
-  shared_map: SharedMap = group(SharedMap, "settings of that trunk")
+  shared_map: SharedMap = group(SharedMap, "settings of `features: shared_map`")
   round_decimals: int | None = setting(
     None, "round soft labels to so many decimals (released: 3); null keeps them exact"
   )

@@ -52,9 +52,9 @@ def check_task(config: detector.MtlDetection) -> None:
       "task.roi_head.convolution is 'fourier'; accepted: auto or direct where"
       " task.backbone.norm.type is 'group', which normalises every crop by itself"
     )
-  if config.auxiliary.trunk == "classifier_features" and config.roi_head.type == "rfcn":
+  if config.auxiliary.features == "main_head" and config.roi_head.type == "rfcn":
     raise ValueError(
-      "task.auxiliary.trunk is 'classifier_features'; accepted: own or shared_map where "
+      "task.auxiliary.features is 'main_head'; accepted: own_stage2 or shared_map where "
       "task.roi_head.type is 'rfcn', whose second stage has no features of a single region"
     )
   decimals = config.auxiliary.round_decimals

@@ -177,11 +177,11 @@ class _RegionHeads:
 
   def _auxiliary(self, name: str, main: heads_base.RegionHead) -> heads_base.RegionHead:
     roi_head, auxiliary = self.config.roi_head, self.config.auxiliary
-    if auxiliary.trunk == "classifier_features":
+    if auxiliary.features == "main_head":
       return roi_heads.FeatureClassifier(
         main.crop_features, self.num_classes, auxiliary.stop_gradient_shared, name=name
       )
-    if auxiliary.trunk == "shared_map":
+    if auxiliary.features == "shared_map":
       return self._shared_map_head(name)
     if roi_head.type == "rfcn":
       depth, stage2 = roi_head.rfcn.reduce_depth, self._stage2()

@@ -70,11 +70,11 @@ def on_content(
 ) -> tf.Tensor:
   """Says which anchors belong to a cell that the image would have without its padding.
 
-  The canvas may be larger than the image content; only the first ceil(size / stride) rows and
+  The padded input may be larger than the image content; only the first ceil(size / stride) rows and
   columns of its feature map exist for the image alone.
 
   Args:
-    feature_size: (rows, columns) of the canvas' feature map.
+    feature_size: (rows, columns) of the padded input's feature map.
     image_size_px: float32 [B, 2], height and width of the image content.
     stride: pixels from one cell to the next.
     anchors_per_cell: number of ratios times number of scales.

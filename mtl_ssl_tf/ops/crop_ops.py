@@ -29,10 +29,10 @@ def crop_and_resize(
 
   A side at fraction f of the image lies at f · (rows - 1) on a map of ceil(height / stride) rows;
   samples are spread evenly from the first side to the last, and are 0 outside that map. The map
-  given here belongs to a canvas that may be larger: how much larger does not matter.
+  given here is padded: by how much does not matter.
 
   Args:
-    features: float [B, h, w, c], of the canvas; h and w known statically. The content fills
+    features: float [B, h, w, c], of the padded input; h and w known statically. The content fills
       its first rows and columns; the others must be finite.
     boxes_norm: float32 [B, R, 4], fractions of the image content; padding is negative and yields a
       crop of zeros.
@@ -78,7 +78,7 @@ def check_method(method: str) -> None:
 def sample_weights(
   boxes_norm: tf.Tensor,
   content_last: tf.Tensor,
-  canvas_size: tuple[int, int],
+  map_size: tuple[int, int],
   crop_size: tuple[int, int],
 ) -> tuple[tf.Tensor, tf.Tensor]:
   """Shares of a map's rows and columns in the samples of a crop.
@@ -86,7 +86,7 @@ def sample_weights(
   Args:
     boxes_norm: float32 [B, R, 4], fractions of the image content.
     content_last: float32 [B, 2], the last row and column that belong to the content.
-    canvas_size: (h, w) of the map.
+    map_size: (h, w) of the map.
     crop_size: (ch, cw), samples along a box's height and width.
 
   Returns:
@@ -97,7 +97,7 @@ def sample_weights(
     last = content_last[:, axis]
     places = _places(boxes_norm[..., axis], boxes_norm[..., axis + 2], last, crop_size[axis])
     on_content = (places >= 0.0) & (places <= last[:, tf.newaxis, tf.newaxis])
-    cells = tf.range(canvas_size[axis], dtype=tf.float32)  # [cells]
+    cells = tf.range(map_size[axis], dtype=tf.float32)  # [cells]
     # A sample between two cells takes from each what its distance to the other is.
     shares = tf.nn.relu(1.0 - tf.abs(places[..., tf.newaxis] - cells))
     weights.append(tf.where(on_content[..., tf.newaxis], shares, 0.0))
@@ -112,20 +112,20 @@ def _native_crops(
 ) -> tf.Tensor:
   """The crops by TensorFlow's kernel."""
   num_images, num_boxes = tf.unstack(tf.shape(boxes_norm)[:2])
-  canvas_size = features.shape[1:3]
-  canvas_last = tf.constant([max(side - 1, 1) for side in canvas_size], tf.float32)  # [2]
-  canvas_factors = tf.tile(content_last / canvas_last, [1, 2])[:, tf.newaxis]  # [B, 1, 4]
+  map_size = features.shape[1:3]
+  map_last = tf.constant([max(side - 1, 1) for side in map_size], tf.float32)  # [2]
+  map_factors = tf.tile(content_last / map_last, [1, 2])[:, tf.newaxis]  # [B, 1, 4]
 
   # The kernel gives float32 of any input, but takes no bfloat16.
   crops = tf.image.crop_and_resize(
     tf.cast(features, tf.float32),
-    tf.reshape(boxes_norm * canvas_factors, [-1, 4]),
+    tf.reshape(boxes_norm * map_factors, [-1, 4]),
     tf.repeat(tf.range(num_images), num_boxes),
     crop_size,
   )  # [B·R, ch, cw, c]
   crops = tf.reshape(crops, [num_images, num_boxes, *crop_size, features.shape[-1]])
 
-  # The kernel blanks samples outside the canvas; those past the end of the content are left to us.
+  # The kernel blanks samples outside the map; those past the end of the content are left to us.
   in_rows, in_columns = (
     _places(
       boxes_norm[..., axis], boxes_norm[..., axis + 2], content_last[:, axis], crop_size[axis]

@@ -21,7 +21,7 @@ def position_sensitive_pool(
   result is the mean over all bins and samples.
 
   Args:
-    score_maps: float32 [B, h, w, num_bins^2 · d], of the canvas; bin by bin, each with d channels.
+    score_maps: float32 [B, h, w, num_bins^2 · d], padded; bin by bin, each with d channels.
     boxes_norm: float32 [B, R, 4], fractions of the image content; padding is negative and yields
       zeros.
     map_size: float32 [B, 2], rows and columns of the maps that belong to the image content.

@@ -9,7 +9,7 @@ def bilinear_resize(
   output_size: tuple[int, int],
   half_pixel_centers: bool = False,
 ) -> tf.Tensor:
-  """Maps of one size, each stretched from the part of its canvas that holds the image.
+  """Maps of one size, each stretched from the part that holds the image.
 
   By default samples lie where TensorFlow 1's `resize_images` puts them: output row i shows row
   i · content rows / output rows, and the last content row is repeated where there is none to
@@ -38,15 +38,15 @@ def bilinear_resize(
 
 
 def _interpolation_matrices(
-  content_sizes: tf.Tensor, canvas_size: int, output_size: int, half_pixel_centers: bool
+  content_sizes: tf.Tensor, map_side: int, output_size: int, half_pixel_centers: bool
 ) -> tf.Tensor:
-  """Weights of the cells of a canvas in each output cell, float32 [B, output_size, canvas_size]."""
+  """Weights of a map's cells in each output cell, float32 [B, output_size, map_side]."""
   offset = 0.5 if half_pixel_centers else 0.0
   scales = content_sizes[:, tf.newaxis] / output_size  # [B, 1]
   places = (tf.range(output_size, dtype=tf.float32) + offset) * scales - offset  # [B, output]
   below = tf.floor(places)  # [B, output]
   share_above = (places - below)[..., tf.newaxis]  # [B, output, 1]
   last = content_sizes[:, tf.newaxis] - 1.0  # [B, 1]
-  lower = tf.one_hot(tf.cast(tf.maximum(below, 0.0), tf.int32), canvas_size)
-  upper = tf.one_hot(tf.cast(tf.minimum(below + 1.0, last), tf.int32), canvas_size)
-  return (1.0 - share_above) * lower + share_above * upper  # [B, output, canvas]
+  lower = tf.one_hot(tf.cast(tf.maximum(below, 0.0), tf.int32), map_side)
+  upper = tf.one_hot(tf.cast(tf.minimum(below + 1.0, last), tf.int32), map_side)
+  return (1.0 - share_above) * lower + share_above * upper  # [B, output, map]

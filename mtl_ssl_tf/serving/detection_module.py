@@ -12,8 +12,9 @@ from mtl_ssl_tf.serving import example_images, image_decoding
 SERVING_DEFAULT = "serving_default"
 SERVING_BYTES = "serving_bytes"
 SERVING_TF_EXAMPLE = "serving_tf_example"
-# Of images already on their canvas; not for clients, but for converters to other formats.
-SERVING_CANVASES = "serving_canvases"
+# Of padded images; not for clients, but for converters to other formats. It, its input `canvases`
+# and `detect_canvases` keep the names that exported detectors have.
+SERVING_PADDED = "serving_canvases"
 # Signature to the name of its input.
 INPUTS = {
   SERVING_DEFAULT: "images",
@@ -43,12 +44,12 @@ class DetectionModule(tf.Module):
     proposal_closeness_scores: float32 [B, P, C].
     proposal_multi_object_scores: float32 [B, P, Q, C], of the Q windows around each proposal;
       anything for proposals that are not refined (`refinement.min_object_score`).
-    foreground_scores: float32 [B, h, w], of the cells of the canvas.
+    foreground_scores: float32 [B, h, w], of the cells of the padded input.
 
   Attributes:
     label_map: the file with the class names, one of the SavedModel's assets.
-    detect_canvases: function of canvases float32 [B, H, W, 3], the sizes float32 [B, 2] of their
-      content, and the sizes float32 [B, 2] of the images; all shapes but B are static.
+    detect_canvases: function of padded images float32 [B, H, W, 3], the sizes float32 [B, 2] of
+      their content, and the sizes float32 [B, 2] of the images; all shapes but B are static.
     detect_images, detect_encoded_images, detect_tf_examples: functions of the signatures.
     weights: the variables that detection reads.
   """
@@ -57,39 +58,39 @@ class DetectionModule(tf.Module):
     self,
     model: detector.Detector,
     *,
-    canvas_size: Sequence[int],
+    input_size: Sequence[int],
     short_side: int,
     long_side: int,
     label_map_file: str | os.PathLike[str],
     batch_size: int | None = None,
     raw_outputs: bool = False,
-    canvas_signature: bool = False,
+    padded_signature: bool = False,
   ):
     """Traces the detector.
 
     Args:
       model: with its variables.
-      canvas_size: H and W, the network input.
+      input_size: H and W, the network input.
       short_side, long_side: see `fitting.fitted_size`.
       label_map_file: text file with one class name a line.
       batch_size: B, the only one that is served; None serves any.
       raw_outputs: return what detections are made from, too.
-      canvas_signature: make `detect_canvases` a signature, `serving_canvases`.
+      padded_signature: make `detect_canvases` a signature, `serving_canvases`.
     """
     super().__init__(name="detection_module")
     self.label_map = tf.saved_model.Asset(os.fspath(label_map_file))
-    self._canvas_size = tuple(canvas_size)
+    self._input_size = tuple(input_size)
     self._short_side = short_side
     self._long_side = long_side
     # Not the model itself: a Keras attribute would be saved as such, and want Keras at loading.
-    self._detect = lambda canvases, sizes_px: model(canvases, sizes_px)
+    self._detect = lambda padded, sizes_px: model(padded, sizes_px)
     self._raw_outputs = (lambda outputs: _raw_outputs(model, outputs)) if raw_outputs else None
     B = batch_size
     sizes = tf.TensorSpec([B, 2])
     self.detect_canvases = _function(
-      self._detect_canvases, tf.TensorSpec([B, *canvas_size, 3]), sizes, sizes
+      self._detect_padded, tf.TensorSpec([B, *input_size, 3]), sizes, sizes
     )
-    self._canvas_signature = canvas_signature
+    self._padded_signature = padded_signature
     self._images_shape = [B, None, None, 3]
     self.detect_images = _function(
       self._detect_images, tf.TensorSpec(self._images_shape, tf.uint8, INPUTS[SERVING_DEFAULT])
@@ -113,8 +114,8 @@ class DetectionModule(tf.Module):
       SERVING_BYTES: self.detect_encoded_images.get_concrete_function(),
       SERVING_TF_EXAMPLE: self.detect_tf_examples.get_concrete_function(),
     }
-    if self._canvas_signature:
-      signatures[SERVING_CANVASES] = self.detect_canvases.get_concrete_function()
+    if self._padded_signature:
+      signatures[SERVING_PADDED] = self.detect_canvases.get_concrete_function()
     return signatures
 
   def _detect_images(self, images: tf.Tensor) -> dict[str, tf.Tensor]:
@@ -126,11 +127,11 @@ class DetectionModule(tf.Module):
     # Without the dependency the resize may run first, and fail in its own words.
     with tf.control_dependencies([tf.debugging.assert_positive(sides, message)]):
       images = tf.identity(images)
-    canvases, size_px, original_size = self._fit(images)
+    padded, size_px, original_size = self._fit(images)
     batch_size = sides[:1]
     sizes_px = tf.broadcast_to(size_px, tf.concat([batch_size, [2]], axis=0))  # [B, 2]
     return self.detect_canvases(
-      canvases, sizes_px, tf.broadcast_to(original_size, tf.shape(sizes_px))
+      padded, sizes_px, tf.broadcast_to(original_size, tf.shape(sizes_px))
     )
 
   def _detect_encoded_images(self, encoded_images: tf.Tensor) -> dict[str, tf.Tensor]:
@@ -156,29 +157,29 @@ class DetectionModule(tf.Module):
       label = tf.strings.join([name, "[", tf.strings.as_string(index), "]"])
       return self._fit(image_decoding.decode_image(content, label))
 
-    canvases, sizes_px, original_sizes = tf.map_fn(
+    padded, sizes_px, original_sizes = tf.map_fn(
       decode_and_fit,
       (tf.range(tf.size(encoded_images)), encoded_images),
       fn_output_signature=(
-        tf.TensorSpec([*self._canvas_size, 3]),
+        tf.TensorSpec([*self._input_size, 3]),
         tf.TensorSpec([2]),
         tf.TensorSpec([2]),
       ),
     )  # [B, H, W, 3], [B, 2], [B, 2]
-    return self.detect_canvases(canvases, sizes_px, original_sizes)
+    return self.detect_canvases(padded, sizes_px, original_sizes)
 
   def _fit(self, images: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-    """The images, one or a batch, on their canvases; size [2] there, and original size [2]."""
+    """The images, one or a batch, padded; their size [2] there, and original size [2]."""
     original_size = tf.cast(tf.shape(images)[-3:-1], tf.float32)  # [2]
     size_px = fitting.fitted_size(
-      original_size, self._canvas_size, self._short_side, self._long_side
+      original_size, self._input_size, self._short_side, self._long_side
     )  # [2]
-    canvases = fitting.place_on_canvas(
-      images, size_px, tf.zeros([2]), size_px, self._canvas_size
+    padded = fitting.pad_to_input(
+      images, size_px, tf.zeros([2]), size_px, self._input_size
     )  # [..., H, W, 3]
-    return canvases, size_px, original_size
+    return padded, size_px, original_size
 
-  def _detect_canvases(
+  def _detect_padded(
     self, canvases: tf.Tensor, sizes_px: tf.Tensor, original_sizes: tf.Tensor
   ) -> dict[str, tf.Tensor]:
     """Detections in float32 [B, H, W, 3], the sizes [B, 2] of their content, and of the images."""
@@ -204,7 +205,7 @@ def _function(fn: Callable[..., dict[str, tf.Tensor]], *signature: tf.TensorSpec
 
 
 def _as_fractions(boxes_px: tf.Tensor, sizes_px: tf.Tensor) -> tf.Tensor:
-  """Boxes [B, N, 4] in pixels of the canvas as fractions of the image, [B, 2] large there."""
+  """Boxes [B, N, 4] in pixels of the padded input as fractions of the image, [B, 2] large there."""
   return boxes_px / tf.tile(sizes_px, [1, 2])[:, tf.newaxis]
 
 

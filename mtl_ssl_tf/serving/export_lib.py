@@ -17,7 +17,7 @@ from mtl_ssl_tf.configs import (
   validation,
 )
 from mtl_ssl_tf.data import label_map, schema
-from mtl_ssl_tf.data.pipeline import canvases
+from mtl_ssl_tf.data.pipeline import input_sizes
 from mtl_ssl_tf.modeling import detector as detector_model
 from mtl_ssl_tf.modeling import factory
 from mtl_ssl_tf.serving import detection_module, export_folder, model_card, verification
@@ -209,23 +209,23 @@ def build_module(
     ValueError: as `build_model`.
   """
   options = options or Options()
-  canvas_size, short_side, long_side = _canvas(run)
+  input_size, short_side, long_side = _input_size(run)
   return detection_module.DetectionModule(
     model or build_model(run, options.crop_method),
-    canvas_size=canvas_size,
+    input_size=input_size,
     short_side=short_side,
     long_side=long_side,
     label_map_file=run.label_map_file,
     batch_size=options.batch_size,
     raw_outputs=options.raw_outputs,
-    canvas_signature=options.crop_method == "matmul",
+    padded_signature=options.crop_method == "matmul",
   )
 
 
-def _canvas(run: TrainedRun) -> tuple[tuple[int, int], int, int]:
-  """The one canvas of what is served, and the limits of an image on it: short and long side."""
+def _input_size(run: TrainedRun) -> tuple[tuple[int, int], int, int]:
+  """The one input size of what is served, and the limits of an image: short and long side."""
   data = run.task.validation_data
-  return canvases.single(data.input_layout, data.canvas_size, data.short_side, data.long_side)
+  return input_sizes.single(data.input_layout, data.input_size, data.short_side, data.long_side)
 
 
 def _read_params(path: str):
@@ -260,10 +260,10 @@ def _find_checkpoint(model_dir: str, best_dir: str, checkpoint: str | None) -> t
 
 
 def _warmup_sizes(run: TrainedRun, has_data: bool) -> list[tuple[int, int]]:
-  """Sizes of images that users may send: those of the evaluation data, or what fills the canvas."""
+  """Sizes of images that users may send: those of the evaluation data, or what fills the input."""
   data = run.task.validation_data
   sizes = verification.image_sizes(data, VERIFY_IMAGES) if has_data else []
-  return sizes[:_MAX_WARMUP_SIZES] or [_canvas(run)[0]]
+  return sizes[:_MAX_WARMUP_SIZES] or [_input_size(run)[0]]
 
 
 def _verify(
@@ -304,7 +304,7 @@ def _model_card(
 ) -> str:
   inputs = ", ".join(f"`{key}` (`{value}`)" for key, value in detection_module.INPUTS.items())
   batch = "any number of images" if options.batch_size is None else f"{options.batch_size} images"
-  (height, width), short_side, long_side = _canvas(run)
+  (height, width), short_side, long_side = _input_size(run)
   with open(os.path.join(model_dir, _PARAMS_FILE), encoding="utf-8") as file:
     params_text = file.read()
   return model_card.model_card(
@@ -319,8 +319,8 @@ def _model_card(
     params_text=params_text,
     signatures=(
       f"Signatures (with their input): {inputs}; {batch} in a request. Images are resized to a"
-      f" short side of {short_side} pixels, a long one of at most {long_side}, on a"
-      f" canvas of {height} x {width}."
+      f" short side of {short_side} pixels, a long one of at most {long_side},"
+      f" and padded to {height} x {width}."
     ),
     verification=verified,
     license_text=options.license or model_card.UNKNOWN_LICENSE,

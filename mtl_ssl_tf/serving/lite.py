@@ -2,7 +2,7 @@
 
   python -m mtl_ssl_tf.serving.lite --model_dir runs/NAME --output NAME.tflite
 
-The file has one function, of one image on its canvas (`DetectionModule.detect_canvases`, B = 1):
+The file has one function, of one padded image (`DetectionModule.detect_canvases`, B = 1):
 whoever calls it resizes and pads as `data/pipeline/fitting.py` does. Regions are cut out by
 matrix products, which need none of TensorFlow's own kernels beside those of TensorFlow Lite.
 """

@@ -10,7 +10,7 @@ import tensorflow as tf
 from mtl_ssl_tf.configs import data as data_config
 from mtl_ssl_tf.configs import detector as detector_config
 from mtl_ssl_tf.data import progress_lines, schema
-from mtl_ssl_tf.data.pipeline import canvases, decoder, reader
+from mtl_ssl_tf.data.pipeline import decoder, input_sizes, reader
 from mtl_ssl_tf.data.records import paths as record_paths
 from mtl_ssl_tf.evaluation import voc_evaluator
 from mtl_ssl_tf.modeling import detector
@@ -132,7 +132,8 @@ def compare(
   Args:
     model: with the weights of the checkpoint.
     ask: returns detections, as `DetectionModule` names them, of a record, the string scalar, given
-      with its canvas [1, H, W, 3], the size [1, 2] of the content and that [1, 2] of the image.
+      with its padded input [1, H, W, 3], the size [1, 2] of the content and that [1, 2] of the
+      image.
     task: the configuration of both.
     class_names: class 1 first.
     num_images: how many, or all where there are fewer.
@@ -201,15 +202,15 @@ def largest_differences(
 
 def _examples(data: data_config.Data) -> tf.data.Dataset:
   """Records, each with its batch of one as evaluation sees it."""
-  canvas_size, short_side, long_side = canvases.single(
-    data.input_layout, data.canvas_size, data.short_side, data.long_side
+  input_size, short_side, long_side = input_sizes.single(
+    data.input_layout, data.input_size, data.short_side, data.long_side
   )
   batches = reader.make_dataset(
     data_config.Data(
       input_path=data.input_path,
       global_batch_size=1,
       is_training=False,
-      canvas_size=list(canvas_size),
+      input_size=list(input_size),
       short_side=short_side,
       long_side=long_side,
       max_num_boxes=data.max_num_boxes,

@@ -29,7 +29,7 @@ FIXED = (
   "task.roi_head.crop_size",
   "task.roi_head.max_pool",
   "task.roi_head.rfcn",
-  "task.auxiliary.trunk",
+  "task.auxiliary.features",
   "task.auxiliary.shared_map",
   "task.auxiliary.foreground.head",
   "task.auxiliary.foreground.logit_activation",

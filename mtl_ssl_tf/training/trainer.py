@@ -90,7 +90,7 @@ class DetectorTrainer(base_trainer.Trainer):
     )
 
   def create_train_loop_fn(self) -> Callable:
-    """Returns a loop over training steps, one program for each canvas that batches come on.
+    """Returns a loop over training steps, one program for each input size of the batches.
 
     It can end between any two steps, unless TensorFlow is to run the loop.
     """
@@ -105,7 +105,7 @@ class DetectorTrainer(base_trainer.Trainer):
     return loop_fns.create_loop_fn(step_unless_stopped)
 
   def create_eval_loop_fn(self, has_state: bool) -> Callable:
-    """Returns the loop over evaluation steps, one program for each canvas."""
+    """Returns the loop over evaluation steps, one program for each input size."""
     if self.config.trainer.eval_tf_while_loop:
       return super().create_eval_loop_fn(has_state)
     return loop_fns.create_loop_fn(
@@ -183,8 +183,7 @@ class DetectorTrainer(base_trainer.Trainer):
 def _with_batch(step: Callable, in_graph: bool) -> Callable:
   """A step that takes its batch from an iterator, outside the graph.
 
-  There, each batch has the static shape of its canvas, where the iterator knows but that shapes
-  differ.
+  There, each batch has a static shape; the iterator's own has the sides that differ unknown.
   """
 
   def take(batch):

@@ -1,7 +1,7 @@
 """Pictures of what the detector is taught and what it answers, from numpy to numpy.
 
-Images are uint8 [H, W, 3] RGB. Boxes are pixels of the image given. Where an image is a padded
-canvas, `image_size_px` (height, width) cuts it to its content, which lies top left. Rows with
+Images are uint8 [H, W, 3] RGB. Boxes are pixels of the image given. Where an image is a
+padded input, `image_size_px` (height, width) cuts it to its content, which lies top left. Rows with
 class 0 or less are no objects and are skipped. Class id i is called `class_names[i - 1]`.
 
 Letters: N ground-truth boxes, D detections, S windows, C classes with background.
@@ -309,7 +309,7 @@ def _class_name(class_id: int, class_names: Sequence[str]) -> str:
 
 
 def _content(image: np.ndarray, image_size_px: Sequence[float] | None) -> np.ndarray:
-  """The image without the padding of its canvas, at least one pixel."""
+  """The image without its padding, at least one pixel."""
   canvas_lib.check_image(image)
   if image_size_px is None:
     return image

@@ -39,13 +39,15 @@ def test_every_variable_has_a_name_of_its_own(model):
 
 
 @pytest.mark.parametrize(
-  ("trunk", "reduce_depth"), [("shared_map", 8), ("shared_map", 0), ("classifier_features", 0)]
+  ("features", "reduce_depth"), [("shared_map", 8), ("shared_map", 0), ("main_head", 0)]
 )
-def test_other_trunks_of_the_auxiliary_heads(trunk, reduce_depth):
-  other = _build({"auxiliary": {"trunk": trunk, "shared_map": {"reduce_depth": reduce_depth}}})
+def test_other_features_of_the_auxiliary_heads(features, reduce_depth):
+  other = _build(
+    {"auxiliary": {"features": features, "shared_map": {"reduce_depth": reduce_depth}}}
+  )
   named = reference.reference_variables(other)
   assert {v.ref() for v in named.values()} == {v.ref() for v in other.variables}
-  has_stage2 = trunk == "shared_map"
+  has_stage2 = features == "shared_map"
   assert bool(reference.stage2_copies(other, "WindowBoxPredictor")) == has_stage2
   named = reference.classification_variables(other)
   copies = named["MobilenetV1/Conv2d_13_pointwise/BatchNorm/gamma"]

@@ -28,7 +28,7 @@ def test_nothing_to_tell_of_a_static_graph_with_a_loop():
 def test_an_input_of_unknown_shape():
   (found,) = graph_checks.check(_graph(lambda rows: rows[0, 0], tf.TensorSpec([None, 2])))
   assert (found.level, found.kind) == (findings.NO_GO, "dynamic_shape")
-  assert found.field == "task.train_data.canvas_size"
+  assert found.field == "task.train_data.input_size"
   assert "(None, 2)" in found.value
 
 

@@ -39,7 +39,7 @@ def test_defaults_pass():
 def test_fields_without_effect(data, field, value, accepted):
   assert message(data, **{field: value}) == (
     f"task.{data}.{field} is {value!r}; accepted: {accepted!r}, as this field has no effect; those"
-    " that have: input_path, global_batch_size, is_training, cache, input_layout, canvas_size,"
+    " that have: input_path, global_batch_size, is_training, cache, input_layout, input_size,"
     " short_side, long_side, max_num_boxes, flip_probability, vertical_flip_probability, scale_min,"
     " scale_max, difficult, crowd, seed"
   )
@@ -53,13 +53,13 @@ def test_training_of_the_wrong_data(data, value):
 
 
 @pytest.mark.parametrize("data", data_validation.DATA)
-def test_two_canvases_differ(data):
-  assert message(data, input_layout="by_orientation", canvas_size=[64, 64]) == (
-    f"task.{data}.canvas_size is [64, 64]; accepted with task.{data}.input_layout by_orientation:"
+def test_two_input_sizes_differ(data):
+  assert message(data, input_layout="by_orientation", input_size=[64, 64]) == (
+    f"task.{data}.input_size is [64, 64]; accepted with task.{data}.input_layout by_orientation:"
     " a height and a width that differ"
   )
   for layout in ("single", "by_orientation"):
-    data_validation.check_data(task(data, input_layout=layout, canvas_size=[64, 96]))
+    data_validation.check_data(task(data, input_layout=layout, input_size=[64, 96]))
 
 
 @pytest.mark.parametrize(

@@ -28,7 +28,7 @@ class TestLoadExperiment:
 
   @pytest.mark.parametrize(
     "override",
-    ["task: {seed: 3, train_data: {canvas_size: [64, 96]}}", "{task: {seed: 3}}", "task.seed=3"],
+    ["task: {seed: 3, train_data: {input_size: [64, 96]}}", "{task: {seed: 3}}", "task.seed=3"],
   )
   def test_override_of_one_field_keeps_the_others(self, override):
     params = load(override)
@@ -36,8 +36,8 @@ class TestLoadExperiment:
     assert params.task.rpn.num_proposals == 300
 
   def test_short_form(self):
-    task = load("task.train_data.canvas_size=[64,96],task.label_map=/a:b,task.rpn.nms_iou=0.5").task
-    assert task.train_data.canvas_size == [64, 96]
+    task = load("task.train_data.input_size=[64,96],task.label_map=/a:b,task.rpn.nms_iou=0.5").task
+    assert task.train_data.input_size == [64, 96]
     assert task.label_map == "/a:b"
     assert task.rpn.nms_iou == 0.5
 

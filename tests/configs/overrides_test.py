@@ -70,8 +70,8 @@ def test_what_only_looks_like_a_field(key):
     ),
     ({"task": {"label_map": 5}}, "field 'task.label_map' is 5", "text"),
     (
-      {"task": {"train_data": {"canvas_size": 64}}},
-      "field 'task.train_data.canvas_size' is 64",
+      {"task": {"train_data": {"input_size": 64}}},
+      "field 'task.train_data.input_size' is 64",
       "a list (a whole number each)",
     ),
     (

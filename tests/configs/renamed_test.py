@@ -32,10 +32,62 @@ def test_shuffle_buffer_size(data):
 @pytest.mark.parametrize(
   ("old", "new"), [("square", "single"), ("aspect_buckets", "by_orientation"), ("round", "round")]
 )
-def test_canvas(data, old, new):
+def test_input_layout_and_size(data, old, new):
   fields = {"task": {data: {"canvas": old, "canvas_size": [4, 6]}}}
-  modern = {"task": {data: {"input_layout": new, "canvas_size": [4, 6]}}}
+  modern = {"task": {data: {"input_layout": new, "input_size": [4, 6]}}}
   assert renamed.modernize(fields) == modern
+
+
+@pytest.mark.parametrize(
+  ("old", "new"),
+  [
+    ("own", "own_stage2"),
+    ("shared_map", "shared_map"),
+    ("classifier_features", "main_head"),
+    ("round", "round"),
+  ],
+)
+def test_auxiliary_features(old, new):
+  fields = {"task": {"auxiliary": {"trunk": old, "shared_map": {"stride": 1}}}}
+  modern = {"task": {"auxiliary": {"features": new, "shared_map": {"stride": 1}}}}
+  assert renamed.modernize(fields) == modern
+  # Fields of other groups are not theirs.
+  others = {"task": {"train_data": {"trunk": old}, "auxiliary": {"canvas_size": [1, 1]}}}
+  assert renamed.modernize(others) == others
+
+
+@pytest.mark.parametrize(
+  ("override", "messages"),
+  [
+    (
+      "task.train_data.canvas_size=[64,96],task.auxiliary.trunk=own",
+      [
+        "warning: task.train_data.canvas_size: [64, 96] is an earlier name; write "
+        "task.train_data.input_size: [64, 96]",
+        "warning: task.auxiliary.trunk: own is an earlier name; write "
+        "task.auxiliary.features: own_stage2",
+      ],
+    ),
+    (
+      "task: {data: {canvas_size: [64, 96]}}",
+      [
+        "warning: task.data.canvas_size: [64, 96] is an earlier name; write "
+        "task.data.input_size: [64, 96]"
+      ],
+    ),
+  ],
+)
+def test_earlier_names_on_the_command_line(override, messages, capsys):
+  renamed._note.cache_clear()
+  task = loading.load_experiment("mtl_frcnn", [], override).task
+  assert task.train_data.input_size == [64, 96]
+  assert task.auxiliary.features == "own_stage2"
+  assert capsys.readouterr().err.splitlines() == messages
+
+
+def test_an_earlier_name_with_another_type_is_refused_under_the_new_one():
+  with pytest.raises(ValueError, match=r"field 'task\.train_data\.input_size' is 64"):
+    loading.load_experiment("mtl_frcnn", [], "task: {train_data: {canvas_size: 64}}")
 
 
 def test_a_renamed_field_is_noted_once(tmp_path, capsys):
@@ -62,9 +114,11 @@ def test_the_file_of_an_earlier_run_is_read_in_silence(tmp_path, capsys):
   assert capsys.readouterr() == ("", "")
 
 
-def test_a_new_name_beside_the_old_one_counts():
+def test_a_new_name_next_to_the_old_one_counts():
   fields = {"task": {"train_data": {"use_difficult": True, "difficult": "ignore"}}}
   assert renamed.modernize(fields) == {"task": {"train_data": {"difficult": "ignore"}}}
+  fields = {"task": {"train_data": {"input_size": [1, 2], "canvas_size": [3, 4]}}}
+  assert renamed.modernize(fields) == {"task": {"train_data": {"input_size": [1, 2]}}}
 
 
 @pytest.mark.parametrize(

@@ -8,9 +8,16 @@ from tests.configs import resolved_rows
 
 DATA = ("train_data", "validation_data")
 # Field of the record -> today's field, and its values likewise.
-RENAMED = {f"task.{data}.canvas": f"task.{data}.input_layout" for data in DATA}
+RENAMED = (
+  {f"task.{data}.canvas": f"task.{data}.input_layout" for data in DATA}
+  | {f"task.{data}.canvas_size": f"task.{data}.input_size" for data in DATA}
+  | {"task.auxiliary.trunk": "task.auxiliary.features"}
+)
 _LAYOUTS = {"square": "single", "aspect_buckets": "by_orientation"}
-RENAMED_VALUES: dict[str, dict[str, str]] = dict.fromkeys(RENAMED, _LAYOUTS)
+_FEATURES = {"own": "own_stage2", "classifier_features": "main_head"}
+RENAMED_VALUES: dict[str, dict[str, str]] = dict.fromkeys(
+  [f"task.{data}.canvas" for data in DATA], _LAYOUTS
+) | {"task.auxiliary.trunk": _FEATURES}
 # Field that the record does not have -> its value in every row.
 NEW: dict[str, Any] = {}
 

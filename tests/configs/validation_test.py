@@ -62,7 +62,7 @@ def test_unknown_choice(path):
 @pytest.mark.parametrize("path", CHOICES)
 def test_every_choice_passes(path):
   for choice in CHOICES[path]:
-    config = experiment(task={data: {"canvas_size": [600, 1000]} for data in DATA}).task
+    config = experiment(task={data: {"input_size": [600, 1000]} for data in DATA}).task
     set_field(config, path, choice)
     validation.check_task(config)
 
@@ -80,8 +80,8 @@ def test_bins_divide_the_samples_of_a_region():
 
 def test_features_of_single_regions_need_a_head_that_has_them():
   config = experiment().task
-  config.override({"auxiliary": {"trunk": "classifier_features"}, "roi_head": {"type": "rfcn"}})
-  message = r"task\.auxiliary\.trunk is 'classifier_features'; accepted: own or shared_map"
+  config.override({"auxiliary": {"features": "main_head"}, "roi_head": {"type": "rfcn"}})
+  message = r"task\.auxiliary\.features is 'main_head'; accepted: own_stage2 or shared_map"
   with pytest.raises(ValueError, match=message):
     validation.check_task(config)
   config.roi_head.type = "faster_rcnn"

@@ -60,7 +60,7 @@ class TestSound:
       "train: classes without a box: cow",
     ]
     dataset = fixtures.make_dataset(
-      str(tmp_path / "records"), global_batch_size=2, is_training=False, canvas_size=(64, 64)
+      str(tmp_path / "records"), global_batch_size=2, is_training=False, input_size=(64, 64)
     )
     _, labels = next(iter(dataset))
     assert labels["gt_classes"][:, 0].numpy().tolist() == [1, 2]

@@ -62,7 +62,7 @@ class TestSound:
     ]
     assert label_map.read_label_map(tmp_path / "records/label_map.txt") == ["cat", "dog"]
     dataset = fixtures.make_dataset(
-      str(tmp_path / "records"), global_batch_size=3, is_training=False, canvas_size=(64, 64)
+      str(tmp_path / "records"), global_batch_size=3, is_training=False, input_size=(64, 64)
     )
     _, labels = next(iter(dataset))
     assert labels["gt_classes"][:, :2].numpy().tolist() == [[2, 1], [1, -1], [-1, -1]]
@@ -296,7 +296,7 @@ class TestTwoYears:
       [f"{folder}/trainval-*.tfrecord" for folder in records],
       global_batch_size=4,
       is_training=False,
-      canvas_size=(64, 64),
+      input_size=(64, 64),
     )
     (batch,) = list(dataset)
     assert batch[1]["gt_classes"][:, :2].numpy().tolist() == [[2, 1], [1, -1], [-1, -1], [2, 2]]

@@ -231,7 +231,7 @@ class TestRecords:
       if name in erased
     }
     write_split(tmp_path / "never", images, num_shards=1)
-    settings = {"canvas_size": (32, 64), "short_side": 20, "long_side": 64, "max_num_boxes": 12}
+    settings = {"input_size": (32, 64), "short_side": 20, "long_side": 64, "max_num_boxes": 12}
     parser = detection_parser.DetectionParser(data_config.Data(**settings), is_training=True)
     pairs = zip(examples(tmp_path / "sparse"), examples(tmp_path / "never"), strict=True)
     for ours, never in pairs:
@@ -245,7 +245,7 @@ class TestRecords:
   def test_the_reader_takes_the_new_split(self, folder, tmp_path):
     make(folder, tmp_path, "hard")
     dataset = fixtures.make_dataset(
-      str(tmp_path), global_batch_size=2, is_training=False, canvas_size=(32, 64), short_side=20
+      str(tmp_path), global_batch_size=2, is_training=False, input_size=(32, 64), short_side=20
     )
     classes = np.concatenate([labels["gt_classes"] for _, labels in dataset])
     assert (classes > 0).sum() == 16 + 1 - 7  # The crowd stays.

@@ -175,7 +175,7 @@ class TestLimits:
     config = tmp_path / "a.yaml"
     config.write_text(
       "task: {anchors: {scales: [0.5]}, train_data: {max_num_boxes: 1},"
-      " validation_data: {short_side: 20, long_side: 40, canvas_size: [64, 64]}}"
+      " validation_data: {short_side: 20, long_side: 40, input_size: [64, 64]}}"
     )
     said = run(*flags, f"--config_file={config}")[1]
     assert "object" not in said
@@ -184,13 +184,13 @@ class TestLimits:
     assert "box: 18 x 10 pixels (width x height) once the image is resized" in said
     assert "accepted: the area of 128 x 128 pixels, or more" in said
 
-  def test_impossible_canvas(self, tmp_path, run):
+  def test_impossible_input_size(self, tmp_path, run):
     config = tmp_path / "a.yaml"
-    config.write_text("task: {train_data: {canvas_size: [64]}}")
+    config.write_text("task: {train_data: {input_size: [64]}}")
     status, said = run(*_voc_flags(tmp_path, _SOUND), f"--config_file={config}")
     assert (status, said) == (
       2,
-      "error: task.train_data.canvas_size is [64]; accepted: height and width, at least 1 each\n",
+      "error: task.train_data.input_size is [64]; accepted: height and width, at least 1 each\n",
     )
 
   def test_duplicates(self, tmp_path, run):

@@ -24,27 +24,27 @@ _FILE = pathlib.Path(__file__).with_name("checkpoint_keys.json")
 _SUFFIX = "/.ATTRIBUTES/VARIABLE_VALUE"
 # Name -> backbone, kind of heads, features of the auxiliary heads.
 KINDS = {
-  "mobilenet, Faster R-CNN": ("mobilenet_v1", "faster_rcnn", "own"),
-  "mobilenet, R-FCN": ("mobilenet_v1", "rfcn", "own"),
+  "mobilenet, Faster R-CNN": ("mobilenet_v1", "faster_rcnn", "own_stage2"),
+  "mobilenet, R-FCN": ("mobilenet_v1", "rfcn", "own_stage2"),
   "mobilenet, Faster R-CNN, shared map": ("mobilenet_v1", "faster_rcnn", "shared_map"),
   "mobilenet, R-FCN, shared map": ("mobilenet_v1", "rfcn", "shared_map"),
-  "mobilenet, main head's features": ("mobilenet_v1", "faster_rcnn", "classifier_features"),
-  "ResNet, Faster R-CNN": ("small_resnet", "faster_rcnn", "own"),
-  "ResNet, R-FCN": ("small_resnet", "rfcn", "own"),
-  "Inception-ResNet, Faster R-CNN": ("small_inception", "faster_rcnn", "own"),
+  "mobilenet, main head's features": ("mobilenet_v1", "faster_rcnn", "main_head"),
+  "ResNet, Faster R-CNN": ("small_resnet", "faster_rcnn", "own_stage2"),
+  "ResNet, R-FCN": ("small_resnet", "rfcn", "own_stage2"),
+  "Inception-ResNet, Faster R-CNN": ("small_inception", "faster_rcnn", "own_stage2"),
 }
 
 
 def written(kind, path):
   """What the checkpoint of a detector holds, and its variables in the order of optimizer slots."""
-  backbone, head, trunk = KINDS[kind]
+  backbone, head, features = KINDS[kind]
   config = config_lib.MtlDetection()
   config.override(
     {
       "backbone": {"type": backbone, "depth_multiplier": 0.125},
       "rpn": {"depth": 8, "num_proposals": 6},
       "roi_head": {"type": head, "rfcn": {"reduce_depth": 4}},
-      "auxiliary": {"trunk": trunk, "shared_map": {"reduce_depth": 4, "stride": 1}},
+      "auxiliary": {"features": features, "shared_map": {"reduce_depth": 4, "stride": 1}},
     },
     is_strict=True,
   )

@@ -17,7 +17,7 @@ def _backbones():
     yield
 
 
-def _detector(backbone, head, trunk, crop_method):
+def _detector(backbone, head, features, crop_method):
   config = config_lib.MtlDetection()
   config.override(
     {
@@ -25,7 +25,7 @@ def _detector(backbone, head, trunk, crop_method):
       "anchors": {"base_size_px": 32.0},
       "rpn": {"depth": 16, "num_proposals": 8},
       "roi_head": {"type": head, "rfcn": {"reduce_depth": 16}},
-      "auxiliary": {"trunk": trunk, "shared_map": {"reduce_depth": 16}},
+      "auxiliary": {"features": features, "shared_map": {"reduce_depth": 16}},
       "refinement": {"max_proposals": 5},
       "detections": {"max_total": 10},
     },
@@ -37,19 +37,19 @@ def _detector(backbone, head, trunk, crop_method):
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-  ("backbone", "head", "trunk"),
+  ("backbone", "head", "features"),
   [
-    ("mobilenet_v1", "faster_rcnn", "own"),
-    ("mobilenet_v1", "rfcn", "own"),
-    ("small_resnet", "rfcn", "own"),
-    ("small_inception", "faster_rcnn", "own"),
+    ("mobilenet_v1", "faster_rcnn", "own_stage2"),
+    ("mobilenet_v1", "rfcn", "own_stage2"),
+    ("small_resnet", "rfcn", "own_stage2"),
+    ("small_inception", "faster_rcnn", "own_stage2"),
     ("small_resnet", "faster_rcnn", "shared_map"),
-    ("small_resnet", "faster_rcnn", "classifier_features"),
+    ("small_resnet", "faster_rcnn", "main_head"),
   ],
 )
-def test_inference_compiles_whole(backbone, head, trunk):
-  native = _detector(backbone, head, trunk, "native")
-  twin = _detector(backbone, head, trunk, "matmul")
+def test_inference_compiles_whole(backbone, head, features):
+  native = _detector(backbone, head, features, "native")
+  twin = _detector(backbone, head, features, "matmul")
   twin.set_weights(native.get_weights())
   images = small.noise_images(2, 96, 128)
   sizes = tf.constant([[96.0, 128.0], [80.0, 101.0]])

@@ -5,7 +5,7 @@ from absl.testing import parameterized
 from mtl_ssl_tf.modeling import detector, proposals, window_evidence
 from tests.modeling import small
 
-# Two images of unlike size on a canvas of 64 x 96; the second fills no whole number of cells.
+# Two images of unlike size in an input of 64 x 96; the second fills no whole number of cells.
 _SIZES = tf.constant([[64.0, 96.0], [40.0, 70.0]])
 _BOXES = tf.constant(
   [
@@ -102,7 +102,7 @@ class BoxStageTest(tf.test.TestCase):
     self.assertEqual(stage.box_deltas.shape, [1, 3, 2, 4])
     self.assertAllClose(model.classify_windows(self.FEATURES, boxes, size), [expected])
 
-  def test_the_content_ends_before_the_canvas(self):
+  def test_the_content_ends_before_the_input(self):
     # The image is 32 x 32: its 2 x 2 cells have corners 1, 2, 5, 6.
     boxes = tf.constant([[[0.0, 0.0, 32.0, 32.0]]])
     stage = self._plain().box_stage(self.FEATURES, boxes, tf.constant([[32.0, 32.0]]))
@@ -355,7 +355,7 @@ class DetectorTest(parameterized.TestCase, tf.test.TestCase):
       for ours, alone in zip(second[:3], own[:3], strict=True):
         self.assertAllClose(ours[part], alone, rtol=1e-4, atol=1e-4)
 
-  def test_a_larger_canvas_changes_nothing(self):
+  def test_a_larger_input_changes_nothing(self):
     outputs = self.model(_images(96, 160), _SIZES)
     for name, values in self.outputs.items():
       ours = outputs[name][:, :4, :6] if name == "features" else outputs[name]

@@ -346,7 +346,7 @@ def test_cells_of_the_auxiliary_maps(backbone, stride, expected):
   parts = _components(
     {
       "backbone": {"type": backbone},
-      "auxiliary": {"trunk": "shared_map", "shared_map": {"stride": stride}},
+      "auxiliary": {"features": "shared_map", "shared_map": {"stride": stride}},
     }
   )
   stride, num_cells = expected
@@ -362,7 +362,7 @@ def test_a_second_stage_without_a_dense_form():
     _components(
       {
         "backbone": {"type": "inception_resnet_v2"},
-        "auxiliary": {"trunk": "shared_map", "shared_map": {"stride": 1}},
+        "auxiliary": {"features": "shared_map", "shared_map": {"stride": 1}},
       }
     )
 
@@ -371,7 +371,7 @@ def test_heads_on_the_shared_map():
   shared = {"stride": 1, "reduce_depth": 5, "num_bins": 2, "crop_size": 8}
   for head in ("faster_rcnn", "rfcn"):
     parts = _components(
-      {"roi_head": {"type": head}, "auxiliary": {"trunk": "shared_map", "shared_map": shared}}
+      {"roi_head": {"type": head}, "auxiliary": {"features": "shared_map", "shared_map": shared}}
     )
     stages = {id(parts["box_head"].stage2)}
     for name in ("multi_object_head", "closeness_head"):
@@ -384,7 +384,7 @@ def test_heads_on_the_shared_map():
 
 @pytest.mark.parametrize("stop", [False, True])
 def test_heads_on_the_main_heads_features(stop):
-  parts = _components({"auxiliary": {"trunk": "classifier_features", "stop_gradient_shared": stop}})
+  parts = _components({"auxiliary": {"features": "main_head", "stop_gradient_shared": stop}})
   for name in ("multi_object_head", "closeness_head"):
     head = parts[name]
     assert isinstance(head, roi_heads.FeatureClassifier)

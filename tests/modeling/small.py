@@ -1,5 +1,5 @@
 """A detector so small that its outputs can be worked out: one cell of the shared map sees one block
-of 16 x 16 pixels, so nothing beside a block, such as the size of the canvas, can change it.
+of 16 x 16 pixels, so nothing beside a block, such as the size of the input, can change it.
 """
 
 import numpy as np

@@ -50,7 +50,7 @@ class AnchorMaskTest(parameterized.TestCase, tf.test.TestCase):
 
   @parameterized.parameters(False, True)
   def test_on_content(self, jit_compile):
-    # A 32x48 canvas has 2x3 cells. A 16x33 image fills one row of three cells, a 17x32 image two
+    # A 32x48 input has 2x3 cells. A 16x33 image fills one row of three cells, a 17x32 image two
     # rows of two.
     on_content_fn = tf.function(
       lambda size: anchor_ops.on_content((2, 3), size, 16, anchors_per_cell=2),
@@ -60,7 +60,7 @@ class AnchorMaskTest(parameterized.TestCase, tf.test.TestCase):
     cells = tf.constant([[1, 1, 1, 0, 0, 0], [1, 1, 0, 1, 1, 0]])
     self.assertAllEqual(on_content, tf.repeat(cells, 2, axis=1) == 1)
 
-  def test_content_as_large_as_the_canvas_has_every_anchor(self):
+  def test_content_as_large_as_the_input_has_every_anchor(self):
     on_content = anchor_ops.on_content((2, 3), tf.constant([[32.0, 48.0]]), 16, 12)
     self.assertAllEqual(on_content, tf.ones([1, 2 * 3 * 12], tf.bool))
 

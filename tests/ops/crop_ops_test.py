@@ -14,7 +14,7 @@ def _ramp(rows=_ROWS, columns=_COLUMNS):
   return tf.constant(10.0 * row + column)[tf.newaxis, ..., tf.newaxis]
 
 
-def _on_canvas(features, rows, columns, filling=1000.0):
+def _padded(features, rows, columns, filling=1000.0):
   _, h, w, _ = features.shape
   return tf.pad(
     features, [[0, 0], [0, rows - h], [0, columns - w], [0, 0]], constant_values=filling
@@ -49,9 +49,9 @@ class CropAndResizeTest(tf.test.TestCase):
     self.assertAllClose(crops[0, 0, ..., 0], [[0, 4], [30, 34]], atol=1e-4)
 
   def test_one_sample_is_the_centre(self):
-    # The centre of the second box is past the end of the image, though on the canvas.
+    # The centre of the second box is past the end of the image, though on the padded map.
     crops = _crop(
-      _on_canvas(_ramp(), 8, 8),
+      _padded(_ramp(), 8, 8),
       tf.constant([[[0.0, 0.0, 64.0, 40.0], [40.0, 0.0, 100.0, 40.0]]]),
       tf.constant([[64.0, 80.0]]),
       16,
@@ -59,7 +59,7 @@ class CropAndResizeTest(tf.test.TestCase):
     )
     self.assertAllClose(crops[0, ..., 0], [[[16.0]], [[0.0]]], atol=1e-4)
 
-  def test_size_of_the_canvas_changes_nothing(self):
+  def test_size_of_the_padded_map_changes_nothing(self):
     rng = np.random.default_rng(0)
     features = tf.constant(rng.normal(size=[2, 13, 16, 3]), tf.float32)
     size = tf.constant([[200.0, 250.0], [193.0, 256.0]])
@@ -78,14 +78,14 @@ class CropAndResizeTest(tf.test.TestCase):
       ]
     )
     for rows, columns in ((13, 16), (14, 16), (20, 31)):
-      crops = _crop(_on_canvas(features, rows, columns), boxes_px, size, 16, (7, 6))
+      crops = _crop(_padded(features, rows, columns), boxes_px, size, 16, (7, 6))
       # A padded cell of 1000 has a say of the size of a rounding error.
       self.assertAllClose(crops, alone, atol=1e-2)
       self.assertAllEqual(crops == 0.0, alone == 0.0)
 
   def test_outside_and_padding_are_zero(self):
     crops = _crop(
-      _on_canvas(_ramp() + 1.0, 8, 8),
+      _padded(_ramp() + 1.0, 8, 8),
       tf.constant([[[70.0, 0.0, 90.0, 80.0], [0.0, -80.0, 64.0, 80.0], [-1.0] * 4]]),
       tf.constant([[64.0, 80.0]]),
       16,
@@ -94,9 +94,9 @@ class CropAndResizeTest(tf.test.TestCase):
     self.assertAllClose(crops[0, ..., 0], [np.zeros([2, 2]), [[0, 5], [0, 35]], np.zeros([2, 2])])
 
   def test_map_of_one_cell(self):
-    for canvas in (_ramp(1, 1) + 7.0, _on_canvas(_ramp(1, 1) + 7.0, 3, 2)):
+    for features in (_ramp(1, 1) + 7.0, _padded(_ramp(1, 1) + 7.0, 3, 2)):
       crops = _crop(
-        canvas, tf.constant([[[2.0, 3.0, 9.0, 10.0]]]), tf.constant([[10.0, 10.0]]), 16, (2, 2)
+        features, tf.constant([[[2.0, 3.0, 9.0, 10.0]]]), tf.constant([[10.0, 10.0]]), 16, (2, 2)
       )
       self.assertAllClose(crops[0, 0, ..., 0], [[7, 7], [7, 7]], atol=1e-3)
 
@@ -116,7 +116,7 @@ class CropAndResizeTest(tf.test.TestCase):
     self.assertAllClose(crops[1, 0, ..., 0], [[100, 101], [110, 111]])
 
   def test_gradient_reaches_only_cells_that_were_sampled(self):
-    features = _on_canvas(_ramp(), 6, 6)
+    features = _padded(_ramp(), 6, 6)
     with tf.GradientTape() as tape:
       tape.watch(features)
       crops = _crop(
@@ -133,12 +133,12 @@ class MethodsTest(parameterized.TestCase, tf.test.TestCase):
   """The two methods, and the compiled one, give the same crops and gradients."""
 
   @parameterized.product(
-    canvas=((20, 31), (31, 20), (1, 1)), crop_size=((7, 6), (1, 1), (3, 14)), stride=(1, 16)
+    map_size=((20, 31), (31, 20), (1, 1)), crop_size=((7, 6), (1, 1), (3, 14)), stride=(1, 16)
   )
-  def test_equal(self, canvas, crop_size, stride):
+  def test_equal(self, map_size, crop_size, stride):
     rng = np.random.default_rng(0)
-    features = tf.constant(rng.normal(size=[2, *canvas, 3]), tf.float32)
-    whole = np.array(canvas, np.float32) * stride
+    features = tf.constant(rng.normal(size=[2, *map_size, 3]), tf.float32)
+    whole = np.array(map_size, np.float32) * stride
     size = tf.constant([whole, np.ceil(0.6 * whole)])
     boxes = np.sort(rng.uniform(-0.3, 1.3, [2, 50, 2, 2]), axis=2).reshape(2, 50, 4)
     boxes[:, 3] = -1.0
@@ -166,13 +166,13 @@ class MethodsTest(parameterized.TestCase, tf.test.TestCase):
   @parameterized.parameters(*crop_ops.METHODS)
   def test_boxes_keep_the_samples_at_the_border(self, method):
     # Of a map of ones, and boxes that all end at the lower right corner. Without `keep_border` some
-    # lose their last samples, on a canvas of the image's own size and on a larger one.
+    # lose their last samples, on a map of the image's own size and on a larger one.
     rng = np.random.default_rng(1)
     low = rng.uniform(0.0, 0.99, [1, 500, 2]).astype(np.float32)
     boxes = tf.constant(np.concatenate([low, np.ones_like(low)], axis=-1))
     size = tf.constant([[300.0, 500.0]])
-    for canvas in ((19, 32), (25, 40)):
-      features = tf.ones([1, *canvas, 1])
+    for map_size in ((19, 32), (25, 40)):
+      features = tf.ones([1, *map_size, 1])
       lost, kept = (
         crop_ops.crop_and_resize(features, boxes, size, 16, (7, 7), method, keep_border)
         for keep_border in (False, True)
@@ -200,7 +200,7 @@ class MethodsTest(parameterized.TestCase, tf.test.TestCase):
       crop_ops.crop_and_resize(_ramp(), tf.zeros([1, 1, 4]), tf.ones([1, 2]), 16, (2, 2), "fast")
 
   def test_content_beside_the_image_plays_no_part(self):
-    features = _on_canvas(_ramp(), 8, 8, filling=1e6)
+    features = _padded(_ramp(), 8, 8, filling=1e6)
     crops = crop_ops.crop_and_resize(
       features,
       tf.constant([[[0.0, 0.0, 1.0, 1.0]]]),

@@ -56,15 +56,15 @@ class PositionSensitivePoolTest(tf.test.TestCase):
     expected = [naive_pool(m, b, 3, 18) for m, b in zip(maps, boxes, strict=True)]
     self.assertAllClose(pooled, expected, atol=1e-5)
 
-  def test_the_canvas_changes_nothing(self):
+  def test_padding_of_the_map_changes_nothing(self):
     rng = np.random.default_rng(1)
     maps = rng.normal(size=[1, 4, 5, 9 * 2]).astype(np.float32)
     boxes = tf.constant([[[0.1, 0.2, 0.9, 0.8], [0.0, 0.0, 1.0, 1.0]]])
     size = tf.constant([[4.0, 5.0]])
     alone = psroi_ops.position_sensitive_pool(tf.constant(maps), boxes, size, 3, 6)
     padded = np.pad(maps, [[0, 0], [0, 3], [0, 2], [0, 0]], constant_values=99.0)
-    on_canvas = psroi_ops.position_sensitive_pool(tf.constant(padded), boxes, size, 3, 6)
-    self.assertAllClose(alone, on_canvas, atol=1e-5)
+    on_padded = psroi_ops.position_sensitive_pool(tf.constant(padded), boxes, size, 3, 6)
+    self.assertAllClose(alone, on_padded, atol=1e-5)
 
   def test_padding_yields_zeros(self):
     pooled = psroi_ops.position_sensitive_pool(

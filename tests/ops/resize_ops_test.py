@@ -48,11 +48,11 @@ class LegacyBilinearResizeTest(parameterized.TestCase, tf.test.TestCase):
     rng = np.random.default_rng(0)
     sizes = [(7, 9), (10, 4)]
     contents = [rng.normal(size=[1, *size, 2]).astype(np.float32) for size in sizes]
-    canvas = np.full([2, 12, 9, 2], 1e6, np.float32)
+    padded = np.full([2, 12, 9, 2], 1e6, np.float32)
     for image, (rows, columns) in enumerate(sizes):
-      canvas[image, :rows, :columns] = contents[image]
+      padded[image, :rows, :columns] = contents[image]
     resized = _resize(
-      tf.constant(canvas), tf.constant(sizes, tf.float32), (8, 8), half_pixel_centers, jit_compile
+      tf.constant(padded), tf.constant(sizes, tf.float32), (8, 8), half_pixel_centers, jit_compile
     )
     for image, (size, content) in enumerate(zip(sizes, contents, strict=True)):
       alone = _resize(tf.constant(content), tf.constant([size]), (8, 8), half_pixel_centers)

@@ -44,7 +44,7 @@ def _module(model, tiny_run, **options):
   """The detector as it is served, without a detour by way of files."""
   return detection_module.DetectionModule(
     model,
-    canvas_size=[128, 160],
+    input_size=[128, 160],
     short_side=96,
     long_side=160,
     label_map_file=tiny_run / "label_map.txt",
@@ -117,7 +117,7 @@ class TestImages:
     boxes_px, size = outputs["detection_boxes_px"][:count], np.tile(image.shape[:2], 2)
     assert (boxes_px >= 0.0).all() and (boxes_px <= size).all()
     assert (boxes_px[:, 2:] > boxes_px[:, :2]).all()
-    assert (boxes_px.max(axis=0)[2:] > 0.5 * size[2:]).all()  # Of the image, not of the canvas.
+    assert (boxes_px.max(axis=0)[2:] > 0.5 * size[2:]).all()  # Of the image, not of the input.
     np.testing.assert_allclose(outputs["detection_boxes"][:count] * size, boxes_px, rtol=1e-6)
     assert set(outputs["detection_classes"][:count]) <= {1.0, 2.0, 3.0}
     assert (np.diff(outputs["detection_scores"][:count]) <= 0.0).all()
@@ -284,18 +284,18 @@ class TestOptions:
     np.testing.assert_allclose(outputs["detection_scores"][0, 0], refined.max(), rtol=1e-5)
     assert not np.allclose(refined, outputs["proposal_class_scores"][0, :, 1:])
 
-  def test_canvases_compile(self, tiny_run, detect):
-    """The function of static shapes, under XLA; the image fills a part of its canvas."""
+  def test_padded_images_compile(self, tiny_run, detect):
+    """The function of static shapes, under XLA; the image fills a part of the input."""
     run = export_lib.read_run(str(tiny_run))
     model = export_lib.build_model(run, "matmul")
-    module = _module(model, tiny_run, canvas_signature=True)
+    module = _module(model, tiny_run, padded_signature=True)
     assert set(module.signatures()) == {*tiny_run_lib.SIGNATURES, "serving_canvases"}
     image = tiny_run_lib.images()[2]  # 90 x 160 stays as it is.
-    canvas = np.zeros([1, 128, 160, 3], np.float32)
-    canvas[0, :90] = image
+    padded = np.zeros([1, 128, 160, 3], np.float32)
+    padded[0, :90] = image
     size = tf.constant([[90.0, 160.0]])
     compiled = tf.function(module.detect_canvases, jit_compile=True)
-    _assert_same(_numpy(compiled(tf.constant(canvas), size, size)), detect([image]))
+    _assert_same(_numpy(compiled(tf.constant(padded), size, size)), detect([image]))
 
   def test_one_batch_size_alone(self, model, tiny_run, detect):
     module = _module(model, tiny_run, batch_size=2)

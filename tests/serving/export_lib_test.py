@@ -202,23 +202,23 @@ class TestVersions:
     run = export_lib.read_run(str(tiny_run))
     export_lib.build_module(run, "model", export_lib.Options(batch_size=2, raw_outputs=True))
     assert (made[0]["batch_size"], made[0]["raw_outputs"]) == (2, True)
-    assert not made[0]["canvas_signature"]
+    assert not made[0]["padded_signature"]
     asked = []
     monkeypatch.setattr(
       export_lib.factory, "build_detector", lambda *args: asked.append(args[2]) or tf.Module()
     )
     export_lib.build_module(run, None, export_lib.Options(crop_method="matmul"))
     assert asked == ["matmul"]
-    assert made[1]["canvas_signature"]
+    assert made[1]["padded_signature"]
 
-  def test_two_canvases_become_the_square_that_holds_both(self, run, tmp_path, light, monkeypatch):
+  def test_two_input_sizes_become_the_square_of_both(self, run, tmp_path, light, monkeypatch):
     params = yaml.safe_load((run / "params.yaml").read_text())
     params["task"]["validation_data"].update(input_layout="by_orientation", short_side=140)
     (run / "params.yaml").write_text(yaml.safe_dump(params))
     version = export_lib.export_run(str(run), str(tmp_path / "e"), say=str)
     card = pathlib.Path(version, "model_card.md").read_text()
-    # On a canvas of 128 × 160 no short side was longer than 128.
-    limits = "a short side of 128 pixels, a long one of at most 160, on a canvas of 160 x 160."
+    # In an input of 128 × 160 no short side was longer than 128.
+    limits = "a short side of 128 pixels, a long one of at most 160, and padded to 160 x 160."
     assert limits in card
     monkeypatch.undo()
     made = []
@@ -226,7 +226,7 @@ class TestVersions:
       export_lib.detection_module, "DetectionModule", lambda *args, **kwargs: made.append(kwargs)
     )
     export_lib.build_module(export_lib.read_run(str(run)), "model")
-    assert made[0]["canvas_size"] == (160, 160)
+    assert made[0]["input_size"] == (160, 160)
     assert (made[0]["short_side"], made[0]["long_side"]) == (128, 160)
 
 
@@ -263,6 +263,6 @@ class TestVerification:
     version = export_lib.export_run(str(run), str(target), say=said.append)
     assert light == []
     assert said[1] == "export not compared with the checkpoint (no evaluation data at hand)"
-    # Images to warm up with are as large as the canvas then.
+    # Images to warm up with are as large as the input then.
     path = os.path.join(version, "assets.extra", "tf_serving_warmup_requests")
     assert len(list(tf.data.TFRecordDataset(path))) == len(tiny_run_lib.SIGNATURES)

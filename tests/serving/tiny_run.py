@@ -18,7 +18,7 @@ from tests import fixtures
 
 REPOSITORY = pathlib.Path(__file__).parents[2]
 CLASS_NAMES = ["disc", "ring", "größe"]
-# Enlarged to fit the canvas of 128 × 160, reduced, and left as it is; the last is filled up.
+# Enlarged to fit the input of 128 × 160, reduced, and left as it is; the last is filled up.
 IMAGE_SIZES = [(60, 80), (200, 90), (90, 160)]
 BEST_STEP, LATEST_STEP = 5, 10
 SIGNATURES = ("serving_default", "serving_bytes", "serving_tf_example")
@@ -57,7 +57,7 @@ def params(folder: pathlib.Path) -> cfg.ExperimentConfig:
   experiment = exp_factory.get_exp_config("mtl_frcnn")
   data = {
     "input_path": str(folder / _RECORDS),
-    "canvas_size": [128, 160],
+    "input_size": [128, 160],
     "short_side": 96,
     "long_side": 160,
     "max_num_boxes": 4,
@@ -97,7 +97,7 @@ def write(folder: pathlib.Path) -> pathlib.Path:
     experiment.task.validation_data.input_path,
     global_batch_size=len(examples),
     is_training=False,
-    canvas_size=(128, 160),
+    input_size=(128, 160),
   ):
     model(batch, labels["image_size_px"], training=True)
   model.start_auxiliary_heads_like_main()

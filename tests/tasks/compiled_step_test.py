@@ -84,12 +84,12 @@ def test_architectures(folder, head, backbone):
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-  ("backbone", "trunk"), [("small_resnet", "shared_map"), ("blocks", "classifier_features")]
+  ("backbone", "features"), [("small_resnet", "shared_map"), ("blocks", "main_head")]
 )
-def test_trunks_of_auxiliary_heads_with_activations_computed_again(folder, backbone, trunk):
+def test_features_of_auxiliary_heads_with_recomputed_activations(folder, backbone, features):
   fields = {
     "backbone": {"type": backbone, "norm": {"type": "group"}, "recompute": True},
-    "auxiliary": {"trunk": trunk, "shared_map": {"reduce_depth": 16}},
+    "auxiliary": {"features": features, "shared_map": {"reduce_depth": 16}},
   }
   compiled = Run(folder, True, **fields)
   fields["backbone"]["recompute"] = False

@@ -15,10 +15,10 @@ CLASS_NAMES = ["cat", "dog"]
 BOXES = [[0, 0, 48, 28], [12, 8, 36, 24]]
 CLASSES = [1, 2]
 NUM_VAL = 3
-# Five quarters of the images' size, on a canvas that is larger still.
+# Five quarters of the images' size, in an input that is larger still.
 DATA = {
   "global_batch_size": 2,
-  "canvas_size": [64, 96],
+  "input_size": [64, 96],
   "short_side": 60,
   "long_side": 96,
   "max_num_boxes": 4,

@@ -421,7 +421,7 @@ class ForegroundLogitsTest(parameterized.TestCase, tf.test.TestCase):
     kernel = np.zeros([1, 1, 4, 2], np.float32)
     kernel[0, 0, 0, 1] = 1.0
     model.foreground_head.conv.kernel.assign(kernel)
-    # The canvas has a row and a column more than an image of 10 x 32.
+    # The padded input has a row and a column more than an image of 10 x 32.
     row = tf.constant([0.0, 8.0, 99.0])
     features = tf.stack([row, row + 99.0])[tf.newaxis, :, :, tf.newaxis]
     features = tf.pad(features, [[0, 0], [0, 0], [0, 0], [0, 3]])

@@ -102,10 +102,8 @@ def test_a_damaged_file(folder):
     data_sample.check(params.task, "train_data", 8)
 
 
-def test_an_impossible_canvas(folder):
-  params = _experiment(folder, "train_data", _record("0"), canvas_size=[64])
-  message = (
-    r"^task\.train_data\.canvas_size is \[64\]; accepted: height and width, at least 1 each$"
-  )
+def test_an_impossible_input_size(folder):
+  params = _experiment(folder, "train_data", _record("0"), input_size=[64])
+  message = r"^task\.train_data\.input_size is \[64\]; accepted: height and width, at least 1 each$"
   with pytest.raises(ValueError, match=message):
     data_sample.check(params.task, "train_data", 8)

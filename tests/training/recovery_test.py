@@ -7,7 +7,7 @@ from mtl_ssl_tf.training import nonfinite, recovery
 from tests.tasks import tiny
 
 
-def test_the_images_are_those_of_the_batch_on_its_canvas(folder, task, tmp_path, monkeypatch):
+def test_the_images_are_those_of_the_batch_at_its_size(folder, task, tmp_path, monkeypatch):
   data = tiny.experiment(folder).task.train_data
   asked = []
   monkeypatch.setattr(task, "image_ids", lambda *args: asked.append(args) or ["a.jpg"])

@@ -149,7 +149,7 @@ class TestCompare:
     assert "input_layout: single" in text
     path.write_text(text.replace("input_layout: single", "canvas: square"))
     assert self.compare(folder, model_dir) == []
-    override = {"task": {"data": {"input_layout": "by_orientation", "canvas_size": [64, 96]}}}
+    override = {"task": {"data": {"input_layout": "by_orientation", "input_size": [64, 96]}}}
     assert "task.train_data.input_layout 'single' -> 'by_orientation'" in self.compare(
       folder, model_dir, override
     )

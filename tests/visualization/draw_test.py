@@ -57,7 +57,7 @@ class TestDrawBoxes:
     assert has(picture[:40], CAT)
     assert (picture[:, 90:] == 90).all()
 
-  def test_content_is_cut_from_its_canvas(self):
+  def test_content_is_cut_from_the_padding(self):
     picture = draw.draw_boxes(
       grey_image(), np.array([[40, 10, 100, 60]]), np.array([1]), image_size_px=(80.0, 50.0)
     )
@@ -294,9 +294,9 @@ class TestTrainingPanel:
     assert tuple(windows[60, 79]) == (255, 255, 255)
 
   def test_the_content_is_cut_before_scaling(self):
-    canvas = np.zeros((200, 200, 3), np.uint8)
-    canvas[:96, :128] = 90
-    cut = self.everything(canvas, cell_px=256, image_size_px=(96.0, 128.0))
+    padded = np.zeros((200, 200, 3), np.uint8)
+    padded[:96, :128] = 90
+    cut = self.everything(padded, cell_px=256, image_size_px=(96.0, 128.0))
     np.testing.assert_array_equal(cut, self.everything(self.IMAGE, cell_px=256))
 
   def test_regions_to_be_ignored_are_dashed_in_the_ground_truth_alone(self):

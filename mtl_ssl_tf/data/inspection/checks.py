@@ -14,7 +14,7 @@ import numpy as np
 from mtl_ssl_tf.configs import data as data_config
 from mtl_ssl_tf.configs import detector
 from mtl_ssl_tf.data import faults
-from mtl_ssl_tf.data.pipeline import canvases, fitting
+from mtl_ssl_tf.data.pipeline import fitting, input_sizes
 
 FAULT, WARNING, NOTE = LEVELS = "fault", "warning", "note"
 
@@ -62,13 +62,13 @@ class Limits:
   """The settings of a run that its data should suit.
 
   Attributes:
-    canvas_size, short_side, long_side, max_num_boxes: see `detection_parser.DetectionParser`.
+    input_size, short_side, long_side, max_num_boxes: see `detection_parser.DetectionParser`.
     anchor_base_size_px, anchor_scales, anchor_aspect_ratios: see `anchor_ops.grid_anchors`.
     min_boxes_per_class: a class with fewer boxes is told.
     duplicate_iou: two boxes of one image that overlap by this much are taken for one.
   """
 
-  canvas_size: Sequence[int]
+  input_size: Sequence[int]
   short_side: int
   long_side: int
   max_num_boxes: int
@@ -79,9 +79,9 @@ class Limits:
   duplicate_iou: float = 0.95
 
   def __post_init__(self):
-    if len(self.canvas_size) != 2 or min(self.canvas_size) < 1:
+    if len(self.input_size) != 2 or min(self.input_size) < 1:
       raise ValueError(
-        f"canvas_size is {list(self.canvas_size)}; accepted: height and width, at least 1 each"
+        f"input_size is {list(self.input_size)}; accepted: height and width, at least 1 each"
       )
 
   @classmethod
@@ -95,13 +95,13 @@ class Limits:
       data: the task's training or validation data.
       **others: attributes that no configuration holds.
     """
-    canvas_size, short_side, long_side = tuple(data.canvas_size), data.short_side, data.long_side
-    if len(canvas_size) == 2:  # Otherwise told below, by its name.
-      canvas_size, short_side, long_side = canvases.single(
-        data.input_layout, canvas_size, short_side, long_side
+    input_size, short_side, long_side = tuple(data.input_size), data.short_side, data.long_side
+    if len(input_size) == 2:  # Otherwise told below, by its name.
+      input_size, short_side, long_side = input_sizes.single(
+        data.input_layout, input_size, short_side, long_side
       )
     return cls(
-      canvas_size=canvas_size,
+      input_size=input_size,
       short_side=short_side,
       long_side=long_side,
       max_num_boxes=data.max_num_boxes,
@@ -172,7 +172,7 @@ class ImageFacts:
 def box_sizes_px(facts: ImageFacts, limits: Limits) -> np.ndarray:
   """Height and width of each box in pixels of the network input, float64 [N, 2]."""
   scale = _resize_scale(
-    facts.height, facts.width, tuple(limits.canvas_size), limits.short_side, limits.long_side
+    facts.height, facts.width, tuple(limits.input_size), limits.short_side, limits.long_side
   )
   return (facts.boxes_orig[:, 2:] - facts.boxes_orig[:, :2]) * scale
 
@@ -180,11 +180,11 @@ def box_sizes_px(facts: ImageFacts, limits: Limits) -> np.ndarray:
 # Many images are of one size, and a few operations of TensorFlow take as long as decoding one.
 @functools.lru_cache(maxsize=10_000)
 def _resize_scale(
-  height: int, width: int, canvas_size: tuple[int, int], short_side: int, long_side: int
+  height: int, width: int, input_size: tuple[int, int], short_side: int, long_side: int
 ) -> np.ndarray:
   """By how much an image of this size is resized in either direction, [2]."""
   size = np.float32([height, width])
-  return fitting.fitted_size(size, canvas_size, short_side, long_side).numpy() / size
+  return fitting.fitted_size(size, input_size, short_side, long_side).numpy() / size
 
 
 def check_image(facts: ImageFacts, limits: Limits) -> list[Finding]:

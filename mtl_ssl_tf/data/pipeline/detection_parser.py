@@ -1,7 +1,7 @@
 """One record to one example of static shape: flip, resize, pad, ground truth.
 
-N is `max_num_boxes`; H and W are the height and width of the canvas, the static network input.
-The image lies in the canvas's top left corner at one scale for both sides; the rest is zero.
+N is `max_num_boxes`; H and W are the height and width of the network input, `input_size`.
+The image lies in the input's top left corner at one scale for both sides; the rest is zero.
 """
 
 from collections.abc import Sequence
@@ -30,7 +30,7 @@ class DetectionParser:
   """Records to `(image, labels)`, the batch's rows of `reader.make_dataset`.
 
   The image is resized, bilinear, so that its short side is `short_side` unless that makes its long
-  side longer than `long_side` or does not fit into the canvas; nothing is cut off. In training it
+  side longer than `long_side` or does not fit into the input; nothing is cut off. In training it
   is mirrored at random, from left to right and, where asked, from top to bottom; with `scale_min`,
   `scale_max` other than 1 it is zoomed at random: resized again by a factor from that range and cut
   to what it would be without; boxes left with less than half their area are dropped.
@@ -42,7 +42,7 @@ class DetectionParser:
   that is both, the stricter counts. Evaluation keeps all as objects.
 
   `image` is float32 [H, W, 3], RGB 0 … 255. `labels` holds:
-    gt_boxes_px: float32 [N, 4], pixels of the canvas; padding is -1.
+    gt_boxes_px: float32 [N, 4], pixels of the padded input; padding is -1.
     gt_classes: int32 [N], 1 … C-1, or 0 for a region to be ignored; padding is -1.
     gt_difficult: bool [N], PASCAL VOC's flag.
     gt_boxes_orig: float32 [N, 4], the same objects in pixels of the file, neither mirrored nor
@@ -50,9 +50,9 @@ class DetectionParser:
     gt_is_crowd: bool [N], COCO's flag of a box around many objects.
     gt_area_orig: float32 [N], area in square pixels of the file as the record tells it, which of a
       mask is less than of its box; padding is 0.
-    image_size_px: float32 [2], height and width of the image inside the canvas.
-    image_info: float32 [4, 2], original size, size inside the canvas, scale, offset, where the
-      scale times file pixels less the offset gives canvas pixels (of an image not mirrored).
+    image_size_px: float32 [2], height and width of the image inside the input.
+    image_info: float32 [4, 2], original size, size inside the input, scale, offset, where the
+      scale times file pixels less the offset gives input pixels (of an image not mirrored).
     num_dropped_boxes: int32, objects and regions left out because all N slots were taken.
     flipped: bool, the image was mirrored left to right.
     image_key: int32, a number made from the source id; stays with the image in every epoch.
@@ -65,15 +65,15 @@ class DetectionParser:
   def __init__(
     self,
     data: data_config.Data,
-    canvas_size: Sequence[int] | None = None,
+    input_size: Sequence[int] | None = None,
     is_training: bool = False,
   ):
     """Checks the settings; later changes to `data` do not count.
 
     Args:
-      data: canvas, sides, random changes and what becomes of difficult objects and crowds, see
+      data: input size, sides, random changes and what becomes of difficult objects and crowds, see
         there.
-      canvas_size: H and W, in the place of those of `data`. Make it square for images of either
+      input_size: H and W, in the place of those of `data`. Make it square for images of either
         orientation.
       is_training: mirror and zoom.
 
@@ -81,9 +81,9 @@ class DetectionParser:
       ValueError: a setting is out of its range.
     """
     self._data = data = data_config.frozen(data)
-    self._canvas_size = tuple(canvas_size or data.canvas_size)
+    self._input_size = tuple(input_size or data.input_size)
     self._is_training = is_training
-    _check(data, self._canvas_size)
+    _check(data, self._input_size)
     self._difficult = data.difficult if is_training else "keep"
     self._crowd = data.crowd if is_training else "keep"
     self._decoder = decoder.DetectionDecoder()
@@ -97,7 +97,7 @@ class DetectionParser:
   def parse(
     self, decoded: dict[str, tf.Tensor], seed: tf.Tensor
   ) -> tuple[tf.Tensor, dict[str, tf.Tensor]]:
-    """The image on its canvas and its ground truth.
+    """Returns the padded image and its ground truth.
 
     Args:
       decoded: what `DetectionDecoder.decode` returns.
@@ -112,7 +112,7 @@ class DetectionParser:
     boxes_orig = boxes_norm * tf.tile(original_size, [2])  # [n, 4]
     flipped = tf.constant(False)
     scaled_size = fitting.fitted_size(  # [2]
-      original_size, self._canvas_size, self._data.short_side, self._data.long_side
+      original_size, self._input_size, self._data.short_side, self._data.long_side
     )
     kept_size, offset = scaled_size, tf.zeros([2])
 
@@ -153,15 +153,15 @@ class DetectionParser:
       ),
       "example_valid": tf.constant(True),
     }
-    canvas = fitting.place_on_canvas(image, scaled_size, offset, kept_size, self._canvas_size)
-    return canvas, labels
+    padded = fitting.pad_to_input(image, scaled_size, offset, kept_size, self._input_size)
+    return padded, labels
 
   def blank(self) -> tuple[tf.Tensor, dict[str, tf.Tensor]]:
     """An example without image or objects, marked invalid, to fill up the last batch.
 
-    Its sizes are those of a black image that fills the canvas, so that no one divides by zero.
+    Its sizes are those of a black image that fills the input, so that no one divides by zero.
     """
-    size = tf.constant(self._canvas_size, tf.float32)  # [2]
+    size = tf.constant(self._input_size, tf.float32)  # [2]
     N = self._data.max_num_boxes
     labels = {
       "gt_boxes_px": tf.fill([N, 4], -1.0),
@@ -177,7 +177,7 @@ class DetectionParser:
       "image_key": tf.constant(0),
       "example_valid": tf.constant(False),
     }
-    return tf.zeros([*self._canvas_size, 3]), labels
+    return tf.zeros([*self._input_size, 3]), labels
 
   def _select_objects(
     self, decoded: dict[str, tf.Tensor]
@@ -214,11 +214,11 @@ class DetectionParser:
     return tf.ensure_shape(padded, [self._data.max_num_boxes, *values.shape[1:]])
 
 
-def _check(data: data_config.Data, canvas_size: tuple[int, ...]) -> None:
+def _check(data: data_config.Data, input_size: tuple[int, ...]) -> None:
   """Raises ValueError where a setting is out of its range."""
-  if len(canvas_size) != 2 or min(canvas_size) < 1:
+  if len(input_size) != 2 or min(input_size) < 1:
     raise ValueError(
-      f"canvas_size is {list(canvas_size)}; accepted: height and width, at least 1 each"
+      f"input_size is {list(input_size)}; accepted: height and width, at least 1 each"
     )
   for name in _CHECKED:
     fields.check_value(data, name, getattr(data, name))

@@ -1,6 +1,6 @@
-"""Images to the canvas, the static network input: for the parser and for serving alike.
+"""Resizing and padding of images to the static network input, for the parser and for serving.
 
-An image lies in the canvas's top left corner at one scale for both sides; the rest is zero.
+An image lies in the input's top left corner at one scale for both sides; the rest is zero.
 """
 
 from collections.abc import Sequence
@@ -9,13 +9,13 @@ import tensorflow as tf
 
 
 def fitted_size(
-  original_size: tf.Tensor, canvas_size: Sequence[int], short_side: int, long_side: int
+  original_size: tf.Tensor, input_size: Sequence[int], short_side: int, long_side: int
 ) -> tf.Tensor:
-  """The size to resize an image to, so that it fits into the canvas whole and keeps its shape.
+  """The size to resize an image to, so that it fits into the input whole and keeps its shape.
 
   Args:
     original_size: float32 [2], height and width of the image.
-    canvas_size: height and width that hold every image.
+    input_size: height and width that hold every image.
     short_side: what the short side becomes where the two limits allow it, pixels.
     long_side: the most that the long side may become, pixels.
 
@@ -26,18 +26,18 @@ def fitted_size(
     [
       short_side / tf.reduce_min(original_size),
       long_side / tf.reduce_max(original_size),
-      tf.reduce_min(tf.constant(canvas_size, tf.float32) / original_size),
+      tf.reduce_min(tf.constant(input_size, tf.float32) / original_size),
     ]
   )
   return tf.maximum(tf.round(scale * original_size), 1.0)
 
 
-def place_on_canvas(
+def pad_to_input(
   images: tf.Tensor,
   scaled_size: tf.Tensor,
   offset: tf.Tensor,
   kept_size: tf.Tensor,
-  canvas_size: Sequence[int],
+  input_size: Sequence[int],
 ) -> tf.Tensor:
   """Images of one size resized, cut and padded.
 
@@ -45,8 +45,8 @@ def place_on_canvas(
     images: [..., h, w, 3], any number type, one image or a batch.
     scaled_size: float32 [2], whole numbers; what the images are resized to.
     offset: float32 [2], whole numbers; the row and column that the cut starts from.
-    kept_size: float32 [2], whole numbers; what is cut out, not larger than the canvas.
-    canvas_size: H and W.
+    kept_size: float32 [2], whole numbers; what is cut out, not larger than the input.
+    input_size: H and W.
 
   Returns:
     float32 [..., H, W, 3].
@@ -55,7 +55,7 @@ def place_on_canvas(
   height, width = tf.unstack(tf.cast(kept_size, tf.int32))
   images = tf.image.resize(images, tf.cast(scaled_size, tf.int32))  # [..., h', w', 3]
   images = images[..., top : top + height, left : left + width, :]  # [..., height, width, 3]
-  H, W = canvas_size
+  H, W = input_size
   leading = images.shape[:-3]
   paddings = [[0, 0]] * len(leading) + [[0, H - height], [0, W - width], [0, 0]]
   return tf.ensure_shape(tf.pad(images, paddings), [*leading, H, W, 3])

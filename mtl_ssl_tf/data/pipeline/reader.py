@@ -16,9 +16,9 @@ from mtl_ssl_tf.configs import data as data_config
 from mtl_ssl_tf.data import schema
 from mtl_ssl_tf.data.pipeline import (
   batch_order,
-  canvases,
   detection_parser,
   input_checks,
+  input_sizes,
   record_streams,
 )
 from mtl_ssl_tf.data.records import index as record_index
@@ -47,9 +47,9 @@ def make_dataset(
     data: which records and how they become batches; `input_path` is a path, a glob pattern, a
       folder with one split, or a list of these. Without a `seed`, one is drawn. `cache` keeps the
       records in memory, their images still compressed: training reads them all when it begins,
-      evaluation when it first needs them. With two canvases, see `canvases`, each batch is on one
-      of them, the same for all workers; where both occur, the dataset does not know H and W, each
-      batch does.
+      evaluation when it first needs them. With two input sizes, see `input_sizes`, each batch has
+      one of them, the same for all workers; where both occur, the dataset does not know H and W,
+      each batch does.
     first_batch: number of the training batch to begin with.
     skipped_batches: numbers of training batches to leave out.
     input_context: which worker this is, as `tf.distribute` tells it; None is the only one.
@@ -68,7 +68,7 @@ def make_dataset(
   input_checks.check_batches(batch_size, context, first_batch, skipped_batches, is_training)
   parsers = [
     detection_parser.DetectionParser(data, size, is_training)
-    for size in canvases.sizes(data.input_layout, data.canvas_size)
+    for size in input_sizes.sizes(data.input_layout, data.input_size)
   ]
   files = record_paths.match_files(data.input_path)
   input_checks.check_records(files)
@@ -89,13 +89,13 @@ def make_dataset(
       records = record_streams.evaluation_in_buckets(
         index, buckets, batch_size, data.cache, context
       )
-    # A canvas that no image needs would only hide the size of the other.
+    # An input size that no image needs would only hide the size of the other.
     parsers = [
       parser if len(bucket) else None for parser, bucket in zip(parsers, buckets, strict=True)
     ]
 
   def parse(number, bucket, content):
-    return _on_canvas(parsers, bucket, number, content, seed if is_training else None)
+    return _parse_in_bucket(parsers, bucket, number, content, seed if is_training else None)
 
   dataset = records.map(parse, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
   dataset = dataset.batch(batch_size // context.num_replicas_in_sync, drop_remainder=True)
@@ -133,21 +133,21 @@ def image_ids(
 
 
 def _buckets(index: record_index.RecordIndex, input_layout: str) -> list[np.ndarray]:
-  """Numbers of the records for each canvas."""
+  """Numbers of the records for each input size."""
   if input_layout == "single":
     return [np.arange(len(index))]
-  is_portrait = canvases.is_portrait(record_sizes.image_sizes(index))
+  is_portrait = input_sizes.is_portrait(record_sizes.image_sizes(index))
   return [np.flatnonzero(~is_portrait), np.flatnonzero(is_portrait)]
 
 
-def _on_canvas(
+def _parse_in_bucket(
   parsers: Sequence[detection_parser.DetectionParser | None],
   bucket: tf.Tensor,
   number: tf.Tensor,
   content: tf.Tensor,
   seed: int | None,
 ) -> tuple[tf.Tensor, dict[str, tf.Tensor]]:
-  """A record parsed for the canvas of its bucket; `seed` is None in evaluation."""
+  """A record parsed with the input size of its bucket; `seed` is None in evaluation."""
 
   def parse(parser):
     if seed is not None:

@@ -98,13 +98,13 @@ def draw_scene(
   Returns:
     A `Scene`.
   """
-  canvas = drawing.draw_background(rng, height, width)
+  pixels = drawing.draw_background(rng, height, width)
   placed = _arrange(rng, height, width, theme)
   for thing in placed:
     window, inside = thing.windows(height, width)
     alpha = thing.sprite.alpha[inside][..., np.newaxis]
-    canvas[window] += alpha * (thing.sprite.rgb[inside] - canvas[window])
-  canvas *= rng.uniform(0.85, 1.1, 3).astype(np.float32)  # the colour of the light
+    pixels[window] += alpha * (thing.sprite.rgb[inside] - pixels[window])
+  pixels *= rng.uniform(0.85, 1.1, 3).astype(np.float32)  # the colour of the light
 
   boxes, fractions, masks = visible_parts(placed, height, width)
   side = min(height, width)
@@ -119,7 +119,7 @@ def draw_scene(
         difficult=fraction < _DIFFICULT_VISIBLE or extent < _DIFFICULT_SIDES * side,
       )
     )
-  return Scene(image=drawing.to_bytes(canvas), objects=tuple(objects), masks=masks)
+  return Scene(image=drawing.to_bytes(pixels), objects=tuple(objects), masks=masks)
 
 
 def _arrange(rng: np.random.Generator, height: int, width: int, first: Theme) -> list[Placed]:

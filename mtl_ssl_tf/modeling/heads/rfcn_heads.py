@@ -23,7 +23,7 @@ def _conv(channels: int, activation: str | None, name: str) -> tf_keras.layers.L
 class MapClassifier(tf_keras.layers.Layer):
   """A second stage of its own, score maps and class logits; see `base.RegionHead`.
 
-  Besides R-FCN's own heads, the auxiliary heads of `auxiliary.trunk: shared_map` are of this kind.
+  R-FCN's own heads and the auxiliary heads of `auxiliary.features: shared_map` are of this kind.
 
   Attributes:
     stage2: the second stage.

@@ -59,7 +59,7 @@ class TestRecords:
       path,
       global_batch_size=1,
       is_training=False,
-      canvas_size=(60, 60),
+      input_size=(60, 60),
       short_side=30,
       long_side=60,
     )

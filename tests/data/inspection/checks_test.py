@@ -26,9 +26,9 @@ def _facts(boxes, names=None, height=100, width=200, crowd=None, **others) -> ch
   )
 
 
-# A canvas of 100 x 200 leaves an image of that size as it is.
+# An input of 100 x 200 leaves an image of that size as it is.
 _LIMITS = limits_lib.make(
-  canvas_size=(100, 200),
+  input_size=(100, 200),
   short_side=100,
   long_side=200,
   max_num_boxes=3,
@@ -56,19 +56,19 @@ class TestFinding:
 
 
 class TestSizes:
-  # Height x width of the image and of its canvas, short and long side, and the factor by hand.
+  # Height x width of the image and of the input, short and long side, and the factor by hand.
   @pytest.mark.parametrize(
-    ("size", "canvas", "short_side", "long_side", "factor"),
+    ("size", "input_size", "short_side", "long_side", "factor"),
     [
       ((100, 200), (1024, 1024), 600, 1024, 5.12),  # The long side limits.
       ((400, 500), (1024, 1024), 600, 1024, 1.5),  # The short side.
-      ((400, 500), (300, 1024), 600, 1024, 0.75),  # The canvas.
+      ((400, 500), (300, 1024), 600, 1024, 0.75),  # The input size.
       ((500, 400), (1024, 1024), 600, 1024, 1.5),
       ((1, 1), (64, 64), 32, 64, 32.0),
     ],
   )
-  def test_pixels_of_the_network_input(self, size, canvas, short_side, long_side, factor):
-    limits = limits_lib.make(canvas_size=canvas, short_side=short_side, long_side=long_side)
+  def test_pixels_of_the_network_input(self, size, input_size, short_side, long_side, factor):
+    limits = limits_lib.make(input_size=input_size, short_side=short_side, long_side=long_side)
     facts = _facts([(0, 0, 1, 1), (0.25, 0.5, 0.5, 1.0)], height=size[0], width=size[1])
     np.testing.assert_allclose(
       checks.box_sizes_px(facts, limits), [[factor, factor], [0.25 * factor, 0.5 * factor]], 1e-6
@@ -188,10 +188,10 @@ def test_an_image_without_boxes_has_nothing_amiss():
 
 
 @pytest.mark.parametrize("size", [(), (5,), (5, 5, 5), (0, 5), (5, -1)])
-def test_impossible_canvas(size):
-  message = rf"canvas_size is {re.escape(str(list(size)))}; accepted: height and width, at least 1"
+def test_impossible_input_size(size):
+  message = rf"input_size is {re.escape(str(list(size)))}; accepted: height and width, at least 1"
   with pytest.raises(ValueError, match=message):
-    limits_lib.make(canvas_size=size)
+    limits_lib.make(input_size=size)
 
 
 def test_limits_of_a_configuration():
@@ -203,7 +203,7 @@ def test_limits_of_a_configuration():
   task.anchors.base_size_px = 128.0
   task.validation_data.short_side = 300
   task.validation_data.long_side = 500
-  task.validation_data.canvas_size = [512, 640]
+  task.validation_data.input_size = [512, 640]
   task.validation_data.max_num_boxes = 7
   limits = checks.Limits.of_config(task, task.validation_data, min_boxes_per_class=3)
   assert limits == checks.Limits(
@@ -212,13 +212,13 @@ def test_limits_of_a_configuration():
   assert limits.smallest_anchor_px == 16.0
 
 
-def test_boxes_are_measured_on_the_canvas_of_their_orientation():
+def test_boxes_are_measured_in_the_input_of_their_orientation():
   task = detector.MtlDetection()
   data = task.train_data.replace(
-    input_layout="by_orientation", canvas_size=[300, 400], long_side=800
+    input_layout="by_orientation", input_size=[300, 400], long_side=800
   )
   limits = checks.Limits.of_config(task, data)
   for height, width in ((60, 80), (80, 60)):
-    # Five times as large, as on a canvas of 300 × 400 or of 400 × 300.
+    # Five times as large, as in an input of 300 × 400 or of 400 × 300.
     sizes_px = checks.box_sizes_px(_facts([[0, 0, 10, 20]], height=height, width=width), limits)
     np.testing.assert_allclose(sizes_px, [[50.0, 100.0]])

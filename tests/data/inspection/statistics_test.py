@@ -8,9 +8,9 @@ import pytest
 from mtl_ssl_tf.data.inspection import checks, statistics
 from tests.data.inspection import limits as limits_lib
 
-# A canvas twice as large as images of 100 x 200.
+# An input twice as large as images of 100 x 200.
 _LIMITS = limits_lib.make(
-  canvas_size=(200, 400),
+  input_size=(200, 400),
   short_side=200,
   long_side=400,
   max_num_boxes=2,

@@ -23,7 +23,7 @@ def traced_parser(**settings):
 
 def parse(serialized, seed=(0, 0), **settings):
   """One example as numpy, through a traced function with unknown sizes as in the pipeline."""
-  settings = {"canvas_size": (64, 64), "short_side": 30, "long_side": 64, **settings}
+  settings = {"input_size": (64, 64), "short_side": 30, "long_side": 64, **settings}
   parser = traced_parser(**settings)
   image, labels = parser(tf.constant(serialized), tf.constant(seed, tf.int64))
   return image.numpy(), tf.nest.map_structure(lambda x: x.numpy(), labels)
@@ -50,7 +50,7 @@ class DetectionParserTest(parameterized.TestCase, tf.test.TestCase):
     self.assertNotEqual(keys[0], keys[2])
 
   def test_worked_example(self):
-    # 20 × 40 doubles to 40 × 80, the canvas allows 1.6 only: 32 × 64.
+    # 20 × 40 doubles to 40 × 80, the input allows 1.6 only: 32 × 64.
     boxes = [[5, 10, 15, 30], [0, 0, 20, 40]]
     serialized = fixtures.serialized_example(fixtures.solid_image(20, 40, 9), boxes, [2, 1], [0, 1])
     image, labels = parse(serialized, short_side=40, long_side=80)
@@ -282,7 +282,7 @@ class DetectionParserTest(parameterized.TestCase, tf.test.TestCase):
     self.assertNotAllEqual(first, other)
 
   def test_blank_has_the_structure_of_an_example(self):
-    parser = make_parser(canvas_size=(8, 16), max_num_boxes=2)
+    parser = make_parser(input_size=(8, 16), max_num_boxes=2)
     serialized = fixtures.serialized_example(fixtures.noise_image(4, 8), [[0, 0, 2, 2]], [1])
     example = parser(serialized, tf.zeros([2], tf.int64))
     blank = parser.blank()
@@ -295,8 +295,8 @@ class DetectionParserTest(parameterized.TestCase, tf.test.TestCase):
     self.assertAllEqual(blank[1]["image_size_px"], [8, 16])
 
   @parameterized.parameters(
-    ({"canvas_size": (8, 8, 3)}, "canvas_size"),
-    ({"canvas_size": (0, 8)}, "canvas_size"),
+    ({"input_size": (8, 8, 3)}, "input_size"),
+    ({"input_size": (0, 8)}, "input_size"),
     ({"short_side": 0}, "short_side"),
     ({"long_side": -1}, "long_side"),
     ({"max_num_boxes": 0}, "max_num_boxes"),

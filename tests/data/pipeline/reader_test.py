@@ -14,7 +14,7 @@ from mtl_ssl_tf.data.pipeline import detection_parser, reader
 from mtl_ssl_tf.data.records import paths as record_paths
 from tests import fixtures
 
-SETTINGS = {"canvas_size": (16, 16), "short_side": 12, "long_side": 16, "max_num_boxes": 2}
+SETTINGS = {"input_size": (16, 16), "short_side": 12, "long_side": 16, "max_num_boxes": 2}
 
 
 def numbered_example(number):
@@ -260,7 +260,7 @@ class PositionTest(ReaderTest):
 class FilesTest(ReaderTest):
   def test_every_setting_of_an_image_reaches_the_parser(self):
     settings = {
-      "canvas_size": (32, 48),
+      "input_size": (32, 48),
       "short_side": 10,
       "long_side": 11,
       "max_num_boxes": 12,
@@ -274,9 +274,9 @@ class FilesTest(ReaderTest):
     parser = detection_parser.DetectionParser
     with mock.patch.object(detection_parser, "DetectionParser", side_effect=parser) as make:
       fixtures.make_dataset(self._write(2), global_batch_size=1, is_training=True, **settings)
-    (data, canvas_size, is_training), _ = make.call_args
+    (data, input_size, is_training), _ = make.call_args
     assert {name: getattr(data, name) for name in settings} == settings
-    assert (tuple(canvas_size), is_training) == (settings["canvas_size"], True)
+    assert (tuple(input_size), is_training) == (settings["input_size"], True)
     with self.assertRaisesRegex(ValueError, "locked"):
       data.short_side = 20
 

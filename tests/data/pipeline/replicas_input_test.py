@@ -15,7 +15,7 @@ from tests import fixtures
 cpu = tf.config.list_physical_devices("CPU")[0]
 tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
 strategy = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
-settings = {"global_batch_size": 4, "input_layout": "by_orientation", "canvas_size": (12, 16)}
+settings = {"global_batch_size": 4, "input_layout": "by_orientation", "input_size": (12, 16)}
 
 def make(is_training):
   return strategy.distribute_datasets_from_function(

@@ -1,13 +1,13 @@
-"""What the auxiliary trunks are worth: mAP of short trainings, side by side.
+"""Accuracy of auxiliary heads by the features that they classify: mAP of short trainings.
 
-    python -m benchmarks.trunks --output_dir runs/trunks
+    python -m benchmarks.auxiliary_features --output_dir runs/auxiliary_features
 
 Trains MobileNet v1 detectors from scratch on the demo's scenes and on BCCD (at half its size) with
 every variant and three seeds, through train.py, and prints a table: mean and standard deviation of
-the mAP after the last step, and the difference to `own` in those deviations. The schedules are
-short, so that mAPs are lower than those of configs/README.md and seeds lie far apart; they are for
-comparing. What the variants cost is told by `benchmarks.run`. The data must be there: `make demo`
-makes the scenes, README.md says how BCCD is converted.
+the mAP after the last step, and the difference to `own_stage2` in those deviations. The schedules
+are short, so that mAPs are lower than those of configs/README.md and seeds lie far apart; they are
+for comparing. `benchmarks.run` measures the cost of the variants. The data must be there:
+`make demo` makes the scenes, README.md says how BCCD is converted.
 
 Each of `--jobs` trainings has a processor to itself, where a run takes about 5 minutes; all of them
 take an hour and a quarter on two. One that is finished is not run again, so a killed command goes
@@ -28,17 +28,17 @@ import time
 ROOT = pathlib.Path(__file__).parents[1]
 WITHOUT = "task.auxiliary.{}.loss_weight=0.0"
 VARIANTS = {
-  "own": "",
+  "own_stage2": "",
   # Of MobileNet, whose second stage strides by itself.
-  "shared_map": "task.auxiliary.trunk=shared_map,task.auxiliary.shared_map.stride=1",
-  "classifier_features": "task.auxiliary.trunk=classifier_features",
+  "shared_map": "task.auxiliary.features=shared_map,task.auxiliary.shared_map.stride=1",
+  "main_head": "task.auxiliary.features=main_head",
   "task1": f"{WITHOUT.format('closeness')},{WITHOUT.format('foreground')}",
   "baseline": ",".join(
     [WITHOUT.format(name) for name in ("multi_object", "closeness", "foreground")]
     + ["task.refinement.enabled=false"]
   ),
 }
-SIZE = "canvas_size=[240,320],task.{0}.short_side=240,task.{0}.long_side=320"
+SIZE = "input_size=[240,320],task.{0}.short_side=240,task.{0}.long_side=320"
 # Flagfile, steps, and what differs from the flagfile's experiment.
 DATA = {
   "scenes": ("configs/flags/demo.flags", 600, ""),
@@ -103,20 +103,20 @@ def table(results: dict[tuple[str, str], list[float]]) -> str:
     results: mAPs of the seeds, in per cent, by data set and variant.
 
   Returns:
-    Lines of Markdown. The difference to `own` is also given in standard deviations of a difference
-    of two single runs: the root of the sum of both variances.
+    Lines of Markdown. The difference to `own_stage2` is also given in standard deviations of a
+    difference of two single runs: the root of the sum of both variances.
   """
   lines = [
-    "| data | trunk | seeds | mAP@0.5 (area) | to own | deviations |",
+    "| data | features | seeds | mAP@0.5 (area) | to own | deviations |",
     "|---|---|---|---|---|---|",
   ]
   for (data, variant), figures in results.items():
-    own = results.get((data, "own"), [])
+    own = results.get((data, "own_stage2"), [])
     mean = f"{statistics.mean(figures):.1f}"
     if len(figures) > 1:
       mean += f" ± {statistics.stdev(figures):.1f}"
     difference = deviations = ""
-    if own and variant != "own":
+    if own and variant != "own_stage2":
       gap = statistics.mean(figures) - statistics.mean(own)
       difference = f"{gap:+.1f}"
       if min(len(figures), len(own)) > 1:

@@ -1,4 +1,4 @@
-"""Training and evaluation on canvases of two orientations."""
+"""Training and evaluation with inputs of two orientations."""
 
 import numpy as np
 import pytest
@@ -28,8 +28,8 @@ def _mixed(tmp_path_factory):
   return folder
 
 
-def experiment(folder, canvas_size=(64, 96), **others):
-  data = {"input_layout": "by_orientation", "canvas_size": list(canvas_size)}
+def experiment(folder, input_size=(64, 96), **others):
+  data = {"input_layout": "by_orientation", "input_size": list(input_size)}
   task = {"train_data": data, "validation_data": data}
   return tiny.experiment(folder, {"task": task, **others})
 
@@ -55,9 +55,9 @@ def make_trainer(params):
   return trainer.DetectorTrainer(params, task, model, optimizer), traced
 
 
-def test_one_program_for_each_canvas(mixed):
+def test_one_program_for_each_input_size(mixed):
   params = experiment(mixed)
-  # How often a step is traced depends on no head; those that look at the canvas are left.
+  # How often a step is traced depends on no head; those that read the input's size are left.
   params.task.auxiliary.multi_object.loss_weight = 0.0
   params.task.auxiliary.closeness.loss_weight = 0.0
   params.task.refinement.enabled = False
@@ -93,12 +93,12 @@ def test_pictures(mixed):
   assert len({panel.shape for panel in drawn}) == 2
 
 
-def test_evaluation_finds_what_it_does_on_an_image_s_canvas_alone(mixed):
+def test_evaluation_finds_what_it_does_with_an_image_s_input_size_alone(mixed):
   params = experiment(mixed)
   params.task.backbone.norm.momentum = 0.0
   data = params.task.validation_data
   lying, standing = (
-    data.replace(input_layout="single", canvas_size=size) for size in ([64, 96], [96, 64])
+    data.replace(input_layout="single", input_size=size) for size in ([64, 96], [96, 64])
   )
   task = mtl_detection.MtlDetectionTask(params.task)
   model = task.build_model()

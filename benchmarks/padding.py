@@ -1,17 +1,17 @@
-"""Share of padding on one canvas and on two, from the sizes of the images alone.
+"""Share of padding with one input size and with two, from the sizes of the images alone.
 
-    python -m benchmarks.canvases [--records=data/bccd/trainval-*.tfrecord]
+    python -m benchmarks.padding [--records=data/bccd/trainval-*.tfrecord]
 
 Without `--records`: 1000 sizes like those of photographs, 3:4 and 2:3, one in four in portrait. For
-each data set and each short and long side, `single` is the smallest canvas that holds all images at
-full size, `by_orientation` the smaller of its kind; a step's time goes with the canvas's pixels.
+each data set and each short and long side, `single` is the smallest input that holds all images at
+full size, `by_orientation` the smaller of its kind; a step's time goes with the input's pixels.
 """
 
 import argparse
 
 import numpy as np
 
-from mtl_ssl_tf.data.pipeline import canvases, fitting
+from mtl_ssl_tf.data.pipeline import fitting, input_sizes
 from mtl_ssl_tf.data.records import index as record_index
 from mtl_ssl_tf.data.records import paths as record_paths
 from mtl_ssl_tf.data.records import sizes as record_sizes
@@ -31,13 +31,13 @@ def photographs() -> np.ndarray:
 def padding(
   image_sizes: np.ndarray, short_side: int, long_side: int
 ) -> dict[str, tuple[float, int]]:
-  """For each kind of canvas, the share of pixels that are padding, and the pixels of an image."""
+  """For each layout, the share of pixels that are padding, and the pixels of an image."""
   landscape = (short_side, long_side)
-  portrait = canvases.is_portrait(image_sizes)
+  portrait = input_sizes.is_portrait(image_sizes)
   scaled = {}
   for size in np.unique(image_sizes, axis=0):
-    canvas = landscape[::-1] if size[0] > size[1] else landscape
-    scaled[tuple(size)] = fitting.fitted_size(np.float32(size), canvas, short_side, long_side)
+    input_size = landscape[::-1] if size[0] > size[1] else landscape
+    scaled[tuple(size)] = fitting.fitted_size(np.float32(size), input_size, short_side, long_side)
   content = np.array([np.prod(scaled[tuple(size)]) for size in image_sizes])
   both = portrait.any() and not portrait.all()
   side = (long_side, long_side) if both else landscape
@@ -54,14 +54,14 @@ def main() -> None:
     index = record_index.scan(record_paths.match_files(flags.records))
     data[flags.records] = record_sizes.image_sizes(index)
   for name, sizes in data.items():
-    portrait = canvases.is_portrait(sizes).mean()
+    portrait = input_sizes.is_portrait(sizes).mean()
     print(f"{name}: {len(sizes)} images, {portrait:.0%} in portrait")
     for short_side, long_side in LIMITS:
       found = padding(sizes, short_side, long_side)
       (one, one_pixels), (two, two_pixels) = found["single"], found["by_orientation"]
       print(
-        f"  {short_side} x {long_side}: padding {one:.1%} on one canvas, {two:.1%} on two; pixels"
-        f" a step {two_pixels / one_pixels:.2f} of the one canvas's"
+        f"  {short_side} x {long_side}: padding {one:.1%} of one size, {two:.1%} of two; pixels"
+        f" a step {two_pixels / one_pixels:.2f} of the one size's"
       )
 
 

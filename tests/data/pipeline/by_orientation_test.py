@@ -1,4 +1,4 @@
-"""Batches on canvases of two orientations."""
+"""Batches of inputs of two orientations."""
 
 import numpy as np
 import pytest
@@ -10,7 +10,7 @@ from tests import fixtures
 
 SETTINGS = {
   "input_layout": "by_orientation",
-  "canvas_size": (12, 16),
+  "input_size": (12, 16),
   "short_side": 12,
   "long_side": 16,
   "max_num_boxes": 2,
@@ -36,12 +36,12 @@ def read(path, num_batches=None, **settings):
 
 
 def numbers(images):
-  """The images' numbers; on a canvas without padding, all of an image is its grey value."""
+  """The images' numbers; in an input without padding, all of an image is its grey value."""
   assert np.all(images == images[:, :1, :1])
   return images[:, 0, 0, 0].astype(int)
 
 
-def test_each_batch_is_on_one_canvas(path):
+def test_each_batch_is_of_one_input_size(path):
   batches = read(path, 16, global_batch_size=2, is_training=True)
   seen = {True: [], False: []}
   for images, labels in batches:
@@ -64,7 +64,7 @@ def test_position(path):
       np.testing.assert_array_equal(values, other)
 
 
-def test_workers_and_replicas_of_a_step_have_one_canvas(path):
+def test_workers_and_replicas_of_a_step_have_one_input_size(path):
   settings = {"global_batch_size": 4, "is_training": True}
   whole = read(path, 6, **settings)
   shares = [
@@ -105,12 +105,12 @@ def test_evaluation_holds_each_image_once(path, num_workers, cache):
 
 
 @pytest.mark.parametrize("is_training", [False, True])
-@pytest.mark.parametrize(("orientation", "canvas"), [(TALL, (16, 12)), ([1, 3], (12, 16))])
-def test_of_one_orientation_there_is_one_canvas(tmp_path, orientation, canvas, is_training):
+@pytest.mark.parametrize(("orientation", "input_size"), [(TALL, (16, 12)), ([1, 3], (12, 16))])
+def test_of_one_orientation_there_is_one_input_size(tmp_path, orientation, input_size, is_training):
   path = str(tmp_path / "a.tfrecord")
   fixtures.write_records(path, [_example(number) for number in orientation])
   dataset = fixtures.make_dataset(path, global_batch_size=2, is_training=is_training, **SETTINGS)
-  assert dataset.element_spec[0].shape == [2, *canvas, 3]
+  assert dataset.element_spec[0].shape == [2, *input_size, 3]
 
 
 def test_training_has_no_end(path):
