@@ -228,9 +228,7 @@ def test_import_and_export(case, tmp_path):
     [str(tmp_path / "config.yaml")], checkpoint, str(tmp_path / "run")
   )
   assert report.missing == report.unused == []
-  exported = export_lib.export_run(
-    str(tmp_path / "run"), str(tmp_path / "exported"), say=lambda _: None
-  )
+  exported = export_lib.export_run(str(tmp_path / "run"), str(tmp_path / "exported"))
   detect = tf.saved_model.load(exported).signatures["serving_default"]
   assert_share(case, detect(images=tf.constant(case["image"][np.newaxis])))
 

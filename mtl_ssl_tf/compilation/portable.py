@@ -7,11 +7,12 @@ inputs.npz   arrays arg0, arg1, …: a batch and the weights
 
 import dataclasses
 import json
+import logging
 import os
 import pathlib
 import re
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -21,6 +22,7 @@ from tensorflow.compiler.xla.service import hlo_pb2
 from mtl_ssl_tf import files
 from mtl_ssl_tf.compilation import step_program
 
+_LOGGER = logging.getLogger(__name__)
 PROGRAM_FILE, NAMES_FILE, INPUTS_FILE = "step.mlir", "names.json", "inputs.npz"
 # Before 2025 the bits of a mask were packed, since then each takes a byte; written out in words
 # they mean the same to every reader.
@@ -159,7 +161,6 @@ def write(
   text: str,
   names: Mapping[str, Any],
   inputs: Mapping[str, np.ndarray] | None,
-  say: Callable[[str], object],
 ) -> None:
   """Writes the files, all or none.
 
@@ -178,7 +179,7 @@ def write(
   except OSError as error:
     reason = error.strerror or str(error)
     raise ValueError(f"--output_dir {output_dir!r} cannot be written to ({reason})") from error
-  say(f"{output_dir}: {', '.join(sizes)}")
+  _LOGGER.info(f"{output_dir}: {', '.join(sizes)}")
 
 
 def _mask_in_words(match: re.Match) -> str:

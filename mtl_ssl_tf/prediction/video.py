@@ -14,6 +14,7 @@ The detections of `clip.avi` are in `clip.avi.json`:
 
 import contextlib
 import json
+import logging
 import math
 import os
 import pathlib
@@ -34,6 +35,7 @@ from mtl_ssl_tf.visualization import draw
 os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
 cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
 
+_LOGGER = logging.getLogger(__name__)
 _SUFFIX = ".mp4"
 _CODEC = "mp4v"
 _DEFAULT_RATE = 25.0  # Of the annotated video, where the original does not say.
@@ -54,7 +56,6 @@ class VideoPredictor:
     batch_size: int = 1,
     every: int = 1,
     drawn: bool = True,
-    say: Callable[[str], object] = print,
   ):
     """Keeps the settings.
 
@@ -66,7 +67,6 @@ class VideoPredictor:
       batch_size: so many frames are in memory, and those of them to look at go together.
       every: look at the first frame of each so many.
       drawn: write the annotated video.
-      say: takes lines about progress.
     """
     self._detector = detector
     self._folder = folder
@@ -75,7 +75,6 @@ class VideoPredictor:
     self._batch_size = batch_size
     self._every = every
     self._drawn = drawn
-    self._say = say
 
   def __call__(self, name: str) -> dict[str, Any]:
     """The record of a video; its results are written.
@@ -114,7 +113,7 @@ class VideoPredictor:
         {"id": i, "name": text} for i, text in enumerate(self._detector.class_names, start=1)
       ],
     }
-    progress_line = progress_lines.Progress(f"{name}: frames", frames.num_announced, self._say)
+    progress_line = progress_lines.Progress(f"{name}: frames", frames.num_announced, _LOGGER.info)
     with contextlib.ExitStack() as stack:
       path = self._videos_dir / f"{name}.json"
       path.parent.mkdir(parents=True, exist_ok=True)

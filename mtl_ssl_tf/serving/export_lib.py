@@ -2,8 +2,8 @@
 
 import dataclasses
 import importlib.util
+import logging
 import os
-from collections.abc import Callable
 
 import tensorflow as tf
 import yaml
@@ -22,6 +22,7 @@ from mtl_ssl_tf.modeling import detector as detector_model
 from mtl_ssl_tf.modeling import factory
 from mtl_ssl_tf.serving import detection_module, export_folder, model_card, verification
 
+_LOGGER = logging.getLogger(__name__)
 _PARAMS_FILE = "params.yaml"
 _STEP_IN_CHECKPOINT = "global_step/.ATTRIBUTES/VARIABLE_VALUE"
 _MAX_WARMUP_SIZES = 3
@@ -39,7 +40,7 @@ class Options:
     raw_outputs: see `detection_module.DetectionModule`.
     crop_method: see `ops/crop_ops.py`; with `matmul`, `detect_canvases` compiles under XLA
       and is a signature, too.
-    verify: compare the export with the checkpoint; None does where evaluation data is at hand.
+    verify: compare the export with the checkpoint; None does where evaluation data is available.
     verify_images: on so many images.
     license: that the weights come under; None leaves it to the reader of the model card.
   """
@@ -81,7 +82,6 @@ def export_run(
   *,
   checkpoint: str | None = None,
   options: Options | None = None,
-  say: Callable[[str], object] = print,
 ) -> str:
   """Writes a version of the SavedModel of a run, which comes to be whole or not at all.
 
@@ -91,7 +91,6 @@ def export_run(
     checkpoint: path prefix of a checkpoint, or a folder whose latest is meant; by default the
       run's best, or else its latest.
     options: None for the defaults.
-    say: takes lines about what is done.
 
   Returns:
     The folder of the version.
@@ -110,27 +109,27 @@ def export_run(
     if count is not None and count < 1:
       raise ValueError(f"{flag} is {count}; accepted: at least 1")
   run = read_run(model_dir, checkpoint)
-  has_data = verification.data_at_hand(run.task.validation_data)
+  has_data = verification.has_records(run.task.validation_data)
   if options.verify and not has_data:
     raise ValueError(
       f"--verify: no records at task.validation_data.input_path"
       f" {run.task.validation_data.input_path!r}; accepted: records that are there, or --no-verify"
     )
   step = "" if run.step is None else f", step {run.step}"
-  say(f"checkpoint: {run.checkpoint} ({run.choice}{step})")
+  _LOGGER.info(f"checkpoint: {run.checkpoint} ({run.choice}{step})")
   model = build_model(run)
   # The checkpoint that an export is compared with detects as evaluation does.
   is_twin = options.crop_method != "native"
   module = build_module(run, None if is_twin else model, options)
   name = os.path.basename(export_dir)
-  is_for_server = _has_server_protocol(say)
+  is_for_server = _has_server_protocol()
   with export_folder.new_version(export_dir, version) as folder:
     tf.saved_model.save(module, folder, signatures=module.signatures())
     if is_for_server:
       from mtl_ssl_tf.serving import warmup
 
       warmup.write(folder, name, _warmup_sizes(run, has_data), options.batch_size)
-    verified = _verify(run, model, folder, options, has_data, say)
+    verified = _verify(run, model, folder, options, has_data)
     card = _model_card(run, model_dir, name, version, options, verified)
     with open(os.path.join(folder, model_card.FILE), "w", encoding="utf-8") as file:
       file.write(card)
@@ -139,15 +138,15 @@ def export_run(
 
       server_files.write_missing(export_dir, name, options.batch_size)
   target = os.path.join(export_dir, str(version))
-  say(f"SavedModel: {target} (classes: {len(run.class_names)})")
+  _LOGGER.info(f"SavedModel: {target} (classes: {len(run.class_names)})")
   return target
 
 
-def _has_server_protocol(say: Callable[[str], object]) -> bool:
+def _has_server_protocol() -> bool:
   """Whether TF Serving's messages, an optional dependency, are installed."""
   if importlib.util.find_spec("tensorflow_serving") is not None:
     return True
-  say(
+  _LOGGER.info(
     "without warm-up requests and server files, which need tensorflow-serving-api:"
     " pip install 'mtl_ssl_tf[serving]'"
   )
@@ -272,7 +271,6 @@ def _verify(
   folder: str,
   options: Options,
   has_data: bool,
-  say: Callable[[str], object],
 ) -> str:
   """Compares export and checkpoint where that is asked for; returns what came of it, in a line.
 
@@ -280,9 +278,9 @@ def _verify(
     ValueError: they differ.
   """
   if not (has_data if options.verify is None else options.verify):
-    reason = "--no-verify" if options.verify is False else "no evaluation data at hand"
+    reason = "--no-verify" if options.verify is False else "no evaluation data available"
     line = f"not compared with the checkpoint ({reason})"
-    say(f"export {line}")
+    _LOGGER.info(f"export {line}")
     return f"The export was {line}."
   report = verification.verify(
     model,
@@ -291,9 +289,8 @@ def _verify(
     run.class_names,
     num_images=options.verify_images,
     batch_size=options.batch_size,
-    say=say,
   )
-  say(str(report))
+  _LOGGER.info(str(report))
   if not report.agrees:
     raise ValueError(f"the export differs from its checkpoint and is not published: {report}")
   return f"Compared before it was published: {report}."

@@ -94,13 +94,13 @@ def fault(path: str) -> str | None:
   return None
 
 
-def newest_whole(folder: str, say: Callable[[str], object] = _LOGGER.warning) -> str | None:
-  """The checkpoint with the highest step that can be read; says which newer ones cannot."""
+def newest_whole(folder: str) -> str | None:
+  """Returns the readable checkpoint with the highest step; warns of newer ones that are not."""
   for path in numbered(folder).values():
     found = fault(path)
     if found is None:
       return path
-    say(f"checkpoint {path} is left out, as it cannot be read ({found})")
+    _LOGGER.warning(f"checkpoint {path} is left out, as it cannot be read ({found})")
   return None
 
 
@@ -113,15 +113,14 @@ def remove(path: str) -> None:
     tf.io.gfile.rmtree(f"{path}_temp")
 
 
-def tidy(folder: str, newest: str | None, say: Callable[[str], object] = _LOGGER.warning) -> None:
-  """Deletes what a killed process had begun to write, and notes the others in `checkpoint`.
+def tidy(folder: str, newest: str | None) -> None:
+  """Deletes what a killed process had begun to write, and lists the others in `checkpoint`.
 
   A checkpoint that has its index is never deleted here, be it readable or not.
 
   Args:
     folder: of the run; nobody else may be writing there.
-    newest: the checkpoint that the run goes on from.
-    say: takes a line for each that is deleted.
+    newest: the checkpoint that the run resumes from.
   """
   if not tf.io.gfile.isdir(folder):
     return
@@ -138,7 +137,7 @@ def tidy(folder: str, newest: str | None, say: Callable[[str], object] = _LOGGER
       tf.io.gfile.rmtree(f"{path}_temp")
     else:
       remove(path)
-      say(f"checkpoint {path} was half written and is deleted")
+      _LOGGER.warning(f"checkpoint {path} was half written and is deleted")
   if newest is None:
     if tf.io.gfile.exists(os.path.join(folder, STATE_FILE)):
       tf.io.gfile.remove(os.path.join(folder, STATE_FILE))
