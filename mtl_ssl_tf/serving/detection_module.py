@@ -1,4 +1,22 @@
-"""A detector as it is served: images of any size in, detections in the images' own pixels out."""
+"""Serves a detector: images of any size in, detections in the images' own pixels out.
+
+The calls from a request to detections:
+
+    serving_bytes: _detect_encoded_images       encoded images [B]
+      _decode_and_detect                        decodes one by one, detects in all at once
+        image_decoding.decode_image             checks the header; upright RGB
+        _fit                                    resizes and pads to the network input
+        _detect_padded
+          Detector.call                         modeling/detector.py
+            first_stage                         shared map, proposals
+            box_stage                           main and closeness logits
+            _refine_proposals                   windows around proposals, refined logits
+            detections.DetectionGenerator       non-maximum suppression in each class
+          _as_fractions                         pixels of the input to fractions of the image
+
+`serving_tf_example` takes the images out of records first. `serving_default` takes images
+[B, h, w, 3] of one size and begins with `_fit`.
+"""
 
 import os
 from collections.abc import Callable, Sequence
@@ -24,7 +42,7 @@ INPUTS = {
 
 
 class DetectionModule(tf.Module):
-  """What goes into a SavedModel; it holds nothing of Keras, so TensorFlow alone can load it.
+  """The functions and weights of a SavedModel, without Keras: TensorFlow alone can load it.
 
   Every image is resized and padded exactly as for evaluation. All functions return, for B images
   and D detections, best first,
@@ -37,7 +55,7 @@ class DetectionModule(tf.Module):
   `raw_outputs` there are also, for P proposals and C classes with the background first,
     proposal_boxes: float32 [B, P, 4], fractions of the image.
     proposal_scores: float32 [B, P], that they show an object.
-    num_proposals: float32 [B]; rows behind that many say nothing.
+    num_proposals: float32 [B]; rows behind that many are padding.
     proposal_class_scores: float32 [B, P, C], before refinement.
   and, where the detector has what they come from,
     proposal_refined_class_scores: float32 [B, P, C]; of unlikely objects those before refinement.
@@ -82,7 +100,7 @@ class DetectionModule(tf.Module):
     self._input_size = tuple(input_size)
     self._short_side = short_side
     self._long_side = long_side
-    # Not the model itself: a Keras attribute would be saved as such, and want Keras at loading.
+    # Not the model itself: a Keras attribute would be saved as such, and need Keras to be loaded.
     self._detect = lambda padded, sizes_px: model(padded, sizes_px)
     self._raw_outputs = (lambda outputs: _raw_outputs(model, outputs)) if raw_outputs else None
     B = batch_size
@@ -108,7 +126,7 @@ class DetectionModule(tf.Module):
     self.weights = list(self.detect_canvases.get_concrete_function().variables)
 
   def signatures(self) -> dict[str, tf.types.experimental.ConcreteFunction]:
-    """The entry points of the SavedModel by name."""
+    """Returns the entry points of the SavedModel by name."""
     signatures = {
       SERVING_DEFAULT: self.detect_images.get_concrete_function(),
       SERVING_BYTES: self.detect_encoded_images.get_concrete_function(),
