@@ -1,4 +1,4 @@
-"""What a run waits for before its second step: imports, building, tracing, the first step.
+"""Times the start of a run, up to its second step: imports, building, tracing, the first step.
 
     python -m benchmarks.start_up [--rows voc07_frcnn_resnet101_mtl ...] [--repeats 3]
     python -m benchmarks.start_up --saved_model exported/NAME

@@ -122,7 +122,7 @@ def _set_level_of_abseil(level: int) -> None:
 
 
 def _level() -> int:
-  """What the user, or `prepare`, has set."""
+  """Returns the level that the user, or `prepare`, has set."""
   try:
     return int(os.environ.get(_LEVEL, _ERRORS))
   except ValueError:

@@ -109,7 +109,7 @@ def _folder(inside: str) -> str:
 
 
 def _own(inside: str) -> str:
-  """What a module may import by lying there; a module of `data/` in no room has no such thing."""
+  """The folder that a module may import because it lies there: for `data/` the room, if any."""
   return inside if _folder(inside) == "data" else _folder(inside)
 
 

@@ -1,4 +1,4 @@
-"""What a user sees of commands: our lines, warnings in one form, errors of TensorFlow."""
+"""The output of commands: our lines, warnings in one form, errors of TensorFlow."""
 
 import logging
 import os

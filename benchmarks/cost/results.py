@@ -15,12 +15,12 @@ class Results:
   """Results by the key of their job; each is on disk as soon as it is there."""
 
   def __init__(self, path: pathlib.Path | None, command: Sequence[str], resume: bool = False):
-    """Begins a file, or goes on with one.
+    """Begins a file, or continues one.
 
     Args:
       path: of the file; None keeps all in memory.
       command: words of the command line.
-      resume: go on with a file that exists.
+      resume: continue a file that exists.
 
     Raises:
       ValueError: the file exists and is not to be continued, or holds something else.
@@ -68,7 +68,7 @@ class Results:
 
   @property
   def machine(self) -> dict:
-    """What the results were measured on."""
+    """The machine that the results were measured on."""
     return self._content["machine"]
 
   def of(self, section: str) -> list[tuple[jobs.Job, dict]]:

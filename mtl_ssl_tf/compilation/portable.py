@@ -83,7 +83,7 @@ def program_text(program: step_program.StepProgram, batch: Any) -> str:
 def results(
   program: step_program.StepProgram, batch: Any, arguments: Sequence[step_program.Argument]
 ) -> list[Result]:
-  """What the program's results are, in their order.
+  """Returns a description of each of the program's results, in their order.
 
   Raises:
     step_program.CompileError: XLA does not compile the step, or not as is known here.

@@ -23,7 +23,7 @@ _JPEG_QUALITY = 92
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class ImagePredictor:
-  """Looks at images.
+  """Detects objects in batches of images and writes their results.
 
   Attributes:
     detector: does the work.
@@ -111,10 +111,10 @@ def pixels(image: image_files.StoredImage) -> np.ndarray:
 
 
 def drawn_name(name: str) -> str:
-  """What the drawn image is called: JPEGs keep their names."""
+  """Returns the name of the drawn image: JPEGs keep theirs."""
   return name if name.lower().endswith(_JPEG_SUFFIXES) else f"{name}.jpg"
 
 
 def voc_name(name: str) -> str:
-  """What the annotation is called: as the image, as labelling tools look for it."""
+  """Returns the name of the annotation, that of the image, as labelling tools look for it."""
   return pathlib.PurePosixPath(name).with_suffix(".xml").as_posix()

@@ -26,7 +26,7 @@ DATASET, RESULTS = "dataset", "results"
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Summary:
-  """What the files hold.
+  """The numbers of images, videos and detections in the files.
 
   Attributes:
     num_images, num_videos: that could be looked at.

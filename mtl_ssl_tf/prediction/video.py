@@ -44,7 +44,7 @@ _MISSING_FRACTION, _MISSING_FRAMES = 0.01, 1
 
 
 class VideoPredictor:
-  """Looks at videos."""
+  """Detects objects in the frames of videos and writes their results."""
 
   def __init__(
     self,
@@ -281,5 +281,5 @@ class _Writer:
 
 
 def video_name(name: str) -> str:
-  """What the annotated video is called."""
+  """Returns the name of the annotated video."""
   return name if name.lower().endswith(_SUFFIX) else f"{name}{_SUFFIX}"

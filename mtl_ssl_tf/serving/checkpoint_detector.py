@@ -15,7 +15,7 @@ class CheckpointDetector(served_detector.ServedDetector):
   """
 
   def __init__(self, model_dir: str | os.PathLike[str], checkpoint: str | None = None):
-    """Builds and loads it.
+    """Builds the detector of a run and loads a checkpoint.
 
     Args:
       model_dir: of the run, with `params.yaml`, `label_map.txt` and checkpoints.

@@ -236,7 +236,7 @@ def _at_least_one(values: tf.Tensor, name: str) -> tf.Tensor:
 
 
 def _raw_outputs(model: detector.Detector, outputs: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
-  """What detections are made from, as `DetectionModule` names it; boxes are left to the caller."""
+  """Returns what detections are made from, by the names in `DetectionModule`, without boxes."""
   valid = outputs["proposals_valid"]  # [B, P]
   results = {
     "proposal_scores": outputs["proposals_scores"],

@@ -31,7 +31,7 @@ VERIFY_IMAGES = 20
 
 @dataclasses.dataclass(frozen=True)
 class Options:
-  """What can be chosen about an export.
+  """The options of an export.
 
   Attributes:
     version: number of the version; None is the one after the highest.
@@ -154,7 +154,7 @@ def _has_server_protocol() -> bool:
 
 
 def read_run(model_dir: str, checkpoint: str | None = None) -> TrainedRun:
-  """What `model_dir` holds.
+  """Reads the configuration, classes and checkpoint in `model_dir`.
 
   Raises:
     ValueError: naming what is missing or not acceptable.
@@ -202,7 +202,7 @@ def build_model(run: TrainedRun, crop_method: str = "native") -> detector_model.
 def build_module(
   run: TrainedRun, model: detector_model.Detector | None = None, options: Options | None = None
 ) -> detection_module.DetectionModule:
-  """What is served of a run; `model` is what `build_model` returns, and built where it is None.
+  """Builds the module that is served; `model` is of `build_model`, and built where it is None.
 
   Raises:
     ValueError: as `build_model`.

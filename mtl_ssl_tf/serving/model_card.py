@@ -1,4 +1,4 @@
-"""What someone who finds an export should know of it, as Markdown (Mitchell et al., 2019)."""
+"""Writes the model card of an export, as Markdown (Mitchell et al., 2019)."""
 
 import importlib.metadata
 import json
@@ -91,7 +91,7 @@ def _figures(model_dir: str, step: int | None) -> str:
 
 
 def _data(input_path: Any) -> str:
-  """What the manifests beside the records say of them."""
+  """Returns what the manifests next to the records say of them."""
   try:
     files = record_paths.match_files(input_path)
   except ValueError:

@@ -15,7 +15,7 @@ class SavedModelDetector(served_detector.ServedDetector):
   """The SavedModel that `export.py` wrote."""
 
   def __init__(self, path: str | os.PathLike[str]):
-    """Loads it.
+    """Loads the SavedModel and its class names.
 
     Args:
       path: folder of the SavedModel, or a folder with versions, of which the highest is taken.

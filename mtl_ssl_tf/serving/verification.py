@@ -1,4 +1,4 @@
-"""An export beside the checkpoint that it was made of, on images of the evaluation data."""
+"""Compares an export with the checkpoint that it was made of, on evaluation images."""
 
 import dataclasses
 import itertools
@@ -24,7 +24,7 @@ BOX_TOLERANCE, SCORE_TOLERANCE, MAP_TOLERANCE = 1e-4, 1e-4, 1e-3
 
 @dataclasses.dataclass(frozen=True)
 class Report:
-  """What the comparison of `num_images` images came to.
+  """The differences that a comparison of `num_images` images found.
 
   Attributes:
     box_px: largest difference of a coordinate, pixels of the image.
@@ -169,7 +169,7 @@ def compare(
 def largest_differences(
   expected: tuple[np.ndarray, ...], found: tuple[np.ndarray, ...], side: float
 ) -> tuple[float, float, float]:
-  """How far the detections of one image lie apart at most: pixels, fraction of `side`, and score.
+  """Returns the largest differences in one image: pixels, fraction of `side`, and score.
 
   Each detection is compared with the nearest of its class on the other side: of two that score the
   same, either may come first. Where the other side has none of its class, the difference is

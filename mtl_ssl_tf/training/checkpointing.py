@@ -1,4 +1,4 @@
-"""The checkpoints of a run: which can be gone on from, and how the next one is written.
+"""Finds the checkpoints that a run can resume from, and writes the next ones.
 
 TensorFlow writes a checkpoint as `NAME_temp/…`, then `NAME.data-…`, then `NAME.index`, and notes it
 in the file `checkpoint` last. A process that is killed may leave any beginning of this behind, and
@@ -84,7 +84,7 @@ def numbered(folder: str, name: str = NAME) -> dict[int, str]:
 
 
 def fault(path: str) -> str | None:
-  """What keeps a checkpoint from being read, or None: every tensor is read, sums included."""
+  """Returns why a checkpoint cannot be read, or None: every tensor is read, checksums included."""
   try:
     reader = tf.train.load_checkpoint(path)
     for tensor in reader.get_variable_to_shape_map():
@@ -160,7 +160,7 @@ class RunCheckpoints(tf.train.CheckpointManager):
     max_to_keep: int,
     init_fn: Callable[[], object],
   ):
-    """Looks up what is there.
+    """Sets up the manager, with `restore_from` as the latest checkpoint.
 
     Args:
       checkpoint: what is saved and restored.

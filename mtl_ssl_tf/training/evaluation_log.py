@@ -1,4 +1,4 @@
-"""What an evaluation leaves: a table to read and a file of all its figures."""
+"""Reports an evaluation: a table to read and a file of all its figures."""
 
 import json
 import logging

@@ -1,4 +1,4 @@
-"""The folder that repeats a step with a loss or gradient that was not finite: written and read.
+"""Writes and reads the folder that repeats a step with a loss or gradient that was not finite.
 
 It holds the weights from before the step, the batch, the configuration, the files that the task
 needs, and a report.
@@ -84,7 +84,7 @@ def _flatten(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:
 
 
 def _unflatten(values: dict[str, Any]) -> Any:
-  """What `_flatten` was given; what has the keys 0, 1, … is a tuple.
+  """Undoes `_flatten`; a mapping with the keys 0, 1, … becomes a tuple.
 
   Raises:
     KeyError: the keys are not those of a batch.

@@ -20,7 +20,7 @@ def _run(tiny_run, tmp_path):
 
 
 def _error(run, *, checkpoint=None) -> str:
-  """What is said of a run that cannot be exported; it has to be one line, and nothing written."""
+  """The message on a run that cannot be exported: one line, and nothing written."""
   target = run.parent / "exported"
   with pytest.raises(ValueError) as caught:
     export_lib.export_run(str(run), str(target), checkpoint=checkpoint)

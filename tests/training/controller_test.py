@@ -1,4 +1,4 @@
-"""When a run saves, evaluates and ends; on a worker that only counts."""
+"""Steps at which a run saves, evaluates and ends, with a trainer that only counts."""
 
 import pathlib
 
