@@ -27,6 +27,7 @@ import numpy as np
 import tensorflow as tf
 import tf_keras
 
+from mtl_ssl_tf import files
 from mtl_ssl_tf.data import progress_lines
 from mtl_ssl_tf.tasks import mtl_detection
 from mtl_ssl_tf.training import driver
@@ -118,7 +119,7 @@ def main() -> None:
     print(f"{run}: {options.steps} steps in {time.monotonic() - start:.0f} s", flush=True)
     tf_keras.backend.clear_session()
     if options.output:
-      options.output.write_text(json.dumps(runs))
+      files.write_text(options.output, json.dumps(runs))
   if sum(run.startswith(f"{BASELINE}:") for run in runs) < 2:
     sys.exit("error: no table: --runs needs two runs of float32 to tell the noise from")
   print("\n".join(table(runs)))

@@ -1,4 +1,4 @@
-"""What the method costs: time, memory and arithmetic of published rows, side by side.
+"""Measures the cost of the method: time, memory and arithmetic of published rows.
 
     python -m benchmarks.run --output cost.json
     python -m benchmarks.run --output cost.json --resume --only steps --rows '*resnet101*' \\

@@ -1,4 +1,4 @@
-"""What a run waits for before its second step: imports, building, tracing, the first step.
+"""Times the start of a run, up to its second step: imports, building, tracing, the first step.
 
     python -m benchmarks.start_up [--rows voc07_frcnn_resnet101_mtl ...] [--repeats 3]
     python -m benchmarks.start_up --saved_model exported/NAME
@@ -92,7 +92,7 @@ def prediction(saved_model: str) -> dict[str, float]:
 
   clock.stop("TensorFlow")
   import mtl_ssl_tf
-  from mtl_ssl_tf.serving import array_detector  # noqa: F401
+  from mtl_ssl_tf.serving import numpy_detector  # noqa: F401
 
   clock.stop("package")
   detector = mtl_ssl_tf.load(saved_model)

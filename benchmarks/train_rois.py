@@ -1,4 +1,4 @@
-"""How many sampled proposals the refinement layer needs to learn from.
+"""Measures mAP by the number of sampled proposals that train the refinement layer.
 
     python -m benchmarks.train_rois --model_dir runs/bccd
 

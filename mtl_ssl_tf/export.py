@@ -20,7 +20,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
   from mtl_ssl_tf.serving import export_lib
 
-  terminal.set_up()
+  terminal.set_up(info_on_stdout=True)
   options = export_lib.Options(
     version=args.version,
     overwrite=args.overwrite,

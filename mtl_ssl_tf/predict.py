@@ -21,6 +21,7 @@ a flag is missing or unknown; 130, stopped with Ctrl-C.
 """
 
 import argparse
+import logging
 import os
 import pathlib
 import sys
@@ -31,15 +32,16 @@ from mtl_ssl_tf import terminal
 from mtl_ssl_tf.command_line import predict as predict_flags
 from mtl_ssl_tf.data import progress_lines
 from mtl_ssl_tf.prediction import coco_ids, images, input_files, journal, result_files
-from mtl_ssl_tf.serving import saved_detector, served_detector
+from mtl_ssl_tf.serving import saved_model_detector, served_detector
 
+_LOGGER = logging.getLogger("mtl_ssl_tf.predict")  # `__name__` is `__main__` in `python -m`.
 DRAWN, VOC = "drawn", "voc"
 DRAWN_FOLDER, VIDEOS_FOLDER, VOC_FOLDER = "drawn", "videos", "Annotations"
 JOURNAL_FILE = "unfinished.jsonl"
 _INTERRUPTED = 130  # As shells report a program that Ctrl-C ended.
 
 
-def run(args: argparse.Namespace, say: Callable[[str], object]) -> int:
+def run(args: argparse.Namespace) -> int:
   """Does what the command line asks for; returns the exit status.
 
   Raises:
@@ -53,7 +55,7 @@ def run(args: argparse.Namespace, say: Callable[[str], object]) -> int:
   _check_names(inputs.names, args.outputs)
   # Before any work, so that what is wrong with the file is told at once.
   image_ids, categories = _read_coco(args.coco_annotations, inputs.names)
-  detector = _load(args, say)
+  detector = _load(args)
   category_ids = coco_ids.own_ids(detector.class_names).category_ids
   if args.coco_annotations is not None:
     category_ids = coco_ids.choose_categories(
@@ -73,25 +75,27 @@ def run(args: argparse.Namespace, say: Callable[[str], object]) -> int:
     output_dir / JOURNAL_FILE, settings, inputs.names, overwrite=args.overwrite
   ) as finished:
     names = tuple(finished.names)
-    say(f"files: {len(names)}, classes: {', '.join(detector.class_names)}")
+    _LOGGER.info(f"files: {len(names)}, classes: {', '.join(detector.class_names)}")
     if finished.num_files:
-      say(f"going on after {finished.num_files} of them")
+      _LOGGER.info(f"going on after {finished.num_files} of them")
     new = len(set(inputs.names) - set(names))
     if new:
-      say(f"{new} files came later and are left for the next time")
+      _LOGGER.info(f"{new} files came later and are left for the next time")
     if names != inputs.names:
       image_ids, _ = _read_coco(args.coco_annotations, names)
     ids = coco_ids.CocoIds(image_ids, category_ids)
     try:
-      _predict(args, inputs.folder, detector, finished, say)
+      _predict(args, inputs.folder, detector, finished)
       summary = result_files.write_results(
         output_dir, finished.records, detector.class_names, ids, args.outputs
       )
     except KeyboardInterrupt:
-      say(f"stopped after {finished.num_files} of {len(names)} files; the same command goes on")
+      _LOGGER.info(
+        f"stopped after {finished.num_files} of {len(names)} files; the same command goes on"
+      )
       return _INTERRUPTED
     finished.remove()
-  _report(args, summary, len(names), say)
+  _report(args, summary, len(names))
   return 0 if summary.num_images + summary.num_videos else 1
 
 
@@ -116,7 +120,6 @@ def _predict(
   folder: pathlib.Path,
   detector: served_detector.ServedDetector,
   finished: journal.Journal,
-  say: Callable[[str], object],
 ) -> None:
   """Finishes what the journal has not."""
   output_dir = pathlib.Path(args.output_dir)
@@ -128,13 +131,13 @@ def _predict(
     voc_dir=output_dir / VOC_FOLDER if VOC in args.outputs else None,
   )
   predict_video = None
-  progress_line = progress_lines.Progress("predicting", len(finished.names), say)
+  progress_line = progress_lines.Progress("predicting", len(finished.names), _LOGGER.info)
   progress_line.skip(finished.num_files)
   for number, names in enumerate(units(finished.names, args.batch_size)):
     if number < finished.num_units:
       continue
     if input_files.is_video(names[0]):
-      predict_video = predict_video or _video_predictor(args, folder, detector, say)
+      predict_video = predict_video or _video_predictor(args, folder, detector)
       records = [predict_video(names[0])]
     else:
       records = predict_images(names)
@@ -146,7 +149,6 @@ def _video_predictor(
   args: argparse.Namespace,
   folder: pathlib.Path,
   detector: served_detector.ServedDetector,
-  say: Callable[[str], object],
 ) -> Callable[[str], dict[str, Any]]:
   # Here, since it needs OpenCV, and images do not.
   from mtl_ssl_tf.prediction import video
@@ -159,23 +161,22 @@ def _video_predictor(
     batch_size=args.batch_size,
     every=args.every,
     drawn=DRAWN in args.outputs,
-    say=say,
   )
 
 
-def _load(args: argparse.Namespace, say: Callable[[str], object]) -> served_detector.ServedDetector:
+def _load(args: argparse.Namespace) -> served_detector.ServedDetector:
   if args.saved_model is not None:
     if args.checkpoint is not None:
       raise ValueError("--checkpoint chooses from --model_dir; a --saved_model has only one")
     try:
-      return saved_detector.SavedDetector(args.saved_model)
+      return saved_model_detector.SavedModelDetector(args.saved_model)
     except ValueError as error:
       raise ValueError(f"--saved_model {error}") from error
   # Here, since it needs Model Garden, and a SavedModel does not.
-  from mtl_ssl_tf.serving import run_detector
+  from mtl_ssl_tf.serving import checkpoint_detector
 
-  detector = run_detector.RunDetector(args.model_dir, args.checkpoint)
-  say(f"checkpoint: {detector.checkpoint} ({detector.choice})")
+  detector = checkpoint_detector.CheckpointDetector(args.model_dir, args.checkpoint)
+  _LOGGER.info(f"checkpoint: {detector.checkpoint} ({detector.choice})")
   return detector
 
 
@@ -216,17 +217,16 @@ def _report(
   args: argparse.Namespace,
   summary: result_files.Summary,
   num_files: int,
-  say: Callable[[str], object],
 ) -> None:
   videos = f" and {summary.num_videos} videos" if summary.num_videos else ""
-  say(
+  _LOGGER.info(
     f"{args.output_dir}: {summary.num_images} images with {summary.num_detections} detections of"
     f" score {args.score_threshold:g} and more{videos}"
   )
   if summary.failures:
-    say(f"left out or ended early, {len(summary.failures)} of {num_files} files:")
+    _LOGGER.info(f"left out or ended early, {len(summary.failures)} of {num_files} files:")
     for name, reason in summary.failures:
-      say(f"  {name}: {reason}")
+      _LOGGER.info(f"  {name}: {reason}")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -234,7 +234,7 @@ def main(argv: Sequence[str] | None = None) -> int:
   args = predict_flags.parser().parse_args(argv)
   terminal.set_up()
   try:
-    return run(args, lambda line: print(line, file=sys.stderr, flush=True))
+    return run(args)
   except (ValueError, OSError) as error:
     print(f"error: {error}", file=sys.stderr)
     return 1

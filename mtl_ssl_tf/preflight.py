@@ -41,7 +41,6 @@ def main(argv: Sequence[str] | None = None) -> int:
       num_batches=args.num_batches,
       margin=args.margin,
       find_largest=args.largest_batch,
-      say=lambda line: print(line, file=sys.stderr, flush=True),
     )
     if args.json:
       _write(args.json, json.dumps(report.as_dict(), indent=2) + "\n")

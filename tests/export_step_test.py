@@ -36,7 +36,7 @@ def _export(folder, output_dir, *flags):
 
 
 def _run_with_jax(folder):
-  """What the runner prints, and the program's results, from a process without TensorFlow."""
+  """The runner's output and the program's results, from a process without TensorFlow."""
   script = f"""
 import runpy, sys
 sys.modules["tensorflow"] = None  # Importing it fails.

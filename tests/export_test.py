@@ -43,7 +43,7 @@ np.savez(sys.argv[3], **results)
 
 @pytest.fixture(name="evaluated", scope="module")
 def _evaluated(tiny_run):
-  """What the evaluator is given for each image of the run."""
+  """The evaluator's input for each image of the run."""
   task = mtl_detection.MtlDetectionTask(tiny_run_lib.params(tiny_run).task)
   model = task.build_model()
   best = tf.train.latest_checkpoint(tiny_run / "best")
@@ -74,7 +74,7 @@ def test_says_what_it_took_and_writes_the_label_map(tiny_run, tiny_export):
 
 @pytest.fixture(name="results", scope="module")
 def _results(tiny_export, tmp_path_factory):
-  """What a process without our code, Keras and Model Garden got for the images, by key."""
+  """The detections of a process without our code, Keras and Model Garden, by key."""
   tmp_path = tmp_path_factory.mktemp("served")
   images_file, results_file = tmp_path / "images.npz", tmp_path / "results.npz"
   np.savez(images_file, *tiny_run_lib.images())

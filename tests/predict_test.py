@@ -17,7 +17,7 @@ from pycocotools import coco
 
 from mtl_ssl_tf import predict
 from mtl_ssl_tf.data import progress_lines
-from mtl_ssl_tf.serving import saved_detector
+from mtl_ssl_tf.serving import saved_model_detector
 from tests import fixtures
 from tests.data import voc_files
 
@@ -75,7 +75,7 @@ def _run(tmp_path, monkeypatch, capsys):
 
   def run(*flags, source="in"):
     with monkeypatch.context() as patched:
-      patched.setattr(saved_detector, "SavedDetector", load)
+      patched.setattr(saved_model_detector, "SavedModelDetector", load)
       status = predict.main(
         [
           "--saved_model=exported",
@@ -262,7 +262,7 @@ class TestFaults:
 
   def test_stopped_while_the_detector_is_loaded(self, tmp_path, monkeypatch, capsys):
     _save(tmp_path / "a.jpg", 8, 8)
-    monkeypatch.setattr(saved_detector, "SavedDetector", _interrupt)
+    monkeypatch.setattr(saved_model_detector, "SavedModelDetector", _interrupt)
     flags = ["--saved_model=exported", f"--input={tmp_path}", f"--output_dir={tmp_path / 'out'}"]
     assert predict.main(flags) == 130
     assert capsys.readouterr().err == "stopped before the first file\n"
@@ -563,7 +563,8 @@ def test_killed_it_goes_on_to_the_same_files(
   flags = [f"--saved_model={tiny_export[0]}", f"--input={files}", "--score_threshold=0.1"]
   flags += ["--outputs", "drawn", "dataset", "results", "voc", "--batch_size=2"]
   with monkeypatch.context() as patched:
-    patched.setattr(saved_detector, "SavedDetector", lambda path: tiny_detector)  # Loaded before.
+    # Loaded before.
+    patched.setattr(saved_model_detector, "SavedModelDetector", lambda path: tiny_detector)
     assert predict.main([*flags, f"--output_dir={tmp_path / 'whole'}"]) == 0
   out = tmp_path / "out"
   command = [sys.executable, "-m", "mtl_ssl_tf.predict", *flags, f"--output_dir={out}"]

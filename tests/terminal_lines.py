@@ -1,4 +1,4 @@
-"""Which lines are ours: what commands may show when nothing is wrong, and warnings."""
+"""Patterns of our lines: what commands may show when nothing is wrong, and warnings."""
 
 import os
 import re

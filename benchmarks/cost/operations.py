@@ -12,7 +12,7 @@ import tensorflow as tf
 
 
 class Count(NamedTuple):
-  """What was counted.
+  """The counts of a function's ops.
 
   Attributes:
     flops: 2 for each multiply-add.

@@ -1,4 +1,4 @@
-"""What is measured: rows of configs/experiments, their variants, and the curves of growth.
+"""The setups to measure: rows of configs/experiments, their variants, and curves of growth.
 
 Data only, so that the command need not load TensorFlow.
 """

@@ -1,4 +1,4 @@
-"""What became of the variables on both sides of a loading."""
+"""Reports which variables were loaded, missing or left unused."""
 
 from typing import NamedTuple
 

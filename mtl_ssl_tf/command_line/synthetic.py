@@ -19,7 +19,7 @@ class _OneLineParser(argparse.ArgumentParser):
 
 
 def parser() -> argparse.ArgumentParser:
-  """What the command line may hold."""
+  """Returns the parser of the command's flags."""
   source = importlib.util.find_spec(_MODULE).loader.get_source(_MODULE)
   result = _OneLineParser(
     prog=command_line.prog(_MODULE),

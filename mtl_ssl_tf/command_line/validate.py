@@ -9,7 +9,7 @@ from mtl_ssl_tf import command_line
 
 
 def parser() -> argparse.ArgumentParser:
-  """What the command line may hold."""
+  """Returns the parser of the command's flags."""
   result = argparse.ArgumentParser(
     prog=command_line.prog("mtl_ssl_tf.data.validate"),
     description="Tells what is wrong with a data set, and what it is like.",

@@ -10,7 +10,7 @@ _GB = 10**9
 
 @dataclasses.dataclass(frozen=True)
 class Accelerator:
-  """What a run is to be carried out on.
+  """The accelerator of a run: its cores and their memory.
 
   Attributes:
     name: as it was asked for.

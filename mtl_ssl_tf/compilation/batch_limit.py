@@ -10,7 +10,7 @@ _MAX_COMPILATIONS = 5
 
 @dataclasses.dataclass(frozen=True)
 class BatchLimit:
-  """What is known about batch size and memory.
+  """The largest batch that fits, and the memory of the batches that were compiled.
 
   Attributes:
     largest: images whose step was compiled and found to fit; 0 if one image does not.

@@ -1,4 +1,4 @@
-"""What stands in the way of a compiled run, and the field of the configuration that mends it."""
+"""Findings: obstacles to a compiled run, each with the field of the configuration that fixes it."""
 
 import dataclasses
 from typing import Any

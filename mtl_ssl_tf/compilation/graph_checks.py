@@ -1,4 +1,4 @@
-"""What in a traced step keeps it from compiling: shapes that are not known, ops XLA cannot run."""
+"""Finds what keeps a traced step from compiling: unknown shapes, ops that XLA cannot run."""
 
 import collections
 import os

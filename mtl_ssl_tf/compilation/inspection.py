@@ -1,8 +1,8 @@
 """Whether the training step of a configuration compiles and fits into an accelerator's memory."""
 
+import logging
 import math
 import time
-from collections.abc import Callable
 from typing import Any
 
 from official.core import config_definitions as cfg
@@ -18,6 +18,7 @@ from mtl_ssl_tf.compilation.accelerators import Accelerator
 from mtl_ssl_tf.compilation.findings import NO_GO, WARNING, Finding
 from mtl_ssl_tf.compilation.inspection_report import Report
 
+_LOGGER = logging.getLogger(__name__)
 # Enough for a batch of each input size.
 _MADE_UP_BATCHES = 4
 _BATCH_FIELD = "task.train_data.global_batch_size"
@@ -30,7 +31,6 @@ def inspect(
   num_batches: int,
   margin: float,
   find_largest: bool,
-  say: Callable[[str], object],
 ) -> Report:
   """Builds the step, traces and compiles it for one core's batch, and reads what came out.
 
@@ -40,7 +40,6 @@ def inspect(
     num_batches: of the run's records that are looked at for shapes that change.
     margin: share of the memory that is to stay free.
     find_largest: look for the largest batch that fits, with up to six compilations.
-    say: takes lines on the way.
 
   Raises:
     ValueError: a setting or the label map is not acceptable.
@@ -50,15 +49,15 @@ def inspect(
   report.global_batch_size = params.task.train_data.global_batch_size
   report.precision = params.runtime.mixed_precision_dtype or "float32"
   report.findings += _check_batch_size(params, accelerator) + _check_runtime(params, accelerator)
-  say("building the model")
+  _LOGGER.info("building the model")
   crop_method = params.runtime.crop_method
   program = step_program.StepProgram(params, "matmul" if crop_method == "auto" else crop_method)
-  batches = _look_at_batches(program, params, num_batches, report, say)
+  batches = _look_at_batches(program, params, num_batches, report)
   batch = max(batches, key=lambda specs: math.prod(specs[0].shape))
   report.image_shape = tuple(batch[0].shape[1:3])
-  if _trace(program, batches, report, say) and _compile(program, batch, report, say):
+  if _trace(program, batches, report) and _compile(program, batch, report):
     if find_largest:
-      _find_largest(program, batch, report, say)
+      _find_largest(program, batch, report)
     _check_memory(report)
   return report
 
@@ -98,7 +97,6 @@ def _look_at_batches(
   params: cfg.ExperimentConfig,
   num_batches: int,
   report: Report,
-  say: Callable[[str], object],
 ) -> list[Any]:
   """The specs of each kind of batch that there is; of made-up records, where there are no others.
 
@@ -111,10 +109,10 @@ def _look_at_batches(
       Finding(WARNING, "records", "task.train_data.input_path", value, "record files")
     )
   elif num_batches:
-    say(f"reading {num_batches} batches of {report.batch_per_core}")
+    _LOGGER.info(f"reading {num_batches} batches of {report.batch_per_core}")
     try:
       dataset = step_inputs.batches(task, data, report.batch_per_core)
-      counts, specs = step_inputs.look_through(dataset, num_batches, say)
+      counts, specs = step_inputs.count_signatures(dataset, num_batches)
     except ValueError as error:
       field, separator, value = str(error).partition(": ")
       if not separator:
@@ -126,7 +124,7 @@ def _look_at_batches(
       return list(specs.values())
   with step_inputs.made_up_records(task.class_names) as path:
     dataset = step_inputs.batches(task, data, report.batch_per_core, path)
-    _, specs = step_inputs.look_through(dataset, _MADE_UP_BATCHES, say)
+    _, specs = step_inputs.count_signatures(dataset, _MADE_UP_BATCHES)
   return list(specs.values())
 
 
@@ -148,10 +146,9 @@ def _trace(
   program: step_program.StepProgram,
   batches: list[Any],
   report: Report,
-  say: Callable[[str], object],
 ) -> bool:
   """Traces the step for each kind of batch; returns whether it could."""
-  say(f"tracing the step for {report.batch_per_core} images of {report.image_size}")
+  _LOGGER.info(f"tracing the step for {report.batch_per_core} images of {report.image_size}")
   start = time.monotonic()
   found = {}
   try:
@@ -168,13 +165,13 @@ def _trace(
   return True
 
 
-def _compile(
-  program: step_program.StepProgram, batch: Any, report: Report, say: Callable[[str], object]
-) -> bool:
+def _compile(program: step_program.StepProgram, batch: Any, report: Report) -> bool:
   """Compiles the step and measures its memory; returns whether it could."""
   if any(finding.kind == "host_op" for finding in report.findings):
     return False  # XLA would only say the same in worse words.
-  say(f"compiling {report.num_operations} operations; of a large network, this takes minutes")
+  _LOGGER.info(
+    f"compiling {report.num_operations} operations; of a large network, this takes minutes"
+  )
   start = time.monotonic()
   try:
     compiled = program.compile(batch)
@@ -192,11 +189,11 @@ def _not_compiled(reason: str, report: Report) -> Finding:
   return Finding(NO_GO, "compilation", field, reason, "a step that XLA compiles")
 
 
-def _find_largest(
-  program: step_program.StepProgram, batch: Any, report: Report, say: Callable[[str], object]
-) -> None:
+def _find_largest(program: step_program.StepProgram, batch: Any, report: Report) -> None:
   def measure(size: int) -> int:
-    say(f"compiling for a batch of {size} a core; the last time took {report.compile_s:.0f} s")
+    _LOGGER.info(
+      f"compiling for a batch of {size} a core; the last time took {report.compile_s:.0f} s"
+    )
     start = time.monotonic()
     other = step_program.resized(batch, size)
     used = memory.measure(

@@ -1,4 +1,4 @@
-"""What an inspection found, as text for people and as JSON for programs."""
+"""The report of an inspection, as text for people and as JSON for programs."""
 
 import dataclasses
 from typing import Any
@@ -16,7 +16,7 @@ _PARTS = ("parameters", "optimizer", "gradients", "activations", "batch", "resul
 
 @dataclasses.dataclass
 class Report:
-  """What is known about a step on an accelerator; fields stay None where it was not found out.
+  """The figures and findings of a step on an accelerator; fields are None where unknown.
 
   Attributes:
     margin: share of a core's memory that is to stay free.

@@ -1,4 +1,4 @@
-"""How much memory a compiled program takes, and what for: XLA's own assignment of buffers, read."""
+"""Reads the memory use of a compiled program from XLA's buffer assignment."""
 
 import collections
 import dataclasses
@@ -15,7 +15,7 @@ _MAX_HOLDERS = 5
 
 @dataclasses.dataclass(frozen=True)
 class Holder:
-  """What holds memory at the fullest moment: bytes, shape and the op that made it."""
+  """A buffer at the peak of memory: bytes, shape and the op that made it."""
 
   num_bytes: int
   shape: str
@@ -61,7 +61,7 @@ class Memory:
 def measure(
   program: hlo_pb2.HloProto, arguments: Sequence[step_program.Argument], num_cores: int = 1
 ) -> Memory:
-  """What a compiled program takes.
+  """Returns the memory that a compiled program takes, by use.
 
   Args:
     program: with its assignment of buffers.

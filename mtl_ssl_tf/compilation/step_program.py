@@ -133,7 +133,7 @@ class StepProgram:
       return self.function.get_concrete_function(*_specs(batch))
 
   def export(self, batch: Any, stage: str) -> str | bytes:
-    """What XLA makes of the step for batches like `batch`.
+    """Returns XLA's program of the step for batches like `batch`, at a stage of compilation.
 
     Args:
       batch: a structure of tensors or `TensorSpec`s of static shape.
@@ -160,7 +160,7 @@ class StepProgram:
     return tf.function(self._take, autograph=False)(*tf.nest.flatten(batch))
 
   def arguments(self, batch: Any) -> list[Argument]:
-    """What the program's arguments stand for, in their order."""
+    """Returns the program's arguments in their order: batch, weights and optimizer slots."""
     trained = {id(variable.handle) for variable in self.model.trainable_variables}
     fixed = {id(variable.handle) for variable in self.model.variables} - trained
     names = {id(v.handle): v.name for v in [*self.model.variables, *_variables(self.optimizer)]}

@@ -69,7 +69,7 @@ def _work(shard: int, task: Any) -> None:
   """Works on a shard, wherever, and leaves what came out where `runner` finds it."""
   # `Any`, as Beam checks annotations at run time and a protocol does not bear that.
   result = task(shard, lambda: None)
-  files.write_durably(_result_path(task, shard), json.dumps(result).encode())
+  files.write_bytes(_result_path(task, shard), json.dumps(result).encode())
 
 
 def _result_path(task: worker_pool.ShardTask, shard: int) -> pathlib.Path:

@@ -17,8 +17,8 @@ another split, or else the file's categories, used or not, in the order of their
 """
 
 import argparse
+import functools
 import os
-import pathlib
 import sys
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -57,14 +57,8 @@ def convert_split(
   Raises:
     ValueError, OSError, worker_pool.WorkerError: see `conversion.convert`.
   """
-
-  def open_source(index_file: pathlib.Path, label_map_file: pathlib.Path | None):
-    return coco_source.open_split(
-      annotations, image_dir, split, label_map_file=label_map_file, index_file=index_file, say=say
-    )
-
   return conversion.convert(
-    open_source,
+    functools.partial(coco_source.open_split, annotations, image_dir, split, say=say),
     split,
     conversion.Options(output_dir, **options),
     about_source={"annotations": str(annotations), "image_dir": str(image_dir)},

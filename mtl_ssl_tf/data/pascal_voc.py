@@ -12,8 +12,8 @@ another split, or else the ones found in this split, in alphabetical order.
 """
 
 import argparse
+import functools
 import os
-import pathlib
 import sys
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -50,14 +50,8 @@ def convert_split(
   Raises:
     ValueError, OSError, worker_pool.WorkerError: see `conversion.convert`.
   """
-
-  def open_source(index_file: pathlib.Path, label_map_file: pathlib.Path | None):
-    return voc_source.open_split(
-      data_dir, split, label_map_file=label_map_file, index_file=index_file
-    )
-
   return conversion.convert(
-    open_source,
+    functools.partial(voc_source.open_split, data_dir, split),
     split,
     conversion.Options(output_dir, **options),
     about_source={"data_dir": str(data_dir)},

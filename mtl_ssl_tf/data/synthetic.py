@@ -38,6 +38,7 @@ from xml.etree import ElementTree
 import numpy as np
 from PIL import Image
 
+from mtl_ssl_tf import files
 from mtl_ssl_tf.command_line import synthetic as synthetic_flags
 from mtl_ssl_tf.data.synthetic_scenes import scenes
 
@@ -109,7 +110,7 @@ def write_dataset(output_dir: str | os.PathLike, arguments: DatasetArguments) ->
   if _is_whole(root, card, arguments):
     return False
   root.mkdir(parents=True, exist_ok=True)
-  (root / _UNFINISHED).write_text(json.dumps(card, indent=2) + "\n")
+  files.write_text(root / _UNFINISHED, json.dumps(card, indent=2) + "\n")
   for folder in ("Annotations", "JPEGImages", "ImageSets/Main"):
     (root / folder).mkdir(parents=True, exist_ok=True)
 
@@ -133,8 +134,8 @@ def write_dataset(output_dir: str | os.PathLike, arguments: DatasetArguments) ->
   lists = {split: arguments.stems(split) for split in SPLITS}
   lists["trainval"] = lists["train"] + lists["val"]
   for name, stems in lists.items():
-    (root / "ImageSets" / "Main" / f"{name}.txt").write_text("".join(f"{s}\n" for s in stems))
-  os.replace(root / _UNFINISHED, root / _WHOLE)
+    files.write_text(root / f"ImageSets/Main/{name}.txt", "".join(f"{s}\n" for s in stems))
+  files.publish(root / _UNFINISHED, root / _WHOLE)
   return True
 
 
@@ -197,10 +198,10 @@ def _read_card(path: pathlib.Path) -> dict:
 
 def _check_complete(root: pathlib.Path, arguments: DatasetArguments):
   stems = [stem for split in SPLITS for stem in arguments.stems(split)]
-  files = [f"ImageSets/Main/{name}.txt" for name in (*SPLITS, "trainval")]
-  files += [f"JPEGImages/{stem}.jpg" for stem in stems]
-  files += [f"Annotations/{stem}.xml" for stem in stems]
-  missing = [name for name in files if not (root / name).exists()]
+  names = [f"ImageSets/Main/{name}.txt" for name in (*SPLITS, "trainval")]
+  names += [f"JPEGImages/{stem}.jpg" for stem in stems]
+  names += [f"Annotations/{stem}.xml" for stem in stems]
+  missing = [name for name in names if not (root / name).exists()]
   if missing:
     raise ValueError(
       f"{root} lacks {len(missing)} files of its data set, the first is {missing[0]};"

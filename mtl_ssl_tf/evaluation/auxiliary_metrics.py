@@ -1,4 +1,4 @@
-"""How well the three auxiliary tasks are learnt: multi-object, closeness and foreground labelling.
+"""Metrics of the three auxiliary tasks: multi-object, closeness and foreground labels.
 
 The figures keep the intent of the released metrics and leave out their faults: an image where
 nothing can be measured counts for nothing instead of turning the mean into NaN, a prediction of

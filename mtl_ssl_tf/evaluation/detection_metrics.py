@@ -160,7 +160,7 @@ class DetectionMetrics:
     return "\n\n".join(parts)
 
   def details(self) -> dict[str, Any]:
-    """What files and pictures show beyond the figures.
+    """Returns what files and pictures show beyond the figures.
 
     Returns:
       `class_names`, `ap_rule` and `iou_threshold` of what follows; `curves`, float [R, 3] by class;

@@ -1,4 +1,4 @@
-"""What keeps a detector from a mean AP of 1: five kinds of error, and what each of them costs.
+"""Sorts a detector's errors into five kinds, and measures the mean AP that each kind costs.
 
 Detections are judged by the rules of `voc_metrics`. Those that are false positives, and the objects
 that remain unfound, are sorted by these rules, the first that fits:
@@ -9,7 +9,7 @@ that remain unfound, are sorted by these rules, the first that fits:
   background      overlaps no object by `background_iou`
   false negative  an object without a match that no localisation or classification error lies on
 
-The cost of a kind is the mean AP gained once its errors are mended and all else stays: wrong boxes
+The cost of a kind is the mean AP gained once its errors are fixed and all else stays: wrong boxes
 and classes become matches of their object, or vanish where it is found or another error of the kind
 has a better score; redundant detections and those on background vanish; objects without a match are
 no longer asked for. Costs do not add up to what is missing.
@@ -31,7 +31,7 @@ from mtl_ssl_tf.evaluation import tables, voc_metrics
 
 
 class Verdict(enum.IntEnum):
-  """What a detection turned out to be."""
+  """The verdict on a detection: a match, ignored, or a kind of error."""
 
   MATCH = 0
   IGNORED = 1
@@ -204,8 +204,10 @@ class ErrorAnalyzer:
     return costs | {f"errors/count/{kind}": float(counts[kind].sum()) for kind in KINDS}
 
   def class_counts(self) -> dict[str, np.ndarray]:
-    """How many errors of each kind there are, int64 [C - 1], by detected class or, of objects
-    without a match, by theirs."""
+    """Returns errors of each kind by class, int64 [C - 1].
+
+    The class is the detected one, or, of objects without a match, the object's.
+    """
     classes, scores, verdicts, objects = map(np.concatenate, zip(*self._detections, strict=True))
     counted = scores >= self._score_threshold
     missed = self._missed(verdicts[counted], objects[counted])

@@ -9,7 +9,7 @@ from mtl_ssl_tf.evaluation import tables, voc_metrics
 
 
 class ClassResult(NamedTuple):
-  """What is known of one class: counts, and its AP (a fraction, or NaN) by each rule."""
+  """The result of one class: counts, and its AP (a fraction, or NaN) by each rule."""
 
   name: str
   num_ground_truth: int  # difficult objects excluded

@@ -20,7 +20,7 @@ AP_RULES = ("area", "11point")
 
 
 class Outcome(enum.IntEnum):
-  """What a detection turned out to be."""
+  """The outcome of matching a detection to the objects."""
 
   FALSE_POSITIVE = 0
   TRUE_POSITIVE = 1

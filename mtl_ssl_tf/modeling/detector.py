@@ -13,7 +13,7 @@ Inference is `Detector.call`. A training step calls the parts in this order:
 
     tasks/mtl_detection.py      first_stage                      images -> map, anchors, proposals
     tasks/training_losses.py    (RPN losses, sampled proposals)
-      loss_parts                box_stage                        main and closeness logits
+      replica_losses            box_stage                        main and closeness logits
                                 prepare_multi_object, classify_windows       multi-object logits
                                 predict_foreground               foreground logits
                                 mean_closeness, refine           refined logits

@@ -1,4 +1,4 @@
-"""What a detector found in one image, and asking it for several at once."""
+"""Detections of one image, and asking a detector for several images at once."""
 
 import dataclasses
 from collections.abc import Callable, Sequence

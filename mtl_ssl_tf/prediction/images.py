@@ -1,17 +1,19 @@
 """A batch of image files to records of the journal, drawn images and annotation files."""
 
+import contextlib
 import dataclasses
 import pathlib
 import stat
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 import tensorflow as tf
 from PIL import Image
 
+from mtl_ssl_tf import files
 from mtl_ssl_tf.data.sources import image_files
-from mtl_ssl_tf.prediction import image_detections, voc_xml, whole_files
+from mtl_ssl_tf.prediction import image_detections, voc_xml
 from mtl_ssl_tf.serving import served_detector
 from mtl_ssl_tf.visualization import draw
 
@@ -21,7 +23,7 @@ _JPEG_QUALITY = 92
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class ImagePredictor:
-  """Looks at images.
+  """Detects objects in batches of images and writes their results.
 
   Attributes:
     detector: does the work.
@@ -89,12 +91,18 @@ class ImagePredictor:
     names = self.detector.class_names
     if self.voc_dir:
       content = voc_xml.annotation(name, image.height, image.width, shown, names)
-      with whole_files.writing(self.voc_dir / voc_name(name)) as file:
+      with _writing(self.voc_dir / voc_name(name)) as file:
         file.write(content)
     if self.drawn_dir:
       drawn = draw.draw_boxes(pixels(image), shown.boxes_px, shown.class_ids, names, shown.scores)
-      with whole_files.writing(self.drawn_dir / drawn_name(name)) as file:
+      with _writing(self.drawn_dir / drawn_name(name)) as file:
         Image.fromarray(drawn).save(file, "JPEG", quality=_JPEG_QUALITY)
+
+
+def _writing(path: pathlib.Path) -> contextlib.AbstractContextManager[BinaryIO]:
+  """Opens a file of the results, whose folder may have to be made."""
+  path.parent.mkdir(parents=True, exist_ok=True)
+  return files.writing(path, only_writer=True)
 
 
 def pixels(image: image_files.StoredImage) -> np.ndarray:
@@ -103,10 +111,10 @@ def pixels(image: image_files.StoredImage) -> np.ndarray:
 
 
 def drawn_name(name: str) -> str:
-  """What the drawn image is called: JPEGs keep their names."""
+  """Returns the name of the drawn image: JPEGs keep theirs."""
   return name if name.lower().endswith(_JPEG_SUFFIXES) else f"{name}.jpg"
 
 
 def voc_name(name: str) -> str:
-  """What the annotation is called: as the image, as labelling tools look for it."""
+  """Returns the name of the annotation, that of the image, as labelling tools look for it."""
   return pathlib.PurePosixPath(name).with_suffix(".xml").as_posix()

@@ -1,4 +1,4 @@
-"""Which image and video files a prediction is asked for."""
+"""Finds the image and video files of a prediction."""
 
 import dataclasses
 import glob

@@ -1,4 +1,4 @@
-"""What a prediction has finished so far, on disk, so that it can go on where it was stopped.
+"""The journal of a prediction: finished work on disk, so that a stopped one can be resumed.
 
 The first line of the file is the head: the settings that results depend on and the names of all
 files. Each further line is one unit of work: the records of a batch of images, or of a video. A

@@ -15,7 +15,8 @@ import pathlib
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from typing import Any, BinaryIO
 
-from mtl_ssl_tf.prediction import coco_ids, whole_files
+from mtl_ssl_tf import files
+from mtl_ssl_tf.prediction import coco_ids
 
 PREDICTIONS_FILE = "predictions.json"
 RESULTS_FILE = "coco_results.json"
@@ -25,7 +26,7 @@ DATASET, RESULTS = "dataset", "results"
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Summary:
-  """What the files hold.
+  """The numbers of images, videos and detections in the files.
 
   Attributes:
     num_images, num_videos: that could be looked at.
@@ -59,7 +60,7 @@ def write_results(
     OSError: a file cannot be written.
   """
   if DATASET in outputs:
-    with whole_files.writing(output_dir / PREDICTIONS_FILE) as file:
+    with files.writing(output_dir / PREDICTIONS_FILE, only_writer=True) as file:
       file.write(b'{"images": ')
       _write_list(file, _images(records(), ids))
       file.write(b',\n"categories": ')
@@ -68,7 +69,7 @@ def write_results(
       _write_list(file, _annotations(records(), ids))
       file.write(b"}\n")
   if RESULTS in outputs:
-    with whole_files.writing(output_dir / RESULTS_FILE) as file:
+    with files.writing(output_dir / RESULTS_FILE, only_writer=True) as file:
       _write_list(file, _results(records(), ids))
   num_images = num_videos = num_detections = 0
   failures = []
@@ -79,7 +80,7 @@ def write_results(
     if record.get("failure"):
       failures.append((record["file"], record["failure"]))
   if failures:
-    with whole_files.writing(output_dir / FAILURES_FILE) as file:
+    with files.writing(output_dir / FAILURES_FILE, only_writer=True) as file:
       _write_list(file, ({"file_name": name, "reason": reason} for name, reason in failures))
   else:
     (output_dir / FAILURES_FILE).unlink(missing_ok=True)

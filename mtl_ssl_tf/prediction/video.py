@@ -14,6 +14,7 @@ The detections of `clip.avi` are in `clip.avi.json`:
 
 import contextlib
 import json
+import logging
 import math
 import os
 import pathlib
@@ -23,8 +24,9 @@ from typing import Any, BinaryIO
 import cv2
 import numpy as np
 
+from mtl_ssl_tf import files
 from mtl_ssl_tf.data import progress_lines
-from mtl_ssl_tf.prediction import image_detections, whole_files
+from mtl_ssl_tf.prediction import image_detections
 from mtl_ssl_tf.serving import served_detector
 from mtl_ssl_tf.visualization import draw
 
@@ -33,6 +35,7 @@ from mtl_ssl_tf.visualization import draw
 os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
 cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
 
+_LOGGER = logging.getLogger(__name__)
 _SUFFIX = ".mp4"
 _CODEC = "mp4v"
 _DEFAULT_RATE = 25.0  # Of the annotated video, where the original does not say.
@@ -41,7 +44,7 @@ _MISSING_FRACTION, _MISSING_FRAMES = 0.01, 1
 
 
 class VideoPredictor:
-  """Looks at videos."""
+  """Detects objects in the frames of videos and writes their results."""
 
   def __init__(
     self,
@@ -53,7 +56,6 @@ class VideoPredictor:
     batch_size: int = 1,
     every: int = 1,
     drawn: bool = True,
-    say: Callable[[str], object] = print,
   ):
     """Keeps the settings.
 
@@ -65,7 +67,6 @@ class VideoPredictor:
       batch_size: so many frames are in memory, and those of them to look at go together.
       every: look at the first frame of each so many.
       drawn: write the annotated video.
-      say: takes lines about progress.
     """
     self._detector = detector
     self._folder = folder
@@ -74,7 +75,6 @@ class VideoPredictor:
     self._batch_size = batch_size
     self._every = every
     self._drawn = drawn
-    self._say = say
 
   def __call__(self, name: str) -> dict[str, Any]:
     """The record of a video; its results are written.
@@ -113,14 +113,16 @@ class VideoPredictor:
         {"id": i, "name": text} for i, text in enumerate(self._detector.class_names, start=1)
       ],
     }
-    progress_line = progress_lines.Progress(f"{name}: frames", frames.num_announced, self._say)
+    progress_line = progress_lines.Progress(f"{name}: frames", frames.num_announced, _LOGGER.info)
     with contextlib.ExitStack() as stack:
-      file = stack.enter_context(whole_files.writing(self._videos_dir / f"{name}.json"))
+      path = self._videos_dir / f"{name}.json"
+      path.parent.mkdir(parents=True, exist_ok=True)
+      file = stack.enter_context(files.writing(path, only_writer=True))
       draw_frame = None
       if self._drawn:
         target = self._videos_dir / video_name(name)
-        partial = stack.enter_context(whole_files.replaced(target))
-        writer = stack.enter_context(_Writer(partial, frames.rate or _DEFAULT_RATE, height, width))
+        part = stack.enter_context(files.replacing(target, only_writer=True))
+        writer = stack.enter_context(_Writer(part, frames.rate or _DEFAULT_RATE, height, width))
         draw_frame = writer.write
       file.write(json.dumps(head).encode()[:-1] + b',\n"frames": [')
       self._predict_frames(frames, first, file, draw_frame, progress_line)
@@ -279,5 +281,5 @@ class _Writer:
 
 
 def video_name(name: str) -> str:
-  """What the annotated video is called."""
+  """Returns the name of the annotated video."""
   return name if name.lower().endswith(_SUFFIX) else f"{name}{_SUFFIX}"

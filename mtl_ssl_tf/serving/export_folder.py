@@ -7,13 +7,10 @@ is written under another name, inside the folder so that moving is renaming, and
 import contextlib
 import os
 import pathlib
-import shutil
-import tempfile
 from collections.abc import Iterator
 
+from mtl_ssl_tf import files
 from mtl_ssl_tf.serving import export_paths
-
-_HIDDEN_PREFIX = ".export-"
 
 
 def choose_version(export_dir: str, version: int | None, overwrite: bool) -> int:
@@ -40,7 +37,7 @@ def choose_version(export_dir: str, version: int | None, overwrite: bool) -> int
       f"--export_dir {export_dir!r} is itself a SavedModel, such as a version; accepted: a folder"
       " that is new, empty or holds versions"
     )
-  others = [name for name in os.listdir(export_dir) if not name.startswith(_HIDDEN_PREFIX)]
+  others = [name for name in os.listdir(export_dir) if not name.startswith(files.HIDDEN_PREFIX)]
   if others and not export_paths.versions(export_dir):
     raise ValueError(
       f"--export_dir {export_dir!r} holds other things than versions; accepted: a folder that is"
@@ -79,15 +76,10 @@ def new_version(export_dir: str, version: int) -> Iterator[str]:
   new_folders = [folder for folder in (path, *path.parents) if not folder.exists()]
   path.mkdir(parents=True, exist_ok=True)
   replaces = version in export_paths.versions(export_dir)
-  # What is to be published lies inside, since the folder itself is for its owner alone to enter.
-  hidden = pathlib.Path(tempfile.mkdtemp(prefix=_HIDDEN_PREFIX, dir=path))
   try:
-    yield str(hidden / "new")
-    if replaces:
-      os.rename(path / str(version), hidden / "old")
-    os.rename(hidden / "new", path / str(version))
+    with files.new_folder(path / str(version), replace=replaces) as folder:
+      yield str(folder)
   finally:
-    shutil.rmtree(hidden, ignore_errors=True)
     for folder in new_folders:
       if not any(folder.iterdir()):
         folder.rmdir()

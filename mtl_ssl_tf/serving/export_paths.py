@@ -1,4 +1,4 @@
-"""Where exports lie: `EXPORT_DIR/<version>/`, a SavedModel each, as TF Serving looks for them.
+"""Paths of exports: `EXPORT_DIR/<version>/`, a SavedModel each, as TF Serving finds them.
 
 Needs nothing but the standard library, so that whatever loads an export can use it.
 """

@@ -20,7 +20,7 @@ _MAX_EXTENSIONS, _MAX_BLOCKS = 100, 100_000
 
 
 class FirstPicture(NamedTuple):
-  """Where the first picture stands; scalars, or pairs of height and width.
+  """The place of the first picture; scalars, or pairs of height and width.
 
   Attributes:
     screen_size: int64 [2], of the whole image, in which the picture lies.

@@ -1,4 +1,4 @@
-"""What an encoded image says of itself, read in graph operations before anything is decoded.
+"""Reads the header of an encoded image in graph operations, before anything is decoded.
 
 A few bytes can name a size that no memory holds, so sizes are looked at first. TensorFlow's
 decoders say little of what they refuse, so what can be told beforehand is told here, in the words
@@ -33,7 +33,7 @@ _BMP_MASKS_OFFSET = 54
 
 
 class Header(NamedTuple):
-  """What is known before decoding; scalars.
+  """Format, size and orientation before decoding; scalars.
 
   Attributes:
     kind: int32, JPEG, PNG, BMP, GIF or UNKNOWN.
@@ -50,7 +50,7 @@ class Header(NamedTuple):
 
 
 def read_header(content: tf.Tensor) -> Header:
-  """Looks at the bytes of one image, a string scalar."""
+  """Reads the header from the bytes of one image, a string scalar."""
   data = encoded_bytes.to_bytes(content)
   kind = _kind(data)
   height, width, orientation, problem = tf.switch_case(

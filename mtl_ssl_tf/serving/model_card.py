@@ -1,4 +1,4 @@
-"""What someone who finds an export should know of it, as Markdown (Mitchell et al., 2019)."""
+"""Writes the model card of an export, as Markdown (Mitchell et al., 2019)."""
 
 import importlib.metadata
 import json
@@ -40,7 +40,7 @@ def model_card(
   Args:
     name, version: of the export.
     model_dir: of the run, where its figures are looked for.
-    checkpoint, choice, step: as in `export_lib.Run`.
+    checkpoint, choice, step: as in `export_lib.TrainedRun`.
     class_names: class 1 first.
     task: the configuration, of which data and seed are told.
     params_text: the whole configuration, YAML.
@@ -91,7 +91,7 @@ def _figures(model_dir: str, step: int | None) -> str:
 
 
 def _data(input_path: Any) -> str:
-  """What the manifests beside the records say of them."""
+  """Returns what the manifests next to the records say of them."""
   try:
     files = record_paths.match_files(input_path)
   except ValueError:

@@ -42,29 +42,14 @@ def make_auxiliary_targets(
   )
 
 
-def compute_losses(
-  model: detector.Detector,
-  config: detector_config.MtlDetection,
-  first: detector.FirstStage,
-  labels: dict[str, tf.Tensor],
-  targets: auxiliary_labels.AuxiliaryTargets,
-  step: tf.Tensor,
-) -> dict[str, tf.Tensor]:
-  """Returns every configured loss, weighted, without weight decay.
-
-  On several replicas the mean of a loss over them is that of the whole batch; a single one may be
-  larger or smaller than the loss of its own images. Arguments as of `loss_parts`.
-
-  Returns:
-    Scalars by name, see `loss_parts`.
-  """
-  return over_replicas(loss_parts(model, config, first, labels, targets, step))
-
-
-def over_replicas(parts: dict[str, tf.Tensor | batch_sum.BatchSum]) -> dict[str, tf.Tensor]:
+def reduce_over_replicas(parts: dict[str, tf.Tensor | batch_sum.BatchSum]) -> dict[str, tf.Tensor]:
   """Returns scalars whose means over replicas are the losses of the whole batch.
 
-  Nothing to be compiled by itself on several replicas: they exchange their counts here.
+  A single replica's value may be larger or smaller than the loss of its own images. On several
+  replicas this cannot be compiled by itself: they exchange their counts here.
+
+  Args:
+    parts: by name, see `replica_losses`.
   """
   return {
     name: part.replica_loss() if isinstance(part, batch_sum.BatchSum) else part
@@ -72,7 +57,7 @@ def over_replicas(parts: dict[str, tf.Tensor | batch_sum.BatchSum]) -> dict[str,
   }
 
 
-def loss_parts(
+def replica_losses(
   model: detector.Detector,
   config: detector_config.MtlDetection,
   first: detector.FirstStage,

@@ -10,6 +10,7 @@ from typing import Any
 
 import tensorflow as tf
 
+from mtl_ssl_tf import files
 from mtl_ssl_tf.training import checkpointing
 
 NAME = "best_ckpt"
@@ -124,7 +125,7 @@ class BestCheckpoints:
       "best_ckpt_global_step": self._kept[0].step,
       "kept": [dataclasses.asdict(kept) for kept in self._kept],
     }
-    checkpointing.write_text(os.path.join(self._folder, INFO_FILE), json.dumps(info, indent=2))
+    files.write_text(os.path.join(self._folder, INFO_FILE), json.dumps(info, indent=2))
     names = [kept.checkpoint for kept in self._kept]
     checkpointing.note_checkpoints(self._folder, names[0], names[::-1])
 

@@ -1,4 +1,25 @@
-"""Flags to a run: configuration, checks, devices, and who may write."""
+"""From flags to a run: configuration, checks, devices, and the process that writes.
+
+The calls from `train.py` to the losses of a step; [MG] is Model Garden, [Orbit] its loop:
+
+    train.run, main                                 parses the flags
+      main_with_flags                               experiment + YAML files + overrides -> params
+        run                                         checks, signals, strategy
+          _run_in_folder                            lock; the checkpoint to start from
+            assembly.TrainingRun.__init__           builds task, trainer (model, optimizer), runner
+            assembly.TrainingRun.__call__           trainer.rewind_inputs -> task.build_inputs
+              runner.ExperimentRunner.run           [MG] by --mode
+                controller.ResumableController      train, train_and_evaluate or evaluate
+                  DetectorTrainer.train             [Orbit] begin, loop, end
+                    DetectorTrainer.train_step      the next batch, on every replica
+                      _guarded_step                 keeps what is not finite from the weights
+                        MtlDetectionTask.train_step     losses -> gradients -> update
+                          _compute_replica_losses       auxiliary targets, first stage
+                            training_losses.replica_losses    RPN, heads, refinement
+                          training_losses.reduce_over_replicas
+
+`tasks/training_losses.py` continues from there, `modeling/detector.py` has the network.
+"""
 
 import contextlib
 import sys
@@ -56,14 +77,14 @@ def run(
     stack.enter_context(workers.losing_none(strategy))
     workers.stop_together(strategy, stop)
     try:
-      return _run(strategy, params, mode, model_dir, validate_data, stop)
+      return _run_in_folder(strategy, params, mode, model_dir, validate_data, stop)
     except stopping.StoppedError as stopped:
       if strategies.is_chief(strategy):
         print(_last_words(mode, model_dir, str(stopped)), flush=True)
       return None, {}
 
 
-def _run(
+def _run_in_folder(
   strategy: tf.distribute.Strategy,
   params: cfg.ExperimentConfig,
   mode: str,
@@ -81,7 +102,7 @@ def _run(
     checkpoint = run_folder.find_checkpoint(model_dir)
     workers.check_same_start(strategy, model_dir, checkpoint)
     stop.check()
-    return assembly.Run(strategy, params, mode, folder, checkpoint, stop)()
+    return assembly.TrainingRun(strategy, params, mode, folder, checkpoint, stop)()
 
 
 def _data_names(mode: str) -> list[str]:

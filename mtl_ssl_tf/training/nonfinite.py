@@ -184,7 +184,7 @@ def take_apart(
   inputs: Any,
   jit_compile: bool = False,
 ) -> tuple[dict[str, float], dict[str, int]]:
-  """What a training step finds, without taking it.
+  """Returns the losses and non-finite gradients of a step, without taking it.
 
   Args:
     task: whose step it is.

@@ -1,4 +1,4 @@
-"""What a run says while it works: one line every few seconds, and a table after each evaluation."""
+"""Prints the progress of a run: a line every few seconds, a table after each evaluation."""
 
 import contextlib
 import logging

@@ -1,4 +1,4 @@
-"""After a loss or gradient that is not finite: what is told and saved, and how a run goes on."""
+"""Recovers from a loss or gradient that is not finite: reports it, saves it, resumes the run."""
 
 import logging
 import os
@@ -45,7 +45,7 @@ class SkippedBatches(tf.Module):
 
 
 class Recovery:
-  """Tells and saves what went wrong, then ends the run or takes it back to its last checkpoint."""
+  """Reports and saves a faulty step, then ends the run or restores its last checkpoint."""
 
   def __init__(self, trainer: Any, model_dir: str, chief: bool = True):
     """Takes the trainer that it looks into.
@@ -124,7 +124,7 @@ class Recovery:
 def describe(
   step: int, batch: int, losses: dict[str, float], gradients: dict[str, int], ids: list[str]
 ) -> str:
-  """What is wrong with a step, in lines: its terms, gradients and images."""
+  """Returns lines on what is wrong with a step: its losses, gradients and images."""
   bad = [f"{name} {value}" for name, value in losses.items() if not np.isfinite(value)]
   all_losses = " ".join(f"{name} {value:.4g}" for name, value in losses.items())
   lines = [f"step {step} (batch {batch}) has {_what(bad, gradients)}; it was not applied"]

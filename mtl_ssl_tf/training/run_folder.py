@@ -93,7 +93,7 @@ def copy_files(config: cfg.TaskConfig, folder: str) -> None:
 
 
 def find_checkpoint(model_dir: str) -> str | None:
-  """The checkpoint that a run goes on from, None for a new run.
+  """Returns the checkpoint that a run resumes from, None for a new run.
 
   Raises:
     ValueError: there are checkpoints, and none can be read.
@@ -108,7 +108,7 @@ def find_checkpoint(model_dir: str) -> str | None:
 
 
 def compare(params: cfg.ExperimentConfig, model_dir: str) -> list[str]:
-  """What is configured otherwise than in the run so far, a line each, for the log.
+  """Returns a line for each field that differs from the run so far, for the log.
 
   Args:
     params: of this start.

@@ -11,7 +11,7 @@ from mtl_ssl_tf.training import checkpointing, controller, progress, recovery
 from mtl_ssl_tf.training import trainer as trainer_lib
 
 
-class Runner(train_lib.OrbitExperimentRunner):
+class ExperimentRunner(train_lib.OrbitExperimentRunner):
   """Runs an experiment from the checkpoint that it is told, saving beside it."""
 
   def __init__(
@@ -60,9 +60,9 @@ class Runner(train_lib.OrbitExperimentRunner):
     save_summary: bool = True,
     train_actions: list[orbit.Action] | None = None,
     eval_actions: list[orbit.Action] | None = None,
-    controller_cls: type = controller.RunController,
+    controller_cls: type = controller.ResumableController,
     enable_async_checkpointing: bool = False,
-  ) -> controller.RunController:
+  ) -> controller.ResumableController:
     # Not Model Garden's train actions: they act on preemption and on NaN by themselves.
     settings = self.params.trainer
     eval_actions = list(eval_actions or ())

@@ -1,4 +1,4 @@
-"""Which devices a run works on: the strategy of `tf.distribute` that the configuration asks for."""
+"""Creates the `tf.distribute` strategy that the configuration asks for, and checks its devices."""
 
 import json
 import logging

@@ -58,7 +58,7 @@ def stop_together(strategy: tf.distribute.Strategy, stop: stopping.StopRequest) 
 
 
 def as_the_chief(strategy: tf.distribute.Strategy, decision: bool) -> bool:
-  """What the chief decides, at every worker; all of them call this."""
+  """Returns the chief's decision at every worker; all of them call this."""
   if not strategies.is_multi_worker(strategy):
     return decision
   return _sum(strategy, decision and strategies.is_chief(strategy)) > 0
@@ -75,7 +75,7 @@ def _sum(strategy: tf.distribute.Strategy, value: bool) -> float:
 def check_same_start(
   strategy: tf.distribute.Strategy, model_dir: str, checkpoint: str | None
 ) -> None:
-  """Refuses workers that would go on from different checkpoints.
+  """Refuses workers that would resume from different checkpoints.
 
   Args:
     strategy: of the run; all its workers call this.

@@ -143,7 +143,7 @@ def _split_name(name: str) -> tuple[str, str, str]:
 
 
 def _group(title: str) -> int:
-  """Where a panel belongs: 0 for losses, 1 for metrics, 2 for figures about the run."""
+  """Returns the place of a panel: 0 for losses, 1 for metrics, 2 for figures about the run."""
   if title in _BOOKKEEPING:
     return 2
   return 1 if "/" in title else 0

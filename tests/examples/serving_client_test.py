@@ -49,7 +49,7 @@ def _files(tmp_path_factory):
 
 @pytest.fixture(name="expected", scope="module")
 def _expected(tiny_loaded):
-  """What the export says of the images without a server between."""
+  """The detections of the export without a server."""
   function = tiny_loaded.signatures["serving_default"]
   return [
     {name: value.numpy()[0] for name, value in function(tf.constant(image[None])).items()}

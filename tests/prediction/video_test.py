@@ -66,7 +66,7 @@ def _predict(tmp_path):
 
   def predict(name, limit=255, **settings):
     detector = BrightnessDetector(limit)
-    settings = {"score_threshold": 0.35, "batch_size": 4, "say": lambda line: None, **settings}
+    settings = {"score_threshold": 0.35, "batch_size": 4, **settings}
     record = video.VideoPredictor(detector, tmp_path / "in", tmp_path / "out", **settings)(name)
     path = tmp_path / "out" / f"{name}.json"
     return record, json.loads(path.read_text()) if path.exists() else None, detector
@@ -172,13 +172,12 @@ class TestResults:
     assert video.video_name("a/b.MP4") == "a/b.MP4"
     assert video.video_name("a/b.avi") == "a/b.avi.mp4"
 
-  def test_progress(self, predict, tmp_path, monkeypatch):
+  def test_progress(self, predict, tmp_path, monkeypatch, capsys):
     _write(tmp_path / "in" / "a.avi", num_frames=5)
     seconds = iter(range(100))
     monkeypatch.setattr(video.progress_lines.time, "monotonic", lambda: next(seconds))
-    said = []
-    predict("a.avi", say=said.append)
-    assert said == ["a.avi: frames: 3/5, 1.0 a second, 2 s left"]
+    predict("a.avi")
+    assert capsys.readouterr() == ("", "a.avi: frames: 3/5, 1.0 a second, 2 s left\n")
 
 
 class TestFaults:

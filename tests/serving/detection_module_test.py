@@ -210,7 +210,7 @@ class TestExamples:
 
 
 class TestServer:
-  """What a C++ server does: it feeds the graph whatever it is sent, and TensorFlow alone checks."""
+  """Feeds the graph like a C++ server: whatever it is sent, and TensorFlow alone checks."""
 
   @pytest.fixture(name="call", scope="class")
   def _call(self, tiny_export):

@@ -27,7 +27,7 @@ def decode(content: bytes) -> np.ndarray:
 
 
 def refusal(content: bytes) -> str:
-  """What is said of an image that is refused before it is decoded."""
+  """The message on an image that is refused before it is decoded."""
   with pytest.raises(tf.errors.InvalidArgumentError) as caught:
     decode(content)
   message = caught.value.message.partition("assertion failed: [image 7: ")[2]

@@ -46,10 +46,11 @@ class TestWithoutConverting:
     assert "error: the file differs from its checkpoint and is not" in capsys.readouterr().err
     assert os.listdir(tmp_path) == []
 
-  def test_without_comparison(self, tiny_run, tmp_path):
+  def test_without_comparison(self, tiny_run, tmp_path, capsys):
     arguments = [f"--model_dir={tiny_run}", f"--output={tmp_path / 'a'}", "--verify_images=0"]
     assert lite.main(arguments) == 0
     assert (tmp_path / "a").read_bytes() == b"content"
+    assert capsys.readouterr() == (f"TensorFlow Lite: {tmp_path / 'a'} (0.0 MiB)\n", "")
 
   def test_errors(self, tiny_run, tmp_path, monkeypatch, capsys):
     arguments = [f"--model_dir={tiny_run}", f"--output={tmp_path / 'no' / 'a'}"]
@@ -57,6 +58,6 @@ class TestWithoutConverting:
     assert capsys.readouterr().err == "error: --verify_images is -1; accepted: at least 0\n"
     assert lite.main([*arguments, "--verify_images=0"]) == 1
     assert "No such file" in capsys.readouterr().err
-    monkeypatch.setattr(verification, "data_at_hand", lambda data: False)
+    monkeypatch.setattr(verification, "has_records", lambda data: False)
     assert lite.main(arguments) == 1
-    assert "no evaluation data at hand; accepted: 0 to do without" in capsys.readouterr().err
+    assert "no evaluation data available; accepted: 0 to do without" in capsys.readouterr().err

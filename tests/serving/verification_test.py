@@ -66,24 +66,22 @@ class TestReport:
     assert not dataclasses.replace(self.SOUND, **change).agrees
 
 
-def test_data_at_hand(tiny_run):
+def test_has_records(tiny_run):
   data = export_lib.read_run(str(tiny_run)).task.validation_data
-  assert verification.data_at_hand(data)
+  assert verification.has_records(data)
   data.input_path += "gone"
-  assert not verification.data_at_hand(data)
+  assert not verification.has_records(data)
 
 
 @pytest.mark.slow
 def test_an_export_of_other_weights_differs(tiny_run, tiny_export):
   run = export_lib.read_run(str(tiny_run), str(tiny_run))  # Not the best, which was exported.
-  said = []
   report = verification.verify(
     export_lib.build_model(run),
     str(tiny_export[0]),
     run.task,
     run.class_names,
     num_images=2,
-    say=said.append,
   )
   assert report.num_images == 2
   assert not report.agrees

@@ -71,7 +71,8 @@ def _default_targets():
 def _losses(model, config, first=None, targets=None, labels=_LABELS, step=_STEP):
   first = first or _first_stage(model)
   targets = targets or _default_targets()
-  losses = training_losses.compute_losses(model, config, first, labels, targets, step)
+  parts = training_losses.replica_losses(model, config, first, labels, targets, step)
+  losses = training_losses.reduce_over_replicas(parts)
   return {name: float(loss) for name, loss in losses.items()}
 
 
@@ -94,7 +95,7 @@ def _silent_detector():
   return model
 
 
-class ComputeLossesTest(parameterized.TestCase, tf.test.TestCase):
+class LossesTest(parameterized.TestCase, tf.test.TestCase):
   def test_undecided_heads(self):
     # Every class has the same probability, whatever the target.
     losses = _losses(_silent_detector(), _config())

@@ -1,4 +1,4 @@
-"""Which checkpoint a run goes on from, and that the next one harms none: on a variable of four."""
+"""The checkpoint that a run resumes from, and that the next one harms none."""
 
 import errno
 import os

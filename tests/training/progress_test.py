@@ -1,4 +1,4 @@
-"""What a run says, told by a clock that the test sets."""
+"""The lines of a run, by a clock that the test sets."""
 
 import orbit
 import pytest
@@ -16,7 +16,7 @@ OUTPUT = {
 
 
 class Run:
-  """A progress line with its step and clock at hand."""
+  """A progress line, its step and its clock."""
 
   def __init__(self, step: int = 0, train_steps: int = 100, images_per_step: int = 2):
     self.step = tf.Variable(step, dtype=tf.int64)

@@ -1,4 +1,4 @@
-"""Who may train in a folder, and with which configuration a run may go on."""
+"""Locks of a run's folder, and configurations that a run may resume with."""
 
 import subprocess
 import sys

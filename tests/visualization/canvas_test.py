@@ -1,4 +1,4 @@
-"""Where outlines and text fall, and that nothing falls outside."""
+"""Places of outlines and text, and that nothing falls outside."""
 
 import numpy as np
 import pytest

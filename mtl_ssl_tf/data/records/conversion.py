@@ -1,8 +1,23 @@
-"""A split's records, label map and manifest from a source of any format, in several processes.
+"""Converts a split of any format to records, label map and manifest, in several processes.
 
-A conversion that was stopped, for whatever reason, continues with the same call: finished shards
-are kept where their source files are unchanged. The result does not depend on the number of
-workers, nor on how often it was stopped.
+A conversion that was stopped, for whatever reason, resumes with the same call: finished shards are kept
+where their source files are unchanged. The result does not depend on the number of workers, nor on
+how often it was stopped.
+
+The calls from a VOC file to a record; other formats differ in the source alone:
+
+    pascal_voc.convert_split
+      convert
+        voc_source.open_split                       lists the images
+        _write_shards                               shards to worker processes, or to this one
+          shards.WriteShard                         all images of a shard
+            examples.convert                        one image
+              VocSource.read_image
+                voc_annotation.parse_annotation     XML to boxes, numbers as in the file
+              annotated.clip_box                    at most a pixel outside the image is cut off
+              image_files.upright_box               pixels of the upright image
+              writer.make_example                   fractions of the image, float32
+        _finish                                     manifest; all files appear together
 """
 
 import contextlib
@@ -64,7 +79,7 @@ class Options:
 
 
 def convert(
-  open_source: Callable[[pathlib.Path, pathlib.Path | None], split_source.SplitSource],
+  open_source: Callable[..., split_source.SplitSource],
   split: str,
   options: Options,
   *,
@@ -78,7 +93,8 @@ def convert(
   "__main__":` around what it does), as the workers import it.
 
   Args:
-    open_source: makes the source, given where its index file goes and the label map or None.
+    open_source: makes the source, given `index_file`, a path for it to write, and
+      `label_map_file` or None.
     split: what the files are called after.
     options: see there.
     about_source: the manifest's options that say where the source is.
@@ -98,7 +114,7 @@ def convert(
     raise ValueError(f"--split {split}: accepted: a name without folders")
   with workspace.Workspace(options.output_dir, split) as space:
     space.keep = not space.is_new
-    source = open_source(space.folder / _INDEX, _label_map_file(options))
+    source = open_source(index_file=space.folder / _INDEX, label_map_file=_label_map_file(options))
     num_shards = min(options.num_shards or _default_shards(len(source)), len(source))
     with _runner(options, len(source), num_shards, runner) as run:
       if source.classes is None:

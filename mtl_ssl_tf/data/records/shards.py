@@ -8,7 +8,6 @@ as long as the summary's signature is that of the images' files.
 import dataclasses
 import hashlib
 import json
-import os
 import pathlib
 from collections.abc import Callable
 from typing import Any
@@ -81,20 +80,19 @@ class WriteShard:
       summary_file.unlink()
 
     summary, hashes = summaries.Summary(), {}
-    part = path.with_name(f"{path.name}.{os.getpid()}{files.PART_SUFFIX}")
-    with tf.io.TFRecordWriter(str(part)) as writer:
-      for position in span:
-        converted = examples.convert(self.source, position)
-        if converted.example is not None:
-          writer.write(record_writer.serialize(converted.example))
-        summary.add_converted(converted, self.source.name(position))
-        hashes |= converted.hashes
-        step()
-    sha256 = files.sha256(part)
-    files.make_durable(part, path)
+    with files.replacing(path) as part:
+      with tf.io.TFRecordWriter(str(part)) as writer:
+        for position in span:
+          converted = examples.convert(self.source, position)
+          if converted.example is not None:
+            writer.write(record_writer.serialize(converted.example))
+          summary.add_converted(converted, self.source.name(position))
+          hashes |= converted.hashes
+          step()
+      sha256 = files.sha256(part)
     content = {"signature": signature, "sha256": sha256, "hashes": hashes}
     content["summary"] = summary.to_json()
-    files.write_durably(summary_file, summaries.json_bytes(content))
+    files.write_bytes(summary_file, summaries.json_bytes(content))
     return True
 
 

@@ -102,9 +102,8 @@ def open_index(
     return CocoIndex(path.name, _build(path, None, sha256, read_bytes), None)
   index_file = os.path.abspath(index_file)
   if not _is_of(index_file, sha256):
-    part = pathlib.Path(f"{index_file}.{os.getpid()}{files.PART_SUFFIX}")
-    _build(path, part, sha256, read_bytes).close()
-    os.replace(part, index_file)
+    with files.replacing(index_file) as part:
+      _build(path, part, sha256, read_bytes).close()
   return CocoIndex.reopen(path.name, index_file)
 
 

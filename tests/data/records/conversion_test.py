@@ -283,7 +283,7 @@ class TestProcesses:
       raise OSError(28, "No space left on device")
 
     with monkeypatch.context() as patch:
-      patch.setattr(files, "write_durably", full)
+      patch.setattr(files, "write_bytes", full)
       with pytest.raises(OSError, match="No space left"):
         _convert(voc)
     assert not (voc.parent / "records").exists()  # There was nothing yet.
@@ -296,7 +296,7 @@ class TestProcesses:
       os.replace(part, path)
 
     with monkeypatch.context() as patch:
-      patch.setattr(files, "make_durable", full_later)
+      patch.setattr(files, "publish", full_later)
       with pytest.raises(OSError, match="No space left"):
         _convert(voc)
     kept = os.listdir(voc.parent / "records/.incomplete_train")

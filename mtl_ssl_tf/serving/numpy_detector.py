@@ -13,13 +13,13 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from mtl_ssl_tf.serving import export_paths, saved_detector, served_detector
+from mtl_ssl_tf.serving import export_paths, saved_model_detector, served_detector
 
 _RUN_FILE = "params.yaml"
 _ACCEPTED = "NumPy uint8 [height, width, 3] in the order RGB, or grey [height, width]"
 
 
-class ArrayDetector:
+class NumpyDetector:
   """Images in, what is in them out.
 
   Attributes:
@@ -104,7 +104,7 @@ class ArrayDetector:
     }
 
 
-def load(path: str | os.PathLike[str], checkpoint: str | None = None) -> ArrayDetector:
+def load(path: str | os.PathLike[str], checkpoint: str | None = None) -> NumpyDetector:
   """The detector in a folder that `export.py` wrote, or in the folder of a training run.
 
   Args:
@@ -118,9 +118,9 @@ def load(path: str | os.PathLike[str], checkpoint: str | None = None) -> ArrayDe
   path = os.fspath(path)
   if os.path.isfile(os.path.join(path, _RUN_FILE)):
     # Here, since it needs Model Garden, and an export does not.
-    from mtl_ssl_tf.serving import run_detector
+    from mtl_ssl_tf.serving import checkpoint_detector
 
-    return ArrayDetector(run_detector.RunDetector(path, checkpoint))
+    return NumpyDetector(checkpoint_detector.CheckpointDetector(path, checkpoint))
   try:
     folder = export_paths.find_saved_model(path)
   except ValueError as error:
@@ -131,7 +131,7 @@ def load(path: str | os.PathLike[str], checkpoint: str | None = None) -> ArrayDe
     ) from error
   if checkpoint is not None:
     raise ValueError(f"checkpoint is {checkpoint!r}, but {path!r} is an export, which has only one")
-  return ArrayDetector(saved_detector.SavedDetector(folder))
+  return NumpyDetector(saved_model_detector.SavedModelDetector(folder))
 
 
 def _rgb(image: Any, where: str) -> np.ndarray:
