@@ -20,7 +20,7 @@ import argparse
 import functools
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import tensorflow as tf
@@ -36,7 +36,6 @@ def convert_split(
   split: str,
   output_dir: str | os.PathLike[str],
   *,
-  say: Callable[[str], None] = lambda line: print(line, file=sys.stderr, flush=True),
   runner: worker_pool.Runner | None = None,
   **options: Any,
 ) -> dict[str, Any]:
@@ -47,7 +46,6 @@ def convert_split(
     image_dir: the folder that its file names start from.
     split: what the split is to be called.
     output_dir: where the files go; those of an earlier conversion of this split are replaced.
-    say: takes lines about progress and outcome.
     runner: see `conversion.convert`.
     **options: fields of `conversion.Options`.
 
@@ -58,11 +56,10 @@ def convert_split(
     ValueError, OSError, worker_pool.WorkerError: see `conversion.convert`.
   """
   return conversion.convert(
-    functools.partial(coco_source.open_split, annotations, image_dir, split, say=say),
+    functools.partial(coco_source.open_split, annotations, image_dir, split),
     split,
     conversion.Options(output_dir, **options),
     about_source={"annotations": str(annotations), "image_dir": str(image_dir)},
-    say=say,
     runner=runner,
   )
 

@@ -14,12 +14,13 @@ nor boxes without area, and difficult objects only with `--difficult=keep`, trai
 import collections
 import contextlib
 import hashlib
+import logging
 import os
 import pathlib
 import re
 import sqlite3
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import tensorflow as tf
@@ -31,6 +32,8 @@ from mtl_ssl_tf.data.records import writer as record_writer
 from mtl_ssl_tf.data.sparse import erasing as sparse_erasing
 from mtl_ssl_tf.data.sparse import protocols as sparse_protocols
 
+# `__name__` is `__main__` in `python -m`.
+_LOGGER = logging.getLogger("mtl_ssl_tf.data.sparse_annotations")
 DIFFICULT = ("keep", "ignore", "drop")
 _INTERRUPTED = 130  # As shells have it for a program that Ctrl-C ended.
 _SPLIT_NAME = re.compile(r"\w[\w.+-]*")
@@ -50,7 +53,6 @@ def make_split(
   output_split: str | None = None,
   difficult: str = "keep",
   num_shards: int | None = None,
-  say: Callable[[str], None] = lambda line: print(line, file=sys.stderr, flush=True),
 ) -> dict[str, Any]:
   """Writes the records, label map and manifest of a sparsely annotated split.
 
@@ -63,7 +65,6 @@ def make_split(
       this command wrote earlier is replaced, any other is not.
     difficult: `Data.difficult` of the training to come; difficult objects are ranked with `keep`.
     num_shards: number of record files; None is as many as `split` has.
-    say: takes lines about progress and outcome.
 
   Returns:
     The manifest.
@@ -84,7 +85,7 @@ def make_split(
   _check_output(input_dir, split, output_dir, output_split)
 
   def records(what: str) -> Iterator[tuple[tf.train.Example, sparse_erasing.Objects]]:
-    progress = progress_lines.Progress(f"{output_split}: {what}", source.num_images, say)
+    progress = progress_lines.Progress(f"{output_split}: {what}", source.num_images, _LOGGER.info)
     for example, where in sparse_erasing.read(source.files):
       objects = sparse_erasing.ranked_objects(
         example, where, len(source.classes), rank_difficult=difficult == "keep"
@@ -124,7 +125,7 @@ def make_split(
           "source_split": split,
         }
       )
-  _summarize(manifest, say)
+  _log_summary(manifest)
   return manifest
 
 
@@ -241,13 +242,13 @@ def _check_output(
     )
 
 
-def _summarize(manifest: Mapping[str, Any], say: Callable[[str], None]) -> None:
-  """Says what is left, per class and in all."""
+def _log_summary(manifest: Mapping[str, Any]) -> None:
+  """Logs the numbers of kept annotations, of each class and in all."""
   split, about = manifest["split"], manifest[sparse_erasing.SECTION]
   for name, kept in about["kept_per_class"].items():
-    say(f"{kept:>9} of {kept + about['erased_per_class'][name]} {name}")
+    _LOGGER.info(f"{kept:>9} of {kept + about['erased_per_class'][name]} {name}")
   images, annotations = about["images"], about["annotations"]
-  say(
+  _LOGGER.info(
     f"{split}: {annotations['kept']} of {annotations['ranked']} annotations kept, in"
     f" {images['kept']} images; left out: images that lost all annotations"
     f" {images['emptied']}, images that had none {images['without_annotations']}"

@@ -28,6 +28,7 @@ finishes it.
 
 import dataclasses
 import json
+import logging
 import os
 import pathlib
 import sys
@@ -38,10 +39,11 @@ from xml.etree import ElementTree
 import numpy as np
 from PIL import Image
 
-from mtl_ssl_tf import files
+from mtl_ssl_tf import files, terminal
 from mtl_ssl_tf.command_line import synthetic as synthetic_flags
 from mtl_ssl_tf.data.synthetic_scenes import scenes
 
+_LOGGER = logging.getLogger("mtl_ssl_tf.data.synthetic")  # `__name__` is `__main__` in `-m`.
 # Raised when a rule or a brush changes, so that an old data set is not taken for a new one.
 VERSION = 1
 SPLITS = ("train", "val")
@@ -127,9 +129,8 @@ def write_dataset(output_dir: str | os.PathLike, arguments: DatasetArguments) ->
       if now - reported >= _SECONDS_BETWEEN_REPORTS or num_done == num_images:
         reported = now
         rate = num_done / (now - started)
-        print(
-          f"synthetic: {num_done}/{num_images} images, {num_objects} objects, {rate:.0f} images/s",
-          file=sys.stderr,
+        _LOGGER.info(
+          f"synthetic: {num_done}/{num_images} images, {num_objects} objects, {rate:.0f} images/s"
         )
   lists = {split: arguments.stems(split) for split in SPLITS}
   lists["trainval"] = lists["train"] + lists["val"]
@@ -214,6 +215,7 @@ def main(argv: Sequence[str] | None = None) -> int:
   parser = synthetic_flags.parser()
   flags = vars(parser.parse_args(argv))
   output_dir = flags.pop("output_dir")
+  terminal.set_up()
   try:
     written = write_dataset(output_dir, DatasetArguments(**flags))
   except (ValueError, OSError) as error:

@@ -12,11 +12,12 @@ Exit status: 0 sound, 1 faults (with `--strict`, warnings too), 2 nothing could 
 """
 
 import argparse
+import logging
 import os
 import pathlib
 import sys
 import tempfile
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 
 import tensorflow as tf
 
@@ -28,6 +29,7 @@ from mtl_ssl_tf.data.inspection import checks, image_inspection, shard_checks, v
 from mtl_ssl_tf.data.records import paths as record_paths
 from mtl_ssl_tf.data.sources import coco_source, split_source, voc_source
 
+_LOGGER = logging.getLogger("mtl_ssl_tf.data.validate")  # `__name__` is `__main__` in `python -m`.
 _MIB = 2**20
 # Flag that names the data -> the flags that it needs.
 _SOURCES = {"records": (), "data_dir": ("split",), "annotations": ("image_dir",)}
@@ -41,7 +43,6 @@ def validate_records(
   num_sampled: int = 0,
   num_threads: int = 1,
   max_listed: int = 1000,
-  say: Callable[[str], object] = lambda line: None,
 ) -> validation_report.ValidationReport:
   """Validates record files.
 
@@ -53,7 +54,6 @@ def validate_records(
       inspects all.
     num_threads: how many records are checked at a time.
     max_listed: findings of each kind that are listed one by one.
-    say: takes lines about progress.
 
   Raises:
     ValueError: there are no such files, or the label map is faulty.
@@ -67,7 +67,7 @@ def validate_records(
   report.add_general(shard_checks.check_shards(files))
 
   num_bytes = sum(tf.io.gfile.stat(path).length for path in files)
-  progress = progress_lines.Progress("records: checking MiB", num_bytes // _MIB, say)
+  progress = progress_lines.Progress("records: checking MiB", num_bytes // _MIB, _LOGGER.info)
   passed = 0
 
   def step(count: int) -> None:
@@ -99,17 +99,18 @@ def validate_split(
   num_sampled: int = 0,
   num_threads: int = 1,
   max_listed: int = 1000,
-  say: Callable[[str], object] = lambda line: None,
 ) -> validation_report.ValidationReport:
   """Validates a split that is not converted yet.
 
   Args:
     source: the split; can be pickled. Classes that it lacks are collected from all its images.
-    limits, num_sampled, num_threads, max_listed, say: see `validate_records`.
+    limits, num_sampled, num_threads, max_listed: see `validate_records`.
   """
   if source.classes is None:
     names = set()
-    progress = progress_lines.Progress(f"{source.split}: reading annotations", len(source), say)
+    progress = progress_lines.Progress(
+      f"{source.split}: reading annotations", len(source), _LOGGER.info
+    )
     for position in range(len(source)):
       names.update(source.class_names(position))
       progress.step()
@@ -117,7 +118,7 @@ def validate_split(
   report = validation_report.ValidationReport(limits, source.classes, max_listed=max_listed)
   report.add_general(image_inspection.finding_of_fault(fault, None) for fault in source.faults)
   number = min(num_sampled or len(source), len(source))
-  progress = progress_lines.Progress(f"{source.split}: checking images", number, say)
+  progress = progress_lines.Progress(f"{source.split}: checking images", number, _LOGGER.info)
   for inspected in image_inspection.inspect_split(
     source, limits, num_sampled=num_sampled, num_threads=num_threads
   ):
@@ -140,13 +141,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     if getattr(flags, other) is None:
       parser.error(f"--{given[0]} needs --{other}")
 
-  def say(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)
-
   try:
     limits = _limits(flags)
     _check_outputs([flags.report, flags.contact_sheet])
-    report = _validate(flags, limits, say)
+    report = _validate(flags, limits)
     source = {name: getattr(flags, name) for name in (*given, *_SOURCES[given[0]])}
     what = ", ".join(source.values())
     if flags.report:
@@ -155,23 +153,22 @@ def main(argv: Sequence[str] | None = None) -> int:
     if flags.contact_sheet:
       pathlib.Path(flags.contact_sheet).write_bytes(report.html(what))
   except (ValueError, OSError, tf.errors.OpError) as error:
-    say(f"error: {error}")
+    print(f"error: {error}", file=sys.stderr, flush=True)
     return 2
   for line in report.lines():
-    say(line)
+    _LOGGER.info(line)
   num_faults, num_warnings = report.num_of(checks.FAULT), report.num_of(checks.WARNING)
-  say(f"{what}: faults {num_faults}, warnings {num_warnings}")
+  _LOGGER.info(f"{what}: faults {num_faults}, warnings {num_warnings}")
   return 1 if num_faults or (flags.strict and num_warnings) else 0
 
 
 def _validate(
-  flags: argparse.Namespace, limits: checks.Limits, say: Callable[[str], object]
+  flags: argparse.Namespace, limits: checks.Limits
 ) -> validation_report.ValidationReport:
   options = {
     "num_sampled": flags.sample,
     "num_threads": flags.threads,
     "max_listed": flags.max_listed,
-    "say": say,
   }
   if flags.records is not None:
     return validate_records(flags.records, limits, label_map_file=flags.label_map, **options)
@@ -181,7 +178,7 @@ def _validate(
       source = voc_source.open_split(flags.data_dir, flags.split, **index)
     else:
       split = flags.split or pathlib.Path(flags.annotations).stem
-      source = coco_source.open_split(flags.annotations, flags.image_dir, split, **index, say=say)
+      source = coco_source.open_split(flags.annotations, flags.image_dir, split, **index)
     return validate_split(source, limits, **options)
 
 

@@ -214,7 +214,7 @@ class TestSameBoxes:
   def _check(self, tmp_path, voc: pathlib.Path, split: str, classes: list[str]) -> int:
     content = coco_files.from_voc(voc, split, classes)
     (tmp_path / "train.json").write_text(json.dumps(content))
-    options = {"on_error": "skip", "num_shards": 3, "say": lambda line: None}
+    options = {"on_error": "skip", "num_shards": 3}
     pascal_voc.convert_split(voc, split, tmp_path / "from_voc", **options)
     coco_json.convert_split(
       tmp_path / "train.json", voc / "JPEGImages", split, tmp_path / "from_coco", **options

@@ -68,14 +68,13 @@ def _folder(tmp_path_factory):
   return folder
 
 
-def make(input_dir, output_dir, name="hard", lines=None, split="train", **options):
+def make(input_dir, output_dir, name="hard", split="train", **options):
   own = {key: options.pop(key) for key in ("share", "seed", "one_box") if key in options}
   return sparse_annotations.make_split(
     input_dir,
     split,
     sparse_protocols.Protocol(name, **own),
     output_dir=output_dir,
-    say=(lambda line: None) if lines is None else lines.append,
     **options,
   )
 
@@ -252,9 +251,8 @@ class TestRecords:
 
 
 class TestManifest:
-  def test_says_what_was_done(self, folder, tmp_path):
-    lines = []
-    manifest = make(folder, tmp_path, "hard", seed=2, lines=lines)
+  def test_says_what_was_done(self, folder, tmp_path, capsys):
+    manifest = make(folder, tmp_path, "hard", seed=2)
     about = manifest["sparse_annotations"]
     kept = [
       f"{name}/{i}\n"
@@ -284,7 +282,7 @@ class TestManifest:
     # The crowd is in the records, but not ranked.
     assert (manifest["num_images"], manifest["num_boxes"]) == (4, 10)
     assert json.loads((tmp_path / "manifest_train_hard_seed2.json").read_text()) == manifest
-    assert lines[-1] == (
+    assert capsys.readouterr().err.splitlines()[-1] == (
       "train_hard_seed2: 9 of 16 annotations kept, in 4 images; left out: images that lost all"
       " annotations 0, images that had none 2"
     )

@@ -10,8 +10,9 @@ training sees, those of files unclipped.
 """
 
 import json
+import logging
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import tensorflow as tf
@@ -23,6 +24,7 @@ from mtl_ssl_tf.data.ground_truth import objects as ground_truth
 from mtl_ssl_tf.data.records import paths as record_paths
 from mtl_ssl_tf.data.sources import voc_annotation, voc_folder
 
+_LOGGER = logging.getLogger(__name__)
 _KINDS = (
   "a COCO annotation file (*.json), a VOC folder together with --split, or record files"
   " (*.tfrecord, a folder or a pattern of them)"
@@ -35,7 +37,6 @@ def read(
   split: str | None = None,
   label_map_file: str | None = None,
   on_error: str = "fail",
-  say: Callable[[str], object] = print,
 ) -> ground_truth.GroundTruth:
   """The ground truth at a path, whatever of the three kinds it is.
 
@@ -45,7 +46,6 @@ def read(
     label_map_file: classes of a VOC folder, or of records without one next to them; None takes the
       classes found in the folder's annotations, sorted.
     on_error: of a VOC folder: `skip` leaves faulty objects and images out and says so.
-    say: takes lines about what is left out.
 
   Raises:
     faults.FaultError: a file is at fault.
@@ -60,7 +60,7 @@ def read(
     if split is None:
       raise ValueError(f"--ground_truth {path} is a VOC folder; accepted: together with --split")
     try:
-      return read_voc(path, split, label_map_file, on_error, say)
+      return read_voc(path, split, label_map_file, on_error)
     except ValueError as error:
       if isinstance(error, faults.FaultError):
         raise
@@ -116,7 +116,6 @@ def read_voc(
   split: str,
   label_map_file: str | None = None,
   on_error: str = "fail",
-  say: Callable[[str], object] = print,
 ) -> ground_truth.GroundTruth:
   """The ground truth of one split of a VOC folder, its boxes as they stand in the annotations.
 
@@ -150,7 +149,7 @@ def read_voc(
   if found and on_error == "fail":
     raise faults.FaultError(found)
   for fault in found:
-    say(f"left out: {fault}")
+    _LOGGER.info(f"left out: {fault}")
   images = []
   for stem, file, annotation in annotations:
     if any(fault.file == file and fault.object_number is None for fault in found):

@@ -1,8 +1,8 @@
 """Converts a split of any format to records, label map and manifest, in several processes.
 
-A conversion that was stopped, for whatever reason, resumes with the same call: finished shards are kept
-where their source files are unchanged. The result does not depend on the number of workers, nor on
-how often it was stopped.
+A conversion that was stopped, for whatever reason, resumes with the same call: finished shards are
+kept where their source files are unchanged. The result does not depend on the number of workers,
+nor on how often it was stopped.
 
 The calls from a VOC file to a record; other formats differ in the source alone:
 
@@ -22,9 +22,9 @@ The calls from a VOC file to a record; other formats differ in the source alone:
 
 import contextlib
 import dataclasses
+import logging
 import os
 import pathlib
-import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -36,6 +36,7 @@ from mtl_ssl_tf.data.records import shards, summaries, worker_pool, workspace
 from mtl_ssl_tf.data.records import writer as record_writer
 from mtl_ssl_tf.data.sources import split_source
 
+_LOGGER = logging.getLogger(__name__)
 # Raised when the same source gives other records, so that shards of both are not mixed.
 _FORMAT_VERSION = 2
 _IMAGES_PER_SHARD = 512
@@ -84,7 +85,6 @@ def convert(
   options: Options,
   *,
   about_source: Mapping[str, Any],
-  say: Callable[[str], None] = lambda line: print(line, file=sys.stderr, flush=True),
   runner: worker_pool.Runner | None = None,
 ) -> dict[str, Any]:
   """Writes the records, label map and manifest of one split.
@@ -98,7 +98,6 @@ def convert(
     split: what the files are called after.
     options: see there.
     about_source: the manifest's options that say where the source is.
-    say: takes lines about progress and outcome.
     runner: what does the work in the place of local processes.
 
   Returns:
@@ -118,18 +117,18 @@ def convert(
     num_shards = min(options.num_shards or _default_shards(len(source)), len(source))
     with _runner(options, len(source), num_shards, runner) as run:
       if source.classes is None:
-        source = _collect_classes(source, num_shards, space, run, say)
-      say(
+        source = _collect_classes(source, num_shards, space, run)
+      _LOGGER.info(
         f"{split}: the classes {source.origin}: {faults.listing(source.classes)}"
         f" ({len(source.classes)})"
       )
       workspace.check_label_map(options.output_dir, source.classes)
       if space.takes_up(_fingerprint(source, num_shards), source.index_files):
-        say(f"{split}: continuing the conversion that was stopped")
+        _LOGGER.info(f"{split}: continuing the conversion that was stopped")
       space.keep = True
-      names = _write_shards(source, num_shards, space, run, say)
+      names = _write_shards(source, num_shards, space, run)
     try:
-      return _finish(source, names, space, options, about_source, num_shards, say)
+      return _finish(source, names, space, options, about_source, num_shards)
     except ValueError:  # There is nothing to continue: the sources have to change.
       space.keep = False
       raise
@@ -140,11 +139,12 @@ def _write_shards(
   num_shards: int,
   space: workspace.Workspace,
   run: worker_pool.Runner,
-  say: Callable[[str], None],
 ) -> list[str]:
   """Writes the shards that are not there; the names of all."""
   task = shards.WriteShard(source, num_shards, space.folder)
-  progress = progress_lines.Progress(f"{source.split}: converting images", len(source), say)
+  progress = progress_lines.Progress(
+    f"{source.split}: converting images", len(source), _LOGGER.info
+  )
   run(task, _images_by_shard(source, num_shards), progress)
   return [schema.shard_file(source.split, shard, num_shards) for shard in range(num_shards)]
 
@@ -156,7 +156,6 @@ def _finish(
   options: Options,
   about_source: Mapping[str, Any],
   num_shards: int,
-  say: Callable[[str], None],
 ) -> dict[str, Any]:
   """Sums up the shards and puts them in place; the manifest."""
   total, listed = summaries.Summary(), []
@@ -194,7 +193,7 @@ def _finish(
   manifest = record_writer.make_manifest(source.split, source.classes, listed, total, about)
   space.commit(names, source.classes, record_writer.manifest_bytes(manifest))
   space.keep = False
-  _say_outcome(manifest, total.faults, say)
+  _log_outcome(manifest, total.faults)
   return manifest
 
 
@@ -236,10 +235,11 @@ def _collect_classes(
   num_shards: int,
   space: workspace.Workspace,
   run: worker_pool.Runner,
-  say: Callable[[str], None],
 ) -> split_source.SplitSource:
   """The source with the classes that its annotations have."""
-  progress = progress_lines.Progress(f"{source.split}: reading annotations", len(source), say)
+  progress = progress_lines.Progress(
+    f"{source.split}: reading annotations", len(source), _LOGGER.info
+  )
   task = shards.CollectClasses(source, num_shards, space.folder)
   names = run(task, _images_by_shard(source, num_shards), progress)
   return split_source.collect_classes(set().union(*names), source)
@@ -264,26 +264,24 @@ def _insert_hashes(connection: Any, hashes: Mapping[str, str]) -> None:
   connection.executemany("INSERT OR REPLACE INTO hashes VALUES (?, ?)", rows)
 
 
-def _say_outcome(
-  manifest: Mapping[str, Any], found: Sequence[faults.Fault], say: Callable[[str], None]
-) -> None:
-  """Says what was written, per class, what is remarkable and what was left out."""
+def _log_outcome(manifest: Mapping[str, Any], found: Sequence[faults.Fault]) -> None:
+  """Logs the numbers of boxes of each class, what is remarkable and what was left out."""
   split, skipped = manifest["split"], manifest["skipped"]
   for name, count in manifest["boxes_per_class"].items():
-    say(f"{count:>9} {name}")
-  say(
+    _LOGGER.info(f"{count:>9} {name}")
+  _LOGGER.info(
     f"{split}: {manifest['num_images']} images with {manifest['num_boxes']} boxes written;"
     f" at most {manifest['max_boxes_per_image']} boxes in an image"
   )
   unused = [name for name, count in manifest["boxes_per_class"].items() if not count]
   if unused:
-    say(f"{split}: classes without a box: {faults.listing(unused)}")
+    _LOGGER.info(f"{split}: classes without a box: {faults.listing(unused)}")
   for note, images in manifest["notes"].items():
-    say(f"{split}: {split_source.NOTES[note]}: {images['num_images']}")
+    _LOGGER.info(f"{split}: {split_source.NOTES[note]}: {images['num_images']}")
   for fault in found[:_MAX_LISTED]:
-    say(f"left out: {fault}")
+    _LOGGER.info(f"left out: {fault}")
   if found:
-    say(
+    _LOGGER.info(
       f"{split}: left out: images {skipped['num_images']}, objects {skipped['num_objects']}; all"
       f" faults ({len(found)}) are listed in {schema.manifest_file(split)}"
     )

@@ -1,14 +1,16 @@
 """A split in a COCO file as a `split_source.SplitSource`."""
 
 import dataclasses
+import logging
 import os
 import pathlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Self
 
 from mtl_ssl_tf.data import faults, label_map, progress_lines
 from mtl_ssl_tf.data.sources import annotated, coco_annotation, coco_index, safe_files, split_source
 
+_LOGGER = logging.getLogger(__name__)
 _MIB = 1 << 20
 
 
@@ -19,7 +21,6 @@ def open_split(
   *,
   label_map_file: str | os.PathLike[str] | None = None,
   index_file: str | os.PathLike[str] | None = None,
-  say: Callable[[str], object] = lambda line: None,
 ) -> "CocoSource":
   """The images of a COCO file, listed but not read.
 
@@ -30,7 +31,6 @@ def open_split(
     label_map_file: see module `label_map`; None takes the categories in the order of their ids.
     index_file: a file to be made, or one made earlier of the same content; None is a temporary
       one, with which the source cannot be pickled.
-    say: takes lines about progress.
 
   Raises:
     ValueError: it is no COCO file, holds no image or no category, or the label map is faulty.
@@ -43,7 +43,9 @@ def open_split(
     raise ValueError(f"--annotations {annotations}: no file; accepted: a COCO file")
   total = os.path.getsize(annotations) // _MIB
   name = pathlib.Path(annotations).name
-  reading = _CountedMib(progress_lines.Progress(f"{split}: reading {name}, MiB", total, say))
+  reading = _CountedMib(
+    progress_lines.Progress(f"{split}: reading {name}, MiB", total, _LOGGER.info)
+  )
   index = coco_index.open_index(annotations, index_file, reading)
   if not len(index):
     raise ValueError(f"{index.file}: it lists no image; accepted: at least one entry in images")
