@@ -78,9 +78,9 @@ def make_split(
   output_dir = input_dir if output_dir is None else pathlib.Path(output_dir)
   output_split = f"{split}_{protocol.title}" if output_split is None else output_split
   if difficult not in DIFFICULT:
-    raise ValueError(f"--difficult {difficult}: accepted: {', '.join(DIFFICULT)}")
+    raise ValueError(f"--difficult is {difficult}; accepted: {', '.join(DIFFICULT)}")
   if num_shards is not None and not 1 <= num_shards < 100_000:
-    raise ValueError(f"--num_shards {num_shards}: accepted: 1 … 99999")
+    raise ValueError(f"--num_shards is {num_shards}; accepted: 1 … 99999")
   source = sparse_erasing.find_split(input_dir, split)
   _check_output(input_dir, split, output_dir, output_split)
 
@@ -228,7 +228,7 @@ def _check_output(
   """Refuses to write over records that this command did not write."""
   if not _SPLIT_NAME.fullmatch(output_split):
     raise ValueError(
-      f"--output_split {faults.quote(output_split)}: accepted: letters, digits and . _ + -"
+      f"--output_split is {faults.quote(output_split)}; accepted: letters, digits and . _ + -"
     )
   if output_split == split and output_dir.resolve() == input_dir.resolve():
     raise ValueError(

@@ -171,7 +171,7 @@ def _is_whole(root: pathlib.Path, card: dict, arguments: DatasetArguments) -> bo
   names = [name for name in (_WHOLE, _UNFINISHED) if (root / name).exists()]
   if not names:
     raise ValueError(
-      f"{root} is not empty and holds no {_WHOLE}; delete it or choose another --output_dir"
+      f"{root} is not empty and holds no {_WHOLE}; accepted: a new or empty --output_dir"
     )
   found = _read_card(root / names[0])
   differing = [key for key in sorted({*card, *found}) if card.get(key) != found.get(key)]
@@ -179,7 +179,7 @@ def _is_whole(root: pathlib.Path, card: dict, arguments: DatasetArguments) -> bo
     raise ValueError(
       f"{root} holds another data set, its {names[0]} says "
       + ", ".join(f"{key} {found.get(key)} and not {card.get(key)}" for key in differing)
-      + "; delete it or choose another --output_dir"
+      + "; accepted: a new or empty --output_dir"
     )
   if names[0] == _UNFINISHED:
     return False
@@ -191,9 +191,9 @@ def _read_card(path: pathlib.Path) -> dict:
   try:
     card = json.loads(path.read_text())
   except ValueError as error:
-    raise ValueError(f"{path} cannot be read as JSON: {error}") from error
+    raise ValueError(f"{path} cannot be read as JSON ({error}); accepted: a JSON object") from error
   if not isinstance(card, dict):
-    raise ValueError(f"{path} holds {card!r} and not a JSON object")
+    raise ValueError(f"{path} holds {card!r}; accepted: a JSON object")
   return card
 
 
@@ -206,7 +206,7 @@ def _check_complete(root: pathlib.Path, arguments: DatasetArguments):
   if missing:
     raise ValueError(
       f"{root} lacks {len(missing)} files of its data set, the first is {missing[0]};"
-      " delete it and draw it again"
+      " accepted: a whole data set; delete this one and draw it again"
     )
 
 

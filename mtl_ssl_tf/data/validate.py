@@ -199,7 +199,9 @@ def _check_outputs(paths: Iterable[str | None]) -> None:
   for path in filter(None, paths):
     folder = os.path.dirname(path) or "."
     if os.path.isdir(path) or not os.path.isdir(folder) or not os.access(folder, os.W_OK):
-      raise ValueError(f"{path}: accepted: a file in a folder that exists and can be written to")
+      raise ValueError(
+        f"{path}: cannot be written; accepted: a file in a folder that exists and can be written to"
+      )
 
 
 if __name__ == "__main__":

@@ -54,8 +54,8 @@ def match(
   """
   if negative_threshold > positive_threshold:
     raise ValueError(
-      f"negative_threshold is {negative_threshold}, but may not exceed positive_threshold,"
-      f" {positive_threshold}"
+      f"negative_threshold is {negative_threshold}; accepted: at most positive_threshold"
+      f" ({positive_threshold})"
     )
   iou = tf.where(gt_valid[:, tf.newaxis], iou, -1.0)  # [B, A, N]
   if candidates is not None:

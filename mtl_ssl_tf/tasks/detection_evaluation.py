@@ -166,8 +166,8 @@ class DetectionEvaluation:
         self._write(folder, figures)
       except OSError as error:
         raise ValueError(
-          f"task.evaluation.results_dir {self._results_dir!r} cannot be written to"
-          f" ({error.strerror})"
+          f"task.evaluation.results_dir is {self._results_dir!r} ({error.strerror}); accepted: a"
+          " folder that can be written to"
         ) from error
     auxiliary, num_dropped = self._auxiliary.result(), float(self._num_dropped_boxes)
     return {**figures, **auxiliary, "dropped_boxes": num_dropped}

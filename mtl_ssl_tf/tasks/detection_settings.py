@@ -108,7 +108,7 @@ def check_data(config: detector.MtlDetection, name: str) -> None:
       continue
     if _class_names(theirs) != class_names:
       raise ValueError(
-        f"task.label_map {config.label_map!r} differs from {theirs!r}, the classes that the "
+        f"task.label_map is {config.label_map!r}; accepted: the classes of {theirs!r}, which the "
         f"records of task.{name} were written with"
       )
 

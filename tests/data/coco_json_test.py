@@ -196,8 +196,8 @@ class TestFaults:
     [
       (["--annotations=/nowhere"], "error: --annotations /nowhere: no file; accepted: a COCO"),
       (["--image_dir=/nowhere"], "error: --image_dir /nowhere: no folder; accepted: the folder"),
-      (["--split=a/b"], "error: --split a/b: accepted: a name without folders"),
-      (["--workers=0"], "error: --workers 0: accepted: 1 … 1024"),
+      (["--split=a/b"], "error: --split is a/b; accepted: a name without folders"),
+      (["--workers=0"], "error: --workers is 0; accepted: 1 … 1024"),
     ],
   )
   def test_wrong_flags_give_one_line(self, tmp_path, run, flags, message):

@@ -178,7 +178,7 @@ class TestFaults:
     [
       (["--split=val"], "error: --split val: no file ImageSets/Main/val.txt; accepted, as there"),
       (["--data_dir=/nowhere"], "error: --data_dir /nowhere: no folder Annotations;"),
-      (["--num_shards=0"], "error: --num_shards 0: accepted: 1 … 99999"),
+      (["--num_shards=0"], "error: --num_shards is 0; accepted: 1 … 99999"),
       (
         ["--label_map=/nowhere"],
         "error: /nowhere: cannot be read (No such file or directory); accepted: a text file",
@@ -195,7 +195,7 @@ class TestFaults:
   def test_wrong_on_error(self, tmp_path, run):
     with pytest.raises(SystemExit, match="2"):
       run("--on_error=ignore")
-    with pytest.raises(ValueError, match="--on_error ignore: accepted: fail or skip"):
+    with pytest.raises(ValueError, match="--on_error is ignore; accepted: fail or skip"):
       pascal_voc.convert_split(tmp_path, "train", tmp_path, on_error="ignore")
 
   def test_secrets_stay_secret(self, tmp_path, run):

@@ -383,10 +383,10 @@ class TestRefused:
   @pytest.mark.parametrize(
     ("options", "expected"),
     [
-      ({"difficult": "maybe"}, "--difficult maybe: accepted: keep, ignore, drop"),
-      ({"num_shards": 0}, "--num_shards 0: accepted: 1 … 99999"),
-      ({"output_split": "a/b"}, "--output_split 'a/b': accepted: letters, digits and . _ + -"),
-      ({"output_split": ""}, "--output_split '': accepted: letters, digits and . _ + -"),
+      ({"difficult": "maybe"}, "--difficult is maybe; accepted: keep, ignore, drop"),
+      ({"num_shards": 0}, "--num_shards is 0; accepted: 1 … 99999"),
+      ({"output_split": "a/b"}, "--output_split is 'a/b'; accepted: letters, digits and . _ + -"),
+      ({"output_split": ""}, "--output_split is ''; accepted: letters, digits and . _ + -"),
     ],
   )
   def test_bad_settings(self, folder, tmp_path, options, expected):
@@ -394,7 +394,7 @@ class TestRefused:
 
   def test_nothing_is_left(self, folder, tmp_path):
     message = self._message(folder, tmp_path / "new", name="miss", share="1")
-    assert message == "train_100miss: no image is left to write"
+    assert message == "train_100miss: no image is left to write; accepted: at least one sound image"
     assert not (tmp_path / "new").exists()
 
   def test_manifest_that_is_none(self, tmp_path):
@@ -498,7 +498,7 @@ class TestCommand:
     flags = ["--input_dir", str(folder), "--split", "train"]
     assert sparse_annotations.main([*flags, "--protocol=some"]) == 1
     shown = capsys.readouterr().err
-    assert shown == "error: --protocol some: accepted: easy, hard, extreme, keep1, miss\n"
+    assert shown == "error: --protocol is some; accepted: easy, hard, extreme, keep1, miss\n"
 
   def test_stopped(self, folder, capsys, monkeypatch):
     def stop(*args, **options):

@@ -116,7 +116,7 @@ class TestFolder:
 
   def test_another_data_set_is_refused(self, tmp_path):
     before = _write(tmp_path)
-    with pytest.raises(ValueError, match=r"another data set.* seed 0 and not 4; delete it"):
+    with pytest.raises(ValueError, match=r"another data set.* seed 0 and not 4; accepted: a new"):
       _write(tmp_path, seed=4)
     assert _contents(tmp_path) == before
 

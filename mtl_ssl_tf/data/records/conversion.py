@@ -72,11 +72,11 @@ class Options:
 
   def __post_init__(self):
     if self.on_error not in ("fail", "skip"):
-      raise ValueError(f"--on_error {self.on_error}: accepted: fail or skip")
+      raise ValueError(f"--on_error is {self.on_error}; accepted: fail or skip")
     if self.num_shards is not None and not 1 <= self.num_shards < 100_000:
-      raise ValueError(f"--num_shards {self.num_shards}: accepted: 1 … 99999")
+      raise ValueError(f"--num_shards is {self.num_shards}; accepted: 1 … 99999")
     if self.workers is not None and not 1 <= self.workers <= 1024:
-      raise ValueError(f"--workers {self.workers}: accepted: 1 … 1024")
+      raise ValueError(f"--workers is {self.workers}; accepted: 1 … 1024")
 
 
 def convert(
@@ -110,7 +110,7 @@ def convert(
     worker_pool.WorkerError: a worker was killed; what is done is kept.
   """
   if not split or "/" in split or "\0" in split:
-    raise ValueError(f"--split {split}: accepted: a name without folders")
+    raise ValueError(f"--split is {split}; accepted: a name without folders")
   with workspace.Workspace(options.output_dir, split) as space:
     space.keep = not space.is_new
     source = open_source(index_file=space.folder / _INDEX, label_map_file=_label_map_file(options))
@@ -175,7 +175,9 @@ def _finish(
       f"{source.split}: no object to collect classes from; accepted: --label_map FILE"
     )
   if not total.num_images:
-    raise ValueError(f"{source.split}: no image is left to write")
+    raise ValueError(
+      f"{source.split}: no image is left to write; accepted: at least one sound image"
+    )
   (num_files,) = hashes.execute("SELECT COUNT(*) FROM hashes").fetchone()
   rows = hashes.execute("SELECT file, sha256 FROM hashes ORDER BY file")
   about = {

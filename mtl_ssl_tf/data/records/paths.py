@@ -31,7 +31,7 @@ def match_files(input_path: str | Sequence[str]) -> list[str]:
       if len(splits) > 1:
         raise ValueError(
           f"input_path: the folder {item!r} holds records of several splits ({', '.join(splits)});"
-          f" name one, for example {os.path.join(item, splits[0])}-*.tfrecord"
+          f" accepted: one of them, for example {os.path.join(item, splits[0])}-*.tfrecord"
         )
       matches = [os.path.join(item, name) for name in names]
     elif tf.io.gfile.exists(item):  # Before globbing: the path may contain a bracket.

@@ -39,8 +39,8 @@ def _sizes_of_file(path: str, version: tuple[int, int]) -> np.ndarray:
       sizes.append(_size(record))
     except (message.DecodeError, ValueError, IndexError) as error:
       raise ValueError(
-        f"{path}: record {number} has no {' and '.join(_NAMES)} above 0; input_layout"
-        " by_orientation needs them"
+        f"{path}: record {number} has no {' and '.join(_NAMES)} above 0; accepted with"
+        " input_layout by_orientation: records that state them"
       ) from error
   return np.array(sizes, np.int64).reshape([-1, 2])
 

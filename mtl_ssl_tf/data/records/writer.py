@@ -169,7 +169,9 @@ class SplitWriter:
       ValueError: there are no records.
     """
     if not self._summary.num_images:
-      raise ValueError(f"{self._split}: no image is left to write")
+      raise ValueError(
+        f"{self._split}: no image is left to write; accepted: at least one sound image"
+      )
     self._open_shard(self._num_shards - 1)
     self._close_shard()
     manifest = make_manifest(self._split, self._classes, self._shards, self._summary, about)

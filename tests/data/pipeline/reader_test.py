@@ -327,7 +327,7 @@ class FaultsTest(ReaderTest):
     content = fixtures.serialized_example(
       fixtures.noise_image(4, 4), [[0, 0, 2, 2], [1, 1, 2, 2]], [1, 0]
     )
-    self._assert_refused(self._write_one(content), "class/label 0; classes count from 1")
+    self._assert_refused(self._write_one(content), "class/label 0; accepted: classes from 1 on")
 
   def test_empty_files(self):
     self._assert_refused(self._write(0, 0), "no records in .*train-00000-of-00002")

@@ -318,7 +318,7 @@ class TestOptions:
 
   @pytest.mark.parametrize("workers", [0, -1, 1025])
   def test_workers(self, workers):
-    with pytest.raises(ValueError, match=f"--workers {workers}: accepted: 1 … 1024"):
+    with pytest.raises(ValueError, match=f"--workers is {workers}; accepted: 1 … 1024"):
       conversion.Options("records", workers=workers)
 
 
