@@ -1,6 +1,6 @@
 """Records what every row resolves to, for `resolved_rows_test.py`.
 
-`python -m tests.configs.resolved_rows` writes the record anew. Only a change of a published value
+`python -m tests.configs.resolved_rows` writes the record again. Only a change of a published value
 is a reason to: a field that is renamed, new or gone is listed in the test.
 """
 

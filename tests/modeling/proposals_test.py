@@ -139,7 +139,7 @@ class ProposalGeneratorTest(parameterized.TestCase, tf.test.TestCase):
     self.assertAllClose(proposed.boxes_px, [[[25.0, 15.0, 35.0, 35.0]]])
 
   def test_only_the_best_enter_the_suppression(self):
-    # Of D and B only: A and C are not looked at.
+    # Of D and B only: NMS does not get A and C.
     proposed = _propose([1.0, 2.0, 0.5, 3.0], top_k=2)
     self.assertAllEqual(proposed.valid, [[True, True, False]])
     self.assertAllEqual(proposed.boxes_px[0, :2], [[35, 0, 40, 10], [2, 0, 12, 10]])

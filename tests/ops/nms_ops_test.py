@@ -112,7 +112,7 @@ class BatchedNmsTest(parameterized.TestCase, tf.test.TestCase):
 
   @parameterized.parameters(*_WAYS)
   def test_pre_nms_top_k(self, **way):
-    # The best two are b and a; a goes, and far was never looked at.
+    # The best two are b and a; a is dropped, and far never takes part.
     indices, valid = self._nms([[_A, _FAR, _B]], [[0.5, 0.1, 0.9]], top_k=2, **way)
     self.assertAllEqual(indices, [[2, 0, 0, 0]])
     self.assertAllEqual(valid, [[True, False, False, False]])

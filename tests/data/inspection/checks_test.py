@@ -183,7 +183,7 @@ def test_all_checks_of_an_image():
   assert {(finding.file, finding.source_id) for finding in found} == {("a.xml", "a")}
 
 
-def test_an_image_without_boxes_has_nothing_amiss():
+def test_an_image_without_boxes_has_no_findings():
   assert checks.check_image(_facts([]), _LIMITS) == []
 
 

@@ -184,7 +184,7 @@ class TrainingTest(ReaderTest):
 
 
 class PositionTest(ReaderTest):
-  """A run that begins in its midst sees what it would have seen."""
+  """A run that resumes sees the batches that it would have seen."""
 
   def setUp(self):
     super().setUp()
@@ -195,7 +195,7 @@ class PositionTest(ReaderTest):
       "scale_min": 0.5,
       "scale_max": 2.0,
     }
-    # 7 images in batches of 4: epochs end in the midst of batches.
+    # 7 images in batches of 4: epochs end within batches.
     self.pattern = self._write(5, 2)
 
   def _batches(self, num_batches, **settings):

@@ -220,7 +220,7 @@ class TestContinuing:
     assert not any("continuing" in line for line in said)
 
   @pytest.mark.parametrize("change", ["num_shards", "split file", "format"])
-  def test_another_conversion_begins_anew(self, voc, monkeypatch, change):
+  def test_another_conversion_begins_again(self, voc, monkeypatch, change):
     self._stop(voc, monkeypatch)
     options = {}
     if change == "num_shards":
@@ -249,7 +249,7 @@ class TestContinuing:
     expected = _content(records)
     for path in records.iterdir():
       path.unlink()
-    with monkeypatch.context() as patch:  # In the midst of making the files visible.
+    with monkeypatch.context() as patch:  # While the files are made visible.
       _kill_at(patch, files, "sync", 11)
       with pytest.raises(_KilledError):
         _convert(voc)
