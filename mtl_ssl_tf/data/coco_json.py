@@ -44,7 +44,7 @@ def convert_split(
   Args:
     annotations: the COCO file.
     image_dir: the folder that its file names start from.
-    split: what the split is to be called.
+    split: name of the split.
     output_dir: where the files go; those of an earlier conversion of this split are replaced.
     runner: see `conversion.convert`.
     **options: fields of `conversion.Options`.

@@ -59,9 +59,9 @@ def make_split(
   Args:
     input_dir: folder with the records and the manifest of `split`.
     split: the fully annotated split.
-    protocol: what to erase.
+    protocol: selects the annotations to erase.
     output_dir: where the files go; None is `input_dir`.
-    output_split: what the new split is called; None is `split` and the protocol's title. One that
+    output_split: name of the new split; None is `split` and the protocol's title. One that
       this command wrote earlier is replaced, any other is not.
     difficult: `Data.difficult` of the training to come; difficult objects are ranked with `keep`.
     num_shards: number of record files; None is as many as `split` has.

@@ -31,7 +31,7 @@ def in_ignored_region(
 
   Reference: intersection over the box's own area is how COCO's evaluation (pycocotools) compares
   detections with crowds, and what mmdetection's assigners call `ignore_iof`. The papers of
-  Faster R-CNN and of this detector say nothing of such regions.
+  Faster R-CNN and of this detector do not mention such regions.
   """
   shared_area = box_ops.pairwise_intersection(boxes_px, gt_boxes_px)  # [B, A, N]
   own_area = box_ops.area(boxes_px)[..., tf.newaxis]  # [B, A, 1]

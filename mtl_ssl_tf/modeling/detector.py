@@ -133,7 +133,7 @@ class Detector(tf_keras.Model):
       [B, P, C] (unrefined), and where there are such heads `refined_logits` and
       `closeness_logits` [B, P, C], and `refined` bool [B, P]: proposals that are not refined keep
       the main head's logits. With the multi-object head also `window_logits` [B, P, Q, C], which
-      say nothing of the windows of those.
+      are undefined for the windows of those.
     """
     first = self.first_stage(images, image_size_px, training=training)
     boxes_px, valid, scores = first.proposals
@@ -206,7 +206,7 @@ class Detector(tf_keras.Model):
   def prepare_multi_object(
     self, features: tf.Tensor, training: bool = False
   ) -> heads_base.PreparedFeatures:
-    """Returns what the multi-object head makes of the shared map, for all windows of an image."""
+    """Returns the shared map as the multi-object head prepares it, for all windows of an image."""
     if self._stop_gradient_shared:
       features = tf.stop_gradient(features)
     return self.multi_object_head.prepare(features, training)
@@ -394,5 +394,5 @@ def content_mask(images: tf.Tensor, image_size_px: tf.Tensor) -> tf.Tensor:
 
 
 def _after(*logits: tf.Tensor | None) -> contextlib.AbstractContextManager:
-  """Lets a head wait for others: side by side they take more memory and no less time."""
+  """Lets a head wait for others: in parallel they take more memory and no less time."""
   return tf.control_dependencies([values for values in logits if values is not None])

@@ -69,7 +69,7 @@ class WindowEvidence:
     inner, image = windows[:, :, :-1], windows[:, :1, -1]  # [B, R, Q', 4], [B, 1, 4]
     num_inner = inner.shape[2]
     flat = tf.concat([tf.reshape(inner, [-1, num_boxes * num_inner, 4]), image], axis=1)
-    # Heads on maps have paid for their maps already; of the others, fewer windows cost less.
+    # Heads on maps have computed their maps already; for the others, fewer windows cost less.
     if selected is not None and head.runs_on_crops:
       is_selected = tf.repeat(selected, num_inner, axis=1)  # [B, R Q']
       is_selected = tf.pad(is_selected, [[0, 0], [0, 1]], constant_values=True)  # [B, R Q' + 1]

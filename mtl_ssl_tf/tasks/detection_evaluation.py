@@ -149,8 +149,8 @@ class DetectionEvaluation:
   def result(self, step: int | None = None) -> dict[str, float]:
     """All figures of the images since `reset`; writes the result files where they are asked for.
 
-    `dropped_boxes` counts ground-truth boxes beyond `max_num_boxes`: the figures
-    know nothing of them, unless the ground truth is that of `coco_annotations`.
+    `dropped_boxes` counts ground-truth boxes beyond `max_num_boxes`, which the figures leave out,
+    unless the ground truth is that of `coco_annotations`.
 
     Args:
       step: of the training, for the name of the folder.

@@ -1,4 +1,4 @@
-"""From a batch, through labels and model, to every loss of the step."""
+"""Losses of a training step, from a batch through labels and model."""
 
 import tensorflow as tf
 
@@ -170,7 +170,7 @@ def sample_rois(
   labels: dict[str, tf.Tensor],
   step: tf.Tensor,
 ) -> roi_targets.RoiTargets:
-  """Returns the minibatch of proposals that a step learns from, positives first."""
+  """Returns the minibatch of proposals for the losses of a step, positives first."""
   roi_head = config.roi_head
   return roi_targets.roi_targets(
     proposed.boxes_px,
@@ -230,7 +230,7 @@ def foreground_logits(model, config, features: tf.Tensor, image_size_px: tf.Tens
 
 
 def refinement_rows(num_rois: int, num_kept: int) -> tf.Tensor:
-  """Returns int32 [K'], those of K sampled proposals that the refinement layer learns from.
+  """Returns int32 [K'], those of K sampled proposals that the refinement layer is trained on.
 
   Positives come first, so evenly spaced rows keep their share.
   """

@@ -95,10 +95,10 @@ def convert(
   Args:
     open_source: makes the source, given `index_file`, a path for it to write, and
       `label_map_file` or None.
-    split: what the files are called after.
+    split: name of the split, in the names of the files.
     options: see there.
-    about_source: the manifest's options that say where the source is.
-    runner: what does the work in the place of local processes.
+    about_source: the manifest's options with the location of the source.
+    runner: runs the work in the place of local processes.
 
   Returns:
     The manifest.
@@ -219,7 +219,7 @@ def _images_by_shard(source: split_source.SplitSource, num_shards: int) -> list[
 def _runner(
   options: Options, num_images: int, num_shards: int, runner: worker_pool.Runner | None
 ) -> Iterator[worker_pool.Runner]:
-  """Returns the runner of the work: the given one, this process or several."""
+  """Yields the runner of the work: the given one, this process or several."""
   cores = len(os.sched_getaffinity(0))
   num_workers = options.workers or min(cores, num_images // _MIN_IMAGES_PER_WORKER)
   num_workers = min(num_workers, num_shards)

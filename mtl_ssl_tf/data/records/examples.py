@@ -1,4 +1,4 @@
-"""One image with its annotation, of whatever format, to one record, its faults named.
+"""One image with its annotation, of whatever format, to one record, with its faults named.
 
 Nothing is kept between calls, so that images can be converted in any order and in several
 processes.

@@ -37,7 +37,7 @@ class Workspace:
 
     Args:
       output_dir: where records, label map and manifest go.
-      split: what the files are called after.
+      split: name of the split, in the names of the files.
 
     Raises:
       ValueError: another process is at work on the split.

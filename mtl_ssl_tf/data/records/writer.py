@@ -49,7 +49,7 @@ def make_example(
     truncated: [N], 0 or 1.
     is_crowd: [N], 0 or 1; None is all 0.
     areas: [N], square pixels of the image; None is that of the box, for one object or for all.
-    object_ids: [N], what the data set knows the objects by; None counts them from 0.
+    object_ids: [N], the data set's identifiers of the objects; None counts them from 0.
   """
   boxes = np.asarray(boxes_orig, np.float64).reshape([-1, 4])
   boxes_norm = boxes / [height, width, height, width]
@@ -116,7 +116,7 @@ class SplitWriter:
 
     Args:
       output_dir: where records, label map and manifest go.
-      split: what the files are called after.
+      split: name of the split, in the names of the files.
       classes: the class names, class 1 first.
       num_images: how many images there are, those that may be left out included.
       num_shards: number of record files; not more than images.
@@ -160,7 +160,7 @@ class SplitWriter:
     """Puts shards, label map and manifest in place of those of an earlier conversion.
 
     Args:
-      **about: what else the manifest says.
+      **about: further entries of the manifest.
 
     Returns:
       The manifest.
@@ -213,7 +213,7 @@ def make_manifest(
     classes: the class names, class 1 first.
     shards: `file` and `num_images` of each.
     summary: of the records, at least one.
-    about: what else it says.
+    about: further entries.
   """
   counts = summary.about_records(classes)
   return {"split": split, **counts, "classes": list(classes), "shards": list(shards), **about}

@@ -37,7 +37,7 @@ class CocoImage:
   """An entry of `images`.
 
   Attributes:
-    file_name: path inside the folder of images; None if it is at fault.
+    file_name: path inside the folder of images; None if it is faulty.
     size: height and width in pixels; None where the file leaves them out.
     faults: of the entry.
   """
@@ -53,7 +53,7 @@ def parse_image(entry: Mapping[str, Any], number: int, file: str) -> CocoImage:
   Args:
     entry: the entry.
     number: its place in `images`, counted from 1.
-    file: what messages call the COCO file.
+    file: name of the COCO file, for messages.
   """
   found = []
 
@@ -88,7 +88,7 @@ def parse_object(
     entry: the entry.
     number: its place in `annotations`, counted from 1.
     categories: names by id.
-    file: what messages call the COCO file.
+    file: name of the COCO file, for messages.
 
   Returns:
     The object, or None if it has faults, and these.

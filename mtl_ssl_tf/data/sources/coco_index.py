@@ -1,6 +1,6 @@
 """A COCO file in tables on the disk, where each image finds its annotations.
 
-What only the whole file shows is checked here: identifiers that are repeated or lead nowhere.
+Checks that need the whole file are done here: identifiers that are repeated or refer to nothing.
 """
 
 import contextlib
@@ -33,7 +33,7 @@ class CocoIndex:
   Can be pickled where it has a file; the copy reads that file.
 
   Attributes:
-    file: what messages call the COCO file.
+    file: name of the COCO file, for messages.
     sha256: of its content, hexadecimal.
     categories: names by id, in the order of the ids; the sound ones.
     faults: of categories, and of annotations without an image.

@@ -27,7 +27,7 @@ def open_split(
   Args:
     annotations: the file; one without `annotations`, as of COCO's test sets, lists images alone.
     image_dir: the folder that its file names start from.
-    split: what the split is to be called.
+    split: name of the split.
     label_map_file: see module `label_map`; None takes the categories in the order of their ids.
     index_file: a file to be made, or one made earlier of the same content; None is a temporary
       one, with which the source cannot be pickled.

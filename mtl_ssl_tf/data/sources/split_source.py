@@ -11,7 +11,7 @@ from typing import Any, Protocol, Self
 from mtl_ssl_tf.data import faults
 from mtl_ssl_tf.data.sources import annotated
 
-# What is remarkable about an image but no fault; the manifest counts these.
+# Remarks about an image that are no faults; the manifest counts these.
 NOTES = {
   "filename_differs": "the annotation calls the image otherwise than the split does",
   "image_named_by_annotation": "image found by the annotation's file name alone",
@@ -27,8 +27,8 @@ class SplitSource(Protocol):
   """The images of one split, each of which becomes a record or faults.
 
   Attributes:
-    split: what the split is called.
-    classes: the class names, class 1 first; None as long as they have to be collected.
+    split: name of the split.
+    classes: the class names, class 1 first; None until they have been collected.
     origin: where the classes come from, for messages, as in "the classes ORIGIN: cat, dog".
     faults: of the files that list images or classes; none of them is repeated by `read_image`.
     hashes: SHA-256 of these files, by path.

@@ -44,7 +44,7 @@ def names() -> list[str]:
 
 
 def check(name: str) -> None:
-  """Refuses the name of a backbone that there is not.
+  """Refuses an unknown backbone.
 
   Raises:
     ValueError: naming the field, the value and those accepted.
