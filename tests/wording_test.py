@@ -37,6 +37,10 @@ BANNED = {
   "teaches nothing": "is not used in the loss",
   "teach nothing": "is not used in the loss",
   "num told": "num_reported",
+  "mend": "fix",
+  "mended": "fixed",
+  "mending": "fixing",
+  "mends": "fixes",
   "suppression method": "NMS method",
 }
 # Where a word has another meaning, or is the name that users' files and programs have.
