@@ -1,4 +1,4 @@
-"""Speed of the input, stage by stage and whole, beside what a training step consumes.
+"""Speed of the input, stage by stage and whole, next to what a training step consumes.
 
     python -m benchmarks.input_pipeline [--records=data/bccd/trainval-*.tfrecord] [--no_step]
 

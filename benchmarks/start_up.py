@@ -33,7 +33,7 @@ IMAGE_SIZE = (480, 640)
 
 
 class Clock:
-  """Seconds since the last look, by name."""
+  """Seconds since the last mark, by name."""
 
   def __init__(self):
     self.seconds = {}

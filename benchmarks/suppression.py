@@ -1,4 +1,4 @@
-"""Time of suppression outside and inside compiled code, by method.
+"""Time of non-maximum suppression outside and inside compiled code, by method.
 
     python -m benchmarks.suppression
 

@@ -51,7 +51,7 @@ ALLOWED = {
   "modeling": {"ops", "labels"},
   "modeling.factory": {"configs", "ops", "labels"},
   "checkpoints": {"modeling"},
-  # A command, beside train and export.
+  # A command, next to train and export.
   "checkpoints.import_reference": {"command_line", "configs", "data", "modeling"},
   # It knows a task by the protocol `training/task.py` alone.
   "training": {"checkpoints.model_checkpoint", "configs", "data.inspection", "data.records"}

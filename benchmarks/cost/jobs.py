@@ -1,4 +1,4 @@
-"""The measurements of a run: which ones, in which order, and how one is carried out."""
+"""The measurements of a run: which ones, in which order, and how one is run."""
 
 import dataclasses
 import fnmatch
@@ -37,7 +37,7 @@ def plan(
     pattern: of names of rows and curves, as in a shell.
     precisions: of `rows.PRECISIONS`.
     peers: name and command of other detectors; each runs before and after our rows.
-    small: sizes that say nothing, quickly.
+    small: sizes whose figures mean nothing, quickly.
   """
   found = []
   if "labels" in sections:

@@ -170,7 +170,7 @@ def _einsum(op: tf.Operation) -> int:
       first, last = letters.split("...")
       num_hidden = len(shape) - len(first) - len(last)
       hidden = range(num_hidden)
-      # Axes that the dots stand for are counted from the last one on, as they broadcast.
+      # Axes that the dots replace are counted from the last one on, as they broadcast.
       names = [*first, *(f"axis {num_hidden - number}" for number in hidden), *last]
     else:
       names = list(letters)

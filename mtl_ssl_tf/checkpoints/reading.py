@@ -5,7 +5,7 @@ import os
 import numpy as np
 import tensorflow as tf
 
-# What a checkpoint of `tf.train.Checkpoint` holds beside its variables.
+# What a checkpoint of `tf.train.Checkpoint` holds besides its variables.
 OBJECT_GRAPH = "_CHECKPOINTABLE_OBJECT_GRAPH"
 
 

@@ -3,7 +3,7 @@
 import dataclasses
 from typing import Any
 
-NO_GO, WARNING = "no-go", "warning"
+FAILURE, WARNING = "no-go", "warning"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -11,8 +11,8 @@ class Finding:
   """One finding.
 
   Attributes:
-    level: `NO_GO`, or `WARNING` for what does not stop a run.
-    kind: what was looked at: `host_op`, `dynamic_shape`, `compilation`, `recompilation`, `memory`,
+    level: `FAILURE`, or `WARNING` for what does not stop a run.
+    kind: what was checked: `host_op`, `dynamic_shape`, `compilation`, `recompilation`, `memory`,
       `batch_size`, `records` or `runtime`.
     field: of the configuration, with dots; empty where none is to blame but the code.
     value: what was found.

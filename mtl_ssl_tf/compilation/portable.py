@@ -27,7 +27,7 @@ PROGRAM_FILE, NAMES_FILE, INPUTS_FILE = "step.mlir", "names.json", "inputs.npz"
 # Before 2025 the bits of a mask were packed, since then each takes a byte; written out in words
 # they mean the same to every reader.
 _PACKED_MASK = re.compile(r'dense<"0x([0-9A-F]*)"> : tensor<([0-9x]*)xi1>')
-# Places in the source are of no use elsewhere, and tell of this machine's folders.
+# Places in the source are of no use elsewhere, and reveal this machine's folders.
 _SOURCE_FILE = re.compile(r'"[^"\n]*/([^"/\n]*)"(:\d+:\d+)')
 
 

@@ -1,4 +1,4 @@
-"""Batches for a step: the run's own, or made up where its records are not at hand."""
+"""Batches for a step: the run's own, or made up where its records are missing."""
 
 import contextlib
 import logging
@@ -53,7 +53,7 @@ def batches(
 
 
 def signature(batch: Any) -> Signature:
-  """Name, shape and type of each tensor of a batch; a new one makes XLA compile anew."""
+  """Name, shape and type of each tensor of a batch; a new one makes XLA compile again."""
   images, labels = batch
   named = {"images": images, **labels}
   return tuple(

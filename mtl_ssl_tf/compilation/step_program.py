@@ -26,7 +26,7 @@ from mtl_ssl_tf.training import trainer
 STEPS = ("training", "inference")
 # Which variables an argument of the program may be; the batch is another.
 TRAINED, FIXED, OPTIMIZER, BATCH = "trained", "fixed", "optimizer", "batch"
-# For programs that are looked at and not run: XLA plans memory with a schedule meant to save it, as
+# For programs that are analysed and not run: XLA plans memory with a schedule meant to save it, as
 # on accelerators, not with the one that keeps a CPU's threads busy; LLVM need not optimize.
 _PLANNING_FLAGS = (
   "--xla_cpu_enable_concurrency_optimized_scheduler=false",

@@ -214,7 +214,7 @@ class VOCEvaluator:
 def class_table(evaluator: VOCEvaluator) -> str:
   """A text table of an evaluator's classes and their mean, APs in percent.
 
-  Objects are counted without the difficult ones. A dash stands for a class without ground truth.
+  Objects are counted without the difficult ones. A dash marks a class without ground truth.
   """
 
   classes = evaluator.class_results()

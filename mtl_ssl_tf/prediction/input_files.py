@@ -13,7 +13,7 @@ _ACCEPTED = ", ".join((*SUFFIXES, *VIDEO_SUFFIXES))
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Inputs:
-  """The files to look at.
+  """The files of a prediction.
 
   Attributes:
     folder: the deepest one that holds them all: the input folder itself, or where a file lies.
@@ -40,11 +40,11 @@ def find_inputs(
     sources: files, folders (searched with the folders inside them) and patterns with `*`, `?`,
       `[...]` and `**`. A file that is named may be called anything; of folders and patterns,
       files with the endings of images and videos are taken.
-    result_folders: folders of drawn images and videos, which are not looked at.
+    result_folders: folders of drawn images and videos, which are left out.
     input_list: text file with one name a line, with or without ending, to choose from all.
 
   Raises:
-    ValueError: there is nothing to look at, or a name in the list is not among the files.
+    ValueError: no file is found, or a name in the list is not among the files.
   """
   hidden = [folder.resolve() for folder in result_folders]
   roots, paths = [], []

@@ -15,7 +15,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 _VERSION = 1
-_MAX_SAID = 200  # Patterns that the shell expanded may be thousands of names.
+_MAX_SHOWN = 200  # Patterns that the shell expanded may be thousands of names.
 
 
 class Journal:
@@ -35,13 +35,13 @@ class Journal:
     *,
     overwrite: bool = False,
   ):
-    """Begins a journal, or opens the one that is there to go on with it.
+    """Begins a journal, or opens the one that is there to resume it.
 
     Args:
       path: of the file; its folder exists.
       settings: by the names of their flags, as JSON knows them.
       names: the files, if this is the beginning.
-      overwrite: begin anew in any case.
+      overwrite: start again in any case.
 
     Raises:
       ValueError: there is one of other settings, or another process is at work on it.
@@ -116,14 +116,16 @@ class Journal:
   def _check_settings(self, head: Mapping[str, Any], settings: Mapping[str, Any]) -> None:
     """Raises ValueError unless the journal was begun with the same settings."""
     where = f"--output_dir {str(self._path.parent)!r} holds an unfinished prediction"
-    otherwise = "accepted: the same again to go on, --overwrite to begin anew, or another folder"
+    otherwise = (
+      "accepted: the same again to resume it, --overwrite to start again, or another folder"
+    )
     if not isinstance(head, dict) or head.get("version") != _VERSION:
       raise ValueError(f"{where} of another version of this program; {otherwise}")
     before = head["settings"]
     for name in sorted(before.keys() | settings.keys()):
       if before.get(name) != settings.get(name):
         raise ValueError(
-          f"{where} with {name} {_said(before.get(name))}, now it is {_said(settings.get(name))};"
+          f"{where} with {name} {_shown(before.get(name))}, now it is {_shown(settings.get(name))};"
           f" {otherwise}"
         )
 
@@ -143,6 +145,6 @@ def _read_line(file: Any) -> Any:
     return None
 
 
-def _said(value: Any) -> str:
+def _shown(value: Any) -> str:
   text = json.dumps(value, ensure_ascii=False)
-  return text if len(text) <= _MAX_SAID else f"{text[:_MAX_SAID]}… ({len(text)} characters)"
+  return text if len(text) <= _MAX_SHOWN else f"{text[:_MAX_SHOWN]}… ({len(text)} characters)"

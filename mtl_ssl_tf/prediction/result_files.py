@@ -29,7 +29,7 @@ class Summary:
   """The numbers of images, videos and detections in the files.
 
   Attributes:
-    num_images, num_videos: that could be looked at.
+    num_images, num_videos: that could be read.
     num_detections: in the images.
     failures: name and reason of each file that was left out or ended early.
   """
@@ -119,7 +119,7 @@ def _annotations(
 def _with_ids(
   records: Iterable[dict[str, Any]], ids: coco_ids.CocoIds
 ) -> Iterator[tuple[int, dict[str, Any]]]:
-  """The images that could be looked at, each with its id."""
+  """Yields the images that could be read, each with its id."""
   number = 0
   for record in records:
     if "detections" in record:

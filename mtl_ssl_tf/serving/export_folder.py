@@ -1,6 +1,6 @@
-"""A folder of versions, into which a new one comes whole or not at all.
+"""Adds versions to a folder, atomically.
 
-A server that watches the folder looks at names that are numbers, and at nothing else. So a version
+A server that watches the folder reads names that are numbers, and nothing else. So a version
 is written under another name, inside the folder so that moving is renaming, and then renamed.
 """
 
@@ -40,7 +40,7 @@ def choose_version(export_dir: str, version: int | None, overwrite: bool) -> int
   others = [name for name in os.listdir(export_dir) if not name.startswith(files.HIDDEN_PREFIX)]
   if others and not export_paths.versions(export_dir):
     raise ValueError(
-      f"--export_dir {export_dir!r} holds other things than versions; accepted: a folder that is"
+      f"--export_dir {export_dir!r} holds more than versions; accepted: a folder that is"
       " new, empty or holds versions"
     )
   if version is None:

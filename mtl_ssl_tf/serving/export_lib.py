@@ -65,7 +65,7 @@ class TrainedRun:
     class_names: class 1 first.
     checkpoint: path prefix of the checkpoint to use.
     choice: which one that is: "best", "latest" or "given".
-    step: that it was saved at; None where the checkpoint does not say.
+    step: that it was saved at; None where the checkpoint does not state it.
   """
 
   task: detector.MtlDetection
@@ -83,7 +83,7 @@ def export_run(
   checkpoint: str | None = None,
   options: Options | None = None,
 ) -> str:
-  """Writes a version of the SavedModel of a run, which comes to be whole or not at all.
+  """Writes a version of the SavedModel of a run, atomically.
 
   Args:
     model_dir: of the run, with `params.yaml`, `label_map.txt` and checkpoints.

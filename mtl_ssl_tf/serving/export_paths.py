@@ -13,7 +13,7 @@ _VERSION = re.compile(r"[1-9][0-9]*")
 
 
 def find_saved_model(path: str | os.PathLike[str]) -> str:
-  """The folder of the SavedModel that a path stands for.
+  """Returns the folder of the SavedModel at a path.
 
   Args:
     path: such a folder itself, one version for example, or a folder with versions, whose highest

@@ -44,7 +44,7 @@ class NumpyDetector:
         is uint8 [height, width, 3], RGB, or grey as [height, width] or [height, width, 1]. (OpenCV
         reads BGR: turn it around with `image[..., ::-1]`.)
       score_threshold: detections below it are left out.
-      batch_size: at most so many images, of one size, are looked at together.
+      batch_size: at most so many images, of one size, are processed together.
 
     Returns:
       For one image a dict, else a list with a dict for each. With n detections:

@@ -58,9 +58,9 @@ class Report:
   def __str__(self) -> str:
     counts = f"; other counts: {self.num_other_counts} images" if self.num_other_counts else ""
     return (
-      f"export beside checkpoint on {self.num_images} images: largest difference"
+      f"export and checkpoint on {self.num_images} images: largest difference"
       f" {self.box_px:.2g} px, score {self.score:.2g}{counts}; {self.map_name}"
-      f" {self.export_map:.4f} beside {self.checkpoint_map:.4f}"
+      f" {self.export_map:.4f} and {self.checkpoint_map:.4f}"
     )
 
 

@@ -31,7 +31,7 @@ class DetectorTrainer(base_trainer.Trainer):
 
   Attributes:
     guard: keeps what is not finite from the weights.
-    stop: heeded between two steps and between two batches of an evaluation.
+    stop: obeyed between two steps and between two batches of an evaluation.
     early_stopping, skipped_batches: what else a checkpoint of the run holds.
   """
 
@@ -56,7 +56,7 @@ class DetectorTrainer(base_trainer.Trainer):
     )
     self.skipped_batches = recovery.SkippedBatches()
     if kwargs.get("train", True):
-      # A slot that is made in the first step would be restored in its midst, if at all.
+      # A slot that is made in the first step would be restored during that step, if at all.
       create_slots(self.optimizer, self.model.trainable_variables)
     self._checkpoint = tf.train.Checkpoint(
       global_step=self.global_step,

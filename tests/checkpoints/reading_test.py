@@ -41,7 +41,7 @@ def test_a_folder_without(tmp_path):
     reading.find(str(tmp_path), "--x")
 
 
-def test_a_wrong_name_is_told_the_right_ones(tmp_path):
+def test_a_wrong_name_is_reported_the_right_ones(tmp_path):
   slim_files.write(tmp_path / "model.ckpt", ARRAYS)
   path = tmp_path / "modle.ckpt"
   message = rf"^--x '{path}' does not exist; that folder holds model.ckpt$"

@@ -54,7 +54,7 @@ class TestChooseVersion:
   def test_folders_of_other_things(self, tmp_path):
     (tmp_path / "thesis.txt").write_text("")
     assert _refusal(tmp_path) == (
-      "--export_dir 'DIR' holds other things than versions; accepted: a folder that is new, empty"
+      "--export_dir 'DIR' holds more than versions; accepted: a folder that is new, empty"
       " or holds versions"
     )
     assert _refusal(tmp_path / "thesis.txt") == "--export_dir 'DIR' exists and is no folder"

@@ -160,7 +160,7 @@ class TestVersions:
     assert (target / "models.config").read_text() == "mine"
     card = (target / "2" / "model_card.md").read_text()
     assert card.startswith("# tiny, version 2\n")
-    assert "Compared before it was published: export beside checkpoint on 3 images" in card
+    assert "Compared before it was published: export and checkpoint on 3 images" in card
     assert [call["num_images"] for call in light] == [20, 20]
 
   def test_a_failure_leaves_nothing_new(self, tiny_run, tmp_path, light, monkeypatch):
@@ -184,7 +184,7 @@ class TestVersions:
     assert sorted(target.rglob("*")) == before
 
   def test_the_run_itself_is_safe(self, run):
-    with pytest.raises(ValueError, match="holds other things than versions"):
+    with pytest.raises(ValueError, match="holds more than versions"):
       export_lib.export_run(str(run), str(run))
 
   @pytest.mark.parametrize("flag", ["batch_size", "verify_images"])

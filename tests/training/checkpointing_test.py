@@ -239,7 +239,7 @@ def test_text_is_written_whole_or_not_at_all(tmp_path, monkeypatch):
   assert path.read_text() == "before"
 
 
-def test_a_full_disk_is_told_in_one_line():
+def test_a_full_disk_is_reported_in_one_line():
   where = "{{function_node __wrapped__Flush}} events.v2"
   full = f"{where}; No space left on device [Op:Flush]\nand more"
   message = r"^runs/x cannot be written to \(events\.v2; No space left on device\)$"
@@ -247,5 +247,5 @@ def test_a_full_disk_is_told_in_one_line():
     (full, stopping.RunError, message),
     ("OOM when allocating tensor", tf.errors.ResourceExhaustedError, "OOM"),
   ):
-    with pytest.raises(error, match=expected), checkpointing.on_a_disk_with_room("runs/x"):
+    with pytest.raises(error, match=expected), checkpointing.reporting_full_disk("runs/x"):
       raise tf.errors.ResourceExhaustedError(None, None, text)

@@ -1,4 +1,4 @@
-"""From flags to a configuration, and what is said before anything is trained in vain."""
+"""From flags to a configuration, and errors that come before anything is trained in vain."""
 
 import copy
 import types
