@@ -167,7 +167,7 @@ def _video_predictor(
 def _load(args: argparse.Namespace) -> served_detector.ServedDetector:
   if args.saved_model is not None:
     if args.checkpoint is not None:
-      raise ValueError("--checkpoint chooses from --model_dir; a --saved_model has only one")
+      raise ValueError(f"--checkpoint is {args.checkpoint!r}; accepted: with --model_dir alone")
     try:
       return saved_model_detector.SavedModelDetector(args.saved_model)
     except ValueError as error:

@@ -111,7 +111,10 @@ def test_an_error_is_one_line(tiny_run, tmp_path, capsys):
   target.write_text("")
   assert export.main([f"--model_dir={tiny_run}", f"--export_dir={target}"]) == 1
   printed = capsys.readouterr().err
-  assert printed == f"error: --export_dir {str(target)!r} exists and is no folder\n"
+  assert printed == (
+    f"error: --export_dir {str(target)!r} is a file; accepted: a folder that is new, empty or holds"
+    " versions\n"
+  )
 
 
 def test_without_servings_protocol(tiny_run, tmp_path, monkeypatch, capsys):

@@ -246,7 +246,10 @@ class TestFaults:
       (["--score_threshold=nan"], "--score_threshold is nan; accepted: 0 to 1"),
       (["--batch_size=0"], "--batch_size is 0; accepted: at least 1"),
       (["--every=0"], "--every is 0; accepted: at least 1"),
-      (["--input=/in/nowhere"], "--input '/in/nowhere' does not exist"),
+      (
+        ["--input=/in/nowhere"],
+        "--input '/in/nowhere' does not exist; accepted: files, folders and patterns",
+      ),
     ],
   )
   def test_unusable_arguments(self, run, flags, message):
@@ -257,7 +260,7 @@ class TestFaults:
     _save(tmp_path / "in" / "a.jpg", 8, 8)
     assert run("--checkpoint=best")[:2] == (
       1,
-      ["error: --checkpoint chooses from --model_dir; a --saved_model has only one"],
+      ["error: --checkpoint is 'best'; accepted: with --model_dir alone"],
     )
 
   def test_stopped_while_the_detector_is_loaded(self, tmp_path, monkeypatch, capsys):

@@ -57,7 +57,7 @@ def check_output_dir(output_dir: str) -> None:
   path = pathlib.Path(output_dir)
   accepted = "accepted: a folder that is new or empty"
   if os.path.lexists(path) and not path.is_dir():
-    raise ValueError(f"--output_dir {output_dir!r} exists and is no folder; {accepted}")
+    raise ValueError(f"--output_dir {output_dir!r} is a file; {accepted}")
   try:
     if path.is_dir() and any(path.iterdir()):
       raise ValueError(f"--output_dir {output_dir!r} is not empty; {accepted}")

@@ -57,7 +57,7 @@ def find_inputs(
   names = list(dict.fromkeys(names))
   if input_list:
     if len(sources) == 1 and os.path.isfile(sources[0]):
-      raise ValueError(f"--input {sources[0]!r} is a file; --input_list chooses from a folder")
+      raise ValueError(f"--input {sources[0]!r} is a file; accepted: a folder, with --input_list")
     names = _chosen(names, input_list)
   return Inputs(pathlib.Path(folder), tuple(names))
 
@@ -76,7 +76,7 @@ def _files_of(source: str, hidden: Sequence[pathlib.Path]) -> tuple[str, list[st
     _check_visible(source, path, hidden)
     return os.path.dirname(path), [path]
   if not glob.has_magic(source):
-    raise ValueError(f"--input {source!r} does not exist")
+    raise ValueError(f"--input {source!r} does not exist; accepted: files, folders and patterns")
   matches = sorted(glob.glob(path, recursive=True))
   found = [file for file in matches if _is_input(file) and not _is_hidden(file, hidden)]
   if not found:
@@ -108,7 +108,7 @@ def _is_hidden(path: str, hidden: Sequence[pathlib.Path]) -> bool:
 def _check_visible(source: str, path: str, hidden: Sequence[pathlib.Path]) -> None:
   if _is_hidden(path, hidden):
     folder = next(str(f) for f in hidden if pathlib.Path(path).resolve().is_relative_to(f))
-    raise ValueError(f"--input {source!r} lies in {folder!r}, where results go")
+    raise ValueError(f"--input {source!r} lies in {folder!r}; accepted: files outside the results")
 
 
 def _chosen(names: Sequence[str], input_list: str) -> list[str]:
@@ -123,8 +123,8 @@ def _chosen(names: Sequence[str], input_list: str) -> list[str]:
   missing = [name for name in wanted if name not in known]
   if missing:
     raise ValueError(
-      f"--input_list {input_list!r}: {missing[0]!r} is no image in --input"
-      f" (missing: {len(missing)} of {len(wanted)})"
+      f"--input_list {input_list!r}: {missing[0]!r} is not in --input"
+      f" (missing: {len(missing)} of {len(wanted)}); accepted: names of its images and videos"
     )
   if not wanted:
     raise ValueError(f"--input_list {input_list!r} is empty; accepted: one name a line")

@@ -29,7 +29,10 @@ def choose_version(export_dir: str, version: int | None, overwrite: bool) -> int
   if version is not None and version < 1:
     raise ValueError(f"--version is {version}; accepted: at least 1")
   if os.path.lexists(export_dir) and not os.path.isdir(export_dir):
-    raise ValueError(f"--export_dir {export_dir!r} exists and is no folder")
+    raise ValueError(
+      f"--export_dir {export_dir!r} is a file; accepted: a folder that is new, empty or holds"
+      " versions"
+    )
   if not os.path.isdir(export_dir):
     return version or 1
   if os.path.isfile(os.path.join(export_dir, export_paths.SAVED_MODEL_FILE)):
@@ -49,12 +52,13 @@ def choose_version(export_dir: str, version: int | None, overwrite: bool) -> int
   if os.path.lexists(target):
     if not overwrite:
       raise ValueError(
-        f"--version {version} is in --export_dir {export_dir!r}; replace it with --overwrite, or"
-        f" take another: {export_paths.next_version(export_dir)} is the next"
+        f"--version {version} is in --export_dir {export_dir!r}; accepted: the same with"
+        f" --overwrite, or another, of which {export_paths.next_version(export_dir)} is the next"
       )
     if version not in export_paths.versions(export_dir):
       raise ValueError(
-        f"--version {version}: {target!r} is no SavedModel; --overwrite replaces nothing else"
+        f"--version {version}: {target!r} is no SavedModel; accepted: to --overwrite a"
+        " SavedModel, nothing else"
       )
   return version
 

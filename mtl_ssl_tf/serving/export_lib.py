@@ -160,10 +160,12 @@ def read_run(model_dir: str, checkpoint: str | None = None) -> TrainedRun:
     ValueError: naming what is missing or not acceptable.
   """
   if not os.path.isdir(model_dir):
-    raise ValueError(f"--model_dir {model_dir!r} is no folder")
+    raise ValueError(f"--model_dir {model_dir!r} is no folder; accepted: that of a training run")
   for name in (_PARAMS_FILE, schema.LABEL_MAP_FILE):
     if not os.path.isfile(os.path.join(model_dir, name)):
-      raise ValueError(f"--model_dir {model_dir!r} holds no {name}, which training writes there")
+      raise ValueError(
+        f"--model_dir {model_dir!r} holds no {name}; accepted: that of a training run"
+      )
   label_map_file = os.path.join(model_dir, schema.LABEL_MAP_FILE)
   class_names = label_map.read_label_map(label_map_file)
   params = _read_params(os.path.join(model_dir, _PARAMS_FILE))
@@ -255,7 +257,9 @@ def _find_checkpoint(model_dir: str, best_dir: str, checkpoint: str | None) -> t
     path = tf.train.latest_checkpoint(folder)
     if path is not None:
       return path, choice
-  raise ValueError(f"--model_dir {model_dir!r} holds no checkpoint; is it the folder of a run?")
+  raise ValueError(
+    f"--model_dir {model_dir!r} holds no checkpoint; accepted: that of a training run"
+  )
 
 
 def _warmup_sizes(run: TrainedRun, has_data: bool) -> list[tuple[int, int]]:

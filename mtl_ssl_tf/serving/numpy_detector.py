@@ -130,7 +130,7 @@ def load(path: str | os.PathLike[str], checkpoint: str | None = None) -> NumpyDe
       f" training run ({_RUN_FILE})"
     ) from error
   if checkpoint is not None:
-    raise ValueError(f"checkpoint is {checkpoint!r}, but {path!r} is an export, which has only one")
+    raise ValueError(f"checkpoint is {checkpoint!r}; accepted: None, as {path!r} is an export")
   return NumpyDetector(saved_model_detector.SavedModelDetector(folder))
 
 

@@ -133,7 +133,7 @@ def _check(params: cfg.ExperimentConfig, mode: str, model_dir: str) -> None:
   if "train" in mode and is_new:
     task_class.check_start(params.task)
   if mode == "eval" and is_new:  # `continuous_eval` waits for the first one.
-    raise ValueError(f"--model_dir {model_dir!r} holds no checkpoint to evaluate")
+    raise ValueError(f"--model_dir {model_dir!r} holds no checkpoint; accepted: one to evaluate")
 
 
 def _last_words(mode: str, model_dir: str, reason: str) -> str:

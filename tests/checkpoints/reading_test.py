@@ -37,7 +37,10 @@ def test_a_folder_means_its_latest(tmp_path):
 
 
 def test_a_folder_without(tmp_path):
-  with pytest.raises(ValueError, match=rf"^--x '{tmp_path}' is a folder without checkpoints$"):
+  with pytest.raises(
+    ValueError,
+    match=rf"^--x '{tmp_path}' is a folder without checkpoints; accepted: one with checkpoints$",
+  ):
     reading.find(str(tmp_path), "--x")
 
 

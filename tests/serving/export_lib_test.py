@@ -65,7 +65,7 @@ class TestCheckpoint:
     shutil.rmtree(run / "best")
     for file in run.glob("ckpt-*"):
       file.unlink()
-    assert _error(run) == "--model_dir '/run' holds no checkpoint; is it the folder of a run?"
+    assert _error(run) == "--model_dir '/run' holds no checkpoint; accepted: that of a training run"
 
   def test_damaged(self, run):
     (run / "best" / "best_ckpt-1.index").write_bytes(b"nothing")
@@ -92,12 +92,15 @@ class TestCheckpoint:
 
 class TestFolder:
   def test_no_folder(self, tmp_path):
-    assert _error(tmp_path / "run") == "--model_dir '/run' is no folder"
+    assert (
+      _error(tmp_path / "run")
+      == "--model_dir '/run' is no folder; accepted: that of a training run"
+    )
 
   @pytest.mark.parametrize("name", ["params.yaml", "label_map.txt"])
   def test_missing_file(self, run, name):
     (run / name).unlink()
-    assert _error(run) == f"--model_dir '/run' holds no {name}, which training writes there"
+    assert _error(run) == f"--model_dir '/run' holds no {name}; accepted: that of a training run"
 
   def test_unusable_label_map(self, run):
     (run / "label_map.txt").write_text("disc\n\nring\n")
