@@ -33,7 +33,7 @@ SIZE = 600.0
 
 
 def make_images(num_images: int, num_classes: int) -> list[tuple[np.ndarray, ...]]:
-  """Of each image: objects' boxes, classes; detections' boxes, scores, classes. Boxes as xywh."""
+  """Returns for each image objects' boxes, classes; detections' boxes, scores, classes. As xywh."""
   rng = np.random.default_rng(0)
   images = []
   for _ in range(num_images):

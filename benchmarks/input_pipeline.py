@@ -80,7 +80,7 @@ def write_records(folder: pathlib.Path, height: int, width: int) -> str:
 
 
 def median_ms(function: Callable, arguments: Iterator) -> float:
-  """Of calls with one tuple of arguments after the other, the first two aside."""
+  """Returns the median milliseconds of calls with one tuple of arguments each, after two."""
   times = []
   for args in itertools.islice(arguments, REPEATS + 2):
     start = time.perf_counter()

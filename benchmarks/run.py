@@ -76,12 +76,12 @@ def _outcome(result: dict) -> str:
 
 
 def _kind(job: jobs.Job) -> tuple:
-  """Jobs of one kind take about as long."""
+  """Returns the kind of a job; jobs of one kind take about as long."""
   return job["section"], job["name"], job.get("precision")
 
 
 def _seconds_left(jobs_left: Sequence[jobs.Job], seconds: dict[tuple, list[float]]) -> float:
-  """Each as long as one of its kind, else as the mean of all that were taken."""
+  """Estimates the seconds left: each job as long as one of its kind, else as the mean of all."""
   everything = [value for values in seconds.values() for value in values]
   mean = sum(everything) / len(everything)
   return sum(seconds.get(_kind(job), [mean])[-1] for job in jobs_left)

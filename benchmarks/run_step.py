@@ -61,7 +61,7 @@ class Program:
     return results
 
   def flops(self) -> float | None:
-    """Of one step as XLA counts them; None where it does not."""
+    """Returns the FLOP of one step as XLA counts them, or None."""
     return self._executable.cost_analysis().get("flops")
 
   def memory(self) -> dict[str, int | None]:

@@ -42,7 +42,7 @@ _INTERRUPTED = 130  # As shells report a program that Ctrl-C ended.
 
 
 def run(args: argparse.Namespace) -> int:
-  """Does what the command line asks for; returns the exit status.
+  """Predicts as the command line asks; returns the exit status.
 
   Raises:
     ValueError: an argument is not acceptable.
@@ -100,7 +100,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def units(names: Sequence[str], batch_size: int) -> Iterator[list[str]]:
-  """The files in order: images that follow each other in batches, videos by themselves."""
+  """Yields the files in order: consecutive images in batches, videos by themselves."""
   batch: list[str] = []
   for name in names:
     is_video = input_files.is_video(name)
@@ -121,7 +121,7 @@ def _predict(
   detector: served_detector.ServedDetector,
   finished: journal.Journal,
 ) -> None:
-  """Finishes what the journal has not."""
+  """Processes the units that the journal does not have."""
   output_dir = pathlib.Path(args.output_dir)
   predict_images = images.ImagePredictor(
     detector,

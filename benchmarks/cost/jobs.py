@@ -188,7 +188,7 @@ def _peer_result(result: dict) -> dict:
 
 
 def _last_json(text: str) -> dict | None:
-  """The last line that is a JSON object."""
+  """Returns the last line that is a JSON object."""
   for line in reversed(text.splitlines()):
     if line.startswith("{"):
       try:

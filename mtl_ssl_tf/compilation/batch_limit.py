@@ -1,4 +1,4 @@
-"""The largest batch whose step fits into memory, from few compilations."""
+"""Finds the largest batch whose step fits into memory, by few compilations."""
 
 import dataclasses
 import math
@@ -76,7 +76,7 @@ def _candidate(compiled: Mapping[int, int], available_bytes: float) -> int:
 
 
 def _line(compiled: Mapping[int, int], available_bytes: float) -> tuple[float, float]:
-  """Bytes at no image and bytes for each.
+  """Returns the bytes at no image and the bytes for each image.
 
   The line goes through the sizes on both sides of the answer, or else the two nearest to it.
   """

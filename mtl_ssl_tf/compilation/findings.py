@@ -8,7 +8,7 @@ FAILURE, WARNING = "no-go", "warning"
 
 @dataclasses.dataclass(frozen=True)
 class Finding:
-  """One finding.
+  """An obstacle or a warning, with the field to change.
 
   Attributes:
     level: `FAILURE`, or `WARNING` for what does not stop a run.
@@ -30,5 +30,5 @@ class Finding:
     return f"{self.level} {self.kind}: {field}{self.value}; accepted: {self.accepted}"
 
   def as_dict(self) -> dict[str, Any]:
-    """For JSON."""
+    """Returns the values for JSON."""
     return dataclasses.asdict(self)

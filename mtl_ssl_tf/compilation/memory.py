@@ -47,7 +47,7 @@ class Memory:
 
   @property
   def total(self) -> int:
-    """The sum."""
+    """Bytes of all uses together."""
     return (
       self.parameters
       + self.optimizer

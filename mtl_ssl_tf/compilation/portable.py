@@ -1,4 +1,4 @@
-"""A compiled step as files that run without TensorFlow: StableHLO, its inputs, and what they are.
+"""Writes a compiled step as files that run without TensorFlow: StableHLO, inputs and names.
 
 step.mlir    the program; arguments and results are numbered
 names.json   what each argument and result is
@@ -49,10 +49,10 @@ class Result:
 
 
 def check_output_dir(output_dir: str) -> None:
-  """Refuses a folder that holds something or cannot be written to.
+  """Refuses a folder that is not empty or cannot be written to.
 
   Raises:
-    ValueError: it does.
+    ValueError: in these cases.
   """
   path = pathlib.Path(output_dir)
   accepted = "accepted: a folder that is new or empty"

@@ -253,5 +253,5 @@ class COCOEvaluator:
 
 
 def _nan_if_absent(value: float) -> float:
-  """pycocotools' -1, for nothing to be found, as NaN."""
+  """Returns NaN for pycocotools' -1, which means no objects."""
   return float("nan") if value == -1 else float(value)

@@ -274,14 +274,14 @@ class ErrorAnalyzer:
     return f"{kinds}\n\n{per_class}"
 
   def _missed(self, verdicts: np.ndarray, objects: np.ndarray) -> np.ndarray:
-    """Whether each object is one that these detections neither match nor nearly match: bool [N]."""
+    """Returns bool [N], the objects that no detection matches or nearly matches."""
     missed = ~np.concatenate([entry[1] for entry in self._objects])
     near = (Verdict.MATCH, Verdict.LOCALISATION, Verdict.CLASSIFICATION)
     missed[objects[np.isin(verdicts, near)]] = False
     return missed
 
   def _count(self, classes: np.ndarray) -> np.ndarray:
-    """int64 [C - 1]: how often each class comes."""
+    """Returns how often each class occurs, int64 [C - 1]."""
     return np.bincount(classes, minlength=len(self.class_names) + 1)[1:]
 
   def _average_precisions(

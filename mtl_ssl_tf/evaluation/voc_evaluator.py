@@ -180,7 +180,7 @@ class VOCEvaluator:
     return means | per_class
 
   def _ranked_classes(self) -> Iterator[tuple[str, int, np.ndarray, np.ndarray]]:
-    """Of each class its name, number of detections, and the counted ones' scores and hits [R]."""
+    """Yields each class's name, number of detections, and the counted ones' scores and hits [R]."""
     detections = [(np.zeros(0, np.int64), np.zeros(0), np.zeros(0, np.int8)), *self._detections]
     classes, scores, outcomes = map(np.concatenate, zip(*detections, strict=True))  # [D]
     by_class = np.argsort(classes, kind="stable")  # [D]

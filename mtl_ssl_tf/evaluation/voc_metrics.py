@@ -66,7 +66,7 @@ def match_detections(
   inclusive_pixels: bool = False,
   same_class: np.ndarray | None = None,
 ) -> np.ndarray:
-  """Judges the detections of one image.
+  """Matches the detections of one image to its objects.
 
   By descending score, each detection is compared only with the ground-truth box that it overlaps
   most (the first of equals). Below the threshold it is a false positive. At or above it: a

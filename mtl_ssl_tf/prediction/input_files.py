@@ -25,7 +25,7 @@ class Inputs:
 
 
 def is_video(name: str) -> bool:
-  """Whether a file of this name is taken for a video; every other is taken for an image."""
+  """Whether a file of this name counts as a video; every other counts as an image."""
   return name.lower().endswith(VIDEO_SUFFIXES)
 
 
@@ -34,7 +34,7 @@ def find_inputs(
   result_folders: Iterable[pathlib.Path] = (),
   input_list: str | None = None,
 ) -> Inputs:
-  """The files that the sources name: source by source, sorted in each, or in the list's order.
+  """Returns the files that the sources name, sorted in each source, or in the list's order.
 
   Args:
     sources: files, folders (searched with the folders inside them) and patterns with `*`, `?`,
@@ -63,7 +63,7 @@ def find_inputs(
 
 
 def _files_of(source: str, hidden: Sequence[pathlib.Path]) -> tuple[str, list[str]]:
-  """The folder that names are counted from, and the files, as absolute paths."""
+  """Returns the folder that names are relative to, and the files, as absolute paths."""
   # Not resolved: a link keeps the name that the user knows it by.
   path = os.path.abspath(source)
   if os.path.isdir(path):
@@ -112,7 +112,7 @@ def _check_visible(source: str, path: str, hidden: Sequence[pathlib.Path]) -> No
 
 
 def _chosen(names: Sequence[str], input_list: str) -> list[str]:
-  """Those of `names` that the lines of a file name, with or without ending."""
+  """Returns those of `names` that a file lists, with or without ending."""
   try:
     lines = pathlib.Path(input_list).read_text(encoding="utf-8").split("\n")
   except (OSError, UnicodeDecodeError) as error:

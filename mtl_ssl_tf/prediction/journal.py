@@ -19,7 +19,7 @@ _MAX_SHOWN = 200  # Patterns that the shell expanded may be thousands of names.
 
 
 class Journal:
-  """A prediction's finished units.
+  """The finished units of a prediction, in a file.
 
   Attributes:
     names: the files that the prediction began with.
@@ -70,7 +70,7 @@ class Journal:
     self.num_files += len(records)
 
   def records(self) -> Iterator[dict[str, Any]]:
-    """The records of all finished units, in order, never more than a unit in memory."""
+    """Yields the records of all finished units in order, with one unit in memory at a time."""
     with open(self._path, "rb") as file:
       file.readline()
       for line in file:
@@ -91,7 +91,7 @@ class Journal:
       ) from error
 
   def _start(self, settings: dict[str, Any], names: list[str], overwrite: bool) -> None:
-    """Reads what is there, cuts off what is not whole, and writes the head where there is none."""
+    """Reads the file, cuts off an unfinished line, and writes the head of a new file."""
     if overwrite:
       self._file.truncate(0)
     self.num_units = self.num_files = 0
@@ -135,7 +135,7 @@ def _line(content: Any) -> bytes:
 
 
 def _read_line(file: Any) -> Any:
-  """The next line's content; None at the end of the file or of what is whole."""
+  """Returns the next line's content; None at the end, or at a line that is not whole."""
   line = file.readline()
   if not line.endswith(b"\n"):
     return None

@@ -1,4 +1,4 @@
-"""The records of the journal to the final files, one record at a time.
+"""Writes the final files from the journal's records, one record at a time.
 
 predictions.json, a COCO data set:
   images: id, file_name (inside the input folder), height, width (of the upright image).
@@ -88,7 +88,7 @@ def write_results(
 
 
 def categories(class_names: Sequence[str], ids: coco_ids.CocoIds) -> list[dict[str, Any]]:
-  """COCO's `categories`."""
+  """Returns COCO's `categories`."""
   return [
     {"id": category_id, "name": name}
     for category_id, name in zip(ids.category_ids, class_names, strict=True)
@@ -128,7 +128,7 @@ def _with_ids(
 
 
 def _write_list(file: BinaryIO, entries: Iterable[dict[str, Any]]) -> None:
-  """A JSON list with an entry a line."""
+  """Writes a JSON list with an entry a line."""
   separator = b"[\n"
   for entry in entries:
     file.write(separator + json.dumps(entry).encode())

@@ -1,4 +1,4 @@
-"""A video to its detections frame by frame, and to a video with them drawn.
+"""Detects objects in a video frame by frame, and draws them into a copy of it.
 
 The annotated video has the frames, rate and size of the original, in MPEG-4 (`.mp4`), without
 sound; a side of an odd length gains a pixel, since the format has none. Where only every n-th frame
@@ -57,7 +57,7 @@ class VideoPredictor:
     every: int = 1,
     drawn: bool = True,
   ):
-    """Keeps the settings.
+    """Takes the detector and the settings.
 
     Args:
       detector: does the work.
@@ -77,7 +77,7 @@ class VideoPredictor:
     self._drawn = drawn
 
   def __call__(self, name: str) -> dict[str, Any]:
-    """The record of a video; its results are written.
+    """Returns the record of a video; writes its results.
 
     A record has `file`, `num_frames` if there was a frame, and `failure`, the reason, if the video
     could not be read or ended before its time.
@@ -224,7 +224,7 @@ class _Frames:
 def _batches(
   frames: _Frames, first: np.ndarray, batch_size: int
 ) -> Iterator[tuple[int, Sequence[tuple[np.ndarray, float]]]]:
-  """The number of the first frame, and the frames with their times, `batch_size` at a time."""
+  """Yields the number of the first frame, and `batch_size` frames with their times."""
   start, batch, frame = 0, [], first
   while frame is not None:
     batch.append((frame, frames.seconds))
@@ -237,10 +237,10 @@ def _batches(
 
 
 class _Writer:
-  """An annotated video being written; when it is left without an error, the file is whole."""
+  """A writer of an annotated video; on leaving it without an error, the file is complete."""
 
   def __init__(self, path: pathlib.Path, rate: float, height: int, width: int):
-    """Begins the file.
+    """Opens the file.
 
     Raises:
       OSError: it cannot be written.

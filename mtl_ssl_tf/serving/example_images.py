@@ -41,7 +41,7 @@ def encoded_images(tf_examples: tf.Tensor, name: str) -> tf.Tensor:
 
 
 def _is_example(content: tf.Tensor) -> tf.Tensor:
-  """Whether the bytes, a string scalar, are as long as they say; an empty tf.Example is none."""
+  """Whether the bytes, a string scalar, have the length that they state; never if empty."""
   data = encoded_bytes.to_bytes(content)
   head = tf.cast(data[1 : 1 + _MAX_LENGTH_BYTES], tf.int64)
   head = tf.pad(head, [[0, _MAX_LENGTH_BYTES - tf.size(head)]])  # [5]

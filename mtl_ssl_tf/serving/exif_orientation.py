@@ -45,7 +45,7 @@ def read(tiff: tf.Tensor) -> tf.Tensor:
 
 
 def turn_upright(image: tf.Tensor, orientation: tf.Tensor) -> tf.Tensor:
-  """An image [h, w, c] as it is to be shown, of which 5 … 8 have [w, h, c]."""
+  """Returns an image [h, w, c] as it is to be shown, [w, h, c] for 5 … 8."""
 
   def turned() -> tf.Tensor:
     exchanged = tf.cond(
@@ -66,7 +66,7 @@ def turn_upright(image: tf.Tensor, orientation: tf.Tensor) -> tf.Tensor:
 
 
 def _exchanged(image: tf.Tensor) -> tf.Tensor:
-  """An image [h, w, c] as [w, h, c].
+  """Transposes an image [h, w, c] to [w, h, c].
 
   `tf.transpose` would make oneDNN report, as an error, that it does not know bytes. Taken for h
   images of one row, it is put together by column.

@@ -14,7 +14,7 @@ from mtl_ssl_tf.serving import export_paths
 
 
 def choose_version(export_dir: str, version: int | None, overwrite: bool) -> int:
-  """The number that the next export will have.
+  """Returns the number of the next export.
 
   Args:
     export_dir: folder of versions, which need not exist.
@@ -22,7 +22,7 @@ def choose_version(export_dir: str, version: int | None, overwrite: bool) -> int
     overwrite: `version` may be there already.
 
   Raises:
-    ValueError: the number is none, is taken, or the folder is used for something else.
+    ValueError: the number is not positive, is taken, or the folder is used for something else.
   """
   if overwrite and version is None:
     raise ValueError("--overwrite is given without --version; accepted: both, or neither")

@@ -244,7 +244,7 @@ def _read_params(path: str):
 
 
 def _find_checkpoint(model_dir: str, best_dir: str, checkpoint: str | None) -> tuple[str, str]:
-  """Path prefix of the checkpoint to use, and which it is."""
+  """Returns the path prefix of the checkpoint to use, and how it was chosen."""
   if checkpoint:
     path = tf.train.latest_checkpoint(checkpoint) if os.path.isdir(checkpoint) else checkpoint
     if path is None or not os.path.isfile(f"{path}.index"):
@@ -276,7 +276,7 @@ def _verify(
   options: Options,
   has_data: bool,
 ) -> str:
-  """Compares export and checkpoint where that is asked for; returns what came of it, in a line.
+  """Compares export and checkpoint where that is asked for; returns a line on the outcome.
 
   Raises:
     ValueError: they differ.

@@ -196,7 +196,7 @@ def _png_orientation(data: tf.Tensor) -> tf.Tensor:
 
 
 def _bmp(data: tf.Tensor) -> tuple[tf.Tensor, ...]:
-  """Reads the header; the decoder takes some kinds for others, and must not be given them."""
+  """Reads the header, and refuses kinds that the decoder mistakes for others."""
 
   def read(offset, num_bytes):
     return encoded_bytes.number(data, offset, num_bytes, big_endian=False)

@@ -35,7 +35,7 @@ def model_card(
   verification: str,
   license_text: str,
 ) -> str:
-  """The card's text.
+  """Returns the text of the card.
 
   Args:
     name, version: of the export.

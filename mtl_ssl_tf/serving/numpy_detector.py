@@ -20,7 +20,7 @@ _ACCEPTED = "NumPy uint8 [height, width, 3] in the order RGB, or grey [height, w
 
 
 class NumpyDetector:
-  """Images in, what is in them out.
+  """A detector of NumPy images: images in, detections of each out.
 
   Attributes:
     class_names: class 1 first.
@@ -159,7 +159,7 @@ def _rgb(image: Any, where: str) -> np.ndarray:
 
 
 def _batches_of_one_size(pictures: Sequence[np.ndarray], batch_size: int) -> Iterator[list[int]]:
-  """The places of the pictures, grouped by size, at most `batch_size` at a time."""
+  """Yields indices of images of one size, at most `batch_size` at a time."""
   by_size: dict[tuple[int, ...], list[int]] = {}
   for i, picture in enumerate(pictures):
     by_size.setdefault(picture.shape, []).append(i)

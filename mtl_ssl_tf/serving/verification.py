@@ -94,7 +94,7 @@ def verify(
   num_images: int,
   batch_size: int | None = None,
 ) -> Report:
-  """Runs the first images of the evaluation data through both.
+  """Compares checkpoint and export on the first images of the evaluation data.
 
   The checkpoint's detections come about as in evaluation. The images go to the signatures in turn.
 
@@ -126,7 +126,7 @@ def compare(
   *,
   num_images: int,
 ) -> Report:
-  """Runs the first images of the evaluation data through a checkpoint and something made of it.
+  """Compares a checkpoint with something made of it on the first evaluation images.
 
   Args:
     model: with the weights of the checkpoint.

@@ -1,4 +1,4 @@
-"""The best checkpoints of a run, by a figure of its evaluations."""
+"""Keeps the best checkpoints of a run, by a figure of its evaluations."""
 
 import dataclasses
 import json

@@ -1,4 +1,4 @@
-"""Losses and gradients that are not finite: kept from the weights, and found out about."""
+"""Keeps losses and gradients that are not finite from the weights, and reports them."""
 
 from collections.abc import Callable, Sequence
 from typing import Any

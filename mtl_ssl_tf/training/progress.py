@@ -156,7 +156,7 @@ def format_seconds(seconds: float) -> str:
 
 @contextlib.contextmanager
 def _orbit_logging_only() -> Iterator[None]:
-  """Orbit prints whatever it logs; in here it logs alone, so that `--verbosity=0` shows it."""
+  """Makes Orbit log what it would print, so that only `--verbosity=0` shows it."""
   usual, orbit_controller._log = orbit_controller._log, absl_logging.info
   try:
     yield

@@ -20,7 +20,7 @@ class SkippedBatches(tf.Module):
   """Numbers of the training batches that are left out; part of the run's checkpoints."""
 
   def __init__(self):
-    """Starts with none."""
+    """Starts with no batch left out."""
     super().__init__()
     # Of one size for good, so that a checkpoint fits whatever the configuration says.
     size = training.MAX_SKIPPED_BATCHES
@@ -31,7 +31,7 @@ class SkippedBatches(tf.Module):
     return sorted(int(number) for number in self._numbers.numpy() if number != _FREE)
 
   def assign(self, numbers: Iterable[int]) -> None:
-    """Leaves out these and no others."""
+    """Sets the batches that are left out."""
     values = sorted(set(numbers))
     self._numbers.assign(values + [_FREE] * (training.MAX_SKIPPED_BATCHES - len(values)))
 

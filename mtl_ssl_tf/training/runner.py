@@ -22,7 +22,7 @@ class ExperimentRunner(train_lib.OrbitExperimentRunner):
     progress_line: progress.ProgressLine | None,
     **kwargs,
   ):
-    """Restores the run.
+    """Builds checkpoint manager and controller, and restores the run.
 
     Args:
       restore_from: a checkpoint that can be read; None starts a new run.

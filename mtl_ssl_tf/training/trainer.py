@@ -19,7 +19,7 @@ from mtl_ssl_tf.training import (
 
 
 class _BuiltLater:
-  """In the place of the training data until the step is known that they begin with."""
+  """A placeholder for the training data until the step is known that they begin with."""
 
 
 class DetectorTrainer(base_trainer.Trainer):
@@ -163,7 +163,7 @@ class DetectorTrainer(base_trainer.Trainer):
     return super().eval_reduce(state, step_outputs)
 
   def _gathered(self, values: Any) -> tf.Tensor:
-    """All replicas' rows of one output."""
+    """Returns all replicas' rows of one output."""
     local = self.strategy.experimental_local_results(values)
     if local[0].dtype != tf.bool:
       return self.strategy.gather(values, axis=0)
@@ -181,7 +181,7 @@ class DetectorTrainer(base_trainer.Trainer):
 
 
 def _with_batch(step: Callable, in_graph: bool) -> Callable:
-  """A step that takes its batch from an iterator, outside the graph.
+  """Returns a step that takes its batch from an iterator, outside the graph.
 
   There, each batch has a static shape; the iterator's own has the sides that differ unknown.
   """
