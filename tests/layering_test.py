@@ -295,7 +295,7 @@ def test_nothing_points_to_the_right(name, imported):
       "mtl_ssl_tf.data.sources.voc_source",
       "from mtl_ssl_tf.data.records import examples",
       "mtl_ssl_tf.data.sources.voc_source:1 imports mtl_ssl_tf.data.records.examples; accepted:"
-      " data.disk_index, data.faults, data.label_map, data.progress_lines, data.schema, files",
+      " data.disk_index, data.faults, data.label_map, data.progress_lines, data.schema",
     ),
     (
       "mtl_ssl_tf.data.synthetic_scenes.scenes",

@@ -230,15 +230,6 @@ def test_folder_that_is_gone(folder):
     run.save(16)
 
 
-def test_text_is_written_whole_or_not_at_all(tmp_path, monkeypatch):
-  path = tmp_path / "a.json"
-  checkpointing.write_text(str(path), "before")
-  monkeypatch.setattr(tf.io.gfile, "rename", lambda *args, **kwargs: 1 / 0)
-  with pytest.raises(ZeroDivisionError):
-    checkpointing.write_text(str(path), "after")
-  assert path.read_text() == "before"
-
-
 def test_a_full_disk_is_reported_in_one_line():
   where = "{{function_node __wrapped__Flush}} events.v2"
   full = f"{where}; No space left on device [Op:Flush]\nand more"
