@@ -6,7 +6,7 @@
 
 Prints Markdown tables; `--output` keeps every single measurement as JSON, as soon as it is there.
 docs/cost.md says what the figures mean and how long each section takes. Every measurement has a
-process of its own; one that fails is told with its cause, and the exit status is 1 in the end.
+process of its own; one that fails is reported with its cause, and the exit status is 1 in the end.
 """
 
 import argparse
@@ -48,7 +48,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def measure(planned: Sequence[jobs.Job], found: results.Results) -> None:
-  """Carries out the jobs that have no result yet, and says how far it is."""
+  """Runs the jobs that have no result yet, and reports how far it is."""
   missing = [job for job in planned if found[job] is None]
   if len(missing) < len(planned):
     _say(f"{len(planned) - len(missing)} of {len(planned)} measurements are there already")
@@ -76,12 +76,12 @@ def _outcome(result: dict) -> str:
 
 
 def _kind(job: jobs.Job) -> tuple:
-  """Jobs of one kind take about as long."""
+  """Returns the kind of a job; jobs of one kind take about as long."""
   return job["section"], job["name"], job.get("precision")
 
 
 def _seconds_left(jobs_left: Sequence[jobs.Job], seconds: dict[tuple, list[float]]) -> float:
-  """Each as long as one of its kind, else as the mean of all that were taken."""
+  """Estimates the seconds left: each job as long as one of its kind, else as the mean of all."""
   everything = [value for values in seconds.values() for value in values]
   mean = sum(everything) / len(everything)
   return sum(seconds.get(_kind(job), [mean])[-1] for job in jobs_left)
@@ -119,9 +119,11 @@ def _parser() -> argparse.ArgumentParser:
     help="another detector; prints a JSON line with `infer_s` and `train_s`. The first one divides",
   )
   parser.add_argument("--output", type=pathlib.Path, help="JSON file of all measurements")
-  parser.add_argument("--resume", action="store_true", help="go on with the file of --output")
+  parser.add_argument("--resume", action="store_true", help="continue the file of --output")
   parser.add_argument("--picture", type=pathlib.Path, help="picture of the curves of growth")
-  parser.add_argument("--small", action="store_true", help="sizes that say nothing, quickly")
+  parser.add_argument(
+    "--small", action="store_true", help="sizes whose figures mean nothing, quickly"
+  )
   return parser
 
 

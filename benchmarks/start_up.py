@@ -33,7 +33,7 @@ IMAGE_SIZE = (480, 640)
 
 
 class Clock:
-  """Seconds since the last look, by name."""
+  """Seconds since the last mark, by name."""
 
   def __init__(self):
     self.seconds = {}
@@ -105,7 +105,7 @@ def prediction(saved_model: str) -> dict[str, float]:
 
 
 def in_fresh_processes(kind: str, name: str, repeats: int) -> dict[str, float]:
-  """Medians of what `kind` finds, each time in a process of its own."""
+  """Returns medians of what `kind` measures, each time in a process of its own."""
   command = [sys.executable, "-m", "benchmarks.start_up", f"--{kind}", name]
   found = []
   for _ in range(repeats):

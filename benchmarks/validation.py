@@ -80,7 +80,7 @@ def _write(path: str, num_images: int) -> list[bytes]:
 
 
 def _seconds(function: Callable[[], object], repeats: int) -> float:
-  """The least time of several."""
+  """Returns the least time of several."""
   times = []
   for _ in range(repeats):
     start = time.perf_counter()

@@ -146,7 +146,7 @@ def to_value(content: bytes, signature: str):
 
 
 def run(args: argparse.Namespace) -> Iterator[str]:
-  """The lines to print.
+  """Returns the lines to print.
 
   Raises:
     RequestError: the server answers with an error, or not at all.

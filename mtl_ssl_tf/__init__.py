@@ -26,7 +26,7 @@ if typing.TYPE_CHECKING:
 def load(
   path: str | os.PathLike[str], checkpoint: str | None = None
 ) -> "numpy_detector.NumpyDetector":
-  """A detector that takes NumPy images; see `serving.numpy_detector.load`.
+  """Loads a detector that takes NumPy images; see `serving.numpy_detector.load`.
 
   Args:
     path: a folder that `export.py` wrote, or the folder of a training run.

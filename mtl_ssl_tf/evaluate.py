@@ -33,7 +33,7 @@ def evaluate(
   predictions: Sequence[detection_files.Detections],
   metrics: detection_metrics.DetectionMetrics,
 ) -> dict[str, float]:
-  """The figures of detections.
+  """Returns the figures of detections by name.
 
   Args:
     truth: ground truth.

@@ -4,7 +4,7 @@
 
 `--model_dir runs/NAME` takes the best checkpoint of a training run instead. Inputs are files,
 folders (with the folders inside them) and patterns; `--input_list` chooses from them: a text file
-with one name a line, with or without ending. `--outputs` says what is written into OUT:
+with one name a line, with or without ending. `--outputs` lists what is written into OUT:
   drawn: drawn/ holds each image with its detections, under its own name (with `.jpg` behind it if
     it is no JPEG), and videos/ each video.
   dataset, results: predictions.json, coco_results.json; see `prediction.result_files`.
@@ -14,7 +14,7 @@ what scores less than `--score_threshold`; to evaluate, use 0.
 
 Images are read as the converters read them: turned upright as EXIF says, made 8-bit RGB. Files that
 cannot be read are listed at the end and in failures.json, and stop nothing. A prediction that was
-stopped, in whatever way, goes on where it was when the same command is given again.
+stopped, in whatever way, resumes where it was when the same command is given again.
 
 Exit status: 0, done (files may have been left out); 1, an error, or not one file could be read; 2,
 a flag is missing or unknown; 130, stopped with Ctrl-C.
@@ -42,7 +42,7 @@ _INTERRUPTED = 130  # As shells report a program that Ctrl-C ended.
 
 
 def run(args: argparse.Namespace) -> int:
-  """Does what the command line asks for; returns the exit status.
+  """Predicts as the command line asks; returns the exit status.
 
   Raises:
     ValueError: an argument is not acceptable.
@@ -53,7 +53,7 @@ def run(args: argparse.Namespace) -> int:
   hidden = [output_dir / DRAWN_FOLDER, output_dir / VIDEOS_FOLDER]
   inputs = input_files.find_inputs(args.input, hidden, args.input_list)
   _check_names(inputs.names, args.outputs)
-  # Before any work, so that what is wrong with the file is told at once.
+  # Before any work, so that a wrong file is reported at once.
   image_ids, categories = _read_coco(args.coco_annotations, inputs.names)
   detector = _load(args)
   category_ids = coco_ids.own_ids(detector.class_names).category_ids
@@ -77,7 +77,7 @@ def run(args: argparse.Namespace) -> int:
     names = tuple(finished.names)
     _LOGGER.info(f"files: {len(names)}, classes: {', '.join(detector.class_names)}")
     if finished.num_files:
-      _LOGGER.info(f"going on after {finished.num_files} of them")
+      _LOGGER.info(f"resuming after {finished.num_files} of them")
     new = len(set(inputs.names) - set(names))
     if new:
       _LOGGER.info(f"{new} files came later and are left for the next time")
@@ -91,7 +91,7 @@ def run(args: argparse.Namespace) -> int:
       )
     except KeyboardInterrupt:
       _LOGGER.info(
-        f"stopped after {finished.num_files} of {len(names)} files; the same command goes on"
+        f"stopped after {finished.num_files} of {len(names)} files; the same command resumes it"
       )
       return _INTERRUPTED
     finished.remove()
@@ -100,7 +100,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def units(names: Sequence[str], batch_size: int) -> Iterator[list[str]]:
-  """The files in order: images that follow each other in batches, videos by themselves."""
+  """Yields the files in order: consecutive images in batches, videos by themselves."""
   batch: list[str] = []
   for name in names:
     is_video = input_files.is_video(name)
@@ -121,7 +121,7 @@ def _predict(
   detector: served_detector.ServedDetector,
   finished: journal.Journal,
 ) -> None:
-  """Finishes what the journal has not."""
+  """Processes the units that the journal does not have."""
   output_dir = pathlib.Path(args.output_dir)
   predict_images = images.ImagePredictor(
     detector,
@@ -167,7 +167,7 @@ def _video_predictor(
 def _load(args: argparse.Namespace) -> served_detector.ServedDetector:
   if args.saved_model is not None:
     if args.checkpoint is not None:
-      raise ValueError("--checkpoint chooses from --model_dir; a --saved_model has only one")
+      raise ValueError(f"--checkpoint is {args.checkpoint!r}; accepted: with --model_dir alone")
     try:
       return saved_model_detector.SavedModelDetector(args.saved_model)
     except ValueError as error:

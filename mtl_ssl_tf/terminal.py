@@ -63,7 +63,7 @@ def set_up(verbosity: int | None = None, *, info_on_stdout: bool = False) -> Non
     absl_logging.set_verbosity(absl_logging.ERROR)
     logging.getLogger("tensorflow").setLevel(logging.ERROR)
     if not sys.warnoptions:
-      # They tell programmers of TensorFlow, Keras or NumPy what will change one day.
+      # They warn programmers of changes to come in TensorFlow, Keras or NumPy.
       for category in (DeprecationWarning, PendingDeprecationWarning, FutureWarning):
         warnings.simplefilter("ignore", category)
       warnings.filterwarnings("ignore", message=r"\s*Warning: tf\.lite\.Interpreter is deprecated")

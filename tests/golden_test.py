@@ -2,8 +2,8 @@
 
 A golden file holds an image, ground truth, and what the released graph makes of them with weights
 that follow from the variables' names. Tolerances: tensors to 1e-3 of their own standard deviation,
-losses to 1e-3 and gradient norms to 1e-2 relative; end to end, where suppression may break ties
-another way, 99 % of the boxes.
+losses to 1e-3 and gradient norms to 1e-2 relative; end to end, where non-maximum suppression may
+break ties another way, 99 % of the boxes.
 
 End to end there is one more thing that no implementation can share. A crop whose box ends at the
 image's border loses its last samples when the box's other side, in float32, is such that the last

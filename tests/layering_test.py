@@ -50,7 +50,7 @@ ALLOWED = {
   "visualization.curves": {"command_line"},
   "modeling": {"configs", "ops", "labels"},
   "checkpoints": {"modeling"},
-  # A command, beside train and export.
+  # A command, next to train and export.
   "checkpoints.import_reference": {"command_line", "configs", "data", "modeling"},
   # It knows a task by the protocol `training/task.py` alone.
   "training": {"checkpoints.model_checkpoint", "configs", "data.inspection", "data.records"}
@@ -294,7 +294,7 @@ def test_nothing_points_to_the_right(name, imported):
       "mtl_ssl_tf.data.sources.voc_source",
       "from mtl_ssl_tf.data.records import examples",
       "mtl_ssl_tf.data.sources.voc_source:1 imports mtl_ssl_tf.data.records.examples; accepted:"
-      " data.disk_index, data.faults, data.label_map, data.progress_lines, data.schema, files",
+      " data.disk_index, data.faults, data.label_map, data.progress_lines, data.schema",
     ),
     (
       "mtl_ssl_tf.data.synthetic_scenes.scenes",

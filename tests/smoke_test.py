@@ -1,7 +1,7 @@
 """The whole path on a data set of a few scenes, with a process that is killed on the way.
 
 Scenes are drawn and converted here; `train.py` runs twice, as a user would run it: the first time
-it is killed with SIGKILL, the second time it goes on. The tests look at what that left behind.
+it is killed with SIGKILL, the second time it resumes. The tests check what that left behind.
 """
 
 import json

@@ -29,7 +29,9 @@ class Results:
     self._content = {"machine": machine(), "commands": [], "results": {}}
     if path is not None and path.exists():
       if not resume:
-        raise ValueError(f"--output: {path} exists; accepted: a new file, or --resume to go on")
+        raise ValueError(
+          f"--output: {path} exists; accepted: a new file, or --resume to continue it"
+        )
       try:
         content = json.loads(path.read_text())
         known = isinstance(content["results"], dict) and isinstance(content["commands"], list)

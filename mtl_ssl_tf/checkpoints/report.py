@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 
 class Report(NamedTuple):
-  """By name, each list sorted.
+  """Names of variables, each list sorted.
 
   Attributes:
     loaded: given and assigned.

@@ -33,7 +33,7 @@ def parser() -> argparse.ArgumentParser:
   result.add_argument(
     "--label_map",
     help="text file with one class name a line: the classes of a VOC folder (default: those in the"
-    " split's annotations), or of records without one beside them",
+    " split's annotations), or of records without one next to them",
   )
   result.add_argument(
     "--on_error",

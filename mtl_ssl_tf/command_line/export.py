@@ -44,7 +44,7 @@ def parser() -> argparse.ArgumentParser:
     "--verify",
     action=argparse.BooleanOptionalAction,
     help="compare with the checkpoint before publishing (default: where the evaluation data named"
-    " in params.yaml is at hand)",
+    " in params.yaml is available)",
   )
   result.add_argument(
     "--verify_images",

@@ -37,7 +37,7 @@ def parser() -> argparse.ArgumentParser:
     "--largest_batch",
     action=argparse.BooleanOptionalAction,
     default=True,
-    help="look for the largest batch that fits, with up to five more compilations",
+    help="search for the largest batch that fits, with up to five more compilations",
   )
   result.add_argument("--json", help="file that takes all figures and findings")
   return result

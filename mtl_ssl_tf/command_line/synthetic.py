@@ -12,7 +12,7 @@ DEFAULTS = {"num_train": 600, "num_val": 150, "seed": 0, "height": 192, "width":
 
 
 class _OneLineParser(argparse.ArgumentParser):
-  """A parser whose complaint is a single line, with exit status 1."""
+  """A parser that reports an error in a single line, with exit status 1."""
 
   def error(self, message):
     self.exit(1, f"synthetic: error: {message}\n")

@@ -1,4 +1,4 @@
-"""Whether the training step of a configuration compiles and fits into an accelerator's memory."""
+"""Checks whether a training step compiles and fits into an accelerator's memory."""
 
 import logging
 import math
@@ -15,7 +15,7 @@ from mtl_ssl_tf.compilation import (
   step_program,
 )
 from mtl_ssl_tf.compilation.accelerators import Accelerator
-from mtl_ssl_tf.compilation.findings import NO_GO, WARNING, Finding
+from mtl_ssl_tf.compilation.findings import FAILURE, WARNING, Finding
 from mtl_ssl_tf.compilation.inspection_report import Report
 
 _LOGGER = logging.getLogger(__name__)
@@ -37,9 +37,9 @@ def inspect(
   Args:
     params: what to run.
     accelerator: where.
-    num_batches: of the run's records that are looked at for shapes that change.
+    num_batches: of the run's records that are read for shapes that change.
     margin: share of the memory that is to stay free.
-    find_largest: look for the largest batch that fits, with up to six compilations.
+    find_largest: search for the largest batch that fits, with up to six compilations.
 
   Raises:
     ValueError: a setting or the label map is not acceptable.
@@ -52,7 +52,7 @@ def inspect(
   _LOGGER.info("building the model")
   crop_method = params.runtime.crop_method
   program = step_program.StepProgram(params, "matmul" if crop_method == "auto" else crop_method)
-  batches = _look_at_batches(program, params, num_batches, report)
+  batches = _read_batches(program, params, num_batches, report)
   batch = max(batches, key=lambda specs: math.prod(specs[0].shape))
   report.image_shape = tuple(batch[0].shape[1:3])
   if _trace(program, batches, report) and _compile(program, batch, report):
@@ -71,7 +71,7 @@ def _check_batch_size(params: cfg.ExperimentConfig, accelerator: Accelerator) ->
   if size % cores == 0:
     return []
   value = f"{size} images are no whole number for each of {cores} cores"
-  return [Finding(NO_GO, "batch_size", _BATCH_FIELD, value, f"a multiple of {cores}")]
+  return [Finding(FAILURE, "batch_size", _BATCH_FIELD, value, f"a multiple of {cores}")]
 
 
 def _check_runtime(params: cfg.ExperimentConfig, accelerator: Accelerator) -> list[Finding]:
@@ -92,19 +92,19 @@ def _check_runtime(params: cfg.ExperimentConfig, accelerator: Accelerator) -> li
   return found
 
 
-def _look_at_batches(
+def _read_batches(
   program: step_program.StepProgram,
   params: cfg.ExperimentConfig,
   num_batches: int,
   report: Report,
 ) -> list[Any]:
-  """The specs of each kind of batch that there is; of made-up records, where there are no others.
+  """Returns the specs of each kind of batch, of made-up records where there are no others.
 
-  Records at fault are findings, as the step can be looked at without them.
+  Records at fault are findings, as the step can be examined without them.
   """
   data, task = params.task.train_data, program.task
   if not step_inputs.is_there(data):
-    value = f"no records match {data.input_path!r}; whether shapes change was not looked at"
+    value = f"no records match {data.input_path!r}; whether shapes change was not checked"
     report.findings.append(
       Finding(WARNING, "records", "task.train_data.input_path", value, "record files")
     )
@@ -117,7 +117,7 @@ def _look_at_batches(
       field, separator, value = str(error).partition(": ")
       if not separator:
         field, value = "task.train_data", str(error)
-      report.findings.append(Finding(NO_GO, "records", field, value, "records that can be read"))
+      report.findings.append(Finding(FAILURE, "records", field, value, "records that can be read"))
     else:
       report.num_batches, report.num_signatures = sum(counts.values()), len(counts)
       report.findings += _check_signatures(data, counts)
@@ -139,7 +139,7 @@ def _check_signatures(data: Any, counts: dict[step_inputs.Signature, int]) -> li
     f" {', '.join(differing)}"
   )
   accepted = f"{allowed}: the same shapes and types in every batch of an input size"
-  return [Finding(NO_GO, "recompilation", "task.train_data", value, accepted)]
+  return [Finding(FAILURE, "recompilation", "task.train_data", value, accepted)]
 
 
 def _trace(
@@ -168,7 +168,7 @@ def _trace(
 def _compile(program: step_program.StepProgram, batch: Any, report: Report) -> bool:
   """Compiles the step and measures its memory; returns whether it could."""
   if any(finding.kind == "host_op" for finding in report.findings):
-    return False  # XLA would only say the same in worse words.
+    return False  # XLA would only report the same in worse words.
   _LOGGER.info(
     f"compiling {report.num_operations} operations; of a large network, this takes minutes"
   )
@@ -186,7 +186,7 @@ def _compile(program: step_program.StepProgram, batch: Any, report: Report) -> b
 
 def _not_compiled(reason: str, report: Report) -> Finding:
   field = "" if report.precision == "float32" else "runtime.mixed_precision_dtype"
-  return Finding(NO_GO, "compilation", field, reason, "a step that XLA compiles")
+  return Finding(FAILURE, "compilation", field, reason, "a step that XLA compiles")
 
 
 def _find_largest(program: step_program.StepProgram, batch: Any, report: Report) -> None:
@@ -203,15 +203,15 @@ def _find_largest(program: step_program.StepProgram, batch: Any, report: Report)
     return used.total
 
   known = {report.batch_per_core: report.needed.total}
-  report.limit = batch_limit.find(measure, report.room, known)
+  report.limit = batch_limit.find(measure, report.available_bytes, known)
 
 
 def _check_memory(report: Report) -> None:
   needed = report.needed.total
-  if needed <= report.room:
+  if needed <= report.available_bytes:
     return
   cores = report.accelerator.num_cores
-  accepted = f"less than {memory.gib(report.room)}"
+  accepted = f"less than {memory.gib(report.available_bytes)}"
   if report.limit is not None and report.limit.largest:
     accepted = f"at most {report.limit.largest * cores}"
   elif report.limit is not None:
@@ -220,4 +220,4 @@ def _check_memory(report: Report) -> None:
       " runtime.mixed_precision_dtype: bfloat16, or a larger accelerator"
     )
   value = f"{report.batch_per_core} images a core take {memory.gib(needed)}"
-  report.findings.append(Finding(NO_GO, "memory", _BATCH_FIELD, value, accepted))
+  report.findings.append(Finding(FAILURE, "memory", _BATCH_FIELD, value, accepted))

@@ -1,4 +1,4 @@
-"""A compiled step as files that run without TensorFlow: StableHLO, its inputs, and what they are.
+"""Writes a compiled step as files that run without TensorFlow: StableHLO, inputs and names.
 
 step.mlir    the program; arguments and results are numbered
 names.json   what each argument and result is
@@ -27,7 +27,7 @@ PROGRAM_FILE, NAMES_FILE, INPUTS_FILE = "step.mlir", "names.json", "inputs.npz"
 # Before 2025 the bits of a mask were packed, since then each takes a byte; written out in words
 # they mean the same to every reader.
 _PACKED_MASK = re.compile(r'dense<"0x([0-9A-F]*)"> : tensor<([0-9x]*)xi1>')
-# Places in the source are of no use elsewhere, and tell of this machine's folders.
+# Places in the source are of no use elsewhere, and reveal this machine's folders.
 _SOURCE_FILE = re.compile(r'"[^"\n]*/([^"/\n]*)"(:\d+:\d+)')
 
 
@@ -49,15 +49,15 @@ class Result:
 
 
 def check_output_dir(output_dir: str) -> None:
-  """Refuses a folder that holds something or cannot be written to.
+  """Refuses a folder that is not empty or cannot be written to.
 
   Raises:
-    ValueError: it does.
+    ValueError: in these cases.
   """
   path = pathlib.Path(output_dir)
   accepted = "accepted: a folder that is new or empty"
   if os.path.lexists(path) and not path.is_dir():
-    raise ValueError(f"--output_dir {output_dir!r} exists and is no folder; {accepted}")
+    raise ValueError(f"--output_dir {output_dir!r} is a file; {accepted}")
   try:
     if path.is_dir() and any(path.iterdir()):
       raise ValueError(f"--output_dir {output_dir!r} is not empty; {accepted}")

@@ -1,4 +1,4 @@
-"""Batches for a step: the run's own, or made up where its records are not at hand."""
+"""Makes batches for a step: the run's own, or made up where its records are missing."""
 
 import contextlib
 import logging
@@ -29,7 +29,7 @@ def batches(
   batch_size: int,
   input_path: Any = None,
 ) -> tf.data.Dataset:
-  """Batches as a core of the run gets them.
+  """Returns the batches that a core of the run gets.
 
   Args:
     task: of the run.
@@ -53,7 +53,7 @@ def batches(
 
 
 def signature(batch: Any) -> Signature:
-  """Name, shape and type of each tensor of a batch; a new one makes XLA compile anew."""
+  """Name, shape and type of each tensor of a batch; a new one makes XLA compile again."""
   images, labels = batch
   named = {"images": images, **labels}
   return tuple(

@@ -1,4 +1,4 @@
-"""A step of training or inference as one program: traced for given shapes, compiled, described.
+"""Builds a step of training or inference as one program: traced, compiled, described.
 
 The program's arguments are the batch's tensors, flattened, and then the variables that the step
 reads, in the order in which they were captured. Its results are the step's own and then the new
@@ -26,7 +26,7 @@ from mtl_ssl_tf.training import trainer
 STEPS = ("training", "inference")
 # Which variables an argument of the program may be; the batch is another.
 TRAINED, FIXED, OPTIMIZER, BATCH = "trained", "fixed", "optimizer", "batch"
-# For programs that are looked at and not run: XLA plans memory with a schedule meant to save it, as
+# For programs that are analysed and not run: XLA plans memory with a schedule meant to save it, as
 # on accelerators, not with the one that keeps a CPU's threads busy; LLVM need not optimize.
 _PLANNING_FLAGS = (
   "--xla_cpu_enable_concurrency_optimized_scheduler=false",
@@ -36,7 +36,7 @@ _PLANNING_FLAGS = (
 
 
 class CompileError(ValueError):
-  """XLA does not compile the step."""
+  """An error of XLA at compiling the step."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -123,7 +123,7 @@ class StepProgram:
       self.task.initialize(self.model)
 
   def trace(self, batch: Any) -> tf.types.experimental.ConcreteFunction:
-    """The step's graph for batches like `batch`, a structure of tensors or `TensorSpec`s.
+    """Returns the step's graph for batches like `batch`, a structure of tensors or `TensorSpec`s.
 
     Raises:
       CompileError: there is none.
@@ -147,7 +147,7 @@ class StepProgram:
       return self.function.experimental_get_compiler_ir(*_specs(batch))(stage=stage)
 
   def compile(self, batch: Any) -> hlo_pb2.HloProto:
-    """The optimized program for batches like `batch`, with XLA's assignment of memory.
+    """Returns the optimized program for batches like `batch`, with XLA's assignment of memory.
 
     Raises:
       CompileError: in XLA's words.

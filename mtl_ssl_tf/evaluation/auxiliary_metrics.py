@@ -229,7 +229,7 @@ def _group(shapes: str, **arrays: np.ndarray | None) -> list[np.ndarray] | None:
 
 def _check_finite(name: str, array: np.ndarray) -> None:
   if not np.isfinite(array).all():
-    raise ValueError(f"{name} holds values that are not finite")
+    raise ValueError(f"{name} holds values that are not finite; accepted: numbers")
 
 
 def _mean(values: list[float]) -> float:

@@ -219,7 +219,7 @@ class ErrorAnalyzer:
     return counts | {"false_negative": self._count(gt_classes[missed])}
 
   def class_costs(self) -> dict[str, np.ndarray]:
-    """AP that each class would gain if the errors of one kind were mended, float64 [C - 1] by kind.
+    """Returns the AP that each class gains by fixing one kind of error, float64 [C - 1] by kind.
 
     NaN for a class without objects. May be negative for one class: a detection that is given its
     right class competes there.
@@ -232,16 +232,16 @@ class ErrorAnalyzer:
     found[objects[verdicts == Verdict.MATCH]] = True
     costs = {}
     for kind, verdict in _VERDICTS.items():
-      mended, mended_classes = verdicts.copy(), classes.copy()
+      fixed, fixed_classes = verdicts.copy(), classes.copy()
       rows = np.flatnonzero(verdicts == verdict)
-      mended[rows] = Verdict.IGNORED
+      fixed[rows] = Verdict.IGNORED
       if verdict in (Verdict.LOCALISATION, Verdict.CLASSIFICATION):
         rows = rows[np.argsort(-scores[rows], kind="stable")]
         _, first = np.unique(objects[rows], return_index=True)
         rows = rows[first]
         rows = rows[~found[objects[rows]] & ~gt_ignored[objects[rows]]]
-        mended[rows], mended_classes[rows] = Verdict.MATCH, gt_classes[objects[rows]]
-      costs[kind] = self._average_precisions(mended_classes, scores, mended, num_objects) - before
+        fixed[rows], fixed_classes[rows] = Verdict.MATCH, gt_classes[objects[rows]]
+      costs[kind] = self._average_precisions(fixed_classes, scores, fixed, num_objects) - before
     missed = self._count(gt_classes[self._missed(verdicts, objects)])
     after = self._average_precisions(classes, scores, verdicts, num_objects - missed)
     # A class none of whose objects is found or nearly found would be perfect without them.
@@ -274,14 +274,14 @@ class ErrorAnalyzer:
     return f"{kinds}\n\n{per_class}"
 
   def _missed(self, verdicts: np.ndarray, objects: np.ndarray) -> np.ndarray:
-    """Whether each object is one that these detections neither match nor nearly match: bool [N]."""
+    """Returns bool [N], the objects that no detection matches or nearly matches."""
     missed = ~np.concatenate([entry[1] for entry in self._objects])
     near = (Verdict.MATCH, Verdict.LOCALISATION, Verdict.CLASSIFICATION)
     missed[objects[np.isin(verdicts, near)]] = False
     return missed
 
   def _count(self, classes: np.ndarray) -> np.ndarray:
-    """int64 [C - 1]: how often each class comes."""
+    """Returns how often each class occurs, int64 [C - 1]."""
     return np.bincount(classes, minlength=len(self.class_names) + 1)[1:]
 
   def _average_precisions(

@@ -1,4 +1,4 @@
-"""A batch of image files to records of the journal, drawn images and annotation files."""
+"""Turns a batch of image files into journal records, drawn images and annotation files."""
 
 import contextlib
 import dataclasses
@@ -40,7 +40,7 @@ class ImagePredictor:
   voc_dir: pathlib.Path | None = None
 
   def __call__(self, names: Sequence[str]) -> list[dict[str, Any]]:
-    """The record of each file; drawn images and annotations are written.
+    """Returns the record of each file; writes drawn images and annotations.
 
     A record has `file`, and either `height`, `width` (of the upright image) and `detections` as
     `Detections.coco_rows`, or `failure`, the reason.
@@ -76,7 +76,7 @@ class ImagePredictor:
     return [records.get(name) or {"file": name, "failure": failures[name]} for name in names]
 
   def _read(self, name: str) -> image_files.StoredImage:
-    """The image exactly as training would have been shown it, before resizing."""
+    """Returns the image exactly as training reads it, before resizing."""
     problem = voc_xml.name_problem(name) if self.voc_dir else None
     if problem:
       raise ValueError(problem)
@@ -106,7 +106,7 @@ def _writing(path: pathlib.Path) -> contextlib.AbstractContextManager[BinaryIO]:
 
 
 def pixels(image: image_files.StoredImage) -> np.ndarray:
-  """uint8 [height, width, 3], RGB, as the detector decodes them."""
+  """Returns pixels uint8 [height, width, 3], RGB, as the detector decodes them."""
   return tf.io.decode_image(image.encoded, channels=3).numpy()
 
 

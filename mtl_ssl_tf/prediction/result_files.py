@@ -1,4 +1,4 @@
-"""The records of the journal to the final files, one record at a time.
+"""Writes the final files from the journal's records, one record at a time.
 
 predictions.json, a COCO data set:
   images: id, file_name (inside the input folder), height, width (of the upright image).
@@ -29,7 +29,7 @@ class Summary:
   """The numbers of images, videos and detections in the files.
 
   Attributes:
-    num_images, num_videos: that could be looked at.
+    num_images, num_videos: that could be read.
     num_detections: in the images.
     failures: name and reason of each file that was left out or ended early.
   """
@@ -88,7 +88,7 @@ def write_results(
 
 
 def categories(class_names: Sequence[str], ids: coco_ids.CocoIds) -> list[dict[str, Any]]:
-  """COCO's `categories`."""
+  """Returns COCO's `categories`."""
   return [
     {"id": category_id, "name": name}
     for category_id, name in zip(ids.category_ids, class_names, strict=True)
@@ -119,7 +119,7 @@ def _annotations(
 def _with_ids(
   records: Iterable[dict[str, Any]], ids: coco_ids.CocoIds
 ) -> Iterator[tuple[int, dict[str, Any]]]:
-  """The images that could be looked at, each with its id."""
+  """Yields the images that could be read, each with its id."""
   number = 0
   for record in records:
     if "detections" in record:
@@ -128,7 +128,7 @@ def _with_ids(
 
 
 def _write_list(file: BinaryIO, entries: Iterable[dict[str, Any]]) -> None:
-  """A JSON list with an entry a line."""
+  """Writes a JSON list with an entry a line."""
   separator = b"[\n"
   for entry in entries:
     file.write(separator + json.dumps(entry).encode())

@@ -141,7 +141,9 @@ class DetectionModule(tf.Module):
     # A server hands on whatever rank it is sent.
     images = tf.ensure_shape(images, self._images_shape)
     sides = tf.shape(images)[:3]
-    message = "images: must be uint8 [batch, height, width, 3]; accepted: each side at least 1"
+    message = (
+      "images holds no pixel; accepted: uint8 [batch, height, width, 3], each side at least 1"
+    )
     # Without the dependency the resize may run first, and fail in its own words.
     with tf.control_dependencies([tf.debugging.assert_positive(sides, message)]):
       images = tf.identity(images)
@@ -187,7 +189,7 @@ class DetectionModule(tf.Module):
     return self.detect_canvases(padded, sizes_px, original_sizes)
 
   def _fit(self, images: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-    """The images, one or a batch, padded; their size [2] there, and original size [2]."""
+    """Returns the images, one or a batch, padded; their size [2] there, and original size [2]."""
     original_size = tf.cast(tf.shape(images)[-3:-1], tf.float32)  # [2]
     size_px = fitting.fitted_size(
       original_size, self._input_size, self._short_side, self._long_side
@@ -228,9 +230,9 @@ def _as_fractions(boxes_px: tf.Tensor, sizes_px: tf.Tensor) -> tf.Tensor:
 
 
 def _at_least_one(values: tf.Tensor, name: str) -> tf.Tensor:
-  """The values [B] of an input, once it is known that there are any."""
+  """Returns the values [B] of an input, after a check that there are any."""
   values = tf.ensure_shape(values, values.shape)  # A server hands on whatever rank it is sent.
-  message = f"{name}: must hold at least one image; accepted: [batch]"
+  message = f"{name} holds no image; accepted: [batch], at least one image"
   with tf.control_dependencies([tf.debugging.assert_positive(tf.shape(values), message)]):
     return tf.identity(values)
 

@@ -65,7 +65,7 @@ class TrainedRun:
     class_names: class 1 first.
     checkpoint: path prefix of the checkpoint to use.
     choice: which one that is: "best", "latest" or "given".
-    step: that it was saved at; None where the checkpoint does not say.
+    step: that it was saved at; None where the checkpoint does not state it.
   """
 
   task: detector.MtlDetection
@@ -83,7 +83,7 @@ def export_run(
   checkpoint: str | None = None,
   options: Options | None = None,
 ) -> str:
-  """Writes a version of the SavedModel of a run, which comes to be whole or not at all.
+  """Writes a version of the SavedModel of a run, atomically.
 
   Args:
     model_dir: of the run, with `params.yaml`, `label_map.txt` and checkpoints.
@@ -160,10 +160,12 @@ def read_run(model_dir: str, checkpoint: str | None = None) -> TrainedRun:
     ValueError: naming what is missing or not acceptable.
   """
   if not os.path.isdir(model_dir):
-    raise ValueError(f"--model_dir {model_dir!r} is no folder")
+    raise ValueError(f"--model_dir {model_dir!r} is no folder; accepted: that of a training run")
   for name in (_PARAMS_FILE, schema.LABEL_MAP_FILE):
     if not os.path.isfile(os.path.join(model_dir, name)):
-      raise ValueError(f"--model_dir {model_dir!r} holds no {name}, which training writes there")
+      raise ValueError(
+        f"--model_dir {model_dir!r} holds no {name}; accepted: that of a training run"
+      )
   label_map_file = os.path.join(model_dir, schema.LABEL_MAP_FILE)
   class_names = label_map.read_label_map(label_map_file)
   params = _read_params(os.path.join(model_dir, _PARAMS_FILE))
@@ -242,7 +244,7 @@ def _read_params(path: str):
 
 
 def _find_checkpoint(model_dir: str, best_dir: str, checkpoint: str | None) -> tuple[str, str]:
-  """Path prefix of the checkpoint to use, and which it is."""
+  """Returns the path prefix of the checkpoint to use, and how it was chosen."""
   if checkpoint:
     path = tf.train.latest_checkpoint(checkpoint) if os.path.isdir(checkpoint) else checkpoint
     if path is None or not os.path.isfile(f"{path}.index"):
@@ -255,7 +257,9 @@ def _find_checkpoint(model_dir: str, best_dir: str, checkpoint: str | None) -> t
     path = tf.train.latest_checkpoint(folder)
     if path is not None:
       return path, choice
-  raise ValueError(f"--model_dir {model_dir!r} holds no checkpoint; is it the folder of a run?")
+  raise ValueError(
+    f"--model_dir {model_dir!r} holds no checkpoint; accepted: that of a training run"
+  )
 
 
 def _warmup_sizes(run: TrainedRun, has_data: bool) -> list[tuple[int, int]]:
@@ -272,7 +276,7 @@ def _verify(
   options: Options,
   has_data: bool,
 ) -> str:
-  """Compares export and checkpoint where that is asked for; returns what came of it, in a line.
+  """Compares export and checkpoint where that is asked for; returns a line on the outcome.
 
   Raises:
     ValueError: they differ.

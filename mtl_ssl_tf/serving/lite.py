@@ -1,10 +1,10 @@
-"""A detector as a TensorFlow Lite file, compared with its checkpoint before it is written.
+"""Exports a detector as a TensorFlow Lite file, compared with its checkpoint beforehand.
 
   python -m mtl_ssl_tf.serving.lite --model_dir runs/NAME --output NAME.tflite
 
 The file has one function, of one padded image (`DetectionModule.detect_canvases`, B = 1):
 whoever calls it resizes and pads as `data/pipeline/fitting.py` does. Regions are cut out by
-matrix products, which need none of TensorFlow's own kernels beside those of TensorFlow Lite.
+matrix products, which need none of TensorFlow's own kernels besides those of TensorFlow Lite.
 """
 
 import logging

@@ -35,14 +35,14 @@ def model_card(
   verification: str,
   license_text: str,
 ) -> str:
-  """The card's text.
+  """Returns the text of the card.
 
   Args:
     name, version: of the export.
-    model_dir: of the run, where its figures are looked for.
+    model_dir: of the run, where its figures are read.
     checkpoint, choice, step: as in `export_lib.TrainedRun`.
     class_names: class 1 first.
-    task: the configuration, of which data and seed are told.
+    task: the configuration, of which data and seed are listed.
     params_text: the whole configuration, YAML.
     signatures: how the export is called; a line.
     verification: whether it was compared with the checkpoint; a line.
@@ -95,7 +95,7 @@ def _data(input_path: Any) -> str:
   try:
     files = record_paths.match_files(input_path)
   except ValueError:
-    return f"Records `{input_path}`, which were not at hand at the export."
+    return f"Records `{input_path}`, which were not available at the export."
   names = {os.path.basename(file) for file in files}
   parts = []
   for folder in sorted({os.path.dirname(file) for file in files}):

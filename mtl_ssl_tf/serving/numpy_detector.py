@@ -20,7 +20,7 @@ _ACCEPTED = "NumPy uint8 [height, width, 3] in the order RGB, or grey [height, w
 
 
 class NumpyDetector:
-  """Images in, what is in them out.
+  """A detector of NumPy images: images in, detections of each out.
 
   Attributes:
     class_names: class 1 first.
@@ -44,7 +44,7 @@ class NumpyDetector:
         is uint8 [height, width, 3], RGB, or grey as [height, width] or [height, width, 1]. (OpenCV
         reads BGR: turn it around with `image[..., ::-1]`.)
       score_threshold: detections below it are left out.
-      batch_size: at most so many images, of one size, are looked at together.
+      batch_size: at most so many images, of one size, are processed together.
 
     Returns:
       For one image a dict, else a list with a dict for each. With n detections:
@@ -130,7 +130,7 @@ def load(path: str | os.PathLike[str], checkpoint: str | None = None) -> NumpyDe
       f" training run ({_RUN_FILE})"
     ) from error
   if checkpoint is not None:
-    raise ValueError(f"checkpoint is {checkpoint!r}, but {path!r} is an export, which has only one")
+    raise ValueError(f"checkpoint is {checkpoint!r}; accepted: None, as {path!r} is an export")
   return NumpyDetector(saved_model_detector.SavedModelDetector(folder))
 
 
@@ -159,7 +159,7 @@ def _rgb(image: Any, where: str) -> np.ndarray:
 
 
 def _batches_of_one_size(pictures: Sequence[np.ndarray], batch_size: int) -> Iterator[list[int]]:
-  """The places of the pictures, grouped by size, at most `batch_size` at a time."""
+  """Yields indices of images of one size, at most `batch_size` at a time."""
   by_size: dict[tuple[int, ...], list[int]] = {}
   for i, picture in enumerate(pictures):
     by_size.setdefault(picture.shape, []).append(i)

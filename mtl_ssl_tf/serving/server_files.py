@@ -1,4 +1,4 @@
-"""The files that `tensorflow_model_server` is started with, beside the versions it serves."""
+"""Writes the files that start `tensorflow_model_server`, next to the versions it serves."""
 
 import pathlib
 

@@ -58,9 +58,9 @@ class Report:
   def __str__(self) -> str:
     counts = f"; other counts: {self.num_other_counts} images" if self.num_other_counts else ""
     return (
-      f"export beside checkpoint on {self.num_images} images: largest difference"
+      f"export and checkpoint on {self.num_images} images: largest difference"
       f" {self.box_px:.2g} px, score {self.score:.2g}{counts}; {self.map_name}"
-      f" {self.export_map:.4f} beside {self.checkpoint_map:.4f}"
+      f" {self.export_map:.4f} and {self.checkpoint_map:.4f}"
     )
 
 
@@ -94,7 +94,7 @@ def verify(
   num_images: int,
   batch_size: int | None = None,
 ) -> Report:
-  """Runs the first images of the evaluation data through both.
+  """Compares checkpoint and export on the first images of the evaluation data.
 
   The checkpoint's detections come about as in evaluation. The images go to the signatures in turn.
 
@@ -126,7 +126,7 @@ def compare(
   *,
   num_images: int,
 ) -> Report:
-  """Runs the first images of the evaluation data through a checkpoint and something made of it.
+  """Compares a checkpoint with something made of it on the first evaluation images.
 
   Args:
     model: with the weights of the checkpoint.

@@ -36,7 +36,7 @@ def writing(path: str) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def on_a_disk_with_room(folder: str) -> Iterator[None]:
+def reporting_full_disk(folder: str) -> Iterator[None]:
   """Turns a full disk, wherever it shows, into one line; other errors are left as they are.
 
   Raises:
@@ -51,7 +51,7 @@ def on_a_disk_with_room(folder: str) -> Iterator[None]:
 
 
 def reason(error: Exception) -> str:
-  """First line of what TensorFlow or the system says is wrong."""
+  """Returns the first line of what TensorFlow or the system reports as wrong."""
   text = getattr(error, "message", None) or getattr(error, "strerror", None) or str(error)
   first = str(text).strip().split("\n")[0]
   # Nobody needs to know which of TensorFlow's operations it was.
@@ -165,7 +165,7 @@ class RunCheckpoints(tf.train.CheckpointManager):
     Args:
       checkpoint: what is saved and restored.
       directory: written to; workers that are not the chief have one of their own.
-      restore_from: a checkpoint that can be read, see `newest_whole`; None starts anew.
+      restore_from: a checkpoint that can be read, see `newest_whole`; None starts a new run.
       global_step: number of each checkpoint.
       interval: steps between checkpoints.
       max_to_keep: the older ones are deleted.

@@ -20,7 +20,7 @@ class ResumableController(progress.ReportingController):
     recover: Callable[[nonfinite.NonFiniteError, checkpointing.RunCheckpoints], None] | None = None,
     **kwargs,
   ):
-    """Restores the run.
+    """Builds the controller, and restores the run.
 
     Args:
       *args: Orbit's.

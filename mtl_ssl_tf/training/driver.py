@@ -50,20 +50,20 @@ MODES = ("train", "eval", "train_and_eval", "train_and_post_eval", "continuous_e
 def run(
   params: cfg.ExperimentConfig, mode: str, model_dir: str, validate_data: int = 0
 ) -> tuple[tf.Module | None, dict[str, Any]]:
-  """Trains and evaluates as `mode` says, going on from the last checkpoint in `model_dir`.
+  """Trains and evaluates as `mode` says, resuming from the last checkpoint in `model_dir`.
 
   Args:
     params: what to run.
     mode: one of `MODES`.
     model_dir: folder of the run.
-    validate_data: records of each input that are looked at first; 0 looks at none.
+    validate_data: records of each input that are examined first; 0 examines none.
 
   Returns:
     The detector and the figures of the last evaluation, or None and none where a signal ended it.
 
   Raises:
     ValueError: if a setting, the label map or the data are not acceptable.
-    RunError: if the run cannot go on, for example because the disk is full.
+    RunError: if the run cannot continue, for example because the disk is full.
   """
   _check(params, mode, model_dir)
   with contextlib.ExitStack() as stack:
@@ -93,7 +93,7 @@ def _run_in_folder(
   stop: stopping.StopRequest,
 ) -> tuple[tf.Module, dict[str, Any]]:
   with contextlib.ExitStack() as stack:
-    stack.enter_context(checkpointing.on_a_disk_with_room(model_dir))
+    stack.enter_context(checkpointing.reporting_full_disk(model_dir))
     folder = stack.enter_context(workers.own_folder(strategy, model_dir))
     for name in _data_names(mode):
       data_sample.check(params.task, name, validate_data)
@@ -133,7 +133,7 @@ def _check(params: cfg.ExperimentConfig, mode: str, model_dir: str) -> None:
   if "train" in mode and is_new:
     task_class.check_start(params.task)
   if mode == "eval" and is_new:  # `continuous_eval` waits for the first one.
-    raise ValueError(f"--model_dir {model_dir!r} holds no checkpoint to evaluate")
+    raise ValueError(f"--model_dir {model_dir!r} holds no checkpoint; accepted: one to evaluate")
 
 
 def _last_words(mode: str, model_dir: str, reason: str) -> str:
@@ -142,7 +142,7 @@ def _last_words(mode: str, model_dir: str, reason: str) -> str:
   latest = next(iter(checkpointing.numbered(model_dir).values()), None)
   if latest is None:
     return f"stopped by {reason} before the first step; nothing is lost"
-  return f"stopped by {reason}; the same command goes on from {latest}"
+  return f"stopped by {reason}; the same command resumes from {latest}"
 
 
 def main_with_flags(flags: Any) -> None:
@@ -161,6 +161,6 @@ def main_with_flags(flags: Any) -> None:
     run(params, flags.mode, flags.model_dir, flags.validate_data)
   except (ValueError, stopping.RunError) as error:
     absl_logging.info("An error arose:", exc_info=True)
-    # Gin, which Model Garden goes through, tells the way of the call behind the message.
+    # Gin, which Model Garden goes through, appends the way of the call to the message.
     message = str(error).split("\n  In call to configurable")[0]
     sys.exit(f"error: {message}")

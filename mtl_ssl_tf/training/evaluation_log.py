@@ -25,7 +25,7 @@ def report(
   Args:
     task: that evaluated.
     model_dir: folder that takes the file `evaluation-STEP.json`.
-    best_by: name of the figure that tells the best checkpoint.
+    best_by: name of the figure that ranks checkpoints.
     best: the checkpoints that are kept by it, or None.
     figures: of the evaluation, by name.
     step: that was evaluated.

@@ -30,7 +30,7 @@ def save(folder: str, trainer: Any, inputs: Any, numbers: dict[str, int], text: 
     trainer: a `DetectorTrainer` with the weights from before the step.
     inputs: the batch, whole: tuples and mappings of tensors.
     numbers: of step and batch, for the report.
-    text: what was told.
+    text: the report.
   """
   tf.io.gfile.makedirs(folder)
   trainer.checkpoint.write(os.path.join(folder, WEIGHTS))

@@ -1,4 +1,4 @@
-"""The folder of a run: who may write there, and whether its checkpoints fit the configuration."""
+"""Locks the folder of a run, and checks its checkpoints against the configuration."""
 
 import contextlib
 import copy
@@ -79,7 +79,7 @@ def writing_to(model_dir: str) -> Iterator[None]:
 
 
 def describe_run(params: cfg.ExperimentConfig, model_dir: str) -> None:
-  """Leaves in the folder what its checkpoints can be understood by."""
+  """Writes the configuration and the task's files next to the checkpoints."""
   with writing_to(model_dir):
     tf.io.gfile.makedirs(model_dir)
     train_utils.serialize_config(params, model_dir)
@@ -87,7 +87,7 @@ def describe_run(params: cfg.ExperimentConfig, model_dir: str) -> None:
 
 
 def copy_files(config: cfg.TaskConfig, folder: str) -> None:
-  """Leaves the files in a folder that a checkpoint of the task means nothing without."""
+  """Copies the files into a folder that a checkpoint of the task means nothing without."""
   for name, path in task_lib.class_of(config).files(config).items():
     tf.io.gfile.copy(path, os.path.join(folder, name), overwrite=True)
 

@@ -1,4 +1,4 @@
-"""Model Garden's experiment runner with our checkpoints, controller and what happens at faults."""
+"""Model Garden's experiment runner with our checkpoints, controller and recovery."""
 
 import os
 import tempfile
@@ -12,7 +12,7 @@ from mtl_ssl_tf.training import trainer as trainer_lib
 
 
 class ExperimentRunner(train_lib.OrbitExperimentRunner):
-  """Runs an experiment from the checkpoint that it is told, saving beside it."""
+  """Runs an experiment from a given checkpoint, and saves the next ones."""
 
   def __init__(
     self,
@@ -22,10 +22,10 @@ class ExperimentRunner(train_lib.OrbitExperimentRunner):
     progress_line: progress.ProgressLine | None,
     **kwargs,
   ):
-    """Restores the run.
+    """Builds checkpoint manager and controller, and restores the run.
 
     Args:
-      restore_from: a checkpoint that can be read; None starts anew.
+      restore_from: a checkpoint that can be read; None starts a new run.
       report: see `ReportingController`.
       progress_line: see there.
       **kwargs: Model Garden's.

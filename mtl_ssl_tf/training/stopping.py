@@ -13,11 +13,11 @@ class RunError(Exception):
 
 
 class StoppedError(Exception):
-  """The run was asked to end; raised between two steps, so that what is in memory fits together."""
+  """A request to end the run; raised between two steps, when the state in memory is consistent."""
 
 
 class StopRequest:
-  """Whether the run was asked to end.
+  """A request to end the run, which a signal makes.
 
   Attributes:
     reason: what asked, such as SIGTERM; None as long as nothing did.

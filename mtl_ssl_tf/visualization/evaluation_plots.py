@@ -175,6 +175,6 @@ def plot_confusion(
 
 
 def _short(name: str) -> str:
-  """A name that has room beside or above a picture; dollar signs would start a formula."""
+  """Shortens a name to fit next to or above a picture; dollar signs would start a formula."""
   shown = name if len(name) <= _MAX_NAME else f"{name[: _MAX_NAME - 1]}…"
   return shown.replace("$", r"\$")

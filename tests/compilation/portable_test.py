@@ -97,7 +97,7 @@ def test_a_folder_that_holds_something_is_refused(tmp_path):
   (tmp_path / "precious.txt").write_text("mine")
   with pytest.raises(ValueError, match=r"--output_dir '.*' is not empty; accepted: a folder that"):
     portable.check_output_dir(str(tmp_path))
-  with pytest.raises(ValueError, match="exists and is no folder"):
+  with pytest.raises(ValueError, match="is a file; accepted: a folder that is new or empty"):
     portable.check_output_dir(str(tmp_path / "precious.txt"))
   with pytest.raises(ValueError, match="cannot be written to"):
     portable.check_output_dir(str(tmp_path / "precious.txt" / "inside"))

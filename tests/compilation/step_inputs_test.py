@@ -1,4 +1,4 @@
-"""Tests of the batches that a step is looked at with."""
+"""Tests of the batches that a step is examined with."""
 
 import numpy as np
 import pytest
@@ -78,7 +78,7 @@ def test_a_field_is_named_that_does_not_suit(task):
     step_inputs.batches(task, data.replace(scale_min=2.0), 2)
 
 
-def test_a_damaged_record_is_told(task, folder, tmp_path):
+def test_a_damaged_record_is_reported(task, folder, tmp_path):
   whole = (folder / "train.tfrecord").read_bytes()
   path = tmp_path / "damaged.tfrecord"
   # The last bytes but the checksum belong to the last record.
@@ -89,7 +89,7 @@ def test_a_damaged_record_is_told(task, folder, tmp_path):
   assert "\n" not in str(caught.value)
 
 
-def test_a_file_that_is_cut_short_is_told(task, folder, tmp_path):
+def test_a_file_that_is_cut_short_is_reported(task, folder, tmp_path):
   path = tmp_path / "short.tfrecord"
   path.write_bytes((folder / "train.tfrecord").read_bytes()[:-9])
   with pytest.raises(ValueError, match=r"^task\.train_data\.input_path: .*short\.tfrecord: is cut"):

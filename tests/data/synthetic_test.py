@@ -126,7 +126,9 @@ class TestFolder:
       _write(tmp_path)
     assert list(_contents(tmp_path)) == ["thesis.txt"]
 
-  @pytest.mark.parametrize(("text", "message"), [("{", "cannot be read"), ("[]", "not a JSON obj")])
+  @pytest.mark.parametrize(
+    ("text", "message"), [("{", "cannot be read"), ("[]", "accepted: a JSON obj")]
+  )
   def test_a_broken_card_is_refused(self, tmp_path, text, message):
     (tmp_path / "dataset.json").write_text(text)
     with pytest.raises(ValueError, match=message):

@@ -81,11 +81,11 @@ class TestOtherSettings:
       ({"--new": "x" * 500}, f'--new null, now it is "{"x" * 199}… (502 characters)'),
     ],
   )
-  def test_are_told(self, path, change, message):
+  def test_are_reported(self, path, change, message):
     before = path.read_bytes()
     assert _error(path, _SETTINGS | change) == (
       f"--output_dir '/out' holds an unfinished prediction with {message}; accepted: the same again"
-      " to go on, --overwrite to begin anew, or another folder"
+      " to resume it, --overwrite to start again, or another folder"
     )
     assert path.read_bytes() == before
 

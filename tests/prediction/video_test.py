@@ -148,7 +148,7 @@ class TestResults:
   def test_every_third_frame(self, predict, tmp_path):
     _write(tmp_path / "in" / "a.avi")
     _, content, detector = predict("a.avi", every=3, batch_size=4)
-    # Four frames are in memory at a time: of 0 … 3 the first and the last are looked at.
+    # Four frames are in memory at a time: of 0 … 3 the first and the last are examined.
     assert detector.values == [[0, 3], [6], [9]]
     assert [frame["frame"] for frame in content["frames"]] == [0, 3, 6, 9]
     _, frames = _read(tmp_path / "out" / "a.avi.mp4")

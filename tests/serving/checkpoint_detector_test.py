@@ -44,7 +44,7 @@ def test_the_best_checkpoint_or_another(detector, tiny_run, runs_built):
   assert [run.checkpoint for run in runs_built] == [other.checkpoint]
 
 
-def test_fingerprint_tells_settings_apart(detector, tiny_run, runs_built, tmp_path):
+def test_fingerprint_reports_settings_apart(detector, tiny_run, runs_built, tmp_path):
   run = tmp_path / "run"
   shutil.copytree(tiny_run, run)
   assert checkpoint_detector.CheckpointDetector(run).fingerprint == detector.fingerprint

@@ -65,7 +65,7 @@ class TestCheckpoint:
     shutil.rmtree(run / "best")
     for file in run.glob("ckpt-*"):
       file.unlink()
-    assert _error(run) == "--model_dir '/run' holds no checkpoint; is it the folder of a run?"
+    assert _error(run) == "--model_dir '/run' holds no checkpoint; accepted: that of a training run"
 
   def test_damaged(self, run):
     (run / "best" / "best_ckpt-1.index").write_bytes(b"nothing")
@@ -92,12 +92,15 @@ class TestCheckpoint:
 
 class TestFolder:
   def test_no_folder(self, tmp_path):
-    assert _error(tmp_path / "run") == "--model_dir '/run' is no folder"
+    assert (
+      _error(tmp_path / "run")
+      == "--model_dir '/run' is no folder; accepted: that of a training run"
+    )
 
   @pytest.mark.parametrize("name", ["params.yaml", "label_map.txt"])
   def test_missing_file(self, run, name):
     (run / name).unlink()
-    assert _error(run) == f"--model_dir '/run' holds no {name}, which training writes there"
+    assert _error(run) == f"--model_dir '/run' holds no {name}; accepted: that of a training run"
 
   def test_unusable_label_map(self, run):
     (run / "label_map.txt").write_text("disc\n\nring\n")
@@ -160,7 +163,7 @@ class TestVersions:
     assert (target / "models.config").read_text() == "mine"
     card = (target / "2" / "model_card.md").read_text()
     assert card.startswith("# tiny, version 2\n")
-    assert "Compared before it was published: export beside checkpoint on 3 images" in card
+    assert "Compared before it was published: export and checkpoint on 3 images" in card
     assert [call["num_images"] for call in light] == [20, 20]
 
   def test_a_failure_leaves_nothing_new(self, tiny_run, tmp_path, light, monkeypatch):
@@ -184,7 +187,7 @@ class TestVersions:
     assert sorted(target.rglob("*")) == before
 
   def test_the_run_itself_is_safe(self, run):
-    with pytest.raises(ValueError, match="holds other things than versions"):
+    with pytest.raises(ValueError, match="holds more than versions"):
       export_lib.export_run(str(run), str(run))
 
   @pytest.mark.parametrize("flag", ["batch_size", "verify_images"])

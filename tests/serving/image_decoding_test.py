@@ -1,4 +1,4 @@
-"""Tests of image_decoding.py and the headers it reads, beside what the converters store."""
+"""Tests of image_decoding.py and the headers it reads, compared with what the converters store."""
 
 import io
 import struct

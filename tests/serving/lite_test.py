@@ -12,8 +12,8 @@ from mtl_ssl_tf.serving import lite, verification
 def test_detects_what_the_checkpoint_does(tiny_run, tmp_path, capsys):
   output = tmp_path / "tiny.tflite"
   assert lite.main([f"--model_dir={tiny_run}", f"--output={output}", "--verify_images=2"]) == 0
-  said = capsys.readouterr().out
-  assert "export beside checkpoint on 2 images: largest difference " in said
+  printed = capsys.readouterr().out
+  assert "export and checkpoint on 2 images: largest difference " in printed
   inputs = tf.lite.Interpreter(str(output)).get_signature_runner().get_input_details()
   assert {name: detail["shape"].tolist() for name, detail in inputs.items()} == {
     "canvases": [1, 128, 160, 3],

@@ -192,7 +192,9 @@ class TestLoad:
         mtl_ssl_tf.load(path)
 
   def test_a_checkpoint_of_an_export(self, tiny_export):
-    with pytest.raises(ValueError, match=r"^checkpoint is 'best', but .* is an export, which has"):
+    with pytest.raises(
+      ValueError, match=r"^checkpoint is 'best'; accepted: None, as .* is an export$"
+    ):
       mtl_ssl_tf.load(tiny_export[0], "best")
 
 

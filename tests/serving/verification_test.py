@@ -1,4 +1,4 @@
-"""Tests of verification.py: differences worked by hand, and a tiny export beside checkpoints."""
+"""Tests of verification.py: differences worked by hand, and a tiny export and checkpoints."""
 
 import dataclasses
 
@@ -54,8 +54,8 @@ class TestReport:
     assert self.SOUND.agrees
     assert dataclasses.replace(self.SOUND, checkpoint_map=np.nan, export_map=np.nan).agrees
     assert str(self.SOUND) == (
-      "export beside checkpoint on 20 images: largest difference 0.001 px, score 1e-06; mAP 0.5000"
-      " beside 0.5000"
+      "export and checkpoint on 20 images: largest difference 0.001 px, score 1e-06; mAP 0.5000"
+      " and 0.5000"
     )
 
   @pytest.mark.parametrize(

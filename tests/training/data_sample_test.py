@@ -1,4 +1,4 @@
-"""Tests of the look at some records before a run."""
+"""Tests of the check of some records before a run."""
 
 import os
 
@@ -46,7 +46,7 @@ def test_faults_end_the_run_before_anything_is_built(folder, name, monkeypatch):
     driver.run(params, "train_and_eval", str(folder / "model"), validate_data=8)
   lines = str(error.value).splitlines()
   assert lines[0] == (
-    f"task.{name}.input_path: faults 4 in the records that were looked at, among them:"
+    f"task.{name}.input_path: faults 4 in the records that were examined, among them:"
   )
   assert lines[1] == (
     f"  {name}.tfrecord, record 1: object 1 image/object/class/label: 3; accepted: 1 … 2, the"

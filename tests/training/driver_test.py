@@ -1,4 +1,4 @@
-"""From flags to a configuration, and what is said before anything is trained in vain."""
+"""From flags to a configuration, and errors that come before anything is trained in vain."""
 
 import copy
 import types
@@ -98,7 +98,7 @@ class TestRun:
   def test_nothing_to_evaluate(self, folder, tmp_path):
     for model_dir in (tmp_path, tmp_path / "new"):
       assert self.message(folder, model_dir, mode="eval") == (
-        f"--model_dir '{model_dir}' holds no checkpoint to evaluate"
+        f"--model_dir '{model_dir}' holds no checkpoint; accepted: one to evaluate"
       )
 
   def test_best_checkpoint_by_an_unknown_figure(self, folder, tmp_path):

@@ -249,8 +249,8 @@ class TestContinuing:
     expected = _content(records)
     for path in records.iterdir():
       path.unlink()
-    with monkeypatch.context() as patch:  # While the files are made visible.
-      _kill_at(patch, files, "sync", 11)
+    with monkeypatch.context() as patch:  # Shards and label map are visible, the manifest is not.
+      _kill_at(patch, files, "move_into", 2)
       with pytest.raises(_KilledError):
         _convert(voc)
     shard = records / "train-00001-of-00003.tfrecord"
