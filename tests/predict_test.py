@@ -169,7 +169,7 @@ class TestResults:
     files = sorted(path.relative_to(drawn).as_posix() for path in drawn.rglob("*.*"))
     assert files == ["a.jpg", "a.png.jpg", "b/c.JPG"]
 
-  def test_results_inside_the_input_are_not_looked_at(self, tmp_path, run):
+  def test_results_inside_the_input_are_not_predicted(self, tmp_path, run):
     _save(tmp_path / "in" / "a.jpg", 8, 8)
     for _ in range(2):
       assert run(f"--output_dir={tmp_path / 'in'}")[0] == 0
@@ -398,7 +398,7 @@ class TestOutputs:
     frames = json.loads((tmp_path / "out" / "videos" / "b.avi.json").read_text())["frames"]
     assert [frame["frame"] for frame in frames] == [0, 2, 4]
 
-  def test_videos_drawn_inside_the_input_are_not_looked_at(self, tmp_path, run):
+  def test_videos_drawn_inside_the_input_are_not_predicted(self, tmp_path, run):
     _write_video(tmp_path / "in" / "b.avi")
     for _ in range(2):
       assert run(f"--output_dir={tmp_path / 'in'}")[1][0] == "files: 1, classes: cat, dog"
@@ -502,7 +502,7 @@ class TestGoingOn:
       assert _content(tmp_path / "out") == before
     assert run(*self._FLAGS, "--score_threshold=0.25", "--overwrite")[0] == 0
 
-  def test_a_finished_prediction_begins_anew(self, tmp_path, run):
+  def test_a_finished_prediction_begins_again(self, tmp_path, run):
     run(*self._FLAGS)
     status, printed, _, detector = run(*self._FLAGS, "--batch_size=7")
     assert status == 0
