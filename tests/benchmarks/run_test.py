@@ -73,7 +73,7 @@ def test_results_are_in_the_file_and_not_taken_again(tmp_path, carried_out, caps
   assert len(json.loads(path.read_text())["results"]) == 4
 
 
-def test_resuming_with_other_settings_measures_anew(tmp_path, carried_out):
+def test_resuming_with_other_settings_measures_again(tmp_path, carried_out):
   path = tmp_path / "cost.json"
   run.main([*STEPS, "--output", str(path)])
   carried_out.clear()

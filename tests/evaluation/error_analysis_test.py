@@ -105,7 +105,7 @@ class TestCosts:
     analyzer = analyze(([(A, 0.9, 1), (A, 0.8, 2), (B, 0.7, 2)], [(A, 1), (B, 2)]))
     assert costs(analyzer)["classification"] == [0.0, 0.5]
 
-  def test_of_two_errors_on_one_object_the_better_scored_is_mended(self):
+  def test_of_two_errors_on_one_object_the_better_scored_is_fixed(self):
     # One cat and two detections near it: a hit, and the other vanishes.
     analyzer = analyze(([(NEAR, 0.8, 1), (NEAR, 0.9, 1)], [(A, 1)]), names=["cat"])
     assert costs(analyzer)["localisation"] == [1.0]

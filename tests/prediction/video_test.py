@@ -219,7 +219,7 @@ class TestFaults:
     assert len(content["frames"]) == 7
     assert len(_read(tmp_path / "out" / "a.avi.mp4")[1]) == 7
 
-  def test_no_frame_can_be_looked_at(self, predict, tmp_path):
+  def test_no_frame_can_be_read(self, predict, tmp_path):
     _write(tmp_path / "in" / "a.avi")
     record, content, _ = predict("a.avi", limit=-1)
     assert record["failure"] == "frame 0: detection failed (out of memory)"

@@ -75,7 +75,7 @@ class TestFormats:
     np.testing.assert_array_equal(decode(content), stored(content))
 
   @pytest.mark.parametrize("mode", ["CMYK", "L"])
-  def test_jpeg_that_the_converters_encode_anew(self, mode):
+  def test_jpeg_that_the_converters_encode_again(self, mode):
     content = encode(PICTURE.convert(mode), "JPEG", quality=95)
     np.testing.assert_allclose(decode(content), stored(content), atol=8)
 
