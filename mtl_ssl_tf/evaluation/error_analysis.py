@@ -15,7 +15,7 @@ has a better score; redundant detections and those on background vanish; objects
 no longer asked for. Costs do not add up to what is missing.
 
 The bounds follow Hoiem et al., "Diagnosing Error in Object Detectors", ECCV 2012 (a localisation
-error overlaps by 0.1 at least), the mending Bolya et al., "TIDE: A General Toolbox for Identifying
+error overlaps by 0.1 at least), the fixing Bolya et al., "TIDE: A General Toolbox for Identifying
 Object Detection Errors", ECCV 2020. The kinds are those of Lee et al., "Multi-task Self-supervised
 Object Detection", CVPR 2019, which gives no bounds.
 
@@ -255,7 +255,7 @@ class ErrorAnalyzer:
     options = self._options
     kinds = tables.text_table(
       f"Errors at IoU {options['match_iou']:g} (background below {options['background_iou']:g}):"
-      f" mean AP that mending a kind gains, percent, and number at score"
+      f" mean AP that fixing a kind gains, percent, and number at score"
       f" {self._score_threshold:g} and more",
       ["kind", "cost", "number"],
       [
@@ -264,7 +264,7 @@ class ErrorAnalyzer:
       ],
     )
     per_class = tables.text_table(
-      "AP that mending a kind of error gains, percent",
+      "AP that fixing a kind of error gains, percent",
       ["class", *(kind.replace("_", " ") for kind in KINDS)],
       [
         [name, *(tables.percent(costs[kind][number]) for kind in KINDS)]

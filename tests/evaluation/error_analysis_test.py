@@ -87,7 +87,7 @@ def counts(analyzer):
 
 class TestCosts:
   def test_localisation(self):
-    # Two cats; the better scored detection misses. AP = 1/2 x 1/2, mended it is 1.
+    # Two cats; the better scored detection misses. AP = 1/2 x 1/2, fixed it is 1.
     analyzer = analyze(([(NEAR, 0.9, 1), (B, 0.8, 1)], [(A, 1), (B, 1)]), names=["cat"])
     assert costs(analyzer)["localisation"] == [0.75]
     # Nothing is left without an object near it.
