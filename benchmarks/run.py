@@ -51,17 +51,21 @@ def measure(planned: Sequence[jobs.Job], found: results.Results) -> None:
   """Runs the jobs that have no result yet, and reports how far it is."""
   missing = [job for job in planned if found[job] is None]
   if len(missing) < len(planned):
-    _say(f"{len(planned) - len(missing)} of {len(planned)} measurements are there already")
+    _report_progress(
+      f"{len(planned) - len(missing)} of {len(planned)} measurements are there already"
+    )
   seconds = {}
   for number, job in enumerate(missing, 1):
-    _say(f"[{number}/{len(missing)}] {jobs.key(job)} ...")
+    _report_progress(f"[{number}/{len(missing)}] {jobs.key(job)} ...")
     start = time.monotonic()
     result = jobs.carry_out(job)
     found.add(job, result)
     seconds.setdefault(_kind(job), []).append(time.monotonic() - start)
     left = _seconds_left(missing[number:], seconds)
     taken = time.monotonic() - start
-    _say(f"    {_outcome(result)}; took {taken:.0f} s, about {left / 60.0:.0f} min left")
+    _report_progress(
+      f"    {_outcome(result)}; took {taken:.0f} s, about {left / 60.0:.0f} min left"
+    )
 
 
 def _outcome(result: dict) -> str:
@@ -87,7 +91,7 @@ def _seconds_left(jobs_left: Sequence[jobs.Job], seconds: dict[tuple, list[float
   return sum(seconds.get(_kind(job), [mean])[-1] for job in jobs_left)
 
 
-def _say(line: str) -> None:
+def _report_progress(line: str) -> None:
   print(line, file=sys.stderr, flush=True)
 
 
@@ -98,9 +102,9 @@ def _draw(found: results.Results, path: pathlib.Path) -> None:
   try:
     picture.draw(found, path)
   except ValueError as error:
-    _say(f"no picture: {error}")
+    _report_progress(f"no picture: {error}")
     return
-  _say(f"drawn to {path}")
+  _report_progress(f"drawn to {path}")
 
 
 def _parser() -> argparse.ArgumentParser:

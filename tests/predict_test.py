@@ -169,7 +169,7 @@ class TestResults:
     files = sorted(path.relative_to(drawn).as_posix() for path in drawn.rglob("*.*"))
     assert files == ["a.jpg", "a.png.jpg", "b/c.JPG"]
 
-  def test_results_inside_the_input_are_not_predicted(self, tmp_path, run):
+  def test_results_inside_the_input_are_left_out(self, tmp_path, run):
     _save(tmp_path / "in" / "a.jpg", 8, 8)
     for _ in range(2):
       assert run(f"--output_dir={tmp_path / 'in'}")[0] == 0
@@ -212,7 +212,7 @@ class TestImages:
 
 
 class TestFaults:
-  def test_unreadable_files_are_listed_and_the_rest_goes_on(self, tmp_path, run):
+  def test_unreadable_files_are_listed_and_the_rest_is_processed(self, tmp_path, run):
     folder = tmp_path / "in"
     for name in ("a.jpg", "e.jpg"):
       _save(folder / name, 8, 8)
@@ -376,7 +376,7 @@ class TestOutputs:
     # A missing image is reported before the detector is loaded.
     assert (detector is None) == (names == ["b.png"])
 
-  def test_videos_beside_images(self, tmp_path, run):
+  def test_videos_among_images(self, tmp_path, run):
     for name in ("a.png", "c.png"):
       _save(tmp_path / "in" / name, 8, 8)
     _write_video(tmp_path / "in" / "b.avi")
@@ -398,7 +398,7 @@ class TestOutputs:
     frames = json.loads((tmp_path / "out" / "videos" / "b.avi.json").read_text())["frames"]
     assert [frame["frame"] for frame in frames] == [0, 2, 4]
 
-  def test_videos_drawn_inside_the_input_are_not_predicted(self, tmp_path, run):
+  def test_videos_drawn_inside_the_input_are_left_out(self, tmp_path, run):
     _write_video(tmp_path / "in" / "b.avi")
     for _ in range(2):
       assert run(f"--output_dir={tmp_path / 'in'}")[1][0] == "files: 1, classes: cat, dog"
@@ -560,7 +560,7 @@ def _files(tmp_path):
   return folder
 
 
-def test_killed_it_goes_on_to_the_same_files(
+def test_killed_it_resumes_to_the_same_files(
   tiny_export, tiny_detector, files, tmp_path, monkeypatch
 ):
   flags = [f"--saved_model={tiny_export[0]}", f"--input={files}", "--score_threshold=0.1"]

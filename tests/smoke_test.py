@@ -151,7 +151,7 @@ def read_events(folder: pathlib.Path) -> dict[str, list[int]]:
 
 
 @pytest.mark.slow
-def test_killed_run_goes_on(run):
+def test_killed_run_resumes(run):
   assert progress_steps(run.first[0])[0] == 2
   assert run.killed_at > CHECKPOINT_INTERVAL
   assert f"restored from checkpoint: {run.model_dir}/ckpt-{run.killed_at}\n" in run.second[0]

@@ -16,7 +16,7 @@ from mtl_ssl_tf.compilation import (
 )
 from mtl_ssl_tf.compilation.accelerators import Accelerator
 from mtl_ssl_tf.compilation.findings import FAILURE, WARNING, Finding
-from mtl_ssl_tf.compilation.inspection_report import Report
+from mtl_ssl_tf.compilation.inspection_report import InspectionReport
 
 _LOGGER = logging.getLogger(__name__)
 # Enough for a batch of each input size.
@@ -31,7 +31,7 @@ def inspect(
   num_batches: int,
   margin: float,
   find_largest: bool,
-) -> Report:
+) -> InspectionReport:
   """Builds the step, traces and compiles it for one core's batch, and reads what came out.
 
   Args:
@@ -45,7 +45,7 @@ def inspect(
     ValueError: a setting or the label map is not acceptable.
   """
   step_program.check(params)
-  report = Report(accelerator, margin, _batch_per_core(params, accelerator))
+  report = InspectionReport(accelerator, margin, _batch_per_core(params, accelerator))
   report.global_batch_size = params.task.train_data.global_batch_size
   report.precision = params.runtime.mixed_precision_dtype or "float32"
   report.findings += _check_batch_size(params, accelerator) + _check_runtime(params, accelerator)
@@ -96,7 +96,7 @@ def _read_batches(
   program: step_program.StepProgram,
   params: cfg.ExperimentConfig,
   num_batches: int,
-  report: Report,
+  report: InspectionReport,
 ) -> list[Any]:
   """Returns the specs of each kind of batch, of made-up records where there are no others.
 
@@ -145,7 +145,7 @@ def _check_signatures(data: Any, counts: dict[step_inputs.Signature, int]) -> li
 def _trace(
   program: step_program.StepProgram,
   batches: list[Any],
-  report: Report,
+  report: InspectionReport,
 ) -> bool:
   """Traces the step for each kind of batch; returns whether it could."""
   _LOGGER.info(f"tracing the step for {report.batch_per_core} images of {report.image_size}")
@@ -165,7 +165,7 @@ def _trace(
   return True
 
 
-def _compile(program: step_program.StepProgram, batch: Any, report: Report) -> bool:
+def _compile(program: step_program.StepProgram, batch: Any, report: InspectionReport) -> bool:
   """Compiles the step and measures its memory; returns whether it could."""
   if any(finding.kind == "host_op" for finding in report.findings):
     return False  # XLA would only report the same in worse words.
@@ -184,12 +184,12 @@ def _compile(program: step_program.StepProgram, batch: Any, report: Report) -> b
   return True
 
 
-def _not_compiled(reason: str, report: Report) -> Finding:
+def _not_compiled(reason: str, report: InspectionReport) -> Finding:
   field = "" if report.precision == "float32" else "runtime.mixed_precision_dtype"
   return Finding(FAILURE, "compilation", field, reason, "a step that XLA compiles")
 
 
-def _find_largest(program: step_program.StepProgram, batch: Any, report: Report) -> None:
+def _find_largest(program: step_program.StepProgram, batch: Any, report: InspectionReport) -> None:
   def measure(size: int) -> int:
     _LOGGER.info(
       f"compiling for a batch of {size} a core; the last time took {report.compile_s:.0f} s"
@@ -206,7 +206,7 @@ def _find_largest(program: step_program.StepProgram, batch: Any, report: Report)
   report.limit = batch_limit.find(measure, report.available_bytes, known)
 
 
-def _check_memory(report: Report) -> None:
+def _check_memory(report: InspectionReport) -> None:
   needed = report.needed.total
   if needed <= report.available_bytes:
     return

@@ -15,7 +15,7 @@ _PARTS = ("parameters", "optimizer", "gradients", "activations", "batch", "resul
 
 
 @dataclasses.dataclass
-class Report:
+class InspectionReport:
   """The figures and findings of a step on an accelerator; fields are None where unknown.
 
   Attributes:

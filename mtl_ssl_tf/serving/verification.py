@@ -23,7 +23,7 @@ BOX_TOLERANCE, SCORE_TOLERANCE, MAP_TOLERANCE = 1e-4, 1e-4, 1e-3
 
 
 @dataclasses.dataclass(frozen=True)
-class Report:
+class Comparison:
   """The differences that a comparison of `num_images` images found.
 
   Attributes:
@@ -93,7 +93,7 @@ def verify(
   *,
   num_images: int,
   batch_size: int | None = None,
-) -> Report:
+) -> Comparison:
   """Compares checkpoint and export on the first images of the evaluation data.
 
   The checkpoint's detections come about as in evaluation. The images go to the signatures in turn.
@@ -125,7 +125,7 @@ def compare(
   class_names: list[str],
   *,
   num_images: int,
-) -> Report:
+) -> Comparison:
   """Compares a checkpoint with something made of it on the first evaluation images.
 
   Args:
@@ -161,7 +161,7 @@ def compare(
     progress_line.step()
   maps = [evaluator.result()[evaluator.main_key] for evaluator in evaluators]
   box_px, box_fraction, score = map(float, largest)
-  return Report(
+  return Comparison(
     num_images, box_px, box_fraction, score, num_other_counts, evaluators[0].main_key, *maps
   )
 

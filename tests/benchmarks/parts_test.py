@@ -17,10 +17,10 @@ TINY = {
   }
 }
 # Closeness from all sampled boxes, so that every layer has its way back.
-ALL_POSITIVE = {"task": {"roi_head": {"positive_fraction": 1.0}}}
+ALL_TRAINED = {"task": {"roi_head": {"positive_fraction": 1.0}}}
 SETUP = rows.Setup(
   "voc07_frcnn_mobilenet_mtl",
-  rows.merged(rows.merged(TINY, ALL_POSITIVE), rows.PARTS_OVERRIDE),
+  rows.merged(rows.merged(TINY, ALL_TRAINED), rows.PARTS_OVERRIDE),
   height=64,
   width=96,
   num_classes=3,

@@ -10,7 +10,7 @@ from tests.benchmarks import made_up
 BASELINE, MTL = "frcnn_mobilenet_baseline", "frcnn_mobilenet_mtl"
 
 
-def test_rows_beside_their_baseline_and_the_peer():
+def test_rows_next_to_their_baseline_and_the_peer():
   found = made_up.collected(
     (made_up.peer_job(), {"infer_s": 4.0, "train_s": 10.0}),
     (made_up.step_job(BASELINE), made_up.step_result([2], [5])),

@@ -10,7 +10,7 @@ from mtl_ssl_tf.compilation import portable, step_program
 
 
 class _Exported:
-  """A step program in tests, whose StableHLO is given."""
+  """Replaces a step program; its StableHLO is given."""
 
   def __init__(self, text):
     self._text = text

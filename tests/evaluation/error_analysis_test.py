@@ -101,7 +101,7 @@ class TestCosts:
     assert analyzer.result()["errors/cost/classification"] == 0.75
 
   def test_a_found_object_is_not_found_twice(self):
-    # Fixed, the dog on the cat vanishes: the cat keeps its AP of 1.
+    # Once fixed, the dog on the cat vanishes: the cat keeps its AP of 1.
     analyzer = analyze(([(A, 0.9, 1), (A, 0.8, 2), (B, 0.7, 2)], [(A, 1), (B, 2)]))
     assert costs(analyzer)["classification"] == [0.0, 0.5]
 

@@ -52,7 +52,7 @@ def test_resumes_with_the_files_it_began_with(path, whole):
   assert path.read_bytes() == whole + b'[{"file":"c"}]\n'
 
 
-def test_cut_anywhere_it_goes_on_to_the_same_end(path, whole):
+def test_cut_anywhere_it_resumes_to_the_same_end(path, whole):
   ends = [i + 1 for i, byte in enumerate(whole) if byte == ord("\n")]
   for length in range(len(whole)):
     path.write_bytes(whole[:length])

@@ -136,8 +136,8 @@ class _Module(tf.Module):
     return {}
 
 
-def _report(score: float) -> verification.Report:
-  return verification.Report(3, 0.0, 0.0, score, 0, "mAP", 0.5, 0.5)
+def _report(score: float) -> verification.Comparison:
+  return verification.Comparison(3, 0.0, 0.0, score, 0, "mAP", 0.5, 0.5)
 
 
 @pytest.fixture(name="light")

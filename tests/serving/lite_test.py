@@ -31,7 +31,7 @@ class TestWithoutConverting:
     monkeypatch.setattr(lite, "convert", lambda module: b"content")
 
   def test_what_differs_is_not_written(self, tiny_run, tmp_path, monkeypatch, capsys):
-    report = verification.Report(2, 0.0, 0.0, 0.5, 0, "mAP", 0.5, 0.5)
+    report = verification.Comparison(2, 0.0, 0.0, 0.5, 0, "mAP", 0.5, 0.5)
     monkeypatch.setattr(verification, "compare", lambda *args, **kwargs: report)
 
     class Interpreter:

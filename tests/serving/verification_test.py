@@ -48,7 +48,7 @@ class TestLargestDifferences:
 
 
 class TestReport:
-  SOUND = verification.Report(20, 1e-3, 1e-5, 1e-6, 0, "mAP", 0.5, 0.5)
+  SOUND = verification.Comparison(20, 1e-3, 1e-5, 1e-6, 0, "mAP", 0.5, 0.5)
 
   def test_agrees(self):
     assert self.SOUND.agrees

@@ -64,7 +64,7 @@ def test_the_message_is_bounded(folder):
   assert len(str(error.value).splitlines()) == 1 + 5 + 1
 
 
-def test_only_so_many_are_inspected(folder):
+def test_only_so_many_are_examined(folder):
   # Of eight, two: 2 and 6, and the last one.
   for faulty, is_found in ((1, False), (2, True), (6, True), (7, True)):
     records = [_record(str(i), classes=[9 if i == faulty else 1]) for i in range(8)]
@@ -76,7 +76,7 @@ def test_only_so_many_are_inspected(folder):
       data_sample.check(task, "train_data", 2)
 
 
-def test_none_are_inspected(folder):
+def test_none_are_examined(folder):
   params = _experiment(folder, "train_data", _record("0", classes=[9]))
   data_sample.check(params.task, "train_data", 0)
 
@@ -89,7 +89,7 @@ def test_warnings_in_short(folder, capsys):
   assert capsys.readouterr().err.splitlines() == [
     "warning: task.train_data: duplicate_box (3): train_data.tfrecord, record 0: object 2 ('cat')"
     " box: repeats object 1 (IoU 1.00); accepted: each object once",
-    "warning: task.train_data: too_many_boxes (3): train_data.tfrecord, record 0: boxes: 2"
+    "warning: task.train_data: more_boxes_than_slots (3): train_data.tfrecord, record 0: boxes: 2"
     " boxes, of which the last would be left out; accepted: at most 1 (max_num_boxes)",
   ]
 
