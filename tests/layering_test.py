@@ -164,6 +164,7 @@ def test_layers():
     ("labels.windows", "from . import closeness"),
     ("labels.windows", "from ..ops import box_ops"),
     ("modeling.factory", "from mtl_ssl_tf.configs import detector"),
+    ("labels.windows", "from mtl_ssl_tf.configs import fields"),
     ("modeling.heads.rpn_head", "from mtl_ssl_tf.modeling.backbones import base"),
     ("checkpoints.reference", "from mtl_ssl_tf.modeling import detector"),
     ("tasks.training_panels", "from mtl_ssl_tf.visualization import draw"),
@@ -224,23 +225,25 @@ def test_nothing_points_to_the_right(name, imported):
     ),
     (
       "mtl_ssl_tf.modeling.detector",
-      "import mtl_ssl_tf.configs.detector",
-      "mtl_ssl_tf.modeling.detector:1 imports mtl_ssl_tf.configs.detector; accepted: labels, ops",
+      "import mtl_ssl_tf.data.schema",
+      "mtl_ssl_tf.modeling.detector:1 imports mtl_ssl_tf.data.schema; accepted: configs,"
+      " labels, ops",
     ),
     (
       "mtl_ssl_tf.modeling.heads.factory",
-      "from mtl_ssl_tf import configs",
-      "mtl_ssl_tf.modeling.heads.factory:1 imports mtl_ssl_tf.configs; accepted: labels, ops",
+      "from mtl_ssl_tf import data",
+      "mtl_ssl_tf.modeling.heads.factory:1 imports mtl_ssl_tf.data; accepted: configs, labels, ops",
     ),
     (
       "mtl_ssl_tf.losses.detection_losses",
       "def f():\n  from ..modeling import detector",
-      "mtl_ssl_tf.losses.detection_losses:2 imports mtl_ssl_tf.modeling.detector; accepted: ops",
+      "mtl_ssl_tf.losses.detection_losses:2 imports mtl_ssl_tf.modeling.detector; accepted:"
+      " configs, ops",
     ),
     (
       "mtl_ssl_tf.labels",
       "from ..modeling import detector",
-      "mtl_ssl_tf.labels:1 imports mtl_ssl_tf.modeling.detector; accepted: ops",
+      "mtl_ssl_tf.labels:1 imports mtl_ssl_tf.modeling.detector; accepted: configs, ops",
     ),
     (
       "mtl_ssl_tf",
