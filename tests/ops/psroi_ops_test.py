@@ -51,7 +51,13 @@ class PositionSensitivePoolTest(tf.test.TestCase):
     low = rng.uniform(0.0, 0.5, [2, 7, 2])
     boxes = np.concatenate([low, low + rng.uniform(0.05, 0.45, [2, 7, 2])], axis=-1)
     pooled = psroi_ops.position_sensitive_pool(
-      tf.constant(maps), tf.constant(boxes, tf.float32), tf.constant([[6.0, 8.0]] * 2), 3, 18
+      tf.constant(maps),
+      tf.constant(boxes, tf.float32),
+      tf.constant([[6.0, 8.0]] * 2),
+      3,
+      18,
+      "native",
+      True,
     )
     expected = [naive_pool(m, b, 3, 18) for m, b in zip(maps, boxes, strict=True)]
     self.assertAllClose(pooled, expected, atol=1e-5)
