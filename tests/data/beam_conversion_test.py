@@ -25,7 +25,7 @@ def _flags(root: pathlib.Path, *more: str) -> list[str]:
 def test_the_bytes_of_the_local_path(tmp_path, capsys):
   pytest.importorskip("apache_beam", reason="needs the packages of requirements-beam.txt")
   voc = _write(tmp_path)
-  options = {"on_error": "skip", "num_shards": 2, "say": lambda line: None}
+  options = {"on_error": "skip", "num_shards": 2}
   pascal_voc.convert_split(voc, "train", tmp_path / "local", **options)
   status = beam_conversion.main(_flags(tmp_path, "--runner=DirectRunner"))
   assert status == 0, capsys.readouterr().err
