@@ -5,8 +5,9 @@
         --peer 'NAME=cd FOLDER && ENVIRONMENT/bin/python SCRIPT'
 
 Prints Markdown tables; `--output` keeps every single measurement as JSON, as soon as it is there.
-docs/cost.md says what the figures mean and how long each section takes. Every measurement has a
-process of its own; one that fails is reported with its cause, and the exit status is 1 in the end.
+docs/cost_benchmark.md says what the figures mean and how long each section takes. Every
+measurement has a process of its own; one that fails is reported with its cause, and the exit status
+is 1 in the end.
 """
 
 import argparse

@@ -65,7 +65,6 @@ def run(args: argparse.Namespace) -> None:
     split=args.split,
     label_map_file=args.label_map,
     on_error=args.on_error,
-    say=_LOGGER.info,
   )
   predictions = detection_files.read_predictions(args.predictions, truth)
   num_objects = sum(len(image.classes) for image in truth.images)

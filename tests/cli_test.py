@@ -94,7 +94,7 @@ def test_a_command_runs_as_its_module_does(tmp_path):
   assert "Warning" not in done.stderr
   done = _module("synthetic", f"--output_dir={tmp_path / 'scenes'}", "--num_train=0")
   assert done.returncode == 1
-  assert done.stderr == "synthetic: error: --num_train is 0; accepted are 1 to 999999\n"
+  assert done.stderr == "synthetic: error: --num_train is 0; accepted: 1 to 999999\n"
 
 
 @pytest.mark.slow

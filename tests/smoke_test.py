@@ -52,7 +52,7 @@ class Run:
     self.model_dir, self.records = folder / "model", folder / "records"
     synthetic.write_dataset(folder / "scenes", SCENES)
     for split in synthetic.SPLITS:
-      pascal_voc.convert_split(folder / "scenes", split, self.records, num_shards=2, say=str)
+      pascal_voc.convert_split(folder / "scenes", split, self.records, num_shards=2)
     self._config = folder / "tiny.yaml"
     self._config.write_text(yaml.safe_dump(self._settings()))
     self._logs = folder

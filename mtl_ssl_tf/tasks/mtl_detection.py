@@ -136,7 +136,7 @@ class MtlDetectionTask(task_lib.TrainableTask):
 
   @classmethod
   def files(cls, config: detector_config.MtlDetection) -> dict[str, str]:
-    """Returns the label map, without which a checkpoint means nothing."""
+    """Returns the label map, without which a checkpoint cannot be used."""
     return {schema.LABEL_MAP_FILE: config.label_map}
 
   @classmethod
@@ -164,7 +164,7 @@ class MtlDetectionTask(task_lib.TrainableTask):
 
   @property
   def main_metric(self) -> str:
-    """Name of the figure that tells the best checkpoint."""
+    """Name of the figure that selects the best checkpoint."""
     return self._evaluation.metrics.main_key
 
   @property
@@ -193,7 +193,7 @@ class MtlDetectionTask(task_lib.TrainableTask):
   def initialize(self, model: detector.Detector) -> None:
     """Loads the start weights `init_checkpoint`, if there are any; see `checkpoints/pretrained.py`.
 
-    Says what became of them, in short; `start_weights.txt` in the folder of the run says all.
+    Prints a short report; `start_weights.txt` in the folder of the run is the whole one.
 
     Raises:
       ValueError: if they cannot be read, or fit nowhere.
@@ -271,7 +271,7 @@ class MtlDetectionTask(task_lib.TrainableTask):
   def auxiliary_targets(
     self, labels: dict[str, tf.Tensor], step: tf.Tensor
   ) -> auxiliary_labels.AuxiliaryTargets:
-    """Returns the auxiliary labels that a batch is trained on in `step`; compiled."""
+    """Returns the auxiliary targets of a batch in `step`; compiled."""
     return self._make_auxiliary_targets(labels, tf.cast(step, tf.int32))
 
   # Nothing here branches in Python on a tensor, and unconverted code is traced twice as fast.

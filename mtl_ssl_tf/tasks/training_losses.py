@@ -1,4 +1,4 @@
-"""From a batch, through labels and model, to every loss of the step."""
+"""Losses of a training step, from a batch through labels and model."""
 
 import tensorflow as tf
 
@@ -87,7 +87,7 @@ def replica_losses(
     rois.boxes_px,
     image_size_px,
     training=True,
-    # Positives come first, and closeness is learnt from positives.
+    # Positives come first, and only positives have a closeness loss.
     num_closeness_rows=int(config.roi_head.positive_fraction * config.roi_head.batch_size),
   )
   losses["roi_class"] = config.roi_head.class_loss_weight * detection_losses.roi_class_loss(
@@ -170,7 +170,7 @@ def sample_rois(
   labels: dict[str, tf.Tensor],
   step: tf.Tensor,
 ) -> roi_targets.RoiTargets:
-  """Returns the minibatch of proposals that a step learns from, positives first."""
+  """Returns the minibatch of proposals for the losses of a step, positives first."""
   roi_head = config.roi_head
   return roi_targets.roi_targets(
     proposed.boxes_px,
@@ -230,7 +230,7 @@ def foreground_logits(model, config, features: tf.Tensor, image_size_px: tf.Tens
 
 
 def refinement_rows(num_rois: int, num_kept: int) -> tf.Tensor:
-  """Returns int32 [K'], those of K sampled proposals that the refinement layer learns from.
+  """Returns int32 [K'], those of K sampled proposals that the refinement layer is trained on.
 
   Positives come first, so evenly spaced rows keep their share.
   """

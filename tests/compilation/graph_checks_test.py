@@ -66,7 +66,7 @@ def test_what_batch_normalisation_reserves_is_no_dynamic_shape():
 
 def test_a_host_op_is_reported_with_place_and_field():
   def crop(features, boxes, size):
-    return crop_ops.crop_and_resize(features, boxes, size, 16, (7, 7), "native")
+    return crop_ops.crop_and_resize(features, boxes, size, 16, (7, 7), "native", True)
 
   graph = _graph(crop, tf.TensorSpec([1, 8, 8, 2]), tf.TensorSpec([1, 3, 4]), tf.TensorSpec([1, 2]))
   (found,) = graph_checks.host_ops(graph)

@@ -296,7 +296,7 @@ class LossesTest(parameterized.TestCase, tf.test.TestCase):
       head.stage2.seen = []
     _losses(model, _config(), first)
     self.assertEqual([list(head.stage2.seen) for head in heads[:2]], [[(4, True)]] * 2)
-    # Windows are learnt from; those of refinement are only classified.
+    # Windows are used in the loss; those of refinement are only classified.
     self.assertEqual(list(heads[2].stage2.seen), [(3, True), (4 * 4 + 1, False)])
 
 
@@ -357,7 +357,7 @@ class AuxiliaryTargetsTest(parameterized.TestCase, tf.test.TestCase):
     step = tf.constant(step)
     return training_losses.make_auxiliary_targets(config, labels, step, 3).windows_px
 
-  def test_windows_are_drawn_anew_in_every_step(self):
+  def test_windows_are_drawn_again_in_every_step(self):
     self.assertAllEqual(self._windows("online", 4), self._windows("online", 4))
     self.assertNotAllClose(self._windows("online", 4), self._windows("online", 5))
 

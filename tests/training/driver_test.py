@@ -83,8 +83,8 @@ class TestRun:
     other.write_text("dog\ncat\n")
     override = {"task": {"label_map": str(other)}}
     assert self.message(folder, tmp_path, override) == (
-      f"task.label_map '{other}' differs from '{folder / 'label_map.txt'}', the classes that the "
-      "records of task.train_data were written with"
+      f"task.label_map is '{other}'; accepted: the classes of '{folder / 'label_map.txt'}', which "
+      "the records of task.train_data were written with"
     )
 
   @pytest.mark.parametrize("text", ["\ufeffcat\ndog\n", "cat\r\ndog\r\n", "cat\ndog"])

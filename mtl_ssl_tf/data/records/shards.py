@@ -1,7 +1,7 @@
 """One shard of a split: its records and its summary, in whichever process the work falls to.
 
 A shard is a contiguous range of a split's positions. Its records come first, under another name
-until they are on the disk, then a summary beside them. A shard with a summary is whole; it is kept
+until they are on the disk, then a summary next to them. A shard with a summary is whole; it is kept
 as long as the summary's signature is that of the images' files.
 """
 
@@ -97,7 +97,7 @@ class WriteShard:
 
 
 def summary_path(path: pathlib.Path) -> pathlib.Path:
-  """Where the summary of a shard lies."""
+  """Returns the path of a shard's summary."""
   return path.with_name(path.name + workspace.SUMMARY_SUFFIX)
 
 
