@@ -4,11 +4,16 @@ import os
 import pathlib
 import shutil
 
+import numpy as np
 import pytest
 import tensorflow as tf
 import yaml
 
+from mtl_ssl_tf.checkpoints import pretrained
+from mtl_ssl_tf.configs import optimization
+from mtl_ssl_tf.modeling import factory
 from mtl_ssl_tf.serving import export_lib, verification
+from mtl_ssl_tf.training import averaged_weights
 from tests.serving import tiny_run as tiny_run_lib
 
 
@@ -48,6 +53,25 @@ class TestCheckpoint:
     found = export_lib.read_run(str(run), os.path.join(run, given))
     assert found.checkpoint == str(run / "ckpt-10")
     assert (found.choice, found.step) == ("given", tiny_run_lib.LATEST_STEP)
+
+  def test_averaged_weights(self, run):
+    assert not export_lib.read_run(str(run)).is_averaged
+    params = tiny_run_lib.params(run)
+    model = factory.build_detector(params.task, len(tiny_run_lib.CLASS_NAMES) + 1)
+    kernel = model.trainable_variables[0]
+    averages = averaged_weights.AveragedWeights(optimization.AveragesConfig(), model)
+    evaluated = kernel.numpy()
+    kernel.assign(kernel + 1.0)
+    path = averaged_weights.Checkpoint(averages, model=model).write(str(run / "weights"))
+    found = export_lib.read_run(str(run), path)
+    assert found.is_averaged
+    # The detector is the one that was evaluated.
+    np.testing.assert_array_equal(export_lib.build_model(found).trainable_variables[0], evaluated)
+    # So it is where another run starts from it, and nothing is said to be left over.
+    model.trainable_variables[0].assign(kernel + 1.0)
+    report = pretrained.load(model, path, "--init")
+    np.testing.assert_array_equal(kernel, evaluated)
+    assert report.unused == report.missing == []
 
   def test_without_a_step(self, run):
     path = tf.train.Checkpoint(model=tf.Module()).write(str(run / "weights"))
