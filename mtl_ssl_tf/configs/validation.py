@@ -113,7 +113,7 @@ def check_trainer(config: cfg.TrainerConfig) -> None:
 
 
 def check_optimizer(config: cfg.TrainerConfig) -> None:
-  """Refuses optimizers that do not do what their settings say, and averages of no weights.
+  """Refuses optimizers that do not do what their settings say, and averages that never begin.
 
   Raises:
     ValueError: naming the field, its value and what is accepted.

@@ -6,7 +6,7 @@
     Checkpoint(averages, model=model, ...)                       saves and restores both
 
 In a checkpoint `model` are the averaged weights, so whoever reads a detector from one has what was
-evaluated. Those that training resumes from are beside them, as `training_weights`.
+evaluated. Those that training resumes from are next to them, as `training_weights`.
 
 Model Garden's `ExponentialMovingAverage` has the same rule, but exchanges the two by adding and
 subtracting, which rounds: a run would depend on how often it was evaluated. It also begins at zero,
@@ -154,7 +154,7 @@ class Checkpoint(tf.train.Checkpoint):
     super().__init__(**items)
     self._averages = averages
 
-  # Everything that writes goes through here, a `CheckpointManager` too; what reads, through `read`.
+  # Everything that writes calls this, a `CheckpointManager` too; everything that reads, `read`.
   def _write(self, file_prefix, options=None):
     if self._averages is None:
       return super()._write(file_prefix, options)
@@ -170,7 +170,7 @@ class Checkpoint(tf.train.Checkpoint):
 
 
 def are_in(path: str) -> bool:
-  """Says whether a checkpoint's model holds averaged weights."""
+  """Returns whether a checkpoint's model holds averaged weights."""
   return bool(_stored(path))
 
 

@@ -67,7 +67,7 @@ class TestCheckpoint:
     assert found.is_averaged
     # The detector is the one that was evaluated.
     np.testing.assert_array_equal(export_lib.build_model(found).trainable_variables[0], evaluated)
-    # So it is where another run starts from it, and nothing is said to be left over.
+    # Another run starts from it too, and reports nothing as left over.
     model.trainable_variables[0].assign(kernel + 1.0)
     report = pretrained.load(model, path, "--init")
     np.testing.assert_array_equal(kernel, evaluated)
@@ -186,6 +186,17 @@ class TestVersions:
     assert card.startswith("# tiny, version 2\n")
     assert "Compared before it was published: export beside checkpoint on 3 images" in card
     assert [call["num_images"] for call in light] == [20, 20]
+
+  def test_averaged_weights_are_named(self, run, tmp_path, light):
+    model = tf.Module()
+    model.w = tf.Variable(1.0)
+    averages = averaged_weights.AveragedWeights(optimization.AveragesConfig(), model)
+    path = averaged_weights.Checkpoint(averages, model=model).write(str(run / "weights"))
+    lines = []
+    target = tmp_path / "tiny"
+    export_lib.export_run(str(run), str(target), checkpoint=path, say=lines.append)
+    assert f"checkpoint: {path} (given, averaged weights)" in lines
+    assert "- averaged: " in (target / "1" / "model_card.md").read_text()
 
   def test_a_failure_leaves_nothing_new(self, tiny_run, tmp_path, light, monkeypatch):
     target = tmp_path / "export"

@@ -41,7 +41,7 @@ def test_kernels_decay_by_rate_and_share_whatever_their_gradients(jit_compile):
   )
 
 
-def test_a_step_is_adams_besides():
+def test_the_rest_of_a_step_is_adams():
   kernel = tf.Variable([2.0, 2.0], name="conv/kernel")
   optimizer_of().apply_gradients([(tf.constant([1.0, -8.0]), kernel)])
   # The first step of Adam is the rate, towards the sign of the gradient.

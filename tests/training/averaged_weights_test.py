@@ -182,7 +182,7 @@ class TestCheckpoint:
         path = manager.save()
     else:
       path = manager.save()
-    # What is trained goes on as if nothing had been saved.
+    # Training continues as if nothing had been saved.
     assert kernel_of(model) == 3.0
     assert largest(averages) == [1.0, 1.0]
     return path
