@@ -165,7 +165,7 @@ def main() -> int:
 
 
 def train_all(runs: dict[pathlib.Path, tuple[str, str, int]], processors: list[int]) -> bool:
-  """Carries out trainings, one on each processor at a time; says whether all got to their end."""
+  """Runs trainings, one on each processor at a time; returns whether all got to their end."""
   free = queue.SimpleQueue()
   for processor in processors:
     free.put(processor)
@@ -183,10 +183,10 @@ def train_all(runs: dict[pathlib.Path, tuple[str, str, int]], processors: list[i
     for number, done in enumerate(concurrent.futures.as_completed(trainings), 1):
       folder, status = trainings[done], done.result()
       failed |= bool(status)
-      said = f"failed with {status}: {folder.with_suffix('.log')}" if status else "done"
+      outcome = f"failed with {status}: {folder.with_suffix('.log')}" if status else "done"
       left = (time.monotonic() - start) / number * (len(runs) - number)
-      told = f"about {left / 60:.0f} min left"
-      print(f"[{number}/{len(runs)}] {folder.name}: {said}; {told}", flush=True)
+      remaining = f"about {left / 60:.0f} min left"
+      print(f"[{number}/{len(runs)}] {folder.name}: {outcome}; {remaining}", flush=True)
   return not failed
 
 

@@ -1,4 +1,4 @@
-"""The training step and inference of published rows, compiled whole, beside uncompiled ones.
+"""The training step and inference of published rows, compiled whole, next to uncompiled ones.
 
     python -m benchmarks.compiled_step
     python -m benchmarks.compiled_step --rows 'voc07_frcnn_*' --batches 50 --batch_size 2
@@ -10,9 +10,9 @@ compiled. Inference is compiled too, and its detections are compared.
 
 The data are the records of BCCD (README.md says how to get them), flipped and scaled at random, so
 that the content of the input differs from batch to batch. So that this fits a desktop, images are
-small and the heads look at few regions; `--full` takes as many as the row does. `--small` leaves
+small and the heads process few regions; `--full` takes as many as the row does. `--small` leaves
 one unit of each kind of ResNet and Inception, and compiles in a minute. Normalisation is by the
-batch, because new weights with stored statistics say nothing; inference then goes by the
+batch, because new weights with stored statistics mean nothing; inference then goes by the
 statistics, and the weights, of the last uncompiled step.
 """
 

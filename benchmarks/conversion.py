@@ -5,7 +5,7 @@
 Makes data sets of any size from the images of a VOC folder (its `trainval` split), by hard links,
 and converts them with the command that users call. Images a second are those of the whole command,
 start-up included, and of the steady part alone: the time that further images add. Where other
-programs share the cores, images for each second of processor time tell more than those of the
+programs share the cores, images for each second of processor time mean more than those of the
 clock. Memory is the highest resident size of any process of the command.
 """
 

@@ -101,7 +101,7 @@ def region_calls(model, config, features, boxes_px, image_size, compiled: bool) 
   stride = model.backbone.stride
 
   def crops(features, boxes):
-    cut = crop_ops.crop_and_resize(features, boxes, image_size, stride, (7, 7), crop_method)
+    cut = crop_ops.crop_and_resize(features, boxes, image_size, stride, (7, 7), crop_method, True)
     return tf.reduce_max(cut)
 
   shapes = tuple(config.anchors.scales), tuple(config.anchors.aspect_ratios)

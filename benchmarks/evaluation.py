@@ -1,9 +1,9 @@
-"""Time of the VOC and COCO metrics, of errors and of result files, beside pycocotools by itself.
+"""Time of the VOC and COCO metrics, of errors and of result files, next to pycocotools by itself.
 
     python -m benchmarks.evaluation [--images 5000] [--pycocotools_images 500]
 
 Images hold 7 objects on average and 100 detections each: some on objects, shifted, doubled or of
-another class, the rest anywhere. pycocotools takes part with fewer images, beside our time for
+another class, the rest anywhere. pycocotools takes part with fewer images, next to our time for
 as many; the figures on these are compared as well.
 """
 
@@ -33,7 +33,7 @@ SIZE = 600.0
 
 
 def make_images(num_images: int, num_classes: int) -> list[tuple[np.ndarray, ...]]:
-  """Of each image: objects' boxes, classes; detections' boxes, scores, classes. Boxes as xywh."""
+  """Returns for each image objects' boxes, classes; detections' boxes, scores, classes. As xywh."""
   rng = np.random.default_rng(0)
   images = []
   for _ in range(num_images):

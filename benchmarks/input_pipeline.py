@@ -1,4 +1,4 @@
-"""Speed of the input, stage by stage and whole, beside what a training step consumes.
+"""Speed of the input, stage by stage and whole, next to what a training step consumes.
 
     python -m benchmarks.input_pipeline [--records=data/bccd/trainval-*.tfrecord] [--no_step]
 
@@ -80,7 +80,7 @@ def write_records(folder: pathlib.Path, height: int, width: int) -> str:
 
 
 def median_ms(function: Callable, arguments: Iterator) -> float:
-  """Of calls with one tuple of arguments after the other, the first two aside."""
+  """Returns the median milliseconds of calls with one tuple of arguments each, after two."""
   times = []
   for args in itertools.islice(arguments, REPEATS + 2):
     start = time.perf_counter()

@@ -1,4 +1,4 @@
-"""How long training waits for its first batch when it begins far ahead, and how fast records come.
+"""Times the first batch of a training that begins far ahead, and the rate of records.
 
     python -m benchmarks.input_position [--num_records=20000] [--records='data/bccd/trainval-*']
 
@@ -34,7 +34,7 @@ NUM_IMAGES = 64
 
 
 def write_records(folder: pathlib.Path, num_records: int) -> str:
-  """Writes records of a few different images, one in four standing; returns their pattern."""
+  """Writes records of a few different images, one in four in portrait; returns their pattern."""
   rng = np.random.default_rng(0)
   contents = []
   for number in range(NUM_IMAGES):
@@ -77,7 +77,7 @@ def first_batch_seconds(path: str, step: int, repeats: int = 5, **settings) -> n
 
 
 def records_per_second(records: tf.data.Dataset) -> tuple[int, float]:
-  """How many records a dataset has, and how fast they come."""
+  """Returns the number of records of a dataset, and records per second."""
   start = time.perf_counter()
   count = int(records.reduce(0, lambda count, _: count + 1))
   return count, count / (time.perf_counter() - start)

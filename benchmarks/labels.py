@@ -1,4 +1,4 @@
-"""Time of making the auxiliary labels in compiled code, beside the tests' slow NumPy oracles.
+"""Time of making the auxiliary labels in compiled code, next to the tests' slow NumPy oracles.
 
     python -m benchmarks.labels
 

@@ -1,4 +1,4 @@
-"""Losses of a run in float32, bfloat16 and float16, beside the noise between seeds of float32.
+"""Losses of a run in float32, bfloat16 and float16, next to the noise between seeds of float32.
 
     python -m benchmarks.mixed_precision
     python -m benchmarks.mixed_precision --runs float32:0 float32:1 bfloat16:0 --steps 50
@@ -10,7 +10,7 @@ drawn. The noise is the distance between the largest and the smallest float32 me
 float32 runs are the least; a precision lies within it if its mean is no further than that from the
 mean of the float32 runs.
 
-Images are half as large as the row's and the heads look at fewer regions, because desktop CPUs
+Images are half as large as the row's and the heads process fewer regions, because desktop CPUs
 have no kernels of note for half precisions; those of float16 take minutes a step, and compiled
 ones (`--enable_xla`) seconds. Runs that are in the file of `--output` already are not
 taken again.
@@ -27,6 +27,7 @@ import numpy as np
 import tensorflow as tf
 import tf_keras
 
+from mtl_ssl_tf import files
 from mtl_ssl_tf.data import progress_lines
 from mtl_ssl_tf.tasks import mtl_detection
 from mtl_ssl_tf.training import driver
@@ -118,9 +119,9 @@ def main() -> None:
     print(f"{run}: {options.steps} steps in {time.monotonic() - start:.0f} s", flush=True)
     tf_keras.backend.clear_session()
     if options.output:
-      options.output.write_text(json.dumps(runs))
+      files.write_text(options.output, json.dumps(runs))
   if sum(run.startswith(f"{BASELINE}:") for run in runs) < 2:
-    sys.exit("error: no table: --runs needs two runs of float32 to tell the noise from")
+    sys.exit("error: no table: --runs needs two runs of float32 to estimate the noise from")
   print("\n".join(table(runs)))
 
 

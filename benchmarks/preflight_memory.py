@@ -1,4 +1,4 @@
-"""The preflight's estimate of a step's memory beside what a step really takes on this machine.
+"""Compares the preflight's estimate of a step's memory with what it takes on this machine.
 
     python -m benchmarks.preflight_memory
 
@@ -27,7 +27,7 @@ def peak_growth(step) -> int:
     return int(line.split()[1])
 
   before = kibibytes("VmRSS")
-  clear.write_text("5")  # The peak begins anew from here.
+  clear.write_text("5")  # The peak is counted from here on.
   step()
   return 1024 * (kibibytes("VmHWM") - before)
 

@@ -1,12 +1,13 @@
-"""What the method costs: time, memory and arithmetic of published rows, side by side.
+"""Measures the cost of the method: time, memory and arithmetic of published rows.
 
     python -m benchmarks.run --output cost.json
     python -m benchmarks.run --output cost.json --resume --only steps --rows '*resnet101*' \\
         --peer 'NAME=cd FOLDER && ENVIRONMENT/bin/python SCRIPT'
 
 Prints Markdown tables; `--output` keeps every single measurement as JSON, as soon as it is there.
-docs/cost.md says what the figures mean and how long each section takes. Every measurement has a
-process of its own; one that fails is told with its cause, and the exit status is 1 in the end.
+docs/cost_benchmark.md says what the figures mean and how long each section takes. Every
+measurement has a process of its own; one that fails is reported with its cause, and the exit status
+is 1 in the end.
 """
 
 import argparse
@@ -48,20 +49,24 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def measure(planned: Sequence[jobs.Job], found: results.Results) -> None:
-  """Carries out the jobs that have no result yet, and says how far it is."""
+  """Runs the jobs that have no result yet, and reports how far it is."""
   missing = [job for job in planned if found[job] is None]
   if len(missing) < len(planned):
-    _say(f"{len(planned) - len(missing)} of {len(planned)} measurements are there already")
+    _report_progress(
+      f"{len(planned) - len(missing)} of {len(planned)} measurements are there already"
+    )
   seconds = {}
   for number, job in enumerate(missing, 1):
-    _say(f"[{number}/{len(missing)}] {jobs.key(job)} ...")
+    _report_progress(f"[{number}/{len(missing)}] {jobs.key(job)} ...")
     start = time.monotonic()
     result = jobs.carry_out(job)
     found.add(job, result)
     seconds.setdefault(_kind(job), []).append(time.monotonic() - start)
     left = _seconds_left(missing[number:], seconds)
     taken = time.monotonic() - start
-    _say(f"    {_outcome(result)}; took {taken:.0f} s, about {left / 60.0:.0f} min left")
+    _report_progress(
+      f"    {_outcome(result)}; took {taken:.0f} s, about {left / 60.0:.0f} min left"
+    )
 
 
 def _outcome(result: dict) -> str:
@@ -76,18 +81,18 @@ def _outcome(result: dict) -> str:
 
 
 def _kind(job: jobs.Job) -> tuple:
-  """Jobs of one kind take about as long."""
+  """Returns the kind of a job; jobs of one kind take about as long."""
   return job["section"], job["name"], job.get("precision")
 
 
 def _seconds_left(jobs_left: Sequence[jobs.Job], seconds: dict[tuple, list[float]]) -> float:
-  """Each as long as one of its kind, else as the mean of all that were taken."""
+  """Estimates the seconds left: each job as long as one of its kind, else as the mean of all."""
   everything = [value for values in seconds.values() for value in values]
   mean = sum(everything) / len(everything)
   return sum(seconds.get(_kind(job), [mean])[-1] for job in jobs_left)
 
 
-def _say(line: str) -> None:
+def _report_progress(line: str) -> None:
   print(line, file=sys.stderr, flush=True)
 
 
@@ -98,9 +103,9 @@ def _draw(found: results.Results, path: pathlib.Path) -> None:
   try:
     picture.draw(found, path)
   except ValueError as error:
-    _say(f"no picture: {error}")
+    _report_progress(f"no picture: {error}")
     return
-  _say(f"drawn to {path}")
+  _report_progress(f"drawn to {path}")
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -119,9 +124,11 @@ def _parser() -> argparse.ArgumentParser:
     help="another detector; prints a JSON line with `infer_s` and `train_s`. The first one divides",
   )
   parser.add_argument("--output", type=pathlib.Path, help="JSON file of all measurements")
-  parser.add_argument("--resume", action="store_true", help="go on with the file of --output")
+  parser.add_argument("--resume", action="store_true", help="continue the file of --output")
   parser.add_argument("--picture", type=pathlib.Path, help="picture of the curves of growth")
-  parser.add_argument("--small", action="store_true", help="sizes that say nothing, quickly")
+  parser.add_argument(
+    "--small", action="store_true", help="sizes whose figures mean nothing, quickly"
+  )
   return parser
 
 

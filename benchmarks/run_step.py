@@ -5,7 +5,7 @@
 
 Needs NumPy and JAX alone, and takes whatever device JAX finds. New values of variables go into the
 next run, so that runs are steps of training. Prints one JSON object: what the first step came to
-and how far that is from TensorFlow's, where `names.json` tells it; time of a step, steps and images
+and how far that is from TensorFlow's, where `names.json` holds it; time of a step, steps and images
 a second; memory; FLOPs by XLA's count and, with --peak_tflops, the share of the device's peak that
 is made use of (MFU = steps a second × FLOPs of a step / peak). The time is the device's alone:
 batches are not read, all steps see the same one.
@@ -61,7 +61,7 @@ class Program:
     return results
 
   def flops(self) -> float | None:
-    """Of one step as XLA counts them; None where it does not."""
+    """Returns the FLOP of one step as XLA counts them, or None."""
     return self._executable.cost_analysis().get("flops")
 
   def memory(self) -> dict[str, int | None]:

@@ -3,7 +3,7 @@
     python -m benchmarks.serving_soak --export_dir exported/NAME [--requests 10000]
 
 The server is the tests' own (`tests/serving/contract_server.py`), in this process, with the client:
-the memory is that of both, and of TensorFlow. It is looked at every 500 requests; growth is that
+the memory is that of both, and of TensorFlow. It is read every 500 requests; growth is that
 from the end of the warm-up, a fifth of the requests, to the end. Every answer is compared: of good
 requests with the answer to the same one at the start, of bad ones with the status.
 """

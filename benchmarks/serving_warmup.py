@@ -1,4 +1,4 @@
-"""Time of the first request to an export once its warm-up requests are answered, beside the median.
+"""Times the first request to an export after its warm-up requests, and the median request.
 
     python -m benchmarks.serving_warmup --export_dir exported/NAME
 

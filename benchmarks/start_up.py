@@ -1,4 +1,4 @@
-"""What a run waits for before its second step: imports, building, tracing, the first step.
+"""Times the start of a run, up to its second step: imports, building, tracing, the first step.
 
     python -m benchmarks.start_up [--rows voc07_frcnn_resnet101_mtl ...] [--repeats 3]
     python -m benchmarks.start_up --saved_model exported/NAME
@@ -33,7 +33,7 @@ IMAGE_SIZE = (480, 640)
 
 
 class Clock:
-  """Seconds since the last look, by name."""
+  """Seconds since the last mark, by name."""
 
   def __init__(self):
     self.seconds = {}
@@ -92,7 +92,7 @@ def prediction(saved_model: str) -> dict[str, float]:
 
   clock.stop("TensorFlow")
   import mtl_ssl_tf
-  from mtl_ssl_tf.serving import array_detector  # noqa: F401
+  from mtl_ssl_tf.serving import numpy_detector  # noqa: F401
 
   clock.stop("package")
   detector = mtl_ssl_tf.load(saved_model)
@@ -105,7 +105,7 @@ def prediction(saved_model: str) -> dict[str, float]:
 
 
 def in_fresh_processes(kind: str, name: str, repeats: int) -> dict[str, float]:
-  """Medians of what `kind` finds, each time in a process of its own."""
+  """Returns medians of what `kind` measures, each time in a process of its own."""
   command = [sys.executable, "-m", "benchmarks.start_up", f"--{kind}", name]
   found = []
   for _ in range(repeats):

@@ -1,9 +1,9 @@
-"""How many sampled proposals the refinement layer needs to learn from.
+"""Measures mAP by the number of sampled proposals that train the refinement layer.
 
     python -m benchmarks.train_rois --model_dir runs/bccd
 
 Takes the detector of a run, with its configuration and its records, and trains refinement layers
-anew, side by side, on the same batches: one for each value of `refinement.train_rois`. By default
+again, side by side, on the same batches: one for each value of `refinement.train_rois`. By default
 (`refinement.stop_gradient_residual`) the refinement loss trains this layer and nothing else, so
 that in a whole training the layers would differ in nothing else either; only that here the
 detector is that of the end from the first step on.
@@ -29,7 +29,7 @@ from mtl_ssl_tf.tasks import mtl_detection, training_losses
 
 
 class Refiners:
-  """Refinement layers of one seed that learn from other numbers of the same proposals.
+  """Refinement layers of one seed, each trained on another number of the same proposals.
 
   Attributes:
     layers: by the number of proposals.
@@ -58,7 +58,7 @@ class Refiners:
   ) -> dict[int, tf.Tensor]:
     """Takes one step with every layer; returns their losses."""
     model, size = self._model, labels["image_size_px"]
-    # As at inference: in training, normalisation by the batch would go on learning.
+    # As at inference: in training, normalisation by the batch would still change.
     first = model.first_stage(images, size)
     rois = training_losses.sample_rois(self._config, first.proposals, labels, step)
     logits, windows, closeness = evidence(model, first, rois.boxes_px, rois.valid, size)
@@ -147,9 +147,9 @@ def main() -> None:
       losses = refiners.learn(*batch, tf.constant(step))
       if step % 20 == 19:
         left = (time.perf_counter() - start) / (step + 1) * (options.steps - step - 1)
-        told = " ".join(f"{value}: {float(loss):.3f}" for value, loss in losses.items())
+        shown = " ".join(f"{value}: {float(loss):.3f}" for value, loss in losses.items())
         print(
-          f"seed {seed} step {step + 1}/{options.steps} | {told} | {left:.0f} s left", flush=True
+          f"seed {seed} step {step + 1}/{options.steps} | {shown} | {left:.0f} s left", flush=True
         )
     layers |= {(value, seed): layer for value, layer in refiners.layers.items()}
   figures = evaluate(task, model, layers)

@@ -1,4 +1,4 @@
-"""How fast records are validated, by the number of threads: python -m benchmarks.validation.
+"""Measures images validated per second, by threads: python -m benchmarks.validation.
 
 Makes its own records of noise, JPEG of 640 x 480 pixels with 13 boxes each, as in BCCD. Prints one
 line for each number of threads, the ratio to one thread, and the ratio of decoding alone.
@@ -80,7 +80,7 @@ def _write(path: str, num_images: int) -> list[bytes]:
 
 
 def _seconds(function: Callable[[], object], repeats: int) -> float:
-  """The least time of several."""
+  """Returns the least time of several."""
   times = []
   for _ in range(repeats):
     start = time.perf_counter()

@@ -38,7 +38,7 @@ _MAX_MESSAGE_BYTES = 256 * 2**20
 
 
 class RequestError(Exception):
-  """What a server refuses, or that there is none; the text is the server's own."""
+  """A refusal by the server, in its own words, or a missing server."""
 
 
 class GrpcClient:
@@ -85,7 +85,7 @@ class RestClient:
     self._timeout_s = timeout_s
 
   def predict(self, signature: str, values: list) -> dict[str, list]:
-    """As `GrpcClient.predict`."""
+    """Sends a request, like `GrpcClient.predict`."""
     instances = [
       {"b64": base64.b64encode(value).decode()} if isinstance(value, bytes) else value.tolist()
       for value in values
@@ -134,7 +134,7 @@ def stack(images: Sequence[np.ndarray]) -> np.ndarray:
 
 
 def to_value(content: bytes, signature: str):
-  """What a signature takes for the bytes of an image file."""
+  """Returns the input of a signature for the bytes of an image file."""
   if signature == "serving_default":
     # For sizes and formats of all kinds and for EXIF, send the file itself to `serving_bytes`.
     return tf.io.decode_image(content, channels=3, expand_animations=False).numpy()
@@ -146,7 +146,7 @@ def to_value(content: bytes, signature: str):
 
 
 def run(args: argparse.Namespace) -> Iterator[str]:
-  """The lines to print.
+  """Returns the lines to print.
 
   Raises:
     RequestError: the server answers with an error, or not at all.

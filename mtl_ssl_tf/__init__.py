@@ -20,13 +20,13 @@ if sys.argv[:1] == ["-m"]:
   terminal.prepare()
 
 if typing.TYPE_CHECKING:
-  from mtl_ssl_tf.serving import array_detector
+  from mtl_ssl_tf.serving import numpy_detector
 
 
 def load(
   path: str | os.PathLike[str], checkpoint: str | None = None
-) -> "array_detector.ArrayDetector":
-  """A detector that takes NumPy images; see `serving.array_detector.load`.
+) -> "numpy_detector.NumpyDetector":
+  """Loads a detector that takes NumPy images; see `serving.numpy_detector.load`.
 
   Args:
     path: a folder that `export.py` wrote, or the folder of a training run.
@@ -36,6 +36,6 @@ def load(
     ValueError: the folder is neither, or something in it is missing or not acceptable.
   """
   # Here, so that importing the package does not load TensorFlow.
-  from mtl_ssl_tf.serving import array_detector
+  from mtl_ssl_tf.serving import numpy_detector
 
-  return array_detector.load(path, checkpoint)
+  return numpy_detector.load(path, checkpoint)

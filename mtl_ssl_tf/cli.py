@@ -16,11 +16,11 @@ from mtl_ssl_tf.command_line import completion
 NAME = "mtl-ssl"
 # Command -> module, what it does.
 COMMANDS = {
-  "synthetic": ("mtl_ssl_tf.data.synthetic", "draw a small data set to try things on"),
+  "synthetic": ("mtl_ssl_tf.data.synthetic", "draw a small data set to try commands on"),
   "convert-voc": ("mtl_ssl_tf.data.pascal_voc", "PASCAL VOC folder to records"),
   "convert-coco": ("mtl_ssl_tf.data.coco_json", "COCO annotation file to records"),
   "convert-beam": ("mtl_ssl_tf.data.beam_conversion", "either of them on many machines"),
-  "validate": ("mtl_ssl_tf.data.validate", "tell what is wrong with a data set"),
+  "validate": ("mtl_ssl_tf.data.validate", "list what is wrong with a data set"),
   "sparse-annotations": ("mtl_ssl_tf.data.sparse_annotations", "erase annotations on purpose"),
   "train": ("mtl_ssl_tf.train", "train and evaluate a detector"),
   "curves": ("mtl_ssl_tf.visualization.curves", "draw the losses and metrics of a run"),
@@ -34,7 +34,7 @@ COMMANDS = {
   "export-step": ("mtl_ssl_tf.export_step", "compiled step to StableHLO"),
   "predict": ("mtl_ssl_tf.predict", "detect objects in images and videos"),
   "evaluate": ("mtl_ssl_tf.evaluate", "evaluate result files of any detector"),
-  "preflight": ("mtl_ssl_tf.preflight", "tell whether a run would fit on an accelerator"),
+  "preflight": ("mtl_ssl_tf.preflight", "check whether a run would fit on an accelerator"),
 }
 
 
@@ -76,7 +76,7 @@ def _help() -> str:
       "",
       *(f"  {name:{width}}  {about}" for name, (_, about) in COMMANDS.items()),
       "",
-      f"{NAME} COMMAND --help lists a command's flags, {NAME} --version tells the version, and",
+      f"{NAME} COMMAND --help lists a command's flags, {NAME} --version prints the version, and",
       f'eval "$({NAME} --completion)" lets bash complete commands and flags.',
     ]
   )

@@ -12,9 +12,10 @@ errors and confusions as files and pictures.
 """
 
 import argparse
+import logging
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from mtl_ssl_tf import terminal
 from mtl_ssl_tf.command_line import evaluate as evaluate_flags
@@ -24,30 +25,30 @@ from mtl_ssl_tf.data.ground_truth import objects as ground_truth
 from mtl_ssl_tf.evaluation import detection_metrics
 from mtl_ssl_tf.visualization import evaluation_report
 
+_LOGGER = logging.getLogger("mtl_ssl_tf.evaluate")  # `__name__` is `__main__` in `python -m`.
+
 
 def evaluate(
   truth: ground_truth.GroundTruth,
   predictions: Sequence[detection_files.Detections],
   metrics: detection_metrics.DetectionMetrics,
-  say: Callable[[str], object] = print,
 ) -> dict[str, float]:
-  """The figures of detections.
+  """Returns the figures of detections by name.
 
   Args:
     truth: ground truth.
     predictions: detections in each of its images, in its order.
     metrics: takes them; what it held before counts too.
-    say: takes lines about progress.
   """
-  progress_line = progress_lines.Progress("evaluating images", len(truth.images), say)
+  progress_line = progress_lines.Progress("evaluating images", len(truth.images), _LOGGER.info)
   for image, image_id, found in zip(truth.images, truth.coco_image_ids, predictions, strict=True):
     metrics.update(image_id=image_id, **detection_files.metric_arguments(image, found))
     progress_line.step()
   return metrics.result()
 
 
-def run(args: argparse.Namespace, say: Callable[[str], object]) -> None:
-  """Does what the command line asks for; `say` takes lines on the way.
+def run(args: argparse.Namespace) -> None:
+  """Evaluates as the command line says, and prints the tables.
 
   Raises:
     ValueError: an argument or a file is not acceptable.
@@ -64,20 +65,19 @@ def run(args: argparse.Namespace, say: Callable[[str], object]) -> None:
     split=args.split,
     label_map_file=args.label_map,
     on_error=args.on_error,
-    say=say,
   )
   predictions = detection_files.read_predictions(args.predictions, truth)
   num_objects = sum(len(image.classes) for image in truth.images)
   num_found = sum(len(found.classes) for found in predictions)
   without = sum(not len(found.classes) for found in predictions)
-  say(
+  _LOGGER.info(
     f"{truth.source}: {len(truth.images)} images, {num_objects} objects,"
     f" {len(truth.class_names)} classes; {args.predictions}: {num_found} detections,"
     f" none in {without} images; read in {time.monotonic() - start:.1f} s"
   )
   if args.write_coco_ground_truth:
     coco_truth.write_coco(truth, args.write_coco_ground_truth)
-    say(f"{args.write_coco_ground_truth}: the ground truth as a COCO annotation file")
+    _LOGGER.info(f"{args.write_coco_ground_truth}: the ground truth as a COCO annotation file")
   metrics = detection_metrics.DetectionMetrics(
     truth.class_names,
     list(dict.fromkeys(args.metric)),
@@ -87,11 +87,11 @@ def run(args: argparse.Namespace, say: Callable[[str], object]) -> None:
     errors=args.errors,
     score_threshold=args.score_threshold,
   )
-  figures = evaluate(truth, predictions, metrics, say)
+  figures = evaluate(truth, predictions, metrics)
   print(metrics.tables(), flush=True)
   if args.output_dir:
     written = evaluation_report.write_report(args.output_dir, figures, metrics.details())
-    say(f"{args.output_dir}: {', '.join(written)}")
+    _LOGGER.info(f"{args.output_dir}: {', '.join(written)}")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -99,7 +99,7 @@ def main(argv: Sequence[str] | None = None) -> int:
   args = evaluate_flags.parser().parse_args(argv)
   terminal.set_up()
   try:
-    run(args, lambda line: print(line, file=sys.stderr, flush=True))
+    run(args)
   except faults.FaultError as error:
     print(f"{error}\nerror: faults: {len(error.faults)}; nothing was evaluated", file=sys.stderr)
     return 1

@@ -15,12 +15,12 @@ from mtl_ssl_tf.command_line import export as export_flags
 def main(argv: Sequence[str] | None = None) -> int:
   """Runs the command line; returns the exit status."""
   args = export_flags.parser().parse_args(argv)
-  # Here, so that what is wrong with the flags is told without waiting for TensorFlow.
+  # Here, so that wrong flags are reported without waiting for TensorFlow.
   import tensorflow as tf
 
   from mtl_ssl_tf.serving import export_lib
 
-  terminal.set_up()
+  terminal.set_up(info_on_stdout=True)
   options = export_lib.Options(
     version=args.version,
     overwrite=args.overwrite,

@@ -9,8 +9,9 @@ batch with the weights; `python -m benchmarks.run_step` runs and times it with J
 docs/preflight.md.
 """
 
+import logging
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import tensorflow as tf
@@ -20,6 +21,8 @@ from mtl_ssl_tf import terminal
 from mtl_ssl_tf.command_line import export_step as export_step_flags
 from mtl_ssl_tf.compilation import portable, step_inputs, step_program
 from mtl_ssl_tf.configs import loading
+
+_LOGGER = logging.getLogger("mtl_ssl_tf.export_step")  # `__name__` is `__main__` in `python -m`.
 
 
 def export(
@@ -31,7 +34,6 @@ def export(
   checkpoint: str | None = None,
   with_inputs: bool = True,
   with_expected: bool = False,
-  say: Callable[[str], object] = print,
 ) -> None:
   """Writes the step of a configuration.
 
@@ -43,7 +45,6 @@ def export(
     checkpoint: of a run, whose weights are written; by default those a run starts from.
     with_inputs: write a batch and the weights.
     with_expected: take the step here, too, and write down what came out.
-    say: takes lines on the way.
 
   Raises:
     ValueError: something is not acceptable, or does not compile.
@@ -59,8 +60,8 @@ def export(
     raise ValueError(f"--batch_size is {batch_size}; accepted: at least 1")
   program = step_program.StepProgram(params, "matmul", step)
   program.load(checkpoint)
-  batch, source = _batch(program, params, batch_size, say)
-  say(f"tracing the step for images {tuple(batch[0].shape)}; of a large network, minutes")
+  batch, source = _batch(program, params, batch_size)
+  _LOGGER.info(f"tracing the step for images {tuple(batch[0].shape)}; of a large network, minutes")
   text = portable.program_text(program, batch)
   arguments = program.arguments(batch)
   results = portable.results(program, batch, arguments)
@@ -73,26 +74,25 @@ def export(
   }
   inputs = portable.values(arguments, batch) if with_inputs else None  # Before a step is taken.
   if with_expected:
-    say("taking the step with TensorFlow's own kernels")
+    _LOGGER.info("taking the step with TensorFlow's own kernels")
     outputs = program.run_uncompiled(batch)
     about["expected"] = {
       name: tf.cast(value, tf.float32).numpy().tolist() for name, value in outputs.items()
     }
-  portable.write(output_dir, text, portable.description(arguments, results, about), inputs, say)
+  portable.write(output_dir, text, portable.description(arguments, results, about), inputs)
 
 
 def _batch(
   program: step_program.StepProgram,
   params: cfg.ExperimentConfig,
   batch_size: int | None,
-  say: Callable[[str], object],
 ) -> tuple[Any, str]:
   """The first batch of the run's records, or one that is made up, and which of the two it is."""
   data = params.task.train_data
   size = batch_size or data.global_batch_size
   if step_inputs.is_there(data):
     return next(iter(step_inputs.batches(program.task, data, size))), "records"
-  say(
+  _LOGGER.info(
     f"task.train_data.input_path: no records match {data.input_path!r}; the batch is made up: noise"
     " and random boxes"
   )
@@ -113,7 +113,6 @@ def main(argv: Sequence[str] | None = None) -> int:
       checkpoint=args.checkpoint,
       with_inputs=args.inputs,
       with_expected=args.expected,
-      say=lambda line: print(line, file=sys.stderr, flush=True),
     )
   except (ValueError, OSError, tf.errors.OpError) as error:
     print(f"error: {error}", file=sys.stderr)

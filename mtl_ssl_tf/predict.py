@@ -4,7 +4,7 @@
 
 `--model_dir runs/NAME` takes the best checkpoint of a training run instead. Inputs are files,
 folders (with the folders inside them) and patterns; `--input_list` chooses from them: a text file
-with one name a line, with or without ending. `--outputs` says what is written into OUT:
+with one name a line, with or without ending. `--outputs` lists what is written into OUT:
   drawn: drawn/ holds each image with its detections, under its own name (with `.jpg` behind it if
     it is no JPEG), and videos/ each video.
   dataset, results: predictions.json, coco_results.json; see `prediction.result_files`.
@@ -14,13 +14,14 @@ what scores less than `--score_threshold`; to evaluate, use 0.
 
 Images are read as the converters read them: turned upright as EXIF says, made 8-bit RGB. Files that
 cannot be read are listed at the end and in failures.json, and stop nothing. A prediction that was
-stopped, in whatever way, goes on where it was when the same command is given again.
+stopped, in whatever way, resumes where it was when the same command is given again.
 
 Exit status: 0, done (files may have been left out); 1, an error, or not one file could be read; 2,
 a flag is missing or unknown; 130, stopped with Ctrl-C.
 """
 
 import argparse
+import logging
 import os
 import pathlib
 import sys
@@ -31,16 +32,17 @@ from mtl_ssl_tf import terminal
 from mtl_ssl_tf.command_line import predict as predict_flags
 from mtl_ssl_tf.data import progress_lines
 from mtl_ssl_tf.prediction import coco_ids, images, input_files, journal, result_files
-from mtl_ssl_tf.serving import saved_detector, served_detector
+from mtl_ssl_tf.serving import saved_model_detector, served_detector
 
+_LOGGER = logging.getLogger("mtl_ssl_tf.predict")  # `__name__` is `__main__` in `python -m`.
 DRAWN, VOC = "drawn", "voc"
 DRAWN_FOLDER, VIDEOS_FOLDER, VOC_FOLDER = "drawn", "videos", "Annotations"
 JOURNAL_FILE = "unfinished.jsonl"
 _INTERRUPTED = 130  # As shells report a program that Ctrl-C ended.
 
 
-def run(args: argparse.Namespace, say: Callable[[str], object]) -> int:
-  """Does what the command line asks for; returns the exit status.
+def run(args: argparse.Namespace) -> int:
+  """Predicts as the command line asks; returns the exit status.
 
   Raises:
     ValueError: an argument is not acceptable.
@@ -51,9 +53,9 @@ def run(args: argparse.Namespace, say: Callable[[str], object]) -> int:
   hidden = [output_dir / DRAWN_FOLDER, output_dir / VIDEOS_FOLDER]
   inputs = input_files.find_inputs(args.input, hidden, args.input_list)
   _check_names(inputs.names, args.outputs)
-  # Before any work, so that what is wrong with the file is told at once.
+  # Before any work, so that a wrong file is reported at once.
   image_ids, categories = _read_coco(args.coco_annotations, inputs.names)
-  detector = _load(args, say)
+  detector = _load(args)
   category_ids = coco_ids.own_ids(detector.class_names).category_ids
   if args.coco_annotations is not None:
     category_ids = coco_ids.choose_categories(
@@ -73,30 +75,32 @@ def run(args: argparse.Namespace, say: Callable[[str], object]) -> int:
     output_dir / JOURNAL_FILE, settings, inputs.names, overwrite=args.overwrite
   ) as finished:
     names = tuple(finished.names)
-    say(f"files: {len(names)}, classes: {', '.join(detector.class_names)}")
+    _LOGGER.info(f"files: {len(names)}, classes: {', '.join(detector.class_names)}")
     if finished.num_files:
-      say(f"going on after {finished.num_files} of them")
+      _LOGGER.info(f"resuming after {finished.num_files} of them")
     new = len(set(inputs.names) - set(names))
     if new:
-      say(f"{new} files came later and are left for the next time")
+      _LOGGER.info(f"{new} files came later and are left for the next time")
     if names != inputs.names:
       image_ids, _ = _read_coco(args.coco_annotations, names)
     ids = coco_ids.CocoIds(image_ids, category_ids)
     try:
-      _predict(args, inputs.folder, detector, finished, say)
+      _predict(args, inputs.folder, detector, finished)
       summary = result_files.write_results(
         output_dir, finished.records, detector.class_names, ids, args.outputs
       )
     except KeyboardInterrupt:
-      say(f"stopped after {finished.num_files} of {len(names)} files; the same command goes on")
+      _LOGGER.info(
+        f"stopped after {finished.num_files} of {len(names)} files; the same command resumes it"
+      )
       return _INTERRUPTED
     finished.remove()
-  _report(args, summary, len(names), say)
+  _report(args, summary, len(names))
   return 0 if summary.num_images + summary.num_videos else 1
 
 
 def units(names: Sequence[str], batch_size: int) -> Iterator[list[str]]:
-  """The files in order: images that follow each other in batches, videos by themselves."""
+  """Yields the files in order: consecutive images in batches, videos by themselves."""
   batch: list[str] = []
   for name in names:
     is_video = input_files.is_video(name)
@@ -116,9 +120,8 @@ def _predict(
   folder: pathlib.Path,
   detector: served_detector.ServedDetector,
   finished: journal.Journal,
-  say: Callable[[str], object],
 ) -> None:
-  """Finishes what the journal has not."""
+  """Processes the units that the journal does not have."""
   output_dir = pathlib.Path(args.output_dir)
   predict_images = images.ImagePredictor(
     detector,
@@ -128,13 +131,13 @@ def _predict(
     voc_dir=output_dir / VOC_FOLDER if VOC in args.outputs else None,
   )
   predict_video = None
-  progress_line = progress_lines.Progress("predicting", len(finished.names), say)
+  progress_line = progress_lines.Progress("predicting", len(finished.names), _LOGGER.info)
   progress_line.skip(finished.num_files)
   for number, names in enumerate(units(finished.names, args.batch_size)):
     if number < finished.num_units:
       continue
     if input_files.is_video(names[0]):
-      predict_video = predict_video or _video_predictor(args, folder, detector, say)
+      predict_video = predict_video or _video_predictor(args, folder, detector)
       records = [predict_video(names[0])]
     else:
       records = predict_images(names)
@@ -146,7 +149,6 @@ def _video_predictor(
   args: argparse.Namespace,
   folder: pathlib.Path,
   detector: served_detector.ServedDetector,
-  say: Callable[[str], object],
 ) -> Callable[[str], dict[str, Any]]:
   # Here, since it needs OpenCV, and images do not.
   from mtl_ssl_tf.prediction import video
@@ -159,23 +161,22 @@ def _video_predictor(
     batch_size=args.batch_size,
     every=args.every,
     drawn=DRAWN in args.outputs,
-    say=say,
   )
 
 
-def _load(args: argparse.Namespace, say: Callable[[str], object]) -> served_detector.ServedDetector:
+def _load(args: argparse.Namespace) -> served_detector.ServedDetector:
   if args.saved_model is not None:
     if args.checkpoint is not None:
-      raise ValueError("--checkpoint chooses from --model_dir; a --saved_model has only one")
+      raise ValueError(f"--checkpoint is {args.checkpoint!r}; accepted: with --model_dir alone")
     try:
-      return saved_detector.SavedDetector(args.saved_model)
+      return saved_model_detector.SavedModelDetector(args.saved_model)
     except ValueError as error:
       raise ValueError(f"--saved_model {error}") from error
   # Here, since it needs Model Garden, and a SavedModel does not.
-  from mtl_ssl_tf.serving import run_detector
+  from mtl_ssl_tf.serving import checkpoint_detector
 
-  detector = run_detector.RunDetector(args.model_dir, args.checkpoint)
-  say(f"checkpoint: {detector.checkpoint} ({detector.choice})")
+  detector = checkpoint_detector.CheckpointDetector(args.model_dir, args.checkpoint)
+  _LOGGER.info(f"checkpoint: {detector.checkpoint} ({detector.choice})")
   return detector
 
 
@@ -216,17 +217,16 @@ def _report(
   args: argparse.Namespace,
   summary: result_files.Summary,
   num_files: int,
-  say: Callable[[str], object],
 ) -> None:
   videos = f" and {summary.num_videos} videos" if summary.num_videos else ""
-  say(
+  _LOGGER.info(
     f"{args.output_dir}: {summary.num_images} images with {summary.num_detections} detections of"
     f" score {args.score_threshold:g} and more{videos}"
   )
   if summary.failures:
-    say(f"left out or ended early, {len(summary.failures)} of {num_files} files:")
+    _LOGGER.info(f"left out or ended early, {len(summary.failures)} of {num_files} files:")
     for name, reason in summary.failures:
-      say(f"  {name}: {reason}")
+      _LOGGER.info(f"  {name}: {reason}")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -234,7 +234,7 @@ def main(argv: Sequence[str] | None = None) -> int:
   args = predict_flags.parser().parse_args(argv)
   terminal.set_up()
   try:
-    return run(args, lambda line: print(line, file=sys.stderr, flush=True))
+    return run(args)
   except (ValueError, OSError) as error:
     print(f"error: {error}", file=sys.stderr)
     return 1

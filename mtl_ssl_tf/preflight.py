@@ -1,13 +1,13 @@
-"""Tells, without an accelerator, whether a training run would compile and fit on it.
+"""Checks, without an accelerator, whether a training run would compile and fit on it.
 
   python -m mtl_ssl_tf.preflight --config_file configs/experiments/voc07_frcnn_resnet101_mtl.yaml \\
       --params_override 'task.train_data.global_batch_size=8' --accelerator v5e-8
 
 Builds the training step on this machine, compiles it with XLA for one core's share of the batch,
-and tells what would stand in the way, naming the field of the configuration that mends it; how much
-memory a core needs, and what for; and the largest batch that fits. See docs/preflight.md.
+and reports: obstacles, each with the field of the configuration that fixes it; the memory that a
+core needs, by use; and the largest batch that fits. See docs/preflight.md.
 
-Exit status: 0 go, 1 no-go, 2 nothing could be looked at.
+Exit status: 0 go, 1 no-go, 2 the step could not be examined.
 """
 
 import json
@@ -41,7 +41,6 @@ def main(argv: Sequence[str] | None = None) -> int:
       num_batches=args.num_batches,
       margin=args.margin,
       find_largest=args.largest_batch,
-      say=lambda line: print(line, file=sys.stderr, flush=True),
     )
     if args.json:
       _write(args.json, json.dumps(report.as_dict(), indent=2) + "\n")
@@ -49,7 +48,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     print(f"error: {error}", file=sys.stderr)
     return 2
   print(report.text(), flush=True)
-  return 0 if report.goes else 1
+  return 0 if report.passes else 1
 
 
 def _write(path: str, text: str) -> None:
@@ -61,6 +60,6 @@ def _write(path: str, text: str) -> None:
 
 
 if __name__ == "__main__":
-  tf.config.set_visible_devices([], "GPU")  # The step is looked at, not run.
+  tf.config.set_visible_devices([], "GPU")  # The step is analysed, not run.
   step_program.plan_only()
   sys.exit(main())

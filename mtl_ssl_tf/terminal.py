@@ -1,8 +1,9 @@
-"""What a command shows: its own lines, and of what it is built on only what tells of an error.
+"""Sets up what a command shows: its own lines, and only the errors of the libraries beneath.
 
 Results and the progress of training go to standard output; warnings and errors, and the progress of
-the other commands, to standard error. Modules warn with `logging.getLogger(__name__)`, and a
-command writes that as `warning: TEXT`.
+the other commands, to standard error. Modules log with `logging.getLogger(__name__)`. A command
+writes their warnings as `warning: TEXT`, and what they log as information as plain lines: to
+standard error, or to standard output where these lines are its product.
 
 A command calls `prepare` before TensorFlow is loaded, and `set_up` once it is. A program that
 imports the package calls neither, and decides about its own messages. TF_CPP_MIN_LOG_LEVEL=0 in the
@@ -45,22 +46,24 @@ def prepare() -> None:
     os.environ.setdefault(_DEVICE_TYPES, "CPU,XLA_CPU,TPU,TPU_SYSTEM")
 
 
-def set_up(verbosity: int | None = None) -> None:
-  """Makes the messages of Python, TensorFlow and Abseil a command's; call it when one begins.
+def set_up(verbosity: int | None = None, *, info_on_stdout: bool = False) -> None:
+  """Gives the messages of Python, TensorFlow and Abseil a command's form; call it when one begins.
 
   Args:
     verbosity: what the user has chosen for absl's messages; they are left as they are then.
+    info_on_stdout: write our lines of information to standard output, not to standard error.
   """
-  if not any(isinstance(handler, _Lines) for handler in _OWN.handlers):
-    _OWN.addHandler(_Lines())
+  if not any(handler is _LINES for handler in _OWN.handlers):
+    _OWN.addHandler(_LINES)
+  _LINES.info_on_stdout = info_on_stdout
   _OWN.propagate = False  # Or absl would write them once more, in its own form.
-  _OWN.setLevel(logging.WARNING)  # Not the root's level, which goes with absl's.
+  _OWN.setLevel(logging.INFO)  # Not the root's level, which goes with absl's.
   level = _level() if verbosity is None or verbosity < 0 else _ALL
   if verbosity is None and level != _ALL:
     absl_logging.set_verbosity(absl_logging.ERROR)
     logging.getLogger("tensorflow").setLevel(logging.ERROR)
     if not sys.warnoptions:
-      # They tell programmers of TensorFlow, Keras or NumPy what will change one day.
+      # They warn programmers of changes to come in TensorFlow, Keras or NumPy.
       for category in (DeprecationWarning, PendingDeprecationWarning, FutureWarning):
         warnings.simplefilter("ignore", category)
       warnings.filterwarnings("ignore", message=r"\s*Warning: tf\.lite\.Interpreter is deprecated")
@@ -71,13 +74,26 @@ def set_up(verbosity: int | None = None) -> None:
 
 
 class _Lines(logging.Handler):
-  """Writes `warning: TEXT` or `error: TEXT` to what is standard error at the time."""
+  """Writes `warning: TEXT`, `error: TEXT` or a plain line of information.
+
+  Attributes:
+    info_on_stdout: where information goes; all else goes to standard error. The streams are those
+      at the time of writing.
+  """
+
+  info_on_stdout = False
 
   def emit(self, record: logging.LogRecord) -> None:
+    is_info = record.levelno < logging.WARNING
+    prefix = "" if is_info else f"{record.levelname.lower()}: "
+    stream = sys.stdout if is_info and self.info_on_stdout else sys.stderr
     try:
-      print(f"{record.levelname.lower()}: {self.format(record)}", file=sys.stderr, flush=True)
+      print(f"{prefix}{self.format(record)}", file=stream, flush=True)
     except Exception:  # As all handlers of `logging` do: a message must not end the program.
       self.handleError(record)
+
+
+_LINES = _Lines()
 
 
 def _show_warning(message, category, filename, lineno, file=None, line=None) -> None:
@@ -106,7 +122,7 @@ def _set_level_of_abseil(level: int) -> None:
 
 
 def _level() -> int:
-  """What the user, or `prepare`, has set."""
+  """Returns the level that the user, or `prepare`, has set."""
   try:
     return int(os.environ.get(_LEVEL, _ERRORS))
   except ValueError:

@@ -17,8 +17,8 @@ _HELP_FLAGS = {"-h", "-help", "--help", "-helpshort", "--helpshort", "-?"}
 
 
 def main(_: Sequence[str]) -> None:
-  """Does what the flags say; see `driver.main_with_flags`."""
-  # Here, so that what is wrong with the flags is told without waiting for TensorFlow.
+  """Runs what the flags ask for; see `driver.main_with_flags`."""
+  # Here, so that wrong flags are reported without waiting for TensorFlow.
   from mtl_ssl_tf import registry_imports  # noqa: F401
   from mtl_ssl_tf.training import driver
 
@@ -44,7 +44,7 @@ def _parse(argv: Sequence[str]) -> list[str]:
 
     flags.FLAGS.unparse_flags()
   except flags.Error:
-    pass  # To be told again, as absl tells it.
+    pass  # To be reported once more, in absl's words.
   return app.parse_flags_with_usage(argv)
 
 

@@ -55,9 +55,9 @@ def test_every_command_of_the_package_is_in_the_table():
 @pytest.mark.parametrize("flags", [[], ["--help"], ["-h"]])
 def test_help_lists_all_commands(flags, capsys):
   assert cli.main(flags) == 0
-  said = capsys.readouterr().out
-  assert said.startswith("usage: mtl-ssl COMMAND [flags]\n")
-  lines = [line.split(maxsplit=1) for line in said.splitlines() if line.startswith("  ")]
+  printed = capsys.readouterr().out
+  assert printed.startswith("usage: mtl-ssl COMMAND [flags]\n")
+  lines = [line.split(maxsplit=1) for line in printed.splitlines() if line.startswith("  ")]
   assert lines == [[name, about] for name, (_, about) in cli.COMMANDS.items()]
 
 
@@ -80,7 +80,7 @@ def test_unknown_command_is_one_line(name, nearest, capsys):
   assert capsys.readouterr().err == f"mtl-ssl: no command {name!r}; did you mean {nearest}?\n"
 
 
-def test_wrong_flags_are_told_without_tensorflow(capsys):
+def test_wrong_flags_are_reported_without_tensorflow(capsys):
   with pytest.raises(SystemExit) as end:
     cli.main(["predict", "--saved_modle=x"])
   assert end.value.code == 2
@@ -94,7 +94,7 @@ def test_a_command_runs_as_its_module_does(tmp_path):
   assert "Warning" not in done.stderr
   done = _module("synthetic", f"--output_dir={tmp_path / 'scenes'}", "--num_train=0")
   assert done.returncode == 1
-  assert done.stderr == "synthetic: error: --num_train is 0; accepted are 1 to 999999\n"
+  assert done.stderr == "synthetic: error: --num_train is 0; accepted: 1 to 999999\n"
 
 
 @pytest.mark.slow

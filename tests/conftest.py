@@ -80,7 +80,7 @@ def _tiny_run(once):
 
 @pytest.fixture(name="_tiny_exported", scope="session")
 def _fixture_tiny_exported(once, tiny_run):
-  """Where the command wrote `tiny_run`, and the command as it ended."""
+  """The folder that the command exported `tiny_run` to, and the command as it ended."""
 
   def export(folder):
     export_dir = folder / "new" / "detector"
@@ -114,12 +114,12 @@ def _tiny_export(_tiny_exported):
 @pytest.fixture(name="tiny_detector", scope="session")
 def _tiny_detector(tiny_export):
   """`tiny_export`, loaded for all tests that only ask it, as its first answers take long."""
-  from mtl_ssl_tf.serving import saved_detector  # Here, as most tests need no TensorFlow.
+  from mtl_ssl_tf.serving import saved_model_detector  # Here, as most tests need no TensorFlow.
 
-  return saved_detector.SavedDetector(tiny_export[0])
+  return saved_model_detector.SavedModelDetector(tiny_export[0])
 
 
 @pytest.fixture(name="tiny_loaded", scope="session")
 def _tiny_loaded(tiny_detector):
-  """What `tf.saved_model.load` makes of `tiny_export`."""
+  """`tiny_export`, loaded by `tf.saved_model.load`."""
   return tiny_detector._loaded

@@ -36,7 +36,7 @@ def _export(folder, output_dir, *flags):
 
 
 def _run_with_jax(folder):
-  """What the runner prints, and the program's results, from a process without TensorFlow."""
+  """The runner's output and the program's results, from a process without TensorFlow."""
   script = f"""
 import runpy, sys
 sys.modules["tensorflow"] = None  # Importing it fails.
@@ -134,10 +134,10 @@ def test_jax_gets_the_same_detections(folder, tmp_path):
     (["--checkpoint=nowhere/ckpt-1"], "--checkpoint 'nowhere/ckpt-1' is no checkpoint"),
   ],
 )
-def test_bad_input_is_told_in_one_line(folder, tmp_path, capsys, flags, message):
+def test_bad_input_is_reported_in_one_line(folder, tmp_path, capsys, flags, message):
   assert _export(folder, tmp_path / "step", *flags) == 2
-  said = capsys.readouterr().err.strip().splitlines()
-  assert said[-1].startswith(f"error: {message}")
+  printed = capsys.readouterr().err.strip().splitlines()
+  assert printed[-1].startswith(f"error: {message}")
   assert not (tmp_path / "step").exists()
 
 
@@ -159,7 +159,7 @@ def test_without_records_the_batch_is_made_up(folder, tmp_path, capsys):
   step = tmp_path / "step"
   override = "--params_override=task.train_data.input_path=nowhere-*"
   assert _export(folder, step, override, "--step=inference", "--no-inputs") == 0
-  said = capsys.readouterr().err
-  assert "task.train_data.input_path: no records match 'nowhere-*'; the batch is made up" in said
+  printed = capsys.readouterr().err
+  assert "task.train_data.input_path: no records match 'nowhere-*'; the batch is made up" in printed
   assert sorted(path.name for path in step.iterdir()) == ["names.json", "step.mlir"]
   assert json.loads((step / "names.json").read_text())["batch"] == "made up"

@@ -43,7 +43,7 @@ np.savez(sys.argv[3], **results)
 
 @pytest.fixture(name="evaluated", scope="module")
 def _evaluated(tiny_run):
-  """What the evaluator is given for each image of the run."""
+  """The evaluator's input for each image of the run."""
   task = mtl_detection.MtlDetectionTask(tiny_run_lib.params(tiny_run).task)
   model = task.build_model()
   best = tf.train.latest_checkpoint(tiny_run / "best")
@@ -55,10 +55,10 @@ def _evaluated(tiny_run):
 
 
 def test_says_what_it_took_and_writes_the_label_map(tiny_run, tiny_export):
-  version, said = tiny_export
-  first, *_, verified, last = said.splitlines()  # Between them progress, on a slow machine.
+  version, printed = tiny_export
+  first, *_, verified, last = printed.splitlines()  # Between them progress, on a slow machine.
   assert first == f"checkpoint: {tiny_run}/best/best_ckpt-1 (best, step {tiny_run_lib.BEST_STEP})"
-  assert verified.startswith("export beside checkpoint on 3 images: largest difference ")
+  assert verified.startswith("export and checkpoint on 3 images: largest difference ")
   assert last == f"SavedModel: {version} (classes: {len(tiny_run_lib.CLASS_NAMES)})"
   assert (version / "assets" / "label_map.txt").read_text().split() == tiny_run_lib.CLASS_NAMES
   assert sorted(os.listdir(version.parent)) == ["1", "batching_parameters.txt", "models.config"]
@@ -74,7 +74,7 @@ def test_says_what_it_took_and_writes_the_label_map(tiny_run, tiny_export):
 
 @pytest.fixture(name="results", scope="module")
 def _results(tiny_export, tmp_path_factory):
-  """What a process without our code, Keras and Model Garden got for the images, by key."""
+  """The detections of a process without our code, Keras and Model Garden, by key."""
   tmp_path = tmp_path_factory.mktemp("served")
   images_file, results_file = tmp_path / "images.npz", tmp_path / "results.npz"
   np.savez(images_file, *tiny_run_lib.images())
@@ -110,16 +110,19 @@ def test_an_error_is_one_line(tiny_run, tmp_path, capsys):
   target = tmp_path / "taken"
   target.write_text("")
   assert export.main([f"--model_dir={tiny_run}", f"--export_dir={target}"]) == 1
-  said = capsys.readouterr().err
-  assert said == f"error: --export_dir {str(target)!r} exists and is no folder\n"
+  printed = capsys.readouterr().err
+  assert printed == (
+    f"error: --export_dir {str(target)!r} is a file; accepted: a folder that is new, empty or holds"
+    " versions\n"
+  )
 
 
 def test_without_servings_protocol(tiny_run, tmp_path, monkeypatch, capsys):
   monkeypatch.setitem(sys.modules, "tensorflow_serving", None)
   target = tmp_path / "detector"
   assert export.main([f"--model_dir={tiny_run}", f"--export_dir={target}", "--no-verify"]) == 0
-  said = capsys.readouterr().out.splitlines()
-  assert said[1] == (
+  printed = capsys.readouterr().out.splitlines()
+  assert printed[1] == (
     "without warm-up requests and server files, which need tensorflow-serving-api: pip install"
     " 'mtl_ssl_tf[serving]'"
   )

@@ -31,7 +31,7 @@ for name in ("tensorflow", "keras"):
 @pytest.mark.parametrize(
   ("argv", "given", "settings"),
   [
-    # Prediction needs TensorFlow alone, which must not be told to look for tf_keras.
+    # Prediction needs TensorFlow alone, which must not be made to search for tf_keras.
     (["-m"], {}, ["2", "None"]),
     (["-m"], {"TF_CPP_MIN_LOG_LEVEL": "0"}, ["0", "None"]),
     (["program.py"], {}, ["None", "None"]),

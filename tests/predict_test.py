@@ -17,7 +17,7 @@ from pycocotools import coco
 
 from mtl_ssl_tf import predict
 from mtl_ssl_tf.data import progress_lines
-from mtl_ssl_tf.serving import saved_detector
+from mtl_ssl_tf.serving import saved_model_detector
 from tests import fixtures
 from tests.data import voc_files
 
@@ -75,7 +75,7 @@ def _run(tmp_path, monkeypatch, capsys):
 
   def run(*flags, source="in"):
     with monkeypatch.context() as patched:
-      patched.setattr(saved_detector, "SavedDetector", load)
+      patched.setattr(saved_model_detector, "SavedModelDetector", load)
       status = predict.main(
         [
           "--saved_model=exported",
@@ -84,10 +84,10 @@ def _run(tmp_path, monkeypatch, capsys):
           *flags,
         ]
       )
-    said = capsys.readouterr().err.replace(str(tmp_path), "").splitlines()
+    printed = capsys.readouterr().err.replace(str(tmp_path), "").splitlines()
     path = tmp_path / "out" / "predictions.json"
     dataset = json.loads(path.read_text()) if path.exists() else None
-    return status, said, dataset, detectors[-1] if detectors else None
+    return status, printed, dataset, detectors[-1] if detectors else None
 
   (tmp_path / "in").mkdir(exist_ok=True)
   return run
@@ -105,9 +105,9 @@ def _names(dataset):
 class TestResults:
   def test_one_file(self, tmp_path, run):
     _save(tmp_path / "in" / "a.png", 40, 80)
-    status, said, dataset, detector = run("--score_threshold=0.2", source="in/a.png")
+    status, printed, dataset, detector = run("--score_threshold=0.2", source="in/a.png")
     assert status == 0
-    assert said == [
+    assert printed == [
       "files: 1, classes: cat, dog",
       "/out: 1 images with 2 detections of score 0.2 and more",
     ]
@@ -169,7 +169,7 @@ class TestResults:
     files = sorted(path.relative_to(drawn).as_posix() for path in drawn.rglob("*.*"))
     assert files == ["a.jpg", "a.png.jpg", "b/c.JPG"]
 
-  def test_results_inside_the_input_are_not_looked_at(self, tmp_path, run):
+  def test_results_inside_the_input_are_left_out(self, tmp_path, run):
     _save(tmp_path / "in" / "a.jpg", 8, 8)
     for _ in range(2):
       assert run(f"--output_dir={tmp_path / 'in'}")[0] == 0
@@ -191,7 +191,7 @@ class TestResults:
     assert [(image["height"], image["width"]) for image in dataset["images"]] == sizes
 
   def test_progress(self, tmp_path, run, monkeypatch):
-    # A clock that advances by a second whenever it is looked at, which is once a file.
+    # A clock that advances by a second whenever it is read, which is once a file.
     for i in range(3):
       _save(tmp_path / "in" / f"{i}.png", 8, 8)
     (tmp_path / "in" / "3.png").write_bytes(b"")
@@ -212,7 +212,7 @@ class TestImages:
 
 
 class TestFaults:
-  def test_unreadable_files_are_listed_and_the_rest_goes_on(self, tmp_path, run):
+  def test_unreadable_files_are_listed_and_the_rest_is_processed(self, tmp_path, run):
     folder = tmp_path / "in"
     for name in ("a.jpg", "e.jpg"):
       _save(folder / name, 8, 8)
@@ -220,11 +220,11 @@ class TestFaults:
     (folder / "c.jpg").write_bytes((folder / "a.jpg").read_bytes()[:-60])
     _save(folder / "d.jpg", 13, 8)
     (folder / "f.jpg").symlink_to("nowhere")
-    status, said, dataset, _ = run()
+    status, printed, dataset, _ = run()
     assert status == 0
     assert _names(dataset) == ["a.jpg", "e.jpg"]
-    assert said[-5] == "left out or ended early, 4 of 6 files:"
-    listed = sorted(said[-4:])
+    assert printed[-5] == "left out or ended early, 4 of 6 files:"
+    listed = sorted(printed[-4:])
     assert listed[0] == (
       "  b.jpg: the file is empty; accepted: a whole JPEG, PNG, BMP, TIFF or WebP image"
     )
@@ -234,10 +234,10 @@ class TestFaults:
 
   def test_nothing_readable(self, tmp_path, run):
     (tmp_path / "in" / "a.jpg").write_bytes(b"no image")
-    status, said, dataset, _ = run()
+    status, printed, dataset, _ = run()
     assert status == 1
     assert dataset["images"] == []
-    assert said[-2] == "left out or ended early, 1 of 1 files:"
+    assert printed[-2] == "left out or ended early, 1 of 1 files:"
 
   @pytest.mark.parametrize(
     ("flags", "message"),
@@ -246,23 +246,26 @@ class TestFaults:
       (["--score_threshold=nan"], "--score_threshold is nan; accepted: 0 to 1"),
       (["--batch_size=0"], "--batch_size is 0; accepted: at least 1"),
       (["--every=0"], "--every is 0; accepted: at least 1"),
-      (["--input=/in/nowhere"], "--input '/in/nowhere' does not exist"),
+      (
+        ["--input=/in/nowhere"],
+        "--input '/in/nowhere' does not exist; accepted: files, folders and patterns",
+      ),
     ],
   )
   def test_unusable_arguments(self, run, flags, message):
-    status, said, dataset, _ = run(*flags)
-    assert (status, said, dataset) == (1, [f"error: {message}"], None)
+    status, printed, dataset, _ = run(*flags)
+    assert (status, printed, dataset) == (1, [f"error: {message}"], None)
 
   def test_a_checkpoint_of_a_saved_model(self, tmp_path, run):
     _save(tmp_path / "in" / "a.jpg", 8, 8)
     assert run("--checkpoint=best")[:2] == (
       1,
-      ["error: --checkpoint chooses from --model_dir; a --saved_model has only one"],
+      ["error: --checkpoint is 'best'; accepted: with --model_dir alone"],
     )
 
   def test_stopped_while_the_detector_is_loaded(self, tmp_path, monkeypatch, capsys):
     _save(tmp_path / "a.jpg", 8, 8)
-    monkeypatch.setattr(saved_detector, "SavedDetector", _interrupt)
+    monkeypatch.setattr(saved_model_detector, "SavedModelDetector", _interrupt)
     flags = ["--saved_model=exported", f"--input={tmp_path}", f"--output_dir={tmp_path / 'out'}"]
     assert predict.main(flags) == 130
     assert capsys.readouterr().err == "stopped before the first file\n"
@@ -291,9 +294,9 @@ class TestFaults:
   def test_output_cannot_be_written(self, tmp_path, run):
     _save(tmp_path / "in" / "a.jpg", 8, 8)
     (tmp_path / "out").write_text("a file")
-    status, said = run()[:2]
+    status, printed = run()[:2]
     assert status == 1
-    assert said[0].startswith("error: [Errno 17] File exists")
+    assert printed[0].startswith("error: [Errno 17] File exists")
 
 
 def _content(folder):
@@ -366,24 +369,24 @@ class TestOutputs:
       "categories": [{"id": i, "name": name} for i, name in enumerate(classes)],
     }
     (tmp_path / "ids.json").write_text(json.dumps(content))
-    status, said, dataset, detector = run(f"--coco_annotations={tmp_path / 'ids.json'}")
+    status, printed, dataset, detector = run(f"--coco_annotations={tmp_path / 'ids.json'}")
     assert (status, dataset) == (1, None)
-    assert said[-1].startswith(f"error: --coco_annotations '/ids.json': {message}")
+    assert printed[-1].startswith(f"error: --coco_annotations '/ids.json': {message}")
     assert not (tmp_path / "out").exists()
-    # A missing image is told before the detector is loaded.
+    # A missing image is reported before the detector is loaded.
     assert (detector is None) == (names == ["b.png"])
 
-  def test_videos_beside_images(self, tmp_path, run):
+  def test_videos_among_images(self, tmp_path, run):
     for name in ("a.png", "c.png"):
       _save(tmp_path / "in" / name, 8, 8)
     _write_video(tmp_path / "in" / "b.avi")
     (tmp_path / "in" / "d.mp4").write_bytes(b"no video")
-    status, said, dataset, detector = run("--every=2", "--batch_size=4")
+    status, printed, dataset, detector = run("--every=2", "--batch_size=4")
     assert status == 0
     assert detector.sizes == [[(8, 8)], [(16, 32)] * 2, [(16, 32)], [(8, 8)]]
     assert _names(dataset) == ["a.png", "c.png"]
-    assert said[1] == ("/out: 2 images with 2 detections of score 0.5 and more and 1 videos")
-    assert said[3:] == ["  d.mp4: no video that can be read, or damaged from the beginning"]
+    assert printed[1] == ("/out: 2 images with 2 detections of score 0.5 and more and 1 videos")
+    assert printed[3:] == ["  d.mp4: no video that can be read, or damaged from the beginning"]
     assert list(_content(tmp_path / "out")) == [
       "drawn/a.png.jpg",
       "drawn/c.png.jpg",
@@ -395,7 +398,7 @@ class TestOutputs:
     frames = json.loads((tmp_path / "out" / "videos" / "b.avi.json").read_text())["frames"]
     assert [frame["frame"] for frame in frames] == [0, 2, 4]
 
-  def test_videos_drawn_inside_the_input_are_not_looked_at(self, tmp_path, run):
+  def test_videos_drawn_inside_the_input_are_left_out(self, tmp_path, run):
     _write_video(tmp_path / "in" / "b.avi")
     for _ in range(2):
       assert run(f"--output_dir={tmp_path / 'in'}")[1][0] == "files: 1, classes: cat, dog"
@@ -412,9 +415,9 @@ class TestOutputs:
   def test_two_that_would_become_one(self, tmp_path, run, output, names, result):
     for name in names:
       _save(tmp_path / "in" / name, 8, 8)
-    status, said, _, _ = run("--outputs", output)
+    status, printed, _, _ = run("--outputs", output)
     assert status == 1
-    assert said == [
+    assert printed == [
       f"error: --outputs {output}: {names[0]!r} and {names[1]!r} would both become {result!r};"
       " accepted: images whose names differ in more than the ending"
     ]
@@ -448,14 +451,14 @@ class TestGoingOn:
 
     with monkeypatch.context() as patched:
       patched.setattr(QuarterDetector, "_detect", stop)
-      status, said, dataset, _ = run(*self._FLAGS)
+      status, printed, dataset, _ = run(*self._FLAGS)
     assert (status, dataset) == (130, None)
     finished = min(3 * calls, 7)
-    assert said[-1] == f"stopped after {finished} of 8 files; the same command goes on"
+    assert printed[-1] == f"stopped after {finished} of 8 files; the same command resumes it"
     assert "unfinished.jsonl" in _content(tmp_path / "out")
-    status, said, _, detector = run(*self._FLAGS)
+    status, printed, _, detector = run(*self._FLAGS)
     assert status == 0
-    assert ("going on after" in said[1]) == (calls > 0)
+    assert ("resuming after" in printed[1]) == (calls > 0)
     assert len(detector.sizes) == 5 - min(calls, 3)
     assert _content(tmp_path / "out") == _content(whole)
 
@@ -465,17 +468,17 @@ class TestGoingOn:
     monkeypatch.undo()
     _save(tmp_path / "in" / "00.png", 8, 8)
     (tmp_path / "in" / "v.avi").unlink()
-    # A clock that advances by five seconds whenever it is looked at.
+    # A clock that advances by five seconds whenever it is read.
     seconds = iter(range(0, 1000, 5))
     monkeypatch.setattr(progress_lines.time, "monotonic", lambda: next(seconds))
-    status, said, dataset, detector = run(*self._FLAGS)
+    status, printed, dataset, detector = run(*self._FLAGS)
     assert status == 0
-    assert "predicting: 8/8, 0.2 a second, 0 s left" in said
-    assert said[1:3] == [
-      "going on after 7 of them",
+    assert "predicting: 8/8, 0.2 a second, 0 s left" in printed
+    assert printed[1:3] == [
+      "resuming after 7 of them",
       "1 files came later and are left for the next time",
     ]
-    assert said[-1] == "  v.avi: no such file"
+    assert printed[-1] == "  v.avi: no such file"
     assert len(dataset["images"]) == 6
     assert detector.sizes == []
     assert "00.png" in _names(run(*self._FLAGS)[2])
@@ -491,27 +494,27 @@ class TestGoingOn:
       ("--every=2", "--every 1, now it is 2"),
       (f"--input={tmp_path / 'in' / '0.png'}", '--input ["/in"], now it is ["/in/0.png"]'),
     ):
-      status, said, _, _ = run(*self._FLAGS, flag)
+      status, printed, _, _ = run(*self._FLAGS, flag)
       assert status == 1
-      assert said[-1].startswith(
+      assert printed[-1].startswith(
         f"error: --output_dir '/out' holds an unfinished prediction with {now}; accepted: the same"
       )
       assert _content(tmp_path / "out") == before
     assert run(*self._FLAGS, "--score_threshold=0.25", "--overwrite")[0] == 0
 
-  def test_a_finished_prediction_begins_anew(self, tmp_path, run):
+  def test_a_finished_prediction_begins_again(self, tmp_path, run):
     run(*self._FLAGS)
-    status, said, _, detector = run(*self._FLAGS, "--batch_size=7")
+    status, printed, _, detector = run(*self._FLAGS, "--batch_size=7")
     assert status == 0
     assert len(detector.sizes) == 2
-    assert not any("going on" in line for line in said)
+    assert not any("resuming" in line for line in printed)
 
   def test_another_detector(self, run, monkeypatch):
     monkeypatch.setattr(QuarterDetector, "__call__", _interrupt)
     run(*self._FLAGS)
     monkeypatch.setattr(QuarterDetector, "fingerprint", "halves")
-    said = run(*self._FLAGS)[1]
-    assert 'with the detector "quarters", now it is "halves"; accepted' in said[-1]
+    printed = run(*self._FLAGS)[1]
+    assert 'with the detector "quarters", now it is "halves"; accepted' in printed[-1]
 
   def test_ids_of_a_file_that_is_gone(self, tmp_path, run, monkeypatch):
     content = {
@@ -530,9 +533,9 @@ class TestGoingOn:
 
   def test_disk_full_in_the_end(self, tmp_path, run, monkeypatch):
     (tmp_path / "out" / "coco_results.json").mkdir(parents=True)
-    status, said, _, _ = run(*self._FLAGS)
+    status, printed, _, _ = run(*self._FLAGS)
     assert status == 1
-    assert said[-1].startswith("error: [Errno 21] Is a directory")
+    assert printed[-1].startswith("error: [Errno 21] Is a directory")
     (tmp_path / "out" / "coco_results.json").rmdir()
     status, _, _, detector = run(*self._FLAGS)
     assert (status, detector.sizes) == (0, [])
@@ -557,13 +560,14 @@ def _files(tmp_path):
   return folder
 
 
-def test_killed_it_goes_on_to_the_same_files(
+def test_killed_it_resumes_to_the_same_files(
   tiny_export, tiny_detector, files, tmp_path, monkeypatch
 ):
   flags = [f"--saved_model={tiny_export[0]}", f"--input={files}", "--score_threshold=0.1"]
   flags += ["--outputs", "drawn", "dataset", "results", "voc", "--batch_size=2"]
   with monkeypatch.context() as patched:
-    patched.setattr(saved_detector, "SavedDetector", lambda path: tiny_detector)  # Loaded before.
+    # Loaded before.
+    patched.setattr(saved_model_detector, "SavedModelDetector", lambda path: tiny_detector)
     assert predict.main([*flags, f"--output_dir={tmp_path / 'whole'}"]) == 0
   out = tmp_path / "out"
   command = [sys.executable, "-m", "mtl_ssl_tf.predict", *flags, f"--output_dir={out}"]
@@ -577,7 +581,7 @@ def test_killed_it_goes_on_to_the_same_files(
   assert not (out / "predictions.json").exists()
   done = subprocess.run(command, capture_output=True, text=True, check=False)
   assert done.returncode == 0, done.stderr
-  assert re.search(r"going on after \d+ of them", done.stderr)
+  assert re.search(r"resuming after \d+ of them", done.stderr)
   assert _content(out) == _content(tmp_path / "whole")
   failures = json.loads((out / "failures.json").read_text())
   assert [failure["file_name"] for failure in failures] == ["07.png", "20.png", "59.png"]

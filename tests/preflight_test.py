@@ -168,8 +168,8 @@ def test_absent_and_damaged_records_are_findings(config_file, tmp_path):
     (["--json=/nowhere/report.json"], "--json '/nowhere/report.json' cannot be written"),
   ],
 )
-def test_bad_usage_is_told_in_one_line(config_file, capsys, flags, message):
+def test_bad_usage_is_reported_in_one_line(config_file, capsys, flags, message):
   assert _run(config_file, "v5e-1", *flags) == 2
-  said = capsys.readouterr()
-  assert said.out == ""
-  assert said.err.strip().splitlines()[-1].startswith(f"error: {message}")
+  printed = capsys.readouterr()
+  assert printed.out == ""
+  assert printed.err.strip().splitlines()[-1].startswith(f"error: {message}")

@@ -1,4 +1,4 @@
-"""What the package declares: dependencies that it imports, in ranges that hold what is tested."""
+"""The declared dependencies are those imported, in ranges that hold the tested versions."""
 
 import ast
 import pathlib

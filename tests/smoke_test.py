@@ -1,7 +1,7 @@
 """The whole path on a data set of a few scenes, with a process that is killed on the way.
 
 Scenes are drawn and converted here; `train.py` runs twice, as a user would run it: the first time
-it is killed with SIGKILL, the second time it goes on. The tests look at what that left behind.
+it is killed with SIGKILL, the second time it resumes. The tests check what that left behind.
 """
 
 import json
@@ -52,7 +52,7 @@ class Run:
     self.model_dir, self.records = folder / "model", folder / "records"
     synthetic.write_dataset(folder / "scenes", SCENES)
     for split in synthetic.SPLITS:
-      pascal_voc.convert_split(folder / "scenes", split, self.records, num_shards=2, say=str)
+      pascal_voc.convert_split(folder / "scenes", split, self.records, num_shards=2)
     self._config = folder / "tiny.yaml"
     self._config.write_text(yaml.safe_dump(self._settings()))
     self._logs = folder
@@ -151,7 +151,7 @@ def read_events(folder: pathlib.Path) -> dict[str, list[int]]:
 
 
 @pytest.mark.slow
-def test_killed_run_goes_on(run):
+def test_killed_run_resumes(run):
   assert progress_steps(run.first[0])[0] == 2
   assert run.killed_at > CHECKPOINT_INTERVAL
   assert f"restored from checkpoint: {run.model_dir}/ckpt-{run.killed_at}\n" in run.second[0]

@@ -1,4 +1,4 @@
-"""Which lines are ours: what commands may show when nothing is wrong, and warnings."""
+"""Patterns of our lines: what commands may show when nothing is wrong, and warnings."""
 
 import os
 import re
@@ -25,7 +25,7 @@ TRAINING = (
 EXPORT = (
   r"checkpoint: \S+ \(.+\)",
   r"verifying: \d+/\d+, [\d.]+ a second, \d+ s left",
-  r"export beside checkpoint on \d+ images: largest difference .+",
+  r"export and checkpoint on \d+ images: largest difference .+",
   r"SavedModel: \S+ \(classes: \d+\)",
 )
 # Standard error of `mtl_ssl_tf.predict`.

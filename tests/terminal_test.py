@@ -1,5 +1,6 @@
-"""What a user sees of commands: our lines, warnings in one form, errors of TensorFlow."""
+"""The output of commands: our lines, warnings in one form, errors of TensorFlow."""
 
+import logging
 import os
 import pathlib
 import subprocess
@@ -27,6 +28,7 @@ tf.get_logger().warning("retracing")
 warnings.warn("will change", FutureWarning)
 warnings.warn("a result\\n  is nan\\n", RuntimeWarning)
 logging.getLogger("mtl_ssl_tf.somewhere").warning("%d boxes", 3)
+logging.getLogger("mtl_ssl_tf.somewhere").info("%d done", 4)
 raise KeyError("a bug")
 """
 _OF_TENSORFLOW = (
@@ -59,8 +61,21 @@ class TestMessages:
     native, *ours = filter(None, done.stderr.splitlines())
     assert native.endswith("tensorflow error")
     assert ours[:2] == ["warning: RuntimeWarning: a result is nan", "warning: 3 boxes"]
-    assert ours[2] == "Traceback (most recent call last):"
+    assert ours[2] == "4 done"
+    assert ours[3] == "Traceback (most recent call last):"
     assert ours[-1] == "KeyError: 'a bug'"
+
+  @pytest.mark.parametrize("info_on_stdout", [False, True])
+  def test_information_is_plain_and_goes_where_the_command_wants_it(self, capsys, info_on_stdout):
+    terminal.set_up(info_on_stdout=info_on_stdout)
+    logger = logging.getLogger("mtl_ssl_tf.somewhere")
+    logger.info("half of %d", 8)
+    logger.error("gone")
+    captured = capsys.readouterr()
+    expected = (
+      ("half of 8\n", "error: gone\n") if info_on_stdout else ("", "half of 8\nerror: gone\n")
+    )
+    assert captured == expected
 
   @pytest.mark.parametrize(
     ("flags", "environment"),

@@ -55,7 +55,7 @@ def main() -> int:
   """Runs the command line; returns the exit status."""
   try:
     result = measure(json.loads(sys.argv[1]))
-  except Exception as error:  # Whatever goes wrong is this measurement's result; others go on.
+  except Exception as error:  # Whatever goes wrong is this measurement's result; others continue.
     lines = [line.strip() for line in str(error).split("\n") if line.strip()]
     print(json.dumps({"error": f"{type(error).__name__}: {(lines or ['no message'])[0][:300]}"}))
     return 1

@@ -24,7 +24,7 @@ class Experiment:
   """A setup, ready to run: task, model, optimizer and batch."""
 
   def __init__(self, setup: rows.Setup):
-    """Builds all.
+    """Builds task, model, optimizer and batch.
 
     Raises:
       ValueError: a field of the override is not known.
@@ -69,7 +69,7 @@ class Experiment:
     return loss
 
   def take_detections(self) -> int:
-    """Looks at the batch; returns the smallest number of proposals of an image."""
+    """Runs inference on the batch; returns the smallest number of proposals of an image."""
     outputs = self.detect(self.images, self.labels["image_size_px"])
     outputs["detection_scores"].numpy()
     return int(np.min(np.sum(outputs["proposals_valid"].numpy(), axis=1)))
@@ -99,7 +99,7 @@ def make_batch(setup: rows.Setup, max_num_boxes: int) -> tuple[tf.Tensor, dict[s
 
   Args:
     setup: sizes.
-    max_num_boxes: slots of an image; those without a box are padding.
+    max_num_boxes: ground-truth rows of an image; those without a box are padding.
   """
   rng = np.random.default_rng(_SEED)
   batch_size, num_boxes = setup.batch_size, setup.num_boxes

@@ -1,4 +1,4 @@
-"""The measurements of a run: which ones, in which order, and how one is carried out."""
+"""The measurements of a run: which ones, in which order, and how one is run."""
 
 import dataclasses
 import fnmatch
@@ -37,7 +37,7 @@ def plan(
     pattern: of names of rows and curves, as in a shell.
     precisions: of `rows.PRECISIONS`.
     peers: name and command of other detectors; each runs before and after our rows.
-    small: sizes that say nothing, quickly.
+    small: sizes whose figures mean nothing, quickly.
   """
   found = []
   if "labels" in sections:
@@ -188,7 +188,7 @@ def _peer_result(result: dict) -> dict:
 
 
 def _last_json(text: str) -> dict | None:
-  """The last line that is a JSON object."""
+  """Returns the last line that is a JSON object."""
   for line in reversed(text.splitlines()):
     if line.startswith("{"):
       try:

@@ -48,7 +48,7 @@ def fit(
   # A line that falls below 0 is left for certain.
   is_off = np.abs(values - expected) > tolerance * expected
   stays = ~is_off[::-1]
-  # All points from here to the end are off; one in the midst alone is an accident of measuring.
+  # All points from here to the end are off; one between them alone is an accident of measuring.
   first = len(places) - int(np.argmax(stays)) if stays.any() else 0
   if first == len(places):
     return Line(float(fixed), float(slope), None, None)

@@ -1,4 +1,4 @@
-"""Time, memory and company of a call, in the process that makes it. Linux only."""
+"""Time, memory and load of other processes during a call in this process. Linux only."""
 
 import os
 import pathlib
@@ -66,7 +66,7 @@ def resident_mib() -> float:
 
 
 def restart_peak() -> None:
-  """Lets `peak_mib` begin anew from what is held now."""
+  """Starts `peak_mib` again from what is held now."""
   pathlib.Path("/proc/self/clear_refs").write_text("5")
 
 

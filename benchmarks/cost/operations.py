@@ -12,7 +12,7 @@ import tensorflow as tf
 
 
 class Count(NamedTuple):
-  """What was counted.
+  """The counts of a function's ops.
 
   Attributes:
     flops: 2 for each multiply-add.
@@ -75,7 +75,7 @@ def _needed(
   inputs: Sequence[tf.Tensor] = (),
   outputs: Sequence[tf.Tensor] | None = None,
 ) -> list[tf.Operation]:
-  """Gradients that nobody asked for are traced too, and thrown away before anything runs."""
+  """Returns the ops that results need: unused gradients are traced, but pruned before running."""
   given = {tensor.name for tensor in inputs}
   # Whoever waits for them does not need them made.
   makers = {tensor.op.name for tensor in inputs}
@@ -161,7 +161,7 @@ def _batch_matmul(op: tf.Operation) -> int:
 
 
 def _einsum(op: tf.Operation) -> int:
-  """Every combination of the axes' indices is one multiply-add."""
+  """Returns the FLOP of an einsum: each combination of indices is one multiply-add."""
   operands = op.get_attr("equation").decode().split("->")[0].split(",")
   sizes = {}
   for letters, tensor in zip(operands, op.inputs, strict=True):
@@ -170,7 +170,7 @@ def _einsum(op: tf.Operation) -> int:
       first, last = letters.split("...")
       num_hidden = len(shape) - len(first) - len(last)
       hidden = range(num_hidden)
-      # Axes that the dots stand for are counted from the last one on, as they broadcast.
+      # Axes that the dots replace are counted from the last one on, as they broadcast.
       names = [*first, *(f"axis {num_hidden - number}" for number in hidden), *last]
     else:
       names = list(letters)

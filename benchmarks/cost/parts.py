@@ -1,4 +1,4 @@
-"""Where the time goes: inference and training step part by part, with FLOP and bytes of each.
+"""Times inference and the training step part by part, with FLOP and bytes of each.
 
 Parts are cut out of the traced function itself: a part's graph is what lies between the tensors
 that go into it and those that come out, so it does what it does in the whole.

@@ -1,4 +1,4 @@
-"""How fast this machine convolves at best: one large 3 × 3 convolution."""
+"""Measures this machine's best rate of convolution: one large 3 × 3 convolution."""
 
 import numpy as np
 import tensorflow as tf

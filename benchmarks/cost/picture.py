@@ -24,7 +24,7 @@ def draw(found: results.Results, path: pathlib.Path) -> None:
   curves = summary.growth(found)
   names = [name for name in rows.CURVES if any(curve == name for curve, _ in curves)]
   if not names:
-    raise ValueError("there are no curves of growth to draw")
+    raise ValueError("the results hold no curves of growth; accepted: those of --only growth")
   figure, axes = plt.subplots(
     len(_ROWS), len(names), figsize=(3.4 * len(names), 5.6), squeeze=False, layout="constrained"
   )

@@ -1,4 +1,4 @@
-"""What a run must show, beside what it did show."""
+"""The requirements on a run, next to its measured figures."""
 
 import dataclasses
 import statistics

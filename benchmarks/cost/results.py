@@ -8,18 +8,19 @@ import pathlib
 from collections.abc import Sequence
 
 from benchmarks.cost import jobs
+from mtl_ssl_tf import files
 
 
 class Results:
   """Results by the key of their job; each is on disk as soon as it is there."""
 
   def __init__(self, path: pathlib.Path | None, command: Sequence[str], resume: bool = False):
-    """Begins a file, or goes on with one.
+    """Begins a file, or continues one.
 
     Args:
       path: of the file; None keeps all in memory.
       command: words of the command line.
-      resume: go on with a file that exists.
+      resume: continue a file that exists.
 
     Raises:
       ValueError: the file exists and is not to be continued, or holds something else.
@@ -28,7 +29,9 @@ class Results:
     self._content = {"machine": machine(), "commands": [], "results": {}}
     if path is not None and path.exists():
       if not resume:
-        raise ValueError(f"--output: {path} exists; accepted: a new file, or --resume to go on")
+        raise ValueError(
+          f"--output: {path} exists; accepted: a new file, or --resume to continue it"
+        )
       try:
         content = json.loads(path.read_text())
         known = isinstance(content["results"], dict) and isinstance(content["commands"], list)
@@ -63,13 +66,11 @@ class Results:
     record = {"job": job, "result": result, "date": now}
     self._content["results"][jobs.key(job)] = json.loads(json.dumps(record))
     if self._path is not None:
-      new = self._path.with_name(self._path.name + ".new")
-      new.write_text(json.dumps(self._content, indent=1))
-      os.replace(new, self._path)
+      files.write_text(self._path, json.dumps(self._content, indent=1))
 
   @property
   def machine(self) -> dict:
-    """What the results were measured on."""
+    """The machine that the results were measured on."""
     return self._content["machine"]
 
   def of(self, section: str) -> list[tuple[jobs.Job, dict]]:

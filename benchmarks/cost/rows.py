@@ -1,4 +1,4 @@
-"""What is measured: rows of configs/experiments, their variants, and the curves of growth.
+"""The setups to measure: rows of configs/experiments, their variants, and curves of growth.
 
 Data only, so that the command need not load TensorFlow.
 """
@@ -68,7 +68,7 @@ PARTS_ROWS = (
 )
 # Windows in a loop, as where not all proposals are refined, could not be counted.
 PARTS_OVERRIDE = {"task": {"refinement": {"min_object_score": 0.0}}}
-# For `--small`: figures that say nothing, quickly.
+# For `--small`: figures that mean nothing, quickly.
 FEW_REGIONS = {
   "task": {
     "rpn": {"num_proposals": 32},
@@ -125,7 +125,7 @@ def merged(first: dict[str, Any], second: dict[str, Any]) -> dict[str, Any]:
 
 @dataclasses.dataclass(frozen=True)
 class Curve:
-  """One thing that grows while all else stays.
+  """One quantity that grows while all else stays.
 
   Attributes:
     values: its sizes.

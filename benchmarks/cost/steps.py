@@ -6,7 +6,7 @@ from benchmarks.cost import experiment, measuring, rows
 def measure(
   setup: rows.Setup, repeats: int, inference: bool = True, budget_s: float | None = None
 ) -> dict:
-  """Returns what one process has to say about a setup.
+  """Returns the measurements of a setup in one process.
 
   Args:
     setup: what to build.

@@ -138,13 +138,13 @@ def growth(found: results.Results) -> dict[tuple[str, str], list[tuple[int, floa
   return {curve: sorted(points) for curve, points in curves.items()}
 
 
-def growth_company(found: results.Results) -> dict[str, float]:
+def growth_load(found: results.Results) -> dict[str, float]:
   """Returns the most cores that other processes kept busy during any point of each curve."""
-  company = {}
+  load = {}
   for job, result in found.of("growth"):
     cores = [result[call]["other_cores"] for call in CALLS if call in result]
-    company[job["name"]] = max([company.get(job["name"], 0.0), *cores])
-  return company
+    load[job["name"]] = max([load.get(job["name"], 0.0), *cores])
+  return load
 
 
 def failures(found: results.Results) -> dict[str, str]:

@@ -95,7 +95,7 @@ def growth(found: results.Results) -> list[str]:
   """Returns a line for each curve and quantity: points, line, and where they leave it."""
   header = ("against", "what", "measured", "line through the lower half", "leaves it")
   header += ("other cores",)
-  body, company = [], summary.growth_company(found)
+  body, load = [], summary.growth_load(found)
   curves = summary.growth(found)
   for curve in rows.CURVES:
     for quantity, unit in _UNITS.items():
@@ -103,7 +103,7 @@ def growth(found: results.Results) -> list[str]:
       if not points:
         continue
       line = lines.fit(*zip(*points, strict=True))
-      cells = (_points(points), _line(line), _leaves(line), _others(company[curve]))
+      cells = (_points(points), _line(line), _leaves(line), _others(load[curve]))
       body.append((curve, unit, *cells))
   return _table(header, body)
 

@@ -95,7 +95,7 @@ def import_reference(
 
 
 def _mismatch(path: str, report: Report) -> str:
-  """Says how checkpoint and detector differ, and what is the most likely reason."""
+  """Returns how checkpoint and detector differ, and the most likely reason."""
   parts = []
   for title, names in (
     ("the detector has, but the checkpoint has not", report.missing),

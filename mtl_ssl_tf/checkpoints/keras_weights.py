@@ -95,7 +95,7 @@ def _read(make: Callable[..., tf_keras.Model], weights: str, source: str) -> tf_
 
 
 def _arrays(backbone, network: tf_keras.Model) -> Iterator[tuple[str, np.ndarray]]:
-  """TF-slim names, without the network's own, and values."""
+  """Returns the values by their TF-slim names, without the network's own name."""
   if isinstance(backbone, resnet.ResNet):
     pairs = _resnet_pairs(network)
   elif isinstance(backbone, mobilenet_v1.MobileNetV1):
@@ -136,7 +136,7 @@ def _mobilenet_pairs() -> Iterator[tuple[str, str, str]]:
 
 
 def _inception_resnet_pairs(backbone, network) -> Iterator[tuple[str, str, str | None]]:
-  """Most layers have running numbers for names, in the order that TF-slim has them in too."""
+  """Yields names of layers; most have running numbers, in the order of TF-slim's layers."""
   convs = _numbered(network, tf_keras.layers.Conv2D, "conv2d")
   norms = _numbered(network, tf_keras.layers.BatchNormalization, "batch_normalization")
   for stage, in_stage2 in ((backbone.make_stage1(), False), (backbone.make_stage2("s"), True)):

@@ -85,7 +85,7 @@ def load(
 
 
 def ignored(name: str) -> bool:
-  """Says whether a TF-slim checkpoint's variable is none of a detector's weights.
+  """Returns whether a TF-slim checkpoint's variable is none of a detector's weights.
 
   The released graph makes ResNet's block 4 in the first stage too, and has no use for it.
   """

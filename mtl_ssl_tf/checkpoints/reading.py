@@ -5,7 +5,7 @@ import os
 import numpy as np
 import tensorflow as tf
 
-# What a checkpoint of `tf.train.Checkpoint` holds beside its variables.
+# What a checkpoint of `tf.train.Checkpoint` holds besides its variables.
 OBJECT_GRAPH = "_CHECKPOINTABLE_OBJECT_GRAPH"
 
 
@@ -22,7 +22,9 @@ def find(path: str, source: str) -> str:
   if tf.io.gfile.isdir(path):
     latest = tf.train.latest_checkpoint(path)
     if latest is None:
-      raise ValueError(f"{source} {path!r} is a folder without checkpoints")
+      raise ValueError(
+        f"{source} {path!r} is a folder without checkpoints; accepted: one with checkpoints"
+      )
     return latest
   for ending in (".index", ".data-00000-of-00001", ".meta"):
     path = path.removesuffix(ending)

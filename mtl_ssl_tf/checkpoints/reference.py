@@ -105,7 +105,7 @@ def assign(model: detector.Detector, arrays: Mapping[str, np.ndarray]) -> Report
 def assign_named(
   variables: Mapping[str, list[tf.Variable]], arrays: Mapping[str, np.ndarray]
 ) -> Report:
-  """The same for any names; an array goes to all the variables of its name."""
+  """Assigns arrays to variables by name; an array goes to all the variables of its name."""
   loaded = sorted(set(variables) & set(arrays))
   if not loaded:
     raise ValueError(

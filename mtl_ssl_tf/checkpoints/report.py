@@ -1,10 +1,10 @@
-"""What became of the variables on both sides of a loading."""
+"""Reports which variables were loaded, missing or left unused."""
 
 from typing import NamedTuple
 
 
 class Report(NamedTuple):
-  """By name, each list sorted.
+  """Names of variables, each list sorted.
 
   Attributes:
     loaded: given and assigned.

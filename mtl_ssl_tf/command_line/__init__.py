@@ -14,17 +14,17 @@ _called_as: str | None = None
 
 
 def call(name: str) -> None:
-  """From now on the program's help calls it by this name, such as `mtl-ssl predict`."""
+  """Sets the name of the program in its help, such as `mtl-ssl predict`."""
   global _called_as
   _called_as = name
 
 
 def prog(module: str) -> str:
-  """What the help of a command calls it: as it was called, by default as a module."""
+  """Returns the name of a command in its help: as it was called, by default as a module."""
   return _called_as or f"python -m {module}"
 
 
 def prepare_tensorflow() -> None:
-  """Settings of a program of ours, as TensorFlow finds them when it is imported."""
+  """Sets the environment that TensorFlow reads when it is imported."""
   terminal.prepare()
   os.environ.setdefault("TF_USE_LEGACY_KERAS", "1")  # Or TensorFlow loads Keras 3, for nothing.

@@ -1,4 +1,4 @@
-"""The commands' names and flags as a script that completes them in bash."""
+"""Writes a bash script that completes the commands' names and flags."""
 
 import re
 from collections.abc import Mapping
@@ -20,7 +20,7 @@ complete -o default -F _mtl_ssl mtl-ssl
 
 
 def bash(helps: Mapping[str, str]) -> str:
-  """The script for bash.
+  """Returns the script for bash.
 
   Args:
     helps: command -> what its `--help` prints.

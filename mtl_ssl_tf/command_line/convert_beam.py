@@ -9,7 +9,7 @@ _CONVERTERS = {"pascal_voc": conversion.add_voc, "coco_json": conversion.add_coc
 
 
 def parser() -> argparse.ArgumentParser:
-  """What the command line may hold before Beam's own flags."""
+  """Returns the parser of this command's flags; Beam's own follow them."""
   result = argparse.ArgumentParser(
     prog=command_line.prog("mtl_ssl_tf.data.beam_conversion"),
     description="Converts a data set to TFRecord files as an Apache Beam pipeline.",

@@ -7,7 +7,7 @@ from mtl_ssl_tf.command_line import conversion
 
 
 def parser() -> argparse.ArgumentParser:
-  """What the command line may hold."""
+  """Returns the parser of the command's flags."""
   result = argparse.ArgumentParser(
     prog=command_line.prog("mtl_ssl_tf.data.pascal_voc"),
     description="Converts one split of a PASCAL VOC data set to TFRecord files.",

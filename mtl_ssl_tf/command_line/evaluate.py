@@ -6,7 +6,7 @@ from mtl_ssl_tf import command_line
 
 
 def parser() -> argparse.ArgumentParser:
-  """What the command line may hold."""
+  """Returns the parser of the command's flags."""
   result = argparse.ArgumentParser(
     prog=command_line.prog("mtl_ssl_tf.evaluate"),
     description="Evaluates result files of any detector against a data set's ground truth.",
@@ -33,7 +33,7 @@ def parser() -> argparse.ArgumentParser:
   result.add_argument(
     "--label_map",
     help="text file with one class name a line: the classes of a VOC folder (default: those in the"
-    " split's annotations), or of records without one beside them",
+    " split's annotations), or of records without one next to them",
   )
   result.add_argument(
     "--on_error",

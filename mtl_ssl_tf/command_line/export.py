@@ -6,7 +6,7 @@ from mtl_ssl_tf import command_line
 
 
 def parser() -> argparse.ArgumentParser:
-  """What the command line may hold."""
+  """Returns the parser of the command's flags."""
   result = argparse.ArgumentParser(
     prog=command_line.prog("mtl_ssl_tf.export"),
     description="Writes a SavedModel of a training run's best checkpoint, as TF Serving takes it.",
@@ -44,7 +44,7 @@ def parser() -> argparse.ArgumentParser:
     "--verify",
     action=argparse.BooleanOptionalAction,
     help="compare with the checkpoint before publishing (default: where the evaluation data named"
-    " in params.yaml is at hand)",
+    " in params.yaml is available)",
   )
   result.add_argument(
     "--verify_images",

@@ -6,7 +6,7 @@ from mtl_ssl_tf import command_line
 
 
 def parser() -> argparse.ArgumentParser:
-  """What the command line may hold."""
+  """Returns the parser of the command's flags."""
   result = argparse.ArgumentParser(
     prog=command_line.prog("mtl_ssl_tf.predict"),
     description="Detects objects in image and video files.",
@@ -40,12 +40,12 @@ def parser() -> argparse.ArgumentParser:
     "--batch_size",
     type=int,
     default=4,
-    help="images or frames that are looked at together (default: 4)",
+    help="images or frames that are processed together (default: 4)",
   )
   result.add_argument(
-    "--every", type=int, default=1, help="look at every so many frames of a video (default: 1)"
+    "--every", type=int, default=1, help="examine every so many frames of a video (default: 1)"
   )
   result.add_argument(
-    "--overwrite", action="store_true", help="begin anew, whatever an earlier start has finished"
+    "--overwrite", action="store_true", help="start again, whatever an earlier start has finished"
   )
   return result

@@ -7,7 +7,7 @@ from mtl_ssl_tf.compilation import accelerators
 
 
 def parser() -> argparse.ArgumentParser:
-  """What the command line may hold."""
+  """Returns the parser of the command's flags."""
   result = argparse.ArgumentParser(
     prog=command_line.prog("mtl_ssl_tf.preflight"),
     description="Tells without an accelerator whether a training run would compile and fit on it.",
@@ -37,7 +37,7 @@ def parser() -> argparse.ArgumentParser:
     "--largest_batch",
     action=argparse.BooleanOptionalAction,
     default=True,
-    help="look for the largest batch that fits, with up to five more compilations",
+    help="search for the largest batch that fits, with up to five more compilations",
   )
   result.add_argument("--json", help="file that takes all figures and findings")
   return result

@@ -12,14 +12,14 @@ DEFAULTS = {"num_train": 600, "num_val": 150, "seed": 0, "height": 192, "width":
 
 
 class _OneLineParser(argparse.ArgumentParser):
-  """A parser whose complaint is a single line, with exit status 1."""
+  """A parser that reports an error in a single line, with exit status 1."""
 
   def error(self, message):
     self.exit(1, f"synthetic: error: {message}\n")
 
 
 def parser() -> argparse.ArgumentParser:
-  """What the command line may hold."""
+  """Returns the parser of the command's flags."""
   source = importlib.util.find_spec(_MODULE).loader.get_source(_MODULE)
   result = _OneLineParser(
     prog=command_line.prog(_MODULE),

@@ -7,7 +7,7 @@ from official.common import flags as official_flags
 
 from mtl_ssl_tf import command_line
 
-# Those that training looks at; what else Model Garden defines is accepted and without effect.
+# Those that training reads; what else Model Garden defines is accepted and without effect.
 HELP = {
   "experiment": f"What to train. Default: {command_line.EXPERIMENT}.",
   "config_file": "YAML file with what differs from the experiment's defaults. May be given again; a"
@@ -15,12 +15,12 @@ HELP = {
   "params_override": "Single fields over those of the files, as in '{trainer: {train_steps: 5000}}'"
   " or 'trainer.train_steps=5000', or a YAML file of them.",
   "mode": "train, eval, train_and_eval, train_and_post_eval or continuous_eval. Needed.",
-  "model_dir": "Folder of the run: checkpoints, losses, figures. A run that is there goes on."
+  "model_dir": "Folder of the run: checkpoints, losses, figures. A run that is there is resumed."
   " Needed.",
   "init": "Weights to start from: imagenet, a .h5 file of a Keras network, a TF-slim checkpoint or"
   " a detector's checkpoint. Sets task.init_checkpoint.",
-  "validate_data": "Records of each input that are looked at before anything is built; faults end"
-  " the run. 0 looks at none; mtl-ssl validate looks at all. Default: 64.",
+  "validate_data": "Records of each input that are examined before anything is built; faults end"
+  " the run. 0 examines none; mtl-ssl validate examines all. Default: 64.",
   "tpu": "The TPU to run on, with runtime.distribution_strategy tpu: local, a name or an address.",
   "verbosity": "0 also shows Model Garden's messages, and where in the code an error arose.",
   "flagfile": "File with flags, one a line, as in configs/flags.",

@@ -9,13 +9,13 @@ from mtl_ssl_tf import command_line
 
 
 def parser() -> argparse.ArgumentParser:
-  """What the command line may hold."""
+  """Returns the parser of the command's flags."""
   result = argparse.ArgumentParser(
     prog=command_line.prog("mtl_ssl_tf.data.validate"),
     description="Tells what is wrong with a data set, and what it is like.",
     allow_abbrev=False,
   )
-  data = result.add_argument_group("what to look at")
+  data = result.add_argument_group("what to examine")
   data.add_argument("--records", help="record files: a path, a pattern or a folder with one split")
   data.add_argument(
     "--data_dir", help="PASCAL VOC: folder with Annotations, JPEGImages and ImageSets/Main"
@@ -25,11 +25,11 @@ def parser() -> argparse.ArgumentParser:
   data.add_argument("--split", help="PASCAL VOC: name of a file in ImageSets/Main")
   data.add_argument(
     "--label_map",
-    help="text file with one class name a line; default: the one beside the records, if there is"
+    help="text file with one class name a line; default: the one next to the records, if there is"
     " one; the classes found in the split of a PASCAL VOC folder; the categories of a COCO file",
   )
   data.add_argument(
-    "--sample", type=_at_least(0), default=0, help="look at so many images only; 0 looks at all"
+    "--sample", type=_at_least(0), default=0, help="examine so many images only; 0 examines all"
   )
   run = result.add_argument_group("the run that the data is for")
   run.add_argument("--experiment", default=command_line.EXPERIMENT, help="a registered experiment")
@@ -40,10 +40,10 @@ def parser() -> argparse.ArgumentParser:
     "--data",
     choices=("train_data", "validation_data"),
     default="train_data",
-    help="whose sizes and slots count",
+    help="whose sizes and ground-truth rows count",
   )
   run.add_argument(
-    "--min_boxes_per_class", type=_at_least(0), default=10, help="a class with fewer is told"
+    "--min_boxes_per_class", type=_at_least(0), default=10, help="a class with fewer is reported"
   )
   run.add_argument(
     "--duplicate_iou",
@@ -62,7 +62,7 @@ def parser() -> argparse.ArgumentParser:
     "--threads",
     type=_at_least(1),
     default=len(os.sched_getaffinity(0)),
-    help="images looked at at a time",
+    help="images examined at a time",
   )
   return result
 

@@ -10,7 +10,7 @@ _GB = 10**9
 
 @dataclasses.dataclass(frozen=True)
 class Accelerator:
-  """What a run is to be carried out on.
+  """The accelerator of a run: its cores and their memory.
 
   Attributes:
     name: as it was asked for.
@@ -56,7 +56,7 @@ _GPU_MEMORY = re.compile(r"gpu:(\d+(?:\.\d+)?)gib")
 
 
 def parse(name: str) -> Accelerator:
-  """The accelerator of a name: `v5e-8`, `h100`, `a100-80x4` or, for any GPU, `gpu:24GiBx2`.
+  """Returns the accelerator of a name: `v5e-8`, `h100`, `a100-80x4` or, for any GPU, `gpu:24GiBx2`.
 
   Raises:
     ValueError: nothing is known by that name.
@@ -80,7 +80,7 @@ def parse(name: str) -> Accelerator:
 
 
 def accepted() -> str:
-  """All names, in words."""
+  """Returns all names as text."""
   tpus = [f"{generation}-{'|'.join(map(str, entry[2]))}" for generation, entry in _TPUS.items()]
   return (
     f"{', '.join(tpus)}, {', '.join(_GPUS)}, gpu:MEMORYGiB; GPUs with their number, such as"

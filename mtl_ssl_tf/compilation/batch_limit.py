@@ -1,4 +1,4 @@
-"""The largest batch whose step fits into memory, from few compilations."""
+"""Finds the largest batch whose step fits into memory, by few compilations."""
 
 import dataclasses
 import math
@@ -10,7 +10,7 @@ _MAX_COMPILATIONS = 5
 
 @dataclasses.dataclass(frozen=True)
 class BatchLimit:
-  """What is known about batch size and memory.
+  """The largest batch that fits, and the memory of the batches that were compiled.
 
   Attributes:
     largest: images whose step was compiled and found to fit; 0 if one image does not.
@@ -19,7 +19,7 @@ class BatchLimit:
     per_image: bytes that each image adds, likewise.
     compiled: bytes of each size that was compiled.
     is_largest: whether one image more is known or estimated not to fit; False where the number of
-      compilations was not enough, or `largest` is the most that is looked for.
+      compilations was not enough, or `largest` is the most that is searched for.
   """
 
   largest: int
@@ -30,55 +30,57 @@ class BatchLimit:
   is_largest: bool
 
 
-def find(measure: Callable[[int], int], room: float, known: Mapping[int, int]) -> BatchLimit:
-  """The largest batch that fits.
+def find(
+  measure: Callable[[int], int], available_bytes: float, known: Mapping[int, int]
+) -> BatchLimit:
+  """Finds the largest batch that fits.
 
-  Memory grows by nearly the same amount with each image, so a line through two sizes tells where
-  to look; the answer itself is always compiled, and one that turns out not to fit is corrected.
+  Memory grows by nearly the same amount with each image, so a line through two sizes gives the
+  next guess; the answer itself is always compiled, and one that turns out not to fit is corrected.
 
   Args:
     measure: bytes of the step for a batch size; compiles it.
-    room: bytes that it may take.
+    available_bytes: that it may take.
     known: bytes of at least one size.
   """
   compiled = dict(known)
   if len(compiled) == 1:
     size = next(iter(compiled))
-    other = size // 2 if size > 1 and compiled[size] > room else 2 * size
+    other = size // 2 if size > 1 and compiled[size] > available_bytes else 2 * size
     compiled[other] = measure(other)
   for _ in range(_MAX_COMPILATIONS - 1):
-    size = _candidate(compiled, room)
+    size = _candidate(compiled, available_bytes)
     if size in compiled:
       break
     compiled[size] = measure(size)
-  largest, _ = _bounds(compiled, room)
-  fixed, per_image = _line(compiled, room)
+  largest, _ = _bounds(compiled, available_bytes)
+  fixed, per_image = _line(compiled, available_bytes)
   after = compiled.get(largest + 1, fixed + per_image * (largest + 1))
-  is_largest = after > room and (largest > 0 or 1 in compiled)
+  is_largest = after > available_bytes and (largest > 0 or 1 in compiled)
   return BatchLimit(largest, after, fixed, per_image, compiled, is_largest)
 
 
-def _bounds(compiled: Mapping[int, int], room: float) -> tuple[int, int]:
+def _bounds(compiled: Mapping[int, int], available_bytes: float) -> tuple[int, int]:
   """The largest compiled size that fits, and the smallest that does not."""
-  fitting = [size for size, num_bytes in compiled.items() if num_bytes <= room]
-  too_large = [size for size, num_bytes in compiled.items() if num_bytes > room]
+  fitting = [size for size, num_bytes in compiled.items() if num_bytes <= available_bytes]
+  too_large = [size for size, num_bytes in compiled.items() if num_bytes > available_bytes]
   return max(fitting, default=0), min(too_large, default=_LARGEST + 1)
 
 
-def _candidate(compiled: Mapping[int, int], room: float) -> int:
-  """The size to look at next; one of `compiled` if there is nothing left to find out."""
-  low, high = _bounds(compiled, room)
-  fixed, per_image = _line(compiled, room)
-  guess = math.floor((room - fixed) / per_image) if per_image > 0 else _LARGEST
+def _candidate(compiled: Mapping[int, int], available_bytes: float) -> int:
+  """Returns the size to compile next; one of `compiled` if there is nothing left to find out."""
+  low, high = _bounds(compiled, available_bytes)
+  fixed, per_image = _line(compiled, available_bytes)
+  guess = math.floor((available_bytes - fixed) / per_image) if per_image > 0 else _LARGEST
   return max(low, 1, min(guess, high - 1))
 
 
-def _line(compiled: Mapping[int, int], room: float) -> tuple[float, float]:
-  """Bytes at no image and bytes for each.
+def _line(compiled: Mapping[int, int], available_bytes: float) -> tuple[float, float]:
+  """Returns the bytes at no image and the bytes for each image.
 
   The line goes through the sizes on both sides of the answer, or else the two nearest to it.
   """
-  low, high = _bounds(compiled, room)
+  low, high = _bounds(compiled, available_bytes)
   sizes = sorted(compiled)
   if low and high in compiled:
     first, second = low, high

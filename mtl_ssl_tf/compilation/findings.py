@@ -1,18 +1,18 @@
-"""What stands in the way of a compiled run, and the field of the configuration that mends it."""
+"""Findings: obstacles to a compiled run, each with the field of the configuration that fixes it."""
 
 import dataclasses
 from typing import Any
 
-NO_GO, WARNING = "no-go", "warning"
+FAILURE, WARNING = "no-go", "warning"
 
 
 @dataclasses.dataclass(frozen=True)
 class Finding:
-  """One finding.
+  """An obstacle or a warning, with the field to change.
 
   Attributes:
-    level: `NO_GO`, or `WARNING` for what does not stop a run.
-    kind: what was looked at: `host_op`, `dynamic_shape`, `compilation`, `recompilation`, `memory`,
+    level: `FAILURE`, or `WARNING` for what does not stop a run.
+    kind: what was checked: `host_op`, `dynamic_shape`, `compilation`, `recompilation`, `memory`,
       `batch_size`, `records` or `runtime`.
     field: of the configuration, with dots; empty where none is to blame but the code.
     value: what was found.
@@ -30,5 +30,5 @@ class Finding:
     return f"{self.level} {self.kind}: {field}{self.value}; accepted: {self.accepted}"
 
   def as_dict(self) -> dict[str, Any]:
-    """For JSON."""
+    """Returns the values for JSON."""
     return dataclasses.asdict(self)

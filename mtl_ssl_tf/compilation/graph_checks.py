@@ -1,4 +1,4 @@
-"""What in a traced step keeps it from compiling: shapes that are not known, ops XLA cannot run."""
+"""Finds what keeps a traced step from compiling: unknown shapes, ops that XLA cannot run."""
 
 import collections
 import os
@@ -8,7 +8,7 @@ import tensorflow as tf
 from tensorflow.compiler.xla.service import hlo_pb2
 from tensorflow.python.framework import kernels
 
-from mtl_ssl_tf.compilation.findings import NO_GO, WARNING, Finding
+from mtl_ssl_tf.compilation.findings import FAILURE, WARNING, Finding
 
 # XLA's ops for CPUs; those for TPUs are not in TensorFlow's packages. The two differ in a few ops
 # that this step does not use.
@@ -37,7 +37,7 @@ def dynamic_inputs(graph: tf.Graph) -> list[Finding]:
   """A finding for each input of the graph whose shape is not fully known."""
   return [
     Finding(
-      NO_GO,
+      FAILURE,
       "dynamic_shape",
       "task.train_data.input_size",
       f"input {tensor.op.name} has the shape {tensor.shape}",
@@ -51,7 +51,7 @@ def dynamic_inputs(graph: tf.Graph) -> list[Finding]:
 def dynamic_shapes(graph: tf.Graph) -> list[Finding]:
   """A finding for each place in the code that makes tensors whose shape is not known in the graph.
 
-  XLA may still find the shape, from others that are known; `dynamic_dimensions` tells.
+  XLA may still find the shape, from others that are known; `dynamic_dimensions` finds out.
   """
   found = collections.defaultdict(list)
   inputs = {id(tensor) for tensor in graph.inputs}
@@ -59,7 +59,7 @@ def dynamic_shapes(graph: tf.Graph) -> list[Finding]:
     for tensor in operation.outputs:
       if tensor.dtype in (tf.resource, tf.variant) or tensor.shape.is_fully_defined():
         continue
-      # Loops have arguments that nobody uses, without a shape; the graph's own were told above.
+      # Loops have arguments that nobody uses, without a shape; the graph's own were reported above.
       if id(tensor) in inputs or (operation.type in _ARGUMENTS and not tensor.consumers()):
         continue
       if not _is_reserved(tensor):
@@ -88,7 +88,7 @@ def dynamic_dimensions(program: hlo_pb2.HloProto) -> list[Finding]:
         found[instruction.metadata.op_type or instruction.opcode, instruction.metadata.op_name] += 1
   return [
     Finding(
-      NO_GO,
+      FAILURE,
       "dynamic_shape",
       "",
       f"{type_} {name} has a size that the data decide ({count})",
@@ -109,7 +109,7 @@ def host_ops(graph: tf.Graph) -> list[Finding]:
   for (type_, place), count in found.items():
     field, accepted = _FIELD_OF_OP.get(type_, ("", "an op that XLA compiles"))
     findings.append(
-      Finding(NO_GO, "host_op", field, f"{type_} at {place} runs on the host ({count})", accepted)
+      Finding(FAILURE, "host_op", field, f"{type_} at {place} runs on the host ({count})", accepted)
     )
   return findings
 

@@ -1,8 +1,8 @@
-"""Whether the training step of a configuration compiles and fits into an accelerator's memory."""
+"""Checks whether a training step compiles and fits into an accelerator's memory."""
 
+import logging
 import math
 import time
-from collections.abc import Callable
 from typing import Any
 
 from official.core import config_definitions as cfg
@@ -15,9 +15,10 @@ from mtl_ssl_tf.compilation import (
   step_program,
 )
 from mtl_ssl_tf.compilation.accelerators import Accelerator
-from mtl_ssl_tf.compilation.findings import NO_GO, WARNING, Finding
-from mtl_ssl_tf.compilation.inspection_report import Report
+from mtl_ssl_tf.compilation.findings import FAILURE, WARNING, Finding
+from mtl_ssl_tf.compilation.inspection_report import InspectionReport
 
+_LOGGER = logging.getLogger(__name__)
 # Enough for a batch of each input size.
 _MADE_UP_BATCHES = 4
 _BATCH_FIELD = "task.train_data.global_batch_size"
@@ -30,35 +31,33 @@ def inspect(
   num_batches: int,
   margin: float,
   find_largest: bool,
-  say: Callable[[str], object],
-) -> Report:
+) -> InspectionReport:
   """Builds the step, traces and compiles it for one core's batch, and reads what came out.
 
   Args:
     params: what to run.
     accelerator: where.
-    num_batches: of the run's records that are looked at for shapes that change.
+    num_batches: of the run's records that are read for shapes that change.
     margin: share of the memory that is to stay free.
-    find_largest: look for the largest batch that fits, with up to six compilations.
-    say: takes lines on the way.
+    find_largest: search for the largest batch that fits, with up to six compilations.
 
   Raises:
     ValueError: a setting or the label map is not acceptable.
   """
   step_program.check(params)
-  report = Report(accelerator, margin, _batch_per_core(params, accelerator))
+  report = InspectionReport(accelerator, margin, _batch_per_core(params, accelerator))
   report.global_batch_size = params.task.train_data.global_batch_size
   report.precision = params.runtime.mixed_precision_dtype or "float32"
   report.findings += _check_batch_size(params, accelerator) + _check_runtime(params, accelerator)
-  say("building the model")
+  _LOGGER.info("building the model")
   crop_method = params.runtime.crop_method
   program = step_program.StepProgram(params, "matmul" if crop_method == "auto" else crop_method)
-  batches = _look_at_batches(program, params, num_batches, report, say)
+  batches = _read_batches(program, params, num_batches, report)
   batch = max(batches, key=lambda specs: math.prod(specs[0].shape))
   report.image_shape = tuple(batch[0].shape[1:3])
-  if _trace(program, batches, report, say) and _compile(program, batch, report, say):
+  if _trace(program, batches, report) and _compile(program, batch, report):
     if find_largest:
-      _find_largest(program, batch, report, say)
+      _find_largest(program, batch, report)
     _check_memory(report)
   return report
 
@@ -72,7 +71,7 @@ def _check_batch_size(params: cfg.ExperimentConfig, accelerator: Accelerator) ->
   if size % cores == 0:
     return []
   value = f"{size} images are no whole number for each of {cores} cores"
-  return [Finding(NO_GO, "batch_size", _BATCH_FIELD, value, f"a multiple of {cores}")]
+  return [Finding(FAILURE, "batch_size", _BATCH_FIELD, value, f"a multiple of {cores}")]
 
 
 def _check_runtime(params: cfg.ExperimentConfig, accelerator: Accelerator) -> list[Finding]:
@@ -93,40 +92,39 @@ def _check_runtime(params: cfg.ExperimentConfig, accelerator: Accelerator) -> li
   return found
 
 
-def _look_at_batches(
+def _read_batches(
   program: step_program.StepProgram,
   params: cfg.ExperimentConfig,
   num_batches: int,
-  report: Report,
-  say: Callable[[str], object],
+  report: InspectionReport,
 ) -> list[Any]:
-  """The specs of each kind of batch that there is; of made-up records, where there are no others.
+  """Returns the specs of each kind of batch, of made-up records where there are no others.
 
-  Records at fault are findings, as the step can be looked at without them.
+  Records at fault are findings, as the step can be examined without them.
   """
   data, task = params.task.train_data, program.task
   if not step_inputs.is_there(data):
-    value = f"no records match {data.input_path!r}; whether shapes change was not looked at"
+    value = f"no records match {data.input_path!r}; whether shapes change was not checked"
     report.findings.append(
       Finding(WARNING, "records", "task.train_data.input_path", value, "record files")
     )
   elif num_batches:
-    say(f"reading {num_batches} batches of {report.batch_per_core}")
+    _LOGGER.info(f"reading {num_batches} batches of {report.batch_per_core}")
     try:
       dataset = step_inputs.batches(task, data, report.batch_per_core)
-      counts, specs = step_inputs.look_through(dataset, num_batches, say)
+      counts, specs = step_inputs.count_signatures(dataset, num_batches)
     except ValueError as error:
       field, separator, value = str(error).partition(": ")
       if not separator:
         field, value = "task.train_data", str(error)
-      report.findings.append(Finding(NO_GO, "records", field, value, "records that can be read"))
+      report.findings.append(Finding(FAILURE, "records", field, value, "records that can be read"))
     else:
       report.num_batches, report.num_signatures = sum(counts.values()), len(counts)
       report.findings += _check_signatures(data, counts)
       return list(specs.values())
   with step_inputs.made_up_records(task.class_names) as path:
     dataset = step_inputs.batches(task, data, report.batch_per_core, path)
-    _, specs = step_inputs.look_through(dataset, _MADE_UP_BATCHES, say)
+    _, specs = step_inputs.count_signatures(dataset, _MADE_UP_BATCHES)
   return list(specs.values())
 
 
@@ -141,17 +139,16 @@ def _check_signatures(data: Any, counts: dict[step_inputs.Signature, int]) -> li
     f" {', '.join(differing)}"
   )
   accepted = f"{allowed}: the same shapes and types in every batch of an input size"
-  return [Finding(NO_GO, "recompilation", "task.train_data", value, accepted)]
+  return [Finding(FAILURE, "recompilation", "task.train_data", value, accepted)]
 
 
 def _trace(
   program: step_program.StepProgram,
   batches: list[Any],
-  report: Report,
-  say: Callable[[str], object],
+  report: InspectionReport,
 ) -> bool:
   """Traces the step for each kind of batch; returns whether it could."""
-  say(f"tracing the step for {report.batch_per_core} images of {report.image_size}")
+  _LOGGER.info(f"tracing the step for {report.batch_per_core} images of {report.image_size}")
   start = time.monotonic()
   found = {}
   try:
@@ -168,13 +165,13 @@ def _trace(
   return True
 
 
-def _compile(
-  program: step_program.StepProgram, batch: Any, report: Report, say: Callable[[str], object]
-) -> bool:
+def _compile(program: step_program.StepProgram, batch: Any, report: InspectionReport) -> bool:
   """Compiles the step and measures its memory; returns whether it could."""
   if any(finding.kind == "host_op" for finding in report.findings):
-    return False  # XLA would only say the same in worse words.
-  say(f"compiling {report.num_operations} operations; of a large network, this takes minutes")
+    return False  # XLA would only report the same in worse words.
+  _LOGGER.info(
+    f"compiling {report.num_operations} operations; of a large network, this takes minutes"
+  )
   start = time.monotonic()
   try:
     compiled = program.compile(batch)
@@ -187,16 +184,16 @@ def _compile(
   return True
 
 
-def _not_compiled(reason: str, report: Report) -> Finding:
+def _not_compiled(reason: str, report: InspectionReport) -> Finding:
   field = "" if report.precision == "float32" else "runtime.mixed_precision_dtype"
-  return Finding(NO_GO, "compilation", field, reason, "a step that XLA compiles")
+  return Finding(FAILURE, "compilation", field, reason, "a step that XLA compiles")
 
 
-def _find_largest(
-  program: step_program.StepProgram, batch: Any, report: Report, say: Callable[[str], object]
-) -> None:
+def _find_largest(program: step_program.StepProgram, batch: Any, report: InspectionReport) -> None:
   def measure(size: int) -> int:
-    say(f"compiling for a batch of {size} a core; the last time took {report.compile_s:.0f} s")
+    _LOGGER.info(
+      f"compiling for a batch of {size} a core; the last time took {report.compile_s:.0f} s"
+    )
     start = time.monotonic()
     other = step_program.resized(batch, size)
     used = memory.measure(
@@ -206,15 +203,15 @@ def _find_largest(
     return used.total
 
   known = {report.batch_per_core: report.needed.total}
-  report.limit = batch_limit.find(measure, report.room, known)
+  report.limit = batch_limit.find(measure, report.available_bytes, known)
 
 
-def _check_memory(report: Report) -> None:
+def _check_memory(report: InspectionReport) -> None:
   needed = report.needed.total
-  if needed <= report.room:
+  if needed <= report.available_bytes:
     return
   cores = report.accelerator.num_cores
-  accepted = f"less than {memory.gib(report.room)}"
+  accepted = f"less than {memory.gib(report.available_bytes)}"
   if report.limit is not None and report.limit.largest:
     accepted = f"at most {report.limit.largest * cores}"
   elif report.limit is not None:
@@ -223,4 +220,4 @@ def _check_memory(report: Report) -> None:
       " runtime.mixed_precision_dtype: bfloat16, or a larger accelerator"
     )
   value = f"{report.batch_per_core} images a core take {memory.gib(needed)}"
-  report.findings.append(Finding(NO_GO, "memory", _BATCH_FIELD, value, accepted))
+  report.findings.append(Finding(FAILURE, "memory", _BATCH_FIELD, value, accepted))

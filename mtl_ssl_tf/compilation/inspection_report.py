@@ -1,11 +1,11 @@
-"""What an inspection found, as text for people and as JSON for programs."""
+"""The report of an inspection, as text for people and as JSON for programs."""
 
 import dataclasses
 from typing import Any
 
 from mtl_ssl_tf.compilation import batch_limit, memory
 from mtl_ssl_tf.compilation.accelerators import Accelerator
-from mtl_ssl_tf.compilation.findings import NO_GO, Finding
+from mtl_ssl_tf.compilation.findings import FAILURE, Finding
 
 _LIMITS = (
   "The step was compiled for this machine's processor. An accelerator's compiler pads and fuses"
@@ -15,8 +15,8 @@ _PARTS = ("parameters", "optimizer", "gradients", "activations", "batch", "resul
 
 
 @dataclasses.dataclass
-class Report:
-  """What is known about a step on an accelerator; fields stay None where it was not found out.
+class InspectionReport:
+  """The figures and findings of a step on an accelerator; fields are None where unknown.
 
   Attributes:
     margin: share of a core's memory that is to stay free.
@@ -44,8 +44,8 @@ class Report:
   limit: batch_limit.BatchLimit | None = None
 
   @property
-  def room(self) -> float:
-    """Bytes that a step may take on a core."""
+  def available_bytes(self) -> float:
+    """Bytes of a core's memory that a step may take."""
     return self.accelerator.bytes_per_core * (1.0 - self.margin)
 
   @property
@@ -54,16 +54,16 @@ class Report:
     return " × ".join(map(str, self.image_shape or ("?", "?")))
 
   @property
-  def goes(self) -> bool:
-    """Whether nothing stands in the way."""
-    return not any(finding.level == NO_GO for finding in self.findings)
+  def passes(self) -> bool:
+    """Whether no finding prevents the run."""
+    return not any(finding.level == FAILURE for finding in self.findings)
 
   def text(self) -> str:
-    """Everything, for people."""
+    """Returns the whole report as text."""
     lines = [
       f"accelerator  {self.accelerator.name}: {_count(self.accelerator.num_cores, 'core')} of"
-      f" {memory.gib(self.accelerator.bytes_per_core)}, of which {memory.gib(self.room)} may be"
-      f" used (margin {self.margin:.0%})",
+      f" {memory.gib(self.accelerator.bytes_per_core)}, of which"
+      f" {memory.gib(self.available_bytes)} may be used (margin {self.margin:.0%})",
       f"batch        {self.global_batch_size}: {self.batch_per_core} a core, images"
       f" {self.image_size}, {self.precision}",
     ]
@@ -86,15 +86,15 @@ class Report:
         lines.append(
           "Processors compute much of 16-bit arithmetic in float32, so that this estimate is high."
         )
-    return "\n".join([*lines, "GO" if self.goes else "NO-GO"])
+    return "\n".join([*lines, "GO" if self.passes else "NO-GO"])
 
   def as_dict(self) -> dict[str, Any]:
-    """Everything, for JSON."""
+    """Returns the whole report as values for JSON."""
     values = {
-      "go": self.goes,
+      "go": self.passes,
       "accelerator": dataclasses.asdict(self.accelerator),
       "margin": self.margin,
-      "room_bytes": round(self.room),
+      "room_bytes": round(self.available_bytes),
       "findings": [finding.as_dict() for finding in self.findings],
     }
     names = (
@@ -120,7 +120,7 @@ class Report:
   def _memory_lines(self) -> list[str]:
     lines = [f"  {name:11}{memory.gib(getattr(self.needed, name)):>12}" for name in _PARTS]
     lines.append(f"  {'total':11}{memory.gib(self.needed.total):>12}")
-    lines.append("largest at the fullest moment")
+    lines.append("largest at the peak")
     lines += [
       f"  {memory.gib(holder.num_bytes):>11}  {holder.shape}  {holder.op}"
       for holder in self.needed.holders

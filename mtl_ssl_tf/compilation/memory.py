@@ -1,4 +1,4 @@
-"""How much memory a compiled program takes, and what for: XLA's own assignment of buffers, read."""
+"""Reads the memory use of a compiled program from XLA's buffer assignment."""
 
 import collections
 import dataclasses
@@ -15,7 +15,7 @@ _MAX_HOLDERS = 5
 
 @dataclasses.dataclass(frozen=True)
 class Holder:
-  """What holds memory at the fullest moment: bytes, shape and the op that made it."""
+  """A buffer at the peak of memory: bytes, shape and the op that made it."""
 
   num_bytes: int
   shape: str
@@ -31,8 +31,8 @@ class Memory:
     optimizer: its slots and counters.
     batch: the step's input.
     gradients: of the trained weights. Where several cores add them up, all of them; on one core
-      those that are there at the fullest moment.
-    activations: all else that is there at the fullest moment, gaps between buffers included.
+      those that are there at the peak.
+    activations: all else that is there at the peak, gaps between buffers included.
     results: losses and the like.
     holders: the largest buffers of that moment.
   """
@@ -47,7 +47,7 @@ class Memory:
 
   @property
   def total(self) -> int:
-    """The sum."""
+    """Bytes of all uses together."""
     return (
       self.parameters
       + self.optimizer
@@ -61,7 +61,7 @@ class Memory:
 def measure(
   program: hlo_pb2.HloProto, arguments: Sequence[step_program.Argument], num_cores: int = 1
 ) -> Memory:
-  """What a compiled program takes.
+  """Returns the memory that a compiled program takes, by use.
 
   Args:
     program: with its assignment of buffers.
@@ -83,23 +83,23 @@ def measure(
       temporary += allocation.size
   if num_parameters != len(arguments):
     raise ValueError(f"the program has {num_parameters} arguments; accepted: {len(arguments)}")
-  fullest = _fullest_moment(program)
+  at_peak = _peak_buffers(program)
   trained = [argument for argument in arguments if argument.kind == step_program.TRAINED]
-  here = _gradient_bytes(fullest, trained)
-  everything = sum(argument.num_bytes for argument in trained)
+  gradients_at_peak = _gradient_bytes(at_peak, trained)
+  all_gradients = sum(argument.num_bytes for argument in trained)
   return Memory(
     parameters=sizes[step_program.TRAINED] + sizes[step_program.FIXED],
     optimizer=sizes[step_program.OPTIMIZER],
     batch=sizes[step_program.BATCH],
-    gradients=max(here, everything) if num_cores > 1 else here,
-    activations=temporary - here,
+    gradients=max(gradients_at_peak, all_gradients) if num_cores > 1 else gradients_at_peak,
+    activations=temporary - gradients_at_peak,
     results=results,
-    holders=_largest(fullest),
+    holders=_largest(at_peak),
   )
 
 
 def gib(num_bytes: float) -> str:
-  """Bytes in the largest unit that suits them."""
+  """Returns bytes in the largest unit that suits them, as text."""
   for unit, size in (("GiB", GIB), ("MiB", 2**20), ("KiB", 2**10)):
     if abs(num_bytes) >= size:
       return f"{num_bytes / size:.2f} {unit}"
@@ -115,8 +115,8 @@ class _Buffer:
   op_name: str
 
 
-def _fullest_moment(program: hlo_pb2.HloProto) -> list[_Buffer]:
-  """The temporary buffers that are there when their sum is largest."""
+def _peak_buffers(program: hlo_pb2.HloProto) -> list[_Buffer]:
+  """Returns the temporary buffers that are there when their sum is largest."""
   assignment = program.buffer_assignment
   buffers = {buffer.id: buffer for buffer in assignment.logical_buffers}
   instructions = {
@@ -124,7 +124,7 @@ def _fullest_moment(program: hlo_pb2.HloProto) -> list[_Buffer]:
     for computation in program.hlo_module.computations
     for instruction in computation.instructions
   }
-  fullest = []
+  peak = []
   for trace in assignment.heap_simulator_traces:
     live, num_bytes, most, at = set(), 0, 0, ()
     for event in trace.events:
@@ -137,9 +137,9 @@ def _fullest_moment(program: hlo_pb2.HloProto) -> list[_Buffer]:
         num_bytes -= buffers[event.buffer_id].size
       if num_bytes > most:
         most, at = num_bytes, tuple(live)
-    fullest += at
+    peak += at
   return [
-    _describe(buffers[key], instructions[buffers[key].defined_at.instruction_id]) for key in fullest
+    _describe(buffers[key], instructions[buffers[key].defined_at.instruction_id]) for key in peak
   ]
 
 

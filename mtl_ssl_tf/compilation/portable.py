@@ -1,4 +1,4 @@
-"""A compiled step as files that run without TensorFlow: StableHLO, its inputs, and what they are.
+"""Writes a compiled step as files that run without TensorFlow: StableHLO, inputs and names.
 
 step.mlir    the program; arguments and results are numbered
 names.json   what each argument and result is
@@ -7,25 +7,27 @@ inputs.npz   arrays arg0, arg1, …: a batch and the weights
 
 import dataclasses
 import json
+import logging
 import os
 import pathlib
 import re
-import shutil
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
 from tensorflow.compiler.xla.service import hlo_pb2
 
+from mtl_ssl_tf import files
 from mtl_ssl_tf.compilation import step_program
 
+_LOGGER = logging.getLogger(__name__)
 PROGRAM_FILE, NAMES_FILE, INPUTS_FILE = "step.mlir", "names.json", "inputs.npz"
 # Before 2025 the bits of a mask were packed, since then each takes a byte; written out in words
 # they mean the same to every reader.
 _PACKED_MASK = re.compile(r'dense<"0x([0-9A-F]*)"> : tensor<([0-9x]*)xi1>')
-# Places in the source are of no use elsewhere, and tell of this machine's folders.
+# Places in the source are of no use elsewhere, and reveal this machine's folders.
 _SOURCE_FILE = re.compile(r'"[^"\n]*/([^"/\n]*)"(:\d+:\d+)')
 
 
@@ -47,15 +49,15 @@ class Result:
 
 
 def check_output_dir(output_dir: str) -> None:
-  """Refuses a folder that holds something or cannot be written to.
+  """Refuses a folder that is not empty or cannot be written to.
 
   Raises:
-    ValueError: it does.
+    ValueError: in these cases.
   """
   path = pathlib.Path(output_dir)
   accepted = "accepted: a folder that is new or empty"
   if os.path.lexists(path) and not path.is_dir():
-    raise ValueError(f"--output_dir {output_dir!r} exists and is no folder; {accepted}")
+    raise ValueError(f"--output_dir {output_dir!r} is a file; {accepted}")
   try:
     if path.is_dir() and any(path.iterdir()):
       raise ValueError(f"--output_dir {output_dir!r} is not empty; {accepted}")
@@ -81,7 +83,7 @@ def program_text(program: step_program.StepProgram, batch: Any) -> str:
 def results(
   program: step_program.StepProgram, batch: Any, arguments: Sequence[step_program.Argument]
 ) -> list[Result]:
-  """What the program's results are, in their order.
+  """Returns a description of each of the program's results, in their order.
 
   Raises:
     step_program.CompileError: XLA does not compile the step, or not as is known here.
@@ -159,7 +161,6 @@ def write(
   text: str,
   names: Mapping[str, Any],
   inputs: Mapping[str, np.ndarray] | None,
-  say: Callable[[str], object],
 ) -> None:
   """Writes the files, all or none.
 
@@ -167,25 +168,18 @@ def write(
     ValueError: the folder cannot be written to.
   """
   path = pathlib.Path(output_dir)
-  hidden = None
   try:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    hidden = pathlib.Path(tempfile.mkdtemp(prefix=".export-", dir=path.parent))
-    folder = hidden / "new"
-    folder.mkdir()
-    (folder / PROGRAM_FILE).write_text(text, encoding="utf-8")
-    (folder / NAMES_FILE).write_text(json.dumps(names, indent=1) + "\n", encoding="utf-8")
-    if inputs is not None:
-      np.savez(folder / INPUTS_FILE, **inputs)
-    sizes = [f"{file.name} {file.stat().st_size} bytes" for file in sorted(folder.iterdir())]
-    os.rename(folder, path)
+    with files.new_folder(path) as folder:
+      folder.mkdir()
+      (folder / PROGRAM_FILE).write_text(text, encoding="utf-8")
+      (folder / NAMES_FILE).write_text(json.dumps(names, indent=1) + "\n", encoding="utf-8")
+      if inputs is not None:
+        np.savez(folder / INPUTS_FILE, **inputs)
+      sizes = [f"{file.name} {file.stat().st_size} bytes" for file in sorted(folder.iterdir())]
   except OSError as error:
     reason = error.strerror or str(error)
     raise ValueError(f"--output_dir {output_dir!r} cannot be written to ({reason})") from error
-  finally:
-    if hidden is not None:
-      shutil.rmtree(hidden, ignore_errors=True)
-  say(f"{output_dir}: {', '.join(sizes)}")
+  _LOGGER.info(f"{output_dir}: {', '.join(sizes)}")
 
 
 def _mask_in_words(match: re.Match) -> str:

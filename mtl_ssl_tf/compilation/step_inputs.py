@@ -1,6 +1,7 @@
-"""Batches for a step: the run's own, or made up where its records are not at hand."""
+"""Makes batches for a step: the run's own, or made up where its records are missing."""
 
 import contextlib
+import logging
 import os
 import tempfile
 from collections.abc import Iterator
@@ -15,6 +16,7 @@ from mtl_ssl_tf.data.records import paths as record_paths
 from mtl_ssl_tf.data.records import writer as record_writer
 from mtl_ssl_tf.tasks import mtl_detection
 
+_LOGGER = logging.getLogger(__name__)
 # A landscape and a portrait, so that each input size gets its images.
 _MADE_UP_SIZES = ((60, 80), (80, 60))
 _NUM_BOXES = 8
@@ -27,7 +29,7 @@ def batches(
   batch_size: int,
   input_path: Any = None,
 ) -> tf.data.Dataset:
-  """Batches as a core of the run gets them.
+  """Returns the batches that a core of the run gets.
 
   Args:
     task: of the run.
@@ -51,7 +53,7 @@ def batches(
 
 
 def signature(batch: Any) -> Signature:
-  """Name, shape and type of each tensor of a batch; a new one makes XLA compile anew."""
+  """Name, shape and type of each tensor of a batch; a new one makes XLA compile again."""
   images, labels = batch
   named = {"images": images, **labels}
   return tuple(
@@ -64,16 +66,16 @@ def specs(batch: Any) -> Any:
   return tf.nest.map_structure(lambda leaf: tf.TensorSpec(leaf.shape, leaf.dtype), batch)
 
 
-def look_through(
-  dataset: tf.data.Dataset, num_batches: int, say: Any
+def count_signatures(
+  dataset: tf.data.Dataset, num_batches: int
 ) -> tuple[dict[Signature, int], dict[Signature, Any]]:
-  """How often each signature occurs in so many batches, and the specs of each.
+  """Counts each signature among so many batches; returns the counts, and the specs of each.
 
   Raises:
     ValueError: a record cannot be read.
   """
   counts, first = {}, {}
-  line = progress_lines.Progress("batches", num_batches, say)
+  line = progress_lines.Progress("batches", num_batches, _LOGGER.info)
   try:
     for batch in dataset.take(num_batches):
       key = signature(batch)

@@ -1,4 +1,4 @@
-"""A step of training or inference as one program: traced for given shapes, compiled, described.
+"""Builds a step of training or inference as one program: traced, compiled, described.
 
 The program's arguments are the batch's tensors, flattened, and then the variables that the step
 reads, in the order in which they were captured. Its results are the step's own and then the new
@@ -26,7 +26,7 @@ from mtl_ssl_tf.training import averaged_weights, trainer
 STEPS = ("training", "inference")
 # Which variables an argument of the program may be; the batch is another.
 TRAINED, FIXED, OPTIMIZER, BATCH = "trained", "fixed", "optimizer", "batch"
-# For programs that are looked at and not run: XLA plans memory with a schedule meant to save it, as
+# For programs that are analysed and not run: XLA plans memory with a schedule meant to save it, as
 # on accelerators, not with the one that keeps a CPU's threads busy; LLVM need not optimize.
 _PLANNING_FLAGS = (
   "--xla_cpu_enable_concurrency_optimized_scheduler=false",
@@ -36,7 +36,7 @@ _PLANNING_FLAGS = (
 
 
 class CompileError(ValueError):
-  """XLA does not compile the step."""
+  """An error of XLA at compiling the step."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -127,7 +127,7 @@ class StepProgram:
       self.task.initialize(self.model)
 
   def trace(self, batch: Any) -> tf.types.experimental.ConcreteFunction:
-    """The step's graph for batches like `batch`, a structure of tensors or `TensorSpec`s.
+    """Returns the step's graph for batches like `batch`, a structure of tensors or `TensorSpec`s.
 
     Raises:
       CompileError: there is none.
@@ -137,7 +137,7 @@ class StepProgram:
       return self.function.get_concrete_function(*_specs(batch))
 
   def export(self, batch: Any, stage: str) -> str | bytes:
-    """What XLA makes of the step for batches like `batch`.
+    """Returns XLA's program of the step for batches like `batch`, at a stage of compilation.
 
     Args:
       batch: a structure of tensors or `TensorSpec`s of static shape.
@@ -151,7 +151,7 @@ class StepProgram:
       return self.function.experimental_get_compiler_ir(*_specs(batch))(stage=stage)
 
   def compile(self, batch: Any) -> hlo_pb2.HloProto:
-    """The optimized program for batches like `batch`, with XLA's assignment of memory.
+    """Returns the optimized program for batches like `batch`, with XLA's assignment of memory.
 
     Raises:
       CompileError: in XLA's words.
@@ -164,7 +164,7 @@ class StepProgram:
     return tf.function(self._take, autograph=False)(*tf.nest.flatten(batch))
 
   def arguments(self, batch: Any) -> list[Argument]:
-    """What the program's arguments stand for, in their order."""
+    """Returns the program's arguments in their order: batch, weights and optimizer slots."""
     trained = {id(variable.handle) for variable in self.model.trainable_variables}
     fixed = {id(variable.handle) for variable in self.model.variables} - trained
     others = _variables(self.optimizer)

@@ -78,7 +78,7 @@ def frozen(data: Data) -> Data:
 
 @dataclasses.dataclass
 class Evaluation(hyperparams.Config):
-  """What an evaluation measures and writes."""
+  """Metrics and output files of an evaluation."""
 
   metrics: list[str] = setting(
     ["voc"], "`voc`, `coco` or both; the first one chooses the best checkpoint"

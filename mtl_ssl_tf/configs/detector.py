@@ -1,4 +1,4 @@
-"""What can be chosen about the detector, field by field; the defaults are the paper's main row.
+"""Settings of the detector, field by field; the defaults are the paper's main row.
 
 Nothing here touches a tensor. Where the paper and the released code differ, the default is the
 paper's and the other value is the released code's (`configs/overlays/released.yaml` sets them all).
@@ -9,13 +9,9 @@ import dataclasses
 from official.core import config_definitions as cfg
 from official.modeling import hyperparams
 
+from mtl_ssl_tf.configs import auxiliary as auxiliary_config
 from mtl_ssl_tf.configs import data as data_config
-from mtl_ssl_tf.configs.fields import group, setting
-
-_SHARE = (0.0, 1.0)
-_WEIGHT = (0.0, None)
-_COUNT = (1, None)
-_COUNT_OR_NONE = (0, None)
+from mtl_ssl_tf.configs.fields import COUNT, COUNT_OR_NONE, SHARE, WEIGHT, group, setting
 
 
 @dataclasses.dataclass
@@ -35,12 +31,12 @@ class Norm(hyperparams.Config):
     "for the others",
   )
   momentum: float = setting(
-    0.97, "momentum of the moving statistics of `batch` and `sync`", bounds=_SHARE
+    0.97, "momentum of the moving statistics of `batch` and `sync`", bounds=SHARE
   )
   groups: int = setting(
     16,
     "number of groups of `group`; a layer uses the greatest common divisor with its channels",
-    bounds=_COUNT,
+    bounds=COUNT,
   )
 
 
@@ -98,28 +94,28 @@ class Anchors(hyperparams.Config):
 class Rpn(hyperparams.Config):
   """Region proposal network."""
 
-  depth: int = setting(512, "channels of the network's own convolution", bounds=_COUNT)
+  depth: int = setting(512, "channels of the network's own convolution", bounds=COUNT)
   positive_iou: float = setting(
-    0.7, "smallest IoU with an object that makes an anchor positive", bounds=_SHARE
+    0.7, "smallest IoU with an object that makes an anchor positive", bounds=SHARE
   )
   negative_iou: float = setting(
-    0.3, "an anchor with less than this IoU with every object is negative", bounds=_SHARE
+    0.3, "an anchor with less than this IoU with every object is negative", bounds=SHARE
   )
-  batch_size: int = setting(256, "anchors of an image that are sampled for the loss", bounds=_COUNT)
-  positive_fraction: float = setting(0.5, "largest share of positives among them", bounds=_SHARE)
+  batch_size: int = setting(256, "anchors of an image that are sampled for the loss", bounds=COUNT)
+  positive_fraction: float = setting(0.5, "largest share of positives among them", bounds=SHARE)
   nms_iou: float = setting(
-    0.7, "IoU beyond which non-maximum suppression (NMS) drops the lower scored box", bounds=_SHARE
+    0.7, "IoU beyond which non-maximum suppression (NMS) drops the lower scored box", bounds=SHARE
   )
   pre_nms_top_k: int = setting(
     0,
     "best-scored anchors that NMS is applied to; 0 is all of them, as published",
-    bounds=_COUNT_OR_NONE,
+    bounds=COUNT_OR_NONE,
   )
   num_proposals: int = setting(
-    300, "boxes kept after NMS, in training and at inference", bounds=_COUNT
+    300, "boxes kept after NMS, in training and at inference", bounds=COUNT
   )
-  box_loss_weight: float = setting(2.0, "weight of the loss of box offsets", bounds=_WEIGHT)
-  objectness_loss_weight: float = setting(1.0, "weight of the objectness loss", bounds=_WEIGHT)
+  box_loss_weight: float = setting(2.0, "weight of the loss of box offsets", bounds=WEIGHT)
+  objectness_loss_weight: float = setting(1.0, "weight of the objectness loss", bounds=WEIGHT)
   box_loss_sigma: float = setting(
     3.0,
     "sigma of the smooth L1 loss, which is quadratic up to an error of 1 / sigma^2",
@@ -132,11 +128,11 @@ class Rfcn(hyperparams.Config):
   """Position-sensitive heads."""
 
   reduce_depth: int = setting(
-    1024, "channels of the map that the score maps are made from", bounds=_COUNT
+    1024, "channels of the map that the score maps are made from", bounds=COUNT
   )
-  num_bins: int = setting(3, "bins a side that a region is divided into", bounds=_COUNT)
+  num_bins: int = setting(3, "bins a side that a region is divided into", bounds=COUNT)
   crop_size: int = setting(
-    18, "samples a side of a whole region, a multiple of `num_bins`", bounds=_COUNT
+    18, "samples a side of a whole region, a multiple of `num_bins`", bounds=COUNT
   )
 
 
@@ -151,22 +147,22 @@ class RoiHead(hyperparams.Config):
     choices=("faster_rcnn", "rfcn"),
   )
   batch_size: int = setting(
-    256, "proposals of an image that are sampled for the loss", bounds=_COUNT
+    256, "proposals of an image that are sampled for the loss", bounds=COUNT
   )
-  positive_fraction: float = setting(0.25, "largest share of positives among them", bounds=_SHARE)
+  positive_fraction: float = setting(0.25, "largest share of positives among them", bounds=SHARE)
   positive_iou: float = setting(
     0.5,
     "smallest IoU with an object that makes a proposal positive; the others are background",
-    bounds=_SHARE,
+    bounds=SHARE,
   )
   append_ground_truth: bool = setting(
     False,
     "add the ground-truth boxes to the proposals that are sampled from; the paper and the released "
     "code do not. It helps short runs from scratch",
   )
-  crop_size: int = setting(7, "`faster_rcnn` only: samples a side of a crop", bounds=_COUNT)
+  crop_size: int = setting(7, "`faster_rcnn` only: samples a side of a crop", bounds=COUNT)
   max_pool: int = setting(
-    1, "`faster_rcnn` only: side and stride of the pooling after the crop; 1 is none", bounds=_COUNT
+    1, "`faster_rcnn` only: side and stride of the pooling after the crop; 1 is none", bounds=COUNT
   )
   convolution: str = setting(
     "auto",
@@ -188,8 +184,8 @@ class RoiHead(hyperparams.Config):
     choices=("truncated_normal", "glorot_uniform"),
   )
   rfcn: Rfcn = group(Rfcn, "settings of `rfcn`")
-  box_loss_weight: float = setting(2.0, "weight of the loss of box offsets", bounds=_WEIGHT)
-  class_loss_weight: float = setting(1.0, "weight of the classification loss", bounds=_WEIGHT)
+  box_loss_weight: float = setting(2.0, "weight of the loss of box offsets", bounds=WEIGHT)
+  class_loss_weight: float = setting(1.0, "weight of the classification loss", bounds=WEIGHT)
   box_loss_sigma: float = setting(
     1.0,
     "sigma of the smooth L1 loss, which is quadratic up to an error of 1 / sigma^2",
@@ -199,149 +195,14 @@ class RoiHead(hyperparams.Config):
 
 @dataclasses.dataclass
 class Detections(hyperparams.Config):
-  """Which boxes of the second stage become detections."""
+  """Selection of the second stage's boxes that become detections."""
 
-  score_threshold: float = setting(0.0, "smallest score of a detection", bounds=_SHARE)
+  score_threshold: float = setting(0.0, "smallest score of a detection", bounds=SHARE)
   nms_iou: float = setting(
-    0.4, "IoU beyond which NMS drops the lower scored box of the same class", bounds=_SHARE
+    0.4, "IoU beyond which NMS drops the lower scored box of the same class", bounds=SHARE
   )
-  max_per_class: int = setting(100, "most detections of one class in an image", bounds=_COUNT)
-  max_total: int = setting(300, "most detections in an image", bounds=_COUNT)
-
-
-@dataclasses.dataclass
-class MultiObject(hyperparams.Config):
-  """Multi-object task: soft class shares of random windows."""
-
-  loss_weight: float = setting(1.0, "weight of the loss; 0 removes the head", bounds=_WEIGHT)
-  num_windows: int = setting(64, "windows of an image", bounds=_COUNT)
-  min_size_px: float = setting(
-    32.0, "least height and width of a window, pixels of the resized image", bounds=(1.0, None)
-  )
-  sampling: str = setting(
-    "top_left",
-    "how windows are drawn: `top_left` (paper) or `center_clip` (released)",
-    choices=("top_left", "center_clip"),
-  )
-  resample: str = setting(
-    "online",
-    "`online` draws new windows in each step; `offline_fixed` (released) always uses the same ones "
-    "for an image",
-    choices=("online", "offline_fixed"),
-  )
-  empty_image: str = setting(
-    "no_loss",
-    "windows of an image without objects carry `no_loss`, or are learnt as `background` (released)",
-    choices=("no_loss", "background"),
-  )
-
-
-@dataclasses.dataclass
-class Closeness(hyperparams.Config):
-  """Closeness task: how near the other objects of each class are."""
-
-  loss_weight: float = setting(0.3, "weight of the loss; 0 removes the head", bounds=_WEIGHT)
-  include_same_class: bool = setting(
-    True, "count neighbours of the object's own class (released: false)"
-  )
-  drop_background: bool = setting(
-    False, "leave the background column out of the loss (released: true)"
-  )
-  normalizer: str = setting(
-    "batch_positives",
-    "`batch_positives` divides by the positives of the batch; `per_image_sum` (released) by those "
-    "of each image, and adds the images up",
-    choices=("batch_positives", "per_image_sum"),
-  )
-
-
-@dataclasses.dataclass
-class Foreground(hyperparams.Config):
-  """Foreground task: which cells of the image lie in a box."""
-
-  loss_weight: float = setting(1.0, "weight of the loss; 0 removes the head", bounds=_WEIGHT)
-  mask_size: int = setting(64, "cells a side of the mask", bounds=_COUNT)
-  weighting: str = setting(
-    "uniform",
-    "weights of the cells in the loss: `uniform`, or `inverse_area` (released)",
-    choices=("uniform", "inverse_area"),
-  )
-  logit_activation: str = setting(
-    "linear",
-    "activation of the head's output: `linear`, or `tanh` (released)",
-    choices=("linear", "tanh"),
-  )
-  head: str = setting(
-    "conv1x1",
-    "`conv1x1` (as in the released configurations) or `conv3x3`",
-    choices=("conv1x1", "conv3x3"),
-  )
-  resize: str = setting(
-    "half_pixel",
-    "`half_pixel`, or `legacy` (released) sampling when the map is brought to mask size",
-    choices=("half_pixel", "legacy"),
-  )
-
-
-@dataclasses.dataclass
-class SharedMap(hyperparams.Config):
-  """Auxiliary heads of `features: shared_map`."""
-
-  stride: int = setting(
-    2,
-    "cells of the shared map from one cell of their maps to the next, 1 or 2; of MobileNet, whose "
-    "second stage strides, 1 is a dense form of it; Inception has 2 alone",
-    bounds=(1, 2),
-  )
-  reduce_depth: int = setting(
-    0,
-    "channels of the map that the score maps are made from; 0 makes them from what the second "
-    "stage puts out",
-    bounds=_COUNT_OR_NONE,
-  )
-  num_bins: int = setting(
-    1,
-    "bins a side that a region is divided into. One bin is what heads on crops do: the mean over a "
-    "region",
-    bounds=_COUNT,
-  )
-  crop_size: int = setting(
-    7, "samples a side of a whole region, a multiple of `num_bins`", bounds=_COUNT
-  )
-
-
-@dataclasses.dataclass
-class Auxiliary(hyperparams.Config):
-  """The tasks that label themselves from the ground-truth boxes."""
-
-  multi_object: MultiObject = group(MultiObject, "multi-object task")
-  closeness: Closeness = group(Closeness, "closeness task")
-  foreground: Foreground = group(Foreground, "foreground task")
-  features: str = setting(
-    "own_stage2",
-    "features that the multi-object and the closeness head classify. `own_stage2`: the output of a "
-    "second stage of their own, run as the main head's is (paper); `shared_map`: of a second stage "
-    "of their own, run once over the shared map, from which regions are pooled as in R-FCN; "
-    "`main_head`: the pooled features of the main second stage, of Faster R-CNN",
-    choices=("own_stage2", "shared_map", "main_head"),
-  )
-  shared_map: SharedMap = group(SharedMap, "settings of `features: shared_map`")
-  round_decimals: int | None = setting(
-    None, "round soft labels to so many decimals (released: 3); null keeps them exact"
-  )
-  flip_labels: bool = setting(
-    True, "windows and mask follow a flipped image (released: false, they stay behind)"
-  )
-  init_from: str = setting(
-    "main_stage2",
-    "weights that the tasks' own second stages start from: `main_stage2` copies the main head's, "
-    "`random` draws new ones",
-    choices=("main_stage2", "random"),
-  )
-  stop_gradient_shared: bool = setting(False, "keep the tasks from training the shared stage 1")
-  stop_gradient_includes_foreground: bool = setting(
-    True, "whether that holds for the foreground task too"
-  )
+  max_per_class: int = setting(100, "most detections of one class in an image", bounds=COUNT)
+  max_total: int = setting(300, "most detections in an image", bounds=COUNT)
 
 
 @dataclasses.dataclass
@@ -349,7 +210,7 @@ class Refinement(hyperparams.Config):
   """The layer that corrects class scores by the auxiliary tasks' outputs."""
 
   enabled: bool = setting(True, "whether there is one")
-  loss_weight: float = setting(1.0, "weight of its loss", bounds=_WEIGHT)
+  loss_weight: float = setting(1.0, "weight of its loss", bounds=WEIGHT)
   num_windows: int = setting(
     5, "windows around a proposal, from itself to the whole image", bounds=(2, None)
   )
@@ -372,19 +233,19 @@ class Refinement(hyperparams.Config):
   train_rois: int = setting(
     64,
     "sampled boxes of an image that the layer is trained on; 0 is all of them",
-    bounds=_COUNT_OR_NONE,
+    bounds=COUNT_OR_NONE,
   )
   min_object_score: float = setting(
     0.01,
     "at inference, proposals whose probability of being any object is less, by the main head, keep "
     "the main head's scores; refining them could make no detection of them",
-    bounds=_SHARE,
+    bounds=SHARE,
   )
   max_proposals: int = setting(
     0,
     "at inference, refine at most so many proposals of an image, those most likely objects; 0 is "
     "no limit",
-    bounds=_COUNT_OR_NONE,
+    bounds=COUNT_OR_NONE,
   )
 
 
@@ -393,14 +254,14 @@ class Regularization(hyperparams.Config):
   """Weight decay, added to the loss as scale / 2 x the sum of squared kernel entries."""
 
   backbone_l2: float = setting(
-    1e-4, "scale for the kernels of stage 1 and of all second stages", bounds=_WEIGHT
+    1e-4, "scale for the kernels of stage 1 and of all second stages", bounds=WEIGHT
   )
-  rpn_l2: float = setting(1e-4, "scale for those of the region proposal network", bounds=_WEIGHT)
-  head_l2: float = setting(1e-4, "scale for the last layers of the main head", bounds=_WEIGHT)
+  rpn_l2: float = setting(1e-4, "scale for those of the region proposal network", bounds=WEIGHT)
+  head_l2: float = setting(1e-4, "scale for the last layers of the main head", bounds=WEIGHT)
   auxiliary_l2: float = setting(
     1e-4,
     "scale for the auxiliary heads' last layers and the refinement layer (released: 1e-3)",
-    bounds=_WEIGHT,
+    bounds=WEIGHT,
   )
 
 
@@ -429,7 +290,7 @@ class MtlDetection(cfg.TaskConfig):
   anchors: Anchors = group(Anchors, "anchors of the region proposal network")
   rpn: Rpn = group(Rpn, "region proposal network")
   roi_head: RoiHead = group(RoiHead, "second stage")
-  auxiliary: Auxiliary = group(Auxiliary, "auxiliary tasks")
+  auxiliary: auxiliary_config.Auxiliary = group(auxiliary_config.Auxiliary, "auxiliary tasks")
   refinement: Refinement = group(Refinement, "refinement of class scores")
   detections: Detections = group(Detections, "from scored boxes to detections")
   regularization: Regularization = group(Regularization, "weight decay")

@@ -15,6 +15,12 @@ from official.modeling import hyperparams
 
 _HELP, _CHOICES, _BOUNDS, _GROUP = "help", "choices", "bounds", "group"
 
+# Bounds of many fields.
+SHARE = (0.0, 1.0)
+WEIGHT = (0.0, None)
+COUNT = (1, None)
+COUNT_OR_NONE = (0, None)
+
 
 def setting(
   default: Any,

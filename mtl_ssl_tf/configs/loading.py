@@ -1,4 +1,4 @@
-"""A named experiment and YAML files to a configuration, with every misspelt field told."""
+"""A named experiment and YAML files to a configuration; misspelt fields are refused by name."""
 
 import os
 from collections.abc import Mapping
@@ -27,7 +27,7 @@ def load_experiment(
   Each file is applied after its bases (`yaml_files`). Fields of `task.data` are those of
   `task.train_data` and `task.validation_data`, where these do not set their own.
 
-  Two fields follow others unless they are set: the label map is the one beside the records, and a
+  Two fields follow others unless they are set: the label map is the one next to the records, and a
   cosine or polynomial learning rate falls until the last step.
 
   Args:
@@ -91,7 +91,7 @@ def _spread(fields: Any, params: cfg.ExperimentConfig, source: str) -> Any:
   splits = {
     name: {**both, **task.get(name, {})}
     for name in data_validation.DATA
-    if isinstance(task.get(name, {}), Mapping)  # Else it is left for the check of types to tell.
+    if isinstance(task.get(name, {}), Mapping)  # Else the check of types refuses it.
   }
   others = {name: value for name, value in task.items() if name != _BOTH_SPLITS}
   return {**fields, "task": {**others, **splits}}
@@ -101,15 +101,15 @@ def _follow(params: cfg.ExperimentConfig) -> None:
   """Sets fields that follow others, where nothing else was asked for."""
   task, trainer = params.task, params.trainer
   if not task.label_map:
-    beside = (_label_map_beside(getattr(task, name).input_path) for name in data_validation.DATA)
-    task.label_map = next(filter(None, beside), "")
+    found = (_label_map_next_to(getattr(task, name).input_path) for name in data_validation.DATA)
+    task.label_map = next(filter(None, found), "")
   learning_rate = trainer.optimizer_config.learning_rate
   if learning_rate.type in _FALL_TO_THE_END and learning_rate.get().decay_steps is None:
     rate = learning_rate.get()
     rate.decay_steps = trainer.train_steps - (rate.offset or 0)
 
 
-def _label_map_beside(input_path: str | list[str]) -> str:
+def _label_map_next_to(input_path: str | list[str]) -> str:
   """The label map in the folder of the first records; empty if none are named."""
   first = input_path if isinstance(input_path, str) else next(iter(input_path), "")
   is_folder = bool(first) and not first.endswith(".tfrecord") and tf.io.gfile.isdir(first)

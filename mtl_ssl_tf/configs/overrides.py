@@ -1,4 +1,4 @@
-"""Checks what a YAML file or a flag asks to change against the fields that there are."""
+"""Checks the fields of a YAML file or a flag against those of the configuration."""
 
 import collections.abc
 import difflib
@@ -66,7 +66,7 @@ def check_overrides(
 
 
 def _options(hint: Any) -> tuple:
-  """Returns the types that a union stands for, or the type itself."""
+  """Returns the types of a union, or the type itself."""
   is_union = typing.get_origin(hint) in (typing.Union, types.UnionType)
   return typing.get_args(hint) if is_union else (hint,)
 

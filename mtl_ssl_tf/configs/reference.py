@@ -28,7 +28,7 @@ A run starts from these defaults, which are the paper's main row. YAML files (`-
 there. Misspelt fields and values that are not accepted are refused before anything is built.
 """
 _SECTIONS = {
-  "task": "What is learnt, from what, and how it is measured.",
+  "task": "The detector, its data and its evaluation.",
   "trainer": "How long a run takes, what it saves and when it ends.",
   "runtime": "Devices, precision and compilation.",
 }

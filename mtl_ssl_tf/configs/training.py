@@ -1,4 +1,4 @@
-"""How a run is carried out: devices and compilation, checkpoints, interruptions."""
+"""Settings of a run: devices and compilation, checkpoints, interruptions."""
 
 import dataclasses
 

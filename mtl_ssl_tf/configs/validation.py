@@ -82,7 +82,7 @@ def check_task(config: detector.MtlDetection) -> None:
 
 
 def check_trainer(config: cfg.TrainerConfig) -> None:
-  """Refuses values that would end a run in its midst, or never.
+  """Refuses values that would end a run early, or never.
 
   Raises:
     ValueError: naming the field, its value and what is accepted.

@@ -7,7 +7,7 @@
 
 The converter's own flags come first; all others are Beam's. Each shard is one element, so that
 `--num_shards` bounds the number of machines at work. Shards, manifest and faults are those of the
-converter itself, byte for byte; so is going on after a stop. All machines must see data set and
+converter itself, byte for byte; so is continuing after a stop. All machines must see data set and
 output folder under the same paths and have this project installed.
 
 Needs Apache Beam: `pip install 'mtl_ssl_tf[beam]'`, or `make beam` in a clone.
@@ -31,7 +31,7 @@ _CONVERTERS = {"pascal_voc": pascal_voc, "coco_json": coco_json}
 
 
 def runner(pipeline_flags: Sequence[str]) -> worker_pool.Runner:
-  """What runs work on shards as a pipeline of its own.
+  """Returns a runner that works on shards in a Beam pipeline of its own.
 
   Args:
     pipeline_flags: Beam's, such as `--runner=FlinkRunner`.
@@ -69,7 +69,7 @@ def _work(shard: int, task: Any) -> None:
   """Works on a shard, wherever, and leaves what came out where `runner` finds it."""
   # `Any`, as Beam checks annotations at run time and a protocol does not bear that.
   result = task(shard, lambda: None)
-  files.write_durably(_result_path(task, shard), json.dumps(result).encode())
+  files.write_bytes(_result_path(task, shard), json.dumps(result).encode())
 
 
 def _result_path(task: worker_pool.ShardTask, shard: int) -> pathlib.Path:

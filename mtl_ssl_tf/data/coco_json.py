@@ -9,7 +9,7 @@ file's own, segmentations are passed over.
 
 All faults are found in one go. With `--on_error=fail` they are listed and nothing is written; with
 `skip` the object at fault is left out, or the image where the fault is not one object's alone. The
-same command goes on with a conversion that was stopped.
+same command continues a conversion that was stopped.
 
 Without `--label_map` the classes are those of a label map that `output_dir` already holds, from
 another split, or else the file's categories, used or not, in the order of their ids. The manifest's
@@ -17,10 +17,10 @@ another split, or else the file's categories, used or not, in the order of their
 """
 
 import argparse
+import functools
 import os
-import pathlib
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import tensorflow as tf
@@ -36,7 +36,6 @@ def convert_split(
   split: str,
   output_dir: str | os.PathLike[str],
   *,
-  say: Callable[[str], None] = lambda line: print(line, file=sys.stderr, flush=True),
   runner: worker_pool.Runner | None = None,
   **options: Any,
 ) -> dict[str, Any]:
@@ -45,9 +44,8 @@ def convert_split(
   Args:
     annotations: the COCO file.
     image_dir: the folder that its file names start from.
-    split: what the split is to be called.
+    split: name of the split.
     output_dir: where the files go; those of an earlier conversion of this split are replaced.
-    say: takes lines about progress and outcome.
     runner: see `conversion.convert`.
     **options: fields of `conversion.Options`.
 
@@ -57,18 +55,11 @@ def convert_split(
   Raises:
     ValueError, OSError, worker_pool.WorkerError: see `conversion.convert`.
   """
-
-  def open_source(index_file: pathlib.Path, label_map_file: pathlib.Path | None):
-    return coco_source.open_split(
-      annotations, image_dir, split, label_map_file=label_map_file, index_file=index_file, say=say
-    )
-
   return conversion.convert(
-    open_source,
+    functools.partial(coco_source.open_split, annotations, image_dir, split),
     split,
     conversion.Options(output_dir, **options),
     about_source={"annotations": str(annotations), "image_dir": str(image_dir)},
-    say=say,
     runner=runner,
   )
 

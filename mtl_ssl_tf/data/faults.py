@@ -1,4 +1,4 @@
-"""What is wrong with a source file, said such that its owner can find and mend it."""
+"""Faults of source files, described so that the owner can find and fix them."""
 
 import dataclasses
 from collections.abc import Iterable, Sequence
@@ -13,11 +13,11 @@ class Fault:
 
   Attributes:
     file: path inside the data set.
-    field: what in the file is at fault.
-    value: what was found; outside text goes through `quote`.
-    accepted: what would have been right.
+    field: the faulty field of the file.
+    value: the value that was found; outside text goes through `quote`.
+    accepted: values that would have been right.
     object_number: place of the object in its file, counted from 1.
-    object_name: what the file calls the object, in quotes.
+    object_name: the file's name of the object, in quotes.
   """
 
   file: str

@@ -61,7 +61,7 @@ def check_class_names(classes: Sequence[str], where: str) -> None:
 
 
 def name_problem(name: str) -> str | None:
-  """What a class name should be like where this is none; None where it is one."""
+  """Returns why `name` is not a valid class name, or None if it is."""
   if not name.strip() or name != name.strip():
     return "a class name without blanks around it"
   if not name.isprintable():

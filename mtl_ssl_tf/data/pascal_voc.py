@@ -5,17 +5,17 @@
 
 All faults are found in one go. With `--on_error=fail` they are listed and nothing is written; with
 `skip` the object at fault is left out, or the image where the fault is not one object's alone. The
-same command goes on with a conversion that was stopped.
+same command continues a conversion that was stopped.
 
 Without `--label_map` the classes are those of a label map that `output_dir` already holds, from
 another split, or else the ones found in this split, in alphabetical order.
 """
 
 import argparse
+import functools
 import os
-import pathlib
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import tensorflow as tf
@@ -30,7 +30,6 @@ def convert_split(
   split: str,
   output_dir: str | os.PathLike[str],
   *,
-  say: Callable[[str], None] = lambda line: print(line, file=sys.stderr, flush=True),
   runner: worker_pool.Runner | None = None,
   **options: Any,
 ) -> dict[str, Any]:
@@ -40,7 +39,6 @@ def convert_split(
     data_dir: folder with `Annotations`, `JPEGImages` and `ImageSets/Main`.
     split: name of a file in `ImageSets/Main`, without extension.
     output_dir: where the files go; those of an earlier conversion of this split are replaced.
-    say: takes lines about progress and outcome.
     runner: see `conversion.convert`.
     **options: fields of `conversion.Options`.
 
@@ -50,18 +48,11 @@ def convert_split(
   Raises:
     ValueError, OSError, worker_pool.WorkerError: see `conversion.convert`.
   """
-
-  def open_source(index_file: pathlib.Path, label_map_file: pathlib.Path | None):
-    return voc_source.open_split(
-      data_dir, split, label_map_file=label_map_file, index_file=index_file
-    )
-
   return conversion.convert(
-    open_source,
+    functools.partial(voc_source.open_split, data_dir, split),
     split,
     conversion.Options(output_dir, **options),
     about_source={"data_dir": str(data_dir)},
-    say=say,
     runner=runner,
   )
 

@@ -1,4 +1,4 @@
-"""What the files of a converted data set are called and what a record holds, in one place.
+"""Names of the files of a converted data set and of the features in its records.
 
 A record is a tf.Example with one image and its objects; Model Garden's `TfExampleDecoder` reads it.
 Boxes are fractions of the image: pixel coordinates divided by width or height, nothing subtracted.

@@ -2,24 +2,25 @@
 
   python -m mtl_ssl_tf.data.sparse_annotations --input_dir records --split train --protocol hard
 
-The new split lies beside the old one or in `--output_dir`, is called e.g. `train_hard`, and holds
+The new split lies next to the old one or in `--output_dir`, is called e.g. `train_hard`, and holds
 the same images, less those without any annotation left. What was erased stays in the records under
 names that no decoder reads (`schema.ERASED_PREFIX`). Which annotations go follows from the seed and
 from image and annotation ids alone; see `sparse_protocols` and docs/sparse_annotations.md.
 
-Ranked, and so perhaps erased, are the objects that training learns from: not crowds, which stay,
+Ranked, and so perhaps erased, are the objects that training uses: not crowds, which stay,
 nor boxes without area, and difficult objects only with `--difficult=keep`, training's own default.
 """
 
 import collections
 import contextlib
 import hashlib
+import logging
 import os
 import pathlib
 import re
 import sqlite3
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import tensorflow as tf
@@ -31,6 +32,8 @@ from mtl_ssl_tf.data.records import writer as record_writer
 from mtl_ssl_tf.data.sparse import erasing as sparse_erasing
 from mtl_ssl_tf.data.sparse import protocols as sparse_protocols
 
+# `__name__` is `__main__` in `python -m`.
+_LOGGER = logging.getLogger("mtl_ssl_tf.data.sparse_annotations")
 DIFFICULT = ("keep", "ignore", "drop")
 _INTERRUPTED = 130  # As shells have it for a program that Ctrl-C ended.
 _SPLIT_NAME = re.compile(r"\w[\w.+-]*")
@@ -50,20 +53,18 @@ def make_split(
   output_split: str | None = None,
   difficult: str = "keep",
   num_shards: int | None = None,
-  say: Callable[[str], None] = lambda line: print(line, file=sys.stderr, flush=True),
 ) -> dict[str, Any]:
   """Writes the records, label map and manifest of a sparsely annotated split.
 
   Args:
     input_dir: folder with the records and the manifest of `split`.
     split: the fully annotated split.
-    protocol: what to erase.
+    protocol: selects the annotations to erase.
     output_dir: where the files go; None is `input_dir`.
-    output_split: what the new split is called; None is `split` and the protocol's title. One that
+    output_split: name of the new split; None is `split` and the protocol's title. One that
       this command wrote earlier is replaced, any other is not.
     difficult: `Data.difficult` of the training to come; difficult objects are ranked with `keep`.
     num_shards: number of record files; None is as many as `split` has.
-    say: takes lines about progress and outcome.
 
   Returns:
     The manifest.
@@ -77,14 +78,14 @@ def make_split(
   output_dir = input_dir if output_dir is None else pathlib.Path(output_dir)
   output_split = f"{split}_{protocol.title}" if output_split is None else output_split
   if difficult not in DIFFICULT:
-    raise ValueError(f"--difficult {difficult}: accepted: {', '.join(DIFFICULT)}")
+    raise ValueError(f"--difficult is {difficult}; accepted: {', '.join(DIFFICULT)}")
   if num_shards is not None and not 1 <= num_shards < 100_000:
-    raise ValueError(f"--num_shards {num_shards}: accepted: 1 … 99999")
+    raise ValueError(f"--num_shards is {num_shards}; accepted: 1 … 99999")
   source = sparse_erasing.find_split(input_dir, split)
   _check_output(input_dir, split, output_dir, output_split)
 
   def records(what: str) -> Iterator[tuple[tf.train.Example, sparse_erasing.Objects]]:
-    progress = progress_lines.Progress(f"{output_split}: {what}", source.num_images, say)
+    progress = progress_lines.Progress(f"{output_split}: {what}", source.num_images, _LOGGER.info)
     for example, where in sparse_erasing.read(source.files):
       objects = sparse_erasing.ranked_objects(
         example, where, len(source.classes), rank_difficult=difficult == "keep"
@@ -124,12 +125,12 @@ def make_split(
           "source_split": split,
         }
       )
-  _summarize(manifest, say)
+  _log_summary(manifest)
   return manifest
 
 
 class _Counts:
-  """How many images and annotations were read, kept and erased."""
+  """Counts of the images and annotations that were read, kept and erased."""
 
   def __init__(self, classes: Sequence[str]):
     self._classes = classes
@@ -200,10 +201,10 @@ def _last_erased(
 def _digests(index: sqlite3.Connection, where: str) -> dict[str, str]:
   """SHA-256 over the names of the ranked objects, in the order of their bytes, a line each.
 
-  Of all of them, by which to tell data sets apart, and of those that were kept.
+  Of all of them, which identifies the data set, and of those that were kept.
 
   Raises:
-    faults.FaultError: two objects have one name, so that they could not be told apart.
+    faults.FaultError: two objects have one name, so that they could not be distinguished.
   """
   all_names, kept_names, last = hashlib.sha256(), hashlib.sha256(), None
   for name, kept in index.execute("SELECT name, kept FROM names ORDER BY name"):
@@ -227,7 +228,7 @@ def _check_output(
   """Refuses to write over records that this command did not write."""
   if not _SPLIT_NAME.fullmatch(output_split):
     raise ValueError(
-      f"--output_split {faults.quote(output_split)}: accepted: letters, digits and . _ + -"
+      f"--output_split is {faults.quote(output_split)}; accepted: letters, digits and . _ + -"
     )
   if output_split == split and output_dir.resolve() == input_dir.resolve():
     raise ValueError(
@@ -241,13 +242,13 @@ def _check_output(
     )
 
 
-def _summarize(manifest: Mapping[str, Any], say: Callable[[str], None]) -> None:
-  """Says what is left, per class and in all."""
+def _log_summary(manifest: Mapping[str, Any]) -> None:
+  """Logs the numbers of kept annotations, of each class and in all."""
   split, about = manifest["split"], manifest[sparse_erasing.SECTION]
   for name, kept in about["kept_per_class"].items():
-    say(f"{kept:>9} of {kept + about['erased_per_class'][name]} {name}")
+    _LOGGER.info(f"{kept:>9} of {kept + about['erased_per_class'][name]} {name}")
   images, annotations = about["images"], about["annotations"]
-  say(
+  _LOGGER.info(
     f"{split}: {annotations['kept']} of {annotations['ranked']} annotations kept, in"
     f" {images['kept']} images; left out: images that lost all annotations"
     f" {images['emptied']}, images that had none {images['without_annotations']}"

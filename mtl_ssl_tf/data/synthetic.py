@@ -12,7 +12,7 @@ all, dataset.json. The rules of a scene, lengths in sides (the shorter side of t
 * **Look-alikes.** An orange and a ball are drawn by the same code from the same distributions. An
   orange has a plate at most 1/8 side away and no crate nearer than 1/4 side; a ball has a crate at
   most 1/8 side away and no plate nearer than 1/4. Distances are between boxes. No other box touches
-  the box of a look-alike, so a crop of it tells nothing.
+  the box of a look-alike, so a crop of it does not show which of them it is.
 * Objects overlap. A box is that of the *visible* part of an object, as in VOC; every object shows
   at least 0.55 of its full extent. `truncated` is 1 where the box is not that of the full extent
   (border or occlusion alike, as in VOC2007), `difficult` where less than 0.6 of the object shows,
@@ -28,6 +28,7 @@ finishes it.
 
 import dataclasses
 import json
+import logging
 import os
 import pathlib
 import sys
@@ -38,9 +39,11 @@ from xml.etree import ElementTree
 import numpy as np
 from PIL import Image
 
+from mtl_ssl_tf import files, terminal
 from mtl_ssl_tf.command_line import synthetic as synthetic_flags
 from mtl_ssl_tf.data.synthetic_scenes import scenes
 
+_LOGGER = logging.getLogger("mtl_ssl_tf.data.synthetic")  # `__name__` is `__main__` in `-m`.
 # Raised when a rule or a brush changes, so that an old data set is not taken for a new one.
 VERSION = 1
 SPLITS = ("train", "val")
@@ -52,7 +55,7 @@ _SECONDS_BETWEEN_REPORTS = 2.0
 
 @dataclasses.dataclass(frozen=True)
 class DatasetArguments:
-  """What a data set is made from, and all that tells it from another; defaults are the demo's."""
+  """Arguments that determine a data set; the defaults are the demo's."""
 
   num_train: int = 600
   num_val: int = 150
@@ -71,7 +74,7 @@ class DatasetArguments:
     }
     for name, (low, high) in accepted.items():
       if not low <= getattr(self, name) <= high:
-        raise ValueError(f"--{name} is {getattr(self, name)}; accepted are {low} to {high}")
+        raise ValueError(f"--{name} is {getattr(self, name)}; accepted: {low} to {high}")
 
   def stems(self, split: str) -> list[str]:
     """Names of the images of a split, without folder and extension."""
@@ -109,7 +112,7 @@ def write_dataset(output_dir: str | os.PathLike, arguments: DatasetArguments) ->
   if _is_whole(root, card, arguments):
     return False
   root.mkdir(parents=True, exist_ok=True)
-  (root / _UNFINISHED).write_text(json.dumps(card, indent=2) + "\n")
+  files.write_text(root / _UNFINISHED, json.dumps(card, indent=2) + "\n")
   for folder in ("Annotations", "JPEGImages", "ImageSets/Main"):
     (root / folder).mkdir(parents=True, exist_ok=True)
 
@@ -126,15 +129,14 @@ def write_dataset(output_dir: str | os.PathLike, arguments: DatasetArguments) ->
       if now - reported >= _SECONDS_BETWEEN_REPORTS or num_done == num_images:
         reported = now
         rate = num_done / (now - started)
-        print(
-          f"synthetic: {num_done}/{num_images} images, {num_objects} objects, {rate:.0f} images/s",
-          file=sys.stderr,
+        _LOGGER.info(
+          f"synthetic: {num_done}/{num_images} images, {num_objects} objects, {rate:.0f} images/s"
         )
   lists = {split: arguments.stems(split) for split in SPLITS}
   lists["trainval"] = lists["train"] + lists["val"]
   for name, stems in lists.items():
-    (root / "ImageSets" / "Main" / f"{name}.txt").write_text("".join(f"{s}\n" for s in stems))
-  os.replace(root / _UNFINISHED, root / _WHOLE)
+    files.write_text(root / f"ImageSets/Main/{name}.txt", "".join(f"{s}\n" for s in stems))
+  files.publish(root / _UNFINISHED, root / _WHOLE)
   return True
 
 
@@ -146,11 +148,11 @@ def annotation_xml(stem: str, scene: scenes.Scene) -> bytes:
   _append(ElementTree.SubElement(root, "source"), database="mtl_ssl_tf synthetic scenes")
   _append(ElementTree.SubElement(root, "size"), width=width, height=height, depth=depth)
   _append(root, segmented=0)
-  for thing in scene.objects:
+  for item in scene.objects:
     element = ElementTree.SubElement(root, "object")
-    _append(element, name=thing.name, pose="Unspecified")
-    _append(element, truncated=int(thing.truncated), difficult=int(thing.difficult))
-    ymin, xmin, ymax, xmax = thing.box_orig
+    _append(element, name=item.name, pose="Unspecified")
+    _append(element, truncated=int(item.truncated), difficult=int(item.difficult))
+    ymin, xmin, ymax, xmax = item.box_orig
     box = ElementTree.SubElement(element, "bndbox")
     _append(box, xmin=xmin, ymin=ymin, xmax=xmax, ymax=ymax)
   ElementTree.indent(root)
@@ -169,7 +171,7 @@ def _is_whole(root: pathlib.Path, card: dict, arguments: DatasetArguments) -> bo
   names = [name for name in (_WHOLE, _UNFINISHED) if (root / name).exists()]
   if not names:
     raise ValueError(
-      f"{root} is not empty and holds no {_WHOLE}; delete it or choose another --output_dir"
+      f"{root} is not empty and holds no {_WHOLE}; accepted: a new or empty --output_dir"
     )
   found = _read_card(root / names[0])
   differing = [key for key in sorted({*card, *found}) if card.get(key) != found.get(key)]
@@ -177,7 +179,7 @@ def _is_whole(root: pathlib.Path, card: dict, arguments: DatasetArguments) -> bo
     raise ValueError(
       f"{root} holds another data set, its {names[0]} says "
       + ", ".join(f"{key} {found.get(key)} and not {card.get(key)}" for key in differing)
-      + "; delete it or choose another --output_dir"
+      + "; accepted: a new or empty --output_dir"
     )
   if names[0] == _UNFINISHED:
     return False
@@ -189,22 +191,22 @@ def _read_card(path: pathlib.Path) -> dict:
   try:
     card = json.loads(path.read_text())
   except ValueError as error:
-    raise ValueError(f"{path} cannot be read as JSON: {error}") from error
+    raise ValueError(f"{path} cannot be read as JSON ({error}); accepted: a JSON object") from error
   if not isinstance(card, dict):
-    raise ValueError(f"{path} holds {card!r} and not a JSON object")
+    raise ValueError(f"{path} holds {card!r}; accepted: a JSON object")
   return card
 
 
 def _check_complete(root: pathlib.Path, arguments: DatasetArguments):
   stems = [stem for split in SPLITS for stem in arguments.stems(split)]
-  files = [f"ImageSets/Main/{name}.txt" for name in (*SPLITS, "trainval")]
-  files += [f"JPEGImages/{stem}.jpg" for stem in stems]
-  files += [f"Annotations/{stem}.xml" for stem in stems]
-  missing = [name for name in files if not (root / name).exists()]
+  names = [f"ImageSets/Main/{name}.txt" for name in (*SPLITS, "trainval")]
+  names += [f"JPEGImages/{stem}.jpg" for stem in stems]
+  names += [f"Annotations/{stem}.xml" for stem in stems]
+  missing = [name for name in names if not (root / name).exists()]
   if missing:
     raise ValueError(
       f"{root} lacks {len(missing)} files of its data set, the first is {missing[0]};"
-      " delete it and draw it anew"
+      " accepted: a whole data set; delete this one and draw it again"
     )
 
 
@@ -213,6 +215,7 @@ def main(argv: Sequence[str] | None = None) -> int:
   parser = synthetic_flags.parser()
   flags = vars(parser.parse_args(argv))
   output_dir = flags.pop("output_dir")
+  terminal.set_up()
   try:
     written = write_dataset(output_dir, DatasetArguments(**flags))
   except (ValueError, OSError) as error:

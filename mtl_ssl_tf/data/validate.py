@@ -1,22 +1,23 @@
-"""Tells what is wrong with a data set, and what it is like, before anything is trained on it.
+"""Reports faults and statistics of a data set before anything is trained on it.
 
   python -m mtl_ssl_tf.data.validate --records 'records/train-*' \\
       --config_file configs/experiments/bccd_frcnn_mobilenet_mtl.yaml \\
       --report validation.json --contact_sheet validation.html
 
 In the place of records, a PASCAL VOC folder (`--data_dir`, `--split`) or a COCO file
-(`--annotations`, `--image_dir`) can be looked at before it is converted; nothing is written but the
+(`--annotations`, `--image_dir`) can be validated before it is converted; nothing is written but the
 report. `docs/validation.md` lists what is found.
 
-Exit status: 0 sound, 1 faults (with `--strict`, warnings too), 2 nothing could be looked at.
+Exit status: 0 sound, 1 faults (with `--strict`, warnings too), 2 nothing could be read.
 """
 
 import argparse
+import logging
 import os
 import pathlib
 import sys
 import tempfile
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 
 import tensorflow as tf
 
@@ -28,8 +29,9 @@ from mtl_ssl_tf.data.inspection import checks, image_inspection, shard_checks, v
 from mtl_ssl_tf.data.records import paths as record_paths
 from mtl_ssl_tf.data.sources import coco_source, split_source, voc_source
 
+_LOGGER = logging.getLogger("mtl_ssl_tf.data.validate")  # `__name__` is `__main__` in `python -m`.
 _MIB = 2**20
-# Flag that says what is looked at -> the flags that it needs.
+# Flag that names the data -> the flags that it needs.
 _SOURCES = {"records": (), "data_dir": ("split",), "annotations": ("image_dir",)}
 
 
@@ -41,34 +43,31 @@ def validate_records(
   num_sampled: int = 0,
   num_threads: int = 1,
   max_listed: int = 1000,
-  say: Callable[[str], object] = lambda line: None,
 ) -> validation_report.ValidationReport:
-  """What there is to tell about record files.
+  """Validates record files.
 
   Args:
     input_path: as `record_paths.match_files` takes it.
     limits: what images are compared with.
-    label_map_file: see module `label_map`; None takes the one that lies beside the records, if
-      there is one.
-    num_sampled: look at so many records only, see `image_inspection.inspect_records`; 0 looks at
-      all.
+    label_map_file: see module `label_map`; None takes the one next to the records, if any.
+    num_sampled: inspect so many records only, see `image_inspection.inspect_records`; 0
+      inspects all.
     num_threads: how many records are checked at a time.
     max_listed: findings of each kind that are listed one by one.
-    say: takes lines about progress.
 
   Raises:
     ValueError: there are no such files, or the label map is faulty.
   """
   files = record_paths.match_files(input_path)
-  beside = os.path.join(os.path.dirname(files[0]), schema.LABEL_MAP_FILE)
-  if label_map_file is None and os.path.exists(beside):
-    label_map_file = beside
+  found = os.path.join(os.path.dirname(files[0]), schema.LABEL_MAP_FILE)
+  if label_map_file is None and os.path.exists(found):
+    label_map_file = found
   classes = None if label_map_file is None else label_map.read_label_map(label_map_file)
   report = validation_report.ValidationReport(limits, classes, max_listed=max_listed)
   report.add_general(shard_checks.check_shards(files))
 
   num_bytes = sum(tf.io.gfile.stat(path).length for path in files)
-  progress = progress_lines.Progress("records: checking MiB", num_bytes // _MIB, say)
+  progress = progress_lines.Progress("records: checking MiB", num_bytes // _MIB, _LOGGER.info)
   passed = 0
 
   def step(count: int) -> None:
@@ -100,17 +99,18 @@ def validate_split(
   num_sampled: int = 0,
   num_threads: int = 1,
   max_listed: int = 1000,
-  say: Callable[[str], object] = lambda line: None,
 ) -> validation_report.ValidationReport:
-  """What there is to tell about a split that is yet to be converted.
+  """Validates a split that is not converted yet.
 
   Args:
     source: the split; can be pickled. Classes that it lacks are collected from all its images.
-    limits, num_sampled, num_threads, max_listed, say: see `validate_records`.
+    limits, num_sampled, num_threads, max_listed: see `validate_records`.
   """
   if source.classes is None:
     names = set()
-    progress = progress_lines.Progress(f"{source.split}: reading annotations", len(source), say)
+    progress = progress_lines.Progress(
+      f"{source.split}: reading annotations", len(source), _LOGGER.info
+    )
     for position in range(len(source)):
       names.update(source.class_names(position))
       progress.step()
@@ -118,7 +118,7 @@ def validate_split(
   report = validation_report.ValidationReport(limits, source.classes, max_listed=max_listed)
   report.add_general(image_inspection.finding_of_fault(fault, None) for fault in source.faults)
   number = min(num_sampled or len(source), len(source))
-  progress = progress_lines.Progress(f"{source.split}: checking images", number, say)
+  progress = progress_lines.Progress(f"{source.split}: checking images", number, _LOGGER.info)
   for inspected in image_inspection.inspect_split(
     source, limits, num_sampled=num_sampled, num_threads=num_threads
   ):
@@ -141,13 +141,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     if getattr(flags, other) is None:
       parser.error(f"--{given[0]} needs --{other}")
 
-  def say(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)
-
   try:
     limits = _limits(flags)
     _check_outputs([flags.report, flags.contact_sheet])
-    report = _validate(flags, limits, say)
+    report = _validate(flags, limits)
     source = {name: getattr(flags, name) for name in (*given, *_SOURCES[given[0]])}
     what = ", ".join(source.values())
     if flags.report:
@@ -156,23 +153,22 @@ def main(argv: Sequence[str] | None = None) -> int:
     if flags.contact_sheet:
       pathlib.Path(flags.contact_sheet).write_bytes(report.html(what))
   except (ValueError, OSError, tf.errors.OpError) as error:
-    say(f"error: {error}")
+    print(f"error: {error}", file=sys.stderr, flush=True)
     return 2
   for line in report.lines():
-    say(line)
+    _LOGGER.info(line)
   num_faults, num_warnings = report.num_of(checks.FAULT), report.num_of(checks.WARNING)
-  say(f"{what}: faults {num_faults}, warnings {num_warnings}")
+  _LOGGER.info(f"{what}: faults {num_faults}, warnings {num_warnings}")
   return 1 if num_faults or (flags.strict and num_warnings) else 0
 
 
 def _validate(
-  flags: argparse.Namespace, limits: checks.Limits, say: Callable[[str], object]
+  flags: argparse.Namespace, limits: checks.Limits
 ) -> validation_report.ValidationReport:
   options = {
     "num_sampled": flags.sample,
     "num_threads": flags.threads,
     "max_listed": flags.max_listed,
-    "say": say,
   }
   if flags.records is not None:
     return validate_records(flags.records, limits, label_map_file=flags.label_map, **options)
@@ -182,14 +178,14 @@ def _validate(
       source = voc_source.open_split(flags.data_dir, flags.split, **index)
     else:
       split = flags.split or pathlib.Path(flags.annotations).stem
-      source = coco_source.open_split(flags.annotations, flags.image_dir, split, **index, say=say)
+      source = coco_source.open_split(flags.annotations, flags.image_dir, split, **index)
     return validate_split(source, limits, **options)
 
 
 def _limits(flags: argparse.Namespace) -> checks.Limits:
   """The limits of the configuration with those that flags set."""
   task = loading.load_experiment(flags.experiment, flags.config_file).task
-  # What the labels mean is told by --label_map here.
+  # --label_map names the classes here.
   validation.check_task(task.replace(label_map=task.label_map or schema.LABEL_MAP_FILE))
   others = {"min_boxes_per_class": flags.min_boxes_per_class, "duplicate_iou": flags.duplicate_iou}
   try:
@@ -203,7 +199,9 @@ def _check_outputs(paths: Iterable[str | None]) -> None:
   for path in filter(None, paths):
     folder = os.path.dirname(path) or "."
     if os.path.isdir(path) or not os.path.isdir(folder) or not os.access(folder, os.W_OK):
-      raise ValueError(f"{path}: accepted: a file in a folder that exists and can be written to")
+      raise ValueError(
+        f"{path}: cannot be written; accepted: a file in a folder that exists and can be written to"
+      )
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""How well the three auxiliary tasks are learnt: multi-object, closeness and foreground labelling.
+"""Metrics of the three auxiliary tasks: multi-object, closeness and foreground labels.
 
 The figures keep the intent of the released metrics and leave out their faults: an image where
 nothing can be measured counts for nothing instead of turning the mean into NaN, a prediction of
@@ -229,7 +229,7 @@ def _group(shapes: str, **arrays: np.ndarray | None) -> list[np.ndarray] | None:
 
 def _check_finite(name: str, array: np.ndarray) -> None:
   if not np.isfinite(array).all():
-    raise ValueError(f"{name} holds values that are not finite")
+    raise ValueError(f"{name} holds values that are not finite; accepted: numbers")
 
 
 def _mean(values: list[float]) -> float:

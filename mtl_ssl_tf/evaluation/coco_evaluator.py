@@ -73,7 +73,9 @@ class COCOEvaluator:
     self.class_names = tuple(class_names)
     repeated = {name for name in self.class_names if self.class_names.count(name) > 1}
     if repeated:
-      raise ValueError(f"class_names repeats {sorted(repeated)}; every class needs its own name")
+      raise ValueError(
+        f"class_names repeats {sorted(repeated)}; accepted: a name of its own for each class"
+      )
     self.reset()
 
   def reset(self) -> None:
@@ -117,7 +119,7 @@ class COCOEvaluator:
         negative, or the image was already added.
     """
     if image_id in self._image_ids:
-      raise ValueError(f"image {image_id!r} was already added; each image counts once")
+      raise ValueError(f"image {image_id!r} was already added; accepted: each image once")
     no, unknown = np.zeros(len(gt_classes), bool), np.full(len(gt_classes), np.nan)
     gt_boxes, gt_classes, gt_is_crowd, gt_ignored, gt_areas = self._valid_rows(
       f"image {image_id!r}: gt_",
@@ -134,7 +136,9 @@ class COCOEvaluator:
       scores=detection_scores,
     )
     if not np.isfinite(scores).all():
-      raise ValueError(f"image {image_id!r}: detection_scores holds values that are not finite")
+      raise ValueError(
+        f"image {image_id!r}: detection_scores holds values that are not finite; accepted: numbers"
+      )
     gt_areas = np.where(np.isnan(gt_areas), np.prod(gt_boxes[:, 2:], axis=1), gt_areas)
     number = self._image_ids[image_id] = len(self._image_ids)
     crowd, ignored = gt_is_crowd.astype(bool), (gt_is_crowd + gt_ignored) > 0
@@ -249,5 +253,5 @@ class COCOEvaluator:
 
 
 def _nan_if_absent(value: float) -> float:
-  """pycocotools' -1, for nothing to be found, as NaN."""
+  """Returns NaN for pycocotools' -1, which means no objects."""
   return float("nan") if value == -1 else float(value)

@@ -1,4 +1,4 @@
-"""Which class is taken for which: detections of a chosen score and more against the objects."""
+"""Counts which class is taken for which, among detections of a chosen score and more."""
 
 from collections.abc import Sequence
 

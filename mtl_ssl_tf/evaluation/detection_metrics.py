@@ -46,7 +46,7 @@ class DetectionMetrics:
       iou_threshold: of VOC metrics, errors and confusions: smallest IoU that is a match.
       ap_rule: of the same: "area" or "11point".
       inclusive_pixels: of the same; see `voc_metrics.pairwise_iou`.
-      errors: whether errors and confusions are looked into.
+      errors: whether errors and confusions are analysed.
       score_threshold: of the detections among which errors and confusions are counted.
 
     Raises:
@@ -160,7 +160,7 @@ class DetectionMetrics:
     return "\n\n".join(parts)
 
   def details(self) -> dict[str, Any]:
-    """What files and pictures show beyond the figures.
+    """Returns what files and pictures show beyond the figures.
 
     Returns:
       `class_names`, `ap_rule` and `iou_threshold` of what follows; `curves`, float [R, 3] by class;

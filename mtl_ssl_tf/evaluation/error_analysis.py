@@ -1,4 +1,4 @@
-"""What keeps a detector from a mean AP of 1: five kinds of error, and what each of them costs.
+"""Sorts a detector's errors into five kinds, and measures the mean AP that each kind costs.
 
 Detections are judged by the rules of `voc_metrics`. Those that are false positives, and the objects
 that remain unfound, are sorted by these rules, the first that fits:
@@ -9,13 +9,13 @@ that remain unfound, are sorted by these rules, the first that fits:
   background      overlaps no object by `background_iou`
   false negative  an object without a match that no localisation or classification error lies on
 
-The cost of a kind is the mean AP gained once its errors are mended and all else stays: wrong boxes
+The cost of a kind is the mean AP gained once its errors are fixed and all else stays: wrong boxes
 and classes become matches of their object, or vanish where it is found or another error of the kind
 has a better score; redundant detections and those on background vanish; objects without a match are
 no longer asked for. Costs do not add up to what is missing.
 
 The bounds follow Hoiem et al., "Diagnosing Error in Object Detectors", ECCV 2012 (a localisation
-error overlaps by 0.1 at least), the mending Bolya et al., "TIDE: A General Toolbox for Identifying
+error overlaps by 0.1 at least), the fixing Bolya et al., "TIDE: A General Toolbox for Identifying
 Object Detection Errors", ECCV 2020. The kinds are those of Lee et al., "Multi-task Self-supervised
 Object Detection", CVPR 2019, which gives no bounds.
 
@@ -31,7 +31,7 @@ from mtl_ssl_tf.evaluation import tables, voc_metrics
 
 
 class Verdict(enum.IntEnum):
-  """What a detection turned out to be."""
+  """The verdict on a detection: a match, ignored, or a kind of error."""
 
   MATCH = 0
   IGNORED = 1
@@ -204,8 +204,10 @@ class ErrorAnalyzer:
     return costs | {f"errors/count/{kind}": float(counts[kind].sum()) for kind in KINDS}
 
   def class_counts(self) -> dict[str, np.ndarray]:
-    """How many errors of each kind there are, int64 [C - 1], by detected class or, of objects
-    without a match, by theirs."""
+    """Returns errors of each kind by class, int64 [C - 1].
+
+    The class is the detected one, or, of objects without a match, the object's.
+    """
     classes, scores, verdicts, objects = map(np.concatenate, zip(*self._detections, strict=True))
     counted = scores >= self._score_threshold
     missed = self._missed(verdicts[counted], objects[counted])
@@ -217,7 +219,7 @@ class ErrorAnalyzer:
     return counts | {"false_negative": self._count(gt_classes[missed])}
 
   def class_costs(self) -> dict[str, np.ndarray]:
-    """AP that each class would gain if the errors of one kind were mended, float64 [C - 1] by kind.
+    """Returns the AP that each class gains by fixing one kind of error, float64 [C - 1] by kind.
 
     NaN for a class without objects. May be negative for one class: a detection that is given its
     right class competes there.
@@ -230,16 +232,16 @@ class ErrorAnalyzer:
     found[objects[verdicts == Verdict.MATCH]] = True
     costs = {}
     for kind, verdict in _VERDICTS.items():
-      mended, mended_classes = verdicts.copy(), classes.copy()
+      fixed, fixed_classes = verdicts.copy(), classes.copy()
       rows = np.flatnonzero(verdicts == verdict)
-      mended[rows] = Verdict.IGNORED
+      fixed[rows] = Verdict.IGNORED
       if verdict in (Verdict.LOCALISATION, Verdict.CLASSIFICATION):
         rows = rows[np.argsort(-scores[rows], kind="stable")]
         _, first = np.unique(objects[rows], return_index=True)
         rows = rows[first]
         rows = rows[~found[objects[rows]] & ~gt_ignored[objects[rows]]]
-        mended[rows], mended_classes[rows] = Verdict.MATCH, gt_classes[objects[rows]]
-      costs[kind] = self._average_precisions(mended_classes, scores, mended, num_objects) - before
+        fixed[rows], fixed_classes[rows] = Verdict.MATCH, gt_classes[objects[rows]]
+      costs[kind] = self._average_precisions(fixed_classes, scores, fixed, num_objects) - before
     missed = self._count(gt_classes[self._missed(verdicts, objects)])
     after = self._average_precisions(classes, scores, verdicts, num_objects - missed)
     # A class none of whose objects is found or nearly found would be perfect without them.
@@ -253,7 +255,7 @@ class ErrorAnalyzer:
     options = self._options
     kinds = tables.text_table(
       f"Errors at IoU {options['match_iou']:g} (background below {options['background_iou']:g}):"
-      f" mean AP that mending a kind gains, percent, and number at score"
+      f" mean AP that fixing a kind gains, percent, and number at score"
       f" {self._score_threshold:g} and more",
       ["kind", "cost", "number"],
       [
@@ -262,7 +264,7 @@ class ErrorAnalyzer:
       ],
     )
     per_class = tables.text_table(
-      "AP that mending a kind of error gains, percent",
+      "AP that fixing a kind of error gains, percent",
       ["class", *(kind.replace("_", " ") for kind in KINDS)],
       [
         [name, *(tables.percent(costs[kind][number]) for kind in KINDS)]
@@ -272,14 +274,14 @@ class ErrorAnalyzer:
     return f"{kinds}\n\n{per_class}"
 
   def _missed(self, verdicts: np.ndarray, objects: np.ndarray) -> np.ndarray:
-    """Whether each object is one that these detections neither match nor nearly match: bool [N]."""
+    """Returns bool [N], the objects that no detection matches or nearly matches."""
     missed = ~np.concatenate([entry[1] for entry in self._objects])
     near = (Verdict.MATCH, Verdict.LOCALISATION, Verdict.CLASSIFICATION)
     missed[objects[np.isin(verdicts, near)]] = False
     return missed
 
   def _count(self, classes: np.ndarray) -> np.ndarray:
-    """int64 [C - 1]: how often each class comes."""
+    """Returns how often each class occurs, int64 [C - 1]."""
     return np.bincount(classes, minlength=len(self.class_names) + 1)[1:]
 
   def _average_precisions(

@@ -9,7 +9,7 @@ from mtl_ssl_tf.evaluation import tables, voc_metrics
 
 
 class ClassResult(NamedTuple):
-  """What is known of one class: counts, and its AP (a fraction, or NaN) by each rule."""
+  """The result of one class: counts, and its AP (a fraction, or NaN) by each rule."""
 
   name: str
   num_ground_truth: int  # difficult objects excluded
@@ -53,7 +53,9 @@ class VOCEvaluator:
     self.class_names = tuple(class_names)
     repeated = {name for name in self.class_names if self.class_names.count(name) > 1}
     if repeated:
-      raise ValueError(f"class_names repeats {sorted(repeated)}; every class needs its own name")
+      raise ValueError(
+        f"class_names repeats {sorted(repeated)}; accepted: a name of its own for each class"
+      )
     if not 0.0 < iou_threshold <= 1.0:
       raise ValueError(f"iou_threshold is {iou_threshold}; accepted: above 0, at most 1")
     if ap_rule not in voc_metrics.AP_RULES:
@@ -101,7 +103,7 @@ class VOCEvaluator:
     """
     image = "image" if image_id is None else f"image {image_id!r}"
     if image_id is not None and image_id in self._image_ids:
-      raise ValueError(f"{image} was already added; each image counts once")
+      raise ValueError(f"{image} was already added; accepted: each image once")
     if gt_difficult is None:
       gt_difficult = np.zeros(len(gt_classes), bool)
     gt_boxes, gt_classes, gt_difficult = self._valid_rows(
@@ -111,7 +113,9 @@ class VOCEvaluator:
       f"{image}: detection_", detection_boxes, detection_classes, "scores", detection_scores
     )
     if not np.isfinite(detection_scores).all():
-      raise ValueError(f"{image}: detection_scores holds values that are not finite")
+      raise ValueError(
+        f"{image}: detection_scores holds values that are not finite; accepted: numbers"
+      )
 
     gt_difficult = gt_difficult.astype(bool)
     num_classes = len(self.class_names) + 1
@@ -176,7 +180,7 @@ class VOCEvaluator:
     return means | per_class
 
   def _ranked_classes(self) -> Iterator[tuple[str, int, np.ndarray, np.ndarray]]:
-    """Of each class its name, number of detections, and the counted ones' scores and hits [R]."""
+    """Yields each class's name, number of detections, and the counted ones' scores and hits [R]."""
     detections = [(np.zeros(0, np.int64), np.zeros(0), np.zeros(0, np.int8)), *self._detections]
     classes, scores, outcomes = map(np.concatenate, zip(*detections, strict=True))  # [D]
     by_class = np.argsort(classes, kind="stable")  # [D]
@@ -214,7 +218,7 @@ class VOCEvaluator:
 def class_table(evaluator: VOCEvaluator) -> str:
   """A text table of an evaluator's classes and their mean, APs in percent.
 
-  Objects are counted without the difficult ones. A dash stands for a class without ground truth.
+  Objects are counted without the difficult ones. A dash marks a class without ground truth.
   """
 
   classes = evaluator.class_results()

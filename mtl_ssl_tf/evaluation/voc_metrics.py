@@ -20,7 +20,7 @@ AP_RULES = ("area", "11point")
 
 
 class Outcome(enum.IntEnum):
-  """What a detection turned out to be."""
+  """The outcome of matching a detection to the objects."""
 
   FALSE_POSITIVE = 0
   TRUE_POSITIVE = 1
@@ -66,12 +66,12 @@ def match_detections(
   inclusive_pixels: bool = False,
   same_class: np.ndarray | None = None,
 ) -> np.ndarray:
-  """Judges the detections of one image.
+  """Matches the detections of one image to its objects.
 
-  By descending score, each detection looks only at the ground-truth box it overlaps most (the
-  first of equals). Below the threshold it is a false positive. At or above it: a difficult box
-  makes the detection ignored, a box that an earlier detection took makes it a false positive, and
-  a free box makes it a true positive. A detection never falls back on its second-best box.
+  By descending score, each detection is compared only with the ground-truth box that it overlaps
+  most (the first of equals). Below the threshold it is a false positive. At or above it: a
+  difficult box makes the detection ignored, a box that an earlier detection took makes it a false
+  positive, and a free box makes it a true positive. A detection never falls back on another box.
 
   The development kit walks through the detections of all images at once. Detections of different
   images never compete, so judging image by image gives the same outcomes.
@@ -83,8 +83,8 @@ def match_detections(
     gt_difficult: bool [G].
     iou_threshold: smallest IoU that is a match, above 0.
     inclusive_pixels: see `pairwise_iou`.
-    same_class: bool [D, G], which boxes a detection may look at; None is all, for the boxes of one
-      class.
+    same_class: bool [D, G], the boxes that a detection may be matched to; None is all, for boxes
+      of one class.
 
   Returns:
     int8 [D], values of `Outcome`, in the order of the arguments.

@@ -4,14 +4,14 @@ from typing import NamedTuple
 
 import tensorflow as tf
 
+from mtl_ssl_tf.configs import auxiliary as auxiliary_config
+from mtl_ssl_tf.configs import fields
 from mtl_ssl_tf.labels import closeness, foreground, multi_object, windows
 from mtl_ssl_tf.ops import box_ops
 
-EMPTY_IMAGE = ("no_loss", "background")
-
 
 class AuxiliaryTargets(NamedTuple):
-  """What the auxiliary heads are to learn.
+  """Targets of the auxiliary heads.
 
   Attributes:
     windows_px: float32 [B, S, 4].
@@ -35,8 +35,8 @@ def mirror_boxes(boxes_px: tf.Tensor, image_size_px: tf.Tensor, where: tf.Tensor
   width = image_size_px[:, 1:]  # [B, 1]
   ymin, xmin, ymax, xmax = tf.unstack(boxes_px, axis=-1)
   mirrored = tf.stack([ymin, width - xmax, ymax, width - xmin], axis=-1)  # [B, N, 4]
-  turned = where[:, tf.newaxis] & ~box_ops.is_padding(boxes_px)  # [B, N]
-  return tf.where(turned[..., tf.newaxis], mirrored, boxes_px)
+  is_mirrored = where[:, tf.newaxis] & ~box_ops.is_padding(boxes_px)  # [B, N]
+  return tf.where(is_mirrored[..., tf.newaxis], mirrored, boxes_px)
 
 
 def auxiliary_targets(
@@ -61,7 +61,7 @@ def auxiliary_targets(
 
   Windows and mask are made for the unflipped image and then follow a flipped one, so that an
   image's own seed always gives the same windows on it. `flip_labels=False` leaves them behind, as
-  the released code does. Regions to be ignored teach nothing, each task's own module says how.
+  the released code does. Regions to be ignored are not used in the loss, see each task's module.
 
   Args:
     gt_boxes_px: float32 [B, N, 4], pixels of the network input; padding rows are -1.
@@ -73,7 +73,7 @@ def auxiliary_targets(
     num_windows: S.
     min_window_px: smallest side of a window.
     window_sampling: see `windows.sample_windows`.
-    empty_image: windows of images without objects carry `no_loss`, or teach `background`.
+    empty_image: windows of images without objects carry `no_loss`, or have the label `background`.
     include_same_class: see `closeness.closeness_labels`.
     mask_size: side of the foreground mask.
     foreground_weighting: `uniform` or `inverse_area`.
@@ -85,8 +85,7 @@ def auxiliary_targets(
 
   Reference: Lee et al., "Multi-task Self-supervised Object Detection", CVPR 2019, sec. 3.
   """
-  if empty_image not in EMPTY_IMAGE:
-    raise ValueError(f"empty_image is {empty_image!r}; accepted: {', '.join(EMPTY_IMAGE)}")
+  fields.check_value(auxiliary_config.MultiObject, "empty_image", empty_image)
   upright = mirror_boxes(gt_boxes_px, image_size_px, flipped)  # [B, N, 4]
   windows_px = windows.sample_windows(
     seeds, upright, gt_classes, image_size_px, num_windows, min_window_px, window_sampling
@@ -108,9 +107,9 @@ def auxiliary_targets(
 
   if flip_labels:
     windows_px = mirror_boxes(windows_px, image_size_px, flipped)
-    turn = flipped[:, tf.newaxis, tf.newaxis]  # [B, 1, 1]
-    mask = tf.where(turn, tf.reverse(mask, axis=[2]), mask)
-    weights = tf.where(turn, tf.reverse(weights, axis=[2]), weights)
+    mirrored = flipped[:, tf.newaxis, tf.newaxis]  # [B, 1, 1]
+    mask = tf.where(mirrored, tf.reverse(mask, axis=[2]), mask)
+    weights = tf.where(mirrored, tf.reverse(weights, axis=[2]), weights)
   return AuxiliaryTargets(
     windows_px,
     window_labels,

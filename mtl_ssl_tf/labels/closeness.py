@@ -1,4 +1,4 @@
-"""Labels of the closeness task: which other objects lie near an object."""
+"""Labels of the closeness task: the classes of the objects that lie near an object."""
 
 import tensorflow as tf
 

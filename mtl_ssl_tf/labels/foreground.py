@@ -1,12 +1,13 @@
 """Labels and weights of the foreground task: a coarse mask of the image, 1 where objects are.
 
-Letters besides the project's own: h, w cells of the mask. The mask spans the image content,
+Further letters: h, w cells of the mask. The mask spans the image content,
 whatever its shape: cell (i, j) covers rows i/h … (i+1)/h and columns j/w … (j+1)/w of it.
 """
 
 import tensorflow as tf
 
-WEIGHTINGS = ("uniform", "inverse_area")
+from mtl_ssl_tf.configs import auxiliary as auxiliary_config
+from mtl_ssl_tf.configs import fields
 
 
 def foreground_labels(
@@ -28,7 +29,7 @@ def foreground_labels(
     float32 [B, h, w].
 
   Reference: Lee et al., "Multi-task Self-supervised Object Detection", CVPR 2019, foreground task.
-  Which cells a box holds is the released code's rule; the paper gives none.
+  The cells of a box follow the released code; the paper gives no rule.
   """
   cells = _cells_of_boxes(gt_boxes_norm, gt_classes > 0, mask_size)  # [B, N, h, w]
   return tf.cast(tf.reduce_any(cells, axis=-3), tf.float32)  # [B, h, w]
@@ -64,8 +65,7 @@ def foreground_weights(
   Reference: the paper averages the loss over cells without weights; the released code weights them
   by inverse area. Neither knows regions to be ignored.
   """
-  if weighting not in WEIGHTINGS:
-    raise ValueError(f"weighting is {weighting!r}; accepted: {', '.join(WEIGHTINGS)}")
+  fields.check_value(auxiliary_config.Foreground, "weighting", weighting)
   is_object, is_region = gt_classes > 0, tf.equal(gt_classes, 0)  # [B, N] each
   cells = _cells_of_boxes(gt_boxes_norm, is_object, mask_size)  # [B, N, h, w]
   region_cells = _cells_of_boxes(gt_boxes_norm, is_region, mask_size)  # [B, N, h, w]
@@ -88,7 +88,7 @@ def foreground_weights(
 def _cells_of_boxes(
   gt_boxes_norm: tf.Tensor, counted: tf.Tensor, mask_size: int | tuple[int, int]
 ) -> tf.Tensor:
-  """Which cells each box holds; bool [B, N, h, w], none for boxes not `counted`, bool [B, N]."""
+  """Returns the cells of each box, bool [B, N, h, w]; none for boxes not `counted`, bool [B, N]."""
   height, width = (mask_size, mask_size) if isinstance(mask_size, int) else mask_size
   ymin, xmin, ymax, xmax = tf.unstack(gt_boxes_norm, axis=-1)  # [B, N] each
   rows = _span(ymin, ymax, height)[..., :, tf.newaxis]  # [B, N, h, 1]
@@ -97,7 +97,7 @@ def _cells_of_boxes(
 
 
 def _span(low: tf.Tensor, high: tf.Tensor, num_cells: int) -> tf.Tensor:
-  """Which of the cells along a side lie between low and high; bool [B, N, num_cells]."""
+  """Returns whether each cell along a side lies between low and high; bool [B, N, num_cells]."""
   last_cell = num_cells - 1.0
   first = tf.clip_by_value(tf.floor(num_cells * low), 0.0, last_cell)  # [B, N]
   last = tf.minimum(tf.floor(num_cells * high + 0.99), last_cell)  # [B, N]

@@ -1,6 +1,6 @@
-"""Which anchors and proposals lie in regions to be ignored: crowds and other doubtful boxes.
+"""Marks anchors and proposals in regions to be ignored: crowds and other doubtful boxes.
 
-Such regions stand among the ground-truth boxes with class 0. They are no objects, so nothing is
+Such regions are ground-truth rows with class 0. They are no objects, so nothing is
 matched to them, and no background either, so nothing in them is a negative.
 """
 
@@ -15,7 +15,7 @@ _MIN_INSIDE = 0.5
 def in_ignored_region(
   boxes_px: tf.Tensor, gt_boxes_px: tf.Tensor, gt_classes: tf.Tensor, min_iou: float
 ) -> tf.Tensor:
-  """Says which boxes may not be negatives because of a region to be ignored.
+  """Returns the boxes that may not be negatives because of a region to be ignored.
 
   A box counts as in a region if their IoU is at least `min_iou`, as near an object, or if at least
   half of its own area lies inside: the region is often much larger than what it holds.
@@ -31,7 +31,7 @@ def in_ignored_region(
 
   Reference: intersection over the box's own area is how COCO's evaluation (pycocotools) compares
   detections with crowds, and what mmdetection's assigners call `ignore_iof`. The papers of
-  Faster R-CNN and of this detector say nothing of such regions.
+  Faster R-CNN and of this detector do not mention such regions.
   """
   shared_area = box_ops.pairwise_intersection(boxes_px, gt_boxes_px)  # [B, A, N]
   own_area = box_ops.area(boxes_px)[..., tf.newaxis]  # [B, A, 1]

@@ -1,4 +1,4 @@
-"""Labels of the multi-object task: which classes fill how much of a window."""
+"""Labels of the multi-object task: the share of a window that each class fills."""
 
 import tensorflow as tf
 

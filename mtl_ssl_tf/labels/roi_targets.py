@@ -1,4 +1,4 @@
-"""Targets of the second stage: which proposals to learn from, and what."""
+"""Targets of the second stage: the sampled proposals, their classes and deltas."""
 
 from typing import NamedTuple
 
@@ -9,14 +9,14 @@ from mtl_ssl_tf.ops import box_coder_ops, box_ops, matching_ops, sampling_ops
 
 
 class RoiTargets(NamedTuple):
-  """K sampled regions of interest of B images, and what they should predict.
+  """K sampled regions of interest of B images, with their targets.
 
   Attributes:
     boxes_px: float32 [B, K, 4], pixels; padding is -1.
     valid: bool [B, K], False for padding.
     classes: int32 [B, K], class of the matched object; 0 for background and for padding.
-    box_deltas: float32 [B, K, 4], codes of the matched boxes; zero unless positive.
-    is_positive: bool [B, K], the regions that stand for an object.
+    box_deltas: float32 [B, K, 4], deltas to the matched boxes; zero unless positive.
+    is_positive: bool [B, K], the regions that are matched to an object.
     gt_indices: int32 [B, K], the matched object; 0 unless positive.
   """
 
@@ -45,6 +45,11 @@ def roi_targets(
   A proposal is positive from `positive_iou` on and background below; only what lies in a region to
   be ignored, and is not positive, is left out. No gradient flows back into the proposals.
 
+  With `append_gt` the ground-truth boxes are proposals too. Early in training the proposals overlap
+  the objects poorly, so that few of them are positive; the boxes themselves give the second stage
+  positives of every object from the first step on. The paper and the released code leave them out,
+  most other implementations of Faster R-CNN add them. It helps short runs from scratch.
+
   Args:
     proposals_px: float32 [B, P, 4], pixels; P known statically.
     proposal_valid: bool [B, P], the proposals that exist.
@@ -54,8 +59,7 @@ def roi_targets(
     num_samples: K, size of an image's minibatch; it may exceed P.
     positive_fraction: largest share of positives in it.
     positive_iou: smallest IoU of a positive.
-    append_gt: whether the objects themselves join the proposals, which the released code does not
-      do, although Faster R-CNN implementations commonly do.
+    append_gt: whether the ground-truth boxes join the proposals, see below.
 
   Returns:
     `RoiTargets`, positives first.

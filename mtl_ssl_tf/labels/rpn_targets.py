@@ -1,4 +1,4 @@
-"""Targets of the region proposal network: which anchors to learn from, and what."""
+"""Targets of the region proposal network: the sampled anchors, their classes and deltas."""
 
 from typing import NamedTuple
 
@@ -9,11 +9,11 @@ from mtl_ssl_tf.ops import box_coder_ops, box_ops, matching_ops, sampling_ops
 
 
 class RpnTargets(NamedTuple):
-  """What A anchors of B images should predict.
+  """Targets of A anchors of B images.
 
   Attributes:
     objectness: int32 [B, A], 1 for positives, else 0.
-    box_deltas: float32 [B, A, 4], codes of the matched boxes; zero unless positive.
+    box_deltas: float32 [B, A, 4], deltas to the matched boxes; zero unless positive.
     selected: bool [B, A], the sampled minibatch; only these have an objectness loss.
     positive: bool [B, A], the positives among the selected; only these have a box loss.
   """
@@ -39,7 +39,7 @@ def rpn_targets(
   """Matches anchors to objects and samples a minibatch of them.
 
   Every object also claims the candidate that it overlaps most, whatever the IoU. An anchor in a
-  region to be ignored that stands for no object is not learnt from.
+  region to be ignored that is matched to no object is not used in the loss.
 
   Args:
     anchors: float32 [A, 4], pixels.

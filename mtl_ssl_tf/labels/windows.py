@@ -14,11 +14,13 @@ not matter. The first way passes nearly always when objects are many or close to
 when they are few and small. If nothing passes, some candidate of the second way is taken anyway,
 so that the window still meets an object. See `_NUM_CANDIDATES` for how rarely that happens.
 
-Letters besides the project's own: M candidates of one window.
+Further letters: M candidates of one window.
 """
 
 import tensorflow as tf
 
+from mtl_ssl_tf.configs import auxiliary as auxiliary_config
+from mtl_ssl_tf.configs import fields
 from mtl_ssl_tf.ops import box_ops, interval_ops
 
 # Half of them each way. None passes for less than one window in 1e18 in each of 60 photographs of
@@ -74,8 +76,7 @@ def sample_windows(
   Reference: Lee et al., "Multi-task Self-supervised Object Detection", CVPR 2019, multi-object
   task. The paper says no more than "random top left corner and size".
   """
-  if sampling not in _LAWS:
-    raise ValueError(f"sampling is {sampling!r}; accepted: {', '.join(_LAWS)}")
+  fields.check_value(auxiliary_config.MultiObject, "sampling", sampling)
   if gt_boxes_px.shape.rank == 2:
     one_image = (seed, gt_boxes_px, gt_classes, image_size_px)
     batch = [tf.convert_to_tensor(tensor)[tf.newaxis] for tensor in one_image]

@@ -6,9 +6,9 @@ released code differs, an argument says so.
 
 import tensorflow as tf
 
+from mtl_ssl_tf.configs import auxiliary as auxiliary_config
+from mtl_ssl_tf.configs import fields
 from mtl_ssl_tf.losses import batch_sum
-
-CLOSENESS_NORMALIZERS = ("batch_positives", "per_image_sum")
 
 
 def multi_object_loss(
@@ -52,8 +52,7 @@ def closeness_loss(
   Raises:
     ValueError: `normalizer` is neither of the two.
   """
-  if normalizer not in CLOSENESS_NORMALIZERS:
-    raise ValueError(f"normalizer is {normalizer!r}; accepted: {', '.join(CLOSENESS_NORMALIZERS)}")
+  fields.check_value(auxiliary_config.Closeness, "normalizer", normalizer)
   if drop_background:
     logits, labels = logits[..., 1:], labels[..., 1:]
   entropy = -tf.reduce_sum(labels * tf.nn.log_softmax(logits), axis=-1)  # [B, K]

@@ -76,7 +76,7 @@ def roi_box_loss(
   valid: tf.Tensor,
   sigma: float,
 ) -> tf.Tensor:
-  """Smooth L1 of the target class's box code, divided by all sampled boxes of the image.
+  """Smooth L1 of the target class's box deltas, divided by all sampled boxes of the image.
 
   Args:
     deltas: float32 [B, K, C - 1, 4].

@@ -13,7 +13,7 @@ class DetectionGenerator:
 
   Attributes:
     score_threshold: detections must score strictly more.
-    nms_iou: overlap above which the worse of two boxes of a class goes.
+    nms_iou: IoU above which the lower scored of two boxes of a class is dropped.
     max_per_class: kept of each class.
     max_total: D, kept of an image.
     nms_method: one of `nms_ops.METHODS`.

@@ -13,7 +13,7 @@ Inference is `Detector.call`. A training step calls the parts in this order:
 
     tasks/mtl_detection.py      first_stage                      images -> map, anchors, proposals
     tasks/training_losses.py    (RPN losses, sampled proposals)
-      loss_parts                box_stage                        main and closeness logits
+      replica_losses            box_stage                        main and closeness logits
                                 prepare_multi_object, classify_windows       multi-object logits
                                 predict_foreground               foreground logits
                                 mean_closeness, refine           refined logits
@@ -133,7 +133,7 @@ class Detector(tf_keras.Model):
       [B, P, C] (unrefined), and where there are such heads `refined_logits` and
       `closeness_logits` [B, P, C], and `refined` bool [B, P]: proposals that are not refined keep
       the main head's logits. With the multi-object head also `window_logits` [B, P, Q, C], which
-      say nothing of the windows of those.
+      are undefined for the windows of those.
     """
     first = self.first_stage(images, image_size_px, training=training)
     boxes_px, valid, scores = first.proposals
@@ -206,7 +206,7 @@ class Detector(tf_keras.Model):
   def prepare_multi_object(
     self, features: tf.Tensor, training: bool = False
   ) -> heads_base.PreparedFeatures:
-    """Returns what the multi-object head makes of the shared map, for all windows of an image."""
+    """Returns the shared map as the multi-object head prepares it, for all windows of an image."""
     if self._stop_gradient_shared:
       features = tf.stop_gradient(features)
     return self.multi_object_head.prepare(features, training)
@@ -307,23 +307,23 @@ class Detector(tf_keras.Model):
     boxes_norm: tf.Tensor,
     image_size_px: tf.Tensor,
     training: bool,
-    num_learnt: int | None,
+    num_trained: int | None,
   ) -> tf.Tensor:
-    """Returns closeness logits [B, R, C]; from row `num_learnt` on without gradient, if that saves.
+    """Returns closeness logits [B, R, C]; rows from `num_trained` on may carry no gradient.
 
-    Nothing is saved where rows depend on each other, or where a row does not cost a second stage.
+    They do where that saves time: rows are independent, and each costs a second stage.
     """
     if self._stop_gradient_shared:
       features = tf.stop_gradient(features)
     head = self.closeness_head
     prepared = head.prepare(features, training)
     can_split = training and self._rows_are_independent and head.runs_on_crops
-    if not (can_split and 0 < (num_learnt or 0) < boxes_norm.shape[1]):
+    if not (can_split and 0 < (num_trained or 0) < boxes_norm.shape[1]):
       return head(prepared, boxes_norm, image_size_px, training)
     shielded = tf.nest.map_structure(tf.stop_gradient, prepared)
-    others = head(shielded, boxes_norm[:, num_learnt:], image_size_px, training)
-    learnt = head(prepared, boxes_norm[:, :num_learnt], image_size_px, training)
-    return tf.concat([learnt, tf.stop_gradient(others)], axis=1)
+    others = head(shielded, boxes_norm[:, num_trained:], image_size_px, training)
+    trained = head(prepared, boxes_norm[:, :num_trained], image_size_px, training)
+    return tf.concat([trained, tf.stop_gradient(others)], axis=1)
 
   def _refine_proposals(
     self, first: FirstStage, second: BoxStage, image_size_px: tf.Tensor
@@ -394,5 +394,5 @@ def content_mask(images: tf.Tensor, image_size_px: tf.Tensor) -> tf.Tensor:
 
 
 def _after(*logits: tf.Tensor | None) -> contextlib.AbstractContextManager:
-  """Lets a head wait for others: side by side they take more memory and no less time."""
+  """Lets a head wait for others: in parallel they take more memory and no less time."""
   return tf.control_dependencies([values for values in logits if values is not None])

@@ -7,6 +7,7 @@ import tensorflow as tf
 import tf_keras
 from official.modeling import performance
 
+from mtl_ssl_tf.configs import auxiliary as auxiliary_config
 from mtl_ssl_tf.configs import detector as detector_config
 from mtl_ssl_tf.modeling import (
   detections,
@@ -217,7 +218,7 @@ class _RegionHeads:
 
   def _pooler(
     self,
-    config: detector_config.Rfcn | detector_config.SharedMap,
+    config: detector_config.Rfcn | auxiliary_config.SharedMap,
     stride: int = 1,
     dense: bool = False,
   ) -> pooling.PsRoiPooler:
@@ -251,7 +252,7 @@ class _RegionHeads:
 
 
 def _foreground_head(
-  config: detector_config.Foreground,
+  config: auxiliary_config.Foreground,
 ) -> foreground_head.ForegroundHead | None:
   if not config.loss_weight:
     return None

@@ -53,4 +53,4 @@ def make_norm(
     return tf_keras.layers.GroupNormalization(
       groups=math.gcd(groups, channels), dtype="float32", **common
     )
-  raise ValueError(f"norm.type is {norm_type!r}; accepted are {', '.join(NORM_TYPES)}")
+  raise ValueError(f"norm.type is {norm_type!r}; accepted: {', '.join(NORM_TYPES)}")

@@ -1,4 +1,4 @@
-"""Refinement: class scores corrected by what the auxiliary heads say of a proposal's surroundings.
+"""Refinement: class scores corrected by the auxiliary heads' outputs around a proposal.
 
 Letters as in `detector.py`.
 """
@@ -8,27 +8,30 @@ import dataclasses
 import tensorflow as tf
 import tf_keras
 
+from mtl_ssl_tf.configs import detector as detector_config
+from mtl_ssl_tf.configs import fields
 from mtl_ssl_tf.modeling import window_evidence
 from mtl_ssl_tf.ops import replica_ops
 
-CLOSENESS_MEANS = ("per_image_valid", "all_rows")
-INPUTS = ("logits", "probabilities")
 
-
-def mean_closeness(closeness: tf.Tensor, valid: tf.Tensor, over: str) -> tf.Tensor:
+def mean_closeness(closeness: tf.Tensor, valid: tf.Tensor, closeness_mean: str) -> tf.Tensor:
   """The average closeness output, one row an image.
 
   Args:
     closeness: float32 [B, R, C].
     valid: bool [B, R], false in padding rows.
-    over: `per_image_valid` averages an image's valid rows (paper); `all_rows` averages all rows
-      of the batch, padding and other images included, also those of other replicas (released
-      code); it carries no gradient.
+    closeness_mean: `per_image_valid` averages an image's valid rows (paper); `all_rows` averages
+      all rows of the batch, padding and other images included, also those of other replicas
+      (released code); it carries no gradient.
 
   Returns:
     float32 [B, 1, C].
+
+  Raises:
+    ValueError: `closeness_mean` is neither of the two.
   """
-  if over == "all_rows":
+  fields.check_value(detector_config.Refinement, "closeness_mean", closeness_mean)
+  if closeness_mean == "all_rows":
     own = tf.reduce_mean(closeness, axis=[0, 1], keepdims=True)  # [1, 1, C]
     mean = replica_ops.mean_over_replicas(tf.stop_gradient(own))  # [1, 1, C]
     return tf.tile(mean, [tf.shape(closeness)[0], 1, 1])  # [B, 1, C]
@@ -56,6 +59,7 @@ class Refinement(tf_keras.layers.Layer):
     **kwargs,
   ):
     super().__init__(dtype="float32", **kwargs)
+    fields.check_value(detector_config.Refinement, "input", input_kind)
     self._residual = residual
     self._stop_gradient_residual = stop_gradient_residual
     self._input_kind = input_kind
@@ -100,12 +104,12 @@ class Refinement(tf_keras.layers.Layer):
 
 @dataclasses.dataclass(frozen=True)
 class RefinementStage:
-  """The refinement layer with what it needs besides the heads, and the proposals that are worth it.
+  """The refinement layer, its windows, and the choice of the proposals that are refined.
 
   Attributes:
     layer: from all heads' logits to refined class logits.
     windows: from boxes to multi-object logits around them.
-    closeness_mean: one of `CLOSENESS_MEANS`.
+    closeness_mean: see `mean_closeness`.
     min_object_score: least probability of being any object for a proposal to be refined.
     max_proposals: refined of an image at most, those of the highest such probabilities; 0 for all.
   """

@@ -1,4 +1,4 @@
-"""What the multi-object head says of the windows around a box: evidence for refinement.
+"""Multi-object logits of the windows around a box, the evidence for refinement.
 
 Q windows grow from each of R boxes to the whole image. Letters as in `detector.py`, and
 `T` chunks of `n` windows.
@@ -11,7 +11,7 @@ import tensorflow as tf
 
 from mtl_ssl_tf.modeling.heads import base
 
-# Windows of an image that go through the second stage together, where only some are needed.
+# Windows of an image that go through the second stage together, where only some are selected.
 WINDOW_CHUNK_SIZE = 176
 
 
@@ -51,13 +51,13 @@ class WindowEvidence:
       image_size_px: float32 [B, 2].
       box_features: float32 [B, R, depth], the main head's for these boxes. A head that uses them
         takes them for the innermost windows, which are the boxes.
-      selected: bool [B, R], the boxes whose windows are needed, or None for all. Logits of the
+      selected: bool [B, R], the boxes whose windows are used, or None for all. Logits of the
         others may be anything.
     """
     prepared = tf.nest.map_structure(tf.stop_gradient, prepared)
 
     def predict(windows_norm: tf.Tensor, features: tf.Tensor | None = None) -> tf.Tensor:
-      # Said explicitly: what Keras takes by default is the mode of the call around this one.
+      # Explicitly: what Keras takes by default is the mode of the call around this one.
       return head(prepared, windows_norm, image_size_px, training=False, box_features=features)
 
     windows = expanded_windows(boxes_norm, self.num_windows)  # [B, R, Q, 4]
@@ -69,11 +69,11 @@ class WindowEvidence:
     inner, image = windows[:, :, :-1], windows[:, :1, -1]  # [B, R, Q', 4], [B, 1, 4]
     num_inner = inner.shape[2]
     flat = tf.concat([tf.reshape(inner, [-1, num_boxes * num_inner, 4]), image], axis=1)
-    # Heads on maps have paid for their maps already; of the others, fewer windows cost less.
+    # Heads on maps have computed their maps already; for the others, fewer windows cost less.
     if selected is not None and head.runs_on_crops:
-      needed = tf.repeat(selected, num_inner, axis=1)  # [B, R Q']
-      needed = tf.pad(needed, [[0, 0], [0, 1]], constant_values=True)  # [B, R Q' + 1]
-      logits = predict_selected(predict, flat, needed, self.num_classes, self.chunk_size)
+      is_selected = tf.repeat(selected, num_inner, axis=1)  # [B, R Q']
+      is_selected = tf.pad(is_selected, [[0, 0], [0, 1]], constant_values=True)  # [B, R Q' + 1]
+      logits = predict_selected(predict, flat, is_selected, self.num_classes, self.chunk_size)
     else:
       logits = predict(flat)  # [B, R Q' + 1, C]
     parts.append(tf.reshape(logits[:, :-1], [-1, num_boxes, num_inner, self.num_classes]))

@@ -1,4 +1,4 @@
-"""The centre/size code by which both stages of the detector express one box relative to another."""
+"""Box deltas: a box relative to another one, by centre and size, in both stages of the detector."""
 
 import math
 from collections.abc import Sequence
@@ -7,7 +7,7 @@ import tensorflow as tf
 
 _EPSILON = 1e-8
 # No anchor has to grow a thousandfold to reach any box of an image, so the limit is out of the way
-# of every sane code; it keeps a diverging network's boxes finite, and NaN out of its gradients.
+# of all sane deltas; it keeps a diverging network's boxes finite, and NaN out of its gradients.
 _MAX_LOG_SIZE_RATIO = math.log(1000.0)
 
 
@@ -16,11 +16,11 @@ def encode(
   anchors: tf.Tensor,
   scale_factors: Sequence[float] = (10.0, 10.0, 5.0, 5.0),
 ) -> tf.Tensor:
-  """Codes [ty, tx, th, tw] that turn anchors into boxes.
+  """Deltas [ty, tx, th, tw] from anchors to boxes.
 
   ty is the distance of the centres in anchor heights, th the logarithm of the ratio of the
   heights, each times its scale factor; tx and tw likewise. 1e-8 is added to all sizes, and a
-  negative size counts as none: the code of a padded or empty box is finite, and meaningless.
+  negative size counts as none: the deltas of a padded or empty box are finite, and meaningless.
 
   Args:
     boxes: float32 [..., 4], any frame; padding is -1.
@@ -46,7 +46,7 @@ def decode(
   anchors: tf.Tensor,
   scale_factors: Sequence[float] = (10.0, 10.0, 5.0, 5.0),
 ) -> tf.Tensor:
-  """Boxes that the codes [ty, tx, th, tw] make of the anchors; the inverse of `encode`.
+  """Boxes from anchors and deltas [ty, tx, th, tw]; the inverse of `encode`.
 
   Args:
     deltas: float32 [..., 4], as returned by `encode`.

@@ -22,8 +22,8 @@ def crop_and_resize(
   image_size_px: tf.Tensor,
   stride: int,
   crop_size: tuple[int, int],
-  method: str = "native",
-  keep_border: bool = True,
+  method: str,
+  keep_border: bool,
 ) -> tf.Tensor:
   """Crops that `tf.image.crop_and_resize` would take from the map of the image without padding.
 
@@ -146,7 +146,7 @@ def _native_crops(
 def _places(
   first_norm: tf.Tensor, last_norm: tf.Tensor, map_last: tf.Tensor, num_samples: int
 ) -> tf.Tensor:
-  """Where samples between two sides [B, R] lie on a map whose last cell is `map_last` [B].
+  """Places of samples between two sides [B, R] of boxes on a map whose last cell is `map_last` [B].
 
   Follows the kernel's arithmetic step by step, for the sake of samples right on the border.
   Returns float32 [B, R, num_samples], in cells.

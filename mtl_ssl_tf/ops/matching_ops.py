@@ -1,4 +1,4 @@
-"""Which ground-truth box, if any, each anchor or proposal stands for."""
+"""Matches anchors and proposals to ground-truth boxes."""
 
 from typing import NamedTuple
 
@@ -6,7 +6,7 @@ import tensorflow as tf
 
 
 class Match(NamedTuple):
-  """What `match` found for A anchors of B images.
+  """Result of `match` for A anchors of B images.
 
   Attributes:
     indices: int32 [B, A], the ground-truth box with the largest IoU, or the one that forced the
@@ -54,8 +54,8 @@ def match(
   """
   if negative_threshold > positive_threshold:
     raise ValueError(
-      f"negative_threshold is {negative_threshold}, but may not exceed positive_threshold,"
-      f" {positive_threshold}"
+      f"negative_threshold is {negative_threshold}; accepted: at most positive_threshold"
+      f" ({positive_threshold})"
     )
   iou = tf.where(gt_valid[:, tf.newaxis], iou, -1.0)  # [B, A, N]
   if candidates is not None:

@@ -2,10 +2,10 @@
 
 Two methods keep the same boxes, unless an IoU lies within a rounding error of the threshold:
 
-* `loop` takes one box per turn out of every set, in one arg-max and one row of IoUs, so its cost
+* `loop` takes one box of every set per iteration, in one arg-max and one row of IoUs, so its cost
   does not depend on how the boxes lie. Compiled, it beats the compiled kernels of TensorFlow.
-* `native` is TensorFlow's kernel, set by set. It looks at a box only when its turn comes, which
-  outside compiled code takes about a twentieth of the time.
+* `native` is TensorFlow's kernel, set by set. It compares a box only when it is the best left.
+  Outside compiled code that takes about a twentieth of the time.
 
 Letters: G independent sets of N boxes, M kept boxes; B images, P proposals, K object classes
 (without background), D detections.
@@ -25,8 +25,8 @@ def batched_nms(
   valid: tf.Tensor,
   iou_threshold: float,
   max_outputs: int,
-  pre_nms_top_k: int | None = None,
-  method: str = "loop",
+  pre_nms_top_k: int | None,
+  method: str,
 ) -> tuple[tf.Tensor, tf.Tensor]:
   """Keeps the best boxes of each image that do not overlap a better one too much.
 
@@ -36,10 +36,10 @@ def batched_nms(
   Args:
     boxes: float32 [B, N, 4], any frame; N known statically.
     scores: float32 [B, N], finite.
-    valid: bool [B, N]; other boxes, and boxes without area, are never kept and suppress nothing.
+    valid: bool [B, N]; other boxes, and boxes without area, are never kept and drop no others.
     iou_threshold: largest IoU that two kept boxes may have.
     max_outputs: M, number of boxes to keep.
-    pre_nms_top_k: look only at that many boxes of the highest scores; None means all.
+    pre_nms_top_k: apply NMS to that many boxes of the highest scores only; None means all.
     method: one of `METHODS`; `loop` compiles.
 
   Returns:
@@ -66,9 +66,9 @@ def multiclass_nms(
   max_per_class: int,
   max_total: int,
   score_threshold: float,
-  method: str = "loop",
+  method: str,
 ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor, tf.Tensor, tf.Tensor]:
-  """Detections of each image: suppression within each class, then the best of all classes.
+  """Detections of each image: NMS within each class, then the best of all classes.
 
   Args:
     boxes: float32 [B, P, K, 4], a box per class, or [B, P, 1, 4], one for all classes; any frame,
@@ -139,7 +139,7 @@ def multiclass_nms(
 def _greedy_nms(
   boxes: tf.Tensor, scores: tf.Tensor, iou_threshold: float, max_outputs: int, method: str
 ) -> tuple[tf.Tensor, tf.Tensor]:
-  """Suppresses within each of G sets at once; a box whose score is -inf does not exist.
+  """Applies NMS to each of G sets; a box whose score is -inf does not exist.
 
   Args:
     boxes: float32 [G, N, 4], any frame.
@@ -152,7 +152,7 @@ def _greedy_nms(
     indices: int32 [G, M] by descending score, and valid: bool [G, M]; 0 and False where empty.
   """
   if method not in METHODS:
-    raise ValueError(f"suppression method is {method!r}; accepted: {', '.join(METHODS)}")
+    raise ValueError(f"NMS method is {method!r}; accepted: {', '.join(METHODS)}")
   if method == "native":
     return _native_nms(boxes, scores, iou_threshold, max_outputs)
   return _loop_nms(boxes, scores, iou_threshold, max_outputs)
@@ -163,7 +163,7 @@ def _native_nms(
 ) -> tuple[tf.Tensor, tf.Tensor]:
   """`_greedy_nms` by TensorFlow's kernel, that for CPUs: few bytes go there, even from a GPU."""
 
-  def suppress(one_set: tuple[tf.Tensor, tf.Tensor]) -> tuple[tf.Tensor, tf.Tensor]:
+  def nms_of_set(one_set: tuple[tf.Tensor, tf.Tensor]) -> tuple[tf.Tensor, tf.Tensor]:
     boxes, scores = one_set  # [N, 4], [N]
     with tf.device("CPU:0"):
       indices, num_kept = tf.raw_ops.NonMaxSuppressionV4(
@@ -178,7 +178,7 @@ def _native_nms(
     return tf.where(valid, indices, 0), valid
 
   return tf.map_fn(
-    suppress,
+    nms_of_set,
     (boxes, scores),
     fn_output_signature=(
       tf.TensorSpec([max_outputs], tf.int32),
@@ -194,10 +194,10 @@ def _loop_nms(
   ymin, xmin, ymax, xmax = tf.unstack(boxes, axis=-1)  # [G, N] each
   areas = box_ops.area(boxes)  # [G, N]
   box_range = tf.range(tf.shape(scores)[1])  # [N]
-  num_turns = min(max_outputs, boxes.shape[1])
+  num_iterations = min(max_outputs, boxes.shape[1])
 
   def take_best(
-    turn: tf.Tensor, scores: tf.Tensor, indices: tf.Tensor, valid: tf.Tensor
+    iteration: tf.Tensor, scores: tf.Tensor, indices: tf.Tensor, valid: tf.Tensor
   ) -> tuple[tf.Tensor, ...]:
     best = tf.argmax(scores, axis=-1, output_type=tf.int32)  # [G], 0 where all are gone
     exists = tf.gather(scores, best, batch_dims=1) > _NO_SCORE  # [G]
@@ -211,24 +211,24 @@ def _loop_nms(
       box_range, best[:, tf.newaxis]
     )  # [G, N]
     return (
-      turn + 1,
+      iteration + 1,
       tf.where(is_gone, _NO_SCORE, scores),
-      tf.tensor_scatter_nd_update(indices, [[turn]], [tf.cast(best, tf.float32)]),
-      tf.tensor_scatter_nd_update(valid, [[turn]], [tf.cast(exists, tf.float32)]),
+      tf.tensor_scatter_nd_update(indices, [[iteration]], [tf.cast(best, tf.float32)]),
+      tf.tensor_scatter_nd_update(valid, [[iteration]], [tf.cast(exists, tf.float32)]),
     )
 
   num_sets = tf.shape(scores)[0]
   # Both float32, in which indices are exact: oneDNN reports a transpose of other types as an error.
   _, _, indices, valid = tf.while_loop(
-    lambda turn, *_: turn < num_turns,
+    lambda iteration, *_: iteration < num_iterations,
     take_best,
     (
       0,
       scores,
-      tf.zeros([num_turns, num_sets]),
-      tf.zeros([num_turns, num_sets]),
+      tf.zeros([num_iterations, num_sets]),
+      tf.zeros([num_iterations, num_sets]),
     ),
   )
-  padding = [[0, 0], [0, max_outputs - num_turns]]
+  padding = [[0, 0], [0, max_outputs - num_iterations]]
   indices, valid = (tf.pad(tf.transpose(values), padding) for values in (indices, valid))
   return tf.cast(indices, tf.int32), valid > 0.5  # [G, M]

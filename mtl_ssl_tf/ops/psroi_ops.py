@@ -11,12 +11,12 @@ def position_sensitive_pool(
   map_size: tf.Tensor,
   num_bins: int,
   crop_size: int,
-  method: str = "native",
-  keep_border: bool = True,
+  method: str,
+  keep_border: bool,
 ) -> tf.Tensor:
   """Averages, for each region, every bin over the score maps that are meant for that bin.
 
-  A region is cut into `num_bins` x `num_bins` bins. The k-th bin, row by row, looks at the k-th
+  A region is cut into `num_bins` x `num_bins` bins. The k-th bin, row by row, averages the k-th
   group of channels alone, at (crop_size / num_bins)^2 bilinear samples (`crop_and_resize`). The
   result is the mean over all bins and samples.
 
@@ -44,7 +44,7 @@ def position_sensitive_pool(
   pooled = []
   for k, maps in enumerate(tf.split(score_maps, num_bins**2, axis=-1)):
     bins = _bin(boxes_norm, k // num_bins, k % num_bins, num_bins)  # [B, R, 4]
-    crops = crop_ops.crop_and_resize(maps, bins, map_size, 1, (samples, samples), keep_border=False)
+    crops = crop_ops.crop_and_resize(maps, bins, map_size, 1, (samples, samples), method, False)
     pooled.append(tf.reduce_mean(crops, axis=[2, 3]))  # [B, R, d]
   return tf.add_n(pooled) / len(pooled)
 

@@ -39,7 +39,7 @@ def balanced_sample_mask(
   Reference: Ren et al., "Faster R-CNN", NeurIPS 2015, section 3.1.3.
   """
   if not 0.0 <= positive_fraction <= 1.0:
-    raise ValueError(f"positive_fraction is {positive_fraction}, but must be in 0 … 1")
+    raise ValueError(f"positive_fraction is {positive_fraction}; accepted: 0 … 1")
   max_positives = int(positive_fraction * num_samples)
   num_positives = _count(is_positive)  # [B, 1]
   num_negatives_to_draw = num_samples - tf.minimum(num_positives, max_positives)  # [B, 1]

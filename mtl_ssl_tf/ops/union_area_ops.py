@@ -7,10 +7,10 @@ the gaps between them are disjoint too: both areas are sums of non-negative term
 subtracted from a total, and what is zero comes out as exactly zero.
 
 A grid cut at all edges both ways, contracted by two matrix products, gives the same areas. But
-accelerators round the factors of a matrix product to TF32 or bfloat16 unless told otherwise, which
+accelerators round the factors of a matrix product to TF32 or bfloat16 unless set otherwise, which
 costs three digits, and with many classes the grid is the slower of the two.
 
-Letters besides the project's own: G groups of boxes, R = 2N+1 strips. The leading axes, written B,
+Further letters: G groups of boxes, R = 2N+1 strips. The leading axes, written B,
 may be any number of axes or none.
 """
 

@@ -14,7 +14,7 @@ from mtl_ssl_tf.data import faults
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class CocoIds:
-  """What images and classes are called in the results.
+  """The ids of images and classes in the results.
 
   Attributes:
     image_ids: by our names of the files; None numbers images from 1.

@@ -1,4 +1,4 @@
-"""What a detector found in one image, and asking it for several at once."""
+"""Detections of one image, and asking a detector for several images at once."""
 
 import dataclasses
 from collections.abc import Callable, Sequence
@@ -23,7 +23,7 @@ class Detections:
   class_ids: np.ndarray
 
   def at_least(self, score_threshold: float) -> "Detections":
-    """Without those that score less."""
+    """Returns the detections from a score on."""
     shown = self.scores >= score_threshold
     return Detections(self.boxes_px[shown], self.scores[shown], self.class_ids[shown])
 
@@ -45,7 +45,7 @@ class Detections:
 def detect_each(
   detect: Callable[[Sequence[Any]], dict[str, np.ndarray]], images: Sequence[Any]
 ) -> list[Detections | str]:
-  """The detections of each image, or why there are none.
+  """Returns the detections of each image, or the reason why there are none.
 
   Images go together; if that fails, one by one, so that one image does not take others with it.
 

@@ -1,17 +1,19 @@
-"""A batch of image files to records of the journal, drawn images and annotation files."""
+"""Turns a batch of image files into journal records, drawn images and annotation files."""
 
+import contextlib
 import dataclasses
 import pathlib
 import stat
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 import tensorflow as tf
 from PIL import Image
 
+from mtl_ssl_tf import files
 from mtl_ssl_tf.data.sources import image_files
-from mtl_ssl_tf.prediction import image_detections, voc_xml, whole_files
+from mtl_ssl_tf.prediction import image_detections, voc_xml
 from mtl_ssl_tf.serving import served_detector
 from mtl_ssl_tf.visualization import draw
 
@@ -21,7 +23,7 @@ _JPEG_QUALITY = 92
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class ImagePredictor:
-  """Looks at images.
+  """Detects objects in batches of images and writes their results.
 
   Attributes:
     detector: does the work.
@@ -38,7 +40,7 @@ class ImagePredictor:
   voc_dir: pathlib.Path | None = None
 
   def __call__(self, names: Sequence[str]) -> list[dict[str, Any]]:
-    """The record of each file; drawn images and annotations are written.
+    """Returns the record of each file; writes drawn images and annotations.
 
     A record has `file`, and either `height`, `width` (of the upright image) and `detections` as
     `Detections.coco_rows`, or `failure`, the reason.
@@ -74,7 +76,7 @@ class ImagePredictor:
     return [records.get(name) or {"file": name, "failure": failures[name]} for name in names]
 
   def _read(self, name: str) -> image_files.StoredImage:
-    """The image exactly as training would have been shown it, before resizing."""
+    """Returns the image exactly as training reads it, before resizing."""
     problem = voc_xml.name_problem(name) if self.voc_dir else None
     if problem:
       raise ValueError(problem)
@@ -89,24 +91,30 @@ class ImagePredictor:
     names = self.detector.class_names
     if self.voc_dir:
       content = voc_xml.annotation(name, image.height, image.width, shown, names)
-      with whole_files.writing(self.voc_dir / voc_name(name)) as file:
+      with _writing(self.voc_dir / voc_name(name)) as file:
         file.write(content)
     if self.drawn_dir:
       drawn = draw.draw_boxes(pixels(image), shown.boxes_px, shown.class_ids, names, shown.scores)
-      with whole_files.writing(self.drawn_dir / drawn_name(name)) as file:
+      with _writing(self.drawn_dir / drawn_name(name)) as file:
         Image.fromarray(drawn).save(file, "JPEG", quality=_JPEG_QUALITY)
 
 
+def _writing(path: pathlib.Path) -> contextlib.AbstractContextManager[BinaryIO]:
+  """Opens a file of the results, whose folder may have to be made."""
+  path.parent.mkdir(parents=True, exist_ok=True)
+  return files.writing(path, only_writer=True)
+
+
 def pixels(image: image_files.StoredImage) -> np.ndarray:
-  """uint8 [height, width, 3], RGB, as the detector decodes them."""
+  """Returns pixels uint8 [height, width, 3], RGB, as the detector decodes them."""
   return tf.io.decode_image(image.encoded, channels=3).numpy()
 
 
 def drawn_name(name: str) -> str:
-  """What the drawn image is called: JPEGs keep their names."""
+  """Returns the name of the drawn image: JPEGs keep theirs."""
   return name if name.lower().endswith(_JPEG_SUFFIXES) else f"{name}.jpg"
 
 
 def voc_name(name: str) -> str:
-  """What the annotation is called: as the image, as labelling tools look for it."""
+  """Returns the name of the annotation, that of the image, as labelling tools look for it."""
   return pathlib.PurePosixPath(name).with_suffix(".xml").as_posix()

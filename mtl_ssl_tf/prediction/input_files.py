@@ -1,4 +1,4 @@
-"""Which image and video files a prediction is asked for."""
+"""Finds the image and video files of a prediction."""
 
 import dataclasses
 import glob
@@ -13,7 +13,7 @@ _ACCEPTED = ", ".join((*SUFFIXES, *VIDEO_SUFFIXES))
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Inputs:
-  """The files to look at.
+  """The files of a prediction.
 
   Attributes:
     folder: the deepest one that holds them all: the input folder itself, or where a file lies.
@@ -25,7 +25,7 @@ class Inputs:
 
 
 def is_video(name: str) -> bool:
-  """Whether a file of this name is taken for a video; every other is taken for an image."""
+  """Whether a file of this name counts as a video; every other counts as an image."""
   return name.lower().endswith(VIDEO_SUFFIXES)
 
 
@@ -34,17 +34,17 @@ def find_inputs(
   result_folders: Iterable[pathlib.Path] = (),
   input_list: str | None = None,
 ) -> Inputs:
-  """The files that the sources name: source by source, sorted in each, or in the list's order.
+  """Returns the files that the sources name, sorted in each source, or in the list's order.
 
   Args:
     sources: files, folders (searched with the folders inside them) and patterns with `*`, `?`,
       `[...]` and `**`. A file that is named may be called anything; of folders and patterns,
       files with the endings of images and videos are taken.
-    result_folders: folders of drawn images and videos, which are not looked at.
+    result_folders: folders of drawn images and videos, which are left out.
     input_list: text file with one name a line, with or without ending, to choose from all.
 
   Raises:
-    ValueError: there is nothing to look at, or a name in the list is not among the files.
+    ValueError: no file is found, or a name in the list is not among the files.
   """
   hidden = [folder.resolve() for folder in result_folders]
   roots, paths = [], []
@@ -57,13 +57,13 @@ def find_inputs(
   names = list(dict.fromkeys(names))
   if input_list:
     if len(sources) == 1 and os.path.isfile(sources[0]):
-      raise ValueError(f"--input {sources[0]!r} is a file; --input_list chooses from a folder")
+      raise ValueError(f"--input {sources[0]!r} is a file; accepted: a folder, with --input_list")
     names = _chosen(names, input_list)
   return Inputs(pathlib.Path(folder), tuple(names))
 
 
 def _files_of(source: str, hidden: Sequence[pathlib.Path]) -> tuple[str, list[str]]:
-  """The folder that names are counted from, and the files, as absolute paths."""
+  """Returns the folder that names are relative to, and the files, as absolute paths."""
   # Not resolved: a link keeps the name that the user knows it by.
   path = os.path.abspath(source)
   if os.path.isdir(path):
@@ -76,7 +76,7 @@ def _files_of(source: str, hidden: Sequence[pathlib.Path]) -> tuple[str, list[st
     _check_visible(source, path, hidden)
     return os.path.dirname(path), [path]
   if not glob.has_magic(source):
-    raise ValueError(f"--input {source!r} does not exist")
+    raise ValueError(f"--input {source!r} does not exist; accepted: files, folders and patterns")
   matches = sorted(glob.glob(path, recursive=True))
   found = [file for file in matches if _is_input(file) and not _is_hidden(file, hidden)]
   if not found:
@@ -108,11 +108,11 @@ def _is_hidden(path: str, hidden: Sequence[pathlib.Path]) -> bool:
 def _check_visible(source: str, path: str, hidden: Sequence[pathlib.Path]) -> None:
   if _is_hidden(path, hidden):
     folder = next(str(f) for f in hidden if pathlib.Path(path).resolve().is_relative_to(f))
-    raise ValueError(f"--input {source!r} lies in {folder!r}, where results go")
+    raise ValueError(f"--input {source!r} lies in {folder!r}; accepted: files outside the results")
 
 
 def _chosen(names: Sequence[str], input_list: str) -> list[str]:
-  """Those of `names` that the lines of a file name, with or without ending."""
+  """Returns those of `names` that a file lists, with or without ending."""
   try:
     lines = pathlib.Path(input_list).read_text(encoding="utf-8").split("\n")
   except (OSError, UnicodeDecodeError) as error:
@@ -123,8 +123,8 @@ def _chosen(names: Sequence[str], input_list: str) -> list[str]:
   missing = [name for name in wanted if name not in known]
   if missing:
     raise ValueError(
-      f"--input_list {input_list!r}: {missing[0]!r} is no image in --input"
-      f" (missing: {len(missing)} of {len(wanted)})"
+      f"--input_list {input_list!r}: {missing[0]!r} is not in --input"
+      f" (missing: {len(missing)} of {len(wanted)}); accepted: names of its images and videos"
     )
   if not wanted:
     raise ValueError(f"--input_list {input_list!r} is empty; accepted: one name a line")

@@ -1,4 +1,4 @@
-"""What a prediction has finished so far, on disk, so that it can go on where it was stopped.
+"""The journal of a prediction: finished work on disk, so that a stopped one can be resumed.
 
 The first line of the file is the head: the settings that results depend on and the names of all
 files. Each further line is one unit of work: the records of a batch of images, or of a video. A
@@ -15,11 +15,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 _VERSION = 1
-_MAX_SAID = 200  # Patterns that the shell expanded may be thousands of names.
+_MAX_SHOWN = 200  # Patterns that the shell expanded may be thousands of names.
 
 
 class Journal:
-  """A prediction's finished units.
+  """The finished units of a prediction, in a file.
 
   Attributes:
     names: the files that the prediction began with.
@@ -35,13 +35,13 @@ class Journal:
     *,
     overwrite: bool = False,
   ):
-    """Begins a journal, or opens the one that is there to go on with it.
+    """Begins a journal, or opens the one that is there to resume it.
 
     Args:
       path: of the file; its folder exists.
       settings: by the names of their flags, as JSON knows them.
       names: the files, if this is the beginning.
-      overwrite: begin anew in any case.
+      overwrite: start again in any case.
 
     Raises:
       ValueError: there is one of other settings, or another process is at work on it.
@@ -70,7 +70,7 @@ class Journal:
     self.num_files += len(records)
 
   def records(self) -> Iterator[dict[str, Any]]:
-    """The records of all finished units, in order, never more than a unit in memory."""
+    """Yields the records of all finished units in order, with one unit in memory at a time."""
     with open(self._path, "rb") as file:
       file.readline()
       for line in file:
@@ -91,7 +91,7 @@ class Journal:
       ) from error
 
   def _start(self, settings: dict[str, Any], names: list[str], overwrite: bool) -> None:
-    """Reads what is there, cuts off what is not whole, and writes the head where there is none."""
+    """Reads the file, cuts off an unfinished line, and writes the head of a new file."""
     if overwrite:
       self._file.truncate(0)
     self.num_units = self.num_files = 0
@@ -116,14 +116,16 @@ class Journal:
   def _check_settings(self, head: Mapping[str, Any], settings: Mapping[str, Any]) -> None:
     """Raises ValueError unless the journal was begun with the same settings."""
     where = f"--output_dir {str(self._path.parent)!r} holds an unfinished prediction"
-    otherwise = "accepted: the same again to go on, --overwrite to begin anew, or another folder"
+    otherwise = (
+      "accepted: the same again to resume it, --overwrite to start again, or another folder"
+    )
     if not isinstance(head, dict) or head.get("version") != _VERSION:
       raise ValueError(f"{where} of another version of this program; {otherwise}")
     before = head["settings"]
     for name in sorted(before.keys() | settings.keys()):
       if before.get(name) != settings.get(name):
         raise ValueError(
-          f"{where} with {name} {_said(before.get(name))}, now it is {_said(settings.get(name))};"
+          f"{where} with {name} {_shown(before.get(name))}, now it is {_shown(settings.get(name))};"
           f" {otherwise}"
         )
 
@@ -133,7 +135,7 @@ def _line(content: Any) -> bytes:
 
 
 def _read_line(file: Any) -> Any:
-  """The next line's content; None at the end of the file or of what is whole."""
+  """Returns the next line's content; None at the end, or at a line that is not whole."""
   line = file.readline()
   if not line.endswith(b"\n"):
     return None
@@ -143,6 +145,6 @@ def _read_line(file: Any) -> Any:
     return None
 
 
-def _said(value: Any) -> str:
+def _shown(value: Any) -> str:
   text = json.dumps(value, ensure_ascii=False)
-  return text if len(text) <= _MAX_SAID else f"{text[:_MAX_SAID]}… ({len(text)} characters)"
+  return text if len(text) <= _MAX_SHOWN else f"{text[:_MAX_SHOWN]}… ({len(text)} characters)"

@@ -1,4 +1,4 @@
-"""The records of the journal to the final files, one record at a time.
+"""Writes the final files from the journal's records, one record at a time.
 
 predictions.json, a COCO data set:
   images: id, file_name (inside the input folder), height, width (of the upright image).
@@ -15,7 +15,8 @@ import pathlib
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from typing import Any, BinaryIO
 
-from mtl_ssl_tf.prediction import coco_ids, whole_files
+from mtl_ssl_tf import files
+from mtl_ssl_tf.prediction import coco_ids
 
 PREDICTIONS_FILE = "predictions.json"
 RESULTS_FILE = "coco_results.json"
@@ -25,10 +26,10 @@ DATASET, RESULTS = "dataset", "results"
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Summary:
-  """What the files hold.
+  """The numbers of images, videos and detections in the files.
 
   Attributes:
-    num_images, num_videos: that could be looked at.
+    num_images, num_videos: that could be read.
     num_detections: in the images.
     failures: name and reason of each file that was left out or ended early.
   """
@@ -59,7 +60,7 @@ def write_results(
     OSError: a file cannot be written.
   """
   if DATASET in outputs:
-    with whole_files.writing(output_dir / PREDICTIONS_FILE) as file:
+    with files.writing(output_dir / PREDICTIONS_FILE, only_writer=True) as file:
       file.write(b'{"images": ')
       _write_list(file, _images(records(), ids))
       file.write(b',\n"categories": ')
@@ -68,7 +69,7 @@ def write_results(
       _write_list(file, _annotations(records(), ids))
       file.write(b"}\n")
   if RESULTS in outputs:
-    with whole_files.writing(output_dir / RESULTS_FILE) as file:
+    with files.writing(output_dir / RESULTS_FILE, only_writer=True) as file:
       _write_list(file, _results(records(), ids))
   num_images = num_videos = num_detections = 0
   failures = []
@@ -79,7 +80,7 @@ def write_results(
     if record.get("failure"):
       failures.append((record["file"], record["failure"]))
   if failures:
-    with whole_files.writing(output_dir / FAILURES_FILE) as file:
+    with files.writing(output_dir / FAILURES_FILE, only_writer=True) as file:
       _write_list(file, ({"file_name": name, "reason": reason} for name, reason in failures))
   else:
     (output_dir / FAILURES_FILE).unlink(missing_ok=True)
@@ -87,7 +88,7 @@ def write_results(
 
 
 def categories(class_names: Sequence[str], ids: coco_ids.CocoIds) -> list[dict[str, Any]]:
-  """COCO's `categories`."""
+  """Returns COCO's `categories`."""
   return [
     {"id": category_id, "name": name}
     for category_id, name in zip(ids.category_ids, class_names, strict=True)
@@ -118,7 +119,7 @@ def _annotations(
 def _with_ids(
   records: Iterable[dict[str, Any]], ids: coco_ids.CocoIds
 ) -> Iterator[tuple[int, dict[str, Any]]]:
-  """The images that could be looked at, each with its id."""
+  """Yields the images that could be read, each with its id."""
   number = 0
   for record in records:
     if "detections" in record:
@@ -127,7 +128,7 @@ def _with_ids(
 
 
 def _write_list(file: BinaryIO, entries: Iterable[dict[str, Any]]) -> None:
-  """A JSON list with an entry a line."""
+  """Writes a JSON list with an entry a line."""
   separator = b"[\n"
   for entry in entries:
     file.write(separator + json.dumps(entry).encode())

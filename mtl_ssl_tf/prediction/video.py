@@ -1,19 +1,20 @@
-"""A video to its detections frame by frame, and to a video with them drawn.
+"""Detects objects in a video frame by frame, and draws them into a copy of it.
 
 The annotated video has the frames, rate and size of the original, in MPEG-4 (`.mp4`), without
 sound; a side of an odd length gains a pixel, since the format has none. Where only every n-th frame
-is looked at, the frames between show what was found before.
+is examined, the frames between show what was found before.
 
 The detections of `clip.avi` are in `clip.avi.json`:
-  file_name, height, width; frames_per_second, null where the file does not say; every;
+  file_name, height, width; frames_per_second, null where the file does not state it; every;
   categories: id, name; the lines of the label map.
-  frames: of each frame looked at, frame (from 0), seconds, and detections: category_id,
+  frames: of each frame examined, frame (from 0), seconds, and detections: category_id,
     bbox [x, y, width, height] in pixels, score.
   num_frames: that could be read; failure: why no more, or null.
 """
 
 import contextlib
 import json
+import logging
 import math
 import os
 import pathlib
@@ -23,25 +24,27 @@ from typing import Any, BinaryIO
 import cv2
 import numpy as np
 
+from mtl_ssl_tf import files
 from mtl_ssl_tf.data import progress_lines
-from mtl_ssl_tf.prediction import image_detections, whole_files
+from mtl_ssl_tf.prediction import image_detections
 from mtl_ssl_tf.serving import served_detector
 from mtl_ssl_tf.visualization import draw
 
-# What FFmpeg and OpenCV say of a damaged file would come between the lines of progress. FFmpeg is
-# asked once, at its first use.
+# Messages of FFmpeg and OpenCV on a damaged file would come between the lines of progress. FFmpeg
+# reads this once, at its first use.
 os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
 cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
 
+_LOGGER = logging.getLogger(__name__)
 _SUFFIX = ".mp4"
 _CODEC = "mp4v"
-_DEFAULT_RATE = 25.0  # Of the annotated video, where the original does not say.
+_DEFAULT_RATE = 25.0  # Of the annotated video, where the original does not state it.
 # How many of the frames that a file announces may be missing: some count only roughly.
 _MISSING_FRACTION, _MISSING_FRAMES = 0.01, 1
 
 
 class VideoPredictor:
-  """Looks at videos."""
+  """Detects objects in the frames of videos and writes their results."""
 
   def __init__(
     self,
@@ -53,19 +56,17 @@ class VideoPredictor:
     batch_size: int = 1,
     every: int = 1,
     drawn: bool = True,
-    say: Callable[[str], object] = print,
   ):
-    """Keeps the settings.
+    """Takes the detector and the settings.
 
     Args:
       detector: does the work.
       folder: that the names of files are relative to.
       videos_dir: folder for the results.
       score_threshold: detections below it are left out.
-      batch_size: so many frames are in memory, and those of them to look at go together.
-      every: look at the first frame of each so many.
+      batch_size: so many frames are in memory, and those of them to examine are processed together.
+      every: examine the first frame of each so many.
       drawn: write the annotated video.
-      say: takes lines about progress.
     """
     self._detector = detector
     self._folder = folder
@@ -74,10 +75,9 @@ class VideoPredictor:
     self._batch_size = batch_size
     self._every = every
     self._drawn = drawn
-    self._say = say
 
   def __call__(self, name: str) -> dict[str, Any]:
-    """The record of a video; its results are written.
+    """Returns the record of a video; writes its results.
 
     A record has `file`, `num_frames` if there was a frame, and `failure`, the reason, if the video
     could not be read or ended before its time.
@@ -113,14 +113,16 @@ class VideoPredictor:
         {"id": i, "name": text} for i, text in enumerate(self._detector.class_names, start=1)
       ],
     }
-    progress_line = progress_lines.Progress(f"{name}: frames", frames.num_announced, self._say)
+    progress_line = progress_lines.Progress(f"{name}: frames", frames.num_announced, _LOGGER.info)
     with contextlib.ExitStack() as stack:
-      file = stack.enter_context(whole_files.writing(self._videos_dir / f"{name}.json"))
+      path = self._videos_dir / f"{name}.json"
+      path.parent.mkdir(parents=True, exist_ok=True)
+      file = stack.enter_context(files.writing(path, only_writer=True))
       draw_frame = None
       if self._drawn:
         target = self._videos_dir / video_name(name)
-        partial = stack.enter_context(whole_files.replaced(target))
-        writer = stack.enter_context(_Writer(partial, frames.rate or _DEFAULT_RATE, height, width))
+        part = stack.enter_context(files.replacing(target, only_writer=True))
+        writer = stack.enter_context(_Writer(part, frames.rate or _DEFAULT_RATE, height, width))
         draw_frame = writer.write
       file.write(json.dumps(head).encode()[:-1] + b',\n"frames": [')
       self._predict_frames(frames, first, file, draw_frame, progress_line)
@@ -172,7 +174,7 @@ class _Frames:
   """The frames of a video, RGB, until they end or cannot be read.
 
   Attributes:
-    rate: frames a second; None where the file does not say.
+    rate: frames a second; None where the file does not state it.
     num_announced: frames in the file as it says itself; None where it does not.
     num_read: frames so far.
     failure: why there are no more, if it is not the end.
@@ -222,7 +224,7 @@ class _Frames:
 def _batches(
   frames: _Frames, first: np.ndarray, batch_size: int
 ) -> Iterator[tuple[int, Sequence[tuple[np.ndarray, float]]]]:
-  """The number of the first frame, and the frames with their times, `batch_size` at a time."""
+  """Yields the number of the first frame, and `batch_size` frames with their times."""
   start, batch, frame = 0, [], first
   while frame is not None:
     batch.append((frame, frames.seconds))
@@ -235,10 +237,10 @@ def _batches(
 
 
 class _Writer:
-  """An annotated video being written; when it is left without an error, the file is whole."""
+  """A writer of an annotated video; on leaving it without an error, the file is complete."""
 
   def __init__(self, path: pathlib.Path, rate: float, height: int, width: int):
-    """Begins the file.
+    """Opens the file.
 
     Raises:
       OSError: it cannot be written.
@@ -268,7 +270,7 @@ class _Writer:
       self._check()
 
   def _check(self) -> None:
-    """Raises OSError unless all frames arrived: OpenCV says nothing of a disk that is full."""
+    """Raises OSError unless all frames arrived: OpenCV does not report a full disk."""
     written = cv2.VideoCapture(str(self._path), cv2.CAP_FFMPEG)
     count = int(written.get(cv2.CAP_PROP_FRAME_COUNT)) if written.isOpened() else 0
     written.release()
@@ -279,5 +281,5 @@ class _Writer:
 
 
 def video_name(name: str) -> str:
-  """What the annotated video is called."""
+  """Returns the name of the annotated video."""
   return name if name.lower().endswith(_SUFFIX) else f"{name}{_SUFFIX}"

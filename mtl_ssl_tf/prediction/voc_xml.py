@@ -1,4 +1,4 @@
-"""Detections as PASCAL VOC annotations, to be corrected in a labelling tool.
+"""Writes detections as PASCAL VOC annotations, to be corrected in a labelling tool.
 
 Coordinates are whole pixels: many tools read no others. A box keeps at least a pixel a side. Each
 object carries its `score`, which VOC has no element for.
@@ -16,7 +16,7 @@ _UNWRITABLE = re.compile("[\x00-\x1f\x7f\ud800-\udfff\ufffe\uffff]")
 
 
 def name_problem(file_name: str) -> str | None:
-  """Why an image of this name can have no annotation; None if it can."""
+  """Returns why an image of this name can have no annotation, or None if it can."""
   if _UNWRITABLE.search(file_name):
     return f"its name {faults.quote(file_name)} cannot be written in XML"
   return None
@@ -56,7 +56,7 @@ def annotation(
 
 
 def _whole_pixels(low: float, high: float, side: int) -> tuple[int, int]:
-  """The nearest whole pixels inside the image that are at least one apart."""
+  """Returns the nearest whole pixels inside the image, at least one apart."""
   start = min(max(round(low), 0), side - 1)
   return start, min(max(round(high), start + 1), side)
 

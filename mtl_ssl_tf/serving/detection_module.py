@@ -1,4 +1,22 @@
-"""A detector as it is served: images of any size in, detections in the images' own pixels out."""
+"""Serves a detector: images of any size in, detections in the images' own pixels out.
+
+The calls from a request to detections:
+
+    serving_bytes: _detect_encoded_images       encoded images [B]
+      _decode_and_detect                        decodes one by one, detects in all at once
+        image_decoding.decode_image             checks the header; upright RGB
+        _fit                                    resizes and pads to the network input
+        _detect_padded
+          Detector.call                         modeling/detector.py
+            first_stage                         shared map, proposals
+            box_stage                           main and closeness logits
+            _refine_proposals                   windows around proposals, refined logits
+            detections.DetectionGenerator       non-maximum suppression in each class
+          _as_fractions                         pixels of the input to fractions of the image
+
+`serving_tf_example` takes the images out of records first. `serving_default` takes images
+[B, h, w, 3] of one size and begins with `_fit`.
+"""
 
 import os
 from collections.abc import Callable, Sequence
@@ -24,7 +42,7 @@ INPUTS = {
 
 
 class DetectionModule(tf.Module):
-  """What goes into a SavedModel; it holds nothing of Keras, so TensorFlow alone can load it.
+  """The functions and weights of a SavedModel, without Keras: TensorFlow alone can load it.
 
   Every image is resized and padded exactly as for evaluation. All functions return, for B images
   and D detections, best first,
@@ -37,7 +55,7 @@ class DetectionModule(tf.Module):
   `raw_outputs` there are also, for P proposals and C classes with the background first,
     proposal_boxes: float32 [B, P, 4], fractions of the image.
     proposal_scores: float32 [B, P], that they show an object.
-    num_proposals: float32 [B]; rows behind that many say nothing.
+    num_proposals: float32 [B]; rows behind that many are padding.
     proposal_class_scores: float32 [B, P, C], before refinement.
   and, where the detector has what they come from,
     proposal_refined_class_scores: float32 [B, P, C]; of unlikely objects those before refinement.
@@ -82,7 +100,7 @@ class DetectionModule(tf.Module):
     self._input_size = tuple(input_size)
     self._short_side = short_side
     self._long_side = long_side
-    # Not the model itself: a Keras attribute would be saved as such, and want Keras at loading.
+    # Not the model itself: a Keras attribute would be saved as such, and need Keras to be loaded.
     self._detect = lambda padded, sizes_px: model(padded, sizes_px)
     self._raw_outputs = (lambda outputs: _raw_outputs(model, outputs)) if raw_outputs else None
     B = batch_size
@@ -96,8 +114,8 @@ class DetectionModule(tf.Module):
       self._detect_images, tf.TensorSpec(self._images_shape, tf.uint8, INPUTS[SERVING_DEFAULT])
     )
     # Traced once for two signatures.
-    self._detect_each = _function(
-      self._detect_one_by_one, tf.TensorSpec([B], tf.string), tf.TensorSpec([], tf.string)
+    self._traced_decode_and_detect = _function(
+      self._decode_and_detect, tf.TensorSpec([B], tf.string), tf.TensorSpec([], tf.string)
     )
     self.detect_encoded_images = _function(
       self._detect_encoded_images, tf.TensorSpec([B], tf.string, INPUTS[SERVING_BYTES])
@@ -108,7 +126,7 @@ class DetectionModule(tf.Module):
     self.weights = list(self.detect_canvases.get_concrete_function().variables)
 
   def signatures(self) -> dict[str, tf.types.experimental.ConcreteFunction]:
-    """The entry points of the SavedModel by name."""
+    """Returns the entry points of the SavedModel by name."""
     signatures = {
       SERVING_DEFAULT: self.detect_images.get_concrete_function(),
       SERVING_BYTES: self.detect_encoded_images.get_concrete_function(),
@@ -123,7 +141,9 @@ class DetectionModule(tf.Module):
     # A server hands on whatever rank it is sent.
     images = tf.ensure_shape(images, self._images_shape)
     sides = tf.shape(images)[:3]
-    message = "images: must be uint8 [batch, height, width, 3]; accepted: each side at least 1"
+    message = (
+      "images holds no pixel; accepted: uint8 [batch, height, width, 3], each side at least 1"
+    )
     # Without the dependency the resize may run first, and fail in its own words.
     with tf.control_dependencies([tf.debugging.assert_positive(sides, message)]):
       images = tf.identity(images)
@@ -141,15 +161,15 @@ class DetectionModule(tf.Module):
     upright image.
     """
     encoded_images = _at_least_one(encoded_images, INPUTS[SERVING_BYTES])
-    return self._detect_each(encoded_images, tf.constant(INPUTS[SERVING_BYTES]))
+    return self._traced_decode_and_detect(encoded_images, tf.constant(INPUTS[SERVING_BYTES]))
 
   def _detect_tf_examples(self, tf_examples: tf.Tensor) -> dict[str, tf.Tensor]:
     """Detections in the images of serialized tf.Examples [B], as records hold them."""
     tf_examples = _at_least_one(tf_examples, INPUTS[SERVING_TF_EXAMPLE])
     encoded_images = example_images.encoded_images(tf_examples, INPUTS[SERVING_TF_EXAMPLE])
-    return self._detect_each(encoded_images, tf.constant(INPUTS[SERVING_TF_EXAMPLE]))
+    return self._traced_decode_and_detect(encoded_images, tf.constant(INPUTS[SERVING_TF_EXAMPLE]))
 
-  def _detect_one_by_one(self, encoded_images: tf.Tensor, name: tf.Tensor) -> dict[str, tf.Tensor]:
+  def _decode_and_detect(self, encoded_images: tf.Tensor, name: tf.Tensor) -> dict[str, tf.Tensor]:
     """Detections in encoded images [B], which messages call `name`."""
 
     def decode_and_fit(element):
@@ -169,7 +189,7 @@ class DetectionModule(tf.Module):
     return self.detect_canvases(padded, sizes_px, original_sizes)
 
   def _fit(self, images: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-    """The images, one or a batch, padded; their size [2] there, and original size [2]."""
+    """Returns the images, one or a batch, padded; their size [2] there, and original size [2]."""
     original_size = tf.cast(tf.shape(images)[-3:-1], tf.float32)  # [2]
     size_px = fitting.fitted_size(
       original_size, self._input_size, self._short_side, self._long_side
@@ -210,15 +230,15 @@ def _as_fractions(boxes_px: tf.Tensor, sizes_px: tf.Tensor) -> tf.Tensor:
 
 
 def _at_least_one(values: tf.Tensor, name: str) -> tf.Tensor:
-  """The values [B] of an input, once it is known that there are any."""
+  """Returns the values [B] of an input, after a check that there are any."""
   values = tf.ensure_shape(values, values.shape)  # A server hands on whatever rank it is sent.
-  message = f"{name}: must hold at least one image; accepted: [batch]"
+  message = f"{name} holds no image; accepted: [batch], at least one image"
   with tf.control_dependencies([tf.debugging.assert_positive(tf.shape(values), message)]):
     return tf.identity(values)
 
 
 def _raw_outputs(model: detector.Detector, outputs: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
-  """What detections are made from, as `DetectionModule` names it; boxes are left to the caller."""
+  """Returns what detections are made from, by the names in `DetectionModule`, without boxes."""
   valid = outputs["proposals_valid"]  # [B, P]
   results = {
     "proposal_scores": outputs["proposals_scores"],

@@ -1,7 +1,7 @@
 """Encoded images out of serialized tf.Examples, in graph operations.
 
 TensorFlow's parser repeats the whole of what it cannot parse in its message, which then is no text
-and too long for a server to send. So what is no tf.Example is told before.
+and too long for a server to send. So what is no tf.Example is refused before.
 """
 
 import tensorflow as tf
@@ -41,13 +41,13 @@ def encoded_images(tf_examples: tf.Tensor, name: str) -> tf.Tensor:
 
 
 def _is_example(content: tf.Tensor) -> tf.Tensor:
-  """Whether the bytes, a string scalar, are as long as they say; an empty tf.Example is none."""
+  """Whether the bytes, a string scalar, have the length that they state; never if empty."""
   data = encoded_bytes.to_bytes(content)
   head = tf.cast(data[1 : 1 + _MAX_LENGTH_BYTES], tf.int64)
   head = tf.pad(head, [[0, _MAX_LENGTH_BYTES - tf.size(head)]])  # [5]
   # Seven bits in a byte, the lowest first; the eighth says that more follow.
-  goes_on = tf.cast(head >= 128, tf.int64)  # [5]
-  belongs = tf.math.cumprod(goes_on, exclusive=True)  # [5]
+  has_more = tf.cast(head >= 128, tf.int64)  # [5]
+  belongs = tf.math.cumprod(has_more, exclusive=True)  # [5]
   places = tf.constant([128**i for i in range(_MAX_LENGTH_BYTES)], tf.int64)
   length = tf.reduce_sum(belongs * (head % 128) * places)
   total = 1 + tf.reduce_sum(belongs) + length

@@ -1,6 +1,6 @@
 """The orientation that EXIF data name, and images turned by it, in graph operations.
 
-The numbers 1 … 8 say how a stored raster is shown (EXIF 2.32, section 4.6.4 A, tag 0x0112): 5 … 8
+The numbers 1 … 8 state how a stored raster is shown (EXIF 2.32, section 4.6.4 A, tag 0x0112): 5 … 8
 exchange its rows and columns, and then some mirror it. What is broken counts as 1, upright, as
 viewers have it.
 """
@@ -21,7 +21,7 @@ _EXCHANGED = (5, 6, 7, 8)
 def read(tiff: tf.Tensor) -> tf.Tensor:
   """The orientation int64, 1 … 8, in bytes uint8 [n] that begin with EXIF's TIFF header.
 
-  Only the first directory is looked at, where the tag has its place; its last entry counts.
+  Only the first directory is read, where the tag has its place; its last entry counts.
   """
   is_big = encoded_bytes.starts_with(tiff, b"MM\0*")
   is_tiff = is_big | encoded_bytes.starts_with(tiff, b"II*\0")
@@ -45,7 +45,7 @@ def read(tiff: tf.Tensor) -> tf.Tensor:
 
 
 def turn_upright(image: tf.Tensor, orientation: tf.Tensor) -> tf.Tensor:
-  """An image [h, w, c] as it is to be shown, of which 5 … 8 have [w, h, c]."""
+  """Returns an image [h, w, c] as it is to be shown, [w, h, c] for 5 … 8."""
 
   def turned() -> tf.Tensor:
     exchanged = tf.cond(
@@ -66,7 +66,7 @@ def turn_upright(image: tf.Tensor, orientation: tf.Tensor) -> tf.Tensor:
 
 
 def _exchanged(image: tf.Tensor) -> tf.Tensor:
-  """An image [h, w, c] as [w, h, c].
+  """Transposes an image [h, w, c] to [w, h, c].
 
   `tf.transpose` would make oneDNN report, as an error, that it does not know bytes. Taken for h
   images of one row, it is put together by column.

@@ -1,23 +1,20 @@
-"""A folder of versions, into which a new one comes whole or not at all.
+"""Adds versions to a folder, atomically.
 
-A server that watches the folder looks at names that are numbers, and at nothing else. So a version
+A server that watches the folder reads names that are numbers, and nothing else. So a version
 is written under another name, inside the folder so that moving is renaming, and then renamed.
 """
 
 import contextlib
 import os
 import pathlib
-import shutil
-import tempfile
 from collections.abc import Iterator
 
+from mtl_ssl_tf import files
 from mtl_ssl_tf.serving import export_paths
-
-_HIDDEN_PREFIX = ".export-"
 
 
 def choose_version(export_dir: str, version: int | None, overwrite: bool) -> int:
-  """The number that the next export will have.
+  """Returns the number of the next export.
 
   Args:
     export_dir: folder of versions, which need not exist.
@@ -25,14 +22,17 @@ def choose_version(export_dir: str, version: int | None, overwrite: bool) -> int
     overwrite: `version` may be there already.
 
   Raises:
-    ValueError: the number is none, is taken, or the folder is used for something else.
+    ValueError: the number is not positive, is taken, or the folder is used for something else.
   """
   if overwrite and version is None:
     raise ValueError("--overwrite is given without --version; accepted: both, or neither")
   if version is not None and version < 1:
     raise ValueError(f"--version is {version}; accepted: at least 1")
   if os.path.lexists(export_dir) and not os.path.isdir(export_dir):
-    raise ValueError(f"--export_dir {export_dir!r} exists and is no folder")
+    raise ValueError(
+      f"--export_dir {export_dir!r} is a file; accepted: a folder that is new, empty or holds"
+      " versions"
+    )
   if not os.path.isdir(export_dir):
     return version or 1
   if os.path.isfile(os.path.join(export_dir, export_paths.SAVED_MODEL_FILE)):
@@ -40,10 +40,10 @@ def choose_version(export_dir: str, version: int | None, overwrite: bool) -> int
       f"--export_dir {export_dir!r} is itself a SavedModel, such as a version; accepted: a folder"
       " that is new, empty or holds versions"
     )
-  others = [name for name in os.listdir(export_dir) if not name.startswith(_HIDDEN_PREFIX)]
+  others = [name for name in os.listdir(export_dir) if not name.startswith(files.HIDDEN_PREFIX)]
   if others and not export_paths.versions(export_dir):
     raise ValueError(
-      f"--export_dir {export_dir!r} holds other things than versions; accepted: a folder that is"
+      f"--export_dir {export_dir!r} holds more than versions; accepted: a folder that is"
       " new, empty or holds versions"
     )
   if version is None:
@@ -52,12 +52,13 @@ def choose_version(export_dir: str, version: int | None, overwrite: bool) -> int
   if os.path.lexists(target):
     if not overwrite:
       raise ValueError(
-        f"--version {version} is in --export_dir {export_dir!r}; replace it with --overwrite, or"
-        f" take another: {export_paths.next_version(export_dir)} is the next"
+        f"--version {version} is in --export_dir {export_dir!r}; accepted: the same with"
+        f" --overwrite, or another, of which {export_paths.next_version(export_dir)} is the next"
       )
     if version not in export_paths.versions(export_dir):
       raise ValueError(
-        f"--version {version}: {target!r} is no SavedModel; --overwrite replaces nothing else"
+        f"--version {version}: {target!r} is no SavedModel; accepted: to --overwrite a"
+        " SavedModel, nothing else"
       )
   return version
 
@@ -79,15 +80,10 @@ def new_version(export_dir: str, version: int) -> Iterator[str]:
   new_folders = [folder for folder in (path, *path.parents) if not folder.exists()]
   path.mkdir(parents=True, exist_ok=True)
   replaces = version in export_paths.versions(export_dir)
-  # What is to be published lies inside, since the folder itself is for its owner alone to enter.
-  hidden = pathlib.Path(tempfile.mkdtemp(prefix=_HIDDEN_PREFIX, dir=path))
   try:
-    yield str(hidden / "new")
-    if replaces:
-      os.rename(path / str(version), hidden / "old")
-    os.rename(hidden / "new", path / str(version))
+    with files.new_folder(path / str(version), replace=replaces) as folder:
+      yield str(folder)
   finally:
-    shutil.rmtree(hidden, ignore_errors=True)
     for folder in new_folders:
       if not any(folder.iterdir()):
         folder.rmdir()

@@ -1,9 +1,9 @@
-"""The folder of a training run to a SavedModel, in a folder of versions."""
+"""Exports a training run's detector as a SavedModel, one version in a folder of versions."""
 
 import dataclasses
 import importlib.util
+import logging
 import os
-from collections.abc import Callable
 
 import tensorflow as tf
 import yaml
@@ -11,7 +11,7 @@ from official.core import exp_factory
 
 from mtl_ssl_tf.configs import (
   detector,
-  experiments,  # noqa: F401 - registers the experiment
+  experiments,
   optimization,
   overrides,
   renamed,
@@ -23,7 +23,7 @@ from mtl_ssl_tf.modeling import detector as detector_model
 from mtl_ssl_tf.modeling import factory
 from mtl_ssl_tf.serving import detection_module, export_folder, model_card, verification
 
-_EXPERIMENT = "mtl_frcnn"
+_LOGGER = logging.getLogger(__name__)
 _PARAMS_FILE = "params.yaml"
 _STEP_IN_CHECKPOINT = "global_step/.ATTRIBUTES/VARIABLE_VALUE"
 _MAX_WARMUP_SIZES = 3
@@ -32,7 +32,7 @@ VERIFY_IMAGES = 20
 
 @dataclasses.dataclass(frozen=True)
 class Options:
-  """What can be chosen about an export.
+  """The options of an export.
 
   Attributes:
     version: number of the version; None is the one after the highest.
@@ -41,7 +41,7 @@ class Options:
     raw_outputs: see `detection_module.DetectionModule`.
     crop_method: see `ops/crop_ops.py`; with `matmul`, `detect_canvases` compiles under XLA
       and is a signature, too.
-    verify: compare the export with the checkpoint; None does where evaluation data is at hand.
+    verify: compare the export with the checkpoint; None does where evaluation data is available.
     verify_images: on so many images.
     license: that the weights come under; None leaves it to the reader of the model card.
   """
@@ -57,8 +57,8 @@ class Options:
 
 
 @dataclasses.dataclass(frozen=True)
-class Run:
-  """What a training run left behind.
+class TrainedRun:
+  """The configuration, classes and checkpoint that a training run left in its folder.
 
   Attributes:
     task: the configuration that it ran under.
@@ -66,7 +66,7 @@ class Run:
     class_names: class 1 first.
     checkpoint: path prefix of the checkpoint to use.
     choice: which one that is: "best", "latest" or "given".
-    step: that it was saved at; None where the checkpoint does not say.
+    step: that it was saved at; None where the checkpoint does not state it.
     is_averaged: whether its weights are averages of those that were trained.
   """
 
@@ -85,9 +85,8 @@ def export_run(
   *,
   checkpoint: str | None = None,
   options: Options | None = None,
-  say: Callable[[str], object] = print,
 ) -> str:
-  """Writes a version of the SavedModel of a run, which comes to be whole or not at all.
+  """Writes a version of the SavedModel of a run, atomically.
 
   Args:
     model_dir: of the run, with `params.yaml`, `label_map.txt` and checkpoints.
@@ -95,7 +94,6 @@ def export_run(
     checkpoint: path prefix of a checkpoint, or a folder whose latest is meant; by default the
       run's best, or else its latest.
     options: None for the defaults.
-    say: takes lines about what is done.
 
   Returns:
     The folder of the version.
@@ -114,7 +112,7 @@ def export_run(
     if count is not None and count < 1:
       raise ValueError(f"{flag} is {count}; accepted: at least 1")
   run = read_run(model_dir, checkpoint)
-  has_data = verification.data_at_hand(run.task.validation_data)
+  has_data = verification.has_records(run.task.validation_data)
   if options.verify and not has_data:
     raise ValueError(
       f"--verify: no records at task.validation_data.input_path"
@@ -122,20 +120,20 @@ def export_run(
     )
   step = "" if run.step is None else f", step {run.step}"
   averaged = ", averaged weights" if run.is_averaged else ""
-  say(f"checkpoint: {run.checkpoint} ({run.choice}{step}{averaged})")
+  _LOGGER.info(f"checkpoint: {run.checkpoint} ({run.choice}{step}{averaged})")
   model = build_model(run)
   # The checkpoint that an export is compared with detects as evaluation does.
   is_twin = options.crop_method != "native"
   module = build_module(run, None if is_twin else model, options)
   name = os.path.basename(export_dir)
-  is_for_server = _has_server_protocol(say)
+  is_for_server = _has_server_protocol()
   with export_folder.new_version(export_dir, version) as folder:
     tf.saved_model.save(module, folder, signatures=module.signatures())
     if is_for_server:
       from mtl_ssl_tf.serving import warmup
 
       warmup.write(folder, name, _warmup_sizes(run, has_data), options.batch_size)
-    verified = _verify(run, model, folder, options, has_data, say)
+    verified = _verify(run, model, folder, options, has_data)
     card = _model_card(run, model_dir, name, version, options, verified)
     with open(os.path.join(folder, model_card.FILE), "w", encoding="utf-8") as file:
       file.write(card)
@@ -144,32 +142,34 @@ def export_run(
 
       server_files.write_missing(export_dir, name, options.batch_size)
   target = os.path.join(export_dir, str(version))
-  say(f"SavedModel: {target} (classes: {len(run.class_names)})")
+  _LOGGER.info(f"SavedModel: {target} (classes: {len(run.class_names)})")
   return target
 
 
-def _has_server_protocol(say: Callable[[str], object]) -> bool:
+def _has_server_protocol() -> bool:
   """Whether TF Serving's messages, an optional dependency, are installed."""
   if importlib.util.find_spec("tensorflow_serving") is not None:
     return True
-  say(
+  _LOGGER.info(
     "without warm-up requests and server files, which need tensorflow-serving-api:"
     " pip install 'mtl_ssl_tf[serving]'"
   )
   return False
 
 
-def read_run(model_dir: str, checkpoint: str | None = None) -> Run:
-  """What `model_dir` holds.
+def read_run(model_dir: str, checkpoint: str | None = None) -> TrainedRun:
+  """Reads the configuration, classes and checkpoint in `model_dir`.
 
   Raises:
     ValueError: naming what is missing or not acceptable.
   """
   if not os.path.isdir(model_dir):
-    raise ValueError(f"--model_dir {model_dir!r} is no folder")
+    raise ValueError(f"--model_dir {model_dir!r} is no folder; accepted: that of a training run")
   for name in (_PARAMS_FILE, schema.LABEL_MAP_FILE):
     if not os.path.isfile(os.path.join(model_dir, name)):
-      raise ValueError(f"--model_dir {model_dir!r} holds no {name}, which training writes there")
+      raise ValueError(
+        f"--model_dir {model_dir!r} holds no {name}; accepted: that of a training run"
+      )
   label_map_file = os.path.join(model_dir, schema.LABEL_MAP_FILE)
   class_names = label_map.read_label_map(label_map_file)
   params = _read_params(os.path.join(model_dir, _PARAMS_FILE))
@@ -185,10 +185,10 @@ def read_run(model_dir: str, checkpoint: str | None = None) -> Run:
     step = int(reader.get_tensor(_STEP_IN_CHECKPOINT))
   averages = f"{optimization.TRAINING_WEIGHTS}/"
   is_averaged = any(key.startswith(averages) for key in reader.get_variable_to_shape_map())
-  return Run(params.task, label_map_file, class_names, path, choice, step, is_averaged)
+  return TrainedRun(params.task, label_map_file, class_names, path, choice, step, is_averaged)
 
 
-def build_model(run: Run, crop_method: str = "native") -> detector_model.Detector:
+def build_model(run: TrainedRun, crop_method: str = "native") -> detector_model.Detector:
   """The detector of a run with the weights of its checkpoint; for `crop_method` see `crop_ops`.
 
   Raises:
@@ -208,9 +208,9 @@ def build_model(run: Run, crop_method: str = "native") -> detector_model.Detecto
 
 
 def build_module(
-  run: Run, model: detector_model.Detector | None = None, options: Options | None = None
+  run: TrainedRun, model: detector_model.Detector | None = None, options: Options | None = None
 ) -> detection_module.DetectionModule:
-  """What is served of a run; `model` is what `build_model` returns, and built where it is None.
+  """Builds the module that is served; `model` is of `build_model`, and built where it is None.
 
   Raises:
     ValueError: as `build_model`.
@@ -229,7 +229,7 @@ def build_module(
   )
 
 
-def _input_size(run: Run) -> tuple[tuple[int, int], int, int]:
+def _input_size(run: TrainedRun) -> tuple[tuple[int, int], int, int]:
   """The one input size of what is served, and the limits of an image: short and long side."""
   data = run.task.validation_data
   return input_sizes.single(data.input_layout, data.input_size, data.short_side, data.long_side)
@@ -242,7 +242,7 @@ def _read_params(path: str):
       fields = yaml.safe_load(file)
   except (UnicodeDecodeError, yaml.YAMLError) as error:
     raise ValueError(f"{path}: not YAML ({' '.join(str(error).split())})") from error
-  params = exp_factory.get_exp_config(_EXPERIMENT)
+  params = exp_factory.get_exp_config(experiments.DEFAULT)
   fields = renamed.modernize(fields)
   overrides.check_overrides(fields, params, path)
   params.override(fields, is_strict=True)
@@ -250,7 +250,7 @@ def _read_params(path: str):
 
 
 def _find_checkpoint(model_dir: str, best_dir: str, checkpoint: str | None) -> tuple[str, str]:
-  """Path prefix of the checkpoint to use, and which it is."""
+  """Returns the path prefix of the checkpoint to use, and how it was chosen."""
   if checkpoint:
     path = tf.train.latest_checkpoint(checkpoint) if os.path.isdir(checkpoint) else checkpoint
     if path is None or not os.path.isfile(f"{path}.index"):
@@ -263,10 +263,12 @@ def _find_checkpoint(model_dir: str, best_dir: str, checkpoint: str | None) -> t
     path = tf.train.latest_checkpoint(folder)
     if path is not None:
       return path, choice
-  raise ValueError(f"--model_dir {model_dir!r} holds no checkpoint; is it the folder of a run?")
+  raise ValueError(
+    f"--model_dir {model_dir!r} holds no checkpoint; accepted: that of a training run"
+  )
 
 
-def _warmup_sizes(run: Run, has_data: bool) -> list[tuple[int, int]]:
+def _warmup_sizes(run: TrainedRun, has_data: bool) -> list[tuple[int, int]]:
   """Sizes of images that users may send: those of the evaluation data, or what fills the input."""
   data = run.task.validation_data
   sizes = verification.image_sizes(data, VERIFY_IMAGES) if has_data else []
@@ -274,22 +276,21 @@ def _warmup_sizes(run: Run, has_data: bool) -> list[tuple[int, int]]:
 
 
 def _verify(
-  run: Run,
+  run: TrainedRun,
   model: detector_model.Detector,
   folder: str,
   options: Options,
   has_data: bool,
-  say: Callable[[str], object],
 ) -> str:
-  """Compares export and checkpoint where that is asked for; returns what came of it, in a line.
+  """Compares export and checkpoint where that is asked for; returns a line on the outcome.
 
   Raises:
     ValueError: they differ.
   """
   if not (has_data if options.verify is None else options.verify):
-    reason = "--no-verify" if options.verify is False else "no evaluation data at hand"
+    reason = "--no-verify" if options.verify is False else "no evaluation data available"
     line = f"not compared with the checkpoint ({reason})"
-    say(f"export {line}")
+    _LOGGER.info(f"export {line}")
     return f"The export was {line}."
   report = verification.verify(
     model,
@@ -298,16 +299,15 @@ def _verify(
     run.class_names,
     num_images=options.verify_images,
     batch_size=options.batch_size,
-    say=say,
   )
-  say(str(report))
+  _LOGGER.info(str(report))
   if not report.agrees:
     raise ValueError(f"the export differs from its checkpoint and is not published: {report}")
   return f"Compared before it was published: {report}."
 
 
 def _model_card(
-  run: Run, model_dir: str, name: str, version: int, options: Options, verified: str
+  run: TrainedRun, model_dir: str, name: str, version: int, options: Options, verified: str
 ) -> str:
   inputs = ", ".join(f"`{key}` (`{value}`)" for key, value in detection_module.INPUTS.items())
   batch = "any number of images" if options.batch_size is None else f"{options.batch_size} images"

@@ -1,4 +1,4 @@
-"""Where exports lie: `EXPORT_DIR/<version>/`, a SavedModel each, as TF Serving looks for them.
+"""Paths of exports: `EXPORT_DIR/<version>/`, a SavedModel each, as TF Serving finds them.
 
 Needs nothing but the standard library, so that whatever loads an export can use it.
 """
@@ -13,7 +13,7 @@ _VERSION = re.compile(r"[1-9][0-9]*")
 
 
 def find_saved_model(path: str | os.PathLike[str]) -> str:
-  """The folder of the SavedModel that a path stands for.
+  """Returns the folder of the SavedModel at a path.
 
   Args:
     path: such a folder itself, one version for example, or a folder with versions, whose highest
@@ -49,7 +49,7 @@ def versions(export_dir: str | os.PathLike[str]) -> list[int]:
 
 
 def next_version(export_dir: str | os.PathLike[str]) -> int:
-  """The number after the highest that a folder has, of a version or anything else; at least 1."""
+  """Returns the number after the highest name that is a number; at least 1."""
   taken = os.listdir(export_dir) if os.path.isdir(export_dir) else []
   return 1 + max((int(name) for name in taken if _VERSION.fullmatch(name)), default=0)
 

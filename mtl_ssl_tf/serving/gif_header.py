@@ -20,7 +20,7 @@ _MAX_EXTENSIONS, _MAX_BLOCKS = 100, 100_000
 
 
 class FirstPicture(NamedTuple):
-  """Where the first picture stands; scalars, or pairs of height and width.
+  """The place of the first picture; scalars, or pairs of height and width.
 
   Attributes:
     screen_size: int64 [2], of the whole image, in which the picture lies.
@@ -45,7 +45,7 @@ def read(data: tf.Tensor) -> FirstPicture:
   padded = tf.concat([data, [0]], axis=0)
 
   def byte(at):
-    """Zero behind the end. A file has many blocks: this is all that is done for each."""
+    """Returns the byte at an offset, 0 behind the end, at least cost: a file has many blocks."""
     return tf.cast(padded[tf.minimum(at, length)], tf.int64)
 
   def pair(at):
@@ -53,7 +53,7 @@ def read(data: tf.Tensor) -> FirstPicture:
     return tf.stack([height, width])
 
   def after_blocks(at):
-    """Behind a chain of blocks, each with its size in front, that an empty one ends."""
+    """Returns the offset behind a chain of blocks with their size in front, the last empty."""
     at, _ = tf.while_loop(
       lambda at, size: size > 0,
       lambda at, size: (at + 1 + size, byte(at + 1 + size)),

@@ -1,4 +1,4 @@
-"""One encoded image to upright RGB pixels of 8 bits, in graph operations.
+"""Decodes one image to upright RGB pixels of 8 bits, in graph operations.
 
 The pixels are those that the converters store (`data/sources/image_files.py`): turned upright,
 transparent parts white, of 16 bits the upper 8.
@@ -51,7 +51,7 @@ def _on_white(pixels: tf.Tensor) -> tf.Tensor:
 
 
 def _decode_png(content: tf.Tensor) -> tf.Tensor:
-  """Asked for an alpha channel, the decoder makes up a wrong one for pixels of few bits."""
+  """Decodes a PNG; asks for alpha only where there is some, as the decoder may make it up."""
   data = encoded_bytes.to_bytes(content)
   colour_type = encoded_bytes.number(data, 25, 1, big_endian=True)
   may_be_clear = encoded_bytes.is_any(colour_type, (4, 6)) | encoded_bytes.contains(data, b"tRNS")
@@ -63,7 +63,7 @@ def _decode_png(content: tf.Tensor) -> tf.Tensor:
 
 
 def _decode_bmp(content: tf.Tensor) -> tf.Tensor:
-  """The decoder knows nothing of palettes, and hands out the indices of colours."""
+  """Decodes a BMP and applies its palette, which the decoder leaves as indices of colours."""
   data = encoded_bytes.to_bytes(content)
   pixels = tf.io.decode_bmp(content)  # [h, w, 1, 3 or 4]
   depth = tf.shape(pixels)[-1]

@@ -1,8 +1,8 @@
-"""What an encoded image says of itself, read in graph operations before anything is decoded.
+"""Reads the header of an encoded image in graph operations, before anything is decoded.
 
-A few bytes can name a size that no memory holds, so sizes are looked at first. TensorFlow's
-decoders say little of what they refuse, so what can be told beforehand is told here, in the words
-of whoever sent the image.
+A few bytes can name a size that no memory holds, so sizes are checked first. TensorFlow's
+decoders explain little of what they refuse, so what can be checked beforehand is refused here, in
+the terms of whoever sent the image.
 """
 
 from typing import NamedTuple
@@ -33,7 +33,7 @@ _BMP_MASKS_OFFSET = 54
 
 
 class Header(NamedTuple):
-  """What is known before decoding; scalars.
+  """Format, size and orientation before decoding; scalars.
 
   Attributes:
     kind: int32, JPEG, PNG, BMP, GIF or UNKNOWN.
@@ -50,7 +50,7 @@ class Header(NamedTuple):
 
 
 def read_header(content: tf.Tensor) -> Header:
-  """Looks at the bytes of one image, a string scalar."""
+  """Reads the header from the bytes of one image, a string scalar."""
   data = encoded_bytes.to_bytes(content)
   kind = _kind(data)
   height, width, orientation, problem = tf.switch_case(
@@ -125,10 +125,10 @@ def _jpeg(content: tf.Tensor, data: tf.Tensor) -> tuple[tf.Tensor, ...]:
     jump = tf.where(is_fill, zero + 1, jump)
     is_end = (marker == _START_OF_SCAN) | (marker == _END_OF_IMAGE)
     is_broken = (prefix != 0xFF) | (is_segment & (size < 2))
-    goes_on = ~is_end & ~is_broken & (at + jump < length)
+    has_more = ~is_end & ~is_broken & (at + jump < length)
     return (
       tf.where(is_end | is_broken, at, at + jump),
-      goes_on,
+      has_more,
       tf.where(is_frame, tf.stack(frame_sides), sides),
       tf.where(is_exif, span, exif_span),
     )
@@ -147,7 +147,7 @@ def _jpeg(content: tf.Tensor, data: tf.Tensor) -> tuple[tf.Tensor, ...]:
   # Thumbnails in the segments before have their own end marker.
   is_cut = ~encoded_bytes.contains(data[at:], bytes([0xFF, _END_OF_IMAGE]))
   is_found = sides[0] >= 0
-  # A file with bytes between its segments is broken, but decoders go on: so may this.
+  # A file with bytes between its segments is broken, but decoders continue: so may this.
   sides = tf.cond(
     is_found | is_cut,
     lambda: sides,
@@ -159,7 +159,7 @@ def _jpeg(content: tf.Tensor, data: tf.Tensor) -> tuple[tf.Tensor, ...]:
 
 
 def _png(data: tf.Tensor) -> tuple[tf.Tensor, ...]:
-  """Reads the first chunk, and looks for EXIF data among all (PNG, third edition, 11.2, 11.3)."""
+  """Reads the first chunk, and searches all for EXIF data (PNG, third edition, 11.2, 11.3)."""
   first = len(_PNG_SIGNATURE)
   width = encoded_bytes.number(data, first + 8, 4, big_endian=True)
   height = encoded_bytes.number(data, first + 12, 4, big_endian=True)
@@ -196,7 +196,7 @@ def _png_orientation(data: tf.Tensor) -> tf.Tensor:
 
 
 def _bmp(data: tf.Tensor) -> tuple[tf.Tensor, ...]:
-  """Reads the header; the decoder takes some kinds for others, and must not be given them."""
+  """Reads the header, and refuses kinds that the decoder mistakes for others."""
 
   def read(offset, num_bytes):
     return encoded_bytes.number(data, offset, num_bytes, big_endian=False)
@@ -217,7 +217,7 @@ def _bmp(data: tf.Tensor) -> tuple[tf.Tensor, ...]:
     is_known & (pixels_offset + bmp_row_bytes(width, depth) * height > tf.size(data, tf.int64))
   )
   problem = _first(
-    # A size that is refused anyhow is told first.
+    # A size that is refused anyhow is reported first.
     (is_cut & (height * width <= MAX_PIXELS), f"a BMP that is cut short; accepted: {ACCEPTED}"),
     (
       ~is_known,

@@ -1,21 +1,23 @@
-"""A detector as a TensorFlow Lite file, compared with its checkpoint before it is written.
+"""Exports a detector as a TensorFlow Lite file, compared with its checkpoint beforehand.
 
   python -m mtl_ssl_tf.serving.lite --model_dir runs/NAME --output NAME.tflite
 
 The file has one function, of one padded image (`DetectionModule.detect_canvases`, B = 1):
 whoever calls it resizes and pads as `data/pipeline/fitting.py` does. Regions are cut out by
-matrix products, which need none of TensorFlow's own kernels beside those of TensorFlow Lite.
+matrix products, which need none of TensorFlow's own kernels besides those of TensorFlow Lite.
 """
 
-import os
+import logging
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import tensorflow as tf
 
-from mtl_ssl_tf import terminal
+from mtl_ssl_tf import files, terminal
 from mtl_ssl_tf.command_line import export_lite as export_lite_flags
 from mtl_ssl_tf.serving import detection_module, export_lib, verification
+
+_LOGGER = logging.getLogger("mtl_ssl_tf.serving.lite")  # `__name__` is `__main__` in `python -m`.
 
 
 def convert(module: detection_module.DetectionModule) -> bytes:
@@ -35,7 +37,6 @@ def write(
   *,
   checkpoint: str | None = None,
   verify_images: int = export_lib.VERIFY_IMAGES,
-  say: Callable[[str], object] = print,
 ) -> None:
   """Writes the file of a run's best checkpoint, if it detects what the checkpoint does.
 
@@ -43,7 +44,6 @@ def write(
     model_dir, checkpoint: as in `export_lib.export_run`.
     output: path of the file.
     verify_images: number of evaluation images to compare on; 0 does not compare.
-    say: takes lines about what is done.
 
   Raises:
     ValueError: something is missing or not acceptable, or the two differ.
@@ -52,8 +52,8 @@ def write(
   run = export_lib.read_run(model_dir, checkpoint)
   if verify_images < 0:
     raise ValueError(f"--verify_images is {verify_images}; accepted: at least 0")
-  if verify_images and not verification.data_at_hand(run.task.validation_data):
-    raise ValueError("--verify_images: no evaluation data at hand; accepted: 0 to do without")
+  if verify_images and not verification.has_records(run.task.validation_data):
+    raise ValueError("--verify_images: no evaluation data available; accepted: 0 to do without")
   options = export_lib.Options(batch_size=1, crop_method="matmul")
   content = convert(export_lib.build_module(run, options=options))
   if verify_images:
@@ -70,22 +70,18 @@ def write(
       run.task,
       run.class_names,
       num_images=verify_images,
-      say=say,
     )
-    say(str(report))
+    _LOGGER.info(str(report))
     if not report.agrees:
       raise ValueError(f"the file differs from its checkpoint and is not written: {report}")
-  temporary = f"{output}.tmp"
-  with open(temporary, "wb") as file:
-    file.write(content)
-  os.replace(temporary, output)
-  say(f"TensorFlow Lite: {output} ({len(content) / 2**20:.1f} MiB)")
+  files.write_bytes(output, content)
+  _LOGGER.info(f"TensorFlow Lite: {output} ({len(content) / 2**20:.1f} MiB)")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
   """Runs the command line; returns the exit status."""
   args = export_lite_flags.parser().parse_args(argv)
-  terminal.set_up()
+  terminal.set_up(info_on_stdout=True)
   try:
     write(args.model_dir, args.output, checkpoint=args.checkpoint, verify_images=args.verify_images)
   except (ValueError, OSError) as error:

@@ -1,4 +1,4 @@
-"""What someone who finds an export should know of it, as Markdown (Mitchell et al., 2019)."""
+"""Writes the model card of an export, as Markdown (Mitchell et al., 2019)."""
 
 import importlib.metadata
 import json
@@ -36,14 +36,14 @@ def model_card(
   verification: str,
   license_text: str,
 ) -> str:
-  """The card's text.
+  """Returns the text of the card.
 
   Args:
     name, version: of the export.
-    model_dir: of the run, where its figures are looked for.
-    checkpoint, choice, step, is_averaged: as in `export_lib.Run`.
+    model_dir: of the run, where its figures are read.
+    checkpoint, choice, step, is_averaged: as in `export_lib.TrainedRun`.
     class_names: class 1 first.
-    task: the configuration, of which data and seed are told.
+    task: the configuration, of which data and seed are listed.
     params_text: the whole configuration, YAML.
     signatures: how the export is called; a line.
     verification: whether it was compared with the checkpoint; a line.
@@ -93,11 +93,11 @@ def _figures(model_dir: str, step: int | None) -> str:
 
 
 def _data(input_path: Any) -> str:
-  """What the manifests beside the records say of them."""
+  """Returns what the manifests next to the records say of them."""
   try:
     files = record_paths.match_files(input_path)
   except ValueError:
-    return f"Records `{input_path}`, which were not at hand at the export."
+    return f"Records `{input_path}`, which were not available at the export."
   names = {os.path.basename(file) for file in files}
   parts = []
   for folder in sorted({os.path.dirname(file) for file in files}):

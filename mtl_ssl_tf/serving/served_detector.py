@@ -27,7 +27,7 @@ class ServedDetector:
     class_names: Sequence[str],
     fingerprint: str,
   ):
-    """Keeps what it is given.
+    """Takes the signatures of one detector.
 
     Raises:
       KeyError: one of the two signatures is missing.
@@ -54,7 +54,7 @@ class ServedDetector:
   def _in_batches(
     self, detect: Callable[[np.ndarray], dict[str, tf.Tensor]], images: np.ndarray
   ) -> dict[str, np.ndarray]:
-    """What `detect` returns, as arrays, given batches of the size that it takes."""
+    """Returns the outputs of `detect` as arrays, called with batches of the size that it takes."""
     size, count = self._fixed_size or len(images), len(images)
     parts = []
     for start in range(0, count, size):

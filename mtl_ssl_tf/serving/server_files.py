@@ -1,10 +1,11 @@
-"""The files that `tensorflow_model_server` is started with, beside the versions it serves."""
+"""Writes the files that start `tensorflow_model_server`, next to the versions it serves."""
 
-import os
 import pathlib
 
 from google.protobuf import text_format
 from tensorflow_serving.config import model_server_config_pb2
+
+from mtl_ssl_tf import files
 
 MODELS_FILE = "models.config"
 BATCHING_FILE = "batching_parameters.txt"
@@ -44,9 +45,7 @@ def write_missing(export_dir: str, model_name: str, batch_size: int | None) -> N
   ):
     path = pathlib.Path(export_dir, name)
     if not path.exists():
-      temporary = path.with_name(f".{name}.tmp")
-      temporary.write_text(text, encoding="utf-8")
-      os.replace(temporary, path)
+      files.write_text(path, text)
 
 
 def _models_config(model_name: str) -> str:

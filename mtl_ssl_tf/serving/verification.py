@@ -1,7 +1,8 @@
-"""An export beside the checkpoint that it was made of, on images of the evaluation data."""
+"""Compares an export with the checkpoint that it was made of, on evaluation images."""
 
 import dataclasses
 import itertools
+import logging
 from collections.abc import Callable
 
 import numpy as np
@@ -16,13 +17,14 @@ from mtl_ssl_tf.evaluation import voc_evaluator
 from mtl_ssl_tf.modeling import detector
 from mtl_ssl_tf.serving import detection_module
 
+_LOGGER = logging.getLogger(__name__)
 # Of the image's longer side; of a score; of the mean average precision.
 BOX_TOLERANCE, SCORE_TOLERANCE, MAP_TOLERANCE = 1e-4, 1e-4, 1e-3
 
 
 @dataclasses.dataclass(frozen=True)
-class Report:
-  """What the comparison of `num_images` images came to.
+class Comparison:
+  """The differences that a comparison of `num_images` images found.
 
   Attributes:
     box_px: largest difference of a coordinate, pixels of the image.
@@ -56,13 +58,13 @@ class Report:
   def __str__(self) -> str:
     counts = f"; other counts: {self.num_other_counts} images" if self.num_other_counts else ""
     return (
-      f"export beside checkpoint on {self.num_images} images: largest difference"
+      f"export and checkpoint on {self.num_images} images: largest difference"
       f" {self.box_px:.2g} px, score {self.score:.2g}{counts}; {self.map_name}"
-      f" {self.export_map:.4f} beside {self.checkpoint_map:.4f}"
+      f" {self.export_map:.4f} and {self.checkpoint_map:.4f}"
     )
 
 
-def data_at_hand(data: data_config.Data) -> bool:
+def has_records(data: data_config.Data) -> bool:
   """Whether there are files that the configuration's records can be read from."""
   try:
     return bool(record_paths.match_files(data.input_path))
@@ -91,16 +93,15 @@ def verify(
   *,
   num_images: int,
   batch_size: int | None = None,
-  say: Callable[[str], object] = print,
-) -> Report:
-  """Runs the first images of the evaluation data through both.
+) -> Comparison:
+  """Compares checkpoint and export on the first images of the evaluation data.
 
   The checkpoint's detections come about as in evaluation. The images go to the signatures in turn.
 
   Args:
     model: with the weights of the checkpoint.
     folder: of the SavedModel.
-    task, class_names, num_images, say: see `compare`.
+    task, class_names, num_images: see `compare`.
     batch_size: the only one that the export serves; an image is sent so many times.
 
   Raises:
@@ -114,7 +115,6 @@ def verify(
     task,
     class_names,
     num_images=num_images,
-    say=say,
   )
 
 
@@ -125,9 +125,8 @@ def compare(
   class_names: list[str],
   *,
   num_images: int,
-  say: Callable[[str], object] = print,
-) -> Report:
-  """Runs the first images of the evaluation data through a checkpoint and something made of it.
+) -> Comparison:
+  """Compares a checkpoint with something made of it on the first evaluation images.
 
   Args:
     model: with the weights of the checkpoint.
@@ -137,7 +136,6 @@ def compare(
     task: the configuration of both.
     class_names: class 1 first.
     num_images: how many, or all where there are fewer.
-    say: takes lines about progress.
 
   Raises:
     ValueError: the records cannot be read.
@@ -148,7 +146,7 @@ def compare(
   ]
   data = task.validation_data
   num_images = min(num_images, record_paths.count_examples(data.input_path))
-  progress_line = progress_lines.Progress("verifying", num_images, say)
+  progress_line = progress_lines.Progress("verifying", num_images, _LOGGER.info)
   evaluate = tf.function(lambda *inputs: _evaluate(model, *inputs), autograph=False)
   largest, num_other_counts = np.zeros(3), 0  # Pixels, fraction and score.
   for record, (images, labels) in _examples(data).take(num_images):
@@ -163,7 +161,7 @@ def compare(
     progress_line.step()
   maps = [evaluator.result()[evaluator.main_key] for evaluator in evaluators]
   box_px, box_fraction, score = map(float, largest)
-  return Report(
+  return Comparison(
     num_images, box_px, box_fraction, score, num_other_counts, evaluators[0].main_key, *maps
   )
 
@@ -171,7 +169,7 @@ def compare(
 def largest_differences(
   expected: tuple[np.ndarray, ...], found: tuple[np.ndarray, ...], side: float
 ) -> tuple[float, float, float]:
-  """How far the detections of one image lie apart at most: pixels, fraction of `side`, and score.
+  """Returns the largest differences in one image: pixels, fraction of `side`, and score.
 
   Each detection is compared with the nearest of its class on the other side: of two that score the
   same, either may come first. Where the other side has none of its class, the difference is

@@ -1,4 +1,4 @@
-"""Requests that TF Serving sends itself when it loads an export, so that no user waits.
+"""Writes the requests that TF Serving sends itself on loading an export, so that no user waits.
 
 The first call of a graph is slow: memory is reserved, kernels are chosen. A server that finds
 `assets.extra/tf_serving_warmup_requests` in a version, TFRecords of PredictionLog, answers these
@@ -58,7 +58,7 @@ def requests(
 
 
 def inputs(size: tuple[int, int]) -> Mapping[str, np.ndarray]:
-  """Signature to what it is sent for one image; the image is made up, and no one's."""
+  """Returns the input of each signature for one image, which is made up."""
   height, width = size
   # Of many values and smooth, so that it takes about as long to decode as a photograph.
   rows, columns = np.arange(height)[:, np.newaxis], np.arange(width)

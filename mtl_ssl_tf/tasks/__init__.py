@@ -1,1 +1,1 @@
-"""What is learnt: `mtl_detection.MtlDetectionTask`, whose losses are in `training_losses.py`."""
+"""Tasks: `mtl_detection.MtlDetectionTask`, whose losses are in `training_losses.py`."""

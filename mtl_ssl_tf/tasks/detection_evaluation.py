@@ -1,7 +1,7 @@
 """Detections of the validation step to metrics and result files, on the host.
 
 The step knows each image by the place of its record (strings do not survive compiled code); here
-the records tell its name. They are read once more for that, without decoding an image, when COCO
+the records hold its name. They are read once more for that, without decoding an image, when COCO
 metrics or result files ask for names.
 """
 
@@ -66,7 +66,7 @@ class DetectionEvaluation:
     self.reset()
 
   def prepare(self, writes: bool = True) -> None:
-    """Reads the images' names, and the official annotations, where they are needed.
+    """Reads the images' names, and the official annotations, where they are used.
 
     Args:
       writes: whether this process writes the result files, where the configuration asks for any.
@@ -149,8 +149,8 @@ class DetectionEvaluation:
   def result(self, step: int | None = None) -> dict[str, float]:
     """All figures of the images since `reset`; writes the result files where they are asked for.
 
-    `dropped_boxes` counts ground-truth boxes for which `max_num_boxes` had no room: the figures
-    know nothing of them, unless the ground truth is that of `coco_annotations`.
+    `dropped_boxes` counts ground-truth boxes beyond `max_num_boxes`, which the figures leave out,
+    unless the ground truth is that of `coco_annotations`.
 
     Args:
       step: of the training, for the name of the folder.
@@ -166,8 +166,8 @@ class DetectionEvaluation:
         self._write(folder, figures)
       except OSError as error:
         raise ValueError(
-          f"task.evaluation.results_dir {self._results_dir!r} cannot be written to"
-          f" ({error.strerror})"
+          f"task.evaluation.results_dir is {self._results_dir!r} ({error.strerror}); accepted: a"
+          " folder that can be written to"
         ) from error
     auxiliary, num_dropped = self._auxiliary.result(), float(self._num_dropped_boxes)
     return {**figures, **auxiliary, "dropped_boxes": num_dropped}

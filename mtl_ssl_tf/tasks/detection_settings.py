@@ -15,7 +15,7 @@ from mtl_ssl_tf.modeling.backbones import registry
 
 _LOGGER = logging.getLogger(__name__)
 INIT_FIELD = "task.init_checkpoint:"
-# What the weights, or what they mean, depend on: fields, or groups of fields.
+# Settings that the weights, or their meaning, depend on: fields, or groups of fields.
 FIXED = (
   "task.backbone.type",
   "task.backbone.depth_multiplier",
@@ -39,7 +39,7 @@ FIXED = (
   "task.refinement.residual",
   "task.refinement.use_bias",
 )
-# Heads that are there or not.
+# Heads that may be left out.
 SWITCHES = tuple(
   f"task.auxiliary.{name}.loss_weight" for name in ("multi_object", "closeness", "foreground")
 )
@@ -60,7 +60,7 @@ def check(params: cfg.ExperimentConfig) -> None:
 
 
 def check_split(config: detector.MtlDetection, reason: str) -> None:
-  """Refuses what replicas would have to exchange values for before their losses are known.
+  """Refuses settings for which replicas exchange values before their losses.
 
   Raises:
     ValueError: naming the field, its value, what is accepted and `reason`.
@@ -78,7 +78,7 @@ def check_split(config: detector.MtlDetection, reason: str) -> None:
 
 
 def check_start(config: detector.MtlDetection) -> None:
-  """Refuses start weights that are not there, and warns of a start that leads nowhere."""
+  """Refuses missing start weights, and warns of frozen norms without start weights."""
   if config.init_checkpoint:
     pretrained.check_source(config.init_checkpoint, INIT_FIELD)
   elif config.backbone.norm.type == "frozen":
@@ -96,7 +96,7 @@ def start_from(config: detector.MtlDetection, weights: str) -> None:
 
 
 def check_data(config: detector.MtlDetection, name: str) -> None:
-  """Compares the records' own label map, where it lies beside them, with the task's."""
+  """Compares the records' own label map, where it lies next to them, with the task's."""
   try:
     files = record_paths.match_files(getattr(config, name).input_path)
   except ValueError as error:
@@ -111,7 +111,7 @@ def check_data(config: detector.MtlDetection, name: str) -> None:
       continue
     if _class_names(theirs) != class_names:
       raise ValueError(
-        f"task.label_map {config.label_map!r} differs from {theirs!r}, the classes that the "
+        f"task.label_map is {config.label_map!r}; accepted: the classes of {theirs!r}, which the "
         f"records of task.{name} were written with"
       )
 

@@ -89,10 +89,10 @@ class MtlDetectionTask(task_lib.TrainableTask):
       lambda: self.build_inputs(params.train_data),
       self.auxiliary_targets,
     )
-    self._training_parts = self._make_training_parts
+    self._replica_losses = self._compute_replica_losses
     if compile_losses:
-      self._training_parts = tf.function(
-        self._make_training_parts, jit_compile=True, autograph=False
+      self._replica_losses = tf.function(
+        self._compute_replica_losses, jit_compile=True, autograph=False
       )
     self._make_auxiliary_targets = tf.function(
       lambda labels, step: training_losses.make_auxiliary_targets(
@@ -136,7 +136,7 @@ class MtlDetectionTask(task_lib.TrainableTask):
 
   @classmethod
   def files(cls, config: detector_config.MtlDetection) -> dict[str, str]:
-    """Returns the label map, without which a checkpoint means nothing."""
+    """Returns the label map, without which a checkpoint cannot be used."""
     return {schema.LABEL_MAP_FILE: config.label_map}
 
   @classmethod
@@ -164,7 +164,7 @@ class MtlDetectionTask(task_lib.TrainableTask):
 
   @property
   def main_metric(self) -> str:
-    """Name of the figure that tells the best checkpoint."""
+    """Name of the figure that selects the best checkpoint."""
     return self._evaluation.metrics.main_key
 
   @property
@@ -193,7 +193,7 @@ class MtlDetectionTask(task_lib.TrainableTask):
   def initialize(self, model: detector.Detector) -> None:
     """Loads the start weights `init_checkpoint`, if there are any; see `checkpoints/pretrained.py`.
 
-    Says what became of them, in short; `start_weights.txt` in the folder of the run says all.
+    Prints a short report; `start_weights.txt` in the folder of the run is the whole one.
 
     Raises:
       ValueError: if they cannot be read, or fit nowhere.
@@ -271,7 +271,7 @@ class MtlDetectionTask(task_lib.TrainableTask):
   def auxiliary_targets(
     self, labels: dict[str, tf.Tensor], step: tf.Tensor
   ) -> auxiliary_labels.AuxiliaryTargets:
-    """Returns the auxiliary labels that a batch is trained on in `step`; compiled."""
+    """Returns the auxiliary targets of a batch in `step`; compiled."""
     return self._make_auxiliary_targets(labels, tf.cast(step, tf.int32))
 
   # Nothing here branches in Python on a tensor, and unconverted code is traced twice as fast.
@@ -292,8 +292,8 @@ class MtlDetectionTask(task_lib.TrainableTask):
     scales_loss = isinstance(optimizer, tf_keras.mixed_precision.LossScaleOptimizer)
     with tf.GradientTape() as tape:
       step = tf.convert_to_tensor(optimizer.iterations)
-      parts = self._training_parts(inputs, model, step)
-      losses = training_losses.over_replicas(parts)
+      parts = self._replica_losses(inputs, model, step)
+      losses = training_losses.reduce_over_replicas(parts)
       total = tf.add_n(list(losses.values()))
       # Gradients are added over replicas.
       scaled = total / num_replicas
@@ -320,14 +320,14 @@ class MtlDetectionTask(task_lib.TrainableTask):
       metric.update_state(logs[metric.name])
     return logs
 
-  def _make_training_parts(
+  def _compute_replica_losses(
     self, inputs: tuple[tf.Tensor, dict[str, tf.Tensor]], model: detector.Detector, step: tf.Tensor
   ) -> dict[str, tf.Tensor | batch_sum.BatchSum]:
     """A replica's part of every loss of a training step; needs nothing of other replicas."""
     images, labels = inputs
     targets = self.auxiliary_targets(labels, step)
     first = model.first_stage(images, labels["image_size_px"], training=True)
-    parts = training_losses.loss_parts(model, self.task_config, first, labels, targets, step)
+    parts = training_losses.replica_losses(model, self.task_config, first, labels, targets, step)
     parts["weight_decay"] = training_losses.weight_decay(model, self.task_config.regularization)
     return parts
 

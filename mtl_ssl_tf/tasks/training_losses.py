@@ -1,4 +1,4 @@
-"""From a batch, through labels and model, to every loss of the step."""
+"""Losses of a training step, from a batch through labels and model."""
 
 import tensorflow as tf
 
@@ -42,29 +42,14 @@ def make_auxiliary_targets(
   )
 
 
-def compute_losses(
-  model: detector.Detector,
-  config: detector_config.MtlDetection,
-  first: detector.FirstStage,
-  labels: dict[str, tf.Tensor],
-  targets: auxiliary_labels.AuxiliaryTargets,
-  step: tf.Tensor,
-) -> dict[str, tf.Tensor]:
-  """Returns every configured loss, weighted, without weight decay.
-
-  On several replicas the mean of a loss over them is that of the whole batch; a single one may be
-  larger or smaller than the loss of its own images. Arguments as of `loss_parts`.
-
-  Returns:
-    Scalars by name, see `loss_parts`.
-  """
-  return over_replicas(loss_parts(model, config, first, labels, targets, step))
-
-
-def over_replicas(parts: dict[str, tf.Tensor | batch_sum.BatchSum]) -> dict[str, tf.Tensor]:
+def reduce_over_replicas(parts: dict[str, tf.Tensor | batch_sum.BatchSum]) -> dict[str, tf.Tensor]:
   """Returns scalars whose means over replicas are the losses of the whole batch.
 
-  Nothing to be compiled by itself on several replicas: they exchange their counts here.
+  A single replica's value may be larger or smaller than the loss of its own images. On several
+  replicas this cannot be compiled by itself: they exchange their counts here.
+
+  Args:
+    parts: by name, see `replica_losses`.
   """
   return {
     name: part.replica_loss() if isinstance(part, batch_sum.BatchSum) else part
@@ -72,7 +57,7 @@ def over_replicas(parts: dict[str, tf.Tensor | batch_sum.BatchSum]) -> dict[str,
   }
 
 
-def loss_parts(
+def replica_losses(
   model: detector.Detector,
   config: detector_config.MtlDetection,
   first: detector.FirstStage,
@@ -102,7 +87,7 @@ def loss_parts(
     rois.boxes_px,
     image_size_px,
     training=True,
-    # Positives come first, and closeness is learnt from positives.
+    # Positives come first, and only positives have a closeness loss.
     num_closeness_rows=int(config.roi_head.positive_fraction * config.roi_head.batch_size),
   )
   losses["roi_class"] = config.roi_head.class_loss_weight * detection_losses.roi_class_loss(
@@ -185,7 +170,7 @@ def sample_rois(
   labels: dict[str, tf.Tensor],
   step: tf.Tensor,
 ) -> roi_targets.RoiTargets:
-  """Returns the minibatch of proposals that a step learns from, positives first."""
+  """Returns the minibatch of proposals for the losses of a step, positives first."""
   roi_head = config.roi_head
   return roi_targets.roi_targets(
     proposed.boxes_px,
@@ -245,7 +230,7 @@ def foreground_logits(model, config, features: tf.Tensor, image_size_px: tf.Tens
 
 
 def refinement_rows(num_rois: int, num_kept: int) -> tf.Tensor:
-  """Returns int32 [K'], those of K sampled proposals that the refinement layer learns from.
+  """Returns int32 [K'], those of K sampled proposals that the refinement layer is trained on.
 
   Positives come first, so evenly spaced rows keep their share.
   """

@@ -1,4 +1,4 @@
-"""Pictures of training images: what the network is shown, what it should say, what it says."""
+"""Pictures of training images with their targets and the network's outputs."""
 
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -26,7 +26,7 @@ class TrainingPanels:
     batches: Callable[[], tf.data.Dataset],
     auxiliary_targets: Callable[[dict[str, tf.Tensor], tf.Tensor], Any],
   ):
-    """Keeps what it draws from; no data are read yet.
+    """Takes the source of images and labels; no data are read yet.
 
     Args:
       config: how many images, and from which score on detections are shown.

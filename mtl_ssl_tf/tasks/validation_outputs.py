@@ -1,4 +1,4 @@
-"""What the validation step hands to the host: ground truth, detections and auxiliary outputs."""
+"""Outputs of the validation step for the host: ground truth, detections, auxiliary outputs."""
 
 import tensorflow as tf
 

@@ -1,4 +1,4 @@
-"""Task, trainer and runner put together: one process's part of a run."""
+"""Builds task, model, trainer and runner of a run, in one process, and executes them."""
 
 import difflib
 import functools
@@ -32,8 +32,8 @@ from mtl_ssl_tf.training import trainer as trainer_lib
 _LOGGER = logging.getLogger(__name__)
 
 
-class Run:
-  """A run that goes on from a checkpoint, or begins; calling it carries it out."""
+class TrainingRun:
+  """One run in a folder, new or resumed from a checkpoint: built, then executed by a call."""
 
   def __init__(
     self,
@@ -51,7 +51,7 @@ class Run:
       params: what to run, checked.
       mode: one of `driver.MODES`.
       model_dir: folder that this process writes into, the run's own if it is the chief.
-      checkpoint: to go on from, one that can be read; None begins anew.
+      checkpoint: readable one to resume from; None starts a new run.
       stop: ends the run.
 
     Raises:
@@ -63,18 +63,18 @@ class Run:
     self._trains = "train" in mode
     self._is_chief = strategies.is_chief(strategy)
     self._task = self._build_task()
-    _choose_best_by(params.trainer, self._task)
+    self._params = params = _with_best_metric(params, self._task)
     self._changes = []
     if self._trains and checkpoint is not None and self._is_chief:
       self._changes = run_folder.compare(params, model_dir)
     if "eval" in mode:
       self._task.prepare_evaluation(writes=self._is_chief)
-    # A look at other data must not change which checkpoint counts as the best.
+    # Evaluation alone, maybe of other data, must not change which checkpoint is the best.
     self._best = self._build_best() if self._trains else None
     self._trainer = self._build_trainer(mode, stop)
     stop.check()
     progress_line, actions = self._build_actions() if self._trains else (None, [])
-    self._runner = runner.Runner(
+    self._runner = runner.ExperimentRunner(
       restore_from=checkpoint,
       report=functools.partial(
         evaluation_log.report,
@@ -92,15 +92,15 @@ class Run:
       model_dir=model_dir,
       train_actions=actions,
       trainer=self._trainer,
-      controller_cls=controller.RunController,
+      controller_cls=controller.ResumableController,
     )
 
   def __call__(self) -> tuple[tf.Module, dict[str, Any]]:
-    """Carries it out; returns the detector and the figures of the last evaluation.
+    """Trains and evaluates; returns the detector and the figures of the last evaluation.
 
     Raises:
       StoppedError: the run was asked to end; all it did is saved.
-      RunError: it cannot go on.
+      RunError: the run cannot continue.
     """
     params = self._params
     if self._trains:
@@ -156,7 +156,7 @@ class Run:
         trainer_cls=functools.partial(trainer_lib.DetectorTrainer, stop=stop),
       )
       if self._checkpoint is not None:
-        # Orbit would restore what fits, and go on with new weights for the rest.
+        # Orbit would restore what fits, and continue with new weights for the rest.
         model_checkpoint.load_model(
           trainer.model,
           self._checkpoint,
@@ -181,18 +181,23 @@ class Run:
     drawing = pictures.TrainingPictures(
       self._task, trainer.model, trainer.global_step, self._model_dir
     )
-    # Drawing is no training.
+    # The time that drawing takes does not count for the rate of training.
     return progress_line, [progress_line, drawing, lambda _: progress_line.resume()]
 
 
-def _choose_best_by(trainer: cfg.TrainerConfig, task: task_lib.TrainableTask) -> None:
-  """Sets the figure that tells the best checkpoint, where the configuration leaves it open."""
-  trainer.best_checkpoint_eval_metric = trainer.best_checkpoint_eval_metric or task.main_metric
-  if trainer.best_checkpoint_eval_metric not in task.figures:
-    nearest = difflib.get_close_matches(
-      trainer.best_checkpoint_eval_metric, task.figures, n=3, cutoff=0.0
-    )
+def _with_best_metric(
+  params: cfg.ExperimentConfig, task: task_lib.TrainableTask
+) -> cfg.ExperimentConfig:
+  """Returns a copy that names the metric of the best checkpoint, by default the task's main one.
+
+  Raises:
+    ValueError: the evaluation has no such metric.
+  """
+  metric = params.trainer.best_checkpoint_eval_metric or task.main_metric
+  if metric not in task.figures:
+    nearest = difflib.get_close_matches(metric, task.figures, n=3, cutoff=0.0)
     raise ValueError(
-      f"trainer.best_checkpoint_eval_metric is {trainer.best_checkpoint_eval_metric!r}; accepted: "
-      f"a figure of the evaluation, the nearest are {', '.join(nearest)}"
+      f"trainer.best_checkpoint_eval_metric is {metric!r}; accepted: a figure of the evaluation,"
+      f" the nearest are {', '.join(nearest)}"
     )
+  return params.replace(trainer=params.trainer.replace(best_checkpoint_eval_metric=metric))

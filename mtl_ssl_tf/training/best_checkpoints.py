@@ -1,4 +1,4 @@
-"""The best checkpoints of a run, by a figure of its evaluations."""
+"""Keeps the best checkpoints of a run, by a figure of its evaluations."""
 
 import dataclasses
 import json
@@ -10,6 +10,7 @@ from typing import Any
 
 import tensorflow as tf
 
+from mtl_ssl_tf import files
 from mtl_ssl_tf.training import checkpointing
 
 NAME = "best_ckpt"
@@ -79,7 +80,7 @@ class BestCheckpoints:
   def maybe_export_checkpoint(
     self, checkpoint: tf.train.Checkpoint, eval_logs: dict[str, Any], global_step: int
   ) -> bool:
-    """Saves the checkpoint if its figure is among the best; says whether it did.
+    """Saves the checkpoint if its figure is among the best; returns whether it did.
 
     Of equal figures the earlier step's is better. The name is Model Garden's, see above.
     """
@@ -124,7 +125,7 @@ class BestCheckpoints:
       "best_ckpt_global_step": self._kept[0].step,
       "kept": [dataclasses.asdict(kept) for kept in self._kept],
     }
-    checkpointing.write_text(os.path.join(self._folder, INFO_FILE), json.dumps(info, indent=2))
+    files.write_text(os.path.join(self._folder, INFO_FILE), json.dumps(info, indent=2))
     names = [kept.checkpoint for kept in self._kept]
     checkpointing.note_checkpoints(self._folder, names[0], names[::-1])
 
@@ -143,10 +144,10 @@ class BestCheckpoints:
         kept = [{"checkpoint": name, "step": step, "figure": info.get(self._metric, math.nan)}]
       found = [Kept(one["checkpoint"], int(one["step"]), float(one["figure"])) for one in kept]
     except (ValueError, KeyError, TypeError, tf.errors.OpError) as error:
-      _LOGGER.warning(f"{path} cannot be read ({error}); the best checkpoints start anew")
+      _LOGGER.warning(f"{path} cannot be read ({error}); the best checkpoints start again")
       return
     if self._metric not in info:
-      _LOGGER.warning(f"{path} is by another figure; the best checkpoints start anew")
+      _LOGGER.warning(f"{path} is by another figure; the best checkpoints start again")
       return
     self._figures = {key: math.nan if value is None else value for key, value in info.items()}
     self._kept = self._ranked(

@@ -1,4 +1,4 @@
-"""The checkpoints of a run: which can be gone on from, and how the next one is written.
+"""Finds the checkpoints that a run can resume from, and writes the next ones.
 
 TensorFlow writes a checkpoint as `NAME_temp/…`, then `NAME.data-…`, then `NAME.index`, and notes it
 in the file `checkpoint` last. A process that is killed may leave any beginning of this behind, and
@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator, Sequence
 
 import tensorflow as tf
 
+from mtl_ssl_tf import files
 from mtl_ssl_tf.training import stopping
 
 NAME = "ckpt"
@@ -35,7 +36,7 @@ def writing(path: str) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def on_a_disk_with_room(folder: str) -> Iterator[None]:
+def reporting_full_disk(folder: str) -> Iterator[None]:
   """Turns a full disk, wherever it shows, into one line; other errors are left as they are.
 
   Raises:
@@ -50,19 +51,11 @@ def on_a_disk_with_room(folder: str) -> Iterator[None]:
 
 
 def reason(error: Exception) -> str:
-  """First line of what TensorFlow or the system says is wrong."""
+  """Returns the first line of what TensorFlow or the system reports as wrong."""
   text = getattr(error, "message", None) or getattr(error, "strerror", None) or str(error)
   first = str(text).strip().split("\n")[0]
   # Nobody needs to know which of TensorFlow's operations it was.
   return re.sub(r"\{\{.*?\}\} *| *\[Op:\w+\]", "", first) or type(error).__name__
-
-
-def write_text(path: str, text: str) -> None:
-  """Writes a file such that there is never a part of it under its name."""
-  new = f"{path}.new"
-  with tf.io.gfile.GFile(new, "w") as file:
-    file.write(text)
-  tf.io.gfile.rename(new, path, overwrite=True)
 
 
 def note_checkpoints(folder: str, latest: str, names: Sequence[str]) -> None:
@@ -78,7 +71,7 @@ def note_checkpoints(folder: str, latest: str, names: Sequence[str]) -> None:
   for name in names:  # Without times a `CheckpointManager` would keep all of these for good.
     time_ns = tf.io.gfile.stat(os.path.join(folder, f"{name}.index")).mtime_nsec
     lines.append(f"all_model_checkpoint_timestamps: {time_ns / 1e9}")
-  write_text(os.path.join(folder, STATE_FILE), "\n".join(lines) + "\n")
+  files.write_text(os.path.join(folder, STATE_FILE), "\n".join(lines) + "\n")
 
 
 def numbered(folder: str, name: str = NAME) -> dict[int, str]:
@@ -91,7 +84,7 @@ def numbered(folder: str, name: str = NAME) -> dict[int, str]:
 
 
 def fault(path: str) -> str | None:
-  """What keeps a checkpoint from being read, or None: every tensor is read, sums included."""
+  """Returns why a checkpoint cannot be read, or None: every tensor is read, checksums included."""
   try:
     reader = tf.train.load_checkpoint(path)
     for tensor in reader.get_variable_to_shape_map():
@@ -101,13 +94,13 @@ def fault(path: str) -> str | None:
   return None
 
 
-def newest_whole(folder: str, say: Callable[[str], object] = _LOGGER.warning) -> str | None:
-  """The checkpoint with the highest step that can be read; says which newer ones cannot."""
+def newest_whole(folder: str) -> str | None:
+  """Returns the readable checkpoint with the highest step; warns of newer ones that are not."""
   for path in numbered(folder).values():
     found = fault(path)
     if found is None:
       return path
-    say(f"checkpoint {path} is left out, as it cannot be read ({found})")
+    _LOGGER.warning(f"checkpoint {path} is left out, as it cannot be read ({found})")
   return None
 
 
@@ -120,15 +113,14 @@ def remove(path: str) -> None:
     tf.io.gfile.rmtree(f"{path}_temp")
 
 
-def tidy(folder: str, newest: str | None, say: Callable[[str], object] = _LOGGER.warning) -> None:
-  """Deletes what a killed process had begun to write, and notes the others in `checkpoint`.
+def tidy(folder: str, newest: str | None) -> None:
+  """Deletes what a killed process had begun to write, and lists the others in `checkpoint`.
 
   A checkpoint that has its index is never deleted here, be it readable or not.
 
   Args:
     folder: of the run; nobody else may be writing there.
-    newest: the checkpoint that the run goes on from.
-    say: takes a line for each that is deleted.
+    newest: the checkpoint that the run resumes from.
   """
   if not tf.io.gfile.isdir(folder):
     return
@@ -145,7 +137,7 @@ def tidy(folder: str, newest: str | None, say: Callable[[str], object] = _LOGGER
       tf.io.gfile.rmtree(f"{path}_temp")
     else:
       remove(path)
-      say(f"checkpoint {path} was half written and is deleted")
+      _LOGGER.warning(f"checkpoint {path} was half written and is deleted")
   if newest is None:
     if tf.io.gfile.exists(os.path.join(folder, STATE_FILE)):
       tf.io.gfile.remove(os.path.join(folder, STATE_FILE))
@@ -168,12 +160,12 @@ class RunCheckpoints(tf.train.CheckpointManager):
     max_to_keep: int,
     init_fn: Callable[[], object],
   ):
-    """Looks up what is there.
+    """Sets up the manager, with `restore_from` as the latest checkpoint.
 
     Args:
       checkpoint: what is saved and restored.
       directory: written to; workers that are not the chief have one of their own.
-      restore_from: a checkpoint that can be read, see `newest_whole`; None starts anew.
+      restore_from: a checkpoint that can be read, see `newest_whole`; None starts a new run.
       global_step: number of each checkpoint.
       interval: steps between checkpoints.
       max_to_keep: the older ones are deleted.

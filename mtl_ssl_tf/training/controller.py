@@ -1,12 +1,12 @@
-"""When a run saves, evaluates and ends: on a grid of steps that interruptions do not move."""
+"""Saves, evaluates and ends a run at multiples of steps, which interruptions do not shift."""
 
 from collections.abc import Callable
 
 from mtl_ssl_tf.training import checkpointing, early_stopping, nonfinite, progress, stopping
 
 
-class RunController(progress.ReportingController):
-  """Orbit's controller for runs that are cut short and gone on with.
+class ResumableController(progress.ReportingController):
+  """Orbit's controller for runs that are interrupted and resumed.
 
   Loops end, checkpoints are saved and evaluations are made at multiples of their intervals,
   wherever the process began; so it does not show in a run how often it was interrupted.
@@ -20,7 +20,7 @@ class RunController(progress.ReportingController):
     recover: Callable[[nonfinite.NonFiniteError, checkpointing.RunCheckpoints], None] | None = None,
     **kwargs,
   ):
-    """Restores the run.
+    """Builds the controller, and restores the run.
 
     Args:
       *args: Orbit's.

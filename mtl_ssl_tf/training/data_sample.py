@@ -1,4 +1,4 @@
-"""A look at some of the records before a run spends hours on them."""
+"""Checks some of the records before a run spends hours on them."""
 
 import logging
 
@@ -12,12 +12,12 @@ _LOGGER = logging.getLogger(__name__)
 
 
 def check(config: cfg.TaskConfig, name: str, num_records: int) -> None:
-  """Refuses records with faults, and warns in short of what looks wrong.
+  """Refuses records with faults, and warns in short of what may be wrong.
 
   Args:
     config: of the task, checked.
     name: of its data, `train_data` or `validation_data`.
-    num_records: how many are looked at, evenly spread over the files; 0 looks at none.
+    num_records: how many are examined, evenly spread over the files; 0 examines none.
 
   Raises:
     ValueError: naming the first faults by file and record.
@@ -32,7 +32,7 @@ def check(config: cfg.TaskConfig, name: str, num_records: int) -> None:
     lines = [f"task.{name}.input_path: {_number(report, checks.FAULT)}, among them:"]
     lines += [f"  {fault}" for fault in faults[:_MAX_TOLD]]
     lines.append(
-      "accepted: records without faults; python -m mtl_ssl_tf.data.validate tells all of them,"
+      "accepted: records without faults; python -m mtl_ssl_tf.data.validate lists all of them,"
       " --validate_data=0 trains nevertheless"
     )
     raise ValueError("\n".join(lines))
@@ -46,4 +46,4 @@ def check(config: cfg.TaskConfig, name: str, num_records: int) -> None:
 
 
 def _number(report: validation_report.ValidationReport, level: str) -> str:
-  return f"{level}s {report.num_of(level)} in the records that were looked at"
+  return f"{level}s {report.num_of(level)} in the records that were examined"

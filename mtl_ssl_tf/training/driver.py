@@ -1,4 +1,25 @@
-"""Flags to a run: configuration, checks, devices, and who may write."""
+"""From flags to a run: configuration, checks, devices, and the process that writes.
+
+The calls from `train.py` to the losses of a step; [MG] is Model Garden, [Orbit] its loop:
+
+    train.run, main                                 parses the flags
+      main_with_flags                               experiment + YAML files + overrides -> params
+        run                                         checks, signals, strategy
+          _run_in_folder                            lock; the checkpoint to start from
+            assembly.TrainingRun.__init__           builds task, trainer (model, optimizer), runner
+            assembly.TrainingRun.__call__           trainer.rewind_inputs -> task.build_inputs
+              runner.ExperimentRunner.run           [MG] by --mode
+                controller.ResumableController      train, train_and_evaluate or evaluate
+                  DetectorTrainer.train             [Orbit] begin, loop, end
+                    DetectorTrainer.train_step      the next batch, on every replica
+                      _guarded_step                 keeps what is not finite from the weights
+                        MtlDetectionTask.train_step     losses -> gradients -> update
+                          _compute_replica_losses       auxiliary targets, first stage
+                            training_losses.replica_losses    RPN, heads, refinement
+                          training_losses.reduce_over_replicas
+
+`tasks/training_losses.py` continues from there, `modeling/detector.py` has the network.
+"""
 
 import contextlib
 import sys
@@ -29,20 +50,20 @@ MODES = ("train", "eval", "train_and_eval", "train_and_post_eval", "continuous_e
 def run(
   params: cfg.ExperimentConfig, mode: str, model_dir: str, validate_data: int = 0
 ) -> tuple[tf.Module | None, dict[str, Any]]:
-  """Trains and evaluates as `mode` says, going on from the last checkpoint in `model_dir`.
+  """Trains and evaluates as `mode` says, resuming from the last checkpoint in `model_dir`.
 
   Args:
     params: what to run.
     mode: one of `MODES`.
     model_dir: folder of the run.
-    validate_data: records of each input that are looked at first; 0 looks at none.
+    validate_data: records of each input that are examined first; 0 examines none.
 
   Returns:
     The detector and the figures of the last evaluation, or None and none where a signal ended it.
 
   Raises:
     ValueError: if a setting, the label map or the data are not acceptable.
-    RunError: if the run cannot go on, for example because the disk is full.
+    RunError: if the run cannot continue, for example because the disk is full.
   """
   _check(params, mode, model_dir)
   with contextlib.ExitStack() as stack:
@@ -56,14 +77,14 @@ def run(
     stack.enter_context(workers.losing_none(strategy))
     workers.stop_together(strategy, stop)
     try:
-      return _run(strategy, params, mode, model_dir, validate_data, stop)
+      return _run_in_folder(strategy, params, mode, model_dir, validate_data, stop)
     except stopping.StoppedError as stopped:
       if strategies.is_chief(strategy):
         print(_last_words(mode, model_dir, str(stopped)), flush=True)
       return None, {}
 
 
-def _run(
+def _run_in_folder(
   strategy: tf.distribute.Strategy,
   params: cfg.ExperimentConfig,
   mode: str,
@@ -72,7 +93,7 @@ def _run(
   stop: stopping.StopRequest,
 ) -> tuple[tf.Module, dict[str, Any]]:
   with contextlib.ExitStack() as stack:
-    stack.enter_context(checkpointing.on_a_disk_with_room(model_dir))
+    stack.enter_context(checkpointing.reporting_full_disk(model_dir))
     folder = stack.enter_context(workers.own_folder(strategy, model_dir))
     for name in _data_names(mode):
       data_sample.check(params.task, name, validate_data)
@@ -81,7 +102,7 @@ def _run(
     checkpoint = run_folder.find_checkpoint(model_dir)
     workers.check_same_start(strategy, model_dir, checkpoint)
     stop.check()
-    return assembly.Run(strategy, params, mode, folder, checkpoint, stop)()
+    return assembly.TrainingRun(strategy, params, mode, folder, checkpoint, stop)()
 
 
 def _data_names(mode: str) -> list[str]:
@@ -112,7 +133,7 @@ def _check(params: cfg.ExperimentConfig, mode: str, model_dir: str) -> None:
   if "train" in mode and is_new:
     task_class.check_start(params.task)
   if mode == "eval" and is_new:  # `continuous_eval` waits for the first one.
-    raise ValueError(f"--model_dir {model_dir!r} holds no checkpoint to evaluate")
+    raise ValueError(f"--model_dir {model_dir!r} holds no checkpoint; accepted: one to evaluate")
 
 
 def _last_words(mode: str, model_dir: str, reason: str) -> str:
@@ -121,7 +142,7 @@ def _last_words(mode: str, model_dir: str, reason: str) -> str:
   latest = next(iter(checkpointing.numbered(model_dir).values()), None)
   if latest is None:
     return f"stopped by {reason} before the first step; nothing is lost"
-  return f"stopped by {reason}; the same command goes on from {latest}"
+  return f"stopped by {reason}; the same command resumes from {latest}"
 
 
 def main_with_flags(flags: Any) -> None:
@@ -140,6 +161,6 @@ def main_with_flags(flags: Any) -> None:
     run(params, flags.mode, flags.model_dir, flags.validate_data)
   except (ValueError, stopping.RunError) as error:
     absl_logging.info("An error arose:", exc_info=True)
-    # Gin, which Model Garden goes through, tells the way of the call behind the message.
+    # Gin, which Model Garden goes through, appends the way of the call to the message.
     message = str(error).split("\n  In call to configurable")[0]
     sys.exit(f"error: {message}")

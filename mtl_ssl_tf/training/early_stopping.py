@@ -50,7 +50,7 @@ class EarlyStopping(tf.Module):
       self._num_waited.assign_add(1)
 
   def state(self) -> str:
-    """How far the run is from its end, in words."""
+    """Returns how far the run is from an early end, in words."""
     if not self._patience:
       return "early stopping: off"
     best_step = int(self._best_step.numpy())
@@ -70,7 +70,7 @@ def first_counted_step(config: training.Trainer) -> int:
 
 
 def describe(config: training.Trainer) -> str:
-  """What the run keeps and when it ends early, for the log of its start."""
+  """Returns a line on the checkpoints that a run keeps and on early stopping, for its log."""
   text = (
     f"best/: the {config.best_checkpoints_to_keep} best checkpoints by "
     f"{config.best_checkpoint_eval_metric} ({config.best_checkpoint_metric_comp} is better); "

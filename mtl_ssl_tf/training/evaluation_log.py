@@ -1,10 +1,11 @@
-"""What an evaluation leaves: a table to read and a file of all its figures."""
+"""Reports an evaluation: a table to read and a file of all its figures."""
 
 import json
 import logging
 import os
 from typing import Any
 
+from mtl_ssl_tf import files
 from mtl_ssl_tf.training import best_checkpoints, checkpointing
 from mtl_ssl_tf.training import task as task_lib
 
@@ -25,7 +26,7 @@ def report(
   Args:
     task: that evaluated.
     model_dir: folder that takes the file `evaluation-STEP.json`.
-    best_by: name of the figure that tells the best checkpoint.
+    best_by: name of the figure that ranks checkpoints.
     best: the checkpoints that are kept by it, or None.
     figures: of the evaluation, by name.
     step: that was evaluated.
@@ -39,7 +40,7 @@ def report(
   # NaN, a class without ground truth, is no JSON.
   finite = {name: value if value == value else None for name, value in figures.items()}
   with checkpointing.writing(path):
-    checkpointing.write_text(path, json.dumps({"step": step, **finite}, indent=2))
+    files.write_text(path, json.dumps({"step": step, **finite}, indent=2))
   lines = task.describe_evaluation(figures)
   if is_averaged:
     lines.append("evaluated: the averaged weights")

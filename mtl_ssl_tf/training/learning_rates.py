@@ -18,7 +18,7 @@ RATE_FIELDS = (
 
 
 def factor(params: cfg.ExperimentConfig) -> float:
-  """What the configured rates are multiplied by."""
+  """Returns the factor that the configured rates are multiplied by."""
   trainer = params.trainer
   if trainer.learning_rate_scaling == "none":
     return 1.0

@@ -1,4 +1,4 @@
-"""Losses and gradients that are not finite: kept from the weights, and found out about."""
+"""Keeps losses and gradients that are not finite from the weights, and reports them."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -21,7 +21,7 @@ class Guard(tf.Module):
   """Applies gradients as long as loss and gradients are finite, and from then on none.
 
   The first bad step and all after it leave the weights alone, so that these are still the ones
-  from before it when somebody looks, and looking once in many steps is enough: nothing waits for
+  from before it when somebody checks, and checking once in many steps is enough: nothing waits for
   the device at each step.
   """
 
@@ -188,12 +188,12 @@ def take_apart(
   inputs: Any,
   jit_compile: bool = False,
 ) -> tuple[dict[str, float], dict[str, int]]:
-  """What a training step finds, without taking it.
+  """Returns the losses and non-finite gradients of a step, without taking it.
 
   Args:
     task: whose step it is.
     model: with the weights from before the step; they do not change.
-    optimizer: tells the number of the step.
+    optimizer: has the number of the step.
     inputs: the batch; of several replicas their parts, as the present strategy distributes them.
     jit_compile: whether the step was compiled whole.
 

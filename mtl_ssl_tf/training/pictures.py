@@ -1,4 +1,4 @@
-"""Pictures of a run for TensorBoard: when the task draws, and where they go."""
+"""Writes pictures of a run for TensorBoard at intervals of steps."""
 
 import os
 
@@ -19,7 +19,7 @@ class TrainingPictures:
     global_step: tf.Variable,
     model_dir: str,
   ):
-    """Opens the file.
+    """Opens the event file.
 
     Args:
       task: draws.

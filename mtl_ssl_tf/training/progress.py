@@ -1,4 +1,4 @@
-"""What a run says while it works: one line every few seconds, and a table after each evaluation."""
+"""Prints the progress of a run: a line every few seconds, a table after each evaluation."""
 
 import contextlib
 import logging
@@ -41,7 +41,7 @@ class ProgressLine:
       train_steps: of the whole run.
       images_per_step: over all replicas.
       counters: names of logs that are no losses, and not shown.
-      count_warning: the warning that logs give rise to, or None; told once.
+      count_warning: the warning that logs give rise to, or None; logged once.
       write: takes each line; standard output by default.
       clock: seconds.
     """
@@ -58,7 +58,7 @@ class ProgressLine:
     self.resume()
 
   def resume(self) -> None:
-    """Measures the rate from here on; called when training starts or goes on."""
+    """Measures the rate from here on; called when training starts or resumes."""
     self._last_time, self._last_step = self._clock(), int(self._global_step.numpy())
 
   def __call__(self, output: dict[str, tf.Tensor]) -> None:
@@ -132,7 +132,7 @@ class ReportingController(orbit.Controller):
     return output
 
   def restore_checkpoint(self, checkpoint_path: str | None = None) -> str | None:
-    """Restores, and says from where; see `orbit.Controller`."""
+    """Restores, and prints from where; see `orbit.Controller`."""
     with _orbit_logging_only():
       restored = super().restore_checkpoint(checkpoint_path)
     if restored is not None:
@@ -156,7 +156,7 @@ def format_seconds(seconds: float) -> str:
 
 @contextlib.contextmanager
 def _orbit_logging_only() -> Iterator[None]:
-  """Orbit prints whatever it logs; in here it logs alone, so that `--verbosity=0` shows it."""
+  """Makes Orbit log what it would print, so that only `--verbosity=0` shows it."""
   usual, orbit_controller._log = orbit_controller._log, absl_logging.info
   try:
     yield

@@ -1,4 +1,4 @@
-"""After a loss or gradient that is not finite: what is told and saved, and how a run goes on."""
+"""Recovers from a loss or gradient that is not finite: reports it, saves it, resumes the run."""
 
 import logging
 import os
@@ -20,7 +20,7 @@ class SkippedBatches(tf.Module):
   """Numbers of the training batches that are left out; part of the run's checkpoints."""
 
   def __init__(self):
-    """Starts with none."""
+    """Starts with no batch left out."""
     super().__init__()
     # Of one size for good, so that a checkpoint fits whatever the configuration says.
     size = training.MAX_SKIPPED_BATCHES
@@ -31,7 +31,7 @@ class SkippedBatches(tf.Module):
     return sorted(int(number) for number in self._numbers.numpy() if number != _FREE)
 
   def assign(self, numbers: Iterable[int]) -> None:
-    """Leaves out these and no others."""
+    """Sets the batches that are left out."""
     values = sorted(set(numbers))
     self._numbers.assign(values + [_FREE] * (training.MAX_SKIPPED_BATCHES - len(values)))
 
@@ -45,10 +45,10 @@ class SkippedBatches(tf.Module):
 
 
 class Recovery:
-  """Tells and saves what went wrong, then ends the run or takes it back to its last checkpoint."""
+  """Reports and saves a faulty step, then ends the run or restores its last checkpoint."""
 
   def __init__(self, trainer: Any, model_dir: str, chief: bool = True):
-    """Takes the trainer that it looks into.
+    """Takes the trainer whose steps it repeats.
 
     Args:
       trainer: a `DetectorTrainer`.
@@ -84,7 +84,7 @@ class Recovery:
     trainer.skipped_batches.assign([*skipped, batch])
     trainer.rewind_inputs()
     _LOGGER.warning(
-      f"batch {batch} is left out, the run goes on from {path} (recovery {len(skipped) + 1} of "
+      f"batch {batch} is left out, the run resumes from {path} (recovery {len(skipped) + 1} of "
       f"{config.recovery_max_trials})"
     )
 
@@ -102,11 +102,11 @@ class Recovery:
       )
     ids = trainer.task.image_ids(data, batch)
     text = describe(step + 1, batch, losses, gradients, ids)
-    # Whole, that is for all replicas: one can look into it alone.
+    # Whole, that is for all replicas: it can be examined alone.
     inputs = next(iter(trainer.task.build_inputs(data, first_batch=batch)))
     folder = self._save(step + 1, batch, inputs, text)  # Takes all workers.
     if self._chief:
-      text += f"\nto look into it: python -m mtl_ssl_tf.tasks.replay {folder}"
+      text += f"\nto examine it: python -m mtl_ssl_tf.tasks.replay {folder}"
     return text
 
   def _save(self, step: int, batch: int, inputs: Any, text: str) -> str:
@@ -124,7 +124,7 @@ class Recovery:
 def describe(
   step: int, batch: int, losses: dict[str, float], gradients: dict[str, int], ids: list[str]
 ) -> str:
-  """What is wrong with a step, in lines: its terms, gradients and images."""
+  """Returns lines on what is wrong with a step: its losses, gradients and images."""
   bad = [f"{name} {value}" for name, value in losses.items() if not np.isfinite(value)]
   all_losses = " ".join(f"{name} {value:.4g}" for name, value in losses.items())
   lines = [f"step {step} (batch {batch}) has {_what(bad, gradients)}; it was not applied"]

@@ -1,4 +1,4 @@
-"""The folder that repeats a step with a loss or gradient that was not finite: written and read.
+"""Writes and reads the folder that repeats a step with a loss or gradient that was not finite.
 
 It holds the weights from before the step, the batch, the configuration, the files that the task
 needs, and a report.
@@ -15,6 +15,7 @@ import tensorflow as tf
 from official.core import config_definitions as cfg
 from official.core import train_utils
 
+from mtl_ssl_tf import files
 from mtl_ssl_tf.training import averaged_weights, checkpointing, nonfinite, run_folder
 from mtl_ssl_tf.training import task as task_lib
 
@@ -29,7 +30,7 @@ def save(folder: str, trainer: Any, inputs: Any, numbers: dict[str, int], text: 
     trainer: a `DetectorTrainer` with the weights from before the step.
     inputs: the batch, whole: tuples and mappings of tensors.
     numbers: of step and batch, for the report.
-    text: what was told.
+    text: the report.
   """
   tf.io.gfile.makedirs(folder)
   trainer.checkpoint.write(os.path.join(folder, WEIGHTS))
@@ -40,7 +41,7 @@ def save(folder: str, trainer: Any, inputs: Any, numbers: dict[str, int], text: 
   train_utils.serialize_config(trainer.config, folder)
   run_folder.copy_files(trainer.config.task, folder)
   report = {**numbers, "report": text.split("\n")}
-  checkpointing.write_text(os.path.join(folder, REPORT_FILE), json.dumps(report, indent=2))
+  files.write_text(os.path.join(folder, REPORT_FILE), json.dumps(report, indent=2))
 
 
 def repeat(params: cfg.ExperimentConfig, folder: str) -> tuple[dict[str, float], dict[str, int]]:
@@ -86,7 +87,7 @@ def _flatten(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:
 
 
 def _unflatten(values: dict[str, Any]) -> Any:
-  """What `_flatten` was given; what has the keys 0, 1, … is a tuple.
+  """Undoes `_flatten`; a mapping with the keys 0, 1, … becomes a tuple.
 
   Raises:
     KeyError: the keys are not those of a batch.

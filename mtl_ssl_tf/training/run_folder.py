@@ -1,4 +1,4 @@
-"""The folder of a run: who may write there, and whether its checkpoints fit the configuration."""
+"""Locks the folder of a run, and checks its checkpoints against the configuration."""
 
 import contextlib
 import copy
@@ -81,7 +81,7 @@ def writing_to(model_dir: str) -> Iterator[None]:
 
 
 def describe_run(params: cfg.ExperimentConfig, model_dir: str) -> None:
-  """Leaves in the folder what its checkpoints can be understood by."""
+  """Writes the configuration and the task's files next to the checkpoints."""
   with writing_to(model_dir):
     tf.io.gfile.makedirs(model_dir)
     train_utils.serialize_config(params, model_dir)
@@ -89,13 +89,13 @@ def describe_run(params: cfg.ExperimentConfig, model_dir: str) -> None:
 
 
 def copy_files(config: cfg.TaskConfig, folder: str) -> None:
-  """Leaves the files in a folder that a checkpoint of the task means nothing without."""
+  """Copies the files into a folder that a checkpoint of the task means nothing without."""
   for name, path in task_lib.class_of(config).files(config).items():
     tf.io.gfile.copy(path, os.path.join(folder, name), overwrite=True)
 
 
 def find_checkpoint(model_dir: str) -> str | None:
-  """The checkpoint that a run goes on from, None for a new run.
+  """Returns the checkpoint that a run resumes from, None for a new run.
 
   Raises:
     ValueError: there are checkpoints, and none can be read.
@@ -110,7 +110,7 @@ def find_checkpoint(model_dir: str) -> str | None:
 
 
 def compare(params: cfg.ExperimentConfig, model_dir: str) -> list[str]:
-  """What is configured otherwise than in the run so far, a line each, for the log.
+  """Returns a line for each field that differs from the run so far, for the log.
 
   Args:
     params: of this start.

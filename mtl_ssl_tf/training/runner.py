@@ -1,4 +1,4 @@
-"""Model Garden's experiment runner with our checkpoints, controller and what happens at faults."""
+"""Model Garden's experiment runner with our checkpoints, controller and recovery."""
 
 import os
 import tempfile
@@ -11,8 +11,8 @@ from mtl_ssl_tf.training import checkpointing, controller, progress, recovery
 from mtl_ssl_tf.training import trainer as trainer_lib
 
 
-class Runner(train_lib.OrbitExperimentRunner):
-  """Runs an experiment from the checkpoint that it is told, saving beside it."""
+class ExperimentRunner(train_lib.OrbitExperimentRunner):
+  """Runs an experiment from a given checkpoint, and saves the next ones."""
 
   def __init__(
     self,
@@ -22,10 +22,10 @@ class Runner(train_lib.OrbitExperimentRunner):
     progress_line: progress.ProgressLine | None,
     **kwargs,
   ):
-    """Restores the run.
+    """Builds checkpoint manager and controller, and restores the run.
 
     Args:
-      restore_from: a checkpoint that can be read; None starts anew.
+      restore_from: a checkpoint that can be read; None starts a new run.
       report: see `ReportingController`.
       progress_line: see there.
       **kwargs: Model Garden's.
@@ -60,9 +60,9 @@ class Runner(train_lib.OrbitExperimentRunner):
     save_summary: bool = True,
     train_actions: list[orbit.Action] | None = None,
     eval_actions: list[orbit.Action] | None = None,
-    controller_cls: type = controller.RunController,
+    controller_cls: type = controller.ResumableController,
     enable_async_checkpointing: bool = False,
-  ) -> controller.RunController:
+  ) -> controller.ResumableController:
     # Not Model Garden's train actions: they act on preemption and on NaN by themselves.
     settings = self.params.trainer
     eval_actions = list(eval_actions or ())

@@ -1,4 +1,4 @@
-"""Requests to end a run: a signal is noted at once and heeded between two steps."""
+"""Requests to end a run: a signal is noted when it comes and obeyed between two steps."""
 
 import contextlib
 import signal
@@ -9,15 +9,15 @@ _SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
 class RunError(Exception):
-  """What ends a run though its settings are right; its text is one line for the user."""
+  """An error that ends a run though its settings are right; its text is one line for the user."""
 
 
 class StoppedError(Exception):
-  """The run was asked to end; raised between two steps, so that what is in memory fits together."""
+  """A request to end the run; raised between two steps, when the state in memory is consistent."""
 
 
 class StopRequest:
-  """Whether the run was asked to end.
+  """A request to end the run, which a signal makes.
 
   Attributes:
     reason: what asked, such as SIGTERM; None as long as nothing did.
@@ -53,7 +53,7 @@ def listening(request: StopRequest | None = None) -> Iterator[StopRequest]:
   request = request or StopRequest()
 
   def note(number: int, frame) -> None:
-    # Nothing else: the signal may have come in the midst of a write.
+    # Nothing else: the signal may have come during a write.
     if number == signal.SIGINT and request.reason is not None:
       signal.default_int_handler(number, frame)
     request.reason = signal.Signals(number).name

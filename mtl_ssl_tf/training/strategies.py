@@ -1,4 +1,4 @@
-"""Which devices a run works on: the strategy of `tf.distribute` that the configuration asks for."""
+"""Creates the `tf.distribute` strategy that the configuration asks for, and checks its devices."""
 
 import json
 import logging
@@ -23,7 +23,7 @@ _LOGGER = logging.getLogger(__name__)
 def check(params: cfg.ExperimentConfig, mode: str) -> None:
   """Refuses devices that are not there and settings that contradict each other.
 
-  Nothing is connected and no device is taken into use. The names were looked at before, by
+  Nothing is connected and no device is taken into use. The names were checked before, by
   `validation.check_runtime`.
 
   Raises:
@@ -58,7 +58,7 @@ def check(params: cfg.ExperimentConfig, mode: str) -> None:
     if mode == "continuous_eval":
       raise ValueError(
         f"--mode is 'continuous_eval'; accepted with {MULTI_WORKER}: the modes that train, and"
-        " eval; to follow a run, evaluate on one machine beside it"
+        " eval; to follow a run, evaluate it on another machine"
       )
   elif runtime.worker_hosts:
     raise _error("worker_hosts", runtime.worker_hosts, f"nothing, unless with {MULTI_WORKER}")
@@ -169,7 +169,7 @@ def is_tpu(strategy: tf.distribute.Strategy) -> bool:
 
 
 def is_chief(strategy: tf.distribute.Strategy) -> bool:
-  """Whether this process is the one that writes files and speaks."""
+  """Whether this process is the one that writes files and prints."""
   return strategy.extended.should_checkpoint
 
 

@@ -1,4 +1,4 @@
-"""The protocol between a run and what is learnt: all that `training/` knows of a task.
+"""The protocol of tasks: all that `training/` knows of what it trains.
 
     class MyTask(task.TrainableTask): ...      # tasks/my_task.py
     task_factory.register_task_cls(MyConfig)(MyTask)
@@ -7,7 +7,7 @@
 In the order in which a run calls them:
 
     check, check_data, check_start             driver: before anything is built or written
-    inspect_data                               data_sample: a look at some of the records
+    inspect_data                               data_sample: checks some of the records
     for_run                                    assembly: builds the task in the strategy's scope
     check_files, prepare_evaluation            assembly: the run so far, what evaluation reads
     build_model, create_optimizer, initialize  Model Garden's trainer
@@ -43,7 +43,7 @@ class TrainableTask(base_task.Task):
 
   Attributes:
     fixed_fields: fields of the configuration, or groups of fields, that the weights depend on: a
-      run does not go on where one of them has changed.
+      run is not resumed where one of them has changed.
     switch_fields: fields that the weights depend on by whether they are zero.
     counters: names of logs that are no losses; the progress line leaves them out.
     guard: keeps what is not finite from the weights; None lets it pass.
@@ -141,12 +141,12 @@ class TrainableTask(base_task.Task):
 
   @property
   def main_metric(self) -> str:
-    """Name of the figure that tells the best checkpoint."""
+    """Name of the figure that ranks checkpoints by default."""
     raise NotImplementedError
 
   @property
   def figures(self) -> Sequence[str]:
-    """Names of the figures that can tell the best checkpoint."""
+    """Names of the figures that can rank checkpoints."""
     return [self.main_metric]
 
   def prepare_evaluation(self, writes: bool = True) -> None:
@@ -181,7 +181,7 @@ class TrainableTask(base_task.Task):
     return []
 
   def count_warning(self, values: dict[str, float]) -> str | None:
-    """Returns a warning that the logs of a training step give rise to; it is told once."""
+    """Returns a warning that the logs of a training step give rise to; it is logged once."""
     return None
 
   @property
@@ -190,7 +190,7 @@ class TrainableTask(base_task.Task):
     return 0
 
   def draw(self, model: tf_keras.Model, step: int) -> list[np.ndarray]:
-    """Returns pictures of what is learnt, uint8 [H, W, 3] each."""
+    """Returns pictures of targets and predictions, uint8 [H, W, 3] each."""
     return []
 
   def describe_evaluation(self, figures: dict[str, float]) -> list[str]:

@@ -20,7 +20,7 @@ from mtl_ssl_tf.training import (
 
 
 class _BuiltLater:
-  """In the place of the training data until the step is known that they begin with."""
+  """A placeholder for the training data until the step is known that they begin with."""
 
 
 class DetectorTrainer(base_trainer.Trainer):
@@ -32,7 +32,7 @@ class DetectorTrainer(base_trainer.Trainer):
 
   Attributes:
     guard: keeps what is not finite from the weights.
-    stop: heeded between two steps and between two batches of an evaluation.
+    stop: obeyed between two steps and between two batches of an evaluation.
     averages: of the weights, which evaluations measure; None where weights are not averaged, and
       in runs that only evaluate: their checkpoint's model is all there is.
     early_stopping, skipped_batches: what else a checkpoint of the run holds.
@@ -61,7 +61,7 @@ class DetectorTrainer(base_trainer.Trainer):
     self.averages = None
     if kwargs.get("train", True):
       self.averages = averaged_weights.create(settings.optimizer_config.ema, self.model)
-      # A slot that is made in the first step would be restored in its midst, if at all.
+      # A slot that is made in the first step would be restored during that step, if at all.
       create_slots(self.optimizer, self.model.trainable_variables)
     self._checkpoint = averaged_weights.Checkpoint(
       self.averages,
@@ -182,7 +182,7 @@ class DetectorTrainer(base_trainer.Trainer):
     return super().eval_reduce(state, step_outputs)
 
   def _gathered(self, values: Any) -> tf.Tensor:
-    """All replicas' rows of one output."""
+    """Returns all replicas' rows of one output."""
     local = self.strategy.experimental_local_results(values)
     if local[0].dtype != tf.bool:
       return self.strategy.gather(values, axis=0)
@@ -202,7 +202,7 @@ class DetectorTrainer(base_trainer.Trainer):
 
 
 def _with_batch(step: Callable, in_graph: bool) -> Callable:
-  """A step that takes its batch from an iterator, outside the graph.
+  """Returns a step that takes its batch from an iterator, outside the graph.
 
   There, each batch has a static shape; the iterator's own has the sides that differ unknown.
   """

@@ -1,4 +1,4 @@
-"""Several processes that train one model: what each of them writes, and what they must agree on.
+"""Coordinates several processes that train one model: what each writes, what they agree on.
 
 All workers do the same, step by step, also what only the chief's files show: where a variable is
 read, a checkpoint written or a picture drawn, workers may have to wait for each other.
@@ -18,9 +18,9 @@ from mtl_ssl_tf.training import stopping, strategies
 
 @contextlib.contextmanager
 def own_folder(strategy: tf.distribute.Strategy, model_dir: str) -> Iterator[str]:
-  """The folder that this process may write into: `model_dir` if it is the chief.
+  """Yields the folder that this process may write into: `model_dir` if it is the chief.
 
-  The others get one that is removed in the end, and say and warn of nothing meanwhile: the chief
+  The others get one that is removed in the end, and print and warn of nothing meanwhile: the chief
   does.
 
   Args:
@@ -58,14 +58,14 @@ def stop_together(strategy: tf.distribute.Strategy, stop: stopping.StopRequest) 
 
 
 def as_the_chief(strategy: tf.distribute.Strategy, decision: bool) -> bool:
-  """What the chief decides, at every worker; all of them call this."""
+  """Returns the chief's decision at every worker; all of them call this."""
   if not strategies.is_multi_worker(strategy):
     return decision
   return _sum(strategy, decision and strategies.is_chief(strategy)) > 0
 
 
 def _sum(strategy: tf.distribute.Strategy, value: bool) -> float:
-  """Over all replicas of all workers."""
+  """Returns the sum of a value over all replicas of all workers."""
   values = strategy.experimental_distribute_values_from_function(
     lambda context: tf.constant(float(value))
   )
@@ -75,7 +75,7 @@ def _sum(strategy: tf.distribute.Strategy, value: bool) -> float:
 def check_same_start(
   strategy: tf.distribute.Strategy, model_dir: str, checkpoint: str | None
 ) -> None:
-  """Refuses workers that would go on from different checkpoints.
+  """Refuses workers that would resume from different checkpoints.
 
   Args:
     strategy: of the run; all its workers call this.
@@ -104,7 +104,7 @@ def check_same_start(
 
 @contextlib.contextmanager
 def losing_none(strategy: tf.distribute.Strategy) -> Iterator[None]:
-  """Says in one line that another worker is gone, where TensorFlow would in pages.
+  """Reports in one line that another worker is gone, where TensorFlow would in pages.
 
   Raises:
     ValueError: in place of TensorFlow's error.
@@ -117,11 +117,11 @@ def losing_none(strategy: tf.distribute.Strategy) -> Iterator[None]:
     reason = str(error).strip().split("\n")[0][:200]
     raise ValueError(
       "another worker of the run has stopped, or cannot be reached any more; start all workers"
-      f" again with the same --model_dir, and they go on from the last checkpoint ({reason})"
+      f" again with the same --model_dir, and they resume from the last checkpoint ({reason})"
     ) from error
 
 
 def _number(name: str) -> int:
-  """Stands for a checkpoint's name; strings cannot be gathered."""
+  """Returns a number for a checkpoint's name; strings cannot be gathered."""
   digits = name.rpartition("-")[2]
   return int(digits) + 1 if digits.isdigit() else 0

@@ -156,7 +156,7 @@ class Canvas:
     self._draw.ellipse((x - radius, y - radius, x + radius, y + radius), fill=color, outline=BLACK)
 
   def label_box(self, box_px: Sequence[float], text: str, color: Color) -> None:
-    """Writes text beside a box: outside it if there is room, and clear of earlier labels."""
+    """Writes text next to a box: outside it if there is room, and clear of earlier labels."""
     corners = self.pixel_box(box_px)
     if corners is None:
       return
@@ -172,7 +172,7 @@ class Canvas:
     self._place(text, color, [(above, left), *further])
 
   def label_point(self, point: Sequence[float], text: str, color: Color) -> None:
-    """Writes text centred on a point [y, x], or beside it where an earlier label lies."""
+    """Writes text centred on a point [y, x], or next to it where an earlier label lies."""
     text, width = self._shorten(text, self.width)
     y, x = round(point[0]) - self.text_height // 2, round(point[1]) - width // 2
     half = self.text_height // 2

@@ -51,7 +51,7 @@ def read_scalars(model_dir: str) -> dict[str, Series]:
   root = pathlib.Path(model_dir)
   folders = sorted({path.parent for path in root.rglob("*.tfevents.*") if path.is_file()})
   if not folders:
-    raise ValueError(f"no TensorBoard event files (*.tfevents.*) in or below {model_dir}")
+    raise ValueError(f"{model_dir} holds no event files; accepted: TensorBoard's (*.tfevents.*)")
   series: dict[str, Series] = {}
   for folder in folders:
     events = event_accumulator.EventAccumulator(
@@ -69,7 +69,7 @@ def read_scalars(model_dir: str) -> dict[str, Series]:
         steps = sorted(values)
         series["/".join([*prefix, tag])] = (steps, [values[step] for step in steps])
   if not series:
-    raise ValueError(f"the TensorBoard event files in or below {model_dir} hold no scalars")
+    raise ValueError(f"{model_dir} holds no scalars; accepted: event files with losses or metrics")
   return series
 
 
@@ -90,7 +90,7 @@ def plot_curves(series: Mapping[str, Series], path: str) -> None:
     ValueError: if there is nothing to draw or the format is unknown.
   """
   if not series:
-    raise ValueError("there are no curves to draw")
+    raise ValueError("series is empty; accepted: at least one curve")
   runs = sorted({_split_name(name)[0] for name in series})
   panels: dict[str, list[tuple[str, str, Series]]] = {}
   for name, values in series.items():
@@ -143,7 +143,7 @@ def _split_name(name: str) -> tuple[str, str, str]:
 
 
 def _group(title: str) -> int:
-  """Where a panel belongs: 0 for losses, 1 for metrics, 2 for figures about the run."""
+  """Returns the place of a panel: 0 for losses, 1 for metrics, 2 for figures about the run."""
   if title in _BOOKKEEPING:
     return 2
   return 1 if "/" in title else 0

@@ -105,13 +105,13 @@ def plot_errors(
     top.bar_label(bars, fmt="%.1f", padding=3, fontsize=9)
     top.margins(x=0.1)
     top.invert_yaxis()
-    top.set_title("mean AP gained by mending one kind of error", fontsize=10)
+    top.set_title("mean AP gained by fixing one kind of error", fontsize=10)
     top.set_xlabel("points of mean AP", fontsize=9)
 
     bottom = np.zeros(len(class_names))
     places = np.arange(len(class_names))
     for kind, color, values in zip(kinds, colors, class_costs.values(), strict=True):
-      # A class may lose by mending; there is no bar for that.
+      # A class may lose by fixing; there is no bar for that.
       widths = 100.0 * np.maximum(np.nan_to_num(values), 0.0)
       below.barh(places, widths, left=bottom, color=color, label=kind, height=0.7)
       bottom += widths
@@ -175,6 +175,6 @@ def plot_confusion(
 
 
 def _short(name: str) -> str:
-  """A name that has room beside or above a picture; dollar signs would start a formula."""
+  """Shortens a name to fit next to or above a picture; dollar signs would start a formula."""
   shown = name if len(name) <= _MAX_NAME else f"{name[: _MAX_NAME - 1]}…"
   return shown.replace("$", r"\$")

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from mtl_ssl_tf import files
 from mtl_ssl_tf.visualization import evaluation_plots
 
 FIGURES_FILE = "figures.json"
@@ -81,7 +82,7 @@ def write_report(
 
 
 def _write_json(path: pathlib.Path, content: Any) -> None:
-  path.write_text(json.dumps(_without_nan(content), indent=2) + "\n", encoding="utf-8")
+  files.write_text(path, json.dumps(_without_nan(content), indent=2) + "\n")
 
 
 def _without_nan(content: Any) -> Any:

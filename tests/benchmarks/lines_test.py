@@ -1,4 +1,4 @@
-"""Where points leave the straight line through their lower half."""
+"""Points that leave the straight line through their lower half."""
 
 import pytest
 

@@ -14,7 +14,7 @@ def memory(before_mib, peak_mib):
 
 
 def step_result(infer, train, peak_mib=500.0, other_cores=0.0):
-  """As `steps.measure` returns it; `infer` and `train` are lists of seconds."""
+  """Returns a result like `steps.measure`; `infer` and `train` are lists of seconds."""
   return {
     "model_mib": 100.0,
     "optimizer_mib": 50.0,

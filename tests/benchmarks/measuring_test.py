@@ -1,4 +1,4 @@
-"""Time, memory and company of a call."""
+"""Time and memory of a call, and load of other processes."""
 
 import time
 

@@ -1,4 +1,4 @@
-"""The count of FLOP and bytes, beside layers worked by hand."""
+"""The count of FLOP and bytes, compared with layers worked by hand."""
 
 import pytest
 import tensorflow as tf

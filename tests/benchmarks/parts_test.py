@@ -1,4 +1,4 @@
-"""Parts of a small detector, beside the whole."""
+"""Parts of a small detector, compared with the whole."""
 
 import numpy as np
 import pytest
@@ -17,10 +17,10 @@ TINY = {
   }
 }
 # Closeness from all sampled boxes, so that every layer has its way back.
-ALL_LEARNT = {"task": {"roi_head": {"positive_fraction": 1.0}}}
+ALL_TRAINED = {"task": {"roi_head": {"positive_fraction": 1.0}}}
 SETUP = rows.Setup(
   "voc07_frcnn_mobilenet_mtl",
-  rows.merged(rows.merged(TINY, ALL_LEARNT), rows.PARTS_OVERRIDE),
+  rows.merged(rows.merged(TINY, ALL_TRAINED), rows.PARTS_OVERRIDE),
   height=64,
   width=96,
   num_classes=3,
@@ -79,10 +79,10 @@ def test_parts_add_up_to_the_whole(built):
   pieces = [training[name] for name in ("forward, with labels", "optimizer", "backward")]
   for quantity in ("flops", "bytes"):
     assert sum(piece[quantity] for piece in pieces) == whole[quantity]
-  # Nothing is learnt through the windows, as many as at inference. Every other layer has a gradient
+  # No gradient passes the windows, as many as at inference. Every other layer has a gradient
   # by its kernel, and all but the first one by their input.
-  learnt = training["forward, with labels"]["flops"] - inference["windows of refinement"]["flops"]
-  assert 1.9 < training["backward"]["flops"] / learnt < 2.0
+  trained = training["forward, with labels"]["flops"] - inference["windows of refinement"]["flops"]
+  assert 1.9 < training["backward"]["flops"] / trained < 2.0
 
 
 def test_part_computes_what_the_whole_does(built):
@@ -105,7 +105,7 @@ def test_step_that_is_not_finite_is_no_measurement(built, monkeypatch):
     built.take_step()
 
 
-def test_unknown_field_of_a_row_is_told():
+def test_unknown_field_of_a_row_is_reported():
   setup = rows.Setup("voc07_frcnn_mobilenet_mtl", {"task": {"nonsense": 1}})
   with pytest.raises(ValueError, match="nonsense"):
     experiment.Experiment(setup)

@@ -1,4 +1,4 @@
-"""What must be shown, on made-up measurements."""
+"""Requirements on made-up measurements."""
 
 from benchmarks.cost import requirements, tables
 from tests.benchmarks import made_up

@@ -1,4 +1,4 @@
-"""The command: what it plans, goes on with, and does when a measurement fails."""
+"""The command: what it plans, resumes, and does when a measurement fails."""
 
 import json
 import pathlib
@@ -73,7 +73,7 @@ def test_results_are_in_the_file_and_not_taken_again(tmp_path, carried_out, caps
   assert len(json.loads(path.read_text())["results"]) == 4
 
 
-def test_resuming_with_other_settings_measures_anew(tmp_path, carried_out):
+def test_resuming_with_other_settings_measures_again(tmp_path, carried_out):
   path = tmp_path / "cost.json"
   run.main([*STEPS, "--output", str(path)])
   carried_out.clear()
@@ -81,7 +81,7 @@ def test_resuming_with_other_settings_measures_anew(tmp_path, carried_out):
   assert len(carried_out) == 4
 
 
-def test_failed_measurement_is_told_and_tried_again(tmp_path, monkeypatch, capsys):
+def test_failed_measurement_is_reported_and_tried_again(tmp_path, monkeypatch, capsys):
   path, tried = tmp_path / "cost.json", []
 
   def carry_out(job):
@@ -155,7 +155,7 @@ def test_peer_is_the_last_line_of_json():
     ("kill -KILL $$", "ended by SIGKILL; is there too little memory?"),
   ],
 )
-def test_peer_that_fails_is_told_with_its_cause(command, cause):
+def test_peer_that_fails_is_reported_with_its_cause(command, cause):
   assert _peer(command)["error"].startswith(cause)
 
 

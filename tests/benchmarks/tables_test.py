@@ -10,7 +10,7 @@ from tests.benchmarks import made_up
 BASELINE, MTL = "frcnn_mobilenet_baseline", "frcnn_mobilenet_mtl"
 
 
-def test_rows_beside_their_baseline_and_the_peer():
+def test_rows_next_to_their_baseline_and_the_peer():
   found = made_up.collected(
     (made_up.peer_job(), {"infer_s": 4.0, "train_s": 10.0}),
     (made_up.step_job(BASELINE), made_up.step_result([2], [5])),
@@ -25,7 +25,7 @@ def test_rows_beside_their_baseline_and_the_peer():
   assert text[-1].startswith("† other processes used more than 0.1 cores")
 
 
-def test_failed_row_and_its_cause_are_told():
+def test_failed_row_and_its_cause_are_reported():
   found = made_up.collected(
     (made_up.step_job(BASELINE), made_up.step_result([2], [5])),
     (made_up.step_job(MTL), {"error": "ValueError: unknown field"}),

@@ -60,9 +60,9 @@ def test_a_run_that_evaluates_and_exports(tmp_path, config_file, released, check
   output_dir = tmp_path / "run"
   files = ["--config_file", config_file, "--config_file", released]
   assert command(*files, "--checkpoint", path, "--output_dir", output_dir) == 0
-  said = capsys.readouterr().out
-  assert said.startswith(f"loaded: {len(arrays)}\n")
-  assert "left as initialised: 0" in said
+  printed = capsys.readouterr().out
+  assert printed.startswith(f"loaded: {len(arrays)}\n")
+  assert "left as initialised: 0" in printed
   assert (output_dir / "import_report.txt").read_text().startswith(f"{path}\nloaded: ")
 
   run = export_lib.read_run(str(output_dir))
@@ -109,8 +109,8 @@ def test_a_baseline_lacks_heads(tmp_path, config_file, released, capsys):
   path = slim_files.write(tmp_path / "base.ckpt", arrays_of([config_file, str(bare)]))
   files = ["--config_file", config_file, "--config_file", released]
   assert command(*files, "--checkpoint", path, "--output_dir", tmp_path / "run") == 1
-  said = capsys.readouterr().err
-  assert "the detector has, but the checkpoint has not: ClosenessBoxPredictor/" in said
+  printed = capsys.readouterr().err
+  assert "the detector has, but the checkpoint has not: ClosenessBoxPredictor/" in printed
 
 
 def test_what_is_in_the_way(tmp_path, config_file, released, checkpoint, capsys):
@@ -119,8 +119,8 @@ def test_what_is_in_the_way(tmp_path, config_file, released, checkpoint, capsys)
   arguments = [*files, "--checkpoint", checkpoint[0], "--output_dir", output_dir]
   assert command(*arguments) == 0
   assert command(*arguments) == 1
-  said = capsys.readouterr().err
-  assert said == (
+  printed = capsys.readouterr().err
+  assert printed == (
     f"error: --output_dir '{output_dir}' holds a checkpoint already; accepted: a new folder\n"
   )
 
@@ -136,9 +136,9 @@ def test_another_checkpoint(tmp_path, config_file, arrays, message, capsys):
   path = slim_files.write(tmp_path / "other.ckpt", arrays)
   arguments = ["--config_file", config_file, "--checkpoint", path]
   assert command(*arguments, "--output_dir", tmp_path / "run") == 1
-  said = capsys.readouterr().err
-  assert said.startswith(f"error: --checkpoint '{path}'")
-  assert message in said
+  printed = capsys.readouterr().err
+  assert printed.startswith(f"error: --checkpoint '{path}'")
+  assert message in printed
   assert not (tmp_path / "run").exists()
 
 

@@ -19,7 +19,7 @@ def build(**backbone):
   override = {
     "backbone": backbone,
     "rpn": {"depth": 8},
-    # One second stage beside the main one is enough to see that it gets the weights too.
+    # One second stage besides the main one is enough to see that it gets the weights too.
     "auxiliary": {"closeness": {"loss_weight": 0.0}},
   }
   config.override(override, is_strict=True)

@@ -160,7 +160,7 @@ class TestOurs:
     )
     assert f"WindowBoxPredictor/{name}" in report.copied
 
-  def test_what_is_not_used_is_told(self, tmp_path):
+  def test_what_is_not_used_is_reported(self, tmp_path):
     report = pretrained.load(build(NO_AUXILIARY), save_ours(build(), tmp_path / "ckpt"), SOURCE)
     assert report.missing == []
     heads = {key.split("/")[1] for key in report.unused}

@@ -37,11 +37,14 @@ def test_a_folder_means_its_latest(tmp_path):
 
 
 def test_a_folder_without(tmp_path):
-  with pytest.raises(ValueError, match=rf"^--x '{tmp_path}' is a folder without checkpoints$"):
+  with pytest.raises(
+    ValueError,
+    match=rf"^--x '{tmp_path}' is a folder without checkpoints; accepted: one with checkpoints$",
+  ):
     reading.find(str(tmp_path), "--x")
 
 
-def test_a_wrong_name_is_told_the_right_ones(tmp_path):
+def test_a_wrong_name_is_reported_the_right_ones(tmp_path):
   slim_files.write(tmp_path / "model.ckpt", ARRAYS)
   path = tmp_path / "modle.ckpt"
   message = rf"^--x '{path}' does not exist; that folder holds model.ckpt$"

@@ -33,7 +33,7 @@ def test_known(name, kind, num_cores, bytes_per_core):
 @pytest.mark.parametrize(
   "name", ["", "v5e", "v5e-7", "v9-8", "h100x0", "gpu:GiB", "gpu:0GiB", "8", "v5litepod-3", "tpu"]
 )
-def test_unknown_is_told_with_all_names(name):
+def test_unknown_is_reported_with_all_names(name):
   with pytest.raises(ValueError, match="--accelerator is ") as caught:
     accelerators.parse(name)
   message = str(caught.value)

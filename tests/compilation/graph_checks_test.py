@@ -27,7 +27,7 @@ def test_nothing_to_tell_of_a_static_graph_with_a_loop():
 
 def test_an_input_of_unknown_shape():
   (found,) = graph_checks.check(_graph(lambda rows: rows[0, 0], tf.TensorSpec([None, 2])))
-  assert (found.level, found.kind) == (findings.NO_GO, "dynamic_shape")
+  assert (found.level, found.kind) == (findings.FAILURE, "dynamic_shape")
   assert found.field == "task.train_data.input_size"
   assert "(None, 2)" in found.value
 
@@ -64,13 +64,13 @@ def test_what_batch_normalisation_reserves_is_no_dynamic_shape():
   assert graph_checks.check(_graph(normalise, tf.TensorSpec([1, 4, 4, 1]))) == []
 
 
-def test_a_host_op_is_told_with_place_and_field():
+def test_a_host_op_is_reported_with_place_and_field():
   def crop(features, boxes, size):
-    return crop_ops.crop_and_resize(features, boxes, size, 16, (7, 7), "native")
+    return crop_ops.crop_and_resize(features, boxes, size, 16, (7, 7), "native", True)
 
   graph = _graph(crop, tf.TensorSpec([1, 8, 8, 2]), tf.TensorSpec([1, 3, 4]), tf.TensorSpec([1, 2]))
   (found,) = graph_checks.host_ops(graph)
-  assert (found.level, found.kind) == (findings.NO_GO, "host_op")
+  assert (found.level, found.kind) == (findings.FAILURE, "host_op")
   assert found.field == "runtime.crop_method"
   assert found.value.startswith("CropAndResize at mtl_ssl_tf/ops/crop_ops.py:")
   assert found.accepted == "auto or matmul"
@@ -97,7 +97,7 @@ def test_ops_are_counted_by_place():
   graph = _graph(
     twice, tf.TensorSpec([1, 4, 4, 1]), tf.TensorSpec([3, 4]), tf.TensorSpec([3], tf.int32)
   )
-  # Nobody of this package made them, so each is told by its own name.
+  # Nobody of this package made them, so each is reported by its own name.
   found = graph_checks.host_ops(graph)
   assert len(found) == 2
   assert {one.value.split(" runs")[0] for one in found} == {
@@ -107,7 +107,7 @@ def test_ops_are_counted_by_place():
   loops = _graph(
     lambda *inputs: crop(*inputs) + crop(*inputs), *graph.structured_input_signature[0]
   )
-  assert len(graph_checks.host_ops(loops)) == 2  # Each function is looked at once.
+  assert len(graph_checks.host_ops(loops)) == 2  # Each function is checked once.
 
 
 def test_sizes_that_change_in_the_compiled_program():
@@ -116,7 +116,7 @@ def test_sizes_that_change_in_the_compiled_program():
   program = hlo_pb2.HloProto(hlo_module=hlo_pb2.HloModuleProto.FromString(text))
   found = graph_checks.dynamic_dimensions(program)
   assert found
-  assert {one.level for one in found} == {findings.NO_GO}
+  assert {one.level for one in found} == {findings.FAILURE}
 
   static = tf.function(lambda rows: rows + 1.0, jit_compile=True, autograph=False)
   text = static.experimental_get_compiler_ir(_ROWS)(stage="hlo_serialized")

@@ -63,7 +63,7 @@ def _gradient(weights, inputs):
   return loss, tf.norm(gradient)
 
 
-def test_gradients_are_told_from_activations():
+def test_gradients_are_reported_from_activations():
   rows = 8
   program = _compile(_gradient, _SPEC, tf.TensorSpec([rows, _SIDE]))
   arguments = [_argument(step_program.TRAINED), _argument(step_program.BATCH, (rows, _SIDE))]

@@ -10,7 +10,7 @@ from mtl_ssl_tf.compilation import portable, step_program
 
 
 class _Exported:
-  """Stands for a step program whose StableHLO is given."""
+  """Replaces a step program; its StableHLO is given."""
 
   def __init__(self, text):
     self._text = text
@@ -97,7 +97,7 @@ def test_a_folder_that_holds_something_is_refused(tmp_path):
   (tmp_path / "precious.txt").write_text("mine")
   with pytest.raises(ValueError, match=r"--output_dir '.*' is not empty; accepted: a folder that"):
     portable.check_output_dir(str(tmp_path))
-  with pytest.raises(ValueError, match="exists and is no folder"):
+  with pytest.raises(ValueError, match="is a file; accepted: a folder that is new or empty"):
     portable.check_output_dir(str(tmp_path / "precious.txt"))
   with pytest.raises(ValueError, match="cannot be written to"):
     portable.check_output_dir(str(tmp_path / "precious.txt" / "inside"))
@@ -105,17 +105,16 @@ def test_a_folder_that_holds_something_is_refused(tmp_path):
 
 
 @pytest.mark.parametrize("exists", [False, True])
-def test_files_come_together(tmp_path, exists):
+def test_files_come_together(tmp_path, exists, capsys):
   folder = tmp_path / "step"
   if exists:
     folder.mkdir()
   portable.check_output_dir(str(folder))
-  said = []
-  portable.write(str(folder), "module", {"step": "x"}, {"arg0": np.ones(2)}, said.append)
+  portable.write(str(folder), "module", {"step": "x"}, {"arg0": np.ones(2)})
   assert sorted(path.name for path in folder.iterdir()) == ["inputs.npz", "names.json", "step.mlir"]
   assert (folder / "step.mlir").read_text() == "module"
   assert np.load(folder / "inputs.npz")["arg0"].tolist() == [1.0, 1.0]
-  assert "step.mlir 6 bytes" in said[0]
+  assert "step.mlir 6 bytes" in capsys.readouterr().err
   assert [path.name for path in tmp_path.iterdir()] == ["step"]
 
 
@@ -125,5 +124,5 @@ def test_a_failure_leaves_nothing_behind(tmp_path, monkeypatch):
 
   monkeypatch.setattr(np, "savez", full)
   with pytest.raises(ValueError, match=r"cannot be written to \(No space left on device\)"):
-    portable.write(str(tmp_path / "step"), "module", {}, {"arg0": np.ones(2)}, print)
+    portable.write(str(tmp_path / "step"), "module", {}, {"arg0": np.ones(2)})
   assert list(tmp_path.iterdir()) == []

@@ -1,4 +1,4 @@
-"""Tests of the batches that a step is looked at with."""
+"""Tests of the batches that a step is examined with."""
 
 import numpy as np
 import pytest
@@ -23,7 +23,7 @@ def _task(folder):
 
 def test_the_runs_own_batches_have_one_signature(task):
   dataset = step_inputs.batches(task, task.task_config.train_data, 3)
-  counts, specs = step_inputs.look_through(dataset, 5, print)
+  counts, specs = step_inputs.count_signatures(dataset, 5)
   ((signature, count),) = counts.items()
   assert count == 5
   assert ("images", (3, 64, 96, 3), "float32") in signature
@@ -46,7 +46,7 @@ def test_signatures_differ_by_shape_and_type():
 
 def test_a_made_up_batch_is_like_the_runs(task):
   data = task.task_config.train_data
-  (own,) = step_inputs.look_through(step_inputs.batches(task, data, 2), 1, print)[0]
+  (own,) = step_inputs.count_signatures(step_inputs.batches(task, data, 2), 1)[0]
   images, labels = step_inputs.made_up_batch(task, data, 2)
   assert step_inputs.signature((images, labels)) == own
   assert np.ptp(images.numpy()) > 200  # Noise.
@@ -78,18 +78,18 @@ def test_a_field_is_named_that_does_not_suit(task):
     step_inputs.batches(task, data.replace(scale_min=2.0), 2)
 
 
-def test_a_damaged_record_is_told(task, folder, tmp_path):
+def test_a_damaged_record_is_reported(task, folder, tmp_path):
   whole = (folder / "train.tfrecord").read_bytes()
   path = tmp_path / "damaged.tfrecord"
   # The last bytes but the checksum belong to the last record.
   path.write_bytes(whole[:-12] + bytes(8) + whole[-4:])
   dataset = step_inputs.batches(task, task.task_config.train_data, 2, str(path))
   with pytest.raises(ValueError, match=r"^task\.train_data\.input_path: ") as caught:
-    step_inputs.look_through(dataset, 5, print)
+    step_inputs.count_signatures(dataset, 5)
   assert "\n" not in str(caught.value)
 
 
-def test_a_file_that_is_cut_short_is_told(task, folder, tmp_path):
+def test_a_file_that_is_cut_short_is_reported(task, folder, tmp_path):
   path = tmp_path / "short.tfrecord"
   path.write_bytes((folder / "train.tfrecord").read_bytes()[:-9])
   with pytest.raises(ValueError, match=r"^task\.train_data\.input_path: .*short\.tfrecord: is cut"):

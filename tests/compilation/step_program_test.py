@@ -1,4 +1,4 @@
-"""Tests of what a step's program is said to take, on a step of a few operations."""
+"""Tests of what a step's program is reported to take, on a step of a few operations."""
 
 import types
 

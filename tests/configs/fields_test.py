@@ -8,6 +8,7 @@ import pytest
 from official.modeling import hyperparams
 
 from mtl_ssl_tf.configs import (
+  auxiliary,
   data,
   detector,
   experiments,
@@ -17,7 +18,7 @@ from mtl_ssl_tf.configs import (
   training,
 )
 
-MODULES = (data, detector, optimization, training)
+MODULES = (auxiliary, data, detector, optimization, training)
 OURS = [
   cls
   for module in MODULES

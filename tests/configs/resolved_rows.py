@@ -1,6 +1,6 @@
 """Records what every row resolves to, for `resolved_rows_test.py`.
 
-`python -m tests.configs.resolved_rows` writes the record anew. Only a change of a published value
+`python -m tests.configs.resolved_rows` writes the record again. Only a change of a published value
 is a reason to: a field that is renamed, new or gone is listed in the test.
 """
 
@@ -17,7 +17,7 @@ RECORD = pathlib.Path(__file__).with_name("resolved_rows.json.gz")
 
 
 def names() -> list[str]:
-  """Every row, preset and overlay that goes on top of a row, by name."""
+  """Every row, preset and overlay, applied after a row, by name."""
   flagfiles = [f"flags/{path.name}" for path in sorted(CONFIGS.glob("flags/*.flags"))]
   rows = [f"experiments/{path.name}" for path in sorted(CONFIGS.glob("experiments/*.yaml"))]
   overlays = ["overlays/released.yaml"]

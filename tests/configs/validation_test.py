@@ -89,7 +89,7 @@ def test_features_of_single_regions_need_a_head_that_has_them():
 
 
 @pytest.mark.parametrize("norm", ["batch", "sync"])
-def test_statistics_are_learnt_once_a_batch(norm):
+def test_statistics_are_updated_once_a_batch(norm):
   config = experiment().task
   config.override({"backbone": {"recompute": True, "norm": {"type": norm}}})
   with pytest.raises(ValueError, match=f"recompute is true; accepted: .* is '{norm}'"):

@@ -337,7 +337,7 @@ _kind(
   voc_files.object_xml("cat", {"xmin": 20, "xmax": 22, "ymax": 6}),
 )
 _kind(
-  "more boxes than slots",
+  "more boxes than max_num_boxes",
   _looks_wrong,
   voc_files.object_xml("cat", {"xmin": 20, "xmax": 30}),
   config="task: {train_data: {max_num_boxes: 1}}",

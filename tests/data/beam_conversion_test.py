@@ -1,4 +1,4 @@
-"""Tests of converting as a Beam pipeline: the same bytes, and going on with what is there."""
+"""Tests of converting as a Beam pipeline: the same bytes, and continuing with existing files."""
 
 import importlib.util
 import pathlib

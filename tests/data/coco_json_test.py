@@ -196,8 +196,8 @@ class TestFaults:
     [
       (["--annotations=/nowhere"], "error: --annotations /nowhere: no file; accepted: a COCO"),
       (["--image_dir=/nowhere"], "error: --image_dir /nowhere: no folder; accepted: the folder"),
-      (["--split=a/b"], "error: --split a/b: accepted: a name without folders"),
-      (["--workers=0"], "error: --workers 0: accepted: 1 … 1024"),
+      (["--split=a/b"], "error: --split is a/b; accepted: a name without folders"),
+      (["--workers=0"], "error: --workers is 0; accepted: 1 … 1024"),
     ],
   )
   def test_wrong_flags_give_one_line(self, tmp_path, run, flags, message):
@@ -214,7 +214,7 @@ class TestSameBoxes:
   def _check(self, tmp_path, voc: pathlib.Path, split: str, classes: list[str]) -> int:
     content = coco_files.from_voc(voc, split, classes)
     (tmp_path / "train.json").write_text(json.dumps(content))
-    options = {"on_error": "skip", "num_shards": 3, "say": lambda line: None}
+    options = {"on_error": "skip", "num_shards": 3}
     pascal_voc.convert_split(voc, split, tmp_path / "from_voc", **options)
     coco_json.convert_split(
       tmp_path / "train.json", voc / "JPEGImages", split, tmp_path / "from_coco", **options

@@ -1,9 +1,9 @@
-"""Kills conversions at random moments, goes on with them and compares the bytes.
+"""Kills conversions at random moments, continues them and compares the bytes.
 
     python -m tests.data.kill_conversion [--num_kills 20] [--num_images 3000]
 
 The conversions that are killed run with two workers in a process group of their own, which gets
-SIGKILL; one process goes on with them. Half of the kills are aimed at the last part, in which the
+SIGKILL; one process continues them. Half of the kills are aimed at the last part, in which the
 files are made visible.
 """
 

@@ -127,7 +127,7 @@ class TestFaults:
       "JPEGImages/f.jpg: image: the file is empty",
       "Annotations/missing.xml: file: missing",
       "JPEGImages/missing.*: file: missing",
-      "error: faults: 8, in files: 6; nothing was written. Mend them, or leave out what is at"
+      "error: faults: 8, in files: 6; nothing was written. Fix them, or leave out what is at"
       " fault with --on_error=skip",
     ]
     assert os.listdir(tmp_path) == ["voc"]
@@ -178,7 +178,7 @@ class TestFaults:
     [
       (["--split=val"], "error: --split val: no file ImageSets/Main/val.txt; accepted, as there"),
       (["--data_dir=/nowhere"], "error: --data_dir /nowhere: no folder Annotations;"),
-      (["--num_shards=0"], "error: --num_shards 0: accepted: 1 … 99999"),
+      (["--num_shards=0"], "error: --num_shards is 0; accepted: 1 … 99999"),
       (
         ["--label_map=/nowhere"],
         "error: /nowhere: cannot be read (No such file or directory); accepted: a text file",
@@ -195,7 +195,7 @@ class TestFaults:
   def test_wrong_on_error(self, tmp_path, run):
     with pytest.raises(SystemExit, match="2"):
       run("--on_error=ignore")
-    with pytest.raises(ValueError, match="--on_error ignore: accepted: fail or skip"):
+    with pytest.raises(ValueError, match="--on_error is ignore; accepted: fail or skip"):
       pascal_voc.convert_split(tmp_path, "train", tmp_path, on_error="ignore")
 
   def test_secrets_stay_secret(self, tmp_path, run):
@@ -283,13 +283,12 @@ class TestTwoYears:
       split="trainval",
     )
     records = [tmp_path / "voc07", tmp_path / "voc12"]
-    pascal_voc.convert_split(tmp_path / "VOC2007", "trainval", records[0], say=str)
+    pascal_voc.convert_split(tmp_path / "VOC2007", "trainval", records[0])
     pascal_voc.convert_split(
       tmp_path / "VOC2012",
       "trainval",
       records[1],
       label_map_file=records[0] / "label_map.txt",
-      say=str,
     )
     assert (records[1] / "label_map.txt").read_text() == (records[0] / "label_map.txt").read_text()
     dataset = fixtures.make_dataset(
@@ -309,13 +308,13 @@ class TestTwoYears:
 
 
 class TestProgress:
-  def test_a_line_every_few_seconds(self, tmp_path, monkeypatch):
-    # A clock that advances by a second whenever it is looked at, which is once an image.
+  def test_a_line_every_few_seconds(self, tmp_path, monkeypatch, capsys):
+    # A clock that advances by a second whenever it is read, which is once an image.
     voc_files.write(tmp_path / "voc", {f"{i}.xml": _annotation("cat") for i in range(8)})
     seconds = iter(range(1000))
     monkeypatch.setattr(progress_lines.time, "monotonic", lambda: next(seconds))
-    said = []
-    pascal_voc.convert_split(tmp_path / "voc", "train", tmp_path / "records", say=said.append)
+    pascal_voc.convert_split(tmp_path / "voc", "train", tmp_path / "records")
+    said = capsys.readouterr().err.splitlines()
     assert said[:2] == [
       "train: reading annotations: 3/8, 1.0 a second, 5 s left",
       "train: reading annotations: 6/8, 1.0 a second, 2 s left",
@@ -349,7 +348,7 @@ class TestBccd:
 
   def test_skip_leaves_out_exactly_these(self, tmp_path):
     manifests = [
-      pascal_voc.convert_split(_BCCD, split, tmp_path, on_error="skip", say=lambda line: None)
+      pascal_voc.convert_split(_BCCD, split, tmp_path, on_error="skip")
       for split in ("trainval", "test")
     ]
     assert [manifest["num_images"] for manifest in manifests] == [292, 72]

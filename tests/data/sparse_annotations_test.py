@@ -68,14 +68,13 @@ def _folder(tmp_path_factory):
   return folder
 
 
-def make(input_dir, output_dir, name="hard", lines=None, split="train", **options):
+def make(input_dir, output_dir, name="hard", split="train", **options):
   own = {key: options.pop(key) for key in ("share", "seed", "one_box") if key in options}
   return sparse_annotations.make_split(
     input_dir,
     split,
     sparse_protocols.Protocol(name, **own),
     output_dir=output_dir,
-    say=(lambda line: None) if lines is None else lines.append,
     **options,
   )
 
@@ -252,9 +251,8 @@ class TestRecords:
 
 
 class TestManifest:
-  def test_says_what_was_done(self, folder, tmp_path):
-    lines = []
-    manifest = make(folder, tmp_path, "hard", seed=2, lines=lines)
+  def test_says_what_was_done(self, folder, tmp_path, capsys):
+    manifest = make(folder, tmp_path, "hard", seed=2)
     about = manifest["sparse_annotations"]
     kept = [
       f"{name}/{i}\n"
@@ -284,7 +282,7 @@ class TestManifest:
     # The crowd is in the records, but not ranked.
     assert (manifest["num_images"], manifest["num_boxes"]) == (4, 10)
     assert json.loads((tmp_path / "manifest_train_hard_seed2.json").read_text()) == manifest
-    assert lines[-1] == (
+    assert capsys.readouterr().err.splitlines()[-1] == (
       "train_hard_seed2: 9 of 16 annotations kept, in 4 images; left out: images that lost all"
       " annotations 0, images that had none 2"
     )
@@ -385,10 +383,10 @@ class TestRefused:
   @pytest.mark.parametrize(
     ("options", "expected"),
     [
-      ({"difficult": "maybe"}, "--difficult maybe: accepted: keep, ignore, drop"),
-      ({"num_shards": 0}, "--num_shards 0: accepted: 1 … 99999"),
-      ({"output_split": "a/b"}, "--output_split 'a/b': accepted: letters, digits and . _ + -"),
-      ({"output_split": ""}, "--output_split '': accepted: letters, digits and . _ + -"),
+      ({"difficult": "maybe"}, "--difficult is maybe; accepted: keep, ignore, drop"),
+      ({"num_shards": 0}, "--num_shards is 0; accepted: 1 … 99999"),
+      ({"output_split": "a/b"}, "--output_split is 'a/b'; accepted: letters, digits and . _ + -"),
+      ({"output_split": ""}, "--output_split is ''; accepted: letters, digits and . _ + -"),
     ],
   )
   def test_bad_settings(self, folder, tmp_path, options, expected):
@@ -396,7 +394,7 @@ class TestRefused:
 
   def test_nothing_is_left(self, folder, tmp_path):
     message = self._message(folder, tmp_path / "new", name="miss", share="1")
-    assert message == "train_100miss: no image is left to write"
+    assert message == "train_100miss: no image is left to write; accepted: at least one sound image"
     assert not (tmp_path / "new").exists()
 
   def test_manifest_that_is_none(self, tmp_path):
@@ -500,7 +498,7 @@ class TestCommand:
     flags = ["--input_dir", str(folder), "--split", "train"]
     assert sparse_annotations.main([*flags, "--protocol=some"]) == 1
     shown = capsys.readouterr().err
-    assert shown == "error: --protocol some: accepted: easy, hard, extreme, keep1, miss\n"
+    assert shown == "error: --protocol is some; accepted: easy, hard, extreme, keep1, miss\n"
 
   def test_stopped(self, folder, capsys, monkeypatch):
     def stop(*args, **options):

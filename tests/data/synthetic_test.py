@@ -98,14 +98,14 @@ class TestFiles:
       ]  # fmt: skip
       assert root.findtext("segmented") == "0"
       elements = root.findall("object")
-      for element, thing in zip(elements, scene.objects, strict=True):
-        assert element.findtext("name") == thing.name
-        assert thing.name in drawing.KINDS
+      for element, item in zip(elements, scene.objects, strict=True):
+        assert element.findtext("name") == item.name
+        assert item.name in drawing.KINDS
         assert element.findtext("pose") == "Unspecified"
-        assert element.findtext("truncated") == str(int(thing.truncated))
-        assert element.findtext("difficult") == str(int(thing.difficult))
+        assert element.findtext("truncated") == str(int(item.truncated))
+        assert element.findtext("difficult") == str(int(item.difficult))
         box = [int(element.findtext(f"bndbox/{k}")) for k in ("ymin", "xmin", "ymax", "xmax")]
-        assert tuple(box) == thing.box_orig
+        assert tuple(box) == item.box_orig
 
 
 class TestFolder:
@@ -116,7 +116,7 @@ class TestFolder:
 
   def test_another_data_set_is_refused(self, tmp_path):
     before = _write(tmp_path)
-    with pytest.raises(ValueError, match=r"another data set.* seed 0 and not 4; delete it"):
+    with pytest.raises(ValueError, match=r"another data set.* seed 0 and not 4; accepted: a new"):
       _write(tmp_path, seed=4)
     assert _contents(tmp_path) == before
 
@@ -126,7 +126,9 @@ class TestFolder:
       _write(tmp_path)
     assert list(_contents(tmp_path)) == ["thesis.txt"]
 
-  @pytest.mark.parametrize(("text", "message"), [("{", "cannot be read"), ("[]", "not a JSON obj")])
+  @pytest.mark.parametrize(
+    ("text", "message"), [("{", "cannot be read"), ("[]", "holds .*accepted: a JS")]
+  )
   def test_a_broken_card_is_refused(self, tmp_path, text, message):
     (tmp_path / "dataset.json").write_text(text)
     with pytest.raises(ValueError, match=message):
@@ -182,11 +184,11 @@ class TestCommandLine:
   @pytest.mark.parametrize(
     ("flag", "message"),
     [
-      ("--num_train=0", "--num_train is 0; accepted are 1 to 999999"),
-      ("--num_val=-3", "--num_val is -3; accepted are 1 to 999999"),
-      ("--seed=-1", "--seed is -1; accepted are 0 to"),
-      ("--height=95", "--height is 95; accepted are 96 to 2048"),
-      ("--width=5000", "--width is 5000; accepted are 96 to 2048"),
+      ("--num_train=0", "--num_train is 0; accepted: 1 to 999999"),
+      ("--num_val=-3", "--num_val is -3; accepted: 1 to 999999"),
+      ("--seed=-1", "--seed is -1; accepted: 0 to"),
+      ("--height=95", "--height is 95; accepted: 96 to 2048"),
+      ("--width=5000", "--width is 5000; accepted: 96 to 2048"),
       ("--num_train=many", "argument --num_train: invalid int value: 'many'"),
       ("--num=7", "unrecognized arguments: --num=7"),
     ],

@@ -60,7 +60,8 @@ class TestSound:
       "        2 cat\n"
       "        1 dog\n"
       "images 2, unusable 0, without boxes 0; boxes 3\n"
-      "most boxes in an image 2, slots 100; boxes smaller than the smallest anchor 0 (0.0 %)\n"
+      "most boxes in an image 2, max_num_boxes 100; boxes smaller than the smallest anchor 0"
+      " (0.0 %)\n"
       "/voc, train: faults 0, warnings 0\n",
     )
 
@@ -106,8 +107,14 @@ class TestStatus:
       (["--data_dir=/nowhere", "--split=x"], "error: --data_dir /nowhere: no folder Annotations;"),
       (["--records=x", "--config_file=/nowhere"], "error: /nowhere: cannot be read (NotFoundE"),
       (["--records=x", "--experiment=x"], "error: --experiment is 'x'; accepted: mtl_frcnn"),
-      (["--records=x", "--report=/nowhere/x"], "error: /nowhere/x: accepted: a file in a folder"),
-      (["--records=x", "--contact_sheet=/"], "error: /: accepted: a file in a folder that exists"),
+      (
+        ["--records=x", "--report=/nowhere/x"],
+        "error: /nowhere/x: cannot be written; accepted: a fil",
+      ),
+      (
+        ["--records=x", "--contact_sheet=/"],
+        "error: /: cannot be written; accepted: a file in a",
+      ),
       ([], "error: one of --records, --data_dir, --annotations is needed"),
       (
         ["--records=x", "--data_dir=x"],

@@ -110,7 +110,7 @@ class TestCloseness:
       [
         [0.9, 0.0, 0.1, 0.0],  # Right: class 2 among the objects, background has no say.
         [0.0, 0.2, 0.5, 0.3],  # Wrong: class 3 is nearest.
-        [0.0, 1.0, 0.0, 0.0],  # No neighbour: not counted, though class 1 was said.
+        [0.0, 1.0, 0.0, 0.0],  # No neighbour: not counted, though class 1 was predicted.
         [math.nan] * 4,  # No proposal matches: not counted.
         [0.0, 0.4, 0.3, 0.3],  # Right: classes 1 and 3 are equally near.
       ],

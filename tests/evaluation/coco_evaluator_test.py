@@ -314,7 +314,7 @@ class TestRefusals:
       "image 1: gt_classes holds 2; accepted: 1 to 1, and 0 or less for padding"
     )
     assert self.message(detection_scores=[np.nan]) == (
-      "image 1: detection_scores holds values that are not finite"
+      "image 1: detection_scores holds values that are not finite; accepted: numbers"
     )
     for box in ([0, 0, -1, 4], [0, 0, np.inf, 4], [np.nan, 0, 1, 4]):
       assert self.message(detection_boxes_xywh=[box]) == (
@@ -327,7 +327,7 @@ class TestRefusals:
 
   def test_image_twice(self):
     evaluator = evaluate([(7, [], [], [], [])])
-    with pytest.raises(ValueError, match="image 7 was already added; each image counts once"):
+    with pytest.raises(ValueError, match="image 7 was already added; accepted: each image once"):
       evaluator.update(
         image_id=7,
         gt_boxes_xywh=np.zeros([0, 4]),

@@ -87,7 +87,7 @@ def counts(analyzer):
 
 class TestCosts:
   def test_localisation(self):
-    # Two cats; the better scored detection misses. AP = 1/2 x 1/2, mended it is 1.
+    # Two cats; the better scored detection misses. AP = 1/2 x 1/2, fixed it is 1.
     analyzer = analyze(([(NEAR, 0.9, 1), (B, 0.8, 1)], [(A, 1), (B, 1)]), names=["cat"])
     assert costs(analyzer)["localisation"] == [0.75]
     # Nothing is left without an object near it.
@@ -101,11 +101,11 @@ class TestCosts:
     assert analyzer.result()["errors/cost/classification"] == 0.75
 
   def test_a_found_object_is_not_found_twice(self):
-    # Mended, the dog on the cat vanishes: the cat keeps its AP of 1.
+    # Once fixed, the dog on the cat vanishes: the cat keeps its AP of 1.
     analyzer = analyze(([(A, 0.9, 1), (A, 0.8, 2), (B, 0.7, 2)], [(A, 1), (B, 2)]))
     assert costs(analyzer)["classification"] == [0.0, 0.5]
 
-  def test_of_two_errors_on_one_object_the_better_scored_is_mended(self):
+  def test_of_two_errors_on_one_object_the_better_scored_is_fixed(self):
     # One cat and two detections near it: a hit, and the other vanishes.
     analyzer = analyze(([(NEAR, 0.8, 1), (NEAR, 0.9, 1)], [(A, 1)]), names=["cat"])
     assert costs(analyzer)["localisation"] == [1.0]

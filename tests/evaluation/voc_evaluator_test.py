@@ -423,7 +423,7 @@ class TestCurves:
     np.testing.assert_allclose(curves["owl"], [[np.nan, 0.0, 0.5]])
 
 
-def test_inclusive_pixels_decide_and_are_told():
+def test_inclusive_pixels_decide_and_are_reported():
   # 6 of 10 columns against 7 of 11 with inclusive pixels: IoU 0.6 and 0.636.
   for inclusive, expected in ((False, 0.0), (True, 1.0)):
     evaluator = voc_evaluator.VOCEvaluator(["cat"], 0.62, inclusive_pixels=inclusive)

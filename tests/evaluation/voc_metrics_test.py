@@ -74,7 +74,7 @@ class TestMatchDetections:
     assert match([[0, 1, 10, 11]], [0.9], [A, B], [True, False]) == [IGNORED]
     assert match([[0, 1, 10, 11]], [0.9], [A, B], [False, True]) == [TP]
 
-  def test_of_equally_overlapped_boxes_the_first_is_looked_at(self):
+  def test_of_equally_overlapped_boxes_the_first_is_compared(self):
     assert match([A], [0.9], [A, A], [True, False]) == [IGNORED]
     assert match([A], [0.9], [A, A], [False, True]) == [TP]
 

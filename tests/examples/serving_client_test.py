@@ -49,7 +49,7 @@ def _files(tmp_path_factory):
 
 @pytest.fixture(name="expected", scope="module")
 def _expected(tiny_loaded):
-  """What the export says of the images without a server between."""
+  """The detections of the export without a server."""
   function = tiny_loaded.signatures["serving_default"]
   return [
     {name: value.numpy()[0] for name, value in function(tf.constant(image[None])).items()}
@@ -105,15 +105,17 @@ class TestClient:
     file.write_text("no image")
     arguments = [f"--server={getattr(server, protocol)}", "--model=tiny", str(file)]
     assert client.main(arguments) == 1
-    said = capsys.readouterr().err
-    assert said.startswith(f"error: {code}")
-    assert "encoded_images[0]: bytes that do not begin like an image; accepted: a whole" in said
+    printed = capsys.readouterr().err
+    assert printed.startswith(f"error: {code}")
+    assert "encoded_images[0]: bytes that do not begin like an image; accepted: a whole" in printed
 
   def test_arrays_of_several_sizes(self, server, files, capsys):
     arguments = [f"--server={server.grpc}", "--model=tiny", "--signature=serving_default", *files]
     assert client.main(arguments) == 1
-    said = capsys.readouterr().err
-    assert said.startswith("error: images of several sizes in one request to serving_default; acc")
+    printed = capsys.readouterr().err
+    assert printed.startswith(
+      "error: images of several sizes in one request to serving_default; acc"
+    )
 
   @pytest.mark.parametrize(
     ("server_name", "message"),

@@ -191,8 +191,8 @@ class AuxiliaryTargetsTest(parameterized.TestCase, tf.test.TestCase):
     beyond = targets.windows_px[0, :, 3] > 60.0
     self.assertLen(set(beyond.numpy().tolist()), 2)
     self.assertAllEqual(targets.window_labels[0, :, 0], beyond)
-    learnt = beyond & (empty_image == "background")
-    self.assertAllEqual(targets.window_weights, [learnt, tf.zeros([6])])
+    has_loss = beyond & (empty_image == "background")
+    self.assertAllEqual(targets.window_weights, [has_loss, tf.zeros([6])])
     self.assertAllEqual(targets.closeness_labels, tf.zeros([2, 1, NUM_CLASSES]))
     self.assertAllEqual(targets.foreground_mask, tf.zeros([2, 8, 8]))
     # The region holds columns 0 to floor(6.99).

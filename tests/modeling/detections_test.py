@@ -52,7 +52,7 @@ class DetectionGeneratorTest(parameterized.TestCase, tf.test.TestCase):
   def test_its_method_suppresses(self):
     found = _detect(nms_method="native")
     self.assertAllEqual(found["detection_proposal_indices"], [[1, 0, 2, 2, 0, 0]])
-    with self.assertRaisesRegex(ValueError, "suppression method is 'fast'"):
+    with self.assertRaisesRegex(ValueError, "NMS method is 'fast'"):
       _detect(nms_method="fast")
 
   def test_each_class_has_its_own_box(self):

@@ -572,7 +572,7 @@ class ClosenessRowsTest(parameterized.TestCase, tf.test.TestCase):
     variables = model.closeness_head.trainable_variables + model.stage1.trainable_variables
     return logits, tape.gradient(loss, variables), model.closeness_head.stage2.seen
 
-  def test_rows_that_are_not_learnt_from_have_the_same_logits_and_no_gradient(self):
+  def test_rows_without_a_loss_have_the_same_logits_and_no_gradient(self):
     whole, expected, _ = self._gradients(None, slice(0, 2), rows_are_independent=True)
     split, gradients, seen = self._gradients(2, slice(0, 2), rows_are_independent=True)
     self.assertAllClose(split, whole, rtol=1e-5, atol=1e-5)
@@ -589,7 +589,7 @@ class ClosenessRowsTest(parameterized.TestCase, tf.test.TestCase):
     # A quarter of a minibatch of three.
     ({"rows_are_independent": True}, 0),
   )
-  def test_one_piece_where_rows_depend_on_each_other_or_all_are_learnt(self, components, num_rows):
+  def test_one_piece_where_rows_depend_on_each_other_or_all_have_a_loss(self, components, num_rows):
     _, _, seen = self._gradients(num_rows, slice(0, 3), **components)
     self.assertEqual(seen[-1], (2 * 3, True))
 

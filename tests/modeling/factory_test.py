@@ -9,9 +9,8 @@ from official.modeling import performance
 
 from mtl_ssl_tf.configs import detector as config_lib
 from mtl_ssl_tf.configs import fields
-from mtl_ssl_tf.labels import auxiliary, foreground, windows
-from mtl_ssl_tf.losses import auxiliary_losses
-from mtl_ssl_tf.modeling import detections, factory, normalization, proposals, refinement
+from mtl_ssl_tf.labels import windows
+from mtl_ssl_tf.modeling import detections, factory, normalization, proposals
 from mtl_ssl_tf.modeling.acceleration import folding, resnet_stage2
 from mtl_ssl_tf.modeling.backbones import layers, resnet, second_stage
 from mtl_ssl_tf.modeling.heads import foreground_head, pooling, rfcn_heads, roi_heads
@@ -157,7 +156,7 @@ def test_no_top_k_is_all_anchors():
 @pytest.mark.parametrize("residual", [False, True])
 @pytest.mark.parametrize("stop", [False, True])
 @pytest.mark.parametrize("use_bias", [False, True])
-@pytest.mark.parametrize("kind", refinement.INPUTS)
+@pytest.mark.parametrize("kind", ["logits", "probabilities"])
 def test_refinement_is_as_configured(residual, stop, use_bias, kind):
   with mock.patch.object(factory.refinement, "Refinement") as build:
     _components(
@@ -436,19 +435,14 @@ def test_unknown_backbone():
     factory.build_backbone(config_lib.Backbone(type="vgg"))
 
 
-def test_configuration_accepts_what_the_modules_know():
+def test_modules_know_what_the_configuration_accepts():
   known = {
     "backbone.norm.type": normalization.NORM_TYPES,
     "backbone.layout": resnet.LAYOUTS,
     "roi_head.initializer": roi_heads.INITIALIZERS,
     "auxiliary.multi_object.sampling": windows._LAWS,
-    "auxiliary.multi_object.empty_image": auxiliary.EMPTY_IMAGE,
-    "auxiliary.closeness.normalizer": auxiliary_losses.CLOSENESS_NORMALIZERS,
-    "auxiliary.foreground.weighting": foreground.WEIGHTINGS,
     "auxiliary.foreground.logit_activation": foreground_head.ACTIVATIONS,
     "auxiliary.foreground.head": foreground_head.KERNEL_SIZES,
-    "refinement.input": refinement.INPUTS,
-    "refinement.closeness_mean": refinement.CLOSENESS_MEANS,
   }
   for path, names in known.items():
     *groups, name = path.split(".")

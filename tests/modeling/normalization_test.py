@@ -120,7 +120,5 @@ class NormalizationTest(parameterized.TestCase, tf.test.TestCase):
     self.assertAllClose(norm(tf.ones([1, 1, 1, 2]))[0, 0, 0], [1e-3**-0.5, 4e-3**-0.5])
 
   def test_unknown_name(self):
-    with pytest.raises(
-      ValueError, match=r"norm\.type is 'layer'; accepted are frozen, batch, sync"
-    ):
+    with pytest.raises(ValueError, match=r"norm\.type is 'layer'; accepted: frozen, batch, sync"):
       normalization.make_norm("layer", 2, momentum=0.9, groups=1)

@@ -108,7 +108,7 @@ class ProposalGeneratorTest(parameterized.TestCase, tf.test.TestCase):
   def test_its_method_suppresses(self):
     proposed = _propose([1.0, 2.0, 0.5, 3.0], nms_method="native")
     self.assertAllEqual(proposed.boxes_px, [[[35, 0, 40, 10], [2, 0, 12, 10], [20, 20, 30, 30]]])
-    with self.assertRaisesRegex(ValueError, "suppression method is 'fast'"):
+    with self.assertRaisesRegex(ValueError, "NMS method is 'fast'"):
       _propose([1.0, 2.0, 0.5, 3.0], nms_method="fast")
 
   def test_overlap_that_is_allowed(self):
@@ -139,7 +139,7 @@ class ProposalGeneratorTest(parameterized.TestCase, tf.test.TestCase):
     self.assertAllClose(proposed.boxes_px, [[[25.0, 15.0, 35.0, 35.0]]])
 
   def test_only_the_best_enter_the_suppression(self):
-    # Of D and B only: A and C are not looked at.
+    # Of D and B only: NMS does not get A and C.
     proposed = _propose([1.0, 2.0, 0.5, 3.0], top_k=2)
     self.assertAllEqual(proposed.valid, [[True, True, False]])
     self.assertAllEqual(proposed.boxes_px[0, :2], [[35, 0, 40, 10], [2, 0, 12, 10]])

@@ -21,6 +21,11 @@ class MeanClosenessTest(tf.test.TestCase):
     mean = refinement.mean_closeness(self.CLOSENESS, self.VALID, "per_image_valid")
     self.assertAllClose(mean, [[[2.0, 20.0]], [[6.0, 60.0]], [[0.0, 0.0]]])
 
+  def test_unknown_mean(self):
+    message = "^closeness_mean is 'rows'; accepted: per_image_valid, all_rows$"
+    with self.assertRaisesRegex(ValueError, message):
+      refinement.mean_closeness(self.CLOSENESS, self.VALID, "rows")
+
   def test_all_rows_of_the_batch_as_released(self):
     mean = refinement.mean_closeness(self.CLOSENESS, self.VALID, "all_rows")
     self.assertAllClose(mean, [[[6.0, 60.0]]] * 3)
@@ -72,6 +77,10 @@ class RefinementTest(parameterized.TestCase, tf.test.TestCase):
       tf.tile(_LOGITS, [2, 1, 1]), tf.tile(_WINDOWS, [2, 1, 1, 1]), closeness
     )
     self.assertAllEqual(refined, tf.tile(closeness, [1, 2, 1]))
+
+  def test_unknown_input(self):
+    with self.assertRaisesRegex(ValueError, "^input is 'scores'; accepted: logits, probabilities$"):
+      small.make_refiner(input_kind="scores")
 
   @parameterized.parameters(
     (None, None, 3), (_WINDOWS, None, 9), (None, _CLOSENESS, 6), (_WINDOWS, _CLOSENESS, 12)

@@ -23,7 +23,9 @@ def _padded(features, rows, columns, filling=1000.0):
 
 def _crop(features, boxes_px, image_size_px, stride, crop_size):
   boxes_norm = boxes_px / tf.tile(image_size_px, [1, 2])[:, tf.newaxis]
-  return crop_ops.crop_and_resize(features, boxes_norm, image_size_px, stride, crop_size)
+  return crop_ops.crop_and_resize(
+    features, boxes_norm, image_size_px, stride, crop_size, "native", keep_border=True
+  )
 
 
 class CropAndResizeTest(tf.test.TestCase):
@@ -149,7 +151,7 @@ class MethodsTest(parameterized.TestCase, tf.test.TestCase):
     def crops_and_gradient(method):
       with tf.GradientTape() as tape:
         tape.watch(features)
-        crops = crop_ops.crop_and_resize(features, boxes, size, stride, crop_size, method)
+        crops = crop_ops.crop_and_resize(features, boxes, size, stride, crop_size, method, True)
         total = tf.reduce_sum(crops * upstream)
       return crops, tape.gradient(total, features)
 
@@ -188,7 +190,7 @@ class MethodsTest(parameterized.TestCase, tf.test.TestCase):
     with tf.GradientTape() as tape:
       tape.watch(features)
       crops = crop_ops.crop_and_resize(
-        features, boxes, tf.constant([[64.0, 80.0]]), 16, (2, 3), method
+        features, boxes, tf.constant([[64.0, 80.0]]), 16, (2, 3), method, keep_border=True
       )
     gradient = tape.gradient(crops, features)
     self.assertEqual((crops.dtype, gradient.dtype), (dtype, dtype))
@@ -197,7 +199,9 @@ class MethodsTest(parameterized.TestCase, tf.test.TestCase):
 
   def test_unknown_method(self):
     with self.assertRaisesRegex(ValueError, "crop method is 'fast'; accepted: native, matmul"):
-      crop_ops.crop_and_resize(_ramp(), tf.zeros([1, 1, 4]), tf.ones([1, 2]), 16, (2, 2), "fast")
+      crop_ops.crop_and_resize(
+        _ramp(), tf.zeros([1, 1, 4]), tf.ones([1, 2]), 16, (2, 2), "fast", keep_border=True
+      )
 
   def test_content_beside_the_image_plays_no_part(self):
     features = _padded(_ramp(), 8, 8, filling=1e6)
@@ -208,6 +212,7 @@ class MethodsTest(parameterized.TestCase, tf.test.TestCase):
       16,
       (2, 3),
       "matmul",
+      keep_border=True,
     )
     self.assertAllClose(crops[0, 0, ..., 0], [[0, 2, 4], [30, 32, 34]], atol=1e-6)
 

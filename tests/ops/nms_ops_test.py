@@ -112,7 +112,7 @@ class BatchedNmsTest(parameterized.TestCase, tf.test.TestCase):
 
   @parameterized.parameters(*_WAYS)
   def test_pre_nms_top_k(self, **way):
-    # The best two are b and a; a goes, and far was never looked at.
+    # The best two are b and a; a is dropped, and far never takes part.
     indices, valid = self._nms([[_A, _FAR, _B]], [[0.5, 0.1, 0.9]], top_k=2, **way)
     self.assertAllEqual(indices, [[2, 0, 0, 0]])
     self.assertAllEqual(valid, [[True, False, False, False]])
@@ -142,7 +142,7 @@ class BatchedNmsTest(parameterized.TestCase, tf.test.TestCase):
     self.assertAllEqual(tf.reduce_sum(tf.cast(one[1], tf.int32), axis=1), [200, 200])
 
   def test_unknown_method(self):
-    with self.assertRaisesRegex(ValueError, "suppression method is 'fast'; accepted: loop, native"):
+    with self.assertRaisesRegex(ValueError, "NMS method is 'fast'; accepted: loop, native"):
       self._nms([[_A]], [[0.5]], method="fast")
 
   def test_no_gradient_is_kept_through_the_loop(self):
@@ -150,7 +150,7 @@ class BatchedNmsTest(parameterized.TestCase, tf.test.TestCase):
     with tf.GradientTape() as tape:
       tape.watch(boxes)
       indices, _ = tf.function(nms_ops.batched_nms, jit_compile=True)(
-        boxes, tf.constant([[0.5, 0.6]]), tf.ones([1, 2], tf.bool), 0.5, 2
+        boxes, tf.constant([[0.5, 0.6]]), tf.ones([1, 2], tf.bool), 0.5, 2, None, "loop"
       )
       first_left = tf.gather(boxes, indices, batch_dims=1)[0, 0, 1]
     gradient = tf.convert_to_tensor(tape.gradient(first_left, boxes))
@@ -159,7 +159,8 @@ class BatchedNmsTest(parameterized.TestCase, tf.test.TestCase):
 
 class MulticlassNmsTest(parameterized.TestCase, tf.test.TestCase):
   def _nms(self, boxes, scores, valid, jit=False, **kwargs):
-    limits = {"max_per_class": 100, "max_total": 300, "score_threshold": 0.0, **kwargs}
+    limits = {"max_per_class": 100, "max_total": 300, "score_threshold": 0.0, "method": "loop"}
+    limits |= kwargs
     nms_fn = tf.function(
       functools.partial(nms_ops.multiclass_nms, iou_threshold=0.5, **limits), jit_compile=jit
     )

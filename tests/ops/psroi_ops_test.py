@@ -30,7 +30,7 @@ class PositionSensitivePoolTest(tf.test.TestCase):
     maps = np.concatenate([np.full([1, 3, 3, 2], [k, 10 * k]) for k in range(4)], axis=-1)
     boxes = tf.constant([[[0.0, 0.0, 1.0, 1.0], [0.25, 0.0, 0.5, 0.25]]])
     pooled = psroi_ops.position_sensitive_pool(
-      tf.constant(maps, tf.float32), boxes, tf.constant([[3.0, 3.0]]), 2, 4
+      tf.constant(maps, tf.float32), boxes, tf.constant([[3.0, 3.0]]), 2, 4, "native", True
     )
     self.assertAllClose(pooled, [[[1.5, 15.0], [1.5, 15.0]]])
 
@@ -40,7 +40,7 @@ class PositionSensitivePoolTest(tf.test.TestCase):
     maps[0, 4, 4, 3] = 1.0
     whole = tf.constant([[[0.0, 0.0, 1.0, 1.0], [0.0, 0.0, 0.5, 0.5]]])
     pooled = psroi_ops.position_sensitive_pool(
-      tf.constant(maps), whole, tf.constant([[5.0, 5.0]]), 2, 4
+      tf.constant(maps), whole, tf.constant([[5.0, 5.0]]), 2, 4, "native", True
     )
     # Its four samples lie at cells 2 and 4; one of sixteen samples in all hits the cell.
     self.assertAllClose(pooled, [[[1 / 16], [0.0]]])
@@ -61,14 +61,16 @@ class PositionSensitivePoolTest(tf.test.TestCase):
     maps = rng.normal(size=[1, 4, 5, 9 * 2]).astype(np.float32)
     boxes = tf.constant([[[0.1, 0.2, 0.9, 0.8], [0.0, 0.0, 1.0, 1.0]]])
     size = tf.constant([[4.0, 5.0]])
-    alone = psroi_ops.position_sensitive_pool(tf.constant(maps), boxes, size, 3, 6)
+    alone = psroi_ops.position_sensitive_pool(tf.constant(maps), boxes, size, 3, 6, "native", True)
     padded = np.pad(maps, [[0, 0], [0, 3], [0, 2], [0, 0]], constant_values=99.0)
-    on_padded = psroi_ops.position_sensitive_pool(tf.constant(padded), boxes, size, 3, 6)
+    on_padded = psroi_ops.position_sensitive_pool(
+      tf.constant(padded), boxes, size, 3, 6, "native", True
+    )
     self.assertAllClose(alone, on_padded, atol=1e-5)
 
   def test_padding_yields_zeros(self):
     pooled = psroi_ops.position_sensitive_pool(
-      tf.ones([1, 4, 4, 9]), -tf.ones([1, 1, 4]), tf.constant([[4.0, 4.0]]), 3, 6
+      tf.ones([1, 4, 4, 9]), -tf.ones([1, 1, 4]), tf.constant([[4.0, 4.0]]), 3, 6, "native", True
     )
     self.assertAllEqual(pooled, [[[0.0]]])
 
@@ -80,7 +82,7 @@ class PositionSensitivePoolTest(tf.test.TestCase):
     maps, size = tf.ones([1, 20, 20, 9]), tf.constant([[20.0, 20.0]])
 
     def pool(boxes):
-      return psroi_ops.position_sensitive_pool(maps, boxes, size, 3, 18)
+      return psroi_ops.position_sensitive_pool(maps, boxes, size, 3, 18, "native", True)
 
     self.assertAllClose(pool(boxes), tf.function(pool)(boxes), atol=1e-6)
 
@@ -109,7 +111,7 @@ class PositionSensitivePoolTest(tf.test.TestCase):
   def test_unknown_method(self):
     with self.assertRaisesRegex(ValueError, "crop method is 'fast'"):
       psroi_ops.position_sensitive_pool(
-        tf.ones([1, 4, 4, 9]), tf.ones([1, 1, 4]), tf.ones([1, 2]), 3, 6, "fast"
+        tf.ones([1, 4, 4, 9]), tf.ones([1, 1, 4]), tf.ones([1, 2]), 3, 6, "fast", True
       )
 
   def test_bins_keep_the_samples_at_the_border(self):

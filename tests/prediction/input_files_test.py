@@ -35,7 +35,9 @@ class TestFolder:
     assert _find(folder, "notes.txt") == ["notes.txt"]
 
   def test_nothing_there(self, folder):
-    assert _error(folder, "x.jpg") == "--input '/in/x.jpg' does not exist"
+    assert _error(folder, "x.jpg") == (
+      "--input '/in/x.jpg' does not exist; accepted: files, folders and patterns"
+    )
 
   def test_no_image(self, folder):
     (folder / "empty").mkdir()
@@ -47,7 +49,7 @@ class TestFolder:
   @pytest.mark.parametrize("source", ["drawn", "drawn/a.jpg"])
   def test_drawn_images_are_no_input(self, folder, source):
     assert _error(folder, source) == (
-      f"--input '/in/{source}' lies in '/in/drawn', where results go"
+      f"--input '/in/{source}' lies in '/in/drawn'; accepted: files outside the results"
     )
 
   def test_videos_are_found_too(self, folder):
@@ -120,7 +122,8 @@ class TestList:
   def test_only_images_of_the_folder(self, folder, write):
     lines = write(b"d\ne\n../in/a.jpg\ndrawn/a\n")
     assert _error(folder, input_list=lines) == (
-      "--input_list '/list.txt': 'e' is no image in --input (missing: 3 of 4)"
+      "--input_list '/list.txt': 'e' is not in --input (missing: 3 of 4); accepted: names of its"
+      " images and videos"
     )
 
   def test_empty(self, folder, write):
@@ -137,5 +140,5 @@ class TestList:
 
   def test_of_a_file(self, folder, write):
     assert _error(folder, "a.jpg", write(b"a")) == (
-      "--input '/in/a.jpg' is a file; --input_list chooses from a folder"
+      "--input '/in/a.jpg' is a file; accepted: a folder, with --input_list"
     )

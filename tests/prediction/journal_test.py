@@ -44,7 +44,7 @@ def test_units_in_order(path):
     assert list(journal.records()) == _UNITS[0] + _UNITS[1]
 
 
-def test_goes_on_with_the_files_it_began_with(path, whole):
+def test_resumes_with_the_files_it_began_with(path, whole):
   with _open(path, names=["a.jpg", "new.jpg"]) as journal:
     assert journal.names == _NAMES
     assert (journal.num_units, journal.num_files) == (2, 3)
@@ -52,7 +52,7 @@ def test_goes_on_with_the_files_it_began_with(path, whole):
   assert path.read_bytes() == whole + b'[{"file":"c"}]\n'
 
 
-def test_cut_anywhere_it_goes_on_to_the_same_end(path, whole):
+def test_cut_anywhere_it_resumes_to_the_same_end(path, whole):
   ends = [i + 1 for i, byte in enumerate(whole) if byte == ord("\n")]
   for length in range(len(whole)):
     path.write_bytes(whole[:length])
@@ -81,15 +81,15 @@ class TestOtherSettings:
       ({"--new": "x" * 500}, f'--new null, now it is "{"x" * 199}… (502 characters)'),
     ],
   )
-  def test_are_told(self, path, change, message):
+  def test_are_reported(self, path, change, message):
     before = path.read_bytes()
     assert _error(path, _SETTINGS | change) == (
       f"--output_dir '/out' holds an unfinished prediction with {message}; accepted: the same again"
-      " to go on, --overwrite to begin anew, or another folder"
+      " to resume it, --overwrite to start again, or another folder"
     )
     assert path.read_bytes() == before
 
-  def test_overwrite_begins_anew(self, path):
+  def test_overwrite_begins_again(self, path):
     with _open(path, {"--score_threshold": 0.3}, ["c"], overwrite=True) as journal:
       assert (journal.num_units, journal.names) == (0, ["c"])
     assert len(path.read_bytes().splitlines()) == 1

@@ -66,7 +66,7 @@ def _predict(tmp_path):
 
   def predict(name, limit=255, **settings):
     detector = BrightnessDetector(limit)
-    settings = {"score_threshold": 0.35, "batch_size": 4, "say": lambda line: None, **settings}
+    settings = {"score_threshold": 0.35, "batch_size": 4, **settings}
     record = video.VideoPredictor(detector, tmp_path / "in", tmp_path / "out", **settings)(name)
     path = tmp_path / "out" / f"{name}.json"
     return record, json.loads(path.read_text()) if path.exists() else None, detector
@@ -148,7 +148,7 @@ class TestResults:
   def test_every_third_frame(self, predict, tmp_path):
     _write(tmp_path / "in" / "a.avi")
     _, content, detector = predict("a.avi", every=3, batch_size=4)
-    # Four frames are in memory at a time: of 0 … 3 the first and the last are looked at.
+    # Four frames are in memory at a time: of 0 … 3 the first and the last are examined.
     assert detector.values == [[0, 3], [6], [9]]
     assert [frame["frame"] for frame in content["frames"]] == [0, 3, 6, 9]
     _, frames = _read(tmp_path / "out" / "a.avi.mp4")
@@ -172,13 +172,12 @@ class TestResults:
     assert video.video_name("a/b.MP4") == "a/b.MP4"
     assert video.video_name("a/b.avi") == "a/b.avi.mp4"
 
-  def test_progress(self, predict, tmp_path, monkeypatch):
+  def test_progress(self, predict, tmp_path, monkeypatch, capsys):
     _write(tmp_path / "in" / "a.avi", num_frames=5)
     seconds = iter(range(100))
     monkeypatch.setattr(video.progress_lines.time, "monotonic", lambda: next(seconds))
-    said = []
-    predict("a.avi", say=said.append)
-    assert said == ["a.avi: frames: 3/5, 1.0 a second, 2 s left"]
+    predict("a.avi")
+    assert capsys.readouterr() == ("", "a.avi: frames: 3/5, 1.0 a second, 2 s left\n")
 
 
 class TestFaults:
@@ -220,7 +219,7 @@ class TestFaults:
     assert len(content["frames"]) == 7
     assert len(_read(tmp_path / "out" / "a.avi.mp4")[1]) == 7
 
-  def test_no_frame_can_be_looked_at(self, predict, tmp_path):
+  def test_no_frame_can_be_read(self, predict, tmp_path):
     _write(tmp_path / "in" / "a.avi")
     record, content, _ = predict("a.avi", limit=-1)
     assert record["failure"] == "frame 0: detection failed (out of memory)"

@@ -204,7 +204,7 @@ def _handler(model: Model) -> type[http.server.BaseHTTPRequestHandler]:
 
 
 class Addresses(NamedTuple):
-  """Where the two protocols are spoken: host:port, and http://host:port."""
+  """The addresses of the two protocols: host:port, and http://host:port."""
 
   grpc: str
   rest: str

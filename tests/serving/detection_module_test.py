@@ -210,7 +210,7 @@ class TestExamples:
 
 
 class TestServer:
-  """What a C++ server does: it feeds the graph whatever it is sent, and TensorFlow alone checks."""
+  """Feeds the graph like a C++ server: whatever it is sent, and TensorFlow alone checks."""
 
   @pytest.fixture(name="call", scope="class")
   def _call(self, tiny_export):
@@ -220,7 +220,7 @@ class TestServer:
       def make(definition):
         (feed,) = definition.inputs.values()
         fetches = [definition.outputs["detection_scores"].name]
-        # As it takes names, this looks at neither shapes nor types.
+        # As it takes names, this checks neither shapes nor types.
         options = config_pb2.CallableOptions(feed=[feed.name], fetch=fetches)
         return session._make_callable_from_options(options)
 

@@ -1,4 +1,4 @@
-"""Tests of exif_orientation.py, beside a reader of EXIF that goes step by step."""
+"""Tests of exif_orientation.py, compared with a reader of EXIF that goes step by step."""
 
 import struct
 

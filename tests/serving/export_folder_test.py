@@ -36,13 +36,13 @@ class TestChooseVersion:
   def test_taken(self, tmp_path):
     _make(tmp_path, "3")
     assert _refusal(tmp_path, 3) == (
-      "--version 3 is in --export_dir 'DIR'; replace it with --overwrite, or take another: 4 is the"
-      " next"
+      "--version 3 is in --export_dir 'DIR'; accepted: the same with --overwrite, or another, of"
+      " which 4 is the next"
     )
     assert export_folder.choose_version(str(tmp_path), 3, True) == 3
     (tmp_path / "4").mkdir()
     assert _refusal(tmp_path, 4, True) == (
-      "--version 4: 'DIR/4' is no SavedModel; --overwrite replaces nothing else"
+      "--version 4: 'DIR/4' is no SavedModel; accepted: to --overwrite a SavedModel, nothing else"
     )
 
   def test_unusable_numbers(self, tmp_path):
@@ -54,10 +54,12 @@ class TestChooseVersion:
   def test_folders_of_other_things(self, tmp_path):
     (tmp_path / "thesis.txt").write_text("")
     assert _refusal(tmp_path) == (
-      "--export_dir 'DIR' holds other things than versions; accepted: a folder that is new, empty"
+      "--export_dir 'DIR' holds more than versions; accepted: a folder that is new, empty"
       " or holds versions"
     )
-    assert _refusal(tmp_path / "thesis.txt") == "--export_dir 'DIR' exists and is no folder"
+    assert _refusal(tmp_path / "thesis.txt") == (
+      "--export_dir 'DIR' is a file; accepted: a folder that is new, empty or holds versions"
+    )
     _make(tmp_path, "flat")
     assert _refusal(tmp_path / "flat").startswith("--export_dir 'DIR' is itself a SavedModel")
 

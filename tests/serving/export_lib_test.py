@@ -25,7 +25,7 @@ def _run(tiny_run, tmp_path):
 
 
 def _error(run, *, checkpoint=None) -> str:
-  """What is said of a run that cannot be exported; it has to be one line, and nothing written."""
+  """The message on a run that cannot be exported: one line, and nothing written."""
   target = run.parent / "exported"
   with pytest.raises(ValueError) as caught:
     export_lib.export_run(str(run), str(target), checkpoint=checkpoint)
@@ -89,7 +89,7 @@ class TestCheckpoint:
     shutil.rmtree(run / "best")
     for file in run.glob("ckpt-*"):
       file.unlink()
-    assert _error(run) == "--model_dir '/run' holds no checkpoint; is it the folder of a run?"
+    assert _error(run) == "--model_dir '/run' holds no checkpoint; accepted: that of a training run"
 
   def test_damaged(self, run):
     (run / "best" / "best_ckpt-1.index").write_bytes(b"nothing")
@@ -116,12 +116,15 @@ class TestCheckpoint:
 
 class TestFolder:
   def test_no_folder(self, tmp_path):
-    assert _error(tmp_path / "run") == "--model_dir '/run' is no folder"
+    assert (
+      _error(tmp_path / "run")
+      == "--model_dir '/run' is no folder; accepted: that of a training run"
+    )
 
   @pytest.mark.parametrize("name", ["params.yaml", "label_map.txt"])
   def test_missing_file(self, run, name):
     (run / name).unlink()
-    assert _error(run) == f"--model_dir '/run' holds no {name}, which training writes there"
+    assert _error(run) == f"--model_dir '/run' holds no {name}; accepted: that of a training run"
 
   def test_unusable_label_map(self, run):
     (run / "label_map.txt").write_text("disc\n\nring\n")
@@ -157,8 +160,8 @@ class _Module(tf.Module):
     return {}
 
 
-def _report(score: float) -> verification.Report:
-  return verification.Report(3, 0.0, 0.0, score, 0, "mAP", 0.5, 0.5)
+def _report(score: float) -> verification.Comparison:
+  return verification.Comparison(3, 0.0, 0.0, score, 0, "mAP", 0.5, 0.5)
 
 
 @pytest.fixture(name="light")
@@ -177,30 +180,29 @@ class TestVersions:
   def test_one_after_the_other(self, tiny_run, tmp_path, light):
     target = tmp_path / "exports" / "tiny"
     for version in (1, 2):
-      path = export_lib.export_run(str(tiny_run), str(target), say=str)
+      path = export_lib.export_run(str(tiny_run), str(target))
       assert path == str(target / str(version))
       (target / "models.config").write_text("mine")
     assert sorted(os.listdir(target)) == ["1", "2", "batching_parameters.txt", "models.config"]
     assert (target / "models.config").read_text() == "mine"
     card = (target / "2" / "model_card.md").read_text()
     assert card.startswith("# tiny, version 2\n")
-    assert "Compared before it was published: export beside checkpoint on 3 images" in card
+    assert "Compared before it was published: export and checkpoint on 3 images" in card
     assert [call["num_images"] for call in light] == [20, 20]
 
-  def test_averaged_weights_are_named(self, run, tmp_path, light):
+  def test_averaged_weights_are_named(self, run, tmp_path, light, capsys):
     model = tf.Module()
     model.w = tf.Variable(1.0)
     averages = averaged_weights.AveragedWeights(optimization.AveragesConfig(), model)
     path = averaged_weights.Checkpoint(averages, model=model).write(str(run / "weights"))
-    lines = []
     target = tmp_path / "tiny"
-    export_lib.export_run(str(run), str(target), checkpoint=path, say=lines.append)
-    assert f"checkpoint: {path} (given, averaged weights)" in lines
+    export_lib.export_run(str(run), str(target), checkpoint=path)
+    assert f"checkpoint: {path} (given, averaged weights)\n" in capsys.readouterr().err
     assert "- averaged: " in (target / "1" / "model_card.md").read_text()
 
   def test_a_failure_leaves_nothing_new(self, tiny_run, tmp_path, light, monkeypatch):
     target = tmp_path / "export"
-    export_lib.export_run(str(tiny_run), str(target), say=str)
+    export_lib.export_run(str(tiny_run), str(target))
     before = sorted(target.rglob("*"))
 
     def fail(module, folder, signatures):
@@ -219,7 +221,7 @@ class TestVersions:
     assert sorted(target.rglob("*")) == before
 
   def test_the_run_itself_is_safe(self, run):
-    with pytest.raises(ValueError, match="holds other things than versions"):
+    with pytest.raises(ValueError, match="holds more than versions"):
       export_lib.export_run(str(run), str(run))
 
   @pytest.mark.parametrize("flag", ["batch_size", "verify_images"])
@@ -250,7 +252,7 @@ class TestVersions:
     params = yaml.safe_load((run / "params.yaml").read_text())
     params["task"]["validation_data"].update(input_layout="by_orientation", short_side=140)
     (run / "params.yaml").write_text(yaml.safe_dump(params))
-    version = export_lib.export_run(str(run), str(tmp_path / "e"), say=str)
+    version = export_lib.export_run(str(run), str(tmp_path / "e"))
     card = pathlib.Path(version, "model_card.md").read_text()
     # In an input of 128 × 160 no short side was longer than 128.
     limits = "a short side of 128 pixels, a long one of at most 160, and padded to 160 x 160."
@@ -266,38 +268,34 @@ class TestVersions:
 
 
 class TestVerification:
-  def test_what_differs_is_not_published(self, tiny_run, tmp_path, light, monkeypatch):
+  def test_what_differs_is_not_published(self, tiny_run, tmp_path, light, monkeypatch, capsys):
     monkeypatch.setattr(verification, "verify", lambda *args, **kwargs: _report(0.1))
-    said = []
     with pytest.raises(ValueError, match="differs from its checkpoint and is not published: ex"):
-      export_lib.export_run(str(tiny_run), str(tmp_path / "new" / "e"), say=said.append)
+      export_lib.export_run(str(tiny_run), str(tmp_path / "new" / "e"))
     assert os.listdir(tmp_path) == []
-    assert "largest difference 0 px, score 0.1" in said[-1]
+    assert "largest difference 0 px, score 0.1" in capsys.readouterr().err.splitlines()[-1]
 
-  def test_not_asked_for(self, tiny_run, tmp_path, light):
-    said = []
+  def test_not_asked_for(self, tiny_run, tmp_path, light, capsys):
     options = export_lib.Options(verify=False)
-    version = export_lib.export_run(
-      str(tiny_run), str(tmp_path / "e"), options=options, say=said.append
-    )
+    version = export_lib.export_run(str(tiny_run), str(tmp_path / "e"), options=options)
     assert light == []
-    assert said[1:] == [
+    assert capsys.readouterr().err.splitlines()[1:] == [
       "export not compared with the checkpoint (--no-verify)",
       f"SavedModel: {version} (classes: 3)",
     ]
     card = pathlib.Path(version, "model_card.md").read_text()
     assert "The export was not compared with the checkpoint (--no-verify)." in card
 
-  def test_without_data(self, run, tmp_path, light):
+  def test_without_data(self, run, tmp_path, light, capsys):
     text = (run / "params.yaml").read_text()
     (run / "params.yaml").write_text(text.replace("records.tfrecord", "gone.tfrecord"))
     target = tmp_path / "e"
     with pytest.raises(ValueError, match=r"^--verify: no records at task\.validation_data\.input"):
       export_lib.export_run(str(run), str(target), options=export_lib.Options(verify=True))
-    said = []
-    version = export_lib.export_run(str(run), str(target), say=said.append)
+    version = export_lib.export_run(str(run), str(target))
     assert light == []
-    assert said[1] == "export not compared with the checkpoint (no evaluation data at hand)"
+    line = "export not compared with the checkpoint (no evaluation data available)"
+    assert capsys.readouterr().err.splitlines()[1] == line
     # Images to warm up with are as large as the input then.
     path = os.path.join(version, "assets.extra", "tf_serving_warmup_requests")
     assert len(list(tf.data.TFRecordDataset(path))) == len(tiny_run_lib.SIGNATURES)

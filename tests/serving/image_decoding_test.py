@@ -1,4 +1,4 @@
-"""Tests of image_decoding.py and the headers it reads, beside what the converters store."""
+"""Tests of image_decoding.py and the headers it reads, compared with what the converters store."""
 
 import io
 import struct
@@ -27,7 +27,7 @@ def decode(content: bytes) -> np.ndarray:
 
 
 def refusal(content: bytes) -> str:
-  """What is said of an image that is refused before it is decoded."""
+  """The message on an image that is refused before it is decoded."""
   with pytest.raises(tf.errors.InvalidArgumentError) as caught:
     decode(content)
   message = caught.value.message.partition("assertion failed: [image 7: ")[2]
@@ -75,7 +75,7 @@ class TestFormats:
     np.testing.assert_array_equal(decode(content), stored(content))
 
   @pytest.mark.parametrize("mode", ["CMYK", "L"])
-  def test_jpeg_that_the_converters_encode_anew(self, mode):
+  def test_jpeg_that_the_converters_encode_again(self, mode):
     content = encode(PICTURE.convert(mode), "JPEG", quality=95)
     np.testing.assert_allclose(decode(content), stored(content), atol=8)
 

@@ -12,8 +12,8 @@ from mtl_ssl_tf.serving import lite, verification
 def test_detects_what_the_checkpoint_does(tiny_run, tmp_path, capsys):
   output = tmp_path / "tiny.tflite"
   assert lite.main([f"--model_dir={tiny_run}", f"--output={output}", "--verify_images=2"]) == 0
-  said = capsys.readouterr().out
-  assert "export beside checkpoint on 2 images: largest difference " in said
+  printed = capsys.readouterr().out
+  assert "export and checkpoint on 2 images: largest difference " in printed
   inputs = tf.lite.Interpreter(str(output)).get_signature_runner().get_input_details()
   assert {name: detail["shape"].tolist() for name, detail in inputs.items()} == {
     "canvases": [1, 128, 160, 3],
@@ -31,7 +31,7 @@ class TestWithoutConverting:
     monkeypatch.setattr(lite, "convert", lambda module: b"content")
 
   def test_what_differs_is_not_written(self, tiny_run, tmp_path, monkeypatch, capsys):
-    report = verification.Report(2, 0.0, 0.0, 0.5, 0, "mAP", 0.5, 0.5)
+    report = verification.Comparison(2, 0.0, 0.0, 0.5, 0, "mAP", 0.5, 0.5)
     monkeypatch.setattr(verification, "compare", lambda *args, **kwargs: report)
 
     class Interpreter:
@@ -46,10 +46,11 @@ class TestWithoutConverting:
     assert "error: the file differs from its checkpoint and is not" in capsys.readouterr().err
     assert os.listdir(tmp_path) == []
 
-  def test_without_comparison(self, tiny_run, tmp_path):
+  def test_without_comparison(self, tiny_run, tmp_path, capsys):
     arguments = [f"--model_dir={tiny_run}", f"--output={tmp_path / 'a'}", "--verify_images=0"]
     assert lite.main(arguments) == 0
     assert (tmp_path / "a").read_bytes() == b"content"
+    assert capsys.readouterr() == (f"TensorFlow Lite: {tmp_path / 'a'} (0.0 MiB)\n", "")
 
   def test_errors(self, tiny_run, tmp_path, monkeypatch, capsys):
     arguments = [f"--model_dir={tiny_run}", f"--output={tmp_path / 'no' / 'a'}"]
@@ -57,6 +58,6 @@ class TestWithoutConverting:
     assert capsys.readouterr().err == "error: --verify_images is -1; accepted: at least 0\n"
     assert lite.main([*arguments, "--verify_images=0"]) == 1
     assert "No such file" in capsys.readouterr().err
-    monkeypatch.setattr(verification, "data_at_hand", lambda data: False)
+    monkeypatch.setattr(verification, "has_records", lambda data: False)
     assert lite.main(arguments) == 1
-    assert "no evaluation data at hand; accepted: 0 to do without" in capsys.readouterr().err
+    assert "no evaluation data available; accepted: 0 to do without" in capsys.readouterr().err

@@ -100,7 +100,7 @@ class TestData:
 
   def test_no_manifest_and_no_records(self, card, tiny_run, tmp_path):
     path = tmp_path / "a.tfrecord"
-    assert f"Records `{path}`, which were not at hand" in self._text(card, tiny_run, path)
+    assert f"Records `{path}`, which were not available" in self._text(card, tiny_run, path)
     path.write_bytes(b"")
     assert f"1 record files `{path}` without a manifest." in self._text(card, tiny_run, path)
 

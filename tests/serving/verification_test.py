@@ -1,4 +1,4 @@
-"""Tests of verification.py: differences worked by hand, and a tiny export beside checkpoints."""
+"""Tests of verification.py: differences worked by hand, and a tiny export and checkpoints."""
 
 import dataclasses
 
@@ -48,14 +48,14 @@ class TestLargestDifferences:
 
 
 class TestReport:
-  SOUND = verification.Report(20, 1e-3, 1e-5, 1e-6, 0, "mAP", 0.5, 0.5)
+  SOUND = verification.Comparison(20, 1e-3, 1e-5, 1e-6, 0, "mAP", 0.5, 0.5)
 
   def test_agrees(self):
     assert self.SOUND.agrees
     assert dataclasses.replace(self.SOUND, checkpoint_map=np.nan, export_map=np.nan).agrees
     assert str(self.SOUND) == (
-      "export beside checkpoint on 20 images: largest difference 0.001 px, score 1e-06; mAP 0.5000"
-      " beside 0.5000"
+      "export and checkpoint on 20 images: largest difference 0.001 px, score 1e-06; mAP 0.5000"
+      " and 0.5000"
     )
 
   @pytest.mark.parametrize(
@@ -66,24 +66,22 @@ class TestReport:
     assert not dataclasses.replace(self.SOUND, **change).agrees
 
 
-def test_data_at_hand(tiny_run):
+def test_has_records(tiny_run):
   data = export_lib.read_run(str(tiny_run)).task.validation_data
-  assert verification.data_at_hand(data)
+  assert verification.has_records(data)
   data.input_path += "gone"
-  assert not verification.data_at_hand(data)
+  assert not verification.has_records(data)
 
 
 @pytest.mark.slow
 def test_an_export_of_other_weights_differs(tiny_run, tiny_export):
   run = export_lib.read_run(str(tiny_run), str(tiny_run))  # Not the best, which was exported.
-  said = []
   report = verification.verify(
     export_lib.build_model(run),
     str(tiny_export[0]),
     run.task,
     run.class_names,
     num_images=2,
-    say=said.append,
   )
   assert report.num_images == 2
   assert not report.agrees

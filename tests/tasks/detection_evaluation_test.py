@@ -196,7 +196,7 @@ def test_folder_that_cannot_be_written(records, tmp_path):
   evaluation = make(records, results_dir=str(tmp_path / "file"))
   evaluation.update(row(2))
   with pytest.raises(
-    ValueError, match=r"task.evaluation.results_dir '.*file' cannot be written to"
+    ValueError, match=r"task.evaluation.results_dir is '.*file' \(.*; accepted: a folder that can"
   ):
     evaluation.result(1)
 

@@ -160,7 +160,7 @@ def test_compiled_steps_learn(folder, plain, precision):
     np.testing.assert_allclose(losses[0][name], value, rtol=0.02, atol=0.02, err_msg=name)
   totals = [float(logs["loss"]) for logs in losses]
   assert all(np.isfinite(totals))
-  # Windows and regions are drawn anew each time.
+  # Windows and regions are drawn again each time.
   assert np.mean(totals[-5:]) < np.mean(totals[:5]) - 0.3
 
 

@@ -152,7 +152,7 @@ def test_losses_have_the_names_of_the_metrics(trained):
     assert float(metric.result()) == logs[metric.name]
 
 
-def test_one_batch_is_learnt(trained):
+def test_training_fits_one_batch(trained):
   before = trained.step()
   for _ in range(20):
     after = trained.step()
@@ -292,7 +292,7 @@ def test_replicas_are_joined(task):
   assert figures(task, [joined]) == figures(task, steps)
 
 
-def test_each_evaluation_starts_anew(task):
+def test_each_evaluation_starts_again(task):
   steps = oracle_logs(task)
   steps[0]["num_dropped_boxes"] = (np.array([4, 0]),)
   steps[1]["num_dropped_boxes"] = (np.array([1, 9]),)  # The 9 belong to a row that fills up.

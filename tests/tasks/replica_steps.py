@@ -87,7 +87,7 @@ def losses(strategy: tf.distribute.Strategy) -> dict[str, list[float]]:
     return auxiliary_losses.closeness_loss(logits, labels, counted, False, normalizer)
 
   functions = {"multi_object": multi_object} | {
-    name: functools.partial(closeness, name) for name in auxiliary_losses.CLOSENESS_NORMALIZERS
+    name: functools.partial(closeness, name) for name in ("batch_positives", "per_image_sum")
   }
 
   @tf.function(autograph=False)

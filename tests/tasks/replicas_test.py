@@ -218,7 +218,7 @@ def test_workers_stop_at_the_same_step(tmp_path):
   assert not finish(worker)
   last = max(checkpointing.numbered(str(tmp_path / "run")))
   assert said.endswith(
-    f"stopped by another worker; the same command goes on from {tmp_path}/run/ckpt-{last}\n"
+    f"stopped by another worker; the same command resumes from {tmp_path}/run/ckpt-{last}\n"
   )
   assert last < 1_000_000
 

@@ -71,7 +71,8 @@ def _default_targets():
 def _losses(model, config, first=None, targets=None, labels=_LABELS, step=_STEP):
   first = first or _first_stage(model)
   targets = targets or _default_targets()
-  losses = training_losses.compute_losses(model, config, first, labels, targets, step)
+  parts = training_losses.replica_losses(model, config, first, labels, targets, step)
+  losses = training_losses.reduce_over_replicas(parts)
   return {name: float(loss) for name, loss in losses.items()}
 
 
@@ -94,7 +95,7 @@ def _silent_detector():
   return model
 
 
-class ComputeLossesTest(parameterized.TestCase, tf.test.TestCase):
+class LossesTest(parameterized.TestCase, tf.test.TestCase):
   def test_undecided_heads(self):
     # Every class has the same probability, whatever the target.
     losses = _losses(_silent_detector(), _config())
@@ -295,7 +296,7 @@ class ComputeLossesTest(parameterized.TestCase, tf.test.TestCase):
       head.stage2.seen = []
     _losses(model, _config(), first)
     self.assertEqual([list(head.stage2.seen) for head in heads[:2]], [[(4, True)]] * 2)
-    # Windows are learnt from; those of refinement are only classified.
+    # Windows are used in the loss; those of refinement are only classified.
     self.assertEqual(list(heads[2].stage2.seen), [(3, True), (4 * 4 + 1, False)])
 
 
@@ -356,7 +357,7 @@ class AuxiliaryTargetsTest(parameterized.TestCase, tf.test.TestCase):
     step = tf.constant(step)
     return training_losses.make_auxiliary_targets(config, labels, step, 3).windows_px
 
-  def test_windows_are_drawn_anew_in_every_step(self):
+  def test_windows_are_drawn_again_in_every_step(self):
     self.assertAllEqual(self._windows("online", 4), self._windows("online", 4))
     self.assertNotAllClose(self._windows("online", 4), self._windows("online", 5))
 

@@ -1,4 +1,4 @@
-"""Which checkpoint a run goes on from, and that the next one harms none: on a variable of four."""
+"""The checkpoint that a run resumes from, and that the next one harms none."""
 
 import errno
 import os
@@ -230,16 +230,7 @@ def test_folder_that_is_gone(folder):
     run.save(16)
 
 
-def test_text_is_written_whole_or_not_at_all(tmp_path, monkeypatch):
-  path = tmp_path / "a.json"
-  checkpointing.write_text(str(path), "before")
-  monkeypatch.setattr(tf.io.gfile, "rename", lambda *args, **kwargs: 1 / 0)
-  with pytest.raises(ZeroDivisionError):
-    checkpointing.write_text(str(path), "after")
-  assert path.read_text() == "before"
-
-
-def test_a_full_disk_is_told_in_one_line():
+def test_a_full_disk_is_reported_in_one_line():
   where = "{{function_node __wrapped__Flush}} events.v2"
   full = f"{where}; No space left on device [Op:Flush]\nand more"
   message = r"^runs/x cannot be written to \(events\.v2; No space left on device\)$"
@@ -247,5 +238,5 @@ def test_a_full_disk_is_told_in_one_line():
     (full, stopping.RunError, message),
     ("OOM when allocating tensor", tf.errors.ResourceExhaustedError, "OOM"),
   ):
-    with pytest.raises(error, match=expected), checkpointing.on_a_disk_with_room("runs/x"):
+    with pytest.raises(error, match=expected), checkpointing.reporting_full_disk("runs/x"):
       raise tf.errors.ResourceExhaustedError(None, None, text)

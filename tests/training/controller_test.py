@@ -1,4 +1,4 @@
-"""When a run saves, evaluates and ends; on a worker that only counts."""
+"""Steps at which a run saves, evaluates and ends, with a trainer that only counts."""
 
 import pathlib
 
@@ -51,7 +51,7 @@ class Run:
     manager = checkpointing.RunCheckpoints(
       checkpoint, str(folder), restore_from, self.step, 4, 100, lambda: None
     )
-    self.controller = controller.RunController(
+    self.controller = controller.ResumableController(
       trainer=self.worker,
       evaluator=self.worker,
       global_step=self.step,

@@ -1,4 +1,4 @@
-"""Tests of the look at some records before a run."""
+"""Tests of the check of some records before a run."""
 
 import os
 
@@ -46,7 +46,7 @@ def test_faults_end_the_run_before_anything_is_built(folder, name, monkeypatch):
     driver.run(params, "train_and_eval", str(folder / "model"), validate_data=8)
   lines = str(error.value).splitlines()
   assert lines[0] == (
-    f"task.{name}.input_path: faults 4 in the records that were looked at, among them:"
+    f"task.{name}.input_path: faults 4 in the records that were examined, among them:"
   )
   assert lines[1] == (
     f"  {name}.tfrecord, record 1: object 1 image/object/class/label: 3; accepted: 1 … 2, the"
@@ -64,7 +64,7 @@ def test_the_message_is_bounded(folder):
   assert len(str(error.value).splitlines()) == 1 + 5 + 1
 
 
-def test_only_so_many_are_looked_at(folder):
+def test_only_so_many_are_examined(folder):
   # Of eight, two: 2 and 6, and the last one.
   for faulty, is_found in ((1, False), (2, True), (6, True), (7, True)):
     records = [_record(str(i), classes=[9 if i == faulty else 1]) for i in range(8)]
@@ -76,7 +76,7 @@ def test_only_so_many_are_looked_at(folder):
       data_sample.check(task, "train_data", 2)
 
 
-def test_none_are_looked_at(folder):
+def test_none_are_examined(folder):
   params = _experiment(folder, "train_data", _record("0", classes=[9]))
   data_sample.check(params.task, "train_data", 0)
 

@@ -1,5 +1,6 @@
-"""From flags to a configuration, and what is said before anything is trained in vain."""
+"""From flags to a configuration, and errors that come before anything is trained in vain."""
 
+import copy
 import types
 
 import pytest
@@ -82,8 +83,8 @@ class TestRun:
     other.write_text("dog\ncat\n")
     override = {"task": {"label_map": str(other)}}
     assert self.message(folder, tmp_path, override) == (
-      f"task.label_map '{other}' differs from '{folder / 'label_map.txt'}', the classes that the "
-      "records of task.train_data were written with"
+      f"task.label_map is '{other}'; accepted: the classes of '{folder / 'label_map.txt'}', which "
+      "the records of task.train_data were written with"
     )
 
   @pytest.mark.parametrize("text", ["\ufeffcat\ndog\n", "cat\r\ndog\r\n", "cat\ndog"])
@@ -97,7 +98,7 @@ class TestRun:
   def test_nothing_to_evaluate(self, folder, tmp_path):
     for model_dir in (tmp_path, tmp_path / "new"):
       assert self.message(folder, model_dir, mode="eval") == (
-        f"--model_dir '{model_dir}' holds no checkpoint to evaluate"
+        f"--model_dir '{model_dir}' holds no checkpoint; accepted: one to evaluate"
       )
 
   def test_best_checkpoint_by_an_unknown_figure(self, folder, tmp_path):
@@ -113,6 +114,16 @@ class TestRun:
     assert self.message(folder, tmp_path / "run", override).startswith(
       f"{tmp_path}/none.json: file: cannot be read (No such file or directory)"
     )
+
+  def test_the_configuration_of_the_caller_stays_as_it_was(self, folder, tmp_path):
+    # The metric of the best checkpoint is left open; the run ends once it has been chosen.
+    evaluation = {"metrics": ["coco"], "coco_annotations": str(tmp_path / "none.json")}
+    params = tiny.experiment(folder, {"task": {"evaluation": evaluation}})
+    before = copy.deepcopy(params.as_dict())
+    with pytest.raises(ValueError, match=r"none\.json"):
+      driver.run(params, "train_and_eval", str(tmp_path / "run"))
+    assert before["trainer"]["best_checkpoint_eval_metric"] == ""
+    assert params.as_dict() == before
 
   def test_model_dir_that_cannot_be_written(self, folder, tmp_path):
     file = tmp_path / "file"
@@ -162,7 +173,7 @@ class TestMainWithFlags:
   def test_number_of_records_to_look_at(self, folder, tmp_path, monkeypatch, mode, names):
     asked = []
     monkeypatch.setattr(driver.data_sample, "check", lambda *args: asked.append(args[1:]))
-    monkeypatch.setattr(driver.assembly, "Run", lambda *_: lambda: None)
+    monkeypatch.setattr(driver.assembly, "TrainingRun", lambda *_: lambda: None)
     values = {"validate_data": 7, "mode": mode, "model_dir": str(tmp_path)}
     driver.main_with_flags(self.flags(folder, **values))
     assert asked == [(name, 7) for name in names]

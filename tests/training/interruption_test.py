@@ -1,4 +1,4 @@
-"""Runs of the tiny detector that are stopped, gone on with, and led astray."""
+"""Runs of the tiny detector that are stopped, resumed, and led astray."""
 
 import json
 import os
@@ -68,7 +68,7 @@ def test_sigterm_then_the_same_end_bit_for_bit(folder, straight, tmp_path, monke
   assert train(folder, tmp_path) == (None, {})
   out = capsys.readouterr().out
   assert out.splitlines()[-1] == (
-    f"stopped by SIGTERM; the same command goes on from {tmp_path}/ckpt-3"
+    f"stopped by SIGTERM; the same command resumes from {tmp_path}/ckpt-3"
   )
   assert "early stopping: after 10 evaluations without improvement" in out
   assert steps(tmp_path) == [2, 3]
@@ -98,12 +98,12 @@ def test_a_rate_that_is_too_high(folder, tmp_path, capsys):
   assert "warning: step 2 (batch 1) has a loss that is not finite: " in warnings
   assert re.search(r"^images: '[^']+', '[^']+'$", warnings, re.M)
   assert (
-    f"batch 1 is left out, the run goes on from {tmp_path}/ckpt-0 (recovery 1 of 1)" in warnings
+    f"batch 1 is left out, the run resumes from {tmp_path}/ckpt-0 (recovery 1 of 1)" in warnings
   )
   lines = str(error.value).splitlines()
   assert lines[0].startswith("step 2 (batch 2) has a loss that is not finite: ")
   assert lines[-2:] == [
-    f"to look into it: python -m mtl_ssl_tf.tasks.replay {tmp_path}/nonfinite-2-2",
+    f"to examine it: python -m mtl_ssl_tf.tasks.replay {tmp_path}/nonfinite-2-2",
     "recoveries of the run before: 1, trainer.recovery_max_trials is 1",
   ]
   assert steps(tmp_path) == [0]

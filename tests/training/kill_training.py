@@ -69,7 +69,7 @@ class Training:
     self._config.write_text(yaml.safe_dump(settings))
 
   def start(self, name: str, mode: str = "train_and_eval") -> subprocess.Popen:
-    """Starts a process that trains in the folder `name`, or goes on there."""
+    """Starts a process that trains in the folder `name`, or resumes there."""
     command = [sys.executable, "train.py", "--experiment=mtl_frcnn", f"--mode={mode}"]
     command += [f"--config_file={self._config}", f"--model_dir={self._root / name}"]
     with (self._root / f"{name}.log").open("a") as log:
@@ -129,11 +129,11 @@ def kill_and_resume(root: pathlib.Path, num_kills: int, train_steps: int, optimi
     name = f"killed{num_runs}"
     num_runs += 1
     while num_killed < num_kills:
-      told = training.kill(name, rng, while_saving=num_killed % 2 == 1)
-      if told is None:
+      outcome = training.kill(name, rng, while_saving=num_killed % 2 == 1)
+      if outcome is None:
         break
       num_killed += 1
-      print(f"kill {num_killed}: {told}", flush=True)
+      print(f"kill {num_killed}: {outcome}", flush=True)
     training.finish(name)
     found = differences(root / "straight", root / name)
     same = same and not found

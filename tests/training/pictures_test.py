@@ -1,4 +1,4 @@
-"""When a run has pictures drawn, and where they go."""
+"""Steps at which a run has pictures drawn, and where they go."""
 
 import types
 

@@ -1,4 +1,4 @@
-"""What a run says, told by a clock that the test sets."""
+"""The lines of a run, by a clock that the test sets."""
 
 import orbit
 import pytest
@@ -16,7 +16,7 @@ OUTPUT = {
 
 
 class Run:
-  """A progress line with its step and clock at hand."""
+  """A progress line, its step and its clock."""
 
   def __init__(self, step: int = 0, train_steps: int = 100, images_per_step: int = 2):
     self.step = tf.Variable(step, dtype=tf.int64)
@@ -125,7 +125,7 @@ def test_format_seconds(seconds, text):
 
 
 class Worker(orbit.AbstractTrainer, orbit.AbstractEvaluator):
-  """Counts steps, and tells the number of evaluations so far."""
+  """Counts steps, and returns the number of evaluations so far."""
 
   def __init__(self, step: tf.Variable):
     self.step = step
@@ -163,7 +163,7 @@ def test_controller_reports_each_evaluation(tmp_path, capsys):
   # At the end too, although 6 is no multiple of 4.
   assert [line for line in lines if line.startswith("figure")] == ["figure 1 at 4", "figure 2 at 6"]
   assert sum(line.startswith("evaluation at step ") for line in lines) == 2
-  # Nothing of Orbit's, whose account of every loop would stand beside ours.
+  # Nothing of Orbit's, whose account of every loop would stand next to ours.
   assert len(lines) == 4
   assert [line.split()[1] for line in run.lines] == ["2/6", "6/6"]
 

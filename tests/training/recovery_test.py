@@ -1,4 +1,4 @@
-"""What is told of a step at fault."""
+"""The report on a faulty step."""
 
 import contextlib
 import types

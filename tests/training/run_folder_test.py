@@ -1,4 +1,4 @@
-"""Who may train in a folder, and with which configuration a run may go on."""
+"""Locks of a run's folder, and configurations that a run may resume with."""
 
 import subprocess
 import sys
@@ -82,7 +82,7 @@ class TestCompare:
   def test_a_folder_that_says_nothing(self, folder, tmp_path):
     assert self.compare(folder, tmp_path) == []
 
-  def test_what_may_change_is_told(self, folder, model_dir):
+  def test_what_may_change_is_reported(self, folder, model_dir):
     override = {
       "trainer": {
         "train_steps": 7,
@@ -98,7 +98,7 @@ class TestCompare:
     ]
 
   @pytest.mark.parametrize(
-    ("override", "told"),
+    ("override", "reported"),
     [
       (
         {"task": {"backbone": {"depth_multiplier": 0.25}}},
@@ -119,14 +119,14 @@ class TestCompare:
       ),
     ],
   )
-  def test_what_the_weights_depend_on_is_refused(self, folder, model_dir, override, told):
+  def test_what_the_weights_depend_on_is_refused(self, folder, model_dir, override, reported):
     before = (model_dir / "params.yaml").read_text()
     with pytest.raises(ValueError) as error:
       self.compare(folder, model_dir, override)
     assert str(error.value) == (
       f"--model_dir '{model_dir}' belongs to a run that was configured otherwise, and its weights "
-      f"depend on that: {told}; accepted: the earlier values, or another folder, which --init can "
-      "start from these weights"
+      f"depend on that: {reported}; accepted: the earlier values, or another folder, which --init "
+      "can start from these weights"
     )
     assert (model_dir / "params.yaml").read_text() == before
 

@@ -1,4 +1,4 @@
-"""Settings that no strategy can be made of are told before anything is connected or built."""
+"""Settings that no strategy can be made of are refused before anything is connected or built."""
 
 import json
 import os
@@ -104,7 +104,7 @@ def test_mirrored_on_a_single_device_trains(tmp_path):
   np.testing.assert_array_equal(*runs)
 
 
-def test_idle_gpus_are_told(folder, monkeypatch, capsys):
+def test_idle_gpus_are_reported(folder, monkeypatch, capsys):
   monkeypatch.setattr(tf.config, "list_physical_devices", lambda _: ["gpu"] * 2)
   strategies.check(tiny.experiment(folder, {"runtime": {"num_gpus": 1}}), "train")
   assert not capsys.readouterr().err
@@ -168,7 +168,7 @@ def test_tf_config_counts_in_place_of_the_fields(folder, monkeypatch):
 
 
 def fake(num_replicas: int):
-  """A strategy as far as the checks look at it."""
+  """A strategy as far as the checks need it."""
   return types.SimpleNamespace(num_replicas_in_sync=num_replicas)
 
 

@@ -62,7 +62,7 @@ def test_a_killed_run_ends_like_one_that_was_not(folder, ema):
   for key in keys:
     ours, theirs = (reader.get_tensor(key).tobytes() for reader in readers)
     assert ours == theirs, key
-  # It has learnt something on the way.
+  # It was trained on the way.
   first = toy_task.run(folder, "first", {"trainer": {"train_steps": 50}})
   target = [2.0, 2.0, 2.0, 0.0]
   assert np.linalg.norm(resumed - target) < np.linalg.norm(first - target)
@@ -87,7 +87,7 @@ def test_a_run_that_no_longer_gets_better_ends(folder, capsys):
   assert "the run ends early, at step 600" in capsys.readouterr().out
 
 
-def test_the_progress_line_tells_what_the_task_warns_of(folder, monkeypatch, capsys):
+def test_the_progress_line_reports_what_the_task_warns_of(folder, monkeypatch, capsys):
   monkeypatch.setattr(toy_task.ToyTask, "count_warning", lambda self, values: "too many rows")
   toy_task.run(folder, "run", {"trainer": {"train_steps": 40}})
   assert capsys.readouterr().err.splitlines() == [

@@ -1,4 +1,4 @@
-"""What a worker beside the chief may touch; how workers work together: see replicas_test.py."""
+"""Folders of workers other than the chief; replicas_test.py has workers together."""
 
 import logging
 import os

@@ -1,4 +1,4 @@
-"""Where outlines and text fall, and that nothing falls outside."""
+"""Places of outlines and text, and that nothing falls outside."""
 
 import numpy as np
 import pytest
@@ -195,7 +195,7 @@ class TestLabels:
     assert abs((top + bottom) / 2 - 50) <= 1 and abs((left + right) / 2 - 80) <= 1
     green = (0, 255, 0)
     canvas.label_point([50, 80], "0.5", green)
-    # Half a line up would still hide it; beside it is free.
+    # Half a line up would still hide it; next to it is free.
     assert self.plate(canvas, green)[3] == left - 1 or self.plate(canvas, green)[1] == right + 1
 
   @pytest.mark.parametrize("shape", [(1, 1), (1, 200), (200, 1), (5, 5)])

@@ -59,12 +59,12 @@ class TestReadScalars:
     assert len(curves.read_scalars(str(tmp_path))["loss"][0]) == 1500
 
   def test_no_events(self, tmp_path):
-    with pytest.raises(ValueError, match=r"no TensorBoard event files \(\*\.tfevents\.\*\) in or"):
+    with pytest.raises(ValueError, match=r"holds no event files; accepted: TensorBoard's"):
       curves.read_scalars(str(tmp_path))
 
   def test_events_without_scalars(self, tmp_path):
     write(tmp_path, [])
-    with pytest.raises(ValueError, match="hold no scalars"):
+    with pytest.raises(ValueError, match="holds no scalars; accepted: event files"):
       curves.read_scalars(str(tmp_path))
 
 
@@ -170,7 +170,7 @@ class TestPlotCurves:
     assert (tmp_path / "curves.png").exists()
 
   def test_nothing_to_draw(self, tmp_path):
-    with pytest.raises(ValueError, match="there are no curves to draw"):
+    with pytest.raises(ValueError, match="series is empty; accepted: at least one curve"):
       curves.plot_curves({}, str(tmp_path / "curves.png"))
 
 
@@ -186,7 +186,9 @@ class TestMain:
     folder = tmp_path / missing
     assert curves.main(["--model_dir", str(folder), "--output", str(tmp_path / "c.png")]) == 1
     error = capsys.readouterr().err
-    assert error == f"error: no TensorBoard event files (*.tfevents.*) in or below {folder}\n"
+    assert (
+      error == f"error: {folder} holds no event files; accepted: TensorBoard's (*.tfevents.*)\n"
+    )
 
   def test_one_line_if_the_format_is_unknown(self, run, tmp_path, capsys):
     assert curves.main(["--model_dir", str(run), "--output", str(tmp_path / "c.xyz")]) == 1

@@ -1,4 +1,4 @@
-"""Which files an evaluation leaves; their content is tested with the command."""
+"""Files of an evaluation; their content is tested with the command."""
 
 import json
 

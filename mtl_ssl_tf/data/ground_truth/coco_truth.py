@@ -13,7 +13,7 @@ from mtl_ssl_tf.data import faults
 from mtl_ssl_tf.data.ground_truth import objects as ground_truth
 from mtl_ssl_tf.data.sources import coco_annotation
 
-# So many faults are told before reading stops.
+# So many faults are listed before reading stops.
 _MAX_FAULTS = 20
 
 
@@ -69,7 +69,7 @@ def is_number(value: Any) -> bool:
 
 
 def check_bbox(value: Any) -> str | None:
-  """What is accepted where a value is no box with left, top, width and height; else None."""
+  """Returns the accepted values if `value` is not a valid `bbox`, else None."""
   if not (isinstance(value, list) and len(value) == 4 and all(map(is_number, value))):
     return "four finite numbers: left, top, width, height"
   return "a width and height of at least 0" if value[2] < 0 or value[3] < 0 else None
@@ -79,7 +79,7 @@ def read_coco(path: str | os.PathLike[str]) -> ground_truth.GroundTruth:
   """The ground truth of a COCO annotation file; class ids count the categories in file order.
 
   Raises:
-    faults.FaultError: the file is at fault; the first twenty faults are told.
+    faults.FaultError: the file is at fault; the first twenty faults are listed.
   """
   content = read_json(path)
   found = FaultList(str(path))

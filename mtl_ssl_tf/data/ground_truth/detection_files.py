@@ -131,7 +131,7 @@ def read_predictions(path: str, truth: ground_truth.GroundTruth) -> list[Detecti
     truth: knows the images and classes.
 
   Raises:
-    faults.FaultError: a file is at fault; the first twenty faults are told.
+    faults.FaultError: a file is at fault; the first twenty faults are listed.
     ValueError: there is no such file, or its images are those of another data set.
   """
   if path.lower().endswith(".json"):
@@ -283,7 +283,7 @@ def _read_comp4(files: Sequence[str], truth: ground_truth.GroundTruth) -> dict[i
 
 
 def _comp4_class(file: str, truth: ground_truth.GroundTruth, found: coco_truth.FaultList) -> int:
-  """The class that a file's name tells; the longest, as one name may end like another."""
+  """The class in a file's name; the longest, as one name may end like another."""
   name = os.path.basename(file)
   if re.fullmatch(rf"{_COMP4}.+_.+\.txt", name):
     known = [

@@ -1,7 +1,7 @@
 """Ground truth for metrics from records, a VOC folder or a COCO file, without decoding an image.
 
   records    TFRecord files, a folder or a pattern; the label map and, for category ids, a manifest
-             lie beside them, as the converters leave them
+             lie next to them, as the converters leave them
   VOC        a folder with Annotations, JPEGImages and ImageSets/Main, and a split
   COCO       a JSON file with images, annotations and categories
 
@@ -10,8 +10,9 @@ training sees, those of files unclipped.
 """
 
 import json
+import logging
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import tensorflow as tf
@@ -23,6 +24,7 @@ from mtl_ssl_tf.data.ground_truth import objects as ground_truth
 from mtl_ssl_tf.data.records import paths as record_paths
 from mtl_ssl_tf.data.sources import voc_annotation, voc_folder
 
+_LOGGER = logging.getLogger(__name__)
 _KINDS = (
   "a COCO annotation file (*.json), a VOC folder together with --split, or record files"
   " (*.tfrecord, a folder or a pattern of them)"
@@ -35,17 +37,15 @@ def read(
   split: str | None = None,
   label_map_file: str | None = None,
   on_error: str = "fail",
-  say: Callable[[str], object] = print,
 ) -> ground_truth.GroundTruth:
   """The ground truth at a path, whatever of the three kinds it is.
 
   Args:
     path: see the module.
     split: of a VOC folder.
-    label_map_file: classes of a VOC folder, or of records without one beside them; None takes the
+    label_map_file: classes of a VOC folder, or of records without one next to them; None takes the
       classes found in the folder's annotations, sorted.
     on_error: of a VOC folder: `skip` leaves faulty objects and images out and says so.
-    say: takes lines about what is left out.
 
   Raises:
     faults.FaultError: a file is at fault.
@@ -60,7 +60,7 @@ def read(
     if split is None:
       raise ValueError(f"--ground_truth {path} is a VOC folder; accepted: together with --split")
     try:
-      return read_voc(path, split, label_map_file, on_error, say)
+      return read_voc(path, split, label_map_file, on_error)
     except ValueError as error:
       if isinstance(error, faults.FaultError):
         raise
@@ -82,7 +82,7 @@ def read_records(
 
   Args:
     input_path: see `record_paths.match_files`.
-    label_map_file: None is the one beside the records.
+    label_map_file: None is the one next to the records.
 
   Raises:
     faults.FaultError: a record is at fault.
@@ -116,7 +116,6 @@ def read_voc(
   split: str,
   label_map_file: str | None = None,
   on_error: str = "fail",
-  say: Callable[[str], object] = print,
 ) -> ground_truth.GroundTruth:
   """The ground truth of one split of a VOC folder, its boxes as they stand in the annotations.
 
@@ -150,7 +149,7 @@ def read_voc(
   if found and on_error == "fail":
     raise faults.FaultError(found)
   for fault in found:
-    say(f"left out: {fault}")
+    _LOGGER.info(f"left out: {fault}")
   images = []
   for stem, file, annotation in annotations:
     if any(fault.file == file and fault.object_number is None for fault in found):
@@ -232,7 +231,7 @@ def _flags(features, name: str, count: int) -> np.ndarray:
 
 
 def _category_ids(files: Sequence[str], class_names: Sequence[str]) -> tuple[int, ...]:
-  """The category ids that the manifests beside the records tell; else 1, 2, 3 …"""
+  """The category ids in the manifests next to the records; else 1, 2, 3 …"""
   for manifest in _manifests(files):
     ids = manifest.get("category_ids")
     if isinstance(ids, dict) and set(class_names) <= set(ids):
@@ -241,7 +240,7 @@ def _category_ids(files: Sequence[str], class_names: Sequence[str]) -> tuple[int
 
 
 def _manifests(files: Sequence[str]) -> Iterator[dict]:
-  """What the manifests beside the record files hold, those of their own splits."""
+  """Yields the manifests next to the record files, those of their own splits."""
   for folder in sorted({os.path.dirname(file) for file in files}):
     names = {os.path.basename(file) for file in files if os.path.dirname(file) == folder}
     for path in sorted(tf.io.gfile.glob(os.path.join(folder, schema.manifest_file("*")))):

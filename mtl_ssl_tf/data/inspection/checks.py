@@ -1,4 +1,4 @@
-"""What is worth telling about one image and its boxes, sound or not as a training example.
+"""Checks one image and its boxes, and reports what may be a mistake in the annotation.
 
 The converters and `record_checks` find what cannot be trained on. The checks here are about images
 that can be, and whose boxes look like mistakes or do not suit the settings of a run.
@@ -64,7 +64,7 @@ class Limits:
   Attributes:
     input_size, short_side, long_side, max_num_boxes: see `detection_parser.DetectionParser`.
     anchor_base_size_px, anchor_scales, anchor_aspect_ratios: see `anchor_ops.grid_anchors`.
-    min_boxes_per_class: a class with fewer boxes is told.
+    min_boxes_per_class: a class with fewer boxes is reported.
     duplicate_iou: two boxes of one image that overlap by this much are taken for one.
   """
 
@@ -96,7 +96,7 @@ class Limits:
       **others: attributes that no configuration holds.
     """
     input_size, short_side, long_side = tuple(data.input_size), data.short_side, data.long_side
-    if len(input_size) == 2:  # Otherwise told below, by its name.
+    if len(input_size) == 2:  # Otherwise refused below, by its name.
       input_size, short_side, long_side = input_sizes.single(
         data.input_layout, input_size, short_side, long_side
       )
@@ -194,7 +194,7 @@ def check_image(facts: ImageFacts, limits: Limits) -> list[Finding]:
     *check_duplicates(facts, limits.duplicate_iou),
     *check_vanishing(facts, sizes_px),
     *check_anchors(facts, sizes_px, limits.smallest_anchor_px),
-    *check_slots(facts, limits.max_num_boxes),
+    *check_num_boxes(facts, limits.max_num_boxes),
   ]
 
 
@@ -262,13 +262,13 @@ def check_anchors(
   return [facts.warning("smaller_than_anchors", "box", value, accepted, smallest)]
 
 
-def check_slots(facts: ImageFacts, max_num_boxes: int) -> list[Finding]:
+def check_num_boxes(facts: ImageFacts, max_num_boxes: int) -> list[Finding]:
   """Whether the image has more boxes than a training example holds."""
   if len(facts.boxes_orig) <= max_num_boxes:
     return []
   value = f"{len(facts.boxes_orig)} boxes, of which the last would be left out"
   accepted = f"at most {max_num_boxes} (max_num_boxes)"
-  return [facts.warning("more_boxes_than_slots", "boxes", value, accepted)]
+  return [facts.warning("too_many_boxes", "boxes", value, accepted)]
 
 
 def _ious(box: np.ndarray, boxes: np.ndarray) -> np.ndarray:

@@ -1,8 +1,8 @@
-"""A page that shows the worst images of a data set with what is wrong beside each.
+"""A page that shows the worst images of a data set with its faults next to each.
 
 One HTML file without scripts or references, its pictures inside, so that it can be mailed and
 opened anywhere. Names, texts and pictures come from outside: text is escaped, and a picture is
-decoded and encoded anew.
+decoded and encoded again.
 """
 
 import base64
@@ -42,7 +42,7 @@ def thumbnail(
 ) -> bytes | None:
   """A small JPEG of an image with its boxes; None where there is no picture to be had.
 
-  Boxes that something is told about are red (faults) or orange (warnings) and numbered, the others
+  Boxes with findings are red (faults) or orange (warnings) and numbered, the others
   green. A box too small or too flat to be seen is drawn larger.
 
   Args:
@@ -60,7 +60,7 @@ def thumbnail(
         return None
       image.draft("RGB", (_SIDE_PX, _SIDE_PX))  # Decodes a large JPEG at a fraction of its size.
       picture = image.convert("RGB")
-  except Exception:  # A reader of damaged bytes may raise nearly anything; the fault is told.
+  except Exception:  # A reader of damaged bytes may raise nearly anything; the fault is reported.
     return None
   scale = min(_SIDE_PX / max(height, width), 4.0)
   size = max(round(width * scale), 1), max(round(height * scale), 1)
@@ -118,7 +118,7 @@ def page(
   """The HTML of the sheet.
 
   Args:
-    title: what was looked at.
+    title: the data set that was validated.
     kinds: kind of finding to its `level`, `num_findings` and `num_images`.
     general: findings about no single image.
     worst: name, JPEG or None, and findings of each image, worst first.
@@ -185,8 +185,8 @@ def _statistics(summary: Mapping[str, Any]) -> str:
   anchors = summary["anchors"]
   sentence = (
     f"<p>{summary['num_images']} images, {summary['num_images_without_boxes']} of them without"
-    f" boxes; {summary['num_boxes']} boxes; at most {boxes['most']} in an image, for which there"
-    f" are {boxes['slots']} slots; {anchors['num_boxes_smaller']} boxes"
+    f" boxes; {summary['num_boxes']} boxes; at most {boxes['most']} in an image, of"
+    f" max_num_boxes {boxes['max_num_boxes']}; {anchors['num_boxes_smaller']} boxes"
     f" ({100 * anchors['share_smaller']:.1f} %) are smaller than the smallest anchor.</p>"
   )
   tables = {

@@ -2,7 +2,7 @@
 
 TensorFlow's own reader stops at the first damage. A record is its length (8 bytes), a checksum of
 the length (4), the content, and a checksum of the content (4): where the length is sound, a damaged
-content hides nothing else; where it is not, the next sound length is looked for.
+content hides nothing else; where it is not, the next sound length is searched for.
 """
 
 import dataclasses
@@ -19,7 +19,7 @@ from mtl_ssl_tf.data.records import index as record_index
 
 _LENGTH_BYTES, _HEADER_BYTES, _FOOTER_BYTES = 8, 12, 4
 _CHUNK_BYTES = 2**20
-_SEARCHED_BYTES = 64 * 2**20  # How far the next sound length is looked for.
+_SEARCHED_BYTES = 64 * 2**20  # How far the next sound length is searched for.
 _POLYNOMIAL = 0x82F63B78  # CRC-32C, bits reversed.
 _MASK_DELTA = 0xA282EAD8
 
@@ -105,7 +105,7 @@ class RecordFile:
     return damaged(end or self.size, "damaged_length", value, "the bytes that were written")
 
   def offsets(self) -> Iterator[int]:
-    """Where the records begin, going by their lengths alone, unsound ones included.
+    """Yields the offset of each record, by the lengths alone; damaged ones are included.
 
     The last is one that does not end in the file, if there is such a one.
     """

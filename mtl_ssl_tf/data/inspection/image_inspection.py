@@ -1,4 +1,4 @@
-"""Every image of a data set, in records or before it was converted, looked at one by one.
+"""Inspects every image of a data set, in records or before it was converted, one by one.
 
 Threads do the work, as decoding holds no lock of Python's; images come out in their order.
 """
@@ -48,12 +48,12 @@ def inspect_records(
     files: paths of TFRecord files.
     classes: class 1 first; None where no label map says what the labels mean.
     limits: what images are compared with.
-    num_sampled: look at so many records only, evenly spread, and at the last one of each file,
+    num_sampled: inspect so many records only, evenly spread, and at the last one of each file,
       which shows whether the file was cut short; of files on other machines, at the first ones;
-      0 looks at all.
+      0 inspects all.
     num_threads: how many records are checked at a time.
     num_records: takes the number of records by file.
-    step: told how many bytes were passed.
+    step: called with the number of bytes that were passed.
   """
 
   def inspect(record: damaged_files.Record) -> validation_report.Inspected:
@@ -73,7 +73,7 @@ def inspect_records(
   records = _all_records(files, num_records, step)
   if num_sampled:
     records = _sampled_records(files, num_sampled, num_records)
-  return repetitions.tell(_map_in_order(inspect, records, num_threads))
+  return repetitions.add_findings(_map_in_order(inspect, records, num_threads))
 
 
 def inspect_split(
@@ -88,7 +88,7 @@ def inspect_split(
   Args:
     source: with classes; can be pickled.
     limits: what images are compared with.
-    num_sampled: look at so many images only, evenly spread; 0 looks at all.
+    num_sampled: inspect so many images only, evenly spread; 0 inspects all.
     num_threads: how many images are checked at a time.
   """
   local = threading.local()
@@ -102,7 +102,7 @@ def inspect_split(
   positions = range(len(source))
   if num_sampled:
     positions = evenly_spread(len(source), num_sampled)
-  return repetitions.tell(_map_in_order(inspect, positions, num_threads))
+  return repetitions.add_findings(_map_in_order(inspect, positions, num_threads))
 
 
 def evenly_spread(number: int, num_sampled: int) -> list[int]:
@@ -187,7 +187,7 @@ def _unreadable(path: str, number: int, error: tf.errors.OpError) -> damaged_fil
 def _inspect_converted(
   source: split_source.SplitSource, position: int, limits: checks.Limits
 ) -> validation_report.Inspected:
-  """What the converter makes of one image, and the warnings about it."""
+  """Converts one image without writing it; returns its findings."""
   name = source.name(position)
   read, converted = source.read_image(position), examples.convert(source, position)
   found = [finding_of_fault(fault, name) for fault in converted.faults]
@@ -206,8 +206,8 @@ def _inspect_converted(
     boxes_orig = source.stated_boxes(position)
   if converted.example is not None:
     faulty = {fault.object_number for fault in converted.faults}
-    things = [thing for thing in read.objects if thing.number not in faulty]
-    facts = _facts(converted.example, file, name, things)
+    annotations = [annotation for annotation in read.objects if annotation.number not in faulty]
+    facts = _facts(converted.example, file, name, annotations)
     found += checks.check_image(facts, limits)
     kept = zip(facts.object_numbers, facts.boxes_orig.tolist(), strict=True)
     boxes_orig = {**boxes_orig, **dict(kept)}
@@ -219,15 +219,15 @@ def _facts(
   example: tf.train.Example,
   file: str,
   source_id: str,
-  things: Sequence[annotated.AnnotatedObject],
+  annotations: Sequence[annotated.AnnotatedObject],
 ) -> checks.ImageFacts:
-  """The facts that a converter's record tells.
+  """The facts of a converter's record.
 
   Args:
     example: the record.
     file: that the objects are written down in.
     source_id: the image's name.
-    things: the objects, those of the record.
+    annotations: the objects, those of the record.
   """
   feature = example.features.feature
   height, width = (
@@ -241,11 +241,11 @@ def _facts(
     height=height,
     width=width,
     boxes_orig=boxes_norm * [height, width, height, width],
-    class_names=[thing.name for thing in things],
-    object_numbers=[thing.number for thing in things],
-    difficult=[bool(thing.difficult) for thing in things],
-    is_crowd=[bool(thing.is_crowd) for thing in things],
-    object_labels=[thing.label for thing in things],
+    class_names=[annotation.name for annotation in annotations],
+    object_numbers=[annotation.number for annotation in annotations],
+    difficult=[bool(annotation.difficult) for annotation in annotations],
+    is_crowd=[bool(annotation.is_crowd) for annotation in annotations],
+    object_labels=[annotation.label for annotation in annotations],
   )
 
 
@@ -260,7 +260,7 @@ def _read_image(source: split_source.SplitSource, file: str | None) -> bytes | N
 def _map_in_order(
   function: Callable[[_Item], _Result], items: Iterable[_Item], num_threads: int
 ) -> Iterator[_Result]:
-  """What the function makes of each item, in order, a bounded number of them under way."""
+  """Yields the function's result of each item, in order; the number in progress is bounded."""
   if num_threads == 1:
     yield from map(function, items)
     return

@@ -44,12 +44,12 @@ _BORDER_TOLERANCE = 1e-6  # Rounding of float32.
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class CheckedRecord:
-  """What a record holds and what is wrong with it.
+  """Content and findings of one record.
 
   Attributes:
     facts: of the sound objects only; None if image or lists are unusable.
     findings: faults and warnings.
-    source_id: the image's name, if the record tells.
+    source_id: the image's name, if the record states it.
     encoded: the image, if there is one, sound or not.
     boxes_orig: number of an object to its box in pixels of the image, faulty ones included.
   """
@@ -228,7 +228,7 @@ class _Check:
   def _place_objects(
     self, num_objects: int, height: int, width: int
   ) -> tuple[checks.ImageFacts, dict[int, Sequence[float]]]:
-    """The sound objects, the others being told as faults; and the boxes of all by number."""
+    """The sound objects, the others being reported as faults; and the boxes of all by number."""
     boxes_norm = np.array([self._values[key] for key in _BOX_KEYS], np.float64).T  # [N, 4]
     boxes_orig = boxes_norm * [height, width, height, width]
     rows = []

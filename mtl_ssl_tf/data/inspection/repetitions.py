@@ -14,7 +14,7 @@ CREATE TABLE images (digest BLOB PRIMARY KEY, place TEXT) WITHOUT ROWID;
 """
 
 
-def tell(
+def add_findings(
   images: Iterable[validation_report.Inspected],
 ) -> Iterator[validation_report.Inspected]:
   """The images, with findings added where a name or a picture was there before.
@@ -47,7 +47,7 @@ def tell(
 def _seen_before(
   connection: sqlite3.Connection, table: str, content: bytes, place: str
 ) -> str | None:
-  """Where the same content was before; None, and kept in mind, where it was not."""
+  """Returns where this content was first seen; records it and returns None if it is new."""
   digest = hashlib.sha256(content).digest()[:16]
   try:
     connection.execute(f"INSERT INTO {table} VALUES (?, ?)", (digest, place))

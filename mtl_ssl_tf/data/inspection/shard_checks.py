@@ -18,7 +18,7 @@ def check_shards(files: Sequence[str]) -> list[checks.Finding]:
   """Shards that are missing, or that belong to another conversion.
 
   Args:
-    files: paths of record files; names of another form than ours are not looked at.
+    files: paths of record files; names of another form than ours are ignored.
   """
   found = []
   for split_path, shards in _by_split(files).items():
@@ -55,11 +55,11 @@ def check_shards(files: Sequence[str]) -> list[checks.Finding]:
 def check_manifests(
   num_records: Mapping[str, int], classes: Sequence[str] | None
 ) -> list[checks.Finding]:
-  """Where records and manifest disagree.
+  """Returns the contradictions between records and manifest.
 
   Args:
     num_records: path of each record file to the number of its records, damaged ones included.
-    classes: class 1 first; None where no label map says them.
+    classes: class 1 first; None without a label map.
   """
   found = []
   for split_path in _by_split(num_records):

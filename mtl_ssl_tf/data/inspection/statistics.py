@@ -1,4 +1,4 @@
-"""What a data set is like: balance of classes, sizes, shapes and crowding of its boxes.
+"""Statistics of a data set: balance of classes, sizes, shapes and crowding of its boxes.
 
 Histograms count in bins that depend on no data, so that memory does not grow with the images.
 """
@@ -25,7 +25,7 @@ class DataStatistics:
 
     Args:
       limits: what the boxes are compared with.
-      classes: names, class 1 first, told even where they have no box; None tells those found.
+      classes: names, class 1 first, listed even where they have no box; None lists those found.
     """
     self._limits = limits
     self._num_images = self._num_crowd = self._num_difficult = self._num_left_out = 0
@@ -93,8 +93,8 @@ class DataStatistics:
       "most_to_fewest_boxes": max(counts) / min(counts) if counts else None,
       "boxes_per_image": {
         "most": most,
-        "slots": self._limits.max_num_boxes,
-        "num_boxes_without_slot": self._num_left_out,
+        "max_num_boxes": self._limits.max_num_boxes,
+        "num_boxes_left_out": self._num_left_out,
         "histogram": {str(n): self._boxes_per_image[n] for n in sorted(self._boxes_per_image)},
       },
       "image_sizes": {

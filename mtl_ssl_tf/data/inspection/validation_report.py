@@ -1,4 +1,4 @@
-"""What was found in a data set, gathered image by image: counts, lists of bounded length, figures.
+"""Collects findings of a data set image by image: counts, lists of bounded length, statistics.
 
 Memory does not grow with the number of images, however much is wrong with them.
 """
@@ -18,7 +18,7 @@ _MAX_REASONS = 100
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Inspected:
-  """One image that was looked at.
+  """One image that was inspected.
 
   Attributes:
     name: what to call it, as its data set does.
@@ -65,7 +65,7 @@ class ValidationReport:
     self._worst = collections.defaultdict(list)  # Kind -> heap, the least bad image first.
 
   def num_of(self, level: str) -> int:
-    """How many findings of a level there are so far."""
+    """Returns the number of findings of a level so far."""
     return sum(count for kind, count in self._counts.items() if self._levels[kind] == level)
 
   def findings(self, level: str) -> list[checks.Finding]:
@@ -74,14 +74,14 @@ class ValidationReport:
     return [finding for kind in kinds for finding in self._listed[kind]]
 
   def add_general(self, findings: Iterable[checks.Finding]) -> None:
-    """Takes what is found about no single image."""
+    """Adds findings that are not about a single image."""
     for finding in findings:
       self._count(finding)
       if len(self._general) < self._max_listed:
         self._general.append(finding)
 
   def add_image(self, inspected: Inspected) -> None:
-    """Takes one image."""
+    """Adds one image."""
     self._num_images += 1
     if inspected.facts is None:
       self._num_unusable += 1
@@ -179,8 +179,9 @@ class ValidationReport:
     lines += [
       f"images {self._num_images}, unusable {self._num_unusable}, without boxes"
       f" {summary['num_images_without_boxes']}; boxes {summary['num_boxes']}",
-      f"most boxes in an image {boxes['most']}, slots {boxes['slots']}; boxes smaller than the"
-      f" smallest anchor {anchors['num_boxes_smaller']} ({100 * anchors['share_smaller']:.1f} %)",
+      f"most boxes in an image {boxes['most']}, max_num_boxes {boxes['max_num_boxes']}; boxes"
+      f" smaller than the smallest anchor {anchors['num_boxes_smaller']}"
+      f" ({100 * anchors['share_smaller']:.1f} %)",
     ]
     for kind, counts in self.kinds().items():
       lines += [f"{counts['level']}: {finding}" for finding in self._listed[kind][:_MAX_PRINTED]]

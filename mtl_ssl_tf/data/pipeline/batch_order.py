@@ -1,8 +1,8 @@
-"""Which records make up each training batch: arithmetic, without a state.
+"""Order of the records in training batches, as arithmetic without state.
 
 Batches have running numbers from 0, and rows have places in their batch. A record is a function of
-the seed and these two numbers. To begin in the midst of a run is therefore to begin to count there,
-and each worker reads its own rows of every batch.
+the seed and these two numbers. To resume a run is therefore to start counting there, and
+each worker reads its own rows of every batch.
 """
 
 from collections.abc import Sequence
@@ -15,7 +15,7 @@ class BatchOrder:
   """The endless sequence of batches over one bucket of records, or over two.
 
   A batch holds records of one bucket. A bucket's rows, one batch after the other, are its epochs:
-  each epoch holds every record once, in an order of its own. Batches of two buckets take turns
+  each epoch holds every record once, in an order of its own. Batches of two buckets alternate
   evenly, in proportion to their records, so that all records are seen equally often: after any
   number of batches, a bucket is less than one batch from its share.
 
@@ -39,13 +39,13 @@ class BatchOrder:
 
   def bucket(self, batch: tf.Tensor) -> tf.Tensor:
     """The bucket of a batch, int64; `batch` is int64."""
-    return self._bucket_and_turn(batch)[0]
+    return self._bucket_and_place(batch)[0]
 
   def record(self, batch: tf.Tensor, row: tf.Tensor) -> tf.Tensor:
     """The number of the record in a row of a batch, int64; both are int64."""
-    bucket, turn = self._bucket_and_turn(batch)
+    bucket, bucket_batch = self._bucket_and_place(batch)
     size = tf.gather(self._sizes, bucket)
-    place = turn * self.global_batch_size + row  # In the endless sequence of the bucket.
+    place = bucket_batch * self.global_batch_size + row  # In the endless sequence of the bucket.
     epoch, place = place // size, place % size
     stream = tf.stack([self._seed, epoch * len(self._sizes) + bucket])
     # `index_shuffle` makes much the same of seeds that lie close together; these are spread.
@@ -53,13 +53,13 @@ class BatchOrder:
     shuffled = tf.random.experimental.index_shuffle(place, seed, size - 1)
     return tf.gather(self._records, tf.gather(self._starts, bucket) + shuffled)
 
-  def _bucket_and_turn(self, batch: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+  def _bucket_and_place(self, batch: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
     """The bucket of a batch, and how many batches of that bucket there were before."""
     num_records, num_first = len(self._records), self._sizes[0]
     # As many batches of the first bucket as are due, rounded down.
-    first_turn = batch * num_first // num_records
-    is_first = (batch + 1) * num_first // num_records > first_turn
+    num_before = batch * num_first // num_records
+    is_first = (batch + 1) * num_first // num_records > num_before
     return (
       tf.where(is_first, tf.constant(0, tf.int64), 1),
-      tf.where(is_first, first_turn, batch - first_turn),
+      tf.where(is_first, num_before, batch - num_before),
     )

@@ -37,8 +37,8 @@ class DetectionParser:
 
   In training, objects marked difficult and crowds (one box around many) are each kept as ordinary
   objects (`keep`), left out (`drop`), or made regions to be ignored (`ignore`): what lies there is
-  neither object nor background to learn. Such a region has class 0, stands behind the objects, so
-  that it never takes a slot from one, and is kept as long as any of it is visible. Of an object
+  neither object nor background in the loss. Such a region has class 0, comes after the objects, so
+  that it never takes the row of one, and is kept as long as any of it is visible. Of an object
   that is both, the stricter counts. Evaluation keeps all as objects.
 
   `image` is float32 [H, W, 3], RGB 0 … 255. `labels` holds:
@@ -48,12 +48,12 @@ class DetectionParser:
     gt_boxes_orig: float32 [N, 4], the same objects in pixels of the file, neither mirrored nor
       cut; padding is -1.
     gt_is_crowd: bool [N], COCO's flag of a box around many objects.
-    gt_area_orig: float32 [N], area in square pixels of the file as the record tells it, which of a
+    gt_area_orig: float32 [N], area in square pixels of the file as the record states it, which of a
       mask is less than of its box; padding is 0.
     image_size_px: float32 [2], height and width of the image inside the input.
     image_info: float32 [4, 2], original size, size inside the input, scale, offset, where the
       scale times file pixels less the offset gives input pixels (of an image not mirrored).
-    num_dropped_boxes: int32, objects and regions left out because all N slots were taken.
+    num_dropped_boxes: int32, objects and regions left out because all N rows were taken.
     flipped: bool, the image was mirrored left to right.
     image_key: int32, a number made from the source id; stays with the image in every epoch.
     example_valid: bool, False for a row that only fills up the last batch.

@@ -1,4 +1,4 @@
-"""What would otherwise end a run in its midst: batches that there are not, records of others."""
+"""Checks batch settings and record files before a run starts."""
 
 from collections.abc import Sequence
 
@@ -35,7 +35,7 @@ def check_batches(
 
 
 def check_records(files: list[str]) -> None:
-  """Finds at once what would otherwise end a run in its midst.
+  """Checks the records of a run, so that no fault ends it later.
 
   Raises:
     ValueError: a file is cut short or its first record is not ours, or there are no records.
@@ -50,7 +50,7 @@ def check_records(files: list[str]) -> None:
     # Going through the headers of a remote file would fetch the whole of it.
     num_records += 1 if record_index.is_remote(path) else len(record_index.scan([path]))
   if num_records == 0:
-    raise ValueError(f"input_path: no records in {', '.join(files)}")
+    raise ValueError(f"input_path: no records in {', '.join(files)}; accepted: at least one")
 
 
 def _check_first_record(path: str, start: int, length: int) -> None:
@@ -61,15 +61,17 @@ def _check_first_record(path: str, start: int, length: int) -> None:
   try:
     feature = tf.train.Example.FromString(content).features.feature
   except message.DecodeError as error:
-    raise ValueError(f"{path}: record 0 is no tf.Example") from error
+    raise ValueError(
+      f"{path}: record 0 is no tf.Example; accepted: records of the converters"
+    ) from error
   for name in (schema.IMAGE_ENCODED, schema.IMAGE_SOURCE_ID):
     if not feature[name].bytes_list.value:
       raise ValueError(
-        f"{path}: record 0 has no {name}; write the records with python -m"
+        f"{path}: record 0 has no {name}; accepted: records written by python -m"
         " mtl_ssl_tf.data.pascal_voc or mtl_ssl_tf.data.coco_json"
       )
   labels = feature[schema.OBJECT_LABEL].int64_list.value
   if labels and min(labels) < 1:
     raise ValueError(
-      f"{path}: record 0 has {schema.OBJECT_LABEL} {min(labels)}; classes count from 1"
+      f"{path}: record 0 has {schema.OBJECT_LABEL} {min(labels)}; accepted: classes from 1 on"
     )

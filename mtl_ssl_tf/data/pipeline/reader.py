@@ -1,4 +1,4 @@
-"""Record files to batches: which files, in which order, for which worker, and what is amiss.
+"""Record files to batches: files, order, shares of the workers, and checks.
 
 A batch is the pair `(images, labels)` of `detection_parser.DetectionParser`, each tensor with a
 leading axis: `global_batch_size`, or each replica's part of it. Batches can be reproduced: the same
@@ -52,7 +52,7 @@ def make_dataset(
       each batch does.
     first_batch: number of the training batch to begin with.
     skipped_batches: numbers of training batches to leave out.
-    input_context: which worker this is, as `tf.distribute` tells it; None is the only one.
+    input_context: which worker this is, from `tf.distribute`; None is the only one.
 
   Returns:
     Dataset of `(images, labels)`: float32 [B, H, W, 3] and the dict of `DetectionParser`, with B in
@@ -119,7 +119,7 @@ def image_ids(
   """
   batch_size = data.global_batch_size
   if data.seed is None:
-    raise ValueError("seed is None; accepted: a number, as no one can tell an order that was drawn")
+    raise ValueError("seed is None; accepted: a number, as an order that was drawn is not known")
   context = input_context or tf.distribute.InputContext()
   input_checks.check_batches(batch_size, context, batch, (), is_training=True)
   index = record_index.scan(record_paths.match_files(data.input_path))

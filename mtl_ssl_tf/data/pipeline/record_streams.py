@@ -69,7 +69,7 @@ def evaluation(
   """The worker's records in the order of the files, once, all of one bucket.
 
   The number is the record's place in the files, from 0. Blanks, whose place is `BLANK`, fill up the
-  last global batch before the workers take their turns.
+  last global batch before the workers take their rows.
   """
   records = tf.data.TFRecordDataset(list(files)).enumerate()
   blank = (tf.constant(BLANK, tf.int64), "")

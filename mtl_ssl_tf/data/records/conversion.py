@@ -1,15 +1,30 @@
-"""A split's records, label map and manifest from a source of any format, in several processes.
+"""Converts a split of any format to records, label map and manifest, in several processes.
 
-A conversion that was stopped, by whatever, goes on with the same call: shards that were finished
-are kept where their source files are unchanged. The result does not depend on the number of
-workers, nor on how often it was stopped.
+A conversion that was stopped, for whatever reason, resumes with the same call: finished shards are
+kept where their source files are unchanged. The result does not depend on the number of workers,
+nor on how often it was stopped.
+
+The calls from a VOC file to a record; other formats differ in the source alone:
+
+    pascal_voc.convert_split
+      convert
+        voc_source.open_split                       lists the images
+        _write_shards                               shards to worker processes, or to this one
+          shards.WriteShard                         all images of a shard
+            examples.convert                        one image
+              VocSource.read_image
+                voc_annotation.parse_annotation     XML to boxes, numbers as in the file
+              annotated.clip_box                    at most a pixel outside the image is cut off
+              image_files.upright_box               pixels of the upright image
+              writer.make_example                   fractions of the image, float32
+        _finish                                     manifest; all files appear together
 """
 
 import contextlib
 import dataclasses
+import logging
 import os
 import pathlib
-import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -21,6 +36,7 @@ from mtl_ssl_tf.data.records import shards, summaries, worker_pool, workspace
 from mtl_ssl_tf.data.records import writer as record_writer
 from mtl_ssl_tf.data.sources import split_source
 
+_LOGGER = logging.getLogger(__name__)
 # Raised when the same source gives other records, so that shards of both are not mixed.
 _FORMAT_VERSION = 2
 _IMAGES_PER_SHARD = 512
@@ -34,10 +50,10 @@ _HASHES = "CREATE TABLE hashes (file BLOB PRIMARY KEY, sha256 TEXT) WITHOUT ROWI
 
 @dataclasses.dataclass(frozen=True)
 class Options:
-  """How to convert.
+  """Settings of a conversion.
 
   Attributes:
-    output_dir: where the files go; those of an earlier conversion of this split are replaced.
+    output_dir: folder of the files; those of an earlier conversion of this split are replaced.
     label_map_file: see module `label_map`; None takes the one that `output_dir` holds, from
       another split, or else the classes that the source has by itself.
     on_error: "fail" lists all faults and writes nothing; "skip" leaves out the object at fault, or
@@ -56,20 +72,19 @@ class Options:
 
   def __post_init__(self):
     if self.on_error not in ("fail", "skip"):
-      raise ValueError(f"--on_error {self.on_error}: accepted: fail or skip")
+      raise ValueError(f"--on_error is {self.on_error}; accepted: fail or skip")
     if self.num_shards is not None and not 1 <= self.num_shards < 100_000:
-      raise ValueError(f"--num_shards {self.num_shards}: accepted: 1 … 99999")
+      raise ValueError(f"--num_shards is {self.num_shards}; accepted: 1 … 99999")
     if self.workers is not None and not 1 <= self.workers <= 1024:
-      raise ValueError(f"--workers {self.workers}: accepted: 1 … 1024")
+      raise ValueError(f"--workers is {self.workers}; accepted: 1 … 1024")
 
 
 def convert(
-  open_source: Callable[[pathlib.Path, pathlib.Path | None], split_source.SplitSource],
+  open_source: Callable[..., split_source.SplitSource],
   split: str,
   options: Options,
   *,
   about_source: Mapping[str, Any],
-  say: Callable[[str], None] = lambda line: print(line, file=sys.stderr, flush=True),
   runner: worker_pool.Runner | None = None,
 ) -> dict[str, Any]:
   """Writes the records, label map and manifest of one split.
@@ -78,12 +93,12 @@ def convert(
   "__main__":` around what it does), as the workers import it.
 
   Args:
-    open_source: makes the source, given where its index file goes and the label map or None.
-    split: what the files are called after.
+    open_source: makes the source, given `index_file`, a path for it to write, and
+      `label_map_file` or None.
+    split: name of the split, in the names of the files.
     options: see there.
-    about_source: the manifest's options that say where the source is.
-    say: takes lines about progress and outcome.
-    runner: what does the work in the place of local processes.
+    about_source: the manifest's options with the location of the source.
+    runner: runs the work in the place of local processes.
 
   Returns:
     The manifest.
@@ -95,26 +110,26 @@ def convert(
     worker_pool.WorkerError: a worker was killed; what is done is kept.
   """
   if not split or "/" in split or "\0" in split:
-    raise ValueError(f"--split {split}: accepted: a name without folders")
+    raise ValueError(f"--split is {split}; accepted: a name without folders")
   with workspace.Workspace(options.output_dir, split) as space:
     space.keep = not space.is_new
-    source = open_source(space.folder / _INDEX, _label_map_file(options))
+    source = open_source(index_file=space.folder / _INDEX, label_map_file=_label_map_file(options))
     num_shards = min(options.num_shards or _default_shards(len(source)), len(source))
     with _runner(options, len(source), num_shards, runner) as run:
       if source.classes is None:
-        source = _collect_classes(source, num_shards, space, run, say)
-      say(
+        source = _collect_classes(source, num_shards, space, run)
+      _LOGGER.info(
         f"{split}: the classes {source.origin}: {faults.listing(source.classes)}"
         f" ({len(source.classes)})"
       )
       workspace.check_label_map(options.output_dir, source.classes)
       if space.takes_up(_fingerprint(source, num_shards), source.index_files):
-        say(f"{split}: going on with the conversion that was stopped")
+        _LOGGER.info(f"{split}: continuing the conversion that was stopped")
       space.keep = True
-      names = _write_shards(source, num_shards, space, run, say)
+      names = _write_shards(source, num_shards, space, run)
     try:
-      return _finish(source, names, space, options, about_source, num_shards, say)
-    except ValueError:  # There is nothing to go on with: the sources have to change.
+      return _finish(source, names, space, options, about_source, num_shards)
+    except ValueError:  # There is nothing to continue: the sources have to change.
       space.keep = False
       raise
 
@@ -124,11 +139,12 @@ def _write_shards(
   num_shards: int,
   space: workspace.Workspace,
   run: worker_pool.Runner,
-  say: Callable[[str], None],
 ) -> list[str]:
   """Writes the shards that are not there; the names of all."""
   task = shards.WriteShard(source, num_shards, space.folder)
-  progress = progress_lines.Progress(f"{source.split}: converting images", len(source), say)
+  progress = progress_lines.Progress(
+    f"{source.split}: converting images", len(source), _LOGGER.info
+  )
   run(task, _images_by_shard(source, num_shards), progress)
   return [schema.shard_file(source.split, shard, num_shards) for shard in range(num_shards)]
 
@@ -140,7 +156,6 @@ def _finish(
   options: Options,
   about_source: Mapping[str, Any],
   num_shards: int,
-  say: Callable[[str], None],
 ) -> dict[str, Any]:
   """Sums up the shards and puts them in place; the manifest."""
   total, listed = summaries.Summary(), []
@@ -160,7 +175,9 @@ def _finish(
       f"{source.split}: no object to collect classes from; accepted: --label_map FILE"
     )
   if not total.num_images:
-    raise ValueError(f"{source.split}: no image is left to write")
+    raise ValueError(
+      f"{source.split}: no image is left to write; accepted: at least one sound image"
+    )
   (num_files,) = hashes.execute("SELECT COUNT(*) FROM hashes").fetchone()
   rows = hashes.execute("SELECT file, sha256 FROM hashes ORDER BY file")
   about = {
@@ -178,7 +195,7 @@ def _finish(
   manifest = record_writer.make_manifest(source.split, source.classes, listed, total, about)
   space.commit(names, source.classes, record_writer.manifest_bytes(manifest))
   space.keep = False
-  _say_outcome(manifest, total.faults, say)
+  _log_outcome(manifest, total.faults)
   return manifest
 
 
@@ -202,7 +219,7 @@ def _images_by_shard(source: split_source.SplitSource, num_shards: int) -> list[
 def _runner(
   options: Options, num_images: int, num_shards: int, runner: worker_pool.Runner | None
 ) -> Iterator[worker_pool.Runner]:
-  """What does the work: the given one, this process or several."""
+  """Yields the runner of the work: the given one, this process or several."""
   cores = len(os.sched_getaffinity(0))
   num_workers = options.workers or min(cores, num_images // _MIN_IMAGES_PER_WORKER)
   num_workers = min(num_workers, num_shards)
@@ -220,17 +237,18 @@ def _collect_classes(
   num_shards: int,
   space: workspace.Workspace,
   run: worker_pool.Runner,
-  say: Callable[[str], None],
 ) -> split_source.SplitSource:
   """The source with the classes that its annotations have."""
-  progress = progress_lines.Progress(f"{source.split}: reading annotations", len(source), say)
+  progress = progress_lines.Progress(
+    f"{source.split}: reading annotations", len(source), _LOGGER.info
+  )
   task = shards.CollectClasses(source, num_shards, space.folder)
   names = run(task, _images_by_shard(source, num_shards), progress)
   return split_source.collect_classes(set().union(*names), source)
 
 
 def _fingerprint(source: split_source.SplitSource, num_shards: int) -> dict[str, Any]:
-  """All that the records depend on besides the files of their images and annotations."""
+  """Everything that the records depend on except the files of their images and annotations."""
   return {
     "format": _FORMAT_VERSION,
     "decoders": [PIL.__version__, tf.__version__],
@@ -248,26 +266,24 @@ def _insert_hashes(connection: Any, hashes: Mapping[str, str]) -> None:
   connection.executemany("INSERT OR REPLACE INTO hashes VALUES (?, ?)", rows)
 
 
-def _say_outcome(
-  manifest: Mapping[str, Any], found: Sequence[faults.Fault], say: Callable[[str], None]
-) -> None:
-  """Says what was written, per class, what is remarkable and what was left out."""
+def _log_outcome(manifest: Mapping[str, Any], found: Sequence[faults.Fault]) -> None:
+  """Logs the numbers of boxes of each class, what is remarkable and what was left out."""
   split, skipped = manifest["split"], manifest["skipped"]
   for name, count in manifest["boxes_per_class"].items():
-    say(f"{count:>9} {name}")
-  say(
+    _LOGGER.info(f"{count:>9} {name}")
+  _LOGGER.info(
     f"{split}: {manifest['num_images']} images with {manifest['num_boxes']} boxes written;"
     f" at most {manifest['max_boxes_per_image']} boxes in an image"
   )
   unused = [name for name, count in manifest["boxes_per_class"].items() if not count]
   if unused:
-    say(f"{split}: classes without a box: {faults.listing(unused)}")
+    _LOGGER.info(f"{split}: classes without a box: {faults.listing(unused)}")
   for note, images in manifest["notes"].items():
-    say(f"{split}: {split_source.NOTES[note]}: {images['num_images']}")
+    _LOGGER.info(f"{split}: {split_source.NOTES[note]}: {images['num_images']}")
   for fault in found[:_MAX_LISTED]:
-    say(f"left out: {fault}")
+    _LOGGER.info(f"left out: {fault}")
   if found:
-    say(
+    _LOGGER.info(
       f"{split}: left out: images {skipped['num_images']}, objects {skipped['num_objects']}; all"
       f" faults ({len(found)}) are listed in {schema.manifest_file(split)}"
     )

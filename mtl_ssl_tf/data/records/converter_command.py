@@ -1,4 +1,4 @@
-"""What the commands of all converters have in common: flags, outcome and exit status."""
+"""Shared parts of the converters' commands: flags, outcome and exit status."""
 
 import argparse
 import sys
@@ -15,7 +15,7 @@ _INTERRUPTED = 130  # As shells have it for a program that Ctrl-C ended.
 
 
 def options(flags: argparse.Namespace) -> dict[str, Any]:
-  """What the flags of `command_line.conversion` say, by the fields of `conversion.Options`."""
+  """Returns the flags of `command_line.conversion` by the fields of `conversion.Options`."""
   return {
     "output_dir": flags.output_dir,
     "label_map_file": flags.label_map,
@@ -26,7 +26,7 @@ def options(flags: argparse.Namespace) -> dict[str, Any]:
 
 
 def run(convert: Callable[[], object]) -> int:
-  """Converts, says what went wrong if anything did, and returns the exit status."""
+  """Converts, prints errors, and returns the exit status."""
   terminal.set_up()
   try:
     convert()
@@ -34,7 +34,7 @@ def run(convert: Callable[[], object]) -> int:
     num_files = len({fault.file for fault in error.faults})
     print(
       f"{error}\nerror: faults: {len(error.faults)}, in files: {num_files}; nothing was written."
-      " Mend them, or leave out what is at fault with --on_error=skip",
+      " Fix them, or leave out what is at fault with --on_error=skip",
       file=sys.stderr,
     )
     return 1
@@ -42,6 +42,6 @@ def run(convert: Callable[[], object]) -> int:
     print(f"error: {error}", file=sys.stderr)
     return 1
   except KeyboardInterrupt:
-    print("stopped; the same command goes on from here", file=sys.stderr)
+    print("stopped; the same command continues from here", file=sys.stderr)
     return _INTERRUPTED
   return 0

@@ -1,4 +1,4 @@
-"""One image with its annotation, of whatever format, to one record, its faults named.
+"""One image with its annotation, of whatever format, to one record, with its faults named.
 
 Nothing is kept between calls, so that images can be converted in any order and in several
 processes.
@@ -35,7 +35,7 @@ def convert_example(
     origin: where the classes come from, for messages.
   """
   found, notes, hashes = list(source.faults), list(source.notes), dict(source.hashes)
-  # Known or not is told before the image is looked at, so that no fault hides behind another.
+  # Unknown classes are reported before the image is read, so that no fault hides behind another.
   objects = _known_objects(source, class_ids, origin, found)
   example = None
   try:
@@ -53,14 +53,14 @@ def convert_example(
           filename=pathlib.PurePath(source.image_file).name,
           source_id=source.source_id,
           boxes_orig=boxes,
-          class_ids=[class_ids[thing.name] for thing in objects],
-          class_names=[thing.name for thing in objects],
-          difficult=[thing.difficult for thing in objects],
-          truncated=[thing.truncated for thing in objects],
-          is_crowd=[thing.is_crowd for thing in objects],
-          areas=[thing.area for thing in objects],
+          class_ids=[class_ids[item.name] for item in objects],
+          class_names=[item.name for item in objects],
+          difficult=[item.difficult for item in objects],
+          truncated=[item.truncated for item in objects],
+          is_crowd=[item.is_crowd for item in objects],
+          areas=[item.area for item in objects],
           object_ids=[
-            thing.number - 1 if thing.object_id is None else thing.object_id for thing in objects
+            item.number - 1 if item.object_id is None else item.object_id for item in objects
           ],
         )
   except faults.FaultError as error:
@@ -78,13 +78,13 @@ def _known_objects(
 ) -> list[annotated.AnnotatedObject]:
   """The annotation's objects of known classes; the others become faults."""
   known = []
-  for thing in source.objects or ():
-    if thing.name in class_ids:
-      known.append(thing)
+  for item in source.objects or ():
+    if item.name in class_ids:
+      known.append(item)
     else:
-      value = f"{faults.quote(thing.name)} is no known class"
+      value = f"{faults.quote(item.name)} is no known class"
       accepted = f"the classes {origin}: {faults.listing(list(class_ids))}"
-      found.append(thing.fault(source.annotation_file, thing.name_field, value, accepted))
+      found.append(item.fault(source.annotation_file, item.name_field, value, accepted))
   return known
 
 
@@ -97,7 +97,7 @@ def _place_objects(
 ) -> tuple[list[annotated.AnnotatedObject], list[tuple[float, float, float, float]]]:
   """The objects that lie in the image, and their boxes in pixels of the upright image.
 
-  Where EXIF turns an image by a quarter, the size in the annotation tells which raster its boxes
+  Where EXIF turns an image by a quarter, the size in the annotation shows which raster its boxes
   refer to. A square image, a half turn and a mirror image have one size either way, and some
   annotations give none: those boxes are taken to be of the image as viewers display it.
 
@@ -112,24 +112,24 @@ def _place_objects(
     value = f"{size[1]} x {size[0]} (width x height)"
     accepted = f"{image.width} x {image.height}, the size of {source.image_file}"
     raise faults.FaultError([faults.Fault(file, source.size_field, value, accepted)])
-  turn = size != upright_size
+  is_turned = size != upright_size
   if source.size is None:
     notes.append("size_missing")
   if image.reencoded:
     notes.append("image_reencoded")
   if image.orientation != 1:
-    notes.append("boxes_turned_upright" if turn else "boxes_taken_as_upright")
+    notes.append("boxes_turned_upright" if is_turned else "boxes_taken_as_upright")
 
   placed, boxes, clipped = [], [], False
-  for thing in objects:
+  for item in objects:
     try:
-      box = annotated.clip_box(thing, *size, file)
+      box = annotated.clip_box(item, *size, file)
     except faults.FaultError as error:
       found.extend(error.faults)
       continue
-    clipped = clipped or box != thing.box
-    placed.append(thing)
-    boxes.append(image_files.upright_box(box, image.orientation, *size) if turn else box)
+    clipped = clipped or box != item.box
+    placed.append(item)
+    boxes.append(image_files.upright_box(box, image.orientation, *size) if is_turned else box)
   if clipped:
     notes.append("boxes_clipped")
   return placed, boxes

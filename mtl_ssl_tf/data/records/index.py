@@ -1,4 +1,4 @@
-"""Where each record of some TFRecord files lies, so that any of them can be read by its number.
+"""Index of the records in TFRecord files, so that any record can be read by its number.
 
 A TFRecord is its length (8 bytes), a checksum of that (4), the content, and a checksum of the
 content (4). Going from header to header finds all records without reading their contents.
@@ -59,7 +59,7 @@ class RecordIndex:
 def scan(paths: Sequence[str]) -> RecordIndex:
   """The index of some files.
 
-  Local files are told by the headers alone, 100,000 records in about a second. Of a remote file
+  Local files are indexed by the headers alone, 100,000 records in about a second. Of a remote file
   nearly everything is fetched, once in the life of the process.
 
   Raises:
@@ -74,7 +74,7 @@ def scan(paths: Sequence[str]) -> RecordIndex:
 
 
 def record_spans(path: str) -> Iterator[tuple[int, int]]:
-  """Where each record's content starts and how long it is, from the headers alone.
+  """Yields start and length of each record's content, from the headers alone.
 
   Raises:
     ValueError: the file is no TFRecord file or is cut short.

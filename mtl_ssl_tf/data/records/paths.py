@@ -12,9 +12,9 @@ _SHARD_SUFFIX = re.compile(r"(-\d+-of-\d+)?\.tfrecord$")
 
 
 def match_files(input_path: str | Sequence[str]) -> list[str]:
-  """The record files that a path, pattern, folder or list of these stands for, each once.
+  """The record files that a path, pattern, folder or list of these names, each once.
 
-  A folder stands for its `*.tfrecord` files, provided that they are shards of one split: `train`
+  A folder names its `*.tfrecord` files, provided that they are shards of one split: `train`
   and `test` records that lie side by side must not be mixed by accident.
 
   Raises:
@@ -22,7 +22,7 @@ def match_files(input_path: str | Sequence[str]) -> list[str]:
   """
   items = [input_path] if isinstance(input_path, str) else list(input_path)
   if not items or "" in items:
-    raise ValueError(f"input_path must name record files, got {input_path!r}")
+    raise ValueError(f"input_path is {input_path!r}; accepted: names of record files")
   files = []
   for item in items:
     if tf.io.gfile.isdir(item):
@@ -31,7 +31,7 @@ def match_files(input_path: str | Sequence[str]) -> list[str]:
       if len(splits) > 1:
         raise ValueError(
           f"input_path: the folder {item!r} holds records of several splits ({', '.join(splits)});"
-          f" name one, for example {os.path.join(item, splits[0])}-*.tfrecord"
+          f" accepted: one of them, for example {os.path.join(item, splits[0])}-*.tfrecord"
         )
       matches = [os.path.join(item, name) for name in names]
     elif tf.io.gfile.exists(item):  # Before globbing: the path may contain a bracket.

@@ -1,14 +1,13 @@
 """One shard of a split: its records and its summary, in whichever process the work falls to.
 
 A shard is a contiguous range of a split's positions. Its records come first, under another name
-until they are on the disk, then a summary beside them. A shard with a summary is whole; it is kept
+until they are on the disk, then a summary next to them. A shard with a summary is whole; it is kept
 as long as the summary's signature is that of the images' files.
 """
 
 import dataclasses
 import hashlib
 import json
-import os
 import pathlib
 from collections.abc import Callable
 from typing import Any
@@ -81,25 +80,24 @@ class WriteShard:
       summary_file.unlink()
 
     summary, hashes = summaries.Summary(), {}
-    part = path.with_name(f"{path.name}.{os.getpid()}{files.PART_SUFFIX}")
-    with tf.io.TFRecordWriter(str(part)) as writer:
-      for position in span:
-        converted = examples.convert(self.source, position)
-        if converted.example is not None:
-          writer.write(record_writer.serialize(converted.example))
-        summary.add_converted(converted, self.source.name(position))
-        hashes |= converted.hashes
-        step()
-    sha256 = files.sha256(part)
-    files.make_durable(part, path)
+    with files.replacing(path) as part:
+      with tf.io.TFRecordWriter(str(part)) as writer:
+        for position in span:
+          converted = examples.convert(self.source, position)
+          if converted.example is not None:
+            writer.write(record_writer.serialize(converted.example))
+          summary.add_converted(converted, self.source.name(position))
+          hashes |= converted.hashes
+          step()
+      sha256 = files.sha256(part)
     content = {"signature": signature, "sha256": sha256, "hashes": hashes}
     content["summary"] = summary.to_json()
-    files.write_durably(summary_file, summaries.json_bytes(content))
+    files.write_bytes(summary_file, summaries.json_bytes(content))
     return True
 
 
 def summary_path(path: pathlib.Path) -> pathlib.Path:
-  """Where the summary of a shard lies."""
+  """Returns the path of a shard's summary."""
   return path.with_name(path.name + workspace.SUMMARY_SUFFIX)
 
 

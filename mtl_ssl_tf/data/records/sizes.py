@@ -39,14 +39,14 @@ def _sizes_of_file(path: str, version: tuple[int, int]) -> np.ndarray:
       sizes.append(_size(record))
     except (message.DecodeError, ValueError, IndexError) as error:
       raise ValueError(
-        f"{path}: record {number} has no {' and '.join(_NAMES)} above 0; input_layout"
-        " by_orientation needs them"
+        f"{path}: record {number} has no {' and '.join(_NAMES)} above 0; accepted with"
+        " input_layout by_orientation: records that state them"
       ) from error
   return np.array(sizes, np.int64).reshape([-1, 2])
 
 
 def _records(path: str) -> Iterator[memoryview]:
-  """The contents of a file's records; of a local file, only what is looked at is read."""
+  """The contents of a file's records; of a local file, only the parts that are used are read."""
   spans = record_index.record_spans(path)
   with record_index.open_file(path) as file:
     if record_index.is_remote(path):
@@ -90,7 +90,7 @@ def _entries(record: memoryview) -> Iterator[tuple[str, memoryview]]:
 
 
 def _field(record: memoryview, begin: int) -> tuple[int, int]:
-  """Where the content of the field that begins here begins and ends.
+  """Returns begin and end of the content of the field that begins here.
 
   Raises:
     ValueError: it is not field 1, or has no length.

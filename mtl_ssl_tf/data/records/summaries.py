@@ -1,4 +1,4 @@
-"""What the records of a shard hold and what was left out of it; summed up, what a split holds."""
+"""Summary of a shard, and of a split: counts of its records and of what was left out."""
 
 import collections
 import dataclasses
@@ -16,7 +16,7 @@ _MAX_NAMED = 20
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Converted:
-  """What became of one image of a split.
+  """Result of converting one image of a split.
 
   Attributes:
     example: the record; None where the image has to be left out.
@@ -34,7 +34,7 @@ class Converted:
 class Summary:
   """Counts of records and of what is remarkable about their sources; its size is bounded.
 
-  Only the faults are kept one by one, as each of them has to be told.
+  Only the faults are kept one by one, as each of them has to be reported.
 
   Attributes:
     num_images: records.
@@ -137,7 +137,7 @@ class Summary:
     }
 
   def to_json(self) -> dict[str, Any]:
-    """What `from_json` makes the same summary of."""
+    """Returns the summary as JSON-compatible values."""
     values = dict(vars(self))
     values["faults"] = [dataclasses.asdict(fault) for fault in self.faults]
     values["_sizes"] = [[*size, count] for size, count in self._sizes.items()]
@@ -145,7 +145,7 @@ class Summary:
 
   @classmethod
   def from_json(cls, values: Mapping[str, Any]) -> Self:
-    """The summary that `to_json` was called on."""
+    """Returns the summary that `to_json` wrote."""
     summary = cls()
     for name, value in values.items():
       if isinstance(getattr(summary, name), collections.Counter) and name != "_sizes":

@@ -27,7 +27,7 @@ class ShardTask(Protocol):
   folder: pathlib.Path
 
   def __call__(self, shard: int, step: Callable[[], None]) -> Any:
-    """What came out, as JSON can hold it; calls `step` after each image that took work."""
+    """Returns the result, JSON-compatible; calls `step` after each image that took work."""
 
 
 # Takes a task, the numbers of images of the shards, and the progress to report to; gives what came
@@ -57,8 +57,7 @@ def run_here(
 
 @dataclasses.dataclass(frozen=True)
 class _Shared:
-  """What workers and this process see in the same memory; without locks, which may stay closed
-  when their holder is killed.
+  """Memory that workers share with this process, without locks: a killed holder would keep one.
 
   Attributes:
     num_done: by shard, written by the worker that has it.
@@ -72,7 +71,7 @@ class _Shared:
 class Pool:
   """Works in processes of their own, which use no GPU; a context manager.
 
-  The processes end with this one, even if it is killed. They are started anew rather than forked,
+  The processes end with this one, even if it is killed. They are started rather than forked,
   as TensorFlow does not survive a fork, and so import it each: some seconds.
   """
 
@@ -104,7 +103,7 @@ class Pool:
         self._executor.submit(_run_shard, task, shard): count
         for shard, count in enumerate(num_images)
       }
-    pending, results, num_told = set(futures), [], 0
+    pending, results, num_reported = set(futures), [], 0
     try:
       while pending:
         done, pending = concurrent.futures.wait(pending, _SECONDS_BETWEEN_LOOKS)
@@ -113,12 +112,12 @@ class Pool:
           if results[-1] is False:
             progress.skip(futures[future])
         num_done = sum(self._shared.num_done)
-        progress.step(num_done - num_told)
-        num_told = num_done
+        progress.step(num_done - num_reported)
+        num_reported = num_done
     except concurrent.futures.process.BrokenProcessPool as error:
       raise WorkerError(
-        "a worker process was killed, perhaps because memory ran out; the same command goes on from"
-        " where it was, and --workers with a smaller number takes less memory"
+        "a worker process was killed, perhaps because memory ran out; the same command continues"
+        " where it stopped, and --workers with a smaller number takes less memory"
       ) from error
     return results
 

@@ -2,7 +2,7 @@
 
 Shards, label map and manifest appear all together or not at all: the manifest is written last and
 removed first, so that where there is one, the shards that it lists are whole and of one conversion.
-A process that is killed leaves the hidden folder behind, for the next one to go on with.
+A process that is killed leaves the hidden folder behind, and the next one continues in it.
 """
 
 import fcntl
@@ -29,7 +29,7 @@ class Workspace:
   Attributes:
     folder: the hidden folder.
     is_new: whether it was made just now.
-    keep: whether its files are to stay, for a conversion that goes on later.
+    keep: whether its files are to stay, for a conversion that continues later.
   """
 
   def __init__(self, output_dir: str | os.PathLike[str], split: str):
@@ -37,7 +37,7 @@ class Workspace:
 
     Args:
       output_dir: where records, label map and manifest go.
-      split: what the files are called after.
+      split: name of the split, in the names of the files.
 
     Raises:
       ValueError: another process is at work on the split.
@@ -71,7 +71,7 @@ class Workspace:
     """Whether there are shards of a conversion like this one; removes those of any other.
 
     Args:
-      fingerprint: all that the records depend on besides the files of their images.
+      fingerprint: everything that the records depend on except the files of their images.
       spare: names of files that stay in any case.
     """
     path = self.folder / _FINGERPRINT
@@ -81,7 +81,7 @@ class Workspace:
     for other in list(self.folder.iterdir()):
       if other.name not in (_LOCK, *spare):
         other.unlink()
-    files.write_durably(path, content)
+    files.write_bytes(path, content)
     return False
 
   def commit(self, shards: Sequence[str], classes: Sequence[str], manifest: bytes) -> None:
@@ -92,23 +92,20 @@ class Workspace:
     """
     check_label_map(self._output_dir, classes)
     manifest_name = schema.manifest_file(self._split)
-    files.write_durably(self.folder / manifest_name, manifest)
+    files.write_bytes(self.folder / manifest_name, manifest)
     new = list(shards)
     if not (self._output_dir / schema.LABEL_MAP_FILE).exists():
       text = label_map.label_map_text(classes)
-      files.write_durably(self.folder / schema.LABEL_MAP_FILE, text.encode())
+      files.write_bytes(self.folder / schema.LABEL_MAP_FILE, text.encode())
       new.append(schema.LABEL_MAP_FILE)
-    files.write_durably(self.folder / _COMMITTING, json.dumps(new).encode())
+    files.write_bytes(self.folder / _COMMITTING, json.dumps(new).encode())
 
     (self._output_dir / manifest_name).unlink(missing_ok=True)
     for path in list(self._output_dir.iterdir()):
       if schema.is_shard_file(path.name, self._split):
-        path.unlink()  # A pattern would read it beside those of another number of shards.
-    for name in new:
-      os.replace(self.folder / name, self._output_dir / name)
-    files.sync(self._output_dir)
-    os.replace(self.folder / manifest_name, self._output_dir / manifest_name)
-    files.sync(self._output_dir)
+        path.unlink()  # A pattern would read it next to those of another number of shards.
+    files.move_into(self._output_dir, [self.folder / name for name in new])
+    files.move_into(self._output_dir, [self.folder / manifest_name])
 
   def _lock(self) -> Any:
     """The opened lock file; the lock lasts as long as the process, however that ends."""
@@ -147,7 +144,7 @@ class Workspace:
       if name == schema.LABEL_MAP_FILE or (
         summary.exists() and json.loads(summary.read_bytes())["sha256"] == files.sha256(visible)
       ):
-        os.replace(visible, hidden)
+        visible.replace(hidden)
     marker.unlink()
 
 

@@ -49,7 +49,7 @@ def make_example(
     truncated: [N], 0 or 1.
     is_crowd: [N], 0 or 1; None is all 0.
     areas: [N], square pixels of the image; None is that of the box, for one object or for all.
-    object_ids: [N], what the data set knows the objects by; None counts them from 0.
+    object_ids: [N], the data set's identifiers of the objects; None counts them from 0.
   """
   boxes = np.asarray(boxes_orig, np.float64).reshape([-1, 4])
   boxes_norm = boxes / [height, width, height, width]
@@ -98,7 +98,7 @@ def sources_digest(hashes: Iterable[tuple[bytes, str]]) -> str:
 class SplitWriter:
   """Writes the records of a split out of sight until `commit` puts them in place.
 
-  For records that are at hand one after the other; module `conversion` writes those of a whole
+  For records that come one after the other; module `conversion` writes those of a whole
   data set in parallel. A context manager: leaving it without `commit` removes all that was
   written, folders included.
   """
@@ -116,7 +116,7 @@ class SplitWriter:
 
     Args:
       output_dir: where records, label map and manifest go.
-      split: what the files are called after.
+      split: name of the split, in the names of the files.
       classes: the class names, class 1 first.
       num_images: how many images there are, those that may be left out included.
       num_shards: number of record files; not more than images.
@@ -160,7 +160,7 @@ class SplitWriter:
     """Puts shards, label map and manifest in place of those of an earlier conversion.
 
     Args:
-      **about: what else the manifest says.
+      **about: further entries of the manifest.
 
     Returns:
       The manifest.
@@ -169,7 +169,9 @@ class SplitWriter:
       ValueError: there are no records.
     """
     if not self._summary.num_images:
-      raise ValueError(f"{self._split}: no image is left to write")
+      raise ValueError(
+        f"{self._split}: no image is left to write; accepted: at least one sound image"
+      )
     self._open_shard(self._num_shards - 1)
     self._close_shard()
     manifest = make_manifest(self._split, self._classes, self._shards, self._summary, about)
@@ -204,14 +206,14 @@ def make_manifest(
   summary: summaries.Summary,
   about: Mapping[str, Any],
 ) -> dict[str, Any]:
-  """What sums a split up.
+  """Returns the manifest of a split.
 
   Args:
     split: its name.
     classes: the class names, class 1 first.
     shards: `file` and `num_images` of each.
     summary: of the records, at least one.
-    about: what else it says.
+    about: further entries.
   """
   counts = summary.about_records(classes)
   return {"split": split, **counts, "classes": list(classes), "shards": list(shards), **about}

@@ -14,7 +14,7 @@ BORDER_TOLERANCE_PX = 1.0
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class AnnotatedObject:
-  """One object that is sound as far as its annotation alone can tell.
+  """One object that is sound as far as its annotation alone shows.
 
   Attributes:
     number: place in the file, counted from 1, faulty objects included.
@@ -24,9 +24,9 @@ class AnnotatedObject:
     truncated: 0 or 1.
     is_crowd: 0 or 1; 1 where the box encloses many objects.
     area: square pixels of the object itself; None is that of its box.
-    object_id: what the data set knows the object by; None is `number` - 1.
-    name_field: what the format calls the class.
-    coordinate_fields: what the format calls ymin, xmin, ymax and xmax.
+    object_id: the data set's identifier of the object; None is `number` - 1.
+    name_field: the format's name of the class.
+    coordinate_fields: the format's names of ymin, xmin, ymax and xmax.
   """
 
   number: int
@@ -42,7 +42,7 @@ class AnnotatedObject:
 
   @property
   def label(self) -> str:
-    """What messages call the object."""
+    """Name of the object in messages."""
     return faults.quote(self.name)
 
   def fault(self, file: str, field: str, value: str, accepted: str) -> faults.Fault:
@@ -55,15 +55,15 @@ class AnnotatedImage:
   """One image of the split: its annotation has been read, its image found but not read.
 
   Attributes:
-    source_id: what the data set knows the image by.
-    annotation_file: what messages call the file with the objects.
-    size: height and width of the image according to the annotation; None if it does not say.
+    source_id: the data set's identifier of the image.
+    annotation_file: name of the file with the objects, for messages.
+    size: height and width of the image according to the annotation; None if it does not state it.
     objects: the sound ones; None if the annotation is at fault as a whole.
     image_file: path inside the data set; None if there is none.
     faults: found so far.
     notes: keys of `split_source.NOTES`.
     hashes: SHA-256 of the files read so far, by path.
-    size_field: what the format calls the size.
+    size_field: the format's name of the size.
   """
 
   source_id: str

@@ -1,6 +1,6 @@
 """Entries of a COCO file to checked images and boxes, with each fault named by object and field.
 
-A box reaches from `x` to `x + width`, in pixels of the image. Segmentations are not looked at.
+A box reaches from `x` to `x + width`, in pixels of the image. Segmentations are ignored.
 """
 
 import dataclasses
@@ -37,7 +37,7 @@ class CocoImage:
   """An entry of `images`.
 
   Attributes:
-    file_name: path inside the folder of images; None if it is at fault.
+    file_name: path inside the folder of images; None if it is faulty.
     size: height and width in pixels; None where the file leaves them out.
     faults: of the entry.
   """
@@ -53,7 +53,7 @@ def parse_image(entry: Mapping[str, Any], number: int, file: str) -> CocoImage:
   Args:
     entry: the entry.
     number: its place in `images`, counted from 1.
-    file: what messages call the COCO file.
+    file: name of the COCO file, for messages.
   """
   found = []
 
@@ -88,7 +88,7 @@ def parse_object(
     entry: the entry.
     number: its place in `annotations`, counted from 1.
     categories: names by id.
-    file: what messages call the COCO file.
+    file: name of the COCO file, for messages.
 
   Returns:
     The object, or None if it has faults, and these.
@@ -172,7 +172,7 @@ def category_problem(entry: Any) -> tuple[str, str, str] | None:
 
 
 def object_label(entry: Mapping[str, Any], name: str | None = None) -> str | None:
-  """What messages call an object; None if there is nothing to call it by."""
+  """Returns the name of an object in messages; None if the entry has none."""
   parts = [] if name is None else [faults.quote(name)]
   if "id" in entry:
     parts.append(f"id {show_value(entry['id'])}")
@@ -180,7 +180,7 @@ def object_label(entry: Mapping[str, Any], name: str | None = None) -> str | Non
 
 
 def image_field(number: int, field: str) -> str:
-  """What messages call a field of an entry of `images`; `number` counts from 1."""
+  """Returns the name of a field of an entry of `images` in messages; `number` counts from 1."""
   return f"image {number} {field}".rstrip()
 
 

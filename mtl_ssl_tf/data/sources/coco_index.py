@@ -1,6 +1,6 @@
 """A COCO file in tables on the disk, where each image finds its annotations.
 
-What only the whole file shows is checked here: identifiers that are repeated or lead nowhere.
+Checks that need the whole file are done here: identifiers that are repeated or refer to nothing.
 """
 
 import contextlib
@@ -33,7 +33,7 @@ class CocoIndex:
   Can be pickled where it has a file; the copy reads that file.
 
   Attributes:
-    file: what messages call the COCO file.
+    file: name of the COCO file, for messages.
     sha256: of its content, hexadecimal.
     categories: names by id, in the order of the ids; the sound ones.
     faults: of categories, and of annotations without an image.
@@ -85,12 +85,12 @@ def open_index(
   index_file: str | os.PathLike[str] | None,
   read_bytes: Callable[[int], object] = lambda count: None,
 ) -> CocoIndex:
-  """The index of a COCO file, read anew unless the index file is of the same content.
+  """The index of a COCO file, read again unless the index file is of the same content.
 
   Args:
     path: of the COCO file.
     index_file: where the index goes; None is a temporary file.
-    read_bytes: told how many more bytes have been read.
+    read_bytes: called with the number of further bytes that have been read.
 
   Raises:
     ValueError: it is no COCO file.
@@ -102,9 +102,8 @@ def open_index(
     return CocoIndex(path.name, _build(path, None, sha256, read_bytes), None)
   index_file = os.path.abspath(index_file)
   if not _is_of(index_file, sha256):
-    part = pathlib.Path(f"{index_file}.{os.getpid()}{files.PART_SUFFIX}")
-    _build(path, part, sha256, read_bytes).close()
-    os.replace(part, index_file)
+    with files.replacing(index_file) as part:
+      _build(path, part, sha256, read_bytes).close()
   return CocoIndex.reopen(path.name, index_file)
 
 

@@ -1,14 +1,16 @@
 """A split in a COCO file as a `split_source.SplitSource`."""
 
 import dataclasses
+import logging
 import os
 import pathlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Self
 
 from mtl_ssl_tf.data import faults, label_map, progress_lines
 from mtl_ssl_tf.data.sources import annotated, coco_annotation, coco_index, safe_files, split_source
 
+_LOGGER = logging.getLogger(__name__)
 _MIB = 1 << 20
 
 
@@ -19,18 +21,16 @@ def open_split(
   *,
   label_map_file: str | os.PathLike[str] | None = None,
   index_file: str | os.PathLike[str] | None = None,
-  say: Callable[[str], object] = lambda line: None,
 ) -> "CocoSource":
   """The images of a COCO file, listed but not read.
 
   Args:
     annotations: the file; one without `annotations`, as of COCO's test sets, lists images alone.
     image_dir: the folder that its file names start from.
-    split: what the split is to be called.
+    split: name of the split.
     label_map_file: see module `label_map`; None takes the categories in the order of their ids.
     index_file: a file to be made, or one made earlier of the same content; None is a temporary
       one, with which the source cannot be pickled.
-    say: takes lines about progress.
 
   Raises:
     ValueError: it is no COCO file, holds no image or no category, or the label map is faulty.
@@ -43,7 +43,9 @@ def open_split(
     raise ValueError(f"--annotations {annotations}: no file; accepted: a COCO file")
   total = os.path.getsize(annotations) // _MIB
   name = pathlib.Path(annotations).name
-  reading = _CountedMib(progress_lines.Progress(f"{split}: reading {name}, MiB", total, say))
+  reading = _CountedMib(
+    progress_lines.Progress(f"{split}: reading {name}, MiB", total, _LOGGER.info)
+  )
   index = coco_index.open_index(annotations, index_file, reading)
   if not len(index):
     raise ValueError(f"{index.file}: it lists no image; accepted: at least one entry in images")
@@ -94,13 +96,13 @@ class CocoSource:
     return str(entry.get("file_name", position) if image_id is None else image_id)
 
   def class_names(self, position: int) -> list[str]:
-    return [thing.name for thing in self.read_image(position).objects or ()]
+    return [found.name for found in self.read_image(position).objects or ()]
 
   def with_classes(self, classes: Sequence[str], origin: str) -> Self:
     return dataclasses.replace(self, classes=tuple(classes), origin=origin)
 
   def signature(self, position: int) -> str:
-    # Annotations are part of the one file, whose hash tells them from others.
+    # Annotations are part of the one file, whose hash identifies them.
     entry = self.index.image(position)[1]
     image = coco_annotation.parse_image(entry, position + 1, self.index.file)
     files = {image.file_name: self.image_dir / image.file_name} if image.file_name else {}
@@ -120,13 +122,13 @@ class CocoSource:
     for number, annotation, id_fault in (
       () if image_id is None else self.index.annotations(image_id)
     ):
-      thing, of_object = coco_annotation.parse_object(
+      parsed, of_object = coco_annotation.parse_object(
         annotation, number, self.index.categories, self.index.file
       )
       if id_fault is not None:
         of_object = [id_fault, *(fault for fault in of_object if fault.field != "id")]
-      elif thing is not None:
-        objects.append(thing)
+      elif parsed is not None:
+        objects.append(parsed)
       found.extend(of_object)
     return annotated.AnnotatedImage(
       source_id=str(image_id),
@@ -157,10 +159,10 @@ class _CountedMib:
   """Counts bytes and reports whole MiB."""
 
   def __init__(self, line: progress_lines.Progress):
-    self._line, self._bytes, self._told = line, 0, 0
+    self._line, self._bytes, self._num_reported = line, 0, 0
 
   def __call__(self, count: int) -> None:
     self._bytes += count
-    told = self._bytes // _MIB
-    self._line.step(told - self._told)
-    self._told = told
+    num_mib = self._bytes // _MIB
+    self._line.step(num_mib - self._num_reported)
+    self._num_reported = num_mib

@@ -45,7 +45,7 @@ def read_entries(
 
   Args:
     path: of the file.
-    read_bytes: told how many more bytes have been read.
+    read_bytes: called with the number of further bytes that have been read.
     quote_non_finite: take NaN and Infinity, which some tools write though JSON does not have them,
       for text, so that they become faults of their objects and not of the whole file.
 
@@ -106,7 +106,7 @@ def _entries(
       yield section, number, _value(event, value, events, FIELDS[section])
   if "images" not in seen:
     raise _error(path, "no list of images")
-  for _ in events:  # What follows the object is an error that is told here.
+  for _ in events:  # What follows the object is an error that is reported here.
     pass
 
 
@@ -146,7 +146,7 @@ def _skip(event: str, events: Iterator[tuple[str, Any]]) -> None:
 
 
 class _Stream:
-  """A file that tells how far it was read and can quote numbers that are none."""
+  """A file that reports how far it was read and can quote malformed numbers."""
 
   def __init__(self, file: BinaryIO, read_bytes: Callable[[int], object], quote_non_finite: bool):
     self._file, self._read_bytes, self._quote = file, read_bytes, quote_non_finite

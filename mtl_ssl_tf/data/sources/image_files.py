@@ -1,6 +1,6 @@
 """Image files to the bytes that records store: sound, upright, RGB, 8 bits; JPEG or PNG.
 
-A file that is all that already is stored byte for byte. Any other is decoded and encoded anew: as
+A file that is all that already is stored byte for byte. Any other is decoded and encoded again: as
 JPEG of quality 95 with full colour resolution if it was JPEG, else as PNG, which loses nothing.
 Transparent parts become white. Of 16 bits the upper 8 are kept, as TensorFlow's decoder does: the
 full range, not each image's own, so that brightness stays comparable.
@@ -54,7 +54,7 @@ class StoredImage:
 
 
 def prepare_image(content: bytes, file: str) -> StoredImage:
-  """Checks an image file's content, to the last pixel, and converts it where needed.
+  """Checks an image file's content, to the last pixel, and converts it where necessary.
 
   JPEG and PNG are checked by TensorFlow's decoder, which training will use: Pillow accepts files
   (a PNG without its end, a JPEG whose tail is blank) that TensorFlow refuses, so that training
@@ -100,7 +100,7 @@ def prepare_image(content: bytes, file: str) -> StoredImage:
 def upright_box(
   box: tuple[float, float, float, float], orientation: int, height: int, width: int
 ) -> tuple[float, float, float, float]:
-  """Where a box lies once the stored raster has been turned upright.
+  """Returns a box in pixels of the raster after it was turned upright.
 
   Args:
     box: ymin, xmin, ymax, xmax in pixels of the raster as it is stored.

@@ -1,4 +1,4 @@
-"""What a split of any annotation format looks like to those who walk it: converter and validator.
+"""Interface of a split of any annotation format, for the converter and the validator.
 
 A source is opened once and then asked for its images by position, in any order and from any
 process: it can be pickled, and what grows with the number of images lies in a file.
@@ -11,7 +11,7 @@ from typing import Any, Protocol, Self
 from mtl_ssl_tf.data import faults
 from mtl_ssl_tf.data.sources import annotated
 
-# What is remarkable about an image but no fault; the manifest counts these.
+# Remarks about an image that are no faults; the manifest counts these.
 NOTES = {
   "filename_differs": "the annotation calls the image otherwise than the split does",
   "image_named_by_annotation": "image found by the annotation's file name alone",
@@ -27,12 +27,12 @@ class SplitSource(Protocol):
   """The images of one split, each of which becomes a record or faults.
 
   Attributes:
-    split: what the split is called.
-    classes: the class names, class 1 first; None as long as they have to be collected.
+    split: name of the split.
+    classes: the class names, class 1 first; None until they have been collected.
     origin: where the classes come from, for messages, as in "the classes ORIGIN: cat, dog".
     faults: of the files that list images or classes; none of them is repeated by `read_image`.
     hashes: SHA-256 of these files, by path.
-    location: where the data set is; with `split` and `hashes` it tells a source from others.
+    location: where the data set is; with `split` and `hashes` it identifies a source.
     index_files: names of the files that the source made where its index was to go.
   """
 
@@ -48,7 +48,7 @@ class SplitSource(Protocol):
     """The number of images."""
 
   def name(self, position: int) -> str:
-    """What the split calls an image; `position` counts from 0."""
+    """Returns the split's name of an image; `position` counts from 0."""
 
   def class_names(self, position: int) -> Sequence[str]:
     """The classes of an image's sound objects, for collecting them."""
@@ -66,10 +66,10 @@ class SplitSource(Protocol):
     """The boxes as the annotation has them, right or wrong, by the number of the object."""
 
   def signature(self, position: int) -> str:
-    """A text that differs if the files of an image were changed, from a look at them alone."""
+    """Returns a text that differs if the files of an image were changed, without reading them."""
 
   def manifest_entries(self) -> dict[str, Any]:
-    """What the manifest says of this format alone."""
+    """Returns the manifest entries that only this format has."""
 
 
 def collect_classes(names: set[str], source: SplitSource) -> SplitSource:
@@ -78,17 +78,17 @@ def collect_classes(names: set[str], source: SplitSource) -> SplitSource:
 
 
 def files_signature(paths: Mapping[str, str | os.PathLike[str]], *about: str) -> str:
-  """What a look at files says: their names, sizes, times and rights, and that some are not there.
+  """Returns names, sizes, times and rights of files as text; missing files are named so.
 
   Args:
     paths: where each file lies, by its name.
-    *about: what else the text is to tell.
+    *about: further parts of the text.
   """
-  looks = []
+  states = []
   for file, path in paths.items():
     try:
       status = os.stat(path)
-      looks.append((file, status.st_size, status.st_mtime_ns, status.st_mode))
+      states.append((file, status.st_size, status.st_mtime_ns, status.st_mode))
     except OSError as error:
-      looks.append((file, error.errno))
-  return repr((about, looks))
+      states.append((file, error.errno))
+  return repr((about, states))

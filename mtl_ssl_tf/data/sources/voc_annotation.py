@@ -29,7 +29,7 @@ class VocObject(annotated.AnnotatedObject):
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Annotation:
-  """What one annotation file says.
+  """Content of one annotation file.
 
   Attributes:
     filename: the image's name according to the file, a plain name without folders, or None.

@@ -1,4 +1,4 @@
-"""Where the files of a PASCAL VOC data set are, and reading them without ever leaving it.
+"""Finds the files of a PASCAL VOC data set and reads them without leaving its folders.
 
 The layout is `Annotations/<name>.xml`, `JPEGImages/<name>.<extension>` and
 `ImageSets/Main/<split>.txt`. Any of these folders may be a symbolic link: it is part of how the
@@ -28,7 +28,7 @@ CREATE TABLE split (position INTEGER PRIMARY KEY, stem BLOB UNIQUE, line INTEGER
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class SplitList:
-  """What a split file says; the names themselves are to be had from `VocFolder.stem`.
+  """Content of a split file; `VocFolder.stem` returns the names themselves.
 
   Attributes:
     file: path inside the data set.
@@ -46,7 +46,7 @@ class SplitList:
 class VocFolder:
   """A data set's files by the names that its split files use.
 
-  Can be pickled where it has an index file; the copy reads that file and lists nothing anew.
+  Can be pickled where it has an index file; the copy reads that file and lists nothing again.
   """
 
   def __init__(
@@ -123,7 +123,7 @@ class VocFolder:
     return safe_files.read(path, (self._root, path.parent), file)
 
   def path(self, file: str) -> pathlib.Path:
-    """Where a file lies, links not followed; `file` as for `read`."""
+    """Returns the path of a file, links not followed; `file` as for `read`."""
     folder, name = file.rsplit("/", 1)
     return self._folders[folder] / name
 

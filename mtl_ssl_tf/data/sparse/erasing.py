@@ -13,7 +13,7 @@ from mtl_ssl_tf.data import faults, label_map, schema
 from mtl_ssl_tf.data.records import paths as record_paths
 from mtl_ssl_tf.data.sparse import protocols as sparse_protocols
 
-# What the manifest of a sparsely annotated split has besides that of a converted one.
+# What the manifest of a sparsely annotated split has in addition to that of a converted one.
 SECTION = "sparse_annotations"
 _BOX = (schema.OBJECT_YMIN, schema.OBJECT_XMIN, schema.OBJECT_YMAX, schema.OBJECT_XMAX)
 _CONVERT = "records of this project's converters; convert the data set again"
@@ -55,7 +55,7 @@ class Objects:
     return [sparse_protocols.rank_key(seed, self.image_id, number) for number in self.ids]
 
   def names(self) -> list[bytes]:
-    """What no other object of the split is called: "<image id>/<annotation id>"."""
+    """Returns names that are unique in the split: "<image id>/<annotation id>"."""
     return [b"%s/%d" % (self.image_id, number) for number in self.ids]
 
 

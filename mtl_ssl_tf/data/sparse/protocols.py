@@ -1,4 +1,4 @@
-"""Which annotations a sparsely annotated training set lacks: the protocols, free of any file.
+"""Protocols that choose the erased annotations of a sparsely annotated training set.
 
 Every annotation has a rank key that depends on the seed and on its own name alone: not on the order
 of files, on the machine or on a library's random numbers. Erasing always takes the smallest keys,
@@ -38,17 +38,17 @@ class Protocol:
 
   def __post_init__(self):
     if self.name not in PROTOCOLS:
-      raise ValueError(f"--protocol {self.name}: accepted: {', '.join(PROTOCOLS)}")
+      raise ValueError(f"--protocol is {self.name}; accepted: {', '.join(PROTOCOLS)}")
     if isinstance(self.seed, bool) or not isinstance(self.seed, int) or self.seed < 0:
-      raise ValueError(f"--seed {self.seed}: accepted: a whole number from 0 on")
+      raise ValueError(f"--seed is {self.seed}; accepted: a whole number from 0 on")
     if self.one_box not in ONE_BOX:
-      raise ValueError(f"--one_box {self.one_box}: accepted: {', '.join(ONE_BOX)}")
+      raise ValueError(f"--one_box is {self.one_box}; accepted: {', '.join(ONE_BOX)}")
     if self.one_box == "strict" and self.name != "easy":
       raise ValueError(
-        f"--one_box strict: accepted: --protocol easy; {self.name} has no use for it"
+        f"--one_box is strict; accepted: --protocol easy; {self.name} has no use for it"
       )
     if self.name != "miss" and self.share is not None:
-      raise ValueError(f"--share {self.share}: accepted: --protocol miss, not {self.name}")
+      raise ValueError(f"--share is {self.share}; accepted: --protocol miss, not {self.name}")
     if self.name == "miss":
       _read_share(self.share)
 
@@ -63,7 +63,7 @@ class Protocol:
     return f"{title}_seed{self.seed}" if self.seed else title
 
   def num_missing(self, num_annotations: int) -> int:
-    """How many of a class's annotations in the whole set `miss` erases, rounded down."""
+    """Returns how many of a class's annotations in the whole set `miss` erases, rounded down."""
     return int(_read_share(self.share) * num_annotations)  # Not negative: cuts off.
 
   def erased_in_image(self, keys: Sequence[bytes], classes: Sequence[int]) -> set[int]:

@@ -4,7 +4,7 @@ Everything is numpy and Pillow, colours are float32 in 0 … 1. An object is dra
 own, in coordinates u (right) and v (down) that turn with it and start at its centre: a painter
 gives each pixel its signed distance to the outline (px, negative inside), from which the soft edge
 follows, and a tone in 0 … 1, which mixes the object's two inks. Sizes are in px of an image whose
-shorter side is `REFERENCE_SIDE_PX`; `unit` is the scale to the image at hand.
+shorter side is `REFERENCE_SIDE_PX`; `unit` is the scale to the image.
 """
 
 import colorsys
@@ -38,7 +38,7 @@ class Sprite:
 
 @dataclasses.dataclass(frozen=True)
 class Kind:
-  """How the objects of a class look.
+  """Appearance of the objects of a class.
 
   Attributes:
     painter: outline and texture.
@@ -61,7 +61,7 @@ def draw_object(
   """A fresh object of a kind: its size, rotation, inks, texture and light are drawn from `rng`.
 
   Args:
-    kind: the look to draw from.
+    kind: the appearance to draw from.
     rng: source of all randomness.
     unit: px per px of the reference size.
     tiny: whether to draw it 12 to 17 px wide instead of in the sizes of its kind.
@@ -176,7 +176,7 @@ def _sphere(u, v, half, rng):
 
 _SPHERE = Kind(_sphere, (28.0, 52.0), 180.0, hue=0.07, light_ink=False)
 
-# `orange` and `ball` are one and the same look: only the neighbours tell them apart.
+# `orange` and `ball` look the same: only their neighbours differ.
 KINDS = {
   "plate": Kind(_plate, (58.0, 104.0), 180.0, hue=0.60, light_ink=True),
   "orange": _SPHERE,

@@ -100,22 +100,22 @@ def draw_scene(
   """
   pixels = drawing.draw_background(rng, height, width)
   placed = _arrange(rng, height, width, theme)
-  for thing in placed:
-    window, inside = thing.windows(height, width)
-    alpha = thing.sprite.alpha[inside][..., np.newaxis]
-    pixels[window] += alpha * (thing.sprite.rgb[inside] - pixels[window])
+  for item in placed:
+    window, inside = item.windows(height, width)
+    alpha = item.sprite.alpha[inside][..., np.newaxis]
+    pixels[window] += alpha * (item.sprite.rgb[inside] - pixels[window])
   pixels *= rng.uniform(0.85, 1.1, 3).astype(np.float32)  # the colour of the light
 
   boxes, fractions, masks = visible_parts(placed, height, width)
   side = min(height, width)
   objects = []
-  for thing, box, fraction in zip(placed, boxes, fractions, strict=True):
+  for item, box, fraction in zip(placed, boxes, fractions, strict=True):
     extent = min(box[2] - box[0], box[3] - box[1])
     objects.append(
       SceneObject(
-        name=thing.name,
+        name=item.name,
         box_orig=box,
-        truncated=box != thing.full_box,
+        truncated=box != item.full_box,
         difficult=fraction < _DIFFICULT_VISIBLE or extent < _DIFFICULT_SIDES * side,
       )
     )
@@ -140,9 +140,9 @@ def _arrange(rng: np.random.Generator, height: int, width: int, first: Theme) ->
         drawing.KINDS[name], rng, side / drawing.REFERENCE_SIDE_PX, tiny=tiny
       )
       for _ in range(_NUM_TRIES):
-        thing = _try_place(rng, name, sprite, placed, centre, height, width)
+        item = _try_place(rng, name, sprite, placed, centre, height, width)
         depth = int(rng.integers(len(placed) + 1))
-        candidate = [*placed[:depth], thing, *placed[depth:]]
+        candidate = [*placed[:depth], item, *placed[depth:]]
         if is_legal(candidate, height, width):
           placed = candidate
           break
@@ -163,9 +163,9 @@ def _choose_classes(rng: np.random.Generator, theme: Theme, num_objects: int) ->
 
 
 def _try_place(rng, name, sprite, placed, centre, height, width) -> Placed:
-  """A place to try: beside its neighbour for a look-alike, else around the cluster's centre."""
+  """A place to try: next to its neighbour for a look-alike, else around the cluster's centre."""
   size = np.array(sprite.mask.shape)
-  friends = [thing for thing in placed if thing.name == _FRIEND.get(name)]
+  friends = [item for item in placed if item.name == _FRIEND.get(name)]
   if friends:
     friend = friends[rng.integers(len(friends))]
     reach = size / 2 + _NEAR_SIDES * min(height, width)
@@ -183,7 +183,7 @@ def is_legal(placed: list[Placed], height: int, width: int) -> bool:
   if min(fractions) < _MIN_VISIBLE:
     return False
   near, far = (sides * min(height, width) for sides in (_NEAR_SIDES, _FAR_SIDES))
-  names = [thing.name for thing in placed]
+  names = [item.name for item in placed]
   for i, name in enumerate(names):
     if name not in _FRIEND:
       continue
@@ -205,7 +205,7 @@ def _gap(a: Sequence[int], b: Sequence[int]) -> float:
 def visible_parts(
   placed: list[Placed], height: int, width: int
 ) -> tuple[list[tuple[int, int, int, int]], list[float], np.ndarray]:
-  """What can be seen of each object of a scene.
+  """Returns the visible part of each object of a scene.
 
   Args:
     placed: the N objects, the rearmost first.
@@ -220,12 +220,12 @@ def visible_parts(
   boxes, fractions = [], []
   masks = np.zeros((len(placed), height, width), bool)
   covered = np.zeros((height, width), bool)
-  for thing, mask in zip(reversed(placed), masks[::-1], strict=True):
-    window, inside = thing.windows(height, width)
-    visible = thing.sprite.mask[inside] & ~covered[window]
+  for item, mask in zip(reversed(placed), masks[::-1], strict=True):
+    window, inside = item.windows(height, width)
+    visible = item.sprite.mask[inside] & ~covered[window]
     covered[window] |= visible
     mask[window] = visible
-    fractions.append(np.count_nonzero(visible) / np.count_nonzero(thing.sprite.mask))
+    fractions.append(np.count_nonzero(visible) / np.count_nonzero(item.sprite.mask))
     if not fractions[-1]:
       boxes.append((0, 0, 0, 0))
       continue

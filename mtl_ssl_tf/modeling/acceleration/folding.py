@@ -29,7 +29,7 @@ class FoldedConvNorm(layers.ConvNorm):
 
   @property
   def scale(self) -> tf.Tensor:
-    """What the normalisation multiplies each channel by: [d]."""
+    """Factor of the normalisation for each channel, [d]."""
     scale = tf.math.rsqrt(self.norm.moving_variance + self.norm.epsilon)
     return self.norm.gamma * scale if self.norm.scale else scale
 

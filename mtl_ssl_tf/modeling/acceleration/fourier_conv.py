@@ -24,7 +24,7 @@ KERNEL_SIZE = 3
 def to_cells(maps: tf.Tensor) -> tf.Tensor:
   """Returns maps [R, n, n, c] cell by cell, [n^2, R, 1, c].
 
-  A layer that looks at single cells, or normalises over all but the channels, does the same to
+  A layer that treats cells one by one, or normalises over all but the channels, does the same to
   either.
   """
   height, width, channels = maps.shape[1:]

@@ -1,4 +1,4 @@
-"""The contract between a backbone and the detector.
+"""Interface between a backbone and the detector.
 
 A backbone is cut in two. Stage 1 runs once over the image and gives the shared map at stride 16.
 Stage 2 runs on crops of that map (Faster R-CNN) or on the whole of it (R-FCN); every head that
@@ -34,7 +34,7 @@ class Stage(tf_keras.layers.Layer):
   def run_unit(
     self, unit: Callable[..., tf.Tensor], net: tf.Tensor, training: bool, *others: tf.Tensor
   ) -> tf.Tensor:
-    """Returns what a unit of this stage makes of a map, see `recompute`, and of other tensors."""
+    """Returns the output of a unit of this stage, see `recompute`, for a map and other tensors."""
     run = functools.partial(unit, training=training)
     run = tf.recompute_grad(run) if self.recompute and training else run
     return run(net, *others)
@@ -72,7 +72,7 @@ class Stage(tf_keras.layers.Layer):
 
 
 class Backbone(abc.ABC):
-  """Makes the stages of one architecture and knows what they expect.
+  """Makes the stages of one architecture and states what they expect.
 
   Attributes:
     slim_scope: name of the network in TF-slim checkpoints.
@@ -118,10 +118,10 @@ class Backbone(abc.ABC):
     return dataclasses.replace(self, conv_norm=conv_norm)
 
   def stage2_cells(self, cells: tf.Tensor) -> tf.Tensor:
-    """Returns how many rows or columns stage 2 makes of so many; float32, any shape."""
+    """Returns the rows or columns of stage 2's output, given those of its input; any shape."""
     return cells
 
   def classification_name(self, name: str, in_stage2: bool) -> str:
-    """Returns what a layer of `named_layers` is called in a TF-slim classification network."""
+    """Returns the name of a layer of `named_layers` in a TF-slim classification network."""
     del in_stage2
     return name

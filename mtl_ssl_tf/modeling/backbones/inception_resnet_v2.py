@@ -87,7 +87,7 @@ MakeConv = Callable[[Conv, str, str], layers.ConvNorm]
 
 
 class Branches(tf_keras.layers.Layer):
-  """Chains of convolutions side by side, their outputs joined.
+  """Parallel chains of convolutions, their outputs joined.
 
   Attributes:
     convs: the convolutions by name, `Branch_0/...` first.
@@ -104,7 +104,7 @@ class Branches(tf_keras.layers.Layer):
       self._chains.append(names)
 
   def chain(self, number: int, inputs: tf.Tensor, training: bool) -> tf.Tensor:
-    """Returns what one branch makes of its input."""
+    """Returns the output of one branch."""
     for name in self._chains[number]:
       inputs = self.convs[name](inputs, training=training)
     return inputs

@@ -1,4 +1,4 @@
-"""What the backbones are built from."""
+"""Layers that the backbones are built from."""
 
 from collections.abc import Callable
 

@@ -31,7 +31,7 @@ def register(name: str) -> Callable[[Builder], Builder]:
 
   def add(builder: Builder) -> Builder:
     if name in _BUILDERS:
-      raise ValueError(f"there is a backbone {name!r} already")
+      raise ValueError(f"backbone {name!r} is registered already; accepted: another name")
     _BUILDERS[name] = builder
     return builder
 
@@ -44,7 +44,7 @@ def names() -> list[str]:
 
 
 def check(name: str) -> None:
-  """Refuses the name of a backbone that there is not.
+  """Refuses an unknown backbone.
 
   Raises:
     ValueError: naming the field, the value and those accepted.

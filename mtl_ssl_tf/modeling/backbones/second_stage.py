@@ -12,11 +12,11 @@ from mtl_ssl_tf.modeling.backbones import base
 
 
 class PreparedMap(NamedTuple):
-  """What a second stage makes of an image's shared map once, before any crop.
+  """An image's shared map, prepared once for all crops of a second stage.
 
   Attributes:
-    maps: what crops are taken of, each [B, h, w, c]: here the shared map alone.
-    kernels: what is made of the weights beforehand, for each unit; here nothing.
+    maps: maps that crops are taken from, each [B, h, w, c]: here the shared map alone.
+    kernels: tensors computed once from the weights of each unit; here none.
   """
 
   maps: tuple[tf.Tensor, ...]
@@ -34,7 +34,7 @@ class Stage2:
   stage: base.Stage
 
   def prepare(self, features: tf.Tensor) -> PreparedMap:
-    """Returns what crops are taken of, from the shared map [B, h, w, c]."""
+    """Returns the maps that crops are taken from, given the shared map [B, h, w, c]."""
     return PreparedMap((features,))
 
   def pool(self, crops: tuple[tf.Tensor, ...], prepared: PreparedMap, training: bool) -> tf.Tensor:

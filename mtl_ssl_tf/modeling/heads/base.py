@@ -1,4 +1,4 @@
-"""The contract of heads on boxes: prepare the shared map once an image, then classify any boxes.
+"""Interface of the heads on boxes: prepare the shared map once an image, then classify any boxes.
 
     prepared = head.prepare(features, training)                    # once an image
     outputs = head(prepared, boxes_norm, image_size_px, training)  # [B, R, ...], any boxes
@@ -20,7 +20,7 @@ PreparedFeatures = Any
 
 
 class BoxOutputs(NamedTuple):
-  """What the main head says of R boxes of each image.
+  """Outputs of the main head for R boxes of each image.
 
   Attributes:
     class_logits: float32 [B, R, C], background first.
@@ -51,7 +51,7 @@ class RegionHead(Protocol):
   last_kernels: list[tf.Variable]
 
   def prepare(self, features: tf.Tensor, training: bool = False) -> PreparedFeatures:
-    """Returns what this head makes of the shared map [B, h, w, c] before any box."""
+    """Returns the prepared shared map [B, h, w, c], independent of any box."""
 
   def __call__(
     self,

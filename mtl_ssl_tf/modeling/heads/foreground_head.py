@@ -7,6 +7,9 @@ for a whole image; this is the head of the released code.
 import tensorflow as tf
 import tf_keras
 
+from mtl_ssl_tf.configs import auxiliary as auxiliary_config
+from mtl_ssl_tf.configs import fields
+
 KERNEL_SIZES = {"conv1x1": 1, "conv3x3": 3}
 ACTIVATIONS = {"linear": tf.identity, "tanh": tf.tanh}
 
@@ -20,6 +23,8 @@ class ForegroundHead(tf_keras.layers.Layer):
 
   def __init__(self, head: str, logit_activation: str, **kwargs):
     super().__init__(dtype="float32", **kwargs)
+    fields.check_value(auxiliary_config.Foreground, "head", head)
+    fields.check_value(auxiliary_config.Foreground, "logit_activation", logit_activation)
     self.conv = tf_keras.layers.Conv2D(
       2,
       KERNEL_SIZES[head],

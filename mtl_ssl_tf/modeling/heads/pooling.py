@@ -1,4 +1,4 @@
-"""From boxes to features: crops of the shared map, and position-sensitive means of score maps."""
+"""Features of boxes: crops of the shared map, and position-sensitive means of score maps."""
 
 import dataclasses
 from collections.abc import Callable
@@ -56,7 +56,7 @@ class CropFeatures:
   stage2: second_stage.Stage2
 
   def prepare(self, features: tf.Tensor) -> second_stage.PreparedMap:
-    """Returns what crops are taken of, from the shared map [B, h, w, c]."""
+    """Returns the maps that crops are taken from, given the shared map [B, h, w, c]."""
     return self.stage2.prepare(features)
 
   def __call__(
@@ -82,7 +82,8 @@ class PsRoiPooler:
     num_bins: a side of a box.
     crop_size: samples a side of a box.
     method, keep_border: see `crop_ops`.
-    stage2_cells: how many rows or columns the second stage makes of so many; None for as many.
+    stage2_cells: rows or columns of the second stage's output, given those of its input; None for
+      equal.
   """
 
   stride: int

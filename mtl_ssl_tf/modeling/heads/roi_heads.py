@@ -6,6 +6,8 @@ What comes after their second stage is float32, in mixed precision too.
 import tensorflow as tf
 import tf_keras
 
+from mtl_ssl_tf.configs import detector as detector_config
+from mtl_ssl_tf.configs import fields
 from mtl_ssl_tf.modeling.backbones import base as backbone_base
 from mtl_ssl_tf.modeling.backbones import second_stage
 from mtl_ssl_tf.modeling.heads import base, pooling
@@ -20,8 +22,9 @@ INITIALIZERS = {
 
 
 def _dense(units: int, name: str, initializer: str) -> tf_keras.layers.Dense:
-  initializer = INITIALIZERS[initializer]()
-  return tf_keras.layers.Dense(units, kernel_initializer=initializer, dtype="float32", name=name)
+  fields.check_value(detector_config.RoiHead, "initializer", initializer)
+  start = INITIALIZERS[initializer]()
+  return tf_keras.layers.Dense(units, kernel_initializer=start, dtype="float32", name=name)
 
 
 class CropClassifier(tf_keras.layers.Layer):

@@ -9,7 +9,7 @@ INIT_STDDEV = 0.01
 
 
 class RpnOutputs(NamedTuple):
-  """What the head says of every anchor.
+  """Outputs of the head for every anchor.
 
   Attributes:
     deltas: float32 [B, A, 4], encoded boxes.

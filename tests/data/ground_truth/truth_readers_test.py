@@ -206,17 +206,17 @@ class TestVoc:
     message = read_fault(str(voc), **options)
     assert message.startswith("Annotations/000012.xml: object 2 ('cat') name: 'cat' is unknown;")
 
-  def test_faults_stop_or_are_left_out(self, voc):
+  def test_faults_stop_or_are_left_out(self, voc, capsys):
     write_annotation(voc, "000012", ("dog", 0, 8, 4, 8, 24), ("cat", 1, 0, 0, 64, 48))
     (voc / "Annotations/empty.xml").write_text("no xml")
     message = read_fault(str(voc), split="val")
     assert "object 1 ('dog') bndbox/xmax: 8; accepted: more than xmin 8" in message
     assert "Annotations/empty.xml: xml: malformed" in message
-    said = []
-    truth = truth_readers.read(str(voc), split="val", on_error="skip", say=said.append)
+    truth = truth_readers.read(str(voc), split="val", on_error="skip")
     assert [image.image_id for image in truth.images] == ["000012"]
     assert truth.class_names == ("cat",)
-    assert len(said) == 2 and all(line.startswith("left out: Annotations/") for line in said)
+    logged = capsys.readouterr().err.splitlines()
+    assert len(logged) == 2 and all(line.startswith("left out: Annotations/") for line in logged)
 
   def test_split_is_needed(self, voc):
     with pytest.raises(ValueError, match=r"is a VOC folder; accepted: together with --split"):

@@ -160,13 +160,13 @@ class TestAnchors:
 
 class TestSlots:
   @pytest.mark.parametrize(("num_boxes", "num_found"), [(0, 0), (3, 0), (4, 1)])
-  def test_slots(self, num_boxes, num_found):
-    found = checks.check_slots(_facts([_BOX] * num_boxes), 3)
+  def test_num_boxes(self, num_boxes, num_found):
+    found = checks.check_num_boxes(_facts([_BOX] * num_boxes), 3)
     assert len(found) == num_found
 
   def test_message(self):
-    assert _messages(checks.check_slots(_facts([_BOX] * 4, record=7), 3)) == [
-      "more_boxes_than_slots: a.xml, record 7: boxes: 4 boxes, of which the last would be left out;"
+    assert _messages(checks.check_num_boxes(_facts([_BOX] * 4, record=7), 3)) == [
+      "too_many_boxes: a.xml, record 7: boxes: 4 boxes, of which the last would be left out;"
       " accepted: at most 3 (max_num_boxes)"
     ]
 
@@ -178,12 +178,12 @@ def test_all_checks_of_an_image():
     ("duplicate_box", 2),
     ("vanishing_box", 3),
     ("smaller_than_anchors", 3),
-    ("more_boxes_than_slots", None),
+    ("too_many_boxes", None),
   ]
   assert {(finding.file, finding.source_id) for finding in found} == {("a.xml", "a")}
 
 
-def test_an_image_without_boxes_has_nothing_amiss():
+def test_an_image_without_boxes_has_no_findings():
   assert checks.check_image(_facts([]), _LIMITS) == []
 
 

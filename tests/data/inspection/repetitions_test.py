@@ -10,14 +10,14 @@ def _image(source_id, encoded, record, *findings) -> validation_report.Inspected
   return validation_report.Inspected(f"{source_id} (r {record})", facts, findings, encoded)
 
 
-def _tell(*images) -> list[list[str]]:
-  told = list(repetitions.tell(images))
-  assert [inspected.name for inspected in told] == [inspected.name for inspected in images]
-  return [[f"{f.level} {f.kind}: {f}" for f in inspected.findings] for inspected in told]
+def _findings(*images) -> list[list[str]]:
+  results = list(repetitions.add_findings(images))
+  assert [inspected.name for inspected in results] == [inspected.name for inspected in images]
+  return [[f"{f.level} {f.kind}: {f}" for f in inspected.findings] for inspected in results]
 
 
 def test_names_and_pictures():
-  assert _tell(_image("a", b"1", 0), _image("a", b"2", 1), _image("b", b"1", 2)) == [
+  assert _findings(_image("a", b"1", 0), _image("a", b"2", 1), _image("b", b"1", 2)) == [
     [],
     [
       "fault duplicate_source_id: t.tfrecord, record 1: source_id: is that of 'a (r 0)' too;"
@@ -31,21 +31,21 @@ def test_names_and_pictures():
 
 
 def test_each_refers_to_the_first():
-  told = _tell(*[_image("a", bytes([i]), i) for i in range(3)])
-  assert ["'a (r 0)'" in text for texts in told for text in texts] == [True, True]
+  texts = _findings(*[_image("a", bytes([i]), i) for i in range(3)])
+  assert ["'a (r 0)'" in text for found in texts for text in found] == [True, True]
 
 
 def test_other_findings_stay_in_front():
   finding = checks.Finding("k", checks.WARNING, "t.tfrecord", "f", "v", "a")
-  told = _tell(_image("a", b"1", 0), _image("b", b"1", 1, finding))
-  assert [text.split(":")[0] for text in told[1]] == ["warning k", "warning duplicate_image"]
+  texts = _findings(_image("a", b"1", 0), _image("b", b"1", 1, finding))
+  assert [text.split(":")[0] for text in texts[1]] == ["warning k", "warning duplicate_image"]
 
 
 def test_images_that_cannot_be_used_or_have_no_name_repeat_nothing():
   unusable = validation_report.Inspected("x", None, (), b"1")
-  assert _tell(unusable, unusable, _image("", b"1", 2), _image("", b"2", 3)) == [[], [], [], []]
+  assert _findings(unusable, unusable, _image("", b"1", 2), _image("", b"2", 3)) == [[], [], [], []]
 
 
 def test_names_that_are_no_text():
-  told = _tell(_image("\udcff", b"1", 0), _image("\udcff", b"2", 1), _image("\ud800", b"3", 2))
-  assert [len(texts) for texts in told] == [0, 1, 0]
+  texts = _findings(_image("\udcff", b"1", 0), _image("\udcff", b"2", 1), _image("\ud800", b"3", 2))
+  assert [len(found) for found in texts] == [0, 1, 0]

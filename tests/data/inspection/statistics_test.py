@@ -67,12 +67,12 @@ def test_classes_as_they_are_found():
   assert list(summary["classes"]) == ["emu"]
 
 
-def test_boxes_per_image_against_the_slots():
+def test_boxes_per_image_against_max_num_boxes():
   images = [_facts([_box(9, 9)] * n) for n in (0, 2, 5, 2, 3)]
   assert _summary(*images)["boxes_per_image"] == {
     "most": 5,
-    "slots": 2,
-    "num_boxes_without_slot": 3 + 1,
+    "max_num_boxes": 2,
+    "num_boxes_left_out": 3 + 1,
     "histogram": {"0": 1, "2": 2, "3": 1, "5": 1},
   }
 

@@ -178,7 +178,7 @@ def test_lines():
     "        1 cat",
     "        0 dog",
     "images 5, unusable 4, without boxes 0; boxes 1",
-    "most boxes in an image 1, slots 100; boxes smaller than the smallest anchor 0 (0.0 %)",
+    "most boxes in an image 1, max_num_boxes 100; boxes smaller than the smallest anchor 0 (0.0 %)",
     *["fault: a.xml: field: v; accepted: accepted"] * 3,
     "fault: label: 4 in all, in images: 4",
     "warning: a.xml: field: v; accepted: accepted",

@@ -254,7 +254,7 @@ class DetectionParserTest(parameterized.TestCase, tf.test.TestCase):
         break
     self.assertEqual(seen, {False, True})
 
-  def test_boxes_beyond_the_slots_are_counted(self):
+  def test_boxes_beyond_max_num_boxes_are_counted(self):
     boxes = [[0, 0, 9, 9], [1, 1, 9, 9], [2, 2, 9, 9], [3, 3, 9, 9], [4, 4, 9, 9]]
     serialized = fixtures.serialized_example(fixtures.noise_image(30, 40), boxes, [1, 2, 3, 4, 5])
     _, labels = parse(serialized)

@@ -184,7 +184,7 @@ class TrainingTest(ReaderTest):
 
 
 class PositionTest(ReaderTest):
-  """A run that begins in its midst sees what it would have seen."""
+  """A run that resumes sees the batches that it would have seen."""
 
   def setUp(self):
     super().setUp()
@@ -195,7 +195,7 @@ class PositionTest(ReaderTest):
       "scale_min": 0.5,
       "scale_max": 2.0,
     }
-    # 7 images in batches of 4: epochs end in the midst of batches.
+    # 7 images in batches of 4: epochs end within batches.
     self.pattern = self._write(5, 2)
 
   def _batches(self, num_batches, **settings):
@@ -327,7 +327,7 @@ class FaultsTest(ReaderTest):
     content = fixtures.serialized_example(
       fixtures.noise_image(4, 4), [[0, 0, 2, 2], [1, 1, 2, 2]], [1, 0]
     )
-    self._assert_refused(self._write_one(content), "class/label 0; classes count from 1")
+    self._assert_refused(self._write_one(content), "class/label 0; accepted: classes from 1 on")
 
   def test_empty_files(self):
     self._assert_refused(self._write(0, 0), "no records in .*train-00000-of-00002")

@@ -1,5 +1,7 @@
-"""Tests of going on after a stop, of what is kept, and of results that depend on neither."""
+"""Tests of continuing after a stop, of the kept files, and of results that depend on neither."""
 
+import contextlib
+import io
 import json
 import os
 import pathlib
@@ -20,7 +22,7 @@ _NUM_IMAGES, _NUM_SHARDS = 7, 3
 
 
 class _KilledError(BaseException):
-  """Stands for a kill: nothing handles it."""
+  """Simulates a kill: nothing handles it."""
 
 
 @pytest.fixture(name="voc")
@@ -34,11 +36,11 @@ def _voc(tmp_path) -> pathlib.Path:
 
 
 def _convert(voc: pathlib.Path, **options) -> list[str]:
-  """Converts beside the data set; what was said."""
-  said = []
+  """Converts next to the data set; returns the lines that were logged."""
   options = {"on_error": "skip", "num_shards": _NUM_SHARDS, "workers": 1} | options
-  pascal_voc.convert_split(voc, "train", voc.parent / "records", say=said.append, **options)
-  return said
+  with contextlib.redirect_stderr(io.StringIO()) as logged:
+    pascal_voc.convert_split(voc, "train", voc.parent / "records", **options)
+  return logged.getvalue().splitlines()
 
 
 def _convert_coco(root: pathlib.Path) -> None:
@@ -49,7 +51,6 @@ def _convert_coco(root: pathlib.Path) -> None:
     root / "records",
     on_error="skip",
     num_shards=_NUM_SHARDS,
-    say=lambda line: None,
   )
 
 
@@ -157,14 +158,14 @@ class TestKilled:
       said = process.communicate(timeout=60)[1]
     if stop == signal.SIGINT:
       assert process.returncode == 130
-      assert said.splitlines()[-1] == "stopped; the same command goes on from here"
+      assert said.splitlines()[-1] == "stopped; the same command continues from here"
       assert "Traceback" not in said
     assert os.listdir(records) == [".incomplete_train"]
-    assert "train: going on with the conversion that was stopped" in _convert(voc)
+    assert "train: continuing the conversion that was stopped" in _convert(voc)
     assert _content(records) == expected
 
 
-class TestGoingOn:
+class TestContinuing:
   def _stop(self, voc, monkeypatch, at: int = 6, **options) -> None:
     """Stops at an image; with 7 images in 3 shards, the last shard is that of images 5 and 6."""
     with monkeypatch.context() as patch:
@@ -172,8 +173,8 @@ class TestGoingOn:
       with pytest.raises(_KilledError):
         _convert(voc, **options)
 
-  def _go_on(self, voc, monkeypatch, **options) -> tuple[list[int], list[str]]:
-    """The images that were converted, and what was said."""
+  def _continue(self, voc, monkeypatch, **options) -> tuple[list[int], list[str]]:
+    """Returns the images that were converted, and the lines that were logged."""
     converted, convert = [], examples.convert
 
     def count(source, position):
@@ -186,7 +187,7 @@ class TestGoingOn:
     return converted, said
 
   def _fresh(self, voc, **options) -> dict[str, bytes]:
-    """What a conversion from the beginning gives."""
+    """Returns the files of a conversion from the beginning."""
     records = voc.parent / "records"
     content = _content(records)
     for path in records.iterdir():
@@ -197,29 +198,29 @@ class TestGoingOn:
 
   def test_shards_that_are_done_are_kept(self, voc, monkeypatch):
     self._stop(voc, monkeypatch)
-    converted, said = self._go_on(voc, monkeypatch)
+    converted, said = self._continue(voc, monkeypatch)
     assert converted == [5, 6]
-    assert "train: going on with the conversion that was stopped" in said
+    assert "train: continuing the conversion that was stopped" in said
 
   @pytest.mark.parametrize("file", ["JPEGImages/1.jpg", "Annotations/1.xml"])
   def test_a_shard_whose_sources_changed_is_done_again(self, voc, monkeypatch, file):
     self._stop(voc, monkeypatch)
     content = (voc / file).read_bytes()
     (voc / file).write_bytes(content + b"\n")
-    converted, _ = self._go_on(voc, monkeypatch)
+    converted, _ = self._continue(voc, monkeypatch)
     assert converted == [0, 1, 2, 5, 6]
     self._fresh(voc)
 
-  def test_other_classes_begin_anew(self, voc, monkeypatch):
+  def test_other_classes_begin_again(self, voc, monkeypatch):
     self._stop(voc, monkeypatch)
     (voc.parent / "classes.txt").write_text("dog\ncat\n")
     options = {"label_map_file": voc.parent / "classes.txt"}
-    converted, said = self._go_on(voc, monkeypatch, **options)
+    converted, said = self._continue(voc, monkeypatch, **options)
     assert converted == list(range(_NUM_IMAGES))
-    assert not any("going on" in line for line in said)
+    assert not any("continuing" in line for line in said)
 
   @pytest.mark.parametrize("change", ["num_shards", "split file", "format"])
-  def test_another_conversion_begins_anew(self, voc, monkeypatch, change):
+  def test_another_conversion_begins_again(self, voc, monkeypatch, change):
     self._stop(voc, monkeypatch)
     options = {}
     if change == "num_shards":
@@ -229,18 +230,18 @@ class TestGoingOn:
         file.write("\n")
     else:
       monkeypatch.setattr(conversion, "_FORMAT_VERSION", 99)
-    assert self._go_on(voc, monkeypatch, **options)[0] == list(range(_NUM_IMAGES))
+    assert self._continue(voc, monkeypatch, **options)[0] == list(range(_NUM_IMAGES))
     self._fresh(voc, **options)
 
   def test_to_leave_out_what_is_at_fault_needs_nothing_done_again(self, voc, monkeypatch):
     self._stop(voc, monkeypatch, on_error="fail")
-    assert self._go_on(voc, monkeypatch, on_error="skip")[0] == [5, 6]
+    assert self._continue(voc, monkeypatch, on_error="skip")[0] == [5, 6]
 
   def test_a_wrong_flag_in_between_loses_nothing(self, voc, monkeypatch):
     self._stop(voc, monkeypatch)
     with pytest.raises(ValueError, match="/nowhere: cannot be read"):
       _convert(voc, label_map_file="/nowhere")
-    assert self._go_on(voc, monkeypatch)[0] == [5, 6]
+    assert self._continue(voc, monkeypatch)[0] == [5, 6]
 
   def test_a_shard_that_another_program_wrote_over_is_done_again(self, voc, monkeypatch):
     records = voc.parent / "records"
@@ -248,13 +249,13 @@ class TestGoingOn:
     expected = _content(records)
     for path in records.iterdir():
       path.unlink()
-    with monkeypatch.context() as patch:  # In the midst of making the files visible.
-      _kill_at(patch, files, "sync", 11)
+    with monkeypatch.context() as patch:  # Shards and label map are visible, the manifest is not.
+      _kill_at(patch, files, "move_into", 2)
       with pytest.raises(_KilledError):
         _convert(voc)
     shard = records / "train-00001-of-00003.tfrecord"
     shard.write_bytes(b"other")
-    converted, said = self._go_on(voc, monkeypatch)
+    converted, said = self._continue(voc, monkeypatch)
     assert converted == [3, 4]
     # The label map that was visible already does not pass for another split's.
     assert "train: the classes found in the annotations: cat, dog (2)" in said
@@ -283,7 +284,7 @@ class TestProcesses:
       raise OSError(28, "No space left on device")
 
     with monkeypatch.context() as patch:
-      patch.setattr(files, "write_durably", full)
+      patch.setattr(files, "write_bytes", full)
       with pytest.raises(OSError, match="No space left"):
         _convert(voc)
     assert not (voc.parent / "records").exists()  # There was nothing yet.
@@ -296,7 +297,7 @@ class TestProcesses:
       os.replace(part, path)
 
     with monkeypatch.context() as patch:
-      patch.setattr(files, "make_durable", full_later)
+      patch.setattr(files, "publish", full_later)
       with pytest.raises(OSError, match="No space left"):
         _convert(voc)
     kept = os.listdir(voc.parent / "records/.incomplete_train")
@@ -317,7 +318,7 @@ class TestOptions:
 
   @pytest.mark.parametrize("workers", [0, -1, 1025])
   def test_workers(self, workers):
-    with pytest.raises(ValueError, match=f"--workers {workers}: accepted: 1 … 1024"):
+    with pytest.raises(ValueError, match=f"--workers is {workers}; accepted: 1 … 1024"):
       conversion.Options("records", workers=workers)
 
 

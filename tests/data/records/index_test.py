@@ -38,7 +38,7 @@ def test_reads_in_a_graph(paths):
   assert list(dataset.as_numpy_iterator()) == [CONTENTS[i] for i in (3, 0, 2)]
 
 
-def test_a_file_that_has_changed_is_looked_at_again(paths):
+def test_a_file_that_has_changed_is_indexed_again(paths):
   assert len(record_index.scan(paths)) == 4
   fixtures.write_records(paths[1], [b"new"])
   assert len(record_index.scan(paths)) == 5

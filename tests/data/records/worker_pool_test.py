@@ -55,7 +55,7 @@ def test_an_error_ends_the_work_of_all():
 
 def test_a_worker_that_is_killed():
   with (
-    pytest.raises(worker_pool.WorkerError, match=r"was killed.*the same command goes on"),
+    pytest.raises(worker_pool.WorkerError, match=r"was killed.*the same command continues"),
     worker_pool.Pool(2, 2) as pool,
   ):
     pool.run(light_tasks.die, [1, 1], _Counted())

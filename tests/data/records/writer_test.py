@@ -159,7 +159,7 @@ class TestCommit:
       writer.commit()
     assert os.listdir(tmp_path) == []
 
-  def test_written_anew_with_another_number_of_shards(self, tmp_path):
+  def test_written_again_with_another_number_of_shards(self, tmp_path):
     _write(tmp_path, "xyz", num_shards=3)
     _write(tmp_path, "v", split="val")
     kept = tmp_path / "train-of-thought.txt"

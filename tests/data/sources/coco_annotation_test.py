@@ -19,15 +19,15 @@ def _image(**changes) -> coco_annotation.CocoImage:
 
 class TestObject:
   def test_sound(self):
-    thing, found = _object(bbox=[2, 4.5, 10, 1], iscrowd=1)
+    annotation, found = _object(bbox=[2, 4.5, 10, 1], iscrowd=1)
     assert found == []
-    assert thing == coco_annotation.CocoObject(
+    assert annotation == coco_annotation.CocoObject(
       4, "cat", (4.5, 2, 5.5, 12), is_crowd=1, area=60.5, object_id=100
     )
 
   def test_what_may_be_missing(self):
-    thing, _ = _object(iscrowd=None, area=None)
-    assert (thing.is_crowd, thing.area) == (0, None)
+    annotation, _ = _object(iscrowd=None, area=None)
+    assert (annotation.is_crowd, annotation.area) == (0, None)
 
   @pytest.mark.parametrize(
     ("fields", "difficult", "truncated"),
@@ -41,8 +41,8 @@ class TestObject:
     ],
   )
   def test_flags_of_voc(self, fields, difficult, truncated):
-    thing, _ = _object(**fields)
-    assert (thing.difficult, thing.truncated) == (difficult, truncated)
+    annotation, _ = _object(**fields)
+    assert (annotation.difficult, annotation.truncated) == (difficult, truncated)
 
   def test_numbers_written_as_fractions(self):
     assert _object(annotation_id=5.0, category_id=1.0)[0].object_id == 5
@@ -80,8 +80,8 @@ class TestObject:
     ],
   )
   def test_faults(self, changes, message):
-    thing, found = _object(**changes)
-    assert thing is None
+    annotation, found = _object(**changes)
+    assert annotation is None
     assert [message in str(fault) for fault in found] == [True]
     assert str(found[0]).startswith("train.json: object 4 (")
 

@@ -97,7 +97,7 @@ class TestSplit:
 
 
 class TestCopies:
-  def test_a_copy_reads_the_index_and_lists_nothing_anew(self, root, tmp_path):
+  def test_a_copy_reads_the_index_and_lists_nothing_again(self, root, tmp_path):
     folder = voc_folder.VocFolder(root, tmp_path / "index?#%.sqlite")
     folder.list_split("train")
     (root / "JPEGImages/a.jpg").unlink()

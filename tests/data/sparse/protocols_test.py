@@ -107,18 +107,18 @@ class TestProtocol:
   @pytest.mark.parametrize(
     ("options", "message"),
     [
-      ({"name": "medium"}, "--protocol medium: accepted: easy, hard, extreme, keep1, miss"),
-      ({"name": "hard", "seed": -1}, "--seed -1: accepted: a whole number from 0 on"),
-      ({"name": "hard", "seed": True}, "--seed True: accepted: a whole number from 0 on"),
-      ({"name": "hard", "seed": 1.5}, "--seed 1.5: accepted: a whole number from 0 on"),
-      ({"name": "hard", "one_box": "no"}, "--one_box no: accepted: keep-one, strict"),
+      ({"name": "medium"}, "--protocol is medium; accepted: easy, hard, extreme, keep1, miss"),
+      ({"name": "hard", "seed": -1}, "--seed is -1; accepted: a whole number from 0 on"),
+      ({"name": "hard", "seed": True}, "--seed is True; accepted: a whole number from 0 on"),
+      ({"name": "hard", "seed": 1.5}, "--seed is 1.5; accepted: a whole number from 0 on"),
+      ({"name": "hard", "one_box": "no"}, "--one_box is no; accepted: keep-one, strict"),
       (
         {"name": "hard", "one_box": "strict"},
-        "--one_box strict: accepted: --protocol easy; hard has no use for it",
+        "--one_box is strict; accepted: --protocol easy; hard has no use for it",
       ),
       (
         {"name": "easy", "share": "0.5"},
-        "--share 0.5: accepted: --protocol miss, not easy",
+        "--share is 0.5; accepted: --protocol miss, not easy",
       ),
       ({"name": "miss"}, "--share is missing: accepted with --protocol miss: 0 … 1, e.g. 0.5"),
     ],

@@ -90,9 +90,9 @@ class TestDrawScene:
     for scene in drawn:
       assert scene.image.shape == (192, 256, 3) and scene.image.dtype == np.uint8
       assert scene.masks.sum(axis=0).max(initial=0) <= 1
-      for thing, mask in zip(scene.objects, scene.masks, strict=True):
+      for item, mask in zip(scene.objects, scene.masks, strict=True):
         y, x = np.nonzero(mask)
-        assert thing.box_orig == (y.min(), x.min(), y.max() + 1, x.max() + 1)
+        assert item.box_orig == (y.min(), x.min(), y.max() + 1, x.max() + 1)
 
   def test_paint_is_where_the_masks_say(self, monkeypatch):
     # On a plain ground every changed pixel lies within 2 px of a mask (soft edges) or of the
@@ -113,7 +113,7 @@ class TestDrawScene:
       assert changed[union].mean() > 0.97
 
   def test_scenes_hold_all_classes_and_some_nothing(self, drawn):
-    counts = collections.Counter(thing.name for scene in drawn for thing in scene.objects)
+    counts = collections.Counter(item.name for scene in drawn for item in scene.objects)
     assert set(counts) == set(drawing.KINDS)
     assert min(counts.values()) > 0.07 * counts.total()
     sizes = [len(scene.objects) for scene in drawn]
@@ -134,7 +134,7 @@ class TestDrawScene:
     ]
     monkeypatch.setattr(scenes, "_arrange", lambda *_: placed)
     scene = scenes.draw_scene(np.random.default_rng(0))
-    assert [(thing.truncated, thing.difficult) for thing in scene.objects] == [
+    assert [(item.truncated, item.difficult) for item in scene.objects] == [
       (False, False),  # all of it shows
       (False, True),  # 23 of 40 columns show, its box is the full one
       (False, False),
@@ -146,27 +146,27 @@ class TestDrawScene:
     assert scene.objects[5].box_orig == (155, 200, 192, 220)
 
   def test_flags_are_neither_rare_nor_common(self, drawn):
-    things = [thing for scene in drawn for thing in scene.objects]
-    assert 0.02 <= np.mean([thing.difficult for thing in things]) <= 0.1
-    assert 0.2 <= np.mean([thing.truncated for thing in things]) <= 0.6
+    items = [item for scene in drawn for item in scene.objects]
+    assert 0.02 <= np.mean([item.difficult for item in items]) <= 0.1
+    assert 0.2 <= np.mean([item.truncated for item in items]) <= 0.6
 
   def test_look_alikes_are_named_by_their_neighbours_alone(self, drawn):
     friend, foe = {"orange": "plate", "ball": "crate"}, {"orange": "crate", "ball": "plate"}
     seen, extents, mixed = collections.Counter(), collections.defaultdict(list), 0
     for scene in drawn:
-      for i, thing in enumerate(scene.objects):
-        if thing.name not in friend:
+      for i, item in enumerate(scene.objects):
+        if item.name not in friend:
           continue
-        seen[thing.name] += 1
-        extents[thing.name].append(thing.box_orig[2] - thing.box_orig[0])
+        seen[item.name] += 1
+        extents[item.name].append(item.box_orig[2] - item.box_orig[0])
         gaps = collections.defaultdict(list)
         for j, other in enumerate(scene.objects):
           if j != i:
-            gaps[other.name].append(_gap(thing.box_orig, other.box_orig))
+            gaps[other.name].append(_gap(item.box_orig, other.box_orig))
         assert min(min(values) for values in gaps.values()) > 0
-        assert min(gaps[friend[thing.name]]) <= _SIDE / 8
-        assert min(gaps[foe[thing.name]], default=np.inf) >= _SIDE / 4
-        mixed += foe[thing.name] in gaps
+        assert min(gaps[friend[item.name]]) <= _SIDE / 8
+        assert min(gaps[foe[item.name]], default=np.inf) >= _SIDE / 4
+        mixed += foe[item.name] in gaps
     # The difference of two fair counts has a standard deviation of the root of their sum.
     assert seen.total() > 200
     assert abs(seen["orange"] - seen["ball"]) < 4 * seen.total() ** 0.5
@@ -176,7 +176,7 @@ class TestDrawScene:
     assert mixed > 0.1 * seen.total()
 
   def test_classes_of_a_theme_occur_together(self, drawn):
-    names = [{thing.name for thing in scene.objects} for scene in drawn]
+    names = [{item.name for item in scene.objects} for scene in drawn]
 
     def share(first, second):
       return np.mean([second in scene for scene in names if first in scene])
@@ -189,6 +189,6 @@ class TestDrawScene:
     for seed in range(5):
       scene = scenes.draw_scene(np.random.default_rng(seed), height, width)
       assert scene.image.shape == (height, width, 3)
-      for thing in scene.objects:
-        ymin, xmin, ymax, xmax = thing.box_orig
+      for item in scene.objects:
+        ymin, xmin, ymax, xmax = item.box_orig
         assert 0 <= ymin < ymax <= height and 0 <= xmin < xmax <= width

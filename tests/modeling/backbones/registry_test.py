@@ -48,5 +48,5 @@ def test_names():
 
 
 def test_a_name_is_given_once():
-  with pytest.raises(ValueError, match="there is a backbone 'mobilenet_v1' already"):
+  with pytest.raises(ValueError, match="backbone 'mobilenet_v1' is registered already"):
     registry.register("mobilenet_v1")(lambda norm_fn, config: None)

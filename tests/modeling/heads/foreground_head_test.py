@@ -22,6 +22,14 @@ class ForegroundHeadTest(parameterized.TestCase, tf.test.TestCase):
     (kernel,) = head.last_kernels
     self.assertEqual(kernel.shape, [size, size, 7, 2])
 
+  @parameterized.parameters(
+    ("conv5x5", "linear", "^head is 'conv5x5'; accepted: conv1x1, conv3x3$"),
+    ("conv1x1", "relu", "^logit_activation is 'relu'; accepted: linear, tanh$"),
+  )
+  def test_unknown_kinds(self, head, activation, message):
+    with self.assertRaisesRegex(ValueError, message):
+      foreground_head.ForegroundHead(head, activation)
+
   def test_starts_small(self):
     head = foreground_head.ForegroundHead("conv3x3", "linear")
     head(tf.zeros([1, 1, 1, 100]))

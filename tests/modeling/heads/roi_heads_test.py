@@ -66,6 +66,11 @@ class BoxHeadTest(tf.test.TestCase):
     self.assertAllClose(features, [[[4.0, 40.0], [10.0, 100.0]]])
     self.assertAllClose(_run(head, training=True).box_deltas[0, 0, 0], [16, 17, 18, 19])
 
+  def test_unknown_initializer(self):
+    message = "^initializer is 'zeros'; accepted: truncated_normal, glorot_uniform$"
+    with self.assertRaisesRegex(ValueError, message):
+      roi_heads.BoxHead(_features(), 3, "zeros")
+
   def test_last_kernels(self):
     head = roi_heads.BoxHead(_features(), 5)
     _run(head)

@@ -1,4 +1,4 @@
-"""Tests of saved_detector.py."""
+"""Tests of saved_model_detector.py."""
 
 import shutil
 
@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from mtl_ssl_tf.serving import saved_detector
+from mtl_ssl_tf.serving import saved_model_detector
 from tests.serving import tiny_run
 
 
@@ -19,7 +19,7 @@ def _loaded_folders(tiny_loaded, monkeypatch):
     folders.append(folder)
     return tiny_loaded
 
-  monkeypatch.setattr(saved_detector.tf.saved_model, "load", load)
+  monkeypatch.setattr(saved_model_detector.tf.saved_model, "load", load)
   return folders
 
 
@@ -44,8 +44,8 @@ def test_the_highest_version(tiny_export, loaded_folders, tmp_path):
   for version in ("2", "10"):
     shutil.copytree(tiny_export[0], tmp_path / version)
   (tmp_path / "10" / "assets" / "label_map.txt").write_text("a\nb\nc\n")
-  assert saved_detector.SavedDetector(tmp_path).class_names == ["a", "b", "c"]
-  two = saved_detector.SavedDetector(tmp_path / "2")
+  assert saved_model_detector.SavedModelDetector(tmp_path).class_names == ["a", "b", "c"]
+  two = saved_model_detector.SavedModelDetector(tmp_path / "2")
   assert two.class_names == tiny_run.CLASS_NAMES
   assert loaded_folders == [str(tmp_path / "10"), str(tmp_path / "2")]
 
@@ -53,9 +53,9 @@ def test_the_highest_version(tiny_export, loaded_folders, tmp_path):
 def test_fingerprint(tiny_export, tiny_detector, loaded_folders, tmp_path):
   folder = tmp_path / "export"
   shutil.copytree(tiny_export[0], folder)
-  assert saved_detector.SavedDetector(folder).fingerprint == tiny_detector.fingerprint
+  assert saved_model_detector.SavedModelDetector(folder).fingerprint == tiny_detector.fingerprint
   (folder / "assets" / "label_map.txt").write_text("a\nb\nc\n")
-  assert saved_detector.SavedDetector(folder).fingerprint != tiny_detector.fingerprint
+  assert saved_model_detector.SavedModelDetector(folder).fingerprint != tiny_detector.fingerprint
   assert loaded_folders == [str(folder)] * 2
 
 
@@ -65,13 +65,13 @@ def test_incomplete_folder(tiny_export, tmp_path, missing):
   shutil.copytree(tiny_export[0], folder)
   (folder / missing).unlink()
   with pytest.raises(ValueError, match="is no exported detector") as caught:
-    saved_detector.SavedDetector(folder)
+    saved_model_detector.SavedModelDetector(folder)
   assert str(caught.value).endswith(f"{str(folder / missing)!r} does not exist")
 
 
 def test_no_saved_model(tmp_path):
   with pytest.raises(ValueError, match="is no exported detector"):
-    saved_detector.SavedDetector(tmp_path)
+    saved_model_detector.SavedModelDetector(tmp_path)
 
 
 def test_damaged_file(tiny_export, tmp_path):
@@ -79,7 +79,7 @@ def test_damaged_file(tiny_export, tmp_path):
   shutil.copytree(tiny_export[0], folder)
   (folder / "saved_model.pb").write_bytes(b"no protocol buffer")
   with pytest.raises(ValueError, match="is no exported detector"):
-    saved_detector.SavedDetector(folder)
+    saved_model_detector.SavedModelDetector(folder)
 
 
 def test_a_saved_model_of_another_kind(tiny_export, tmp_path):
@@ -87,4 +87,4 @@ def test_a_saved_model_of_another_kind(tiny_export, tmp_path):
   shutil.copytree(tiny_export[0] / "assets", folder / "assets")
   tf.saved_model.save(tf.Module(), folder)
   with pytest.raises(ValueError, match=r"is no exported detector .*serving_default"):
-    saved_detector.SavedDetector(folder)
+    saved_model_detector.SavedModelDetector(folder)

@@ -11,11 +11,11 @@ from mtl_ssl_tf.data import label_map, schema
 from mtl_ssl_tf.serving import export_paths, served_detector
 
 
-class SavedDetector(served_detector.ServedDetector):
+class SavedModelDetector(served_detector.ServedDetector):
   """The SavedModel that `export.py` wrote."""
 
   def __init__(self, path: str | os.PathLike[str]):
-    """Loads it.
+    """Loads the SavedModel and its class names.
 
     Args:
       path: folder of the SavedModel, or a folder with versions, of which the highest is taken.

@@ -1,4 +1,4 @@
-"""Tests of array_detector.py, with a detector made up here, and of `load`, with a tiny one."""
+"""Tests of numpy_detector.py, with a detector made up here, and of `load`, with a tiny one."""
 
 import re
 
@@ -8,7 +8,7 @@ import tensorflow as tf
 from PIL import Image
 
 import mtl_ssl_tf
-from mtl_ssl_tf.serving import array_detector
+from mtl_ssl_tf.serving import numpy_detector
 from tests import fixtures
 from tests.serving import tiny_run as tiny_run_lib
 
@@ -48,7 +48,7 @@ def _raw():
 
 @pytest.fixture(name="detect")
 def _detect(raw):
-  return array_detector.ArrayDetector(raw)
+  return numpy_detector.NumpyDetector(raw)
 
 
 class TestResults:
@@ -192,7 +192,9 @@ class TestLoad:
         mtl_ssl_tf.load(path)
 
   def test_a_checkpoint_of_an_export(self, tiny_export):
-    with pytest.raises(ValueError, match=r"^checkpoint is 'best', but .* is an export, which has"):
+    with pytest.raises(
+      ValueError, match=r"^checkpoint is 'best'; accepted: None, as .* is an export$"
+    ):
       mtl_ssl_tf.load(tiny_export[0], "best")
 
 

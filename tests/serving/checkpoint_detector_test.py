@@ -1,17 +1,17 @@
-"""Tests of run_detector.py."""
+"""Tests of checkpoint_detector.py."""
 
 import shutil
 
 import numpy as np
 import pytest
 
-from mtl_ssl_tf.serving import run_detector
+from mtl_ssl_tf.serving import checkpoint_detector
 from tests.serving import tiny_run as tiny_run_lib
 
 
 @pytest.fixture(name="detector", scope="module")
 def _detector(tiny_run):
-  return run_detector.RunDetector(tiny_run)
+  return checkpoint_detector.CheckpointDetector(tiny_run)
 
 
 @pytest.fixture(name="runs_built")
@@ -23,7 +23,7 @@ def _runs_built(detector, monkeypatch):
     runs.append(run)
     return detector._module
 
-  monkeypatch.setattr(run_detector.export_lib, "build_module", build_module)
+  monkeypatch.setattr(checkpoint_detector.export_lib, "build_module", build_module)
   return runs
 
 
@@ -38,22 +38,22 @@ def test_equals_the_export(detector, tiny_detector):
 
 def test_the_best_checkpoint_or_another(detector, tiny_run, runs_built):
   assert (detector.choice, detector.checkpoint) == ("best", str(tiny_run / "best" / "best_ckpt-1"))
-  other = run_detector.RunDetector(tiny_run, str(tiny_run / "ckpt-10"))
+  other = checkpoint_detector.CheckpointDetector(tiny_run, str(tiny_run / "ckpt-10"))
   assert (other.choice, other.checkpoint) == ("given", str(tiny_run / "ckpt-10"))
   assert other.fingerprint != detector.fingerprint
   assert [run.checkpoint for run in runs_built] == [other.checkpoint]
 
 
-def test_fingerprint_tells_settings_apart(detector, tiny_run, runs_built, tmp_path):
+def test_fingerprint_reports_settings_apart(detector, tiny_run, runs_built, tmp_path):
   run = tmp_path / "run"
   shutil.copytree(tiny_run, run)
-  assert run_detector.RunDetector(run).fingerprint == detector.fingerprint
+  assert checkpoint_detector.CheckpointDetector(run).fingerprint == detector.fingerprint
   params = (run / "params.yaml").read_text()
   (run / "params.yaml").write_text(params.replace("max_total: 40", "max_total: 30"))
-  assert run_detector.RunDetector(run).fingerprint != detector.fingerprint
+  assert checkpoint_detector.CheckpointDetector(run).fingerprint != detector.fingerprint
   assert [run.task.detections.max_total for run in runs_built] == [40, 30]
 
 
 def test_no_run(tmp_path):
   with pytest.raises(ValueError, match=r"--model_dir .* holds no params.yaml"):
-    run_detector.RunDetector(tmp_path)
+    checkpoint_detector.CheckpointDetector(tmp_path)

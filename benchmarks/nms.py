@@ -1,6 +1,6 @@
-"""Time of suppression outside and inside compiled code, by method.
+"""Time of non-maximum suppression outside and inside compiled code, by method.
 
-    python -m benchmarks.suppression
+    python -m benchmarks.nms
 
 Milliseconds of a call for one image, the median of repeated calls of one run; `loop compiled` is
 what a compiled step runs. Proposals are of crowded boxes, as the anchors around objects become,

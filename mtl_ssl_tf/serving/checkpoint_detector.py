@@ -6,7 +6,7 @@ import os
 from mtl_ssl_tf.serving import export_lib, served_detector
 
 
-class RunDetector(served_detector.ServedDetector):
+class CheckpointDetector(served_detector.ServedDetector):
   """The model of a run's configuration with the weights of one of its checkpoints.
 
   Attributes:
@@ -15,7 +15,7 @@ class RunDetector(served_detector.ServedDetector):
   """
 
   def __init__(self, model_dir: str | os.PathLike[str], checkpoint: str | None = None):
-    """Builds and loads it.
+    """Builds the detector of a run and loads a checkpoint.
 
     Args:
       model_dir: of the run, with `params.yaml`, `label_map.txt` and checkpoints.

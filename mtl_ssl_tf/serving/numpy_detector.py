@@ -13,14 +13,14 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from mtl_ssl_tf.serving import export_paths, saved_detector, served_detector
+from mtl_ssl_tf.serving import export_paths, saved_model_detector, served_detector
 
 _RUN_FILE = "params.yaml"
 _ACCEPTED = "NumPy uint8 [height, width, 3] in the order RGB, or grey [height, width]"
 
 
-class ArrayDetector:
-  """Images in, what is in them out.
+class NumpyDetector:
+  """A detector of NumPy images: images in, detections of each out.
 
   Attributes:
     class_names: class 1 first.
@@ -44,7 +44,7 @@ class ArrayDetector:
         is uint8 [height, width, 3], RGB, or grey as [height, width] or [height, width, 1]. (OpenCV
         reads BGR: turn it around with `image[..., ::-1]`.)
       score_threshold: detections below it are left out.
-      batch_size: at most so many images, of one size, are looked at together.
+      batch_size: at most so many images, of one size, are processed together.
 
     Returns:
       For one image a dict, else a list with a dict for each. With n detections:
@@ -104,7 +104,7 @@ class ArrayDetector:
     }
 
 
-def load(path: str | os.PathLike[str], checkpoint: str | None = None) -> ArrayDetector:
+def load(path: str | os.PathLike[str], checkpoint: str | None = None) -> NumpyDetector:
   """The detector in a folder that `export.py` wrote, or in the folder of a training run.
 
   Args:
@@ -118,9 +118,9 @@ def load(path: str | os.PathLike[str], checkpoint: str | None = None) -> ArrayDe
   path = os.fspath(path)
   if os.path.isfile(os.path.join(path, _RUN_FILE)):
     # Here, since it needs Model Garden, and an export does not.
-    from mtl_ssl_tf.serving import run_detector
+    from mtl_ssl_tf.serving import checkpoint_detector
 
-    return ArrayDetector(run_detector.RunDetector(path, checkpoint))
+    return NumpyDetector(checkpoint_detector.CheckpointDetector(path, checkpoint))
   try:
     folder = export_paths.find_saved_model(path)
   except ValueError as error:
@@ -130,8 +130,8 @@ def load(path: str | os.PathLike[str], checkpoint: str | None = None) -> ArrayDe
       f" training run ({_RUN_FILE})"
     ) from error
   if checkpoint is not None:
-    raise ValueError(f"checkpoint is {checkpoint!r}, but {path!r} is an export, which has only one")
-  return ArrayDetector(saved_detector.SavedDetector(folder))
+    raise ValueError(f"checkpoint is {checkpoint!r}; accepted: None, as {path!r} is an export")
+  return NumpyDetector(saved_model_detector.SavedModelDetector(folder))
 
 
 def _rgb(image: Any, where: str) -> np.ndarray:
@@ -159,7 +159,7 @@ def _rgb(image: Any, where: str) -> np.ndarray:
 
 
 def _batches_of_one_size(pictures: Sequence[np.ndarray], batch_size: int) -> Iterator[list[int]]:
-  """The places of the pictures, grouped by size, at most `batch_size` at a time."""
+  """Yields indices of images of one size, at most `batch_size` at a time."""
   by_size: dict[tuple[int, ...], list[int]] = {}
   for i, picture in enumerate(pictures):
     by_size.setdefault(picture.shape, []).append(i)
