@@ -54,6 +54,9 @@ def check(params: cfg.ExperimentConfig) -> None:
   validation.check_task(params.task)
   registry.check(params.task.backbone.type)
   data_validation.check_loops(params.task, params.trainer)
+  validation.check_weight_decay(
+    params.trainer.optimizer_config.optimizer, params.task.regularization
+  )
 
 
 def check_split(config: detector.MtlDetection, reason: str) -> None:

@@ -2,6 +2,7 @@
 
 import difflib
 import functools
+import logging
 import os
 from typing import Any
 
@@ -11,6 +12,7 @@ from official.core import train_utils
 
 from mtl_ssl_tf.checkpoints import model_checkpoint
 from mtl_ssl_tf.training import (
+  averaged_weights,
   best_checkpoints,
   controller,
   early_stopping,
@@ -26,6 +28,8 @@ from mtl_ssl_tf.training import (
 )
 from mtl_ssl_tf.training import task as task_lib
 from mtl_ssl_tf.training import trainer as trainer_lib
+
+_LOGGER = logging.getLogger(__name__)
 
 
 class TrainingRun:
@@ -78,6 +82,7 @@ class TrainingRun:
         model_dir,
         params.trainer.best_checkpoint_eval_metric,
         self._best,
+        is_averaged=self._evaluates_averages(),
       ),
       progress_line=progress_line,
       distribution_strategy=strategy,
@@ -106,6 +111,11 @@ class TrainingRun:
         print(f"changed since the run began: {change}", flush=True)
       print(learning_rates.description(params), flush=True)
       print(early_stopping.describe(params.trainer), flush=True)
+      if self._trainer.averages is not None:
+        print(self._trainer.averages.describe(), flush=True)
+      for each in (learning_rates, early_stopping):
+        for line in each.warnings(params.trainer):
+          _LOGGER.warning(line)
       if params.trainer.nonfinite == "recover" and self._checkpoint is None:
         self._runner.controller.save_checkpoint()  # There must be one to go back to.
     return self._runner.run()
@@ -153,6 +163,11 @@ class TrainingRun:
           f"--model_dir {self._model_dir!r} belongs to another run:",
         )
     return trainer
+
+  def _evaluates_averages(self) -> bool:
+    if self._trainer.averages is not None:
+      return True
+    return self._checkpoint is not None and averaged_weights.are_in(self._checkpoint)
 
   def _build_actions(self) -> tuple[progress.ProgressLine, list]:
     trainer = self._trainer

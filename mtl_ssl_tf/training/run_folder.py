@@ -23,6 +23,8 @@ LOCK_FILE = ".lock"
 _LOGGER = logging.getLogger(__name__)
 # What the state in a checkpoint depends on, whatever the task.
 _FIXED = ("trainer.optimizer_config.optimizer.type",)
+# Of averaged weights the trained ones cannot be found without the averages; they can begin late.
+_KEPT = ("trainer.optimizer_config.ema.average_decay",)
 
 
 @contextlib.contextmanager
@@ -162,5 +164,7 @@ def flatten(fields: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 def _is_fixed(task_class: type[task_lib.TrainableTask], field: str, was: Any, now: Any) -> bool:
   if field in task_class.switch_fields:
     return bool(was) != bool(now)
+  if field in _KEPT:
+    return now is None
   fixed_fields = (*task_class.fixed_fields, *_FIXED)
   return any(field == fixed or field.startswith(f"{fixed}.") for fixed in fixed_fields)
