@@ -27,11 +27,14 @@ WRAPPERS = ("state_dict", "model_state_dict", "model", "net", "state_dict_ema", 
 PARALLEL_PREFIX = "module."
 MAX_MEMBERS = 20_000
 MAX_AXES = 32  # NumPy's.
+MAX_EMPTY_SIZE = 2**31 - 1  # Of an axis, where another has no elements.
 
 _MAGIC_NUMBER, _PROTOCOL = 0x1950A86A20F9469CFC6C, 1001
 _ZIP_START, _ZIP_ENTRY = b"PK\x03\x04", b"PK\x01\x02"
 _LOCAL_HEADER = struct.Struct("<4s22xHH")
 _ENCRYPTED = 1
+# `torch.serialization.set_crc32_options(False)` writes it.
+_NO_CHECKSUM = 0
 _BYTE_ORDERS = {b"little": "<", b"big": ">"}
 _LEGACY_SIZE = struct.Struct("<q")
 
@@ -109,17 +112,17 @@ def _array(name: str, tensor: torch_pickle.Tensor, read_storage: _ReadStorage) -
   """
   storage, offset, shape, strides = tensor.storage, tensor.offset, tensor.shape, tensor.strides
   limit = storage.num_elements
+  if 0 in shape and all(0 <= size <= MAX_EMPTY_SIZE for size in shape):
+    return np.zeros(shape, read_storage(storage).dtype)
   sizes_fit = len(shape) == len(strides) <= MAX_AXES and all(0 <= n <= limit for n in shape)
   if not sizes_fit or min(strides, default=0) < 0 or math.prod(shape) > limit:
     raise ValueError(f"{_claim(name)} a shape that its storage of {limit} elements cannot have")
   # What is never stepped along may have any stride.
   strides = [stride if size > 1 else 0 for size, stride in zip(shape, strides, strict=True)]
   last = offset + sum((size - 1) * stride for size, stride in zip(shape, strides, strict=True))
-  if not 0 <= offset <= limit or (0 not in shape and last >= limit):
+  if offset < 0 or last >= limit:
     raise ValueError(f"{_claim(name)} elements beyond the end of its storage")
   elements = read_storage(storage)
-  if 0 in shape:
-    return np.zeros(shape, elements.dtype)
   byte_strides = [stride * elements.itemsize for stride in strides]
   return np.lib.stride_tricks.as_strided(elements[offset:], shape, byte_strides, writeable=False)
 
@@ -234,7 +237,7 @@ def _member(data: bytes, info: zipfile.ZipInfo) -> memoryview:
   content = memoryview(data)[start : start + info.file_size]
   if signature != _ZIP_START or len(content) != info.file_size:
     raise ValueError(f"is damaged: {name} lies outside of the file")
-  if zlib.crc32(content) != info.CRC:
+  if info.CRC not in (_NO_CHECKSUM, zlib.crc32(content)):
     raise ValueError(f"is damaged: {name} has another checksum than the archive has for it")
   return content
 

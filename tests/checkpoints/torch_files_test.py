@@ -59,7 +59,7 @@ class TestBothForms:
         "end": writer.tensor(shared, (3,), (1,), offset=3),
         "scalar": writer.tensor(shared, (), (), offset=5),
         "row": writer.tensor(shared, (1, 3), (10**12, 2)),
-        "empty": writer.tensor(shared, (0, 3), (3, 1), offset=6),
+        "empty": writer.tensor(shared, (0, 30), (30, 1), offset=9),
       }
     )
     arrays = torch_files.read_state_dict(write(tmp_path / "w.pt", body, {"0": SIX}, form))
@@ -67,7 +67,7 @@ class TestBothForms:
     np.testing.assert_array_equal(arrays["end"], [3, 4, 5])
     assert arrays["scalar"] == 5 and arrays["scalar"].shape == ()
     np.testing.assert_array_equal(arrays["row"], [[0, 2, 4]])
-    assert arrays["empty"].shape == (0, 3)
+    assert arrays["empty"].shape == (0, 30)
     assert np.shares_memory(arrays["transposed"], arrays["end"])
     assert not arrays["end"].flags.writeable
 
@@ -160,7 +160,7 @@ class TestBothForms:
       {"shape": (6, 6), "strides": (0, 1)},
       {"shape": (2**62, 0), "strides": (1, 1)},
       {"shape": (2,), "strides": (2**80,)},
-      {"shape": (0,), "strides": (1,), "offset": 7},
+      {"shape": (0, -1), "strides": (1, 1)},
       {"shape": (1,) * 33, "strides": (1,) * 33},
     ],
   )
@@ -286,6 +286,16 @@ class TestZip:
     assert read_error(str(path)) == (
       "is damaged: 'weights/data/0' has another checksum than the archive has for it"
     )
+
+  def test_no_checksums(self, tmp_path):
+    path = tmp_path / "w.pth"
+    writer.zip_file(path, writer.mapping({"a": WEIGHT}), {"0": SIX.tobytes()})
+    data = path.read_bytes()
+    with zipfile.ZipFile(path) as archive:
+      for info in archive.infolist():
+        data = data.replace(struct.pack("<I", info.CRC), bytes(4))
+    path.write_bytes(data)
+    np.testing.assert_array_equal(torch_files.read_state_dict(str(path))["a"].ravel(), SIX)
 
 
 class TestLegacy:
