@@ -2,6 +2,7 @@
 
 `imagenet`             ImageNet weights of tf_keras.applications, downloaded
 a file *.h5            weights of such a Keras network
+a file *.pth or *.pt   a PyTorch state dict of the classification network
 a TF-slim checkpoint   of the classification network
 a released checkpoint  of a detector of the authors, in TF-slim's names
 a checkpoint of ours   of a detector, with or without auxiliary heads
@@ -14,7 +15,7 @@ paper calls replicating it.
 import tensorflow as tf
 from tensorflow.core.protobuf import trackable_object_graph_pb2
 
-from mtl_ssl_tf.checkpoints import keras_weights, reading, reference
+from mtl_ssl_tf.checkpoints import keras_weights, reading, reference, torch_files, torch_weights
 from mtl_ssl_tf.checkpoints.report import Report
 from mtl_ssl_tf.modeling import detector
 
@@ -30,7 +31,7 @@ def check_source(path: str, source: str) -> None:
   Raises:
     ValueError: naming the path.
   """
-  if path.endswith(".h5"):
+  if path.endswith((".h5", *torch_files.ENDINGS)):
     if not tf.io.gfile.exists(path):
       raise ValueError(f"{source} {path!r} does not exist")
   elif path != keras_weights.IMAGENET:
@@ -60,6 +61,8 @@ def load(
   """
   if path == keras_weights.IMAGENET or path.endswith(".h5"):
     return keras_weights.load(model, path, source, auxiliary=copy_missing)
+  if path.endswith(torch_files.ENDINGS):
+    return torch_weights.load(model, path, source, auxiliary=copy_missing)
   path = reading.find(path, source)
   names = reading.names(path, source)
   try:

@@ -45,7 +45,8 @@ class Backbone(hyperparams.Config):
   """The network that is cut into the shared stage 1 and the per-box stage 2."""
 
   type: str = setting(
-    "resnet_101", "`resnet_101`, `resnet_50`, `mobilenet_v1` or `inception_resnet_v2`"
+    "resnet_101",
+    "`resnet_101`, `resnet_50`, `resnet_34`, `resnet_18`, `mobilenet_v1` or `inception_resnet_v2`",
   )
   freeze: list[str] | None = setting(
     None,
@@ -64,8 +65,9 @@ class Backbone(hyperparams.Config):
   )
   layout: str = setting(
     "slim",
-    "ResNet only: `slim`, or `keras` for weights of tf_keras.applications",
-    choices=("slim", "keras"),
+    "ResNet only: `slim`, `keras` for weights of tf_keras.applications, or `torchvision` for its "
+    "weights (.pth); `resnet_34` and `resnet_18` accept `torchvision` alone",
+    choices=("slim", "keras", "torchvision"),
   )
   recompute: bool = setting(
     False,
@@ -277,7 +279,8 @@ class MtlDetection(cfg.TaskConfig):
   seed: int = setting(0, "seed of the initial weights and of every random choice in a step")
   init_checkpoint: str = setting(
     "",
-    "weights to start from: `imagenet`, a .h5 file of a Keras network, a TF-slim checkpoint, or a "
+    "weights to start from: `imagenet`, a .h5 file of a Keras network, a .pth file of a PyTorch "
+    "network, a TF-slim checkpoint, or a "
     "detector's checkpoint; see `checkpoints/pretrained.py`",
   )
   init_modules: str = setting(

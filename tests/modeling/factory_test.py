@@ -113,6 +113,40 @@ def test_resnet_projects_before_the_crop_unless_that_is_pooled(max_pool, project
   assert stage2.projects == projects
 
 
+def test_basic_blocks_do_not_project():
+  config = {
+    "backbone": {"type": "resnet_18", "layout": "torchvision"},
+    "roi_head": {"convolution": "fourier", "crop_size": 5},
+  }
+  stage2 = _components(config)["box_head"].crop_features.stage2
+  assert (stage2.projects, stage2.fourier_side) == (False, 5)
+
+
+@pytest.mark.parametrize("name", ["resnet_18", "resnet_34"])
+@pytest.mark.parametrize("layout", ["slim", "keras"])
+def test_basic_blocks_have_one_layout(name, layout):
+  message = rf"^task\.backbone\.layout is '{layout}'; accepted with {name}: torchvision$"
+  with pytest.raises(ValueError, match=message):
+    factory.build_backbone(config_lib.Backbone(type=name, layout=layout))
+
+
+@pytest.mark.parametrize(
+  ("name", "unit", "units", "scope"),
+  [
+    ("resnet_18", resnet.BasicBlock, (2, 2, 2, 2), "resnet_v1_18"),
+    ("resnet_34", resnet.BasicBlock, (3, 4, 6, 3), "resnet_v1_34"),
+    ("resnet_50", resnet.Bottleneck, (3, 4, 6, 3), "resnet_v1_50"),
+    ("resnet_101", resnet.Bottleneck, (3, 4, 23, 3), "resnet_v1_101"),
+  ],
+)
+def test_resnets_by_name(name, unit, units, scope):
+  config = config_lib.Backbone(type=name, layout="torchvision", recompute=True)
+  backbone = factory.build_backbone(config)
+  assert (backbone.unit, backbone.num_units, backbone.slim_scope) == (unit, units, scope)
+  assert (backbone.layout, backbone.recompute) == ("torchvision", True)
+  assert backbone.torch_network == f"torchvision's {name.replace('_', '')}"
+
+
 def test_other_second_stages_run_as_they_are():
   stage2 = _components()["box_head"].crop_features.stage2
   assert type(stage2) is second_stage.Stage2

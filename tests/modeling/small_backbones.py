@@ -16,6 +16,12 @@ def _small_resnet(norm_fn, config):
   return resnet.ResNet(norm_fn, (1, 1, 1, 1), "resnet_v1_50", config.layout, config.recompute)
 
 
+def _small_basic_resnet(norm_fn, config):
+  return resnet.ResNet(
+    norm_fn, (1, 1, 1, 1), "resnet_v1_18", "torchvision", config.recompute, unit=resnet.BasicBlock
+  )
+
+
 def _small_inception(norm_fn, config):
   del config
   return inception_resnet_v2.InceptionResNetV2(norm_fn, repeats=(1, 1, 1))
@@ -23,10 +29,13 @@ def _small_inception(norm_fn, config):
 
 @contextlib.contextmanager
 def registered() -> Iterator[None]:
-  """Inside, there are `small_resnet`, `small_inception` and, of one convolution, `blocks`."""
+  """Inside, there are `small_resnet`, `small_basic_resnet`, of basic blocks, `small_inception` and,
+  of one convolution, `blocks`.
+  """
   before = dict(registry._BUILDERS)
   registry.register("blocks")(_blocks)
   registry.register("small_resnet")(_small_resnet)
+  registry.register("small_basic_resnet")(_small_basic_resnet)
   registry.register("small_inception")(_small_inception)
   try:
     yield

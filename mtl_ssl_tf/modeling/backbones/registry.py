@@ -66,18 +66,30 @@ def _mobilenet_v1(norm_fn, config):
   )
 
 
-@register("resnet_50")
-def _resnet_50(norm_fn, config):
-  return resnet.ResNet(
-    norm_fn, resnet.UNITS["resnet_50"], "resnet_v1_50", config.layout, config.recompute
-  )
+def _resnet(name: str, unit: type[resnet.Unit], accepted: tuple[str, ...]) -> Builder:
+  """The builder of a ResNet, which refuses a layout that is not accepted."""
+
+  def build_resnet(norm_fn, config):
+    if config.layout not in accepted:
+      raise ValueError(
+        f"task.backbone.layout is {config.layout!r}; accepted with {name}: {', '.join(accepted)}"
+      )
+    return resnet.ResNet(
+      norm_fn,
+      resnet.UNITS[name],
+      name.replace("_", "_v1_"),
+      config.layout,
+      config.recompute,
+      unit=unit,
+    )
+
+  return build_resnet
 
 
-@register("resnet_101")
-def _resnet_101(norm_fn, config):
-  return resnet.ResNet(
-    norm_fn, resnet.UNITS["resnet_101"], "resnet_v1_101", config.layout, config.recompute
-  )
+for _depth in (18, 34):
+  register(f"resnet_{_depth}")(_resnet(f"resnet_{_depth}", resnet.BasicBlock, ("torchvision",)))
+for _depth in (50, 101):
+  register(f"resnet_{_depth}")(_resnet(f"resnet_{_depth}", resnet.Bottleneck, resnet.LAYOUTS))
 
 
 @register("inception_resnet_v2")
