@@ -49,7 +49,9 @@ class Backbone(hyperparams.Config):
   """The network that is cut into the shared stage 1 and the per-box stage 2."""
 
   type: str = setting(
-    "resnet_101", "`resnet_101`, `resnet_50`, `mobilenet_v1` or `inception_resnet_v2`"
+    "resnet_101",
+    "`resnet_101`, `resnet_50`, `mobilenet_v1`, `inception_resnet_v2`, or `efficientnet_lite0`, "
+    "`efficientnet_lite1` and `efficientnet_lite2`, whose weights are a package to install",
   )
   freeze: list[str] | None = setting(
     None,

@@ -31,6 +31,7 @@ KINDS = {
   "mobilenet, main head's features": ("mobilenet_v1", "faster_rcnn", "classifier_features"),
   "ResNet, Faster R-CNN": ("small_resnet", "faster_rcnn", "own"),
   "ResNet, R-FCN": ("small_resnet", "rfcn", "own"),
+  "EfficientNet-Lite, Faster R-CNN": ("small_efficientnet", "faster_rcnn", "own"),
   "Inception-ResNet, Faster R-CNN": ("small_inception", "faster_rcnn", "own"),
 }
 
