@@ -418,8 +418,8 @@ class MtlDetection(cfg.TaskConfig):
   seed: int = setting(0, "seed of the initial weights and of every random choice in a step")
   init_checkpoint: str = setting(
     "",
-    "weights to start from: `imagenet`, a .h5 file of a Keras network, a TF-slim checkpoint, or a "
-    "detector's checkpoint; see `checkpoints/pretrained.py`",
+    "weights to start from: `imagenet`, `efficientnet_lite0` (1, 2), a .h5 file of a Keras "
+    "network, a TF-slim checkpoint, or a detector's checkpoint; see `docs/start_weights.md`",
   )
   init_modules: str = setting(
     "all",
