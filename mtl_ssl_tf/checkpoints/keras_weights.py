@@ -19,7 +19,12 @@ import tf_keras
 from mtl_ssl_tf.checkpoints import reference
 from mtl_ssl_tf.checkpoints.report import Report
 from mtl_ssl_tf.modeling import detector
-from mtl_ssl_tf.modeling.backbones import inception_resnet_v2, mobilenet_v1, resnet
+from mtl_ssl_tf.modeling.backbones import (
+  efficientnet_lite,
+  inception_resnet_v2,
+  mobilenet_v1,
+  resnet,
+)
 
 IMAGENET = "imagenet"
 # Types of our backbones that need layout `keras` for them.
@@ -65,6 +70,11 @@ def check(backbone, source: str) -> None:
     raise ValueError(
       f"{source} Keras weights, but task.backbone.layout is {backbone.layout!r}, which strides "
       "elsewhere; accepted: layout keras, or the path of a TF-slim checkpoint"
+    )
+  if isinstance(backbone, efficientnet_lite.EfficientNetLite):
+    raise ValueError(
+      f"{source} there are no Keras weights for {backbone.name}; accepted: {backbone.name}, which "
+      "are ImageNet weights too"
     )
   _maker(backbone)
 

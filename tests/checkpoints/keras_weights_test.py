@@ -185,6 +185,13 @@ def test_no_keras_weights_of_basic_blocks():
     keras_weights.check(backbone, SOURCE)
 
 
+def test_imagenet_weights_of_efficientnet_have_a_name_of_their_own():
+  backbone = factory.build_backbone(config_lib.Backbone(type="efficientnet_lite1"))
+  message = f"^{SOURCE} there are no Keras weights for .*lite1; accepted: efficientnet_lite1, which"
+  with pytest.raises(ValueError, match=message):
+    keras_weights.check(backbone, SOURCE)
+
+
 def test_no_keras_network():
   with pytest.raises(ValueError, match="there are no Keras weights for BlockBackbone"):
     keras_weights.check(small.BlockBackbone(), SOURCE)

@@ -32,6 +32,7 @@ KINDS = {
   "ResNet, Faster R-CNN": ("small_resnet", "faster_rcnn", "own_stage2"),
   "ResNet, R-FCN": ("small_resnet", "rfcn", "own_stage2"),
   "ResNet of basic blocks, Faster R-CNN": ("small_basic_resnet", "faster_rcnn", "own_stage2"),
+  "EfficientNet-Lite, Faster R-CNN": ("small_efficientnet", "faster_rcnn", "own_stage2"),
   "Inception-ResNet, Faster R-CNN": ("small_inception", "faster_rcnn", "own_stage2"),
 }
 

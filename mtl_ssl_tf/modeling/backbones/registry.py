@@ -7,11 +7,13 @@ the normalisation that the configuration asks for; `config` is `task.backbone`. 
 normalisation folded, see `base.Backbone.with_conv_norm`.
 """
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
 from mtl_ssl_tf.modeling.backbones import (
   base,
+  efficientnet_lite,
   inception_resnet_v2,
   layers,
   mobilenet_v1,
@@ -95,3 +97,12 @@ for _depth in (50, 101):
 @register("inception_resnet_v2")
 def _inception_resnet_v2(norm_fn, config):
   return inception_resnet_v2.InceptionResNetV2(norm_fn, recompute=config.recompute)
+
+
+def _efficientnet_lite(name, norm_fn, config):
+  factors = efficientnet_lite.FACTORS[name]
+  return efficientnet_lite.EfficientNetLite(norm_fn, name, *factors, config.recompute)
+
+
+for _name in efficientnet_lite.FACTORS:
+  register(_name)(functools.partial(_efficientnet_lite, _name))
