@@ -6,7 +6,7 @@ and 7 and the last 1 x 1 convolution, which belongs to the pretrained features: 
 ImageNet sees its mean, as our heads do, and it is a seventh of the stage's work.
 
 Strided convolutions pad as the weights were trained, which is TensorFlow's SAME: on maps of even
-sides at the end alone. Canvases whose sides are multiples of 16 have only such maps in stage 1.
+sides at the end alone. Inputs whose sides are multiples of 16 have only such maps in stage 1.
 """
 
 import dataclasses
