@@ -89,6 +89,8 @@ def run(args: argparse.Namespace, say: Callable[[str], object]) -> None:
   )
   figures = evaluate(truth, predictions, metrics, say)
   print(metrics.tables(), flush=True)
+  if args.errors:
+    print("\n" + "\n".join(metrics.words()), flush=True)
   if args.output_dir:
     written = evaluation_report.write_report(args.output_dir, figures, metrics.details())
     say(f"{args.output_dir}: {', '.join(written)}")
