@@ -93,24 +93,35 @@ class DetectionEvaluation:
     self._detections: dict[int, detection_files.Detections] = {}
     self._objects: dict[int, ground_truth.ImageTruth] = {}
 
-  def update_batch(self, step_logs: Mapping[str, Sequence[np.ndarray]]) -> None:
-    """Adds the images of one validation step: of each output the values of all replicas."""
+  def update_batch(
+    self, step_logs: Mapping[str, Sequence[np.ndarray]]
+  ) -> list[dict[str, np.ndarray]]:
+    """Adds the images of one validation step: of each output the values of all replicas.
+
+    Returns:
+      For each image, in the order of the files, its row of each output.
+    """
     logs = {
       name: np.concatenate([np.asarray(value) for value in values])
       for name, values in step_logs.items()
     }
     # In the order of the files, whatever the replicas: it decides between equal scores.
     order = np.argsort(logs["example_index"], kind="stable")
-    for i in order[logs["example_valid"][order]]:
-      self._num_dropped_boxes += int(logs["num_dropped_boxes"][i])
-      self.update({name: values[i] for name, values in logs.items()})
+    images = [
+      {name: values[i] for name, values in logs.items()}
+      for i in order[logs["example_valid"][order]]
+    ]
+    for image in images:
+      self._num_dropped_boxes += int(image["num_dropped_boxes"])
+      self.update(image)
       auxiliary = {
-        name.removeprefix(_AUXILIARY): values[i]
-        for name, values in logs.items()
+        name.removeprefix(_AUXILIARY): value
+        for name, value in image.items()
         if name.startswith(_AUXILIARY)
       }
       if auxiliary:
         self._auxiliary.update(**auxiliary)
+    return images
 
   def update(self, logs: Mapping[str, np.ndarray]) -> None:
     """Adds the detections of one image: of each output of the step the image's row."""
@@ -180,6 +191,21 @@ class DetectionEvaluation:
       for name, value in figures.items()
       if name.startswith(_AUXILIARY)
     ]
+    return lines
+
+  def closing_lines(self, folder: str | None) -> list[str]:
+    """Returns which kind of error costs most, and where the confusion matrix is.
+
+    Args:
+      folder: takes the matrix as JSON and as a picture; None takes nothing.
+
+    Raises:
+      OSError: the folder cannot be written to.
+    """
+    lines = self.metrics.words()
+    if lines and folder is not None:
+      names = evaluation_report.write_confusion(folder, self.metrics.confusion())
+      lines.append(f"confusion matrix: {pathlib.Path(folder) / names[-1]}")
     return lines
 
   def _write(self, folder: pathlib.Path, figures: Mapping[str, float]) -> None:

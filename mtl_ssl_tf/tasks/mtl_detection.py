@@ -28,6 +28,7 @@ from mtl_ssl_tf.tasks import (
   training_losses,
   training_panels,
   validation_outputs,
+  validation_panels,
 )
 from mtl_ssl_tf.training import nonfinite, strategies
 from mtl_ssl_tf.training import task as task_lib
@@ -88,6 +89,9 @@ class MtlDetectionTask(task_lib.TrainableTask):
       self.class_names,
       lambda: self.build_inputs(params.train_data),
       self.auxiliary_targets,
+    )
+    self._validation_panels = validation_panels.ValidationPanels(
+      params.pictures, self.class_names, params.validation_data.input_path
     )
     self._training_parts = self._make_training_parts
     if compile_losses:
@@ -349,7 +353,9 @@ class MtlDetectionTask(task_lib.TrainableTask):
     """Adds the images of one step to the evaluation; `state` is None at the start."""
     if state is None:
       self._evaluation.reset()
-    self._evaluation.update_batch(step_logs)
+      self._validation_panels.reset()
+    for image in self._evaluation.update_batch(step_logs):
+      self._validation_panels.update(image)
     return True
 
   def reduce_aggregated_logs(
@@ -358,6 +364,14 @@ class MtlDetectionTask(task_lib.TrainableTask):
     """Returns the figures of the whole evaluation by name, see `DetectionEvaluation.result`."""
     del aggregated_logs
     return self._evaluation.result(None if global_step is None else int(global_step.numpy()))
+
+  def draw_evaluation(self) -> list[np.ndarray]:
+    """Returns pictures of validation images with the detections of the last evaluation."""
+    return self._validation_panels.draw()
+
+  def closing_lines(self, folder: str | None) -> list[str]:
+    """Returns which kind of error costs most, and where the confusion matrix is."""
+    return self._evaluation.closing_lines(folder)
 
   def describe_evaluation(self, figures: dict[str, float]) -> list[str]:
     """Returns the tables of the last evaluation and the auxiliary figures."""

@@ -10,6 +10,7 @@ from official.core import config_definitions as cfg
 from official.core import train_utils
 
 from mtl_ssl_tf.checkpoints import model_checkpoint
+from mtl_ssl_tf.data.records import index as record_index
 from mtl_ssl_tf.training import (
   best_checkpoints,
   controller,
@@ -70,15 +71,10 @@ class Run:
     self._trainer = self._build_trainer(mode, stop)
     stop.check()
     progress_line, actions = self._build_actions() if self._trains else (None, [])
+    self._draw_evaluation = pictures.ValidationPictures(self._task, model_dir)
     self._runner = runner.Runner(
       restore_from=checkpoint,
-      report=functools.partial(
-        evaluation_log.report,
-        self._task,
-        model_dir,
-        params.trainer.best_checkpoint_eval_metric,
-        self._best,
-      ),
+      report=self._report,
       progress_line=progress_line,
       distribution_strategy=strategy,
       task=self._task,
@@ -102,13 +98,41 @@ class Run:
       with self._strategy.scope():
         self._trainer.rewind_inputs()
       run_folder.describe_run(params, self._model_dir)
+      pictures.write_configuration(
+        run_folder.configuration_text(self._model_dir),
+        self._model_dir,
+        int(self._trainer.global_step.numpy()),
+      )
       for change in self._changes:
         print(f"changed since the run began: {change}", flush=True)
       print(learning_rates.description(params), flush=True)
       print(early_stopping.describe(params.trainer), flush=True)
       if params.trainer.nonfinite == "recover" and self._checkpoint is None:
         self._runner.controller.save_checkpoint()  # There must be one to go back to.
-    return self._runner.run()
+    result = self._runner.run()
+    if self._is_chief:
+      self._print_closing_lines()
+    return result
+
+  def _report(self, figures: dict[str, Any], step: int) -> str:
+    """Leaves figures and pictures of an evaluation; returns the text to print."""
+    text = evaluation_log.report(
+      self._task,
+      self._model_dir,
+      self._params.trainer.best_checkpoint_eval_metric,
+      self._best,
+      figures,
+      step,
+    )
+    self._draw_evaluation(step)
+    return text
+
+  def _print_closing_lines(self) -> None:
+    """Prints the task's lines on the last evaluation, if there was one."""
+    # Evaluation alone, perhaps of other data, writes nothing over the run's.
+    takes_files = self._trains and not record_index.is_remote(self._model_dir)
+    for line in self._task.closing_lines(self._model_dir if takes_files else None):
+      print(line, flush=True)
 
   def _build_task(self) -> task_lib.TrainableTask:
     runtime = self._params.runtime
