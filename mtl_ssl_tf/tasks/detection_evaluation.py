@@ -20,6 +20,7 @@ from mtl_ssl_tf.visualization import evaluation_report
 
 _FIELD = "task.evaluation.coco_annotations"
 _AUXILIARY = "auxiliary/"  # Begins the names of what belongs to the auxiliary metrics.
+_LOSS = "validation/"  # Begins the names of losses.
 
 
 class DetectionEvaluation:
@@ -90,6 +91,8 @@ class DetectionEvaluation:
     self.metrics.reset()
     self._auxiliary.reset()
     self._num_dropped_boxes = 0
+    # Of each image the loss of its batch.
+    self._losses: dict[str, list[float]] = {}
     self._detections: dict[int, detection_files.Detections] = {}
     self._objects: dict[int, ground_truth.ImageTruth] = {}
 
@@ -121,6 +124,9 @@ class DetectionEvaluation:
       }
       if auxiliary:
         self._auxiliary.update(**auxiliary)
+      for name, value in image.items():
+        if name.startswith(_LOSS):
+          self._losses.setdefault(name, []).append(float(value))
     return images
 
   def update(self, logs: Mapping[str, np.ndarray]) -> None:
@@ -181,7 +187,8 @@ class DetectionEvaluation:
           f" ({error.strerror})"
         ) from error
     auxiliary, num_dropped = self._auxiliary.result(), float(self._num_dropped_boxes)
-    return {**figures, **auxiliary, "dropped_boxes": num_dropped}
+    losses = {name: float(np.mean(values)) for name, values in self._losses.items()}
+    return {**figures, **auxiliary, **losses, "dropped_boxes": num_dropped}
 
   def describe(self, figures: Mapping[str, float]) -> list[str]:
     """Lines to read: tables class by class, and the auxiliary figures."""
@@ -191,6 +198,13 @@ class DetectionEvaluation:
       for name, value in figures.items()
       if name.startswith(_AUXILIARY)
     ]
+    losses = [
+      f"{name.removeprefix(_LOSS)} {value:.3f}"
+      for name, value in figures.items()
+      if name.startswith(_LOSS)
+    ]
+    if losses:
+      lines.append(f"validation: {', '.join(losses)}")
     return lines
 
   def closing_lines(self, folder: str | None) -> list[str]:

@@ -345,7 +345,10 @@ class MtlDetectionTask(task_lib.TrainableTask):
     """Returns ground truth, detections in file pixels, and what the auxiliary metrics need."""
     del metrics
     targets = None
-    if self.task_config.evaluation.auxiliary_metrics:
+    evaluation = self.task_config.evaluation
+    if evaluation.losses:
+      inputs = validation_outputs.filled_up(inputs)
+    if evaluation.auxiliary_metrics or evaluation.losses:
       targets = self.auxiliary_targets(inputs[1], tf.constant(EVALUATION_STEP))
     return validation_outputs.validation_outputs(model, self.task_config, inputs, targets)
 
