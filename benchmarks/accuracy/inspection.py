@@ -26,7 +26,7 @@ def inspect(run: runs.Run, processor: int) -> dict[str, Any]:
     RunError: it failed.
   """
   files = [*run.arm.config_files, str(run.folder / "overlay.yaml")]
-  request = {"config_files": files, "overrides": run.arm.overrides}
+  request = {"config_files": files, "overrides": run.arm.overrides, "init": run.arm.init}
   runs.write_json(run.folder / _FILE, request)
   log = run.folder / "inspection.log"
   command = [sys.executable, "-m", "benchmarks.accuracy.inspection", str(run.folder)]
@@ -49,6 +49,9 @@ def measure(folder: pathlib.Path) -> dict[str, float]:
   params = loading.load_experiment(
     experiments.DEFAULT, request["config_files"], request["overrides"] or None
   )
+  if request["init"]:
+    # Start weights may set fields of the backbone, as in training.
+    mtl_detection.MtlDetectionTask.start_from(params.task, request["init"])
   task = mtl_detection.MtlDetectionTask.for_run(params.task, params.runtime)
   model = task.build_model()
   checkpoint = tf.train.latest_checkpoint(str(folder / "model"))

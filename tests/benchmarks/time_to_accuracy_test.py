@@ -5,11 +5,21 @@ import os
 import pathlib
 import sys
 
+import numpy as np
 import pytest
 import yaml
 
 from benchmarks import time_to_accuracy
-from benchmarks.accuracy import arms, budget, data, picture, processes, runs, tables
+from benchmarks.accuracy import (
+  arms,
+  budget,
+  data,
+  inspection,
+  picture,
+  processes,
+  runs,
+  tables,
+)
 from benchmarks.peers import common, yolo11n
 from mtl_ssl_tf.configs import experiments, loading
 
@@ -380,6 +390,34 @@ def test_bccd_without_a_folder_is_left_out(capsys, converted):
   with pytest.raises(SystemExit):
     time_to_accuracy.main(words)
   assert "bccd is left out: --bccd names no folder" in capsys.readouterr().err
+
+
+def test_objects_have_the_overlap_of_their_best_proposal():
+  objects = np.array([[0.0, 0.0, 10.0, 10.0], [20.0, 20.0, 30.0, 30.0]])
+  proposals = np.array([[0.0, 0.0, 10.0, 5.0], [0.0, 0.0, 10.0, 1.0]])
+  assert inspection.best_overlaps(objects, proposals).tolist() == [0.5, 0.0]
+  assert inspection.best_overlaps(objects, proposals[:0]).tolist() == [0.0, 0.0]
+  assert inspection.best_overlaps(objects[:0], proposals).tolist() == []
+
+
+def test_an_inspection_knows_the_arm(tmp_path, monkeypatch):
+  def measure(command, log, processor, *, cwd):
+    assert command[1:] == ["-m", "benchmarks.accuracy.inspection", str(log.parent)]
+    log.write_text('a notice\n{"input_s": 0.5}\n')
+    return processes.Usage(status[0], 1.0, 1.0, [])
+
+  status = [0]
+  monkeypatch.setattr(processes, "run", measure)
+  arm = arms.parse_ours(f"ours={OWN_DATA};task.seed=3", {"ours": "weights"})
+  run = runs.Run(data.DataSet("mine", tmp_path), arm, 1.0, 0)
+  run.folder.mkdir(parents=True)
+  assert inspection.inspect(run, 0) == {"input_s": 0.5}
+  request = json.loads((run.folder / "inspection.json").read_text())
+  files = [OWN_DATA, str(run.folder / "overlay.yaml")]
+  assert request == {"config_files": files, "overrides": "task.seed=3", "init": "weights"}
+  status[0] = 1
+  with pytest.raises(runs.RunError, match="inspection failed with 1: "):
+    inspection.inspect(run, 0)
 
 
 # Report.
