@@ -11,6 +11,7 @@ from official.core import config_definitions as cfg
 from official.core import train_utils
 
 from mtl_ssl_tf.checkpoints import model_checkpoint
+from mtl_ssl_tf.data.records import index as record_index
 from mtl_ssl_tf.training import (
   averaged_weights,
   best_checkpoints,
@@ -74,16 +75,10 @@ class TrainingRun:
     self._trainer = self._build_trainer(mode, stop)
     stop.check()
     progress_line, actions = self._build_actions() if self._trains else (None, [])
+    self._draw_evaluation = pictures.ValidationPictures(self._task, model_dir)
     self._runner = runner.ExperimentRunner(
       restore_from=checkpoint,
-      report=functools.partial(
-        evaluation_log.report,
-        self._task,
-        model_dir,
-        params.trainer.best_checkpoint_eval_metric,
-        self._best,
-        is_averaged=self._evaluates_averages(),
-      ),
+      report=self._report,
       progress_line=progress_line,
       distribution_strategy=strategy,
       task=self._task,
@@ -107,6 +102,11 @@ class TrainingRun:
       with self._strategy.scope():
         self._trainer.rewind_inputs()
       run_folder.describe_run(params, self._model_dir)
+      pictures.write_configuration(
+        run_folder.configuration_text(self._model_dir),
+        self._model_dir,
+        int(self._trainer.global_step.numpy()),
+      )
       for change in self._changes:
         print(f"changed since the run began: {change}", flush=True)
       print(learning_rates.description(params), flush=True)
@@ -118,7 +118,31 @@ class TrainingRun:
           _LOGGER.warning(line)
       if params.trainer.nonfinite == "recover" and self._checkpoint is None:
         self._runner.controller.save_checkpoint()  # There must be one to go back to.
-    return self._runner.run()
+    result = self._runner.run()
+    if self._is_chief:
+      self._print_closing_lines()
+    return result
+
+  def _report(self, figures: dict[str, Any], step: int) -> str:
+    """Leaves figures and pictures of an evaluation; returns the text to print."""
+    text = evaluation_log.report(
+      self._task,
+      self._model_dir,
+      self._params.trainer.best_checkpoint_eval_metric,
+      self._best,
+      figures,
+      step,
+      is_averaged=self._evaluates_averages(),
+    )
+    self._draw_evaluation(step)
+    return text
+
+  def _print_closing_lines(self) -> None:
+    """Prints the task's lines on the last evaluation, if there was one."""
+    # Evaluation alone, perhaps of other data, writes nothing over the run's.
+    takes_files = self._trains and not record_index.is_remote(self._model_dir)
+    for line in self._task.closing_lines(self._model_dir if takes_files else None):
+      print(line, flush=True)
 
   def _build_task(self) -> task_lib.TrainableTask:
     runtime = self._params.runtime

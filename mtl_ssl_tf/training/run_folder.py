@@ -88,6 +88,12 @@ def describe_run(params: cfg.ExperimentConfig, model_dir: str) -> None:
     copy_files(params.task, model_dir)
 
 
+def configuration_text(model_dir: str) -> str:
+  """Returns the configuration that `describe_run` left, as YAML."""
+  with tf.io.gfile.GFile(os.path.join(model_dir, PARAMS_FILE)) as file:
+    return file.read()
+
+
 def copy_files(config: cfg.TaskConfig, folder: str) -> None:
   """Copies the files into a folder that a checkpoint of the task means nothing without."""
   for name, path in task_lib.class_of(config).files(config).items():

@@ -193,6 +193,18 @@ class TrainableTask(base_task.Task):
     """Returns pictures of targets and predictions, uint8 [H, W, 3] each."""
     return []
 
+  def draw_evaluation(self) -> list[np.ndarray]:
+    """Returns pictures of the last evaluation, uint8 [H, W, 3] each."""
+    return []
+
+  def closing_lines(self, folder: str | None) -> list[str]:
+    """Returns the lines that a run ends with, on what its last evaluation found.
+
+    Args:
+      folder: takes files that they point to; None takes none.
+    """
+    return []
+
   def describe_evaluation(self, figures: dict[str, float]) -> list[str]:
     """Returns the lines that are printed after an evaluation, before its main figure."""
     return []

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from mtl_ssl_tf.training import strategies
+from mtl_ssl_tf.training import driver, pictures, strategies
 from tests.training import toy_task
 
 _ROOT = pathlib.Path(__file__).parents[2]
@@ -111,3 +111,28 @@ def test_the_chief_alone_writes_what_an_evaluation_leaves(folder, monkeypatch, i
   monkeypatch.setattr(strategies, "is_chief", lambda strategy: is_chief)
   toy_task.run(folder, "run", {"trainer": {"train_steps": 20}})
   assert asked == [is_chief]
+
+
+def test_a_run_ends_with_the_lines_of_its_task(folder, monkeypatch, capsys):
+  asked, drawn, written = [], [], []
+  monkeypatch.setattr(
+    toy_task.ToyTask, "closing_lines", lambda self, folder: asked.append(folder) or ["last words"]
+  )
+  monkeypatch.setattr(
+    pictures.ValidationPictures, "__call__", lambda self, step: drawn.append(step)
+  )
+  monkeypatch.setattr(pictures, "write_configuration", lambda *args: written.append(args))
+  toy_task.run(folder, "run")
+  assert capsys.readouterr().out.splitlines()[-1] == "last words"
+  # Drawn after each evaluation.
+  assert drawn == [200, 400, 600]
+  ((text, model_dir, step),) = written
+  assert "train_steps: 600" in text
+  assert (model_dir, step) == (str(folder / "run"), 0)
+  # Evaluation alone leaves the files of the training as they are.
+  driver.run(toy_task.experiment(folder), "eval", str(folder / "run"))
+  assert asked == [str(folder / "run"), None]
+  assert len(written) == 1
+  monkeypatch.setattr(strategies, "is_chief", lambda strategy: False)
+  driver.run(toy_task.experiment(folder), "eval", str(folder / "run"))
+  assert len(asked) == 2
