@@ -89,6 +89,8 @@ def run(args: argparse.Namespace) -> None:
   )
   figures = evaluate(truth, predictions, metrics)
   print(metrics.tables(), flush=True)
+  if args.errors:
+    print("\n" + "\n".join(metrics.words()), flush=True)
   if args.output_dir:
     written = evaluation_report.write_report(args.output_dir, figures, metrics.details())
     _LOGGER.info(f"{args.output_dir}: {', '.join(written)}")

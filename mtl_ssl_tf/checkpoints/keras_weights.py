@@ -2,8 +2,8 @@
 
 `mobilenet_v1`: all of it with `fused_stage2: false`; with the released, fused stage 2, the kernels
   of that stage stay random.
-`resnet_50`, `resnet_101`: all of it with `layout: keras`, nothing with `slim`, which strides
-  elsewhere.
+`resnet_50`, `resnet_101`: all of it with `layout: keras`, nothing with the others, which stride
+  elsewhere. There are none for `resnet_18` and `resnet_34`.
 `inception_resnet_v2`: all of it.
 
 Keras pads MobileNet's strided convolutions at the end alone, which is the same for even sizes, and
@@ -19,9 +19,16 @@ import tf_keras
 from mtl_ssl_tf.checkpoints import reference
 from mtl_ssl_tf.checkpoints.report import Report
 from mtl_ssl_tf.modeling import detector
-from mtl_ssl_tf.modeling.backbones import inception_resnet_v2, mobilenet_v1, resnet
+from mtl_ssl_tf.modeling.backbones import (
+  efficientnet_lite,
+  inception_resnet_v2,
+  mobilenet_v1,
+  resnet,
+)
 
 IMAGENET = "imagenet"
+# Types of our backbones that need layout `keras` for them.
+RESNETS = ("resnet_50", "resnet_101")
 
 
 def load(model: detector.Detector, weights: str, source: str, auxiliary: bool = True) -> Report:
@@ -54,10 +61,20 @@ def check(backbone, source: str) -> None:
   Raises:
     ValueError: naming what to change.
   """
+  if isinstance(backbone, resnet.ResNet) and backbone.unit is not resnet.Bottleneck:
+    raise ValueError(
+      f"{source} there are no Keras weights for {backbone.torch_network}; accepted: the path of "
+      "its PyTorch weights (.pth)"
+    )
   if isinstance(backbone, resnet.ResNet) and backbone.layout != "keras":
     raise ValueError(
       f"{source} Keras weights, but task.backbone.layout is {backbone.layout!r}, which strides "
       "elsewhere; accepted: layout keras, or the path of a TF-slim checkpoint"
+    )
+  if isinstance(backbone, efficientnet_lite.EfficientNetLite):
+    raise ValueError(
+      f"{source} there are no Keras weights for {backbone.name}; accepted: {backbone.name}, which "
+      "are ImageNet weights too"
     )
   _maker(backbone)
 

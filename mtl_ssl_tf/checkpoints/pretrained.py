@@ -1,7 +1,9 @@
 """Start weights of a detector, whatever form they come in.
 
 `imagenet`             ImageNet weights of tf_keras.applications, downloaded
+`efficientnet_lite0`   ImageNet weights of that network from an installed package; also 1 and 2
 a file *.h5            weights of such a Keras network
+a file *.pth or *.pt   a PyTorch state dict of the classification network
 a TF-slim checkpoint   of the classification network
 a released checkpoint  of a detector of the authors, in TF-slim's names
 a checkpoint of ours   of a detector, with or without auxiliary heads
@@ -14,7 +16,14 @@ paper calls replicating it.
 import tensorflow as tf
 from tensorflow.core.protobuf import trackable_object_graph_pb2
 
-from mtl_ssl_tf.checkpoints import keras_weights, reading, reference
+from mtl_ssl_tf.checkpoints import (
+  efficientnet_weights,
+  keras_weights,
+  reading,
+  reference,
+  torch_files,
+  torch_weights,
+)
 from mtl_ssl_tf.checkpoints.report import Report
 from mtl_ssl_tf.modeling import detector
 
@@ -30,7 +39,9 @@ def check_source(path: str, source: str) -> None:
   Raises:
     ValueError: naming the path.
   """
-  if path.endswith(".h5"):
+  if path in efficientnet_weights.NAMES:
+    efficientnet_weights.find(path, source)
+  elif path.endswith((".h5", *torch_files.ENDINGS)):
     if not tf.io.gfile.exists(path):
       raise ValueError(f"{source} {path!r} does not exist")
   elif path != keras_weights.IMAGENET:
@@ -44,7 +55,7 @@ def load(
 
   Args:
     model: the detector, with its variables made.
-    path: `imagenet`, a file, a checkpoint or a folder with checkpoints; see above.
+    path: the name of weights, a file, a checkpoint or a folder with checkpoints; see above.
     source: how the path came about, for the message.
     modules: of a detector's checkpoint, `all`, or `backbone` for both stages alone, e.g. because
       the classes are others.
@@ -58,8 +69,12 @@ def load(
     ValueError: if the weights cannot be read, a shape differs, or nothing fits; then the detector
       is as it was.
   """
+  if path in efficientnet_weights.NAMES:
+    return efficientnet_weights.load(model, path, source, auxiliary=copy_missing)
   if path == keras_weights.IMAGENET or path.endswith(".h5"):
     return keras_weights.load(model, path, source, auxiliary=copy_missing)
+  if path.endswith(torch_files.ENDINGS):
+    return torch_weights.load(model, path, source, auxiliary=copy_missing)
   path = reading.find(path, source)
   names = reading.names(path, source)
   try:

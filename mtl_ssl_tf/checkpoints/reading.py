@@ -76,7 +76,7 @@ def _neighbours(path: str) -> str:
   stems = {
     name.removesuffix(".index")
     for name in tf.io.gfile.listdir(folder)
-    if name.endswith((".index", ".ckpt", ".h5"))
+    if name.endswith((".index", ".ckpt", ".h5", ".pth", ".pt"))
   }
   return ", ".join(sorted(stems)[:5])
 

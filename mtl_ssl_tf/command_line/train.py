@@ -17,8 +17,9 @@ HELP = {
   "mode": "train, eval, train_and_eval, train_and_post_eval or continuous_eval. Needed.",
   "model_dir": "Folder of the run: checkpoints, losses, figures. A run that is there is resumed."
   " Needed.",
-  "init": "Weights to start from: imagenet, a .h5 file of a Keras network, a TF-slim checkpoint or"
-  " a detector's checkpoint. Sets task.init_checkpoint.",
+  "init": "Weights to start from: imagenet, efficientnet_lite0 (1, 2), a .h5 file of a Keras"
+  " network, a .pth file of a PyTorch network, a TF-slim checkpoint or a detector's checkpoint."
+  " Sets task.init_checkpoint.",
   "validate_data": "Records of each input that are examined before anything is built; faults end"
   " the run. 0 examines none; mtl-ssl validate examines all. Default: 64.",
   "tpu": "The TPU to run on, with runtime.distribution_strategy tpu: local, a name or an address.",

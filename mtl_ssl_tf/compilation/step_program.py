@@ -21,7 +21,7 @@ from tensorflow.python.ops import handle_data_util
 from mtl_ssl_tf.checkpoints import model_checkpoint
 from mtl_ssl_tf.configs import validation
 from mtl_ssl_tf.modeling.backbones import registry
-from mtl_ssl_tf.training import trainer
+from mtl_ssl_tf.training import averaged_weights, trainer
 
 STEPS = ("training", "inference")
 # Which variables an argument of the program may be; the batch is another.
@@ -83,6 +83,9 @@ def check(params: cfg.ExperimentConfig) -> None:
   registry.check(params.task.backbone.type)
   validation.check_trainer(params.trainer)
   validation.check_runtime(params.runtime)
+  validation.check_weight_decay(
+    params.trainer.optimizer_config.optimizer, params.task.regularization
+  )
 
 
 class StepProgram:
@@ -107,6 +110,7 @@ class StepProgram:
     self.model = self.task.build_model()
     self.optimizer = train_utils.create_optimizer(self.task, params)
     trainer.create_slots(self.optimizer, self.model.trainable_variables)
+    self.averages = averaged_weights.create(params.trainer.optimizer_config.ema, self.model)
     self._structure = None
     self._take = self._train if step == "training" else self._infer
     self.function = tf.function(self._take, jit_compile=True, autograph=False)
@@ -163,7 +167,10 @@ class StepProgram:
     """Returns the program's arguments in their order: batch, weights and optimizer slots."""
     trained = {id(variable.handle) for variable in self.model.trainable_variables}
     fixed = {id(variable.handle) for variable in self.model.variables} - trained
-    names = {id(v.handle): v.name for v in [*self.model.variables, *_variables(self.optimizer)]}
+    others = _variables(self.optimizer)
+    if self.averages is not None:
+      others += self.averages.variables.values()
+    names = {id(v.handle): v.name for v in [*self.model.variables, *others]}
     found = [
       Argument(name, BATCH, tuple(leaf.shape), leaf.dtype)
       for name, leaf in zip(names_of(batch), tf.nest.flatten(batch), strict=True)
@@ -182,7 +189,10 @@ class StepProgram:
 
   def _train(self, *flat: tf.Tensor) -> dict[str, tf.Tensor]:
     batch = tf.nest.pack_sequence_as(self._structure, flat)
-    return self.task.train_step(batch, model=self.model, optimizer=self.optimizer)
+    logs = self.task.train_step(batch, model=self.model, optimizer=self.optimizer)
+    if self.averages is not None:
+      self.averages.update(self.optimizer.iterations)
+    return logs
 
   def _infer(self, *flat: tf.Tensor) -> dict[str, tf.Tensor]:
     images, labels = tf.nest.pack_sequence_as(self._structure, flat)

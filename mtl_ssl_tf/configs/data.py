@@ -108,6 +108,10 @@ class Evaluation(hyperparams.Config):
     "files, the ground truth, figures, curves and pictures; empty writes nothing",
   )
   auxiliary_metrics: bool = setting(True, "measure the auxiliary tasks too")
+  losses: bool = setting(
+    False,
+    "compute the losses of training on the validation data too, as `validation/..._loss`",
+  )
 
 
 @dataclasses.dataclass

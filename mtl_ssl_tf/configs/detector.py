@@ -45,7 +45,10 @@ class Backbone(hyperparams.Config):
   """The network that is cut into the shared stage 1 and the per-box stage 2."""
 
   type: str = setting(
-    "resnet_101", "`resnet_101`, `resnet_50`, `mobilenet_v1` or `inception_resnet_v2`"
+    "resnet_101",
+    "`resnet_101`, `resnet_50`, `resnet_34`, `resnet_18`, `mobilenet_v1`, `inception_resnet_v2`, "
+    "or `efficientnet_lite0`, `efficientnet_lite1` and `efficientnet_lite2`, whose weights are a "
+    "package to install",
   )
   freeze: list[str] | None = setting(
     None,
@@ -64,8 +67,9 @@ class Backbone(hyperparams.Config):
   )
   layout: str = setting(
     "slim",
-    "ResNet only: `slim`, or `keras` for weights of tf_keras.applications",
-    choices=("slim", "keras"),
+    "ResNet only: `slim`, `keras` for weights of tf_keras.applications, or `torchvision` for its "
+    "weights (.pth); `resnet_34` and `resnet_18` accept `torchvision` alone",
+    choices=("slim", "keras", "torchvision"),
   )
   recompute: bool = setting(
     False,
@@ -277,8 +281,9 @@ class MtlDetection(cfg.TaskConfig):
   seed: int = setting(0, "seed of the initial weights and of every random choice in a step")
   init_checkpoint: str = setting(
     "",
-    "weights to start from: `imagenet`, a .h5 file of a Keras network, a TF-slim checkpoint, or a "
-    "detector's checkpoint; see `checkpoints/pretrained.py`",
+    "weights to start from: `imagenet`, `efficientnet_lite0` (1, 2), a .h5 file of a Keras "
+    "network, a .pth file of a PyTorch network, a TF-slim checkpoint, or a detector's checkpoint; "
+    "see `docs/start_weights.md`",
   )
   init_modules: str = setting(
     "all",

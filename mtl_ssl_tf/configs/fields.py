@@ -13,7 +13,7 @@ from typing import Any
 
 from official.modeling import hyperparams
 
-_HELP, _CHOICES, _BOUNDS = "help", "choices", "bounds"
+_HELP, _CHOICES, _BOUNDS, _GROUP = "help", "choices", "bounds", "group"
 
 # Bounds of many fields.
 SHARE = (0.0, 1.0)
@@ -49,6 +49,16 @@ def group(cls: type[hyperparams.Config], help: str, **values: Any) -> Any:
   return dataclasses.field(
     default_factory=lambda: cls(**copy.deepcopy(values)), metadata={_HELP: help}
   )
+
+
+def optional_group(cls: type[hyperparams.Config], help: str) -> Any:
+  """Returns a dataclass field that is null unless one of the fields of a group is set."""
+  return dataclasses.field(default=None, metadata={_HELP: help, _GROUP: cls})
+
+
+def optional_group_of(field: dataclasses.Field) -> type[hyperparams.Config] | None:
+  """The group that an `optional_group` holds if it is set; None of other fields."""
+  return field.metadata.get(_GROUP)
 
 
 def help_of(field: dataclasses.Field) -> str:

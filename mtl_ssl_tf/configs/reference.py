@@ -67,6 +67,9 @@ def _groups(config: hyperparams.Config, path: str) -> Iterator[tuple[str, hyperp
     yield path, config
   for field in dataclasses.fields(config):
     value = getattr(config, field.name)
+    optional = fields.optional_group_of(field)
+    if optional is not None:
+      value = optional()
     if isinstance(value, hyperparams.Config):
       yield from _groups(value, f"{path}.{field.name}")
 

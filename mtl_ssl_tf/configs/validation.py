@@ -1,11 +1,13 @@
 """Checks the values of a whole configuration before anything is built from it."""
 
+import dataclasses
 from typing import Any
 
 from official.core import config_definitions as cfg
 from official.modeling import hyperparams
+from official.modeling.optimization.configs import optimization_config
 
-from mtl_ssl_tf.configs import data_validation, detector, fields, training
+from mtl_ssl_tf.configs import data_validation, detector, fields, optimization, training
 
 METRICS = ("voc", "coco")
 # Fields of Model Garden's learning rates that need no value.
@@ -100,6 +102,7 @@ def check_trainer(config: cfg.TrainerConfig) -> None:
     raise ValueError(
       f"trainer.validation_steps is {config.validation_steps}; accepted: at least 1, or -1 for all"
     )
+  check_optimizer(config)
   for name in ("learning_rate", "warmup"):
     group = getattr(config.optimizer_config, name)
     for field, value in vars(group.get()).items() if group.type else ():
@@ -107,6 +110,60 @@ def check_trainer(config: cfg.TrainerConfig) -> None:
         raise ValueError(
           f"trainer.optimizer_config.{name}.{group.type}.{field} is not set; accepted: a value"
         )
+
+
+def check_optimizer(config: cfg.TrainerConfig) -> None:
+  """Refuses optimizers that do not do what their settings say, and averages that never begin.
+
+  Raises:
+    ValueError: naming the field, its value and what is accepted.
+  """
+  prefix = "trainer.optimizer_config"
+  if config.optimizer_config.optimizer.type == "adamw_experimental":
+    raise ValueError(
+      f"{prefix}.optimizer.type is 'adamw_experimental'; accepted: adamw, as the weight decay of "
+      "that one takes in biases and norms"
+    )
+  clip_norm = config.optimizer_config.optimizer.adamw.gradient_clip_norm
+  if clip_norm:
+    raise ValueError(
+      f"{prefix}.optimizer.adamw.gradient_clip_norm is {clip_norm}; accepted: 0, and "
+      "global_clipnorm in its place, which clips after replicas have added up their gradients"
+    )
+  averages = config.optimizer_config.ema
+  if averages is None:
+    return
+  if not 0.0 < averages.average_decay < 1.0:  # Written so that NaN is refused too.
+    raise ValueError(
+      f"{prefix}.ema.average_decay is {averages.average_decay!r}; accepted: above 0 and below 1"
+    )
+  if averages.start_step >= config.train_steps:
+    raise ValueError(
+      f"{prefix}.ema.start_step is {averages.start_step}; accepted: below trainer.train_steps "
+      f"({config.train_steps})"
+    )
+
+
+def check_weight_decay(
+  optimizer: optimization_config.OptimizerConfig, config: detector.Regularization
+) -> None:
+  """Refuses weight decay by the optimizer on top of that in the loss.
+
+  Raises:
+    ValueError: naming the field, its value, and the fields of the loss.
+  """
+  found = optimization.weight_decay(optimizer)
+  in_loss = [
+    f"task.regularization.{field.name} ({getattr(config, field.name)})"
+    for field in dataclasses.fields(config)
+    if getattr(config, field.name)
+  ]
+  if found is not None and in_loss:
+    field, value = found
+    raise ValueError(
+      f"trainer.optimizer_config.optimizer.{field} is {value}; accepted: 0, or 0 for each of "
+      f"{', '.join(in_loss)}, as kernels would decay twice"
+    )
 
 
 def check_runtime(config: training.Runtime) -> None:

@@ -9,8 +9,8 @@ from mtl_ssl_tf.evaluation import (
   coco_evaluator,
   confusion_matrix,
   error_analysis,
+  error_words,
   voc_evaluator,
-  voc_metrics,
 )
 
 METRICS = ("voc", "coco")
@@ -46,7 +46,7 @@ class DetectionMetrics:
       iou_threshold: of VOC metrics, errors and confusions: smallest IoU that is a match.
       ap_rule: of the same: "area" or "11point".
       inclusive_pixels: of the same; see `voc_metrics.pairwise_iou`.
-      errors: whether errors and confusions are analysed.
+      errors: whether figures, tables and details have errors and confusions; `words` always has.
       score_threshold: of the detections among which errors and confusions are counted.
 
     Raises:
@@ -59,22 +59,21 @@ class DetectionMetrics:
     self._voc = voc_evaluator.VOCEvaluator(class_names, iou_threshold, ap_rule, inclusive_pixels)
     self._coco = coco_evaluator.COCOEvaluator(class_names) if "coco" in metrics else None
     self._metrics, self._ap_rule = tuple(metrics), ap_rule
-    self._errors = self._confusion = None
-    if errors:
-      self._errors = error_analysis.ErrorAnalyzer(
-        class_names,
-        match_iou=iou_threshold,
-        background_iou=min(0.1, iou_threshold),
-        ap_rule=ap_rule,
-        inclusive_pixels=inclusive_pixels,
-        score_threshold=score_threshold,
-      )
-      self._confusion = confusion_matrix.ConfusionMatrix(
-        class_names,
-        score_threshold=score_threshold,
-        match_iou=iou_threshold,
-        inclusive_pixels=inclusive_pixels,
-      )
+    self._reports_errors = errors
+    self._errors = error_analysis.ErrorAnalyzer(
+      class_names,
+      match_iou=iou_threshold,
+      background_iou=min(0.1, iou_threshold),
+      ap_rule=ap_rule,
+      inclusive_pixels=inclusive_pixels,
+      score_threshold=score_threshold,
+    )
+    self._confusion = confusion_matrix.ConfusionMatrix(
+      class_names,
+      score_threshold=score_threshold,
+      match_iou=iou_threshold,
+      inclusive_pixels=inclusive_pixels,
+    )
     self.main_key = {"voc": self._voc.main_key, "coco": coco_evaluator.MAIN_KEY}[metrics[0]]
 
   def reset(self) -> None:
@@ -137,15 +136,14 @@ class DetectionMetrics:
         detection_classes=detection_classes,
       )
     for evaluator in (self._errors, self._confusion):
-      if evaluator is not None:
-        evaluator.update(gt_boxes, gt_classes, ignored, *detections)
+      evaluator.update(gt_boxes, gt_classes, ignored, *detections)
 
   def result(self) -> dict[str, float]:
     """All figures of the images since `reset`; the keys are always the same."""
     figures = {}
     for metric in self._metrics:
       figures |= self._voc.result() if metric == "voc" else self._coco.result()
-    return figures | (self._errors.result() if self._errors else {})
+    return figures | (self._errors.result() if self._reports_errors else {})
 
   def tables(self) -> str:
     """All figures as text tables. Confusions of more than 20 classes are too wide for that."""
@@ -153,11 +151,30 @@ class DetectionMetrics:
       voc_evaluator.class_table(self._voc) if metric == "voc" else self._coco.tables()
       for metric in self._metrics
     ]
-    if self._errors is not None:
+    if self._reports_errors:
       parts.append(self._errors.tables())
       if len(self.class_names) <= 20:
         parts.append(self._confusion.table())
     return "\n\n".join(parts)
+
+  def words(self) -> list[str]:
+    """Returns lines on which kind of error costs most; none without objects."""
+    return error_words.describe(
+      self._voc.result()[self._voc.main_key],
+      error_analysis.mean_costs(self._errors.class_costs()),
+      self._confusion.result(),
+      self.class_names,
+      self._confusion.score_threshold,
+    )
+
+  def confusion(self) -> dict[str, Any]:
+    """Returns `class_names`, `confusion`, int [C, C], `score_threshold` and `iou_threshold`."""
+    return {
+      "class_names": list(self.class_names),
+      "confusion": self._confusion.result(),
+      "score_threshold": self._confusion.score_threshold,
+      "iou_threshold": self._voc.iou_threshold,
+    }
 
   def details(self) -> dict[str, Any]:
     """Returns what files and pictures show beyond the figures.
@@ -176,15 +193,12 @@ class DetectionMetrics:
         entry.name: entry.average_precision[self._ap_rule] for entry in self._voc.class_results()
       },
     }
-    if self._errors is not None:
+    if self._reports_errors:
       class_costs = self._errors.class_costs()
       found |= {
         "class_costs": class_costs,
-        "costs": {
-          kind: voc_metrics.mean_average_precision(costs) for kind, costs in class_costs.items()
-        },
+        "costs": error_analysis.mean_costs(class_costs),
         "class_counts": self._errors.class_counts(),
-        "confusion": self._confusion.result(),
-        "score_threshold": self._confusion.score_threshold,
+        **self.confusion(),
       }
     return found

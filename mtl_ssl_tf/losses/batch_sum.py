@@ -27,6 +27,11 @@ class BatchSum(NamedTuple):
     """The same loss, `weight` times as large."""
     return self._replace(weight=weight * self.weight)
 
+  def local_loss(self) -> tf.Tensor:
+    """Returns the loss of this replica's images alone, a scalar; replicas exchange nothing."""
+    count = 1.0 if self.count is None else tf.maximum(self.count, 1.0)
+    return self.weight * self.total / count
+
   def replica_loss(self) -> tf.Tensor:
     """A scalar of this replica, whose mean over replicas is the loss of the whole batch.
 

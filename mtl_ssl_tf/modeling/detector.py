@@ -136,6 +136,12 @@ class Detector(tf_keras.Model):
       are undefined for the windows of those.
     """
     first = self.first_stage(images, image_size_px, training=training)
+    return self.second_stage(first, image_size_px, training=training)
+
+  def second_stage(
+    self, first: FirstStage, image_size_px: tf.Tensor, training: bool = False
+  ) -> dict[str, tf.Tensor]:
+    """Returns what `call` returns, from the first stage's outputs for the same images."""
     boxes_px, valid, scores = first.proposals
     second = self.box_stage(first.features, boxes_px, image_size_px, training=training)
     outputs = {
@@ -168,6 +174,10 @@ class Detector(tf_keras.Model):
     rpn = self.rpn(features)
     anchors = self._anchor_grid(features, image_size_px, training)
     return FirstStage(features, rpn, anchors, self._propose(rpn, anchors, image_size_px))
+
+  def anchors_in_losses(self, features: tf.Tensor, image_size_px: tf.Tensor) -> proposals.Anchors:
+    """Returns the anchors of the shared map as in training, whatever `first_stage` returned."""
+    return self._anchor_grid(features, image_size_px, training=True)
 
   def box_stage(
     self,

@@ -245,8 +245,9 @@ class _RegionHeads:
     config = self.config.roi_head
     return resnet_stage2.AcceleratedStage2(
       stage2,
-      # What is max-pooled first is no crop of anything that is made of single cells.
-      projects=config.max_pool == 1,
+      # Basic blocks do not begin with single cells, and what is max-pooled first is no crop of
+      # anything that is made of them.
+      projects=stage2.has_bottlenecks and config.max_pool == 1,
       fourier_side=config.crop_size // config.max_pool if self.by_fourier else None,
     )
 

@@ -12,6 +12,7 @@ from official.core import exp_factory
 from mtl_ssl_tf.configs import (
   detector,
   experiments,
+  optimization,
   overrides,
   renamed,
   validation,
@@ -66,6 +67,7 @@ class TrainedRun:
     checkpoint: path prefix of the checkpoint to use.
     choice: which one that is: "best", "latest" or "given".
     step: that it was saved at; None where the checkpoint does not state it.
+    is_averaged: whether its weights are averages of those that were trained.
   """
 
   task: detector.MtlDetection
@@ -74,6 +76,7 @@ class TrainedRun:
   checkpoint: str
   choice: str
   step: int | None
+  is_averaged: bool = False
 
 
 def export_run(
@@ -116,7 +119,8 @@ def export_run(
       f" {run.task.validation_data.input_path!r}; accepted: records that are there, or --no-verify"
     )
   step = "" if run.step is None else f", step {run.step}"
-  _LOGGER.info(f"checkpoint: {run.checkpoint} ({run.choice}{step})")
+  averaged = ", averaged weights" if run.is_averaged else ""
+  _LOGGER.info(f"checkpoint: {run.checkpoint} ({run.choice}{step}{averaged})")
   model = build_model(run)
   # The checkpoint that an export is compared with detects as evaluation does.
   is_twin = options.crop_method != "native"
@@ -179,7 +183,9 @@ def read_run(model_dir: str, checkpoint: str | None = None) -> TrainedRun:
   step = None
   if reader.has_tensor(_STEP_IN_CHECKPOINT):
     step = int(reader.get_tensor(_STEP_IN_CHECKPOINT))
-  return TrainedRun(params.task, label_map_file, class_names, path, choice, step)
+  averages = f"{optimization.TRAINING_WEIGHTS}/"
+  is_averaged = any(key.startswith(averages) for key in reader.get_variable_to_shape_map())
+  return TrainedRun(params.task, label_map_file, class_names, path, choice, step, is_averaged)
 
 
 def build_model(run: TrainedRun, crop_method: str = "native") -> detector_model.Detector:
@@ -315,6 +321,7 @@ def _model_card(
     checkpoint=run.checkpoint,
     choice=run.choice,
     step=run.step,
+    is_averaged=run.is_averaged,
     class_names=run.class_names,
     task=run.task,
     params_text=params_text,

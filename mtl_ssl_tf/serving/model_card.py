@@ -28,6 +28,7 @@ def model_card(
   checkpoint: str,
   choice: str,
   step: int | None,
+  is_averaged: bool,
   class_names: list[str],
   task: Any,
   params_text: str,
@@ -40,7 +41,7 @@ def model_card(
   Args:
     name, version: of the export.
     model_dir: of the run, where its figures are read.
-    checkpoint, choice, step: as in `export_lib.TrainedRun`.
+    checkpoint, choice, step, is_averaged: as in `export_lib.TrainedRun`.
     class_names: class 1 first.
     task: the configuration, of which data and seed are listed.
     params_text: the whole configuration, YAML.
@@ -59,6 +60,7 @@ def model_card(
       {
         "checkpoint": f"`{os.path.basename(checkpoint)}` ({choice})",
         "step": "not recorded" if step is None else step,
+        **({"averaged": "over the steps of training, see `ema` below"} if is_averaged else {}),
         "seed": task.seed,
         "start weights": task.init_checkpoint or "none: trained from random weights",
       }

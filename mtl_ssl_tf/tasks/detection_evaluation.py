@@ -20,6 +20,7 @@ from mtl_ssl_tf.visualization import evaluation_report
 
 _FIELD = "task.evaluation.coco_annotations"
 _AUXILIARY = "auxiliary/"  # Begins the names of what belongs to the auxiliary metrics.
+_LOSS = "validation/"  # Begins the names of losses.
 
 
 class DetectionEvaluation:
@@ -90,27 +91,43 @@ class DetectionEvaluation:
     self.metrics.reset()
     self._auxiliary.reset()
     self._num_dropped_boxes = 0
+    # Of each image the loss of its batch.
+    self._losses: dict[str, list[float]] = {}
     self._detections: dict[int, detection_files.Detections] = {}
     self._objects: dict[int, ground_truth.ImageTruth] = {}
 
-  def update_batch(self, step_logs: Mapping[str, Sequence[np.ndarray]]) -> None:
-    """Adds the images of one validation step: of each output the values of all replicas."""
+  def update_batch(
+    self, step_logs: Mapping[str, Sequence[np.ndarray]]
+  ) -> list[dict[str, np.ndarray]]:
+    """Adds the images of one validation step: of each output the values of all replicas.
+
+    Returns:
+      For each image, in the order of the files, its row of each output.
+    """
     logs = {
       name: np.concatenate([np.asarray(value) for value in values])
       for name, values in step_logs.items()
     }
     # In the order of the files, whatever the replicas: it decides between equal scores.
     order = np.argsort(logs["example_index"], kind="stable")
-    for i in order[logs["example_valid"][order]]:
-      self._num_dropped_boxes += int(logs["num_dropped_boxes"][i])
-      self.update({name: values[i] for name, values in logs.items()})
+    images = [
+      {name: values[i] for name, values in logs.items()}
+      for i in order[logs["example_valid"][order]]
+    ]
+    for image in images:
+      self._num_dropped_boxes += int(image["num_dropped_boxes"])
+      self.update(image)
       auxiliary = {
-        name.removeprefix(_AUXILIARY): values[i]
-        for name, values in logs.items()
+        name.removeprefix(_AUXILIARY): value
+        for name, value in image.items()
         if name.startswith(_AUXILIARY)
       }
       if auxiliary:
         self._auxiliary.update(**auxiliary)
+      for name, value in image.items():
+        if name.startswith(_LOSS):
+          self._losses.setdefault(name, []).append(float(value))
+    return images
 
   def update(self, logs: Mapping[str, np.ndarray]) -> None:
     """Adds the detections of one image: of each output of the step the image's row."""
@@ -170,7 +187,8 @@ class DetectionEvaluation:
           " folder that can be written to"
         ) from error
     auxiliary, num_dropped = self._auxiliary.result(), float(self._num_dropped_boxes)
-    return {**figures, **auxiliary, "dropped_boxes": num_dropped}
+    losses = {name: float(np.mean(values)) for name, values in self._losses.items()}
+    return {**figures, **auxiliary, **losses, "dropped_boxes": num_dropped}
 
   def describe(self, figures: Mapping[str, float]) -> list[str]:
     """Lines to read: tables class by class, and the auxiliary figures."""
@@ -180,6 +198,28 @@ class DetectionEvaluation:
       for name, value in figures.items()
       if name.startswith(_AUXILIARY)
     ]
+    losses = [
+      f"{name.removeprefix(_LOSS)} {value:.3f}"
+      for name, value in figures.items()
+      if name.startswith(_LOSS)
+    ]
+    if losses:
+      lines.append(f"validation: {', '.join(losses)}")
+    return lines
+
+  def closing_lines(self, folder: str | None) -> list[str]:
+    """Returns which kind of error costs most, and where the confusion matrix is.
+
+    Args:
+      folder: takes the matrix as JSON and as a picture; None takes nothing.
+
+    Raises:
+      OSError: the folder cannot be written to.
+    """
+    lines = self.metrics.words()
+    if lines and folder is not None:
+      names = evaluation_report.write_confusion(folder, self.metrics.confusion())
+      lines.append(f"confusion matrix: {pathlib.Path(folder) / names[-1]}")
     return lines
 
   def _write(self, folder: pathlib.Path, figures: Mapping[str, float]) -> None:

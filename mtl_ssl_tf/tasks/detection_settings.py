@@ -6,7 +6,7 @@ import os
 import tensorflow as tf
 from official.core import config_definitions as cfg
 
-from mtl_ssl_tf.checkpoints import keras_weights, pretrained
+from mtl_ssl_tf.checkpoints import keras_weights, pretrained, torch_files
 from mtl_ssl_tf.configs import data_validation, detector, validation
 from mtl_ssl_tf.data import faults, label_map, schema, validate
 from mtl_ssl_tf.data.inspection import checks, validation_report
@@ -54,6 +54,9 @@ def check(params: cfg.ExperimentConfig) -> None:
   validation.check_task(params.task)
   registry.check(params.task.backbone.type)
   data_validation.check_loops(params.task, params.trainer)
+  validation.check_weight_decay(
+    params.trainer.optimizer_config.optimizer, params.task.regularization
+  )
 
 
 def check_split(config: detector.MtlDetection, reason: str) -> None:
@@ -86,10 +89,12 @@ def check_start(config: detector.MtlDetection) -> None:
 
 
 def start_from(config: detector.MtlDetection, weights: str) -> None:
-  """Sets the start weights; ImageNet weights of ResNet come from Keras, and bring its layout."""
+  """Sets the start weights; for ResNet, those of Keras and of PyTorch bring their layout."""
   config.init_checkpoint = weights
-  if weights == keras_weights.IMAGENET and config.backbone.type.startswith("resnet"):
+  if weights == keras_weights.IMAGENET and config.backbone.type in keras_weights.RESNETS:
     config.backbone.layout = "keras"
+  if weights.endswith(torch_files.ENDINGS) and config.backbone.type.startswith("resnet"):
+    config.backbone.layout = "torchvision"
 
 
 def check_data(config: detector.MtlDetection, name: str) -> None:

@@ -28,6 +28,7 @@ from mtl_ssl_tf.tasks import (
   training_losses,
   training_panels,
   validation_outputs,
+  validation_panels,
 )
 from mtl_ssl_tf.training import nonfinite, strategies
 from mtl_ssl_tf.training import task as task_lib
@@ -90,6 +91,9 @@ class MtlDetectionTask(task_lib.TrainableTask):
       self.auxiliary_targets,
     )
     self._replica_losses = self._compute_replica_losses
+    self._validation_panels = validation_panels.ValidationPanels(
+      params.pictures, self.class_names, params.validation_data.input_path
+    )
     if compile_losses:
       self._replica_losses = tf.function(
         self._compute_replica_losses, jit_compile=True, autograph=False
@@ -341,7 +345,10 @@ class MtlDetectionTask(task_lib.TrainableTask):
     """Returns ground truth, detections in file pixels, and what the auxiliary metrics need."""
     del metrics
     targets = None
-    if self.task_config.evaluation.auxiliary_metrics:
+    evaluation = self.task_config.evaluation
+    if evaluation.losses:
+      inputs = validation_outputs.filled_up(inputs)
+    if evaluation.auxiliary_metrics or evaluation.losses:
       targets = self.auxiliary_targets(inputs[1], tf.constant(EVALUATION_STEP))
     return validation_outputs.validation_outputs(model, self.task_config, inputs, targets)
 
@@ -349,7 +356,9 @@ class MtlDetectionTask(task_lib.TrainableTask):
     """Adds the images of one step to the evaluation; `state` is None at the start."""
     if state is None:
       self._evaluation.reset()
-    self._evaluation.update_batch(step_logs)
+      self._validation_panels.reset()
+    for image in self._evaluation.update_batch(step_logs):
+      self._validation_panels.update(image)
     return True
 
   def reduce_aggregated_logs(
@@ -358,6 +367,14 @@ class MtlDetectionTask(task_lib.TrainableTask):
     """Returns the figures of the whole evaluation by name, see `DetectionEvaluation.result`."""
     del aggregated_logs
     return self._evaluation.result(None if global_step is None else int(global_step.numpy()))
+
+  def draw_evaluation(self) -> list[np.ndarray]:
+    """Returns pictures of validation images with the detections of the last evaluation."""
+    return self._validation_panels.draw()
+
+  def closing_lines(self, folder: str | None) -> list[str]:
+    """Returns which kind of error costs most, and where the confusion matrix is."""
+    return self._evaluation.closing_lines(folder)
 
   def describe_evaluation(self, figures: dict[str, float]) -> list[str]:
     """Returns the tables of the last evaluation and the auxiliary figures."""

@@ -64,6 +64,7 @@ def replica_losses(
   labels: dict[str, tf.Tensor],
   targets: auxiliary_labels.AuxiliaryTargets,
   step: tf.Tensor,
+  training: bool = True,
 ) -> dict[str, tf.Tensor | batch_sum.BatchSum]:
   """Returns a replica's part of every configured loss, weighted, without weight decay.
 
@@ -74,6 +75,7 @@ def replica_losses(
     labels: the batch's ground truth, see `data/pipeline/detection_parser.py`.
     targets: of the auxiliary tasks.
     step: integer scalar, seeds the sampling.
+    training: mode of the model; False for losses of the validation data.
 
   Returns:
     Parts by name: `rpn_objectness`, `rpn_box`, `roi_class`, `roi_box`, and where configured
@@ -86,7 +88,7 @@ def replica_losses(
     first.features,
     rois.boxes_px,
     image_size_px,
-    training=True,
+    training=training,
     # Positives come first, and only positives have a closeness loss.
     num_closeness_rows=int(config.roi_head.positive_fraction * config.roi_head.batch_size),
   )
@@ -103,9 +105,11 @@ def replica_losses(
   )
   prepared = None
   if model.multi_object_head is not None:
-    prepared = model.prepare_multi_object(first.features, training=True)
+    prepared = model.prepare_multi_object(first.features, training=training)
   losses.update(
-    _auxiliary_losses(model, config, first, second, rois, targets, image_size_px, prepared)
+    _auxiliary_losses(
+      model, config, first, second, rois, targets, image_size_px, prepared, training
+    )
   )
   if model.refiner is not None:
     losses["refinement"] = _refinement_loss(
@@ -186,13 +190,13 @@ def sample_rois(
 
 
 def _auxiliary_losses(
-  model, config, first, second, rois, targets, image_size_px, prepared
+  model, config, first, second, rois, targets, image_size_px, prepared, training
 ) -> dict[str, tf.Tensor]:
   auxiliary = config.auxiliary
   losses = {}
   if model.multi_object_head is not None:
     logits = model.classify_windows(
-      first.features, targets.windows_px, image_size_px, training=True, prepared=prepared
+      first.features, targets.windows_px, image_size_px, training=training, prepared=prepared
     )
     losses["multi_object"] = auxiliary_losses.multi_object_loss(
       logits, targets.window_labels, targets.window_weights

@@ -4,9 +4,15 @@ import tensorflow as tf
 
 from mtl_ssl_tf.configs import detector as detector_config
 from mtl_ssl_tf.labels import auxiliary as auxiliary_labels
+from mtl_ssl_tf.losses import batch_sum
 from mtl_ssl_tf.modeling import detector
 from mtl_ssl_tf.ops import box_ops
 from mtl_ssl_tf.tasks import training_losses
+
+# Begins the names of losses.
+LOSS = "validation/"
+# Seeds the sampling of losses, so that evaluations can be compared.
+LOSS_STEP = 0
 
 
 def validation_outputs(
@@ -15,17 +21,25 @@ def validation_outputs(
   inputs: tuple[tf.Tensor, dict[str, tf.Tensor]],
   targets: auxiliary_labels.AuxiliaryTargets | None,
 ) -> dict[str, tf.Tensor]:
-  """Returns ground truth, detections in file pixels, and what the auxiliary metrics need.
+  """Returns ground truth, detections in file pixels, losses, and what the auxiliary metrics need.
 
   Args:
     model: the detector.
     config: of the task.
-    inputs: images and labels, see `data/pipeline/detection_parser.py`.
-    targets: the batch's auxiliary labels; None leaves out what the auxiliary metrics need.
+    inputs: images and labels, see `data/pipeline/detection_parser.py`; what `filled_up` returns
+      where there are losses.
+    targets: the batch's auxiliary labels; None where neither auxiliary metrics nor losses are
+      configured.
   """
   images, labels = inputs
   image_size_px = labels["image_size_px"]
-  outputs = model(images, image_size_px)
+  losses = {}
+  if config.evaluation.losses:
+    first = model.first_stage(images, image_size_px)
+    outputs = model.second_stage(first, image_size_px)
+    losses = _losses(model, config, first, labels, targets)
+  else:
+    outputs = model(images, image_size_px)
   scale = tf.tile(labels["image_info"][:, 2], [1, 2])[:, tf.newaxis]  # [B, 1, 4]
   logs = {
     name: labels[name]
@@ -43,9 +57,54 @@ def validation_outputs(
   logs["detection_boxes_orig"] = outputs["detection_boxes_px"] / scale
   logs["detection_scores"] = outputs["detection_scores"]
   logs["detection_classes"] = outputs["detection_classes"]
-  if targets is not None:
+  if config.evaluation.auxiliary_metrics and targets is not None:
     logs.update(_auxiliary_outputs(model, config, outputs, labels, targets))
-  return logs
+  return logs | losses
+
+
+def filled_up(
+  inputs: tuple[tf.Tensor, dict[str, tf.Tensor]],
+) -> tuple[tf.Tensor, dict[str, tf.Tensor]]:
+  """Returns a batch with its images again in the place of rows that only fill it up.
+
+  So losses, which are means over a batch, are those of images. `example_valid` stays.
+  """
+  images, labels = inputs
+  valid = labels["example_valid"]
+  num_valid = tf.maximum(tf.reduce_sum(tf.cast(valid, tf.int32)), 1)
+  first = tf.argsort(tf.cast(~valid, tf.int32), stable=True)  # [B], valid rows first
+  rows = tf.range(tf.shape(valid)[0])
+  rows = tf.where(valid, rows, tf.gather(first, rows % num_valid))  # [B]
+  repeated = tf.nest.map_structure(lambda values: tf.gather(values, rows), (images, labels))
+  return repeated[0], repeated[1] | {"example_valid": valid}
+
+
+def _losses(
+  model: detector.Detector,
+  config: detector_config.MtlDetection,
+  first: detector.FirstStage,
+  labels: dict[str, tf.Tensor],
+  targets: auxiliary_labels.AuxiliaryTargets,
+) -> dict[str, tf.Tensor]:
+  """The losses of a training step on this batch, at inference: each float32 [B], one value."""
+  anchors = model.anchors_in_losses(first.features, labels["image_size_px"])
+  parts = training_losses.loss_parts(
+    model,
+    config,
+    first._replace(anchors=anchors),
+    labels,
+    targets,
+    tf.constant(LOSS_STEP),
+    training=False,
+  )
+  parts["weight_decay"] = training_losses.weight_decay(model, config.regularization)
+  losses = {
+    f"{LOSS}{name}_loss": part.local_loss() if isinstance(part, batch_sum.BatchSum) else part
+    for name, part in parts.items()
+  }
+  losses[f"{LOSS}loss"] = tf.add_n(list(losses.values()))
+  batch_size = tf.shape(labels["example_valid"])[:1]
+  return {name: tf.broadcast_to(loss, batch_size) for name, loss in losses.items()}
 
 
 def _auxiliary_outputs(

@@ -2,6 +2,7 @@
 
 import difflib
 import functools
+import logging
 import os
 from typing import Any
 
@@ -10,7 +11,9 @@ from official.core import config_definitions as cfg
 from official.core import train_utils
 
 from mtl_ssl_tf.checkpoints import model_checkpoint
+from mtl_ssl_tf.data.records import index as record_index
 from mtl_ssl_tf.training import (
+  averaged_weights,
   best_checkpoints,
   controller,
   early_stopping,
@@ -26,6 +29,8 @@ from mtl_ssl_tf.training import (
 )
 from mtl_ssl_tf.training import task as task_lib
 from mtl_ssl_tf.training import trainer as trainer_lib
+
+_LOGGER = logging.getLogger(__name__)
 
 
 class TrainingRun:
@@ -70,15 +75,10 @@ class TrainingRun:
     self._trainer = self._build_trainer(mode, stop)
     stop.check()
     progress_line, actions = self._build_actions() if self._trains else (None, [])
+    self._draw_evaluation = pictures.ValidationPictures(self._task, model_dir)
     self._runner = runner.ExperimentRunner(
       restore_from=checkpoint,
-      report=functools.partial(
-        evaluation_log.report,
-        self._task,
-        model_dir,
-        params.trainer.best_checkpoint_eval_metric,
-        self._best,
-      ),
+      report=self._report,
       progress_line=progress_line,
       distribution_strategy=strategy,
       task=self._task,
@@ -102,13 +102,47 @@ class TrainingRun:
       with self._strategy.scope():
         self._trainer.rewind_inputs()
       run_folder.describe_run(params, self._model_dir)
+      pictures.write_configuration(
+        run_folder.configuration_text(self._model_dir),
+        self._model_dir,
+        int(self._trainer.global_step.numpy()),
+      )
       for change in self._changes:
         print(f"changed since the run began: {change}", flush=True)
       print(learning_rates.description(params), flush=True)
       print(early_stopping.describe(params.trainer), flush=True)
+      if self._trainer.averages is not None:
+        print(self._trainer.averages.describe(), flush=True)
+      for each in (learning_rates, early_stopping):
+        for line in each.warnings(params.trainer):
+          _LOGGER.warning(line)
       if params.trainer.nonfinite == "recover" and self._checkpoint is None:
         self._runner.controller.save_checkpoint()  # There must be one to go back to.
-    return self._runner.run()
+    result = self._runner.run()
+    if self._is_chief:
+      self._print_closing_lines()
+    return result
+
+  def _report(self, figures: dict[str, Any], step: int) -> str:
+    """Leaves figures and pictures of an evaluation; returns the text to print."""
+    text = evaluation_log.report(
+      self._task,
+      self._model_dir,
+      self._params.trainer.best_checkpoint_eval_metric,
+      self._best,
+      figures,
+      step,
+      is_averaged=self._evaluates_averages(),
+    )
+    self._draw_evaluation(step)
+    return text
+
+  def _print_closing_lines(self) -> None:
+    """Prints the task's lines on the last evaluation, if there was one."""
+    # Evaluation alone, perhaps of other data, writes nothing over the run's.
+    takes_files = self._trains and not record_index.is_remote(self._model_dir)
+    for line in self._task.closing_lines(self._model_dir if takes_files else None):
+      print(line, flush=True)
 
   def _build_task(self) -> task_lib.TrainableTask:
     runtime = self._params.runtime
@@ -153,6 +187,11 @@ class TrainingRun:
           f"--model_dir {self._model_dir!r} belongs to another run:",
         )
     return trainer
+
+  def _evaluates_averages(self) -> bool:
+    if self._trainer.averages is not None:
+      return True
+    return self._checkpoint is not None and averaged_weights.are_in(self._checkpoint)
 
   def _build_actions(self) -> tuple[progress.ProgressLine, list]:
     trainer = self._trainer

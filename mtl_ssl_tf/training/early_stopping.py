@@ -4,7 +4,7 @@ import math
 
 import tensorflow as tf
 
-from mtl_ssl_tf.configs import training
+from mtl_ssl_tf.configs import fields, training
 from mtl_ssl_tf.training import best_checkpoints
 
 
@@ -79,4 +79,30 @@ def describe(config: training.Trainer) -> str:
     return text + "early stopping: off"
   text += f"early stopping: after {config.early_stopping_patience} evaluations without improvement"
   first = first_counted_step(config)
-  return text + (f", counted after step {first}, the last drop of the rate" if first else "")
+  text += f", counted after step {first}, the last drop of the rate" if first else ""
+  return text + ("" if can_act(config) else "; the run has too few and never ends early")
+
+
+def can_act(config: training.Trainer) -> bool:
+  """Returns whether the run has evaluations enough to end before its last step."""
+  interval, first, last = config.validation_interval, first_counted_step(config), config.train_steps
+  num_counted = (last - 1) // interval - min(first, last - 1) // interval
+  # The first evaluation of a run is its best one so far.
+  return num_counted - (first < interval) >= config.early_stopping_patience
+
+
+def warnings(config: training.Trainer) -> list[str]:
+  """Returns a line where early stopping is asked for and can never act.
+
+  The default asks for nothing: it is there for long runs.
+  """
+  patience = config.early_stopping_patience
+  default = fields.field_of(config, "early_stopping_patience").default
+  if patience in (0, default) or can_act(config):
+    return []
+  first = first_counted_step(config)
+  return [
+    f"trainer.early_stopping_patience is {patience}, which never ends the run: one evaluation in "
+    f"{config.validation_interval} steps (trainer.validation_interval) is too few between step "
+    f"{first} and trainer.train_steps ({config.train_steps})"
+  ]

@@ -19,6 +19,7 @@ def report(
   best: best_checkpoints.BestCheckpoints | None,
   figures: dict[str, Any],
   step: int,
+  is_averaged: bool = False,
 ) -> str:
   """Returns the table of an evaluation, and leaves all its figures in a file.
 
@@ -29,6 +30,7 @@ def report(
     best: the checkpoints that are kept by it, or None.
     figures: of the evaluation, by name.
     step: that was evaluated.
+    is_averaged: whether averaged weights were evaluated.
 
   Raises:
     RunError: the file cannot be written.
@@ -40,6 +42,8 @@ def report(
   with checkpointing.writing(path):
     files.write_text(path, json.dumps({"step": step, **finite}, indent=2))
   lines = task.describe_evaluation(figures)
+  if is_averaged:
+    lines.append("evaluated: the averaged weights")
   highest = figures.get(f"best_{best_by}")
   lines.append(
     f"{best_by} {figures[best_by]:.4f}" + ("" if highest is None else f" (best {highest:.4f})")

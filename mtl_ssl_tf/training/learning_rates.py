@@ -5,6 +5,8 @@ import copy
 from official.core import config_definitions as cfg
 from official.modeling import optimization
 
+from mtl_ssl_tf.configs import training
+
 # Of Model Garden's schedules, the fields that are rates.
 RATE_FIELDS = (
   "learning_rate",
@@ -42,6 +44,24 @@ def scaled(params: cfg.ExperimentConfig) -> optimization.OptimizationConfig:
     elif value is not None:
       setattr(schedule, name, value * multiplier)
   return config
+
+
+def warnings(trainer: training.Trainer) -> list[str]:
+  """Returns a line where the rate never drops, or not as often as it is configured to."""
+  name, rate = "trainer.optimizer_config.learning_rate", trainer.optimizer_config.learning_rate
+  if rate.type == "constant":
+    return [f"{name}.type is 'constant': the rate never drops; stepwise and cosine rates do"]
+  if rate.type != "stepwise":
+    return []
+  boundaries = rate.stepwise.boundaries or []
+  beyond = [boundary for boundary in boundaries if boundary >= trainer.train_steps]
+  if boundaries and not beyond:
+    return []
+  drops = "never drops" if len(beyond) == len(boundaries) else "does not drop to its last value"
+  return [
+    f"{name}.stepwise.boundaries is {list(boundaries)}: the rate {drops} before "
+    f"trainer.train_steps ({trainer.train_steps})"
+  ]
 
 
 def description(params: cfg.ExperimentConfig) -> str:

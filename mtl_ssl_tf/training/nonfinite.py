@@ -54,6 +54,10 @@ class Guard(tf.Module):
     """Applies gradients again."""
     self._first_bad_step.assign(_NONE)
 
+  def is_bad(self) -> tf.Tensor:
+    """Returns whether a step was not applied, a bool scalar."""
+    return tf.convert_to_tensor(self._first_bad_step) >= 0
+
   def apply_gradients(
     self,
     optimizer: tf_keras.optimizers.Optimizer,

@@ -1,4 +1,4 @@
-"""Writes pictures of a run for TensorBoard at intervals of steps."""
+"""Writes pictures and text of a run for TensorBoard: when the task draws, and to which folder."""
 
 import os
 
@@ -43,3 +43,46 @@ class TrainingPictures:
       for i, picture in enumerate(drawn):
         tf.summary.image(f"training/{i}", picture[np.newaxis])
     self._writer.flush()
+
+
+class ValidationPictures:
+  """Has the task draw after each evaluation."""
+
+  def __init__(self, task: task_lib.TrainableTask, model_dir: str):
+    """Writes nothing yet.
+
+    Args:
+      task: draws.
+      model_dir: pictures go to its `pictures_validation` folder, see `TrainingPictures`.
+    """
+    self._task = task
+    self._folder = os.path.join(model_dir, "pictures_validation")
+    self._writer: tf.summary.SummaryWriter | None = None
+
+  def __call__(self, step: int) -> None:
+    """Writes the pictures of the last evaluation, if the task draws any."""
+    drawn = self._task.draw_evaluation()
+    if not drawn:
+      return
+    if self._writer is None:
+      self._writer = tf.summary.create_file_writer(self._folder)
+    with self._writer.as_default(step=step):
+      for i, picture in enumerate(drawn):
+        tf.summary.image(f"validation/{i}", picture[np.newaxis])
+    self._writer.flush()
+
+
+def write_configuration(text: str, model_dir: str, step: int) -> None:
+  """Leaves the configuration as text of TensorBoard, in the run's `configuration` folder.
+
+  Args:
+    text: YAML.
+    model_dir: folder of the run.
+    step: that the run starts at.
+  """
+  writer = tf.summary.create_file_writer(os.path.join(model_dir, "configuration"))
+  # Indented, Markdown leaves lines and blanks as they are.
+  indented = "".join(f"    {line}\n" for line in text.splitlines())
+  with writer.as_default(step=step):
+    tf.summary.text("configuration", indented)
+  writer.close()

@@ -16,7 +16,7 @@ from official.core import config_definitions as cfg
 from official.core import train_utils
 
 from mtl_ssl_tf import files
-from mtl_ssl_tf.training import checkpointing, nonfinite, run_folder
+from mtl_ssl_tf.training import averaged_weights, checkpointing, nonfinite, run_folder
 from mtl_ssl_tf.training import task as task_lib
 
 WEIGHTS, BATCH_FILE, REPORT_FILE = "weights", "batch.npz", "report.json"
@@ -67,7 +67,10 @@ def repeat(params: cfg.ExperimentConfig, folder: str) -> tuple[dict[str, float],
   task = task_lib.class_of(params.task).for_run(params.task, params.runtime)
   model = task.build_model()
   optimizer = task.create_optimizer(params.trainer.optimizer_config, params.runtime)
-  checkpoint = tf.train.Checkpoint(model=model, optimizer=optimizer)
+  averages = averaged_weights.create(
+    params.trainer.optimizer_config.ema, model
+  )  # Read for nothing but what they were put in the place of.
+  checkpoint = averaged_weights.Checkpoint(averages, model=model, optimizer=optimizer)
   checkpoint.read(weights).expect_partial()
   return nonfinite.take_apart(task, model, optimizer, inputs, jit_compile=params.runtime.enable_xla)
 

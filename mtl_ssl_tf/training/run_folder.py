@@ -23,6 +23,8 @@ LOCK_FILE = ".lock"
 _LOGGER = logging.getLogger(__name__)
 # What the state in a checkpoint depends on, whatever the task.
 _FIXED = ("trainer.optimizer_config.optimizer.type",)
+# Of averaged weights the trained ones cannot be found without the averages; they can begin late.
+_KEPT = ("trainer.optimizer_config.ema.average_decay",)
 
 
 @contextlib.contextmanager
@@ -84,6 +86,12 @@ def describe_run(params: cfg.ExperimentConfig, model_dir: str) -> None:
     tf.io.gfile.makedirs(model_dir)
     train_utils.serialize_config(params, model_dir)
     copy_files(params.task, model_dir)
+
+
+def configuration_text(model_dir: str) -> str:
+  """Returns the configuration that `describe_run` left, as YAML."""
+  with tf.io.gfile.GFile(os.path.join(model_dir, PARAMS_FILE)) as file:
+    return file.read()
 
 
 def copy_files(config: cfg.TaskConfig, folder: str) -> None:
@@ -162,5 +170,7 @@ def flatten(fields: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 def _is_fixed(task_class: type[task_lib.TrainableTask], field: str, was: Any, now: Any) -> bool:
   if field in task_class.switch_fields:
     return bool(was) != bool(now)
+  if field in _KEPT:
+    return now is None
   fixed_fields = (*task_class.fixed_fields, *_FIXED)
   return any(field == fixed or field.startswith(f"{fixed}.") for fixed in fixed_fields)

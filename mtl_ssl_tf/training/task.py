@@ -19,13 +19,14 @@ In the order in which a run calls them:
 """
 
 from collections.abc import Sequence
-from typing import ClassVar, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 import tensorflow as tf
 import tf_keras
 from official.core import base_task, task_factory
 from official.core import config_definitions as cfg
+from official.modeling import optimization
 
 from mtl_ssl_tf.data.inspection import validation_report
 from mtl_ssl_tf.training import (
@@ -114,8 +115,8 @@ class TrainableTask(base_task.Task):
     config: cfg.TaskConfig,
     runtime: cfg.RuntimeConfig,
     *,
-    logging_dir: str,
-    compile_losses: bool,
+    logging_dir: str | None = None,
+    compile_losses: bool = False,
   ) -> Self:
     """Builds the task of a run.
 
@@ -127,6 +128,16 @@ class TrainableTask(base_task.Task):
         cannot be compiled whole.
     """
     return cls(config, logging_dir=logging_dir)
+
+  @classmethod
+  def create_optimizer(
+    cls,
+    optimizer_config: optimization.OptimizationConfig,
+    runtime_config: cfg.RuntimeConfig | None = None,
+    dp_config: Any = None,
+  ) -> tf_keras.optimizers.Optimizer:
+    """Returns the optimizer; averages of the weights are the trainer's, see `averaged_weights`."""
+    return super().create_optimizer(optimizer_config.replace(ema=None), runtime_config, dp_config)
 
   @property
   def main_metric(self) -> str:
@@ -180,6 +191,18 @@ class TrainableTask(base_task.Task):
 
   def draw(self, model: tf_keras.Model, step: int) -> list[np.ndarray]:
     """Returns pictures of targets and predictions, uint8 [H, W, 3] each."""
+    return []
+
+  def draw_evaluation(self) -> list[np.ndarray]:
+    """Returns pictures of the last evaluation, uint8 [H, W, 3] each."""
+    return []
+
+  def closing_lines(self, folder: str | None) -> list[str]:
+    """Returns the lines that a run ends with, on what its last evaluation found.
+
+    Args:
+      folder: takes files that they point to; None takes none.
+    """
     return []
 
   def describe_evaluation(self, figures: dict[str, float]) -> list[str]:

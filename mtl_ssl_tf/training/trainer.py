@@ -9,6 +9,7 @@ from official.core import base_trainer
 from orbit.utils import loop_fns
 
 from mtl_ssl_tf.training import (
+  averaged_weights,
   determinism,
   early_stopping,
   nonfinite,
@@ -32,6 +33,8 @@ class DetectorTrainer(base_trainer.Trainer):
   Attributes:
     guard: keeps what is not finite from the weights.
     stop: obeyed between two steps and between two batches of an evaluation.
+    averages: of the weights, which evaluations measure; None where weights are not averaged, and
+      in runs that only evaluate: their checkpoint's model is all there is.
     early_stopping, skipped_batches: what else a checkpoint of the run holds.
   """
 
@@ -55,10 +58,13 @@ class DetectorTrainer(base_trainer.Trainer):
       early_stopping.first_counted_step(settings),
     )
     self.skipped_batches = recovery.SkippedBatches()
+    self.averages = None
     if kwargs.get("train", True):
+      self.averages = averaged_weights.create(settings.optimizer_config.ema, self.model)
       # A slot that is made in the first step would be restored during that step, if at all.
       create_slots(self.optimizer, self.model.trainable_variables)
-    self._checkpoint = tf.train.Checkpoint(
+    self._checkpoint = averaged_weights.Checkpoint(
+      self.averages,
       global_step=self.global_step,
       model=self.model,
       optimizer=self.optimizer,
@@ -111,6 +117,19 @@ class DetectorTrainer(base_trainer.Trainer):
     return loop_fns.create_loop_fn(
       _with_batch(self.eval_step, self.config.trainer.eval_tf_function)
     )
+
+  def initialize(self) -> None:
+    """Loads the start weights of a new run."""
+    super().initialize()
+    if self.averages is not None:
+      self.averages.restart()
+
+  def evaluate(self, num_steps: tf.Tensor) -> dict[str, Any]:
+    """Returns the figures of an evaluation, of the averaged weights where there are any."""
+    if self.averages is None:
+      return super().evaluate(num_steps)
+    with self.averages.in_place():
+      return super().evaluate(num_steps)
 
   def train_loop_begin(self) -> None:
     """Builds the training data where that was not done yet."""
@@ -177,6 +196,8 @@ class DetectorTrainer(base_trainer.Trainer):
       inputs, model=self.model, optimizer=self.optimizer, metrics=self.train_metrics
     )
     self.guard.put_back_if_bad(self._statistics, before)
+    if self.averages is not None:
+      self.averages.update(self.global_step + 1, self.guard.is_bad())
     return logs
 
 

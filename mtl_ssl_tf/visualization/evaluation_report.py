@@ -67,18 +67,39 @@ def write_report(
     evaluation_plots.plot_errors(
       details["costs"], details["class_costs"], names, folder / ERRORS_PICTURE
     )
-    order = ["background", *names]
-    counts = details["confusion"]
-    _write_json(
-      folder / CONFUSION_FILE,
-      {**overlap, "rows_true_columns_detected": order, "counts": counts.tolist()},
-    )
-    title = (
-      f"score {details['score_threshold']:g} and more, IoU {details['iou_threshold']:g} and more"
-    )
-    evaluation_plots.plot_confusion(counts, names, title, folder / CONFUSION_PICTURE)
-    written += [ERRORS_FILE, ERRORS_PICTURE, CONFUSION_FILE, CONFUSION_PICTURE]
+    written += [ERRORS_FILE, ERRORS_PICTURE, *write_confusion(folder, details)]
   return written
+
+
+def write_confusion(output_dir: str | os.PathLike[str], details: Mapping[str, Any]) -> list[str]:
+  """Writes a confusion matrix as JSON and as a picture.
+
+  Args:
+    output_dir: where they go, a folder.
+    details: what `DetectionMetrics.confusion` returns.
+
+  Returns:
+    The names of the files, the picture last.
+
+  Raises:
+    OSError: a file cannot be written.
+  """
+  folder = pathlib.Path(output_dir)
+  counts, names = details["confusion"], details["class_names"]
+  _write_json(
+    folder / CONFUSION_FILE,
+    {
+      "iou_threshold": details["iou_threshold"],
+      "score_threshold": details["score_threshold"],
+      "rows_true_columns_detected": ["background", *names],
+      "counts": counts.tolist(),
+    },
+  )
+  title = (
+    f"score {details['score_threshold']:g} and more, IoU {details['iou_threshold']:g} and more"
+  )
+  evaluation_plots.plot_confusion(counts, names, title, folder / CONFUSION_PICTURE)
+  return [CONFUSION_FILE, CONFUSION_PICTURE]
 
 
 def _write_json(path: pathlib.Path, content: Any) -> None:

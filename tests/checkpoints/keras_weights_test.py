@@ -175,6 +175,23 @@ def test_imagenet_asks_keras_for_the_weights(monkeypatch, backbone, function):
   assert asked == [{"include_top": False, "weights": "imagenet", **alpha}]
 
 
+def test_no_keras_weights_of_basic_blocks():
+  backbone = factory.build_backbone(config_lib.Backbone(type="resnet_18", layout="torchvision"))
+  message = (
+    rf"^{SOURCE} there are no Keras weights for torchvision's resnet18; accepted: the path of its "
+    r"PyTorch weights \(.pth\)$"
+  )
+  with pytest.raises(ValueError, match=message):
+    keras_weights.check(backbone, SOURCE)
+
+
+def test_imagenet_weights_of_efficientnet_have_a_name_of_their_own():
+  backbone = factory.build_backbone(config_lib.Backbone(type="efficientnet_lite1"))
+  message = f"^{SOURCE} there are no Keras weights for .*lite1; accepted: efficientnet_lite1, which"
+  with pytest.raises(ValueError, match=message):
+    keras_weights.check(backbone, SOURCE)
+
+
 def test_no_keras_network():
   with pytest.raises(ValueError, match="there are no Keras weights for BlockBackbone"):
     keras_weights.check(small.BlockBackbone(), SOURCE)

@@ -199,7 +199,7 @@ class TestRefused:
     with pytest.raises(ValueError, match=rf"^{SOURCE} '{path}': variable '.*': given shape "):
       pretrained.load(build(), path, SOURCE)
 
-  @pytest.mark.parametrize("name", ["weights.h5", "model.ckpt"])
+  @pytest.mark.parametrize("name", ["weights.h5", "weights.pth", "weights.pt", "model.ckpt"])
   def test_not_there(self, tmp_path, name):
     message = rf"^{SOURCE} '{tmp_path / name}' does not exist"
     with pytest.raises(ValueError, match=message):

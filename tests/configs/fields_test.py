@@ -39,6 +39,7 @@ class Outer(hyperparams.Config):
   count: int = fields.setting(3, "count", bounds=(1, None))
   values: list[int] = fields.setting([1, 2], "values")
   inner: Inner = fields.group(Inner, "inner", side=3.0)
+  other: Inner | None = fields.optional_group(Inner, "other")
 
 
 def message(**changed) -> str:
@@ -88,7 +89,18 @@ def test_walk():
     ("x.values", [1, 2]),
     ("x.inner.side", 3.0),
     ("x.inner.mode", None),
+    ("x.other", None),
   ]
+
+
+def test_a_group_that_is_null_unless_it_is_set():
+  assert fields.optional_group_of(fields.field_of(Outer, "other")) is Inner
+  assert fields.optional_group_of(fields.field_of(Outer, "inner")) is None
+  config = Outer()
+  config.override({"other": {"side": 9.0}})
+  assert config.other == Inner(side=9.0)
+  with pytest.raises(ValueError, match=r"^x\.other\.side is 9\.0; accepted: 1\.0 to 4\.0$"):
+    fields.check(config, "x")
 
 
 @pytest.mark.parametrize("cls", OURS, ids=lambda cls: cls.__name__)

@@ -19,7 +19,7 @@ RENAMED_VALUES: dict[str, dict[str, str]] = dict.fromkeys(
   [f"task.{data}.canvas" for data in DATA], _LAYOUTS
 ) | {"task.auxiliary.trunk": _FEATURES}
 # Field that the record does not have -> its value in every row.
-NEW: dict[str, Any] = {}
+NEW: dict[str, Any] = {"task.evaluation.losses": False}
 
 RECORDED = resolved_rows.recorded()
 

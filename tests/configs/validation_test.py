@@ -184,7 +184,11 @@ def test_trainer_intervals(name):
   # An interval below 1 would evaluate forever, or never save a checkpoint.
   low, high = TRAINER_RANGES[name]
   accepted = f"at least {low}" if high is None else f"{low} to {high}"
-  assert trainer_message(**{name: -1}) == f"trainer.{name} is -1; accepted: {accepted}"
+  config = experiment().trainer
+  set_field(config, name, -1)
+  with pytest.raises(ValueError) as error:
+    validation.check_trainer(config)
+  assert str(error.value) == f"trainer.{name} is -1; accepted: {accepted}"
 
 
 @pytest.mark.parametrize("name", TRAINER_CHOICES)
@@ -230,6 +234,79 @@ def test_learning_rate_without_its_values():
   assert trainer_message(optimizer_config={"warmup": {"type": "linear"}}) == (
     "trainer.optimizer_config.warmup.linear.warmup_steps is not set; accepted: a value"
   )
+
+
+@pytest.mark.parametrize("decay", [0.0, 1.0, 1.5, -0.1, float("nan")])
+def test_decay_of_averages(decay):
+  assert trainer_message(optimizer_config={"ema": {"average_decay": decay}}) == (
+    f"trainer.optimizer_config.ema.average_decay is {decay}; accepted: above 0 and below 1"
+  )
+
+
+def test_start_of_averages():
+  def message(start_step):
+    return trainer_message(train_steps=50, optimizer_config={"ema": {"start_step": start_step}})
+
+  field = "trainer.optimizer_config.ema.start_step"
+  assert message(-1) == f"{field} is -1; accepted: at least 0"
+  assert message(50) == f"{field} is 50; accepted: below trainer.train_steps (50)"
+  ema = {"average_decay": 0.9, "start_step": 49}
+  config = experiment(trainer={"train_steps": 50, "optimizer_config": {"ema": ema}})
+  validation.check_trainer(config.trainer)
+
+
+def test_an_optimizer_that_decays_biases():
+  optimizer = {"type": "adamw_experimental"}
+  assert trainer_message(optimizer_config={"optimizer": optimizer}).startswith(
+    "trainer.optimizer_config.optimizer.type is 'adamw_experimental'; accepted: adamw, "
+  )
+
+
+def test_clipping_before_gradients_are_added_up():
+  optimizer = {"type": "adamw", "adamw": {"gradient_clip_norm": 1.0}}
+  assert trainer_message(optimizer_config={"optimizer": optimizer}).startswith(
+    "trainer.optimizer_config.optimizer.adamw.gradient_clip_norm is 1.0; accepted: 0, and "
+    "global_clipnorm in its place"
+  )
+
+
+_NO_L2 = dict.fromkeys(("backbone_l2", "rpn_l2", "head_l2", "auxiliary_l2"), 0.0)
+
+
+@pytest.mark.parametrize(
+  ("optimizer", "field"),
+  [
+    ({"type": "adamw", "adamw": {"weight_decay_rate": 0.05}}, "adamw.weight_decay_rate"),
+    ({"type": "lamb", "lamb": {"weight_decay_rate": 0.05}}, "lamb.weight_decay_rate"),
+    ({"type": "adafactor", "adafactor": {"weight_decay": 0.05}}, "adafactor.weight_decay"),
+  ],
+)
+def test_weight_decay_once(optimizer, field):
+  def check(l2):
+    config = experiment(
+      task={"regularization": {**_NO_L2, **l2}},
+      trainer={"optimizer_config": {"optimizer": optimizer}},
+    )
+    validation.check_weight_decay(
+      config.trainer.optimizer_config.optimizer, config.task.regularization
+    )
+
+  check({})
+  with pytest.raises(ValueError, match="as kernels would decay twice") as error:
+    check({"rpn_l2": 1e-4, "head_l2": 1e-3})
+  assert str(error.value) == (
+    f"trainer.optimizer_config.optimizer.{field} is 0.05; accepted: 0, or 0 for each of "
+    "task.regularization.rpn_l2 (0.0001), task.regularization.head_l2 (0.001), as kernels would "
+    "decay twice"
+  )
+
+
+def test_decay_in_the_loss_alone():
+  for optimizer in ({"type": "adamw"}, {"type": "momentum"}):
+    config = experiment(trainer={"optimizer_config": {"optimizer": optimizer}})
+    validation.check_weight_decay(
+      config.trainer.optimizer_config.optimizer, config.task.regularization
+    )
 
 
 def test_learning_rate_field_that_needs_no_value():

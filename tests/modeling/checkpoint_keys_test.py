@@ -31,6 +31,8 @@ KINDS = {
   "mobilenet, main head's features": ("mobilenet_v1", "faster_rcnn", "main_head"),
   "ResNet, Faster R-CNN": ("small_resnet", "faster_rcnn", "own_stage2"),
   "ResNet, R-FCN": ("small_resnet", "rfcn", "own_stage2"),
+  "ResNet of basic blocks, Faster R-CNN": ("small_basic_resnet", "faster_rcnn", "own_stage2"),
+  "EfficientNet-Lite, Faster R-CNN": ("small_efficientnet", "faster_rcnn", "own_stage2"),
   "Inception-ResNet, Faster R-CNN": ("small_inception", "faster_rcnn", "own_stage2"),
 }
 

@@ -22,6 +22,7 @@ _SMALL = {
   "rpn": {"depth": 8, "num_proposals": 6},
   "detections": {"max_total": 5},
 }
+BACKBONES = ["mobilenet_v1", "resnet_50", "inception_resnet_v2", "efficientnet_lite0"]
 _RESNET = {"backbone": {"type": "resnet_50"}}
 
 
@@ -113,6 +114,40 @@ def test_resnet_projects_before_the_crop_unless_that_is_pooled(max_pool, project
   assert stage2.projects == projects
 
 
+def test_basic_blocks_do_not_project():
+  config = {
+    "backbone": {"type": "resnet_18", "layout": "torchvision"},
+    "roi_head": {"convolution": "fourier", "crop_size": 5},
+  }
+  stage2 = _components(config)["box_head"].crop_features.stage2
+  assert (stage2.projects, stage2.fourier_side) == (False, 5)
+
+
+@pytest.mark.parametrize("name", ["resnet_18", "resnet_34"])
+@pytest.mark.parametrize("layout", ["slim", "keras"])
+def test_basic_blocks_have_one_layout(name, layout):
+  message = rf"^task\.backbone\.layout is '{layout}'; accepted with {name}: torchvision$"
+  with pytest.raises(ValueError, match=message):
+    factory.build_backbone(config_lib.Backbone(type=name, layout=layout))
+
+
+@pytest.mark.parametrize(
+  ("name", "unit", "units", "scope"),
+  [
+    ("resnet_18", resnet.BasicBlock, (2, 2, 2, 2), "resnet_v1_18"),
+    ("resnet_34", resnet.BasicBlock, (3, 4, 6, 3), "resnet_v1_34"),
+    ("resnet_50", resnet.Bottleneck, (3, 4, 6, 3), "resnet_v1_50"),
+    ("resnet_101", resnet.Bottleneck, (3, 4, 23, 3), "resnet_v1_101"),
+  ],
+)
+def test_resnets_by_name(name, unit, units, scope):
+  config = config_lib.Backbone(type=name, layout="torchvision", recompute=True)
+  backbone = factory.build_backbone(config)
+  assert (backbone.unit, backbone.num_units, backbone.slim_scope) == (unit, units, scope)
+  assert (backbone.layout, backbone.recompute) == ("torchvision", True)
+  assert backbone.torch_network == f"torchvision's {name.replace('_', '')}"
+
+
 def test_other_second_stages_run_as_they_are():
   stage2 = _components()["box_head"].crop_features.stage2
   assert type(stage2) is second_stage.Stage2
@@ -126,7 +161,7 @@ def test_other_second_stages_run_as_they_are():
     ("group", "float32", layers.ConvNorm),
   ],
 )
-@pytest.mark.parametrize("backbone", ["mobilenet_v1", "resnet_50", "inception_resnet_v2"])
+@pytest.mark.parametrize("backbone", BACKBONES)
 def test_frozen_normalisation_is_folded(backbone, norm, precision, kind):
   parts = _components({"backbone": {"type": backbone, "norm": {"type": norm}}}, precision=precision)
   before = tf_keras.mixed_precision.global_policy()
@@ -283,6 +318,7 @@ def test_backbone_is_as_configured():
   ("train_affine", "name", "expected"),
   [
     (None, "mobilenet_v1", True),
+    (None, "efficientnet_lite0", True),
     (None, "resnet_50", False),
     (False, "mobilenet_v1", False),
     (True, "resnet_50", True),
@@ -339,6 +375,8 @@ def test_position_sensitive_heads():
     ("resnet_50", 1, (1, [7, 8])),
     ("resnet_50", 2, (2, [4, 4])),
     ("inception_resnet_v2", 2, (1, [3, 3])),
+    ("efficientnet_lite0", 1, (1, [7, 8])),
+    ("efficientnet_lite0", 2, (1, [4, 4])),
   ],
 )
 def test_cells_of_the_auxiliary_maps(backbone, stride, expected):
@@ -406,7 +444,7 @@ def test_rows_are_independent_where_normalisation_says_so(norm, independent):
 
 
 @pytest.mark.parametrize("recompute", [False, True])
-@pytest.mark.parametrize("backbone", ["mobilenet_v1", "resnet_50", "inception_resnet_v2"])
+@pytest.mark.parametrize("backbone", BACKBONES)
 def test_every_stage_computes_again(backbone, recompute):
   parts = _components({"backbone": {"type": backbone, "recompute": recompute}})
   heads = (parts["box_head"], parts["multi_object_head"], parts["closeness_head"])
@@ -430,7 +468,8 @@ def test_main_head_starts_as_configured():
 
 def test_unknown_backbone():
   with pytest.raises(
-    ValueError, match=r"task\.backbone\.type is 'vgg'; accepted: inception_resnet_v2, mobilenet_v1"
+    ValueError,
+    match=r"task\.backbone\.type is 'vgg'; accepted: efficientnet_lite0, efficientnet_lite1",
   ):
     factory.build_backbone(config_lib.Backbone(type="vgg"))
 

@@ -4,11 +4,16 @@ import os
 import pathlib
 import shutil
 
+import numpy as np
 import pytest
 import tensorflow as tf
 import yaml
 
+from mtl_ssl_tf.checkpoints import pretrained
+from mtl_ssl_tf.configs import optimization
+from mtl_ssl_tf.modeling import factory
 from mtl_ssl_tf.serving import export_lib, verification
+from mtl_ssl_tf.training import averaged_weights
 from tests.serving import tiny_run as tiny_run_lib
 
 
@@ -48,6 +53,25 @@ class TestCheckpoint:
     found = export_lib.read_run(str(run), os.path.join(run, given))
     assert found.checkpoint == str(run / "ckpt-10")
     assert (found.choice, found.step) == ("given", tiny_run_lib.LATEST_STEP)
+
+  def test_averaged_weights(self, run):
+    assert not export_lib.read_run(str(run)).is_averaged
+    params = tiny_run_lib.params(run)
+    model = factory.build_detector(params.task, len(tiny_run_lib.CLASS_NAMES) + 1)
+    kernel = model.trainable_variables[0]
+    averages = averaged_weights.AveragedWeights(optimization.AveragesConfig(), model)
+    evaluated = kernel.numpy()
+    kernel.assign(kernel + 1.0)
+    path = averaged_weights.Checkpoint(averages, model=model).write(str(run / "weights"))
+    found = export_lib.read_run(str(run), path)
+    assert found.is_averaged
+    # The detector is the one that was evaluated.
+    np.testing.assert_array_equal(export_lib.build_model(found).trainable_variables[0], evaluated)
+    # Another run starts from it too, and reports nothing as left over.
+    model.trainable_variables[0].assign(kernel + 1.0)
+    report = pretrained.load(model, path, "--init")
+    np.testing.assert_array_equal(kernel, evaluated)
+    assert report.unused == report.missing == []
 
   def test_without_a_step(self, run):
     path = tf.train.Checkpoint(model=tf.Module()).write(str(run / "weights"))
@@ -165,6 +189,16 @@ class TestVersions:
     assert card.startswith("# tiny, version 2\n")
     assert "Compared before it was published: export and checkpoint on 3 images" in card
     assert [call["num_images"] for call in light] == [20, 20]
+
+  def test_averaged_weights_are_named(self, run, tmp_path, light, capsys):
+    model = tf.Module()
+    model.w = tf.Variable(1.0)
+    averages = averaged_weights.AveragedWeights(optimization.AveragesConfig(), model)
+    path = averaged_weights.Checkpoint(averages, model=model).write(str(run / "weights"))
+    target = tmp_path / "tiny"
+    export_lib.export_run(str(run), str(target), checkpoint=path)
+    assert f"checkpoint: {path} (given, averaged weights)\n" in capsys.readouterr().err
+    assert "- averaged: " in (target / "1" / "model_card.md").read_text()
 
   def test_a_failure_leaves_nothing_new(self, tiny_run, tmp_path, light, monkeypatch):
     target = tmp_path / "export"

@@ -21,6 +21,7 @@ def _card(tiny_run, tmp_path):
       "checkpoint": run.checkpoint,
       "choice": run.choice,
       "step": run.step,
+      "is_averaged": run.is_averaged,
       "class_names": run.class_names,
       "task": run.task,
       "params_text": "task: {seed: 0}\n",
@@ -102,3 +103,9 @@ class TestData:
     assert f"Records `{path}`, which were not available" in self._text(card, tiny_run, path)
     path.write_bytes(b"")
     assert f"1 record files `{path}` without a manifest." in self._text(card, tiny_run, path)
+
+
+def test_averaged_weights(card):
+  assert "averaged" not in card()
+  text = card(is_averaged=True)
+  assert "- averaged: over the steps of training, see `ema` below\n- seed: 0" in text

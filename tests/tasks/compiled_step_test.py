@@ -19,6 +19,7 @@ ARCHITECTURES = [
   ("faster_rcnn", "small_resnet"),
   ("faster_rcnn", "small_inception"),
   ("rfcn", "small_resnet"),
+  ("faster_rcnn", "small_efficientnet"),
 ]
 
 

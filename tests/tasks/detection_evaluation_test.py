@@ -259,3 +259,21 @@ class TestOfficialAnnotations:
     with pytest.raises(ValueError) as error:
       evaluation.prepare()
     assert str(error.value).startswith(f"task.evaluation.coco_annotations {path!r} {message}")
+
+
+def test_a_run_ends_with_words_and_the_confusion_matrix(records, tmp_path):
+  evaluation = make(records)
+  assert evaluation.closing_lines(str(tmp_path)) == []
+  # The cat is taken for a dog, the dog is difficult.
+  evaluation.update(row(0, classes=(2, 1)))
+  first, second, third = evaluation.closing_lines(str(tmp_path))
+  assert first.startswith(
+    "of 100.0 points of mAP lost, fixed alone would gain: right classes 100.0"
+  )
+  assert "cat taken for dog 1 times" in second
+  assert third == f"confusion matrix: {tmp_path / 'confusion_matrix.png'}"
+  assert (tmp_path / "confusion_matrix.png").exists()
+  matrix = json.loads((tmp_path / "confusion_matrix.json").read_text())
+  assert matrix["rows_true_columns_detected"] == ["background", "cat", "dog"]
+  assert matrix["counts"][1] == [0, 0, 1]
+  assert evaluation.closing_lines(None) == [first, second]

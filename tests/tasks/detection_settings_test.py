@@ -25,9 +25,13 @@ def test_frozen_statistics_without_start_weights(norm_type, init, warns, capsys)
     ("resnet_50", "imagenet", "keras"),
     ("resnet_101", "resnet_v1_101.ckpt", "slim"),
     ("mobilenet_v1", "imagenet", "slim"),
+    ("resnet_18", "imagenet", "slim"),
+    ("resnet_18", "resnet18.pth", "torchvision"),
+    ("resnet_50", "resnet50.pt", "torchvision"),
+    ("mobilenet_v1", "mobilenet.pth", "slim"),
   ],
 )
-def test_imagenet_weights_of_resnet_bring_their_layout(backbone, weights, layout):
+def test_weights_of_resnet_bring_their_layout(backbone, weights, layout):
   task = detector.MtlDetection()
   task.backbone.type = backbone
   detection_settings.start_from(task, weights)

@@ -14,9 +14,10 @@ import numpy as np
 import tensorflow as tf
 import tf_keras
 
+from mtl_ssl_tf.configs import optimization
 from mtl_ssl_tf.losses import auxiliary_losses
 from mtl_ssl_tf.tasks import mtl_detection
-from mtl_ssl_tf.training import determinism, nonfinite
+from mtl_ssl_tf.training import averaged_weights, determinism, nonfinite
 from tests import fixtures
 from tests.tasks import tiny
 
@@ -163,6 +164,55 @@ def guarded(strategy: tf.distribute.Strategy) -> list[float]:
   return []
 
 
+def averaged(strategy: tf.distribute.Strategy, folder: pathlib.Path) -> list[list[float]]:
+  """Weight and average on each replica, of the steps of `guarded` and of what may follow.
+
+  After the sound step, after the faulty one, with the average in place, without it again, and read
+  back from a checkpoint.
+  """
+  with strategy.scope():
+    weight, global_step = tf.Variable(1.0), tf.Variable(0, dtype=tf.int64)
+    optimizer = tf_keras.optimizers.legacy.SGD(1.0)
+    optimizer._create_all_weights([weight])
+    guard = nonfinite.Guard(global_step, loss_upper_bound=1e6)
+    config = optimization.AveragesConfig(average_decay=0.5, dynamic_decay=False)
+    model = tf.Module()
+    model.weight = weight
+    averages = averaged_weights.AveragedWeights(config, model)
+  (average,) = averages.variables.values()
+
+  def step(value):
+    guard.apply_gradients(optimizer, [(value, weight)], value)
+    averages.update(global_step + 1, guard.is_bad())
+
+  run = tf.function(lambda values: strategy.run(step, (values,)), autograph=False)
+  seen = []
+
+  def note() -> None:
+    values = [*strategy.experimental_local_results(weight)]
+    seen.append(
+      [float(value) for value in (*values, *strategy.experimental_local_results(average))]
+    )
+
+  for values in ([0.25, 0.5], [0.25, float("nan")]):
+    run(
+      strategy.experimental_distribute_values_from_function(
+        lambda context, values=values: tf.constant(values[context.replica_id_in_sync_group])
+      )
+    )
+    note()
+  with averages.in_place():
+    note()
+  note()
+  checkpoint = averaged_weights.Checkpoint(averages, model=model)
+  path = checkpoint.write(str(folder / "averaged"))
+  weight.assign(7.0)
+  averages.restart()
+  checkpoint.read(path)
+  note()
+  return seen
+
+
 def main() -> None:
   cpu = tf.config.list_physical_devices("CPU")[0]
   tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
@@ -177,11 +227,13 @@ def main() -> None:
     with determinism.deterministic(True):
       logs, values = step(experiment, one)
       other_logs, other_values = step(experiment, two)
+    both = averaged(two, folder)
   errors = [np.abs(a - b).max() for a, b in zip(values, other_values, strict=True)]
   found = {
     "losses": [losses(one), losses(two)],
     "logs": [logs, other_logs],
     "guarded": guarded(two),
+    "averaged": both,
     "largest_error": float(max(errors)),
   }
   json.dump(found, sys.stdout)

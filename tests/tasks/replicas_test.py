@@ -79,6 +79,17 @@ def test_a_fault_on_one_replica_is_kept_from_all(steps):
   assert steps["guarded"] == [1.0, 0.25, 0.25]
 
 
+def test_averages_are_alike_on_all_replicas(steps):
+  # The weight goes from 1 to 0.25, its average half of the way; then nothing moves.
+  assert steps["averaged"] == [
+    [0.25, 0.25, 0.625, 0.625],
+    [0.25, 0.25, 0.625, 0.625],
+    [0.625, 0.625, 0.625, 0.625],
+    [0.25, 0.25, 0.625, 0.625],
+    [0.25, 0.25, 0.625, 0.625],
+  ]
+
+
 def test_gradients_and_weights_are_those_of_one_replica(steps):
   assert steps["largest_error"] < 1e-5
 
@@ -116,7 +127,10 @@ class Runs:
         "summary_interval": 1,
         "validation_interval": 2,
         "checkpoint_interval": 1,
-        "optimizer_config": {"optimizer": {"momentum": {"clipnorm": 0.1}}},
+        "optimizer_config": {
+          "optimizer": {"momentum": {"clipnorm": 0.1}},
+          "ema": {"average_decay": 0.5, "dynamic_decay": False},
+        },
       },
       "runtime": {"crop_method": "matmul", **runtime},
     }
@@ -124,10 +138,11 @@ class Runs:
     return start("replica_run", str(self.folder / name), text, "train_and_eval", str(num_cpus))
 
   def weights(self, name: str) -> dict[str, np.ndarray]:
-    """Of the model, and the momentum of each."""
+    """Of the model, which are averaged, the trained ones, and the momentum of each."""
     reader = tf.train.load_checkpoint(str(self.folder / name / "ckpt-2"))
     shapes = reader.get_variable_to_shape_map()
-    return {key: reader.get_tensor(key) for key in shapes if key.startswith("model/")}
+    kinds = ("model/", "training_weights/")
+    return {key: reader.get_tensor(key) for key in shapes if key.startswith(kinds)}
 
   def figures(self, name: str) -> dict[str, float]:
     return json.loads((self.folder / name / "evaluation-2.json").read_text())
@@ -148,6 +163,7 @@ class Runs:
     ours, theirs = self.weights(name), self.weights(expected)
     assert ours.keys() == theirs.keys()
     assert len(ours) > 100
+    assert any(key.startswith("training_weights/") for key in ours)
     for key, values in theirs.items():
       np.testing.assert_allclose(ours[key], values, atol=tolerance, err_msg=key)
 

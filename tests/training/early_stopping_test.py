@@ -75,9 +75,58 @@ def test_stepwise_rates_are_lived_to_their_end():
   trainer.best_checkpoint_eval_metric = "mAP"
   assert early_stopping.describe(trainer) == (
     "best/: the 3 best checkpoints by mAP (higher is better); early stopping: after 10 evaluations "
-    "without improvement, counted after step 280000, the last drop of the rate"
+    "without improvement, counted after step 280000, the last drop of the rate; the run has too "
+    "few and never ends early"
   )
   trainer.optimizer_config.learning_rate.type = "cosine"
   trainer.early_stopping_patience = 0
   assert early_stopping.first_counted_step(trainer) == 0
   assert early_stopping.describe(trainer).endswith("; early stopping: off")
+
+
+def trainer_of(patience, train_steps=100, interval=10, boundaries=()):
+  trainer = experiments.mtl_frcnn().trainer
+  trainer.best_checkpoint_eval_metric = "mAP"
+  trainer.early_stopping_patience = patience
+  trainer.train_steps, trainer.validation_interval = train_steps, interval
+  trainer.optimizer_config.learning_rate.stepwise.boundaries = list(boundaries)
+  return trainer
+
+
+@pytest.mark.parametrize(
+  ("patience", "settings", "can_act"),
+  [
+    # At 10, 20 … 90: the first is the best one so far, eight can be without improvement.
+    (8, {}, True),
+    (9, {}, False),
+    # Also where the last step is no multiple.
+    (9, {"train_steps": 101}, True),
+    # At 60, 70, 80 and 90, the best one lying before.
+    (4, {"boundaries": [20, 55]}, True),
+    (4, {"boundaries": [20, 60]}, False),
+    (3, {"boundaries": [60]}, True),
+    (1, {"boundaries": [95]}, False),
+    (1, {"boundaries": [500]}, False),
+    # At 60 alone, which is the first; at 40 and 80.
+    (1, {"interval": 60, "boundaries": [20]}, False),
+    (1, {"interval": 40, "boundaries": [20]}, True),
+    (1, {"interval": 200}, False),
+  ],
+)
+def test_what_can_never_act(patience, settings, can_act):
+  trainer = trainer_of(patience, **settings)
+  assert early_stopping.can_act(trainer) == can_act
+  assert len(early_stopping.warnings(trainer)) == (not can_act)
+  assert early_stopping.describe(trainer).endswith("never ends early") == (not can_act)
+
+
+def test_warning():
+  assert early_stopping.warnings(trainer_of(5, boundaries=[60])) == [
+    "trainer.early_stopping_patience is 5, which never ends the run: one evaluation in 10 steps "
+    "(trainer.validation_interval) is too few between step 60 and trainer.train_steps (100)"
+  ]
+
+
+def test_what_nobody_asked_for_is_not_warned_of():
+  assert early_stopping.warnings(trainer_of(0)) == []
+  assert early_stopping.warnings(trainer_of(10)) == []  # The default.

@@ -44,6 +44,15 @@ class TestReport:
     text = evaluation_log.report(task, str(tmp_path), "voc/mAP50_area", None, figures, 7)
     assert text.splitlines()[-1] == "voc/mAP50_area 0.2500"
 
+  def test_averaged_weights(self, task, tmp_path):
+    text = evaluation_log.report(
+      task, str(tmp_path), "voc/mAP50_area", None, self.FIGURES, 7, is_averaged=True
+    )
+    assert text.splitlines()[-2:] == [
+      "evaluated: the averaged weights",
+      "voc/mAP50_area 0.2500 (best 0.7500)",
+    ]
+
   def test_dropped_boxes(self, task, tmp_path, capsys):
     self.report(task, tmp_path, dropped_boxes=3.0)
     assert capsys.readouterr().err == (

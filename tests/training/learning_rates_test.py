@@ -1,10 +1,13 @@
 import dataclasses
+import math
 
 import pytest
 import tensorflow as tf
 from official.modeling import optimization
 
-from mtl_ssl_tf.training import learning_rates
+from mtl_ssl_tf.configs import experiments, loading
+from mtl_ssl_tf.training import early_stopping, learning_rates
+from tests.configs import resolved_rows
 from tests.tasks import tiny
 
 # 16 images at rates for 4: all rates are four times as large.
@@ -97,3 +100,56 @@ def test_description(folder):
   assert learning_rates.description(experiment(folder, "linear", warmup=warmup)) == (
     "learning rate 0.1 x 16/4 = 0.4 (constant), batch 16, warm-up of 10 steps from 0.02 (linear)"
   )
+
+
+def warnings(folder, **learning_rate) -> list[str]:
+  config = {"train_steps": 100, "optimizer_config": {"learning_rate": learning_rate}}
+  return learning_rates.warnings(tiny.experiment(folder, {"trainer": config}).trainer)
+
+
+def test_a_rate_that_never_drops_is_warned_of(folder):
+  assert warnings(folder, type="constant", constant={"learning_rate": 0.1}) == [
+    "trainer.optimizer_config.learning_rate.type is 'constant': the rate never drops; stepwise and "
+    "cosine rates do"
+  ]
+  field = "trainer.optimizer_config.learning_rate.stepwise.boundaries"
+
+  def stepwise(*boundaries):
+    values = [0.1] * (len(boundaries) + 1)
+    return warnings(
+      folder, type="stepwise", stepwise={"boundaries": list(boundaries), "values": values}
+    )
+
+  assert stepwise(100, 200) == [
+    f"{field} is [100, 200]: the rate never drops before trainer.train_steps (100)"
+  ]
+  assert stepwise() == [f"{field} is []: the rate never drops before trainer.train_steps (100)"]
+  assert stepwise(50, 100) == [
+    f"{field} is [50, 100]: the rate does not drop to its last value before trainer.train_steps "
+    "(100)"
+  ]
+  assert stepwise(50, 99) == []
+  cosine = {"initial_learning_rate": 0.1, "decay_steps": 100}
+  assert warnings(folder, type="cosine", cosine=cosine) == []
+
+
+def test_no_published_row_is_warned_of():
+  for name in resolved_rows.names():
+    path = resolved_rows.CONFIGS / name
+    file = resolved_rows.config_file(path) if path.suffix == ".flags" else str(path)
+    trainer = loading.load_experiment(experiments.DEFAULT, [file]).trainer
+    assert learning_rates.warnings(trainer) == [], name
+    assert early_stopping.warnings(trainer) == [], name
+
+
+def test_a_cosine_rate_after_a_warmup(folder):
+  config = {
+    "learning_rate": {"type": "cosine", "cosine": {"initial_learning_rate": 0.1}},
+    "warmup": {"type": "linear", "linear": {"warmup_steps": 10, "warmup_learning_rate": 0.0}},
+  }
+  params = tiny.experiment(folder, {"trainer": {"train_steps": 60, "optimizer_config": config}})
+  # `decay_steps` follows `train_steps`; the climb ends where the cosine is by then.
+  cosine = [0.05 * (1.0 + math.cos(math.pi * step / 60)) for step in range(61)]
+  expected = [0.0, 0.5 * cosine[10], cosine[10], cosine[30], 0.0]
+  found = [rate(params.trainer.optimizer_config, step) for step in (0, 5, 10, 30, 60)]
+  assert found == pytest.approx(expected, abs=1e-7)

@@ -36,3 +36,25 @@ def test_pictures_are_written_every_so_many_steps(tmp_path):
 def test_interval_of_zero_draws_nothing(tmp_path):
   _action(interval=0, step=2, folder=tmp_path)({})
   assert tags(tmp_path / "pictures") == []
+
+
+def test_pictures_of_an_evaluation_have_a_folder_of_their_own(tmp_path):
+  drawn = [[], [np.zeros([4, 4, 3], np.uint8)] * 2, [np.zeros([4, 4, 3], np.uint8)]]
+  task = types.SimpleNamespace(draw_evaluation=lambda: drawn.pop(0))
+  action = pictures.ValidationPictures(task, str(tmp_path))
+  action(5)
+  assert not list(tmp_path.iterdir())
+  action(10)
+  action(15)
+  expected = [(10, "validation/0"), (10, "validation/1"), (15, "validation/0")]
+  assert tags(tmp_path / "pictures_validation") == expected
+
+
+def test_the_configuration_is_text(tmp_path):
+  pictures.write_configuration("task:\n  seed: 1\n", str(tmp_path), step=30)
+  assert tags(tmp_path / "configuration") == [(30, "configuration")]
+  (path,) = (tmp_path / "configuration").iterdir()
+  *_, event = tf.compat.v1.train.summary_iterator(str(path))
+  (value,) = event.summary.value
+  assert value.metadata.plugin_data.plugin_name == "text"
+  assert value.tensor.string_val[0].decode() == "    task:\n      seed: 1\n"

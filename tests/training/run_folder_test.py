@@ -130,6 +130,18 @@ class TestCompare:
     )
     assert (model_dir / "params.yaml").read_text() == before
 
+  def test_averages_of_weights_can_begin_but_not_end(self, folder, model_dir):
+    def averaged(decay):
+      ema = {"average_decay": decay, "start_step": 5}
+      return {"trainer": {"optimizer_config": {"ema": ema}}}
+
+    field = "trainer.optimizer_config.ema.average_decay"
+    assert f"{field} None -> 0.9" in self.compare(folder, model_dir, averaged(0.9))
+    run_folder.describe_run(tiny.experiment(folder, averaged(0.9)), str(model_dir))
+    assert self.compare(folder, model_dir, averaged(0.8)) == [f"{field} 0.9 -> 0.8"]
+    with pytest.raises(ValueError, match=rf"{field} 0\.9 -> None; accepted"):
+      self.compare(folder, model_dir)
+
   def test_other_classes(self, folder, model_dir):
     other = model_dir / "other.txt"
     other.write_text("dog\ncat\n")

@@ -9,8 +9,9 @@ import time
 
 import numpy as np
 import pytest
+import tensorflow as tf
 
-from mtl_ssl_tf.training import strategies
+from mtl_ssl_tf.training import driver, pictures, strategies
 from tests.training import toy_task
 
 _ROOT = pathlib.Path(__file__).parents[2]
@@ -22,15 +23,23 @@ def _folder(tmp_path):
   return tmp_path
 
 
-def test_a_killed_run_ends_like_one_that_was_not(folder):
-  many = {"trainer": {"train_steps": 20_000, "validation_interval": 20_000}}
+@pytest.mark.parametrize("ema", [None, {"average_decay": 0.99}])
+def test_a_killed_run_ends_like_one_that_was_not(folder, ema):
+  many = {
+    "trainer": {
+      "train_steps": 20_000,
+      "validation_interval": 20_000,
+      "optimizer_config": {"ema": ema},
+    }
+  }
   process = subprocess.Popen(
     [sys.executable, "-m", "tests.training.toy_task", str(folder), json.dumps(many)],
     cwd=_ROOT,
     stdout=subprocess.DEVNULL,
   )
   deadline = time.monotonic() + 120.0
-  while not list((folder / "run").glob("ckpt-*.index")) and time.monotonic() < deadline:
+  # Written last: an index may still be in the making.
+  while not (folder / "run" / "checkpoint").exists() and time.monotonic() < deadline:
     time.sleep(0.01)
   process.kill()
   assert process.wait() == -signal.SIGKILL
@@ -38,9 +47,21 @@ def test_a_killed_run_ends_like_one_that_was_not(folder):
   last = 50 * (max(steps) // 50 + 2)
 
   # To an end that lies beyond, evaluating on the way; the killed run had none.
-  override = {"trainer": {"train_steps": last, "validation_interval": 50}}
+  override = {
+    "trainer": {**many["trainer"], "train_steps": last, "validation_interval": 50},
+  }
   resumed = toy_task.run(folder, "run", override)
   assert toy_task.run(folder, "whole", override).tobytes() == resumed.tobytes()
+  # So do both kinds of weights in its checkpoint, where there are averages.
+  readers = [
+    tf.train.load_checkpoint(str(folder / name / f"ckpt-{last}")) for name in ("run", "whole")
+  ]
+  keys = [key for key in readers[0].get_variable_to_shape_map() if "_weights/" in key]
+  keys += [key for key in readers[0].get_variable_to_shape_map() if key.startswith("model/")]
+  assert len(keys) == (6 if ema is None else 8)  # Adam has two slots for each.
+  for key in keys:
+    ours, theirs = (reader.get_tensor(key).tobytes() for reader in readers)
+    assert ours == theirs, key
   # It was trained on the way.
   first = toy_task.run(folder, "first", {"trainer": {"train_steps": 50}})
   target = [2.0, 2.0, 2.0, 0.0]
@@ -69,7 +90,16 @@ def test_a_run_that_no_longer_gets_better_ends(folder, capsys):
 def test_the_progress_line_reports_what_the_task_warns_of(folder, monkeypatch, capsys):
   monkeypatch.setattr(toy_task.ToyTask, "count_warning", lambda self, values: "too many rows")
   toy_task.run(folder, "run", {"trainer": {"train_steps": 40}})
-  assert capsys.readouterr().err == "warning: too many rows\n"
+  assert capsys.readouterr().err.splitlines() == [
+    "warning: trainer.optimizer_config.learning_rate.type is 'constant': the rate never drops; "
+    "stepwise and cosine rates do",
+    "warning: too many rows",
+  ]
+
+
+def test_an_early_stopping_that_cannot_act_is_warned_of(folder, capsys):
+  toy_task.run(folder, "run", {"trainer": {"train_steps": 40, "early_stopping_patience": 3}})
+  assert "warning: trainer.early_stopping_patience is 3, which never" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("is_chief", [True, False])
@@ -81,3 +111,28 @@ def test_the_chief_alone_writes_what_an_evaluation_leaves(folder, monkeypatch, i
   monkeypatch.setattr(strategies, "is_chief", lambda strategy: is_chief)
   toy_task.run(folder, "run", {"trainer": {"train_steps": 20}})
   assert asked == [is_chief]
+
+
+def test_a_run_ends_with_the_lines_of_its_task(folder, monkeypatch, capsys):
+  asked, drawn, written = [], [], []
+  monkeypatch.setattr(
+    toy_task.ToyTask, "closing_lines", lambda self, folder: asked.append(folder) or ["last words"]
+  )
+  monkeypatch.setattr(
+    pictures.ValidationPictures, "__call__", lambda self, step: drawn.append(step)
+  )
+  monkeypatch.setattr(pictures, "write_configuration", lambda *args: written.append(args))
+  toy_task.run(folder, "run")
+  assert capsys.readouterr().out.splitlines()[-1] == "last words"
+  # Drawn after each evaluation.
+  assert drawn == [200, 400, 600]
+  ((text, model_dir, step),) = written
+  assert "train_steps: 600" in text
+  assert (model_dir, step) == (str(folder / "run"), 0)
+  # Evaluation alone leaves the files of the training as they are.
+  driver.run(toy_task.experiment(folder), "eval", str(folder / "run"))
+  assert asked == [str(folder / "run"), None]
+  assert len(written) == 1
+  monkeypatch.setattr(strategies, "is_chief", lambda strategy: False)
+  driver.run(toy_task.experiment(folder), "eval", str(folder / "run"))
+  assert len(asked) == 2

@@ -1,10 +1,10 @@
 """ResNet's second stage on crops, faster.
 
-**Projection before the crop.** The stage's first unit begins with two 1 x 1 convolutions, `conv1`
-and `shortcut`. A convolution of single cells and a bilinear crop can change places. The map has far
-fewer cells than its crops together, so the convolutions run once on the map, and crops are taken of
-their outputs. Crops of padding (zeros) come out right too, since bias and normalisation wait until
-after the crop. What is max-pooled after the crop cannot be treated so.
+**Projection before the crop.** The first unit of a stage of bottlenecks begins with two 1 x 1
+convolutions, `conv1` and `shortcut`. A convolution of single cells and a bilinear crop can change
+places. The map has far fewer cells than its crops together, so the convolutions run once on the
+map, and crops are taken of their outputs. Crops of padding (zeros) come out right too, since bias
+and normalisation wait until after the crop. What is max-pooled after the crop cannot be treated so.
 
 **Fourier convolution.** The 3 x 3 convolutions of crops go by way of their Fourier transform
 (`fourier_conv`), which rounds otherwise. Maps are then cell by cell, [s^2, B R, 1, c]; the kernels'
@@ -29,7 +29,7 @@ class AcceleratedStage2(second_stage.Stage2):
 
   Attributes:
     stage: of ResNet.
-    projects: whether the first unit's 1 x 1 convolutions run on the map.
+    projects: whether the first unit's 1 x 1 convolutions run on the map; not of basic blocks.
     fourier_side: rows and columns of crops whose 3 x 3 convolutions go by way of their Fourier
       transform; None for none.
   """
@@ -68,9 +68,10 @@ class AcceleratedStage2(second_stage.Stage2):
     return tf.reduce_mean(tf.cast(net, tf.float32), axis=[0, 2] if prepared.kernels else [1, 2])
 
   def _run(
-    self, unit: resnet.Bottleneck, net: tf.Tensor, kernels: Sequence[tf.Tensor], training: bool
+    self, unit: resnet.Unit, net: tf.Tensor, kernels: Sequence[tf.Tensor], training: bool
   ) -> tf.Tensor:
-    run = functools.partial(_run_on_cells, unit) if kernels else unit
+    on_cells = _run_on_cells if isinstance(unit, resnet.Bottleneck) else _run_basic_on_cells
+    run = functools.partial(on_cells, unit) if kernels else unit
     return self.stage.run_unit(run, net, training, *kernels)
 
 
@@ -78,11 +79,14 @@ def _project(layer, features: tf.Tensor) -> tf.Tensor:
   return folding.convolve(layer, features, folding.linear_kernel(layer))
 
 
-def _kernels(unit: resnet.Bottleneck, side: int) -> tuple[tf.Tensor, ...]:
-  """The kernels of `conv1`, `conv2` and `conv3` for `_run_on_cells`."""
-  kernels = (folding.linear_kernel(unit.convs[name]) for name in ("conv1", "conv2", "conv3"))
-  kernel1, kernel2, kernel3 = kernels
-  return kernel1, fourier_conv.spectrum(kernel2, side), kernel3
+def _kernels(unit: resnet.Unit, side: int) -> tuple[tf.Tensor, ...]:
+  """The kernels of `conv1`, `conv2` and so on, those of 3 x 3 as `fourier_conv` takes them."""
+  names = sorted(name for name in unit.convs if name != "shortcut")
+  kernels = [folding.linear_kernel(unit.convs[name]) for name in names]
+  return tuple(
+    fourier_conv.spectrum(kernel, side) if kernel.shape[0] == fourier_conv.KERNEL_SIZE else kernel
+    for kernel in kernels
+  )
 
 
 def _run_on_cells(
@@ -92,6 +96,16 @@ def _run_on_cells(
   conv1 = unit.convs["conv1"]
   net = folding.finish(conv1, folding.convolve(conv1, cells, kernels[0]), training)
   return _after_conv1(unit, net, unit.shortcut(cells, training), kernels, training)
+
+
+def _run_basic_on_cells(
+  unit: resnet.BasicBlock, cells: tf.Tensor, *spectra: tf.Tensor, training: bool
+) -> tf.Tensor:
+  """The unit on maps cell by cell, [s^2, B R, 1, c]."""
+  net = cells
+  for name, spectrum in zip(("conv1", "conv2"), spectra, strict=True):
+    net = folding.finish(unit.convs[name], fourier_conv.convolve(net, spectrum), training)
+  return tf.nn.relu(unit.shortcut(cells, training) + net)
 
 
 def _run_projected(

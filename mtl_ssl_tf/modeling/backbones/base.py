@@ -11,6 +11,7 @@ import abc
 import dataclasses
 import functools
 from collections.abc import Callable, Iterable
+from typing import NamedTuple
 
 import tensorflow as tf
 import tf_keras
@@ -71,6 +72,13 @@ class Stage(tf_keras.layers.Layer):
         layer.trainable = False
 
 
+class TorchNames(NamedTuple):
+  """The modules of a PyTorch network that a layer's weights come from; `norm` may be None."""
+
+  conv: str
+  norm: str | None
+
+
 class Backbone(abc.ABC):
   """Makes the stages of one architecture and states what they expect.
 
@@ -80,6 +88,7 @@ class Backbone(abc.ABC):
     stage1_depth: channels of the stage-1 map.
     stage2_stride: cells of the stage-1 map from one cell of stage 2 to the next.
     default_freeze: groups of stage 1 that are not trained unless the configuration says otherwise.
+    torch_network: the PyTorch network that `torch_names` is of, in words; empty for none.
   """
 
   slim_scope: str
@@ -87,6 +96,7 @@ class Backbone(abc.ABC):
   stage1_depth: int
   stage2_stride: int = 1
   default_freeze: tuple[str, ...] = ()
+  torch_network: str = ""
 
   @abc.abstractmethod
   def preprocess(self, images: tf.Tensor) -> tf.Tensor:
@@ -125,3 +135,11 @@ class Backbone(abc.ABC):
     """Returns the name of a layer of `named_layers` in a TF-slim classification network."""
     del in_stage2
     return name
+
+  def torch_names(self, name: str) -> TorchNames:
+    """Returns what a layer of `named_layers` is called in a PyTorch state dict.
+
+    Raises:
+      ValueError: there are no such weights for this backbone.
+    """
+    raise ValueError(f"there are no PyTorch weights for {type(self).__name__} ({name})")

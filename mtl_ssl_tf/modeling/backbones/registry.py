@@ -7,11 +7,13 @@ the normalisation that the configuration asks for; `config` is `task.backbone`. 
 normalisation folded, see `base.Backbone.with_conv_norm`.
 """
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
 from mtl_ssl_tf.modeling.backbones import (
   base,
+  efficientnet_lite,
   inception_resnet_v2,
   layers,
   mobilenet_v1,
@@ -66,20 +68,41 @@ def _mobilenet_v1(norm_fn, config):
   )
 
 
-@register("resnet_50")
-def _resnet_50(norm_fn, config):
-  return resnet.ResNet(
-    norm_fn, resnet.UNITS["resnet_50"], "resnet_v1_50", config.layout, config.recompute
-  )
+def _resnet(name: str, unit: type[resnet.Unit], accepted: tuple[str, ...]) -> Builder:
+  """The builder of a ResNet, which refuses a layout that is not accepted."""
+
+  def build_resnet(norm_fn, config):
+    if config.layout not in accepted:
+      raise ValueError(
+        f"task.backbone.layout is {config.layout!r}; accepted with {name}: {', '.join(accepted)}"
+      )
+    return resnet.ResNet(
+      norm_fn,
+      resnet.UNITS[name],
+      name.replace("_", "_v1_"),
+      config.layout,
+      config.recompute,
+      unit=unit,
+    )
+
+  return build_resnet
 
 
-@register("resnet_101")
-def _resnet_101(norm_fn, config):
-  return resnet.ResNet(
-    norm_fn, resnet.UNITS["resnet_101"], "resnet_v1_101", config.layout, config.recompute
-  )
+for _depth in (18, 34):
+  register(f"resnet_{_depth}")(_resnet(f"resnet_{_depth}", resnet.BasicBlock, ("torchvision",)))
+for _depth in (50, 101):
+  register(f"resnet_{_depth}")(_resnet(f"resnet_{_depth}", resnet.Bottleneck, resnet.LAYOUTS))
 
 
 @register("inception_resnet_v2")
 def _inception_resnet_v2(norm_fn, config):
   return inception_resnet_v2.InceptionResNetV2(norm_fn, recompute=config.recompute)
+
+
+def _efficientnet_lite(name, norm_fn, config):
+  factors = efficientnet_lite.FACTORS[name]
+  return efficientnet_lite.EfficientNetLite(norm_fn, name, *factors, config.recompute)
+
+
+for _name in efficientnet_lite.FACTORS:
+  register(_name)(functools.partial(_efficientnet_lite, _name))

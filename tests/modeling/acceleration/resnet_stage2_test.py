@@ -27,25 +27,39 @@ def _float64():
   tf_keras.mixed_precision.set_global_policy(policy)
 
 
-def make_stage(layout, norm_type, conv_norm):
+def make_stage(layout, norm_type, conv_norm, unit=resnet.Bottleneck):
   norm_fn = functools.partial(normalization.make_norm, norm_type, momentum=0.5, groups=8)
-  backbone = resnet.ResNet(norm_fn, (1, 1, 1, 2), "resnet_v1_x", layout)
+  backbone = resnet.ResNet(norm_fn, (1, 1, 1, 2), "resnet_v1_x", layout, unit=unit)
   stage = backbone.with_conv_norm(conv_norm).make_stage2("s")
-  stage(tf.zeros([1, SIDE, SIDE, 1024], tf.float64))
+  stage(tf.zeros([1, SIDE, SIDE, backbone.stage1_depth], tf.float64))
   return stage
 
 
 @pytest.mark.parametrize("norm_type", ["frozen", "batch"])
-@pytest.mark.parametrize("layout", resnet.LAYOUTS)
+@pytest.mark.parametrize("layout", ["slim", "keras"])
 @pytest.mark.parametrize(("projects", "side"), [(True, None), (False, SIDE), (True, SIDE)])
 def test_features_gradients_and_statistics(layout, norm_type, projects, side):
+  assert_equal(layout, norm_type, projects, side)
+
+
+@pytest.mark.parametrize("norm_type", ["frozen", "batch"])
+def test_basic_blocks(norm_type):
+  assert_equal("torchvision", norm_type, False, SIDE, resnet.BasicBlock)
+
+
+def test_the_torchvision_layout():
+  assert_equal("torchvision", "frozen", True, SIDE)
+
+
+def assert_equal(layout, norm_type, projects, side, unit=resnet.Bottleneck):
+  """Features, gradients and statistics of the stage are those of the plain one."""
   rng = np.random.default_rng(0)
-  features = tf.constant(rng.normal(size=[2, 4, 6, 1024]))
-  plain = make_stage(layout, norm_type, resnet.layers.ConvNorm)
+  features = tf.constant(rng.normal(size=[2, 4, 6, 256 * unit.expansion]))
+  plain = make_stage(layout, norm_type, resnet.layers.ConvNorm, unit)
   for variable in plain.variables:
     if "bias" in variable.name or "beta" in variable.name or "moving_mean" in variable.name:
       variable.assign(rng.normal(size=variable.shape))
-  fast = make_stage(layout, norm_type, folding.conv_norm)
+  fast = make_stage(layout, norm_type, folding.conv_norm, unit)
   fast.set_weights(plain.get_weights())
   runs = {
     plain: second_stage.Stage2(plain),

@@ -9,12 +9,18 @@ import tf_keras
 
 from mtl_ssl_tf.modeling import normalization
 from mtl_ssl_tf.modeling.acceleration import folding, resnet_stage2
-from mtl_ssl_tf.modeling.backbones import inception_resnet_v2, mobilenet_v1, resnet
+from mtl_ssl_tf.modeling.backbones import (
+  efficientnet_lite,
+  inception_resnet_v2,
+  mobilenet_v1,
+  resnet,
+)
 
 NORM_FN = functools.partial(normalization.make_norm, "group", momentum=0.5, groups=8)
 BACKBONES = {
   "resnet": resnet.ResNet(NORM_FN, (1, 1, 1, 2), "resnet_v1_x"),
   "mobilenet": mobilenet_v1.MobileNetV1(NORM_FN, depth_multiplier=0.25),
+  "efficientnet": efficientnet_lite.EfficientNetLite(NORM_FN, "thin", 0.25, 0.5),
   "inception": inception_resnet_v2.InceptionResNetV2(NORM_FN, repeats=(1, 1, 1)),
 }
 
@@ -69,6 +75,7 @@ def test_same_gradients_of_crops_by_fourier_transform(projects):
     ("resnet", "stage1"),
     ("resnet", "stage2"),
     ("mobilenet", "stage1"),
+    ("efficientnet", "stage1"),
     ("inception", "stage2"),
   ],
 )

@@ -39,10 +39,16 @@ def test_a_backbone_of_ones_own(blocks, head):
 
 
 def test_names():
-  names = ["inception_resnet_v2", "mobilenet_v1", "resnet_101", "resnet_50"]
+  names = [
+    *(f"efficientnet_lite{i}" for i in range(3)),
+    "inception_resnet_v2",
+    "mobilenet_v1",
+    "resnet_101",
+    "resnet_50",
+  ]
   assert registry.names() == names
   with pytest.raises(
-    ValueError, match=r"task\.backbone\.type is 'vgg'; accepted: inception_resnet"
+    ValueError, match=r"task\.backbone\.type is 'vgg'; accepted: efficientnet_lite0"
   ):
     registry.check("vgg")
 

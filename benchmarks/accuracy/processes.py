@@ -1,0 +1,107 @@
+"""Runs a command on one processor and counts the CPU seconds of all its processes."""
+
+import dataclasses
+import os
+import pathlib
+import re
+import signal
+import subprocess
+import threading
+import time
+from collections.abc import Callable, Sequence
+
+# A line of progress of our training, as in "step 40/1200 | loss 2.1".
+_STEP = re.compile(rb"^step (\d+)/\d+ \|")
+_TICKS = os.sysconf("SC_CLK_TCK")
+# Libraries start as many threads as they are told, or as the process has processors.
+_THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+_running: set[int] = set()
+_lock = threading.Lock()
+
+
+@dataclasses.dataclass(frozen=True)
+class Usage:
+  """The cost of a finished command.
+
+  Attributes:
+    status: exit status; negative is the signal that ended it.
+    cpu_s: user and system seconds of the process and of all children that it waited for.
+    wall_s: seconds from start to end.
+    points: (step, CPU seconds of the process so far) at each line of progress.
+  """
+
+  status: int
+  cpu_s: float
+  wall_s: float
+  points: list[tuple[int, float]]
+
+
+def run(
+  command: Sequence[str],
+  log: pathlib.Path,
+  processor: int,
+  *,
+  cwd: pathlib.Path,
+  is_enough: Callable[[list[tuple[int, float]]], bool] = lambda points: False,
+) -> Usage:
+  """Runs a command to its end.
+
+  Args:
+    command: program and arguments.
+    log: file that takes standard output and error.
+    processor: number of the only processor that the command may use.
+    cwd: folder that the command runs in.
+    is_enough: called with the points of `Usage` at each line of progress; True ends the command
+      with SIGTERM.
+
+  Returns:
+    What it cost.
+  """
+  environment = {**os.environ, **dict.fromkeys(_THREADS, "1"), "PYTHONUNBUFFERED": "1"}
+  start, points, ended = time.monotonic(), [], False
+  with log.open("wb") as file:
+    process = subprocess.Popen(
+      command,
+      cwd=cwd,
+      env=environment,
+      stdin=subprocess.DEVNULL,
+      stdout=subprocess.PIPE,
+      stderr=subprocess.STDOUT,
+      start_new_session=True,
+    )
+    with _lock:
+      _running.add(process.pid)
+    # Long before a library asks how many there are.
+    os.sched_setaffinity(process.pid, {processor})
+    try:
+      for line in process.stdout:
+        file.write(line)
+        file.flush()
+        found = _STEP.match(line)
+        if found and not ended:
+          points.append((int(found[1]), _cpu_seconds(process.pid)))
+          ended = is_enough(points)
+          if ended:
+            process.terminate()
+      _, status, usage = os.wait4(process.pid, 0)
+    finally:
+      with _lock:
+        _running.discard(process.pid)
+  process.returncode = os.waitstatus_to_exitcode(status)
+  process.stdout.close()
+  cpu_s = usage.ru_utime + usage.ru_stime
+  return Usage(process.returncode, cpu_s, time.monotonic() - start, points)
+
+
+def kill_all() -> None:
+  """Ends the commands that still run, with their children."""
+  with _lock:
+    for pid in _running:
+      os.killpg(pid, signal.SIGKILL)
+
+
+def _cpu_seconds(pid: int) -> float:
+  """User and system seconds of a process that runs, and of its children that have ended."""
+  # The name of the program, in brackets, may hold blanks.
+  fields = pathlib.Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+  return sum(map(int, fields[11:15])) / _TICKS
