@@ -89,7 +89,7 @@ def test_warnings_in_short(folder, capsys):
   assert capsys.readouterr().err.splitlines() == [
     "warning: task.train_data: duplicate_box (3): train_data.tfrecord, record 0: object 2 ('cat')"
     " box: repeats object 1 (IoU 1.00); accepted: each object once",
-    "warning: task.train_data: more_boxes_than_slots (3): train_data.tfrecord, record 0: boxes: 2"
+    "warning: task.train_data: too_many_boxes (3): train_data.tfrecord, record 0: boxes: 2"
     " boxes, of which the last would be left out; accepted: at most 1 (max_num_boxes)",
   ]
 
