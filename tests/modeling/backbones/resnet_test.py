@@ -115,9 +115,10 @@ def test_units_of_the_torchvision_layout(unit_type, stride):
   maps = rng.normal(size=[1, 5, 6, 3]).astype(np.float32)
   unit(maps)
   for variable in unit.variables:
-    variable.assign(rng.uniform(0.2, 1.0, variable.shape) * rng.choice([1.0, -1.0]))
-  for conv in unit.convs.values():  # Small, so that epsilon is seen.
-    conv.norm.moving_variance.assign(rng.uniform(1e-5, 1e-4, conv.norm.moving_variance.shape))
+    variable.assign(rng.normal(size=variable.shape))
+  for conv in unit.convs.values():  # So small a variance that epsilon is seen.
+    conv.norm.moving_variance.assign(rng.uniform(1e-5, 5e-5, conv.norm.moving_variance.shape))
+    conv.norm.gamma.assign(rng.uniform(2e-3, 5e-3, conv.norm.gamma.shape))
   steps = {"conv1": 1, "conv2": stride, "conv3": 1}
   if unit_type is BASIC:
     steps = {"conv1": stride, "conv2": 1}
