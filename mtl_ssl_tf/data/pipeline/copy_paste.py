@@ -11,7 +11,7 @@ _MAX_PASTED = 3
 _SCALE_MIN, _SCALE_MAX = 0.5, 1.5
 # The soft edge around a box, as a part of its height and width.
 _MARGIN = 0.1
-# An object that others share this much of with, or that is hidden to this extent, is not whole.
+# A box that shares this part with another is not whole, nor one of which more than it is hidden.
 _HALF = 0.5
 
 
@@ -199,7 +199,7 @@ def _hidden(boxes_px: tf.Tensor, pasted_px: tf.Tensor) -> tuple[tf.Tensor, tf.Te
 
 
 def _ramp(length: tf.Tensor, start: tf.Tensor, end: tf.Tensor, margin: tf.Tensor) -> tf.Tensor:
-  """At the centres of so many pixels, 1 from start to end, and 0 a margin away from them; [length]."""
+  """At pixel centres, 1 from start to end, falling to 0 a margin away from them; [length]."""
   centers = tf.range(length) + 0.5
   outside = tf.maximum(start - centers, centers - end)
   return tf.clip_by_value(1.0 - outside / margin, 0.0, 1.0)

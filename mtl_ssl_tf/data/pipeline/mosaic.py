@@ -14,7 +14,7 @@ _SPLIT_MIN, _SPLIT_MAX = 0.25, 0.75
 def mosaic(
   images: Sequence[annotated_image.AnnotatedImage],
   scales: Sequence[tf.Tensor],
-  size: Sequence[int],
+  size: tf.Tensor,
   seed: tf.Tensor,
 ) -> annotated_image.AnnotatedImage:
   """Four images side by side, two above two, each filling a tile of random size.
@@ -26,21 +26,18 @@ def mosaic(
   Args:
     images: four of them, of any sizes.
     scales: float32 scalars, the scale that each image would have by itself.
-    size: height and width of the mosaic, at least 2 each.
+    size: float32 [2], height and width of the mosaic, whole numbers, at least 2.
     seed: integers [2], for stateless random numbers.
 
   Returns:
-    The mosaic, [*size, 3], with the objects of all four, regions to be ignored last.
+    The mosaic, uint8 [*size, 3], with the objects of all four, regions to be ignored last.
 
   Reference: Bochkovskiy et al., "YOLOv4", 2020. There tiles are resized and cut in another way.
   """
   split_seed, *tile_seeds = tf.unstack(tf.random.split(seed, 1 + NUM_IMAGES))
-  height, width = size
-  full_size = tf.constant(size, tf.float32)  # [2]
-  split = full_size * tf.random.stateless_uniform([2], split_seed, _SPLIT_MIN, _SPLIT_MAX)
-  split = tf.clip_by_value(tf.round(split), 1.0, full_size - 1.0)  # [2]
-  top, left = tf.unstack(split)
-  bottom, right = height - top, width - left
+  split = size * tf.random.stateless_uniform([2], split_seed, _SPLIT_MIN, _SPLIT_MAX)
+  top, left = tf.unstack(tf.clip_by_value(tf.round(split), 1.0, size - 1.0))
+  bottom, right = tf.unstack(size - tf.stack([top, left]))
   tile_sizes = [(top, left), (top, right), (bottom, left), (bottom, right)]
   origins = [(0.0, 0.0), (0.0, left), (top, 0.0), (top, left)]
   tiles, parts = [], []
@@ -52,8 +49,7 @@ def mosaic(
     # Areas have changed with the scale already, and moving a box does not change its area.
     parts.append(part._replace(boxes_px=part.boxes_px + tf.stack(2 * origin)))
   rows = [tf.concat(tiles[:2], axis=1), tf.concat(tiles[2:], axis=1)]
-  composed = tf.ensure_shape(tf.concat(rows, axis=0), [height, width, 3])
-  return annotated_image.join(composed, parts)
+  return annotated_image.join(tf.concat(rows, axis=0), parts)
 
 
 def random_part(
