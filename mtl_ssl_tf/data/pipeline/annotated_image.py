@@ -1,4 +1,4 @@
-"""An image with its objects, before it is resized: what augmentations of several images compose."""
+"""An image with its objects, before it is resized, for augmentations that compose images."""
 
 from typing import NamedTuple, Self
 

@@ -1,4 +1,4 @@
-"""Which training images are composed of several, and of which: mosaics and pasted objects."""
+"""Training images composed of several: mosaics and pasted objects, each with a probability."""
 
 from collections.abc import Callable
 
@@ -63,7 +63,7 @@ def _sometimes(
   seed: tf.Tensor,
   probability: float,
 ) -> annotated_image.AnnotatedImage:
-  """What `change` makes of an image, with a probability, or else the image."""
+  """An image to which `change` was applied with a probability."""
   draw_seed, change_seed = tf.unstack(tf.random.split(seed, 2))
   is_changed = tf.random.stateless_uniform([], draw_seed) < probability
   return tf.cond(is_changed, lambda: change(annotated, change_seed), lambda: annotated)

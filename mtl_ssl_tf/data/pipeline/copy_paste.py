@@ -47,10 +47,10 @@ def copy_paste(
   """
   count_seed, order_seed, place_seed = tf.unstack(tf.random.split(seed, 3))
   candidates = _pasteable(partner)  # [m]
-  room = max_objects - tf.math.count_nonzero(annotated.classes > 0, dtype=tf.int32)
+  num_free = max_objects - tf.math.count_nonzero(annotated.classes > 0, dtype=tf.int32)
   count = tf.random.stateless_uniform([], count_seed, 1, _MAX_PASTED + 1, tf.int32)
   count = tf.minimum(count, tf.math.count_nonzero(candidates, dtype=tf.int32))
-  count = tf.maximum(tf.minimum(count, room), 0)
+  count = tf.maximum(tf.minimum(count, num_free), 0)
   order = tf.random.stateless_uniform(tf.shape(candidates), order_seed) - tf.cast(
     candidates, tf.float32
   )
@@ -174,7 +174,7 @@ def blend(image: tf.Tensor, patch: tf.Tensor, alpha: tf.Tensor, offset: tf.Tenso
 
 
 def _pasteable(annotated: annotated_image.AnnotatedImage) -> tf.Tensor:
-  """Which objects show nothing but themselves, bool [n]."""
+  """Mask of the objects whose boxes show nothing else, bool [n]."""
   areas = box_ops.area(annotated.boxes_px)  # [n]
   shared = box_ops.pairwise_intersection(annotated.boxes_px, annotated.boxes_px)  # [n, n]
   shared /= tf.minimum(areas[:, tf.newaxis], areas)
@@ -184,9 +184,9 @@ def _pasteable(annotated: annotated_image.AnnotatedImage) -> tf.Tensor:
 
 
 def _hidden(boxes_px: tf.Tensor, pasted_px: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-  """Which boxes, [n] and [k] bools, are more than half under boxes pasted after them.
+  """Masks, bool [n] and [k], of the boxes that later pasted boxes hide by more than half.
 
-  What two pasted boxes hide together counts twice.
+  The area that two pasted boxes both hide counts twice.
   """
   num_before = tf.shape(boxes_px)[0]
   num_pasted = tf.shape(pasted_px)[0]
