@@ -9,6 +9,7 @@ its row does; JPEGs of 640 x 480 and of 1600 x 1200, drawn into a temporary fold
 * each stage of an image by itself, milliseconds, one call after the other;
 * the whole dataset in batches of 4, images a second on all processors, and milliseconds of
   processor time an image; then with the records kept in memory (`cache`);
+* the same of BCCD at 320 x 426 with each augmentation in every image (docs/recipe.md);
 * the training step of the BCCD row, MobileNet at half width, 480 x 640, in batches of 4, once
   with the same batch again and again and once fed by the input, turn about. It is among the
   smallest steps there are, so others leave the input more time; and what the labels take of it.
@@ -41,6 +42,20 @@ REPEATS = 15
 DATASET_BATCHES = 100
 STEPS = 8
 PUBLISHED = {"input_size": (600, 1024), "short_side": 600, "long_side": 1024}
+# A small input, where augmentations weigh more.
+SMALL = {"input_size": (320, 426), "short_side": 320, "long_side": 426}
+JITTER = {"brightness": 0.4, "contrast": 0.4, "saturation": 0.4, "hue": 0.1}
+AUGMENTATIONS = {
+  "none": {},
+  "zoom 0.5 to 2": {"scale_min": 0.5, "scale_max": 2.0},
+  "large-scale jitter 0.5 to 2": {"scale_min": 0.5, "scale_max": 2.0, "scale_crop": "input"},
+  "large-scale jitter 0.1 to 2": {"scale_min": 0.1, "scale_max": 2.0, "scale_crop": "input"},
+  "colour jitter": {"augmentation": {"color_jitter": JITTER}},
+  "colour jitter without hue": {"augmentation": {"color_jitter": {**JITTER, "hue": 0.0}}},
+  "right angles": {"augmentation": {"rotate_90": 1.0}},
+  "pasted objects": {"augmentation": {"copy_paste": 1.0}},
+  "mosaic": {"augmentation": {"mosaic": 1.0}},
+}
 NUM_DRAWN = 32
 NUM_BOXES = 8
 
@@ -103,7 +118,7 @@ def stages(path: str, settings: dict[str, Any]) -> dict[str, float]:
   @tf.function
   def resize(image, seed):
     fitted = fitting.fitted_size(tf.cast(tf.shape(image)[:2], tf.float32), *limits)
-    scaled, offset = augmentations.random_zoom_window(fitted, seed, *zooms)
+    scaled, offset = augmentations.random_zoom_window(fitted, fitted, seed, *zooms)
     kept = tf.minimum(fitted, scaled)
     return fitting.pad_to_input(image, scaled, offset, kept, settings["input_size"])
 
@@ -127,14 +142,11 @@ def stages(path: str, settings: dict[str, Any]) -> dict[str, float]:
   }
 
 
-def dataset_rate(path: str, settings: dict[str, Any], cache: bool) -> tuple[float, float]:
+def dataset_rate(path: str, settings: dict[str, Any], cache: bool = False) -> tuple[float, float]:
   """Images a second and milliseconds of processors an image, over many batches."""
-  dataset = reader.make_dataset(
-    data_config.Data(
-      input_path=path, global_batch_size=BATCH, is_training=True, cache=cache, **settings
-    )
-  )
-  batches = iter(dataset)
+  data = data_config.Data(input_path=path, global_batch_size=BATCH, is_training=True, cache=cache)
+  data.override(settings)
+  batches = iter(reader.make_dataset(data))
   for _ in range(5):
     next(batches)
   num_images = BATCH * DATASET_BATCHES
@@ -143,6 +155,14 @@ def dataset_rate(path: str, settings: dict[str, Any], cache: bool) -> tuple[floa
     next(batches)
   rate = num_images / (time.perf_counter() - start)
   return rate, 1000.0 * (time.process_time() - used) / num_images
+
+
+def measure_augmentations(path: str) -> None:
+  """Prints what each augmentation costs where it changes every image."""
+  print("\naugmentations at 320 x 426: images a second, milliseconds of processors an image")
+  for name, settings in AUGMENTATIONS.items():
+    rate, processor_ms = dataset_rate(path, {**SMALL, **settings})
+    print(f"{name:<30}{rate:10.0f}{processor_ms:10.2f}", flush=True)
 
 
 def bccd_experiment(records: str) -> Any:
@@ -226,6 +246,7 @@ def main() -> None:
         "JPEG of 1600 x 1200": (write_records(pathlib.Path(folder), 1200, 1600), PUBLISHED),
       }
     )
+  measure_augmentations(options.records)
   if options.no_step:
     return
   held, fed, labels = step_seconds(params)

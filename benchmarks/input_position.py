@@ -113,7 +113,7 @@ def measure(path: str) -> None:
     )
   context = tf.distribute.InputContext()
   order = batch_order.BatchOrder([np.arange(len(index))], 1, seed=0)
-  drawn = record_streams.training(index, order, 0, (), False, context).take(len(index))
+  drawn = record_streams.training(index.read, order, 0, (), context).take(len(index))
   in_files = tf.data.TFRecordDataset(files)
   records_per_second(in_files)  # Into the page cache.
   count, sequential = records_per_second(in_files)

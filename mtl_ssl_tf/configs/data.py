@@ -6,9 +6,43 @@ from collections.abc import Sequence
 from official.core import config_definitions as cfg
 from official.modeling import hyperparams
 
-from mtl_ssl_tf.configs.fields import setting
+from mtl_ssl_tf.configs.fields import group, setting
 
 _DOUBTFUL = ("keep", "ignore", "drop")
+
+
+@dataclasses.dataclass
+class ColorJitter(hyperparams.Config):
+  """Strengths of random changes of a training image's colours, made in random order."""
+
+  brightness: float = setting(
+    0.0, "times a factor of 1 - this to 1 + this; 0 is none, as of the others", bounds=(0.0, 1.0)
+  )
+  contrast: float = setting(
+    0.0, "a factor likewise, about the mean of the greyscale image", bounds=(0.0, 1.0)
+  )
+  saturation: float = setting(
+    0.0, "a factor likewise, about the greyscale image", bounds=(0.0, 1.0)
+  )
+  hue: float = setting(0.0, "most that hues move, in turns of the colour circle", bounds=(0.0, 0.5))
+
+
+@dataclasses.dataclass
+class Augmentation(hyperparams.Config):
+  """Random changes of training images besides flips and zooms, see docs/recipe.md."""
+
+  mosaic: float = setting(
+    0.0, "probability that an image is one of four in a mosaic", bounds=(0.0, 1.0)
+  )
+  copy_paste: float = setting(
+    0.0,
+    "probability that one to three objects of another image are pasted into an image",
+    bounds=(0.0, 1.0),
+  )
+  rotate_90: float = setting(
+    0.0, "probability that an image is turned by one, two or three right angles", bounds=(0.0, 1.0)
+  )
+  color_jitter: ColorJitter = group(ColorJitter, "changes of colours")
 
 
 @dataclasses.dataclass
@@ -55,6 +89,13 @@ class Data(cfg.DataConfig):
     1.0, "smallest factor of the random zoom in training; 1 to 1 is the paper's (none)"
   )
   scale_max: float = setting(1.0, "largest factor of the random zoom")
+  scale_crop: str = setting(
+    "image",
+    "what a zoomed image is cut to: `image`, the size that it has without the zoom; `input`, the "
+    "whole network input (large-scale jitter)",
+    choices=("image", "input"),
+  )
+  augmentation: Augmentation = group(Augmentation, "further random changes in training")
   difficult: str = setting(
     "keep",
     "what objects marked difficult are in training: `keep`, ordinary objects (as published); "
@@ -65,7 +106,9 @@ class Data(cfg.DataConfig):
     "ignore", "the same for COCO's boxes around many objects (released: keep)", choices=_DOUBTFUL
   )
   seed: int | None = setting(
-    0, "seed of the order of images, flips and zooms; null draws one, and no run can be repeated"
+    0,
+    "seed of the order of images and of all random changes; null draws one, and no run can be "
+    "repeated",
   )
 
 

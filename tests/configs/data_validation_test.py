@@ -41,7 +41,7 @@ def test_fields_without_effect(data, field, value, accepted):
     f"task.{data}.{field} is {value!r}; accepted: {accepted!r}, as this field has no effect; those"
     " that have: input_path, global_batch_size, is_training, cache, input_layout, input_size,"
     " short_side, long_side, max_num_boxes, flip_probability, vertical_flip_probability, scale_min,"
-    " scale_max, difficult, crowd, seed"
+    " scale_max, scale_crop, augmentation, difficult, crowd, seed"
   )
 
 

@@ -19,7 +19,22 @@ RENAMED_VALUES: dict[str, dict[str, str]] = dict.fromkeys(
   [f"task.{data}.canvas" for data in DATA], _LAYOUTS
 ) | {"task.auxiliary.trunk": _FEATURES}
 # Field that the record does not have -> its value in every row.
-NEW: dict[str, Any] = {"task.evaluation.losses": False}
+NEW: dict[str, Any] = {
+  "task.evaluation.losses": False,
+} | {
+  f"task.{data}.{field}": value
+  for data in DATA
+  for field, value in {
+    "scale_crop": "image",
+    "augmentation.mosaic": 0.0,
+    "augmentation.copy_paste": 0.0,
+    "augmentation.rotate_90": 0.0,
+    "augmentation.color_jitter.brightness": 0.0,
+    "augmentation.color_jitter.contrast": 0.0,
+    "augmentation.color_jitter.saturation": 0.0,
+    "augmentation.color_jitter.hue": 0.0,
+  }.items()
+}
 
 RECORDED = resolved_rows.recorded()
 

@@ -39,16 +39,53 @@ def _random_mirror(
   return image, tf.where(mirrored, tf.stack(sides, axis=-1), boxes_norm), mirrored
 
 
+def random_quarter_turns(
+  image: tf.Tensor, boxes_norm: tf.Tensor, seed: tf.Tensor, probability: float
+) -> tuple[tf.Tensor, tf.Tensor]:
+  """The image and its boxes after one, two or three quarter turns, with the given probability.
+
+  Each of the three is as likely as the others. After one or three, height and width have changed
+  places. Boxes stay exact.
+
+  Args:
+    image: any type [H, W, 3].
+    boxes_norm: float32 [N, 4], fractions of the image, without padding.
+    seed: integers [2], for stateless random numbers.
+    probability: of turning at all; 0 never does, 1 always.
+
+  Returns:
+    The image and the boxes.
+  """
+  draw_seed, turns_seed = tf.unstack(tf.random.split(seed, 2))
+  turns = tf.random.stateless_uniform([], turns_seed, 1, 4, tf.int32)
+  turns = tf.where(tf.random.stateless_uniform([], draw_seed) < probability, turns, 0)
+  ymin, xmin, ymax, xmax = tf.unstack(boxes_norm, axis=-1)  # 4 x [N]
+  turned = tf.stack(  # Counterclockwise, as `rot90` turns; [4, N, 4]
+    [
+      boxes_norm,
+      tf.stack([1.0 - xmax, ymin, 1.0 - xmin, ymax], axis=-1),
+      tf.stack([1.0 - ymax, 1.0 - xmax, 1.0 - ymin, 1.0 - xmin], axis=-1),
+      tf.stack([xmin, 1.0 - ymax, xmax, 1.0 - ymin], axis=-1),
+    ]
+  )
+  return tf.image.rot90(image, turns), turned[turns]
+
+
 def random_zoom_window(
-  window_size: tf.Tensor, seed: tf.Tensor, scale_min: float, scale_max: float
+  fitted_size: tf.Tensor,
+  window_size: tf.Tensor,
+  seed: tf.Tensor,
+  scale_min: float,
+  scale_max: float,
 ) -> tuple[tf.Tensor, tf.Tensor]:
   """A random size for the resized image, and where to cut the window out of it.
 
-  Zoomed in, the image is larger than the window and the cut lies anywhere in it; zoomed out, it is
-  smaller and the cut starts at zero, so that the whole image is kept.
+  Where the image is larger than the window, the cut lies anywhere in it; where it is smaller, the
+  cut starts at zero, so that the whole image is kept.
 
   Args:
-    window_size: float32 [2], height and width of the image at scale 1: the most that may be kept.
+    fitted_size: float32 [2], height and width of the image at scale 1.
+    window_size: float32 [2], the most that may be kept.
     seed: integers [2], for stateless random numbers.
     scale_min, scale_max: range of the zoom, uniform; above 1 zooms in.
 
@@ -58,7 +95,7 @@ def random_zoom_window(
   """
   scale_seed, offset_seed = tf.unstack(tf.random.split(seed, 2))
   scale = tf.random.stateless_uniform([], scale_seed, scale_min, scale_max)
-  scaled_size = tf.maximum(tf.round(window_size * scale), 1.0)  # [2]
+  scaled_size = tf.maximum(tf.round(fitted_size * scale), 1.0)  # [2]
   slack = tf.maximum(scaled_size - window_size, 0.0)  # [2]
   offset = tf.floor(tf.random.stateless_uniform([2], offset_seed) * (slack + 1.0))  # [2]
   # A number next to 1 may round up to it in the product, which would cut one pixel too far.

@@ -6,9 +6,13 @@ each worker reads its own rows of every batch.
 """
 
 from collections.abc import Sequence
+from typing import Self
 
 import numpy as np
 import tensorflow as tf
+
+# Distance between the seeds of an order and its partners, larger than any count of runs.
+_SEED_STEP = 1_000_003
 
 
 class BatchOrder:
@@ -31,11 +35,23 @@ class BatchOrder:
       global_batch_size: rows of a batch, those of all workers together.
       seed: of the order.
     """
+    self._buckets = buckets
     self._records = np.concatenate(buckets)
     self._sizes = np.array([len(bucket) for bucket in buckets], np.int64)
     self._starts = np.cumsum(self._sizes) - self._sizes
     self.global_batch_size = global_batch_size
     self._seed = seed
+
+  def partner(self, number: int) -> Self:
+    """Another order of the same buckets, for records that go with those of this one.
+
+    The partners of the rows of an epoch are each record of the bucket once, too. A record may be
+    its own partner.
+
+    Args:
+      number: of the partner, from 0; each has an order of its own.
+    """
+    return type(self)(self._buckets, self.global_batch_size, self._seed + _SEED_STEP * (number + 1))
 
   def bucket(self, batch: tf.Tensor) -> tf.Tensor:
     """The bucket of a batch, int64; `batch` is int64."""

@@ -1,16 +1,26 @@
-"""One record to one example of static shape: flip, resize, pad, ground truth.
+"""One record to one example of static shape: augment, resize, pad, ground truth.
 
 N is `max_num_boxes`; H and W are the height and width of the network input, `input_size`.
 The image lies in the input's top left corner at one scale for both sides; the rest is zero.
 """
 
-from collections.abc import Sequence
+import functools
+from collections.abc import Callable, Sequence
+from typing import NamedTuple, Self
 
 import tensorflow as tf
 
 from mtl_ssl_tf.configs import data as data_config
 from mtl_ssl_tf.configs import fields
-from mtl_ssl_tf.data.pipeline import augmentations, decoder, fitting
+from mtl_ssl_tf.data.pipeline import (
+  annotated_image,
+  augmentations,
+  color_jitter,
+  composition,
+  decoder,
+  fitting,
+  object_selection,
+)
 from mtl_ssl_tf.ops import box_ops
 
 _NUM_IMAGE_KEYS = 2**31 - 1
@@ -21,6 +31,7 @@ _CHECKED = (
   "max_num_boxes",
   "flip_probability",
   "vertical_flip_probability",
+  "scale_crop",
   "difficult",
   "crowd",
 )
@@ -33,7 +44,13 @@ class DetectionParser:
   side longer than `long_side` or does not fit into the input; nothing is cut off. In training it
   is mirrored at random, from left to right and, where asked, from top to bottom; with `scale_min`,
   `scale_max` other than 1 it is zoomed at random: resized again by a factor from that range and cut
-  to what it would be without; boxes left with less than half their area are dropped.
+  to what it would be without, or with `scale_crop: input` to the whole input; boxes left with less
+  than half their area are dropped.
+
+  Further changes in training, each where `augmentation` asks for it: before all others, the image
+  becomes part of a mosaic, objects of another one are pasted into it, and it is turned by right
+  angles; after all others, its colours change. "The file" below is then what has been composed: a
+  mosaic's pixels, or the image's with the pasted objects where they lie there.
 
   In training, objects marked difficult and crowds (one box around many) are each kept as ordinary
   objects (`keep`), left out (`drop`), or made regions to be ignored (`ignore`): what lies there is
@@ -45,17 +62,19 @@ class DetectionParser:
     gt_boxes_px: float32 [N, 4], pixels of the padded input; padding is -1.
     gt_classes: int32 [N], 1 … C-1, or 0 for a region to be ignored; padding is -1.
     gt_difficult: bool [N], PASCAL VOC's flag.
-    gt_boxes_orig: float32 [N, 4], the same objects in pixels of the file, neither mirrored nor
-      cut; padding is -1.
+    gt_boxes_orig: float32 [N, 4], the same objects in pixels of the file, neither turned, mirrored
+      nor cut; padding is -1.
     gt_is_crowd: bool [N], COCO's flag of a box around many objects.
     gt_area_orig: float32 [N], area in square pixels of the file as the record states it, which of a
       mask is less than of its box; padding is 0.
     image_size_px: float32 [2], height and width of the image inside the input.
     image_info: float32 [4, 2], original size, size inside the input, scale, offset, where the
-      scale times file pixels less the offset gives input pixels (of an image not mirrored).
+      scale times file pixels less the offset gives input pixels (of an image neither turned nor
+      mirrored). The original size is that after a turn.
     num_dropped_boxes: int32, objects and regions left out because all N rows were taken.
-    flipped: bool, the image was mirrored left to right.
-    image_key: int32, a number made from the source id; stays with the image in every epoch.
+    flipped: bool, the image was mirrored left to right, after any turn.
+    image_key: int32, a number made from the source id; stays with the image in every epoch,
+      whatever else is composed with it.
     example_valid: bool, False for a row that only fills up the last batch.
 
   Reference: Lee et al., "Multi-task Self-supervised Object Detection", CVPR 2019, implementation
@@ -75,7 +94,7 @@ class DetectionParser:
         there.
       input_size: H and W, in the place of those of `data`. Make it square for images of either
         orientation.
-      is_training: mirror and zoom.
+      is_training: change images at random.
 
     Raises:
       ValueError: a setting is out of its range.
@@ -84,53 +103,69 @@ class DetectionParser:
     self._input_size = tuple(input_size or data.input_size)
     self._is_training = is_training
     _check(data, self._input_size)
-    self._difficult = data.difficult if is_training else "keep"
-    self._crowd = data.crowd if is_training else "keep"
+    self._select_objects = functools.partial(
+      object_selection.select_objects,
+      difficult=data.difficult if is_training else "keep",
+      crowd=data.crowd if is_training else "keep",
+    )
+    augmentation = data.augmentation
+    self._zooms = is_training and (data.scale_min, data.scale_max) != (1.0, 1.0)
+    self._composes = is_training and bool(augmentation.mosaic or augmentation.copy_paste)
     self._decoder = decoder.DetectionDecoder()
 
   def __call__(
-    self, serialized_example: tf.Tensor, seed: tf.Tensor
+    self,
+    serialized_example: tf.Tensor,
+    seed: tf.Tensor,
+    read_partner: Callable[[int], tf.Tensor] | None = None,
   ) -> tuple[tf.Tensor, dict[str, tf.Tensor]]:
-    """Decodes and parses a serialized tf.Example; see `parse`."""
-    return self.parse(self._decoder.decode(serialized_example), seed)
+    """Decodes and parses a serialized tf.Example.
+
+    Args:
+      serialized_example: string scalar.
+      seed: integers [2]; equal seeds give equal results. Not used outside training.
+      read_partner: reads, as a serialized tf.Example, partner 0 … `composition.NUM_PARTNERS` - 1 of
+        the image, with which mosaics and pasted objects are made. None takes the image itself.
+
+    Returns:
+      `(image, labels)` as the class describes.
+    """
+    read_partner = read_partner or (lambda _: serialized_example)
+    return self.parse(
+      self._decoder.decode(serialized_example),
+      seed,
+      lambda number: self._decoder.decode(read_partner(number)),
+    )
 
   def parse(
-    self, decoded: dict[str, tf.Tensor], seed: tf.Tensor
+    self,
+    decoded: dict[str, tf.Tensor],
+    seed: tf.Tensor,
+    decode_partner: Callable[[int], dict[str, tf.Tensor]],
   ) -> tuple[tf.Tensor, dict[str, tf.Tensor]]:
     """Returns the padded image and its ground truth.
 
     Args:
       decoded: what `DetectionDecoder.decode` returns.
-      seed: integers [2]; equal seeds give equal results. Not used outside training.
+      seed: as of a call.
+      decode_partner: makes the same of a partner of the image, as of a call.
 
     Returns:
       `(image, labels)` as the class describes.
     """
     image = decoded["image"]
-    original_size = tf.cast(tf.shape(image)[:2], tf.float32)  # [2]
     boxes_norm, classes, difficult, is_crowd, area_orig = self._select_objects(decoded)
-    boxes_orig = boxes_norm * tf.tile(original_size, [2])  # [n, 4]
-    flipped = tf.constant(False)
-    scaled_size = fitting.fitted_size(  # [2]
-      original_size, self._input_size, self._data.short_side, self._data.long_side
-    )
-    kept_size, offset = scaled_size, tf.zeros([2])
-
-    if self._is_training:
-      flip_seed, zoom_seed, vertical_seed = tf.unstack(tf.random.split(seed, 3))
-      image, boxes_norm, flipped = augmentations.random_horizontal_flip(
-        image, boxes_norm, flip_seed, self._data.flip_probability
+    seeds = _Seeds.of(seed)
+    if self._composes:
+      image, boxes_norm, classes, difficult, is_crowd, area_orig = self._compose(
+        decoded, decode_partner, seeds.compose
       )
-      if self._data.vertical_flip_probability:
-        image, boxes_norm, _ = augmentations.random_vertical_flip(
-          image, boxes_norm, vertical_seed, self._data.vertical_flip_probability
-        )
-      if self._data.scale_min != 1.0 or self._data.scale_max != 1.0:
-        scaled_size, offset = augmentations.random_zoom_window(
-          kept_size, zoom_seed, self._data.scale_min, self._data.scale_max
-        )
-        kept_size = tf.minimum(kept_size, scaled_size)
-
+    boxes_orig = boxes_norm * tf.tile(_size(image), [2])  # [n, 4]
+    flipped = tf.constant(False)
+    if self._is_training:
+      image, boxes_norm, flipped = self._turn_and_mirror(image, boxes_norm, seeds)
+    original_size = _size(image)
+    scaled_size, offset, kept_size = self._window(original_size, seeds.zoom)
     boxes_px = boxes_norm * tf.tile(scaled_size, [2]) - tf.tile(offset, [2])  # [n, 4]
     boxes_px, keep = augmentations.crop_boxes(boxes_px, kept_size)
     # The rest of a region that is mostly cut off is still no background.
@@ -153,8 +188,12 @@ class DetectionParser:
       ),
       "example_valid": tf.constant(True),
     }
-    padded = fitting.pad_to_input(image, scaled_size, offset, kept_size, self._input_size)
-    return padded, labels
+    image = fitting.resize_and_crop(image, scaled_size, offset, kept_size)
+    if self._is_training:
+      image = color_jitter.random_color_jitter(
+        image, seeds.color, **self._data.augmentation.color_jitter.as_dict()
+      )
+    return fitting.pad(image, self._input_size), labels
 
   def blank(self) -> tuple[tf.Tensor, dict[str, tf.Tensor]]:
     """An example without image or objects, marked invalid, to fill up the last batch.
@@ -179,30 +218,68 @@ class DetectionParser:
     }
     return tf.zeros([*self._input_size, 3]), labels
 
-  def _select_objects(
-    self, decoded: dict[str, tf.Tensor]
-  ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor, tf.Tensor, tf.Tensor]:
-    """Boxes float32 [n, 4] inside the image, classes int32 [n], difficult and crowd flags bool [n]
-    and areas float32 [n].
+  def _compose(
+    self,
+    decoded: dict[str, tf.Tensor],
+    decode_partner: Callable[[int], dict[str, tf.Tensor]],
+    seed: tf.Tensor,
+  ) -> tuple[tf.Tensor, ...]:
+    """The image composed with its partners, and what `select_objects` would return of it."""
 
-    Boxes without area are left out, and in training those to be dropped; those to be ignored come
-    last and have class 0.
-    """
-    boxes_norm = tf.clip_by_value(decoded["groundtruth_boxes"], 0.0, 1.0)
-    difficult = decoded["groundtruth_difficult"]
-    is_crowd = decoded["groundtruth_is_crowd"]
-    keep = tf.reduce_all(boxes_norm[:, 2:] > boxes_norm[:, :2], axis=-1)  # [n]
-    ignored = tf.zeros_like(keep)  # [n]
-    for flags, mode in ((difficult, self._difficult), (is_crowd, self._crowd)):
-      if mode == "drop":
-        keep &= ~flags
-      elif mode == "ignore":
-        ignored |= flags
-    classes = tf.where(ignored, 0, tf.cast(decoded["groundtruth_classes"], tf.int32))
-    rows = tf.concat([tf.where(keep & ~ignored), tf.where(keep & ignored)], axis=0)[:, 0]
-    return tuple(
-      tf.gather(values, rows)
-      for values in (boxes_norm, classes, difficult, is_crowd, decoded["groundtruth_area"])
+    def annotate(decoded):
+      boxes_norm, *others = self._select_objects(decoded)
+      boxes_px = boxes_norm * tf.tile(_size(decoded["image"]), [2])  # [n, 4]
+      return annotated_image.AnnotatedImage(decoded["image"], boxes_px, *others)
+
+    composed = composition.compose(
+      annotate(decoded),
+      lambda number: annotate(decode_partner(number)),
+      seed,
+      scale_of=lambda size: tf.reduce_min(self._fitted_size(size) / size),
+      mosaic_size=self._fitted_size(tf.constant(self._input_size, tf.float32)),
+      probabilities=(self._data.augmentation.mosaic, self._data.augmentation.copy_paste),
+      max_objects=self._data.max_num_boxes,
+    )
+    boxes_norm = composed.boxes_px / tf.tile(composed.size, [2])  # [n, 4]
+    return composed.image, boxes_norm, *composed[2:]
+
+  def _turn_and_mirror(
+    self, image: tf.Tensor, boxes_norm: tf.Tensor, seeds: "_Seeds"
+  ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+    """The image and its boxes turned and mirrored, and whether from left to right."""
+    data = self._data
+    if data.augmentation.rotate_90:
+      image, boxes_norm = augmentations.random_quarter_turns(
+        image, boxes_norm, seeds.turn, data.augmentation.rotate_90
+      )
+    image, boxes_norm, flipped = augmentations.random_horizontal_flip(
+      image, boxes_norm, seeds.flip, data.flip_probability
+    )
+    if data.vertical_flip_probability:
+      image, boxes_norm, _ = augmentations.random_vertical_flip(
+        image, boxes_norm, seeds.vertical, data.vertical_flip_probability
+      )
+    return image, boxes_norm, flipped
+
+  def _window(
+    self, original_size: tf.Tensor, seed: tf.Tensor
+  ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+    """Size to resize an image to, offset of the crop and size of the crop, float32 [2] each."""
+    fitted_size = self._fitted_size(original_size)  # [2]
+    if not self._zooms:
+      return fitted_size, tf.zeros([2]), fitted_size
+    window_size = fitted_size
+    if self._data.scale_crop == "input":
+      window_size = tf.constant(self._input_size, tf.float32)  # [2]
+    scaled_size, offset = augmentations.random_zoom_window(
+      fitted_size, window_size, seed, self._data.scale_min, self._data.scale_max
+    )
+    return scaled_size, offset, tf.minimum(window_size, scaled_size)
+
+  def _fitted_size(self, original_size: tf.Tensor) -> tf.Tensor:
+    """The size inside the input without a zoom, float32 [2]."""
+    return fitting.fitted_size(
+      original_size, self._input_size, self._data.short_side, self._data.long_side
     )
 
   def _pad(self, values: tf.Tensor, padding: float | int | bool) -> tf.Tensor:
@@ -214,6 +291,29 @@ class DetectionParser:
     return tf.ensure_shape(padded, [self._data.max_num_boxes, *values.shape[1:]])
 
 
+class _Seeds(NamedTuple):
+  """A seed, integers [2], for each random change."""
+
+  flip: tf.Tensor
+  zoom: tf.Tensor
+  vertical: tf.Tensor
+  compose: tf.Tensor
+  turn: tf.Tensor
+  color: tf.Tensor
+
+  @classmethod
+  def of(cls, seed: tf.Tensor) -> Self:
+    """All of them from one; the first three as they were before there were others."""
+    return cls(
+      *tf.unstack(tf.random.split(seed, 3)),
+      *tf.unstack(tf.random.split(tf.random.fold_in(seed, 1), 3)),
+    )
+
+
+def _size(image: tf.Tensor) -> tf.Tensor:
+  return tf.cast(tf.shape(image)[:2], tf.float32)  # [2]
+
+
 def _check(data: data_config.Data, input_size: tuple[int, ...]) -> None:
   """Raises ValueError where a setting is out of its range."""
   if len(input_size) != 2 or min(input_size) < 1:
@@ -222,6 +322,7 @@ def _check(data: data_config.Data, input_size: tuple[int, ...]) -> None:
     )
   for name in _CHECKED:
     fields.check_value(data, name, getattr(data, name))
+  fields.check(data.augmentation, "augmentation")
   if not 0.0 < data.scale_min <= data.scale_max:
     raise ValueError(
       f"scale_min is {data.scale_min}; accepted: above 0 and at most scale_max ({data.scale_max})"

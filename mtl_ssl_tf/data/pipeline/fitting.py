@@ -51,10 +51,22 @@ def pad_to_input(
   Returns:
     float32 [..., H, W, 3].
   """
+  return pad(resize_and_crop(images, scaled_size, offset, kept_size), input_size)
+
+
+def resize_and_crop(
+  images: tf.Tensor, scaled_size: tf.Tensor, offset: tf.Tensor, kept_size: tf.Tensor
+) -> tf.Tensor:
+  """The first half of `pad_to_input`, see there; float32 [..., *kept_size, 3]."""
   top, left = tf.unstack(tf.cast(offset, tf.int32))
   height, width = tf.unstack(tf.cast(kept_size, tf.int32))
   images = tf.image.resize(images, tf.cast(scaled_size, tf.int32))  # [..., h', w', 3]
-  images = images[..., top : top + height, left : left + width, :]  # [..., height, width, 3]
+  return images[..., top : top + height, left : left + width, :]  # [..., height, width, 3]
+
+
+def pad(images: tf.Tensor, input_size: Sequence[int]) -> tf.Tensor:
+  """The second half of `pad_to_input`: [..., h, w, 3] to [..., H, W, 3] with zeros."""
+  height, width = tf.unstack(tf.shape(images)[-3:-1])
   H, W = input_size
   leading = images.shape[:-3]
   paddings = [[0, 0]] * len(leading) + [[0, H - height], [0, W - width], [0, 0]]

@@ -7,7 +7,7 @@ share them, and whichever batch a run begins with.
 """
 
 import random
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import tensorflow as tf
@@ -16,6 +16,7 @@ from mtl_ssl_tf.configs import data as data_config
 from mtl_ssl_tf.data import schema
 from mtl_ssl_tf.data.pipeline import (
   batch_order,
+  composition,
   detection_parser,
   input_checks,
   input_sizes,
@@ -75,6 +76,7 @@ def make_dataset(
   seed = data.seed
   if seed is None:
     seed = random.SystemRandom().randrange(2**31)
+  read_partner = None
   if not is_training and len(parsers) == 1:  # The files, one after the other, need no index.
     records = record_streams.evaluation(files, batch_size, data.cache, context)
   else:
@@ -82,9 +84,9 @@ def make_dataset(
     buckets = _buckets(index, data.input_layout)
     if is_training:
       order = batch_order.BatchOrder(buckets, batch_size, seed)
-      records = record_streams.training(
-        index, order, first_batch, skipped_batches, data.cache, context
-      )
+      read_record = record_streams.record_reader(index, data.cache)
+      records = record_streams.training(read_record, order, first_batch, skipped_batches, context)
+      read_partner = _partner_reader(order, read_record)
     else:
       records = record_streams.evaluation_in_buckets(
         index, buckets, batch_size, data.cache, context
@@ -95,7 +97,9 @@ def make_dataset(
     ]
 
   def parse(number, bucket, content):
-    return _parse_in_bucket(parsers, bucket, number, content, seed if is_training else None)
+    return _parse_in_bucket(
+      parsers, bucket, number, content, seed if is_training else None, read_partner
+    )
 
   dataset = records.map(parse, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
   dataset = dataset.batch(batch_size // context.num_replicas_in_sync, drop_remainder=True)
@@ -140,18 +144,33 @@ def _buckets(index: record_index.RecordIndex, input_layout: str) -> list[np.ndar
   return [np.flatnonzero(~is_portrait), np.flatnonzero(is_portrait)]
 
 
+def _partner_reader(
+  order: batch_order.BatchOrder, read_record: Callable[[tf.Tensor], tf.Tensor]
+) -> Callable[[tf.Tensor, int], tf.Tensor]:
+  """Returns a function from a row's number, in the endless sequence, and a partner to a record."""
+  orders = [order.partner(number) for number in range(composition.NUM_PARTNERS)]
+
+  def read(number, partner):
+    batch, row = number // order.global_batch_size, number % order.global_batch_size
+    return read_record(orders[partner].record(batch, row))
+
+  return read
+
+
 def _parse_in_bucket(
   parsers: Sequence[detection_parser.DetectionParser | None],
   bucket: tf.Tensor,
   number: tf.Tensor,
   content: tf.Tensor,
   seed: int | None,
+  read_partner: Callable[[tf.Tensor, int], tf.Tensor] | None,
 ) -> tuple[tf.Tensor, dict[str, tf.Tensor]]:
-  """A record parsed with the input size of its bucket; `seed` is None in evaluation."""
+  """A record parsed with the input size of its bucket; the last two are None in evaluation."""
 
   def parse(parser):
     if seed is not None:
-      return parser(content, tf.stack([seed, number]))
+      seeds = tf.stack([seed, number])
+      return parser(content, seeds, lambda partner: read_partner(number, partner))
     image, labels = tf.cond(
       number >= 0, lambda: parser(content, tf.zeros([2], tf.int64)), parser.blank
     )

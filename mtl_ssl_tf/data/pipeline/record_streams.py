@@ -3,7 +3,7 @@
 A stream's elements are the record's number, the bucket of its batch, both int64, and its content.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import tensorflow as tf
@@ -23,12 +23,19 @@ def worker_rows(global_batch_size: int, context: tf.distribute.InputContext) -> 
   return range(begin, end)
 
 
+def record_reader(index: record_index.RecordIndex, cache: bool) -> Callable[[tf.Tensor], tf.Tensor]:
+  """Returns a function from a record's number to its content, read from the files or `cache`d."""
+  if not cache:
+    return index.read
+  contents = index.read_all()
+  return lambda record: tf.gather(contents, record)
+
+
 def training(
-  index: record_index.RecordIndex,
+  read_record: Callable[[tf.Tensor], tf.Tensor],
   order: batch_order.BatchOrder,
   first_batch: int,
   skipped_batches: Sequence[int],
-  cache: bool,
   context: tf.distribute.InputContext,
 ) -> tf.data.Dataset:
   """The worker's rows of the batches of an order, one batch after the other, without end.
@@ -37,13 +44,12 @@ def training(
   batches that are left out counted.
 
   Args:
-    index: where the records are.
-    order: which of them make up each batch.
-    first_batch, skipped_batches, cache: see `reader.make_dataset`.
+    read_record: from a record's number to its content, see `record_reader`.
+    order: which records make up each batch.
+    first_batch, skipped_batches: see `reader.make_dataset`.
     context: which worker this is.
   """
   global_batch_size = order.global_batch_size
-  contents = index.read_all() if cache else None
   batches = tf.data.Dataset.range(first_batch, tf.int64.max)
   if skipped_batches:
     skipped = tf.constant(list(skipped_batches), tf.int64)
@@ -53,8 +59,7 @@ def training(
   rows = batches.flat_map(lambda batch: of_batch.map(lambda row: (batch, row)))
 
   def read(batch, row):
-    record = order.record(batch, row)
-    content = index.read(record) if contents is None else tf.gather(contents, record)
+    content = read_record(order.record(batch, row))
     return batch * global_batch_size + row, order.bucket(batch), content
 
   return rows.map(read, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)

@@ -76,3 +76,20 @@ def test_each_bucket_has_its_epochs():
     assert len(epochs) == 15
     np.testing.assert_array_equal(np.sort(epochs), np.tile(members, [15, 1]))
   assert len({tuple(row) for row in records[buckets == 0].reshape([-1, 5])}) > 10
+
+
+def test_partners_are_each_record_once_too_in_orders_of_their_own():
+  order = batch_order.BatchOrder([np.arange(12) + 5, np.arange(7) + 50], 2, seed=3)
+  own_buckets, own = draw(order, 38, 2)
+  drawn = [own]
+  for number in range(3):
+    buckets, records = draw(order.partner(number), 38, 2)
+    # Of the same bucket, row by row.
+    np.testing.assert_array_equal(buckets, own_buckets)
+    np.testing.assert_array_equal(records < 50, own < 50)
+    first, second = records[own_buckets == 0], records[own_buckets == 1]
+    np.testing.assert_array_equal(np.sort(first.reshape([-1, 12])), [np.arange(12) + 5] * 4)
+    np.testing.assert_array_equal(np.sort(second.reshape([-1, 7])), [np.arange(7) + 50] * 4)
+    drawn.append(records)
+  for i, one in enumerate(drawn):
+    assert all(np.mean(one == other) < 0.4 for other in drawn[:i])

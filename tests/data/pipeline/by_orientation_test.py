@@ -64,6 +64,24 @@ def test_position(path):
       np.testing.assert_array_equal(values, other)
 
 
+def test_mosaics_and_turns_keep_to_the_orientation_of_their_batch(path):
+  augmentation = data_config.Augmentation(mosaic=1.0, copy_paste=0.5, rotate_90=0.5)
+  settings = {"global_batch_size": 2, "is_training": True, "augmentation": augmentation}
+  whole = read(path, 8, **settings)
+  shapes = set()
+  for images, _ in whole:
+    shapes.add(images.shape[1:3])
+    members = TALL if images.shape[1:3] == (16, 12) else [1, 3, 4, 7, 8]
+    # Bilinear between images of even grey is between their values; padding is 0.
+    shown = images[images > 0]
+    assert min(members) <= shown.min() and shown.max() <= max(members)
+  assert shapes == {(16, 12), (12, 16)}
+  begun = read(path, 4, first_batch=4, **settings)
+  for batch, expected in zip(begun, whole[4:], strict=True):
+    for values, other in zip(tf.nest.flatten(batch), tf.nest.flatten(expected), strict=True):
+      np.testing.assert_array_equal(values, other)
+
+
 def test_workers_and_replicas_of_a_step_have_one_input_size(path):
   settings = {"global_batch_size": 4, "is_training": True}
   whole = read(path, 6, **settings)

@@ -232,6 +232,56 @@ class PositionTest(ReaderTest):
     self._assert_equal(self._batches(5), whole)
     self._assert_equal(self._batches(3, first_batch=2, cache=True), whole[2:])
 
+  def test_with_every_augmentation(self):
+    augmentation = {
+      "mosaic": 0.5,
+      "copy_paste": 0.5,
+      "rotate_90": 0.5,
+      "color_jitter": {"brightness": 0.4, "contrast": 0.4, "saturation": 0.4, "hue": 0.1},
+    }
+    settings = {"augmentation": data_config.Augmentation(), "scale_crop": "input"}
+    settings["augmentation"].override(augmentation)
+    plain = self._batches(5)
+    whole = self._batches(5, **settings)
+    assert not any(np.array_equal(one[0], two[0]) for one, two in zip(plain, whole, strict=True))
+    self._assert_equal(self._batches(3, first_batch=2, **settings), whole[2:])
+    self._assert_equal(
+      self._batches(2, first_batch=1, skipped_batches=[2, 3], cache=True, **settings),
+      [whole[1], whole[4]],
+    )
+    shares = [
+      self._batches(5, input_context=tf.distribute.InputContext(2, worker, 2), **settings)
+      for worker in range(2)
+    ]
+    joined = [
+      [np.concatenate(rows) for rows in zip(*parts, strict=True)]
+      for parts in zip(*shares, strict=True)
+    ]
+    self._assert_equal(joined, whole)
+
+  def test_partners_are_other_records(self):
+    augmentation = data_config.Augmentation(mosaic=1.0)
+    dataset = fixtures.make_dataset(
+      self.pattern,
+      **{**self.settings, **SETTINGS, "scale_min": 1.0, "scale_max": 1.0},
+      augmentation=augmentation,
+      flip_probability=0.0,
+    )
+    images = np.concatenate([images for images, _ in dataset.take(7).as_numpy_iterator()])
+    # Four images that each fill a corner; the first is the record of the row.
+    corners = images[:, [0, 0, 11, 11], [0, 11, 0, 11], 0]
+    own = np.concatenate([
+      reader.image_ids(
+        data_config.Data(input_path=self.pattern, global_batch_size=4, seed=3), batch
+      )
+      for batch in range(7)
+    ])  # fmt: skip
+    self.assertAllEqual(corners[:, 0], own.astype(float))
+    for partner in corners[:, 1:].T:
+      # 28 rows are 4 epochs, each with every record once, in another order.
+      self.assertAllEqual(np.sort(partner.reshape([4, 7])), [range(1, 8)] * 4)
+      self.assertLess(np.mean(partner == corners[:, 0]), 0.5)
+
   def test_far_ahead(self):
     (batch,) = self._batches(1, first_batch=10**9)
     self._assert_equal(self._batches(2, first_batch=10**9 - 1)[1:], [batch])
@@ -268,6 +318,8 @@ class FilesTest(ReaderTest):
       "vertical_flip_probability": 0.2,
       "scale_min": 0.3,
       "scale_max": 0.4,
+      "scale_crop": "input",
+      "augmentation": data_config.Augmentation(mosaic=0.5),
       "difficult": "drop",
       "crowd": "keep",
     }

@@ -26,7 +26,8 @@ def elements(stream, count):
 def test_training_numbers_the_rows_of_all_workers(path, cache):
   index = record_index.scan([path])
   order = batch_order.BatchOrder([np.arange(5)], 4, seed=0)
-  stream = record_streams.training(index, order, 2, [3], cache, WORKER)
+  read_record = record_streams.record_reader(index, cache)
+  stream = record_streams.training(read_record, order, 2, [3], WORKER)
   numbers, buckets, contents = elements(stream, 4)
   # Rows 2 and 3 of batch 2, and of batch 4.
   assert numbers == [10, 11, 18, 19]

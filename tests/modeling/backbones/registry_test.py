@@ -43,8 +43,7 @@ def test_names():
     *(f"efficientnet_lite{i}" for i in range(3)),
     "inception_resnet_v2",
     "mobilenet_v1",
-    "resnet_101",
-    "resnet_50",
+    *(f"resnet_{depth}" for depth in (101, 18, 34, 50)),
   ]
   assert registry.names() == names
   with pytest.raises(
