@@ -88,7 +88,7 @@ def _losses(
 ) -> dict[str, tf.Tensor]:
   """The losses of a training step on this batch, at inference: each float32 [B], one value."""
   anchors = model.anchors_in_losses(first.features, labels["image_size_px"])
-  parts = training_losses.loss_parts(
+  parts = training_losses.replica_losses(
     model,
     config,
     first._replace(anchors=anchors),
