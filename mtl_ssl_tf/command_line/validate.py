@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable
 
 from mtl_ssl_tf import command_line
+from mtl_ssl_tf.command_line import conversion
 
 
 def parser() -> argparse.ArgumentParser:
@@ -31,6 +32,7 @@ def parser() -> argparse.ArgumentParser:
   data.add_argument(
     "--sample", type=_at_least(0), default=0, help="examine so many images only; 0 examines all"
   )
+  conversion.add_box_rules(data)
   run = result.add_argument_group("the run that the data is for")
   run.add_argument("--experiment", default=command_line.EXPERIMENT, help="a registered experiment")
   run.add_argument(
