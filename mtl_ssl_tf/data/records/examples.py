@@ -113,7 +113,7 @@ def _place_objects(
     accepted = f"{image.width} x {image.height}, the size of {source.image_file}"
     raise faults.FaultError([faults.Fault(file, source.size_field, value, accepted)])
   is_turned = size != upright_size
-  if source.size is None:
+  if source.size is None and "annotation_missing" not in notes:
     notes.append("size_missing")
   if image.reencoded:
     notes.append("image_reencoded")

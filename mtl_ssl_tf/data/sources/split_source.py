@@ -15,6 +15,7 @@ from mtl_ssl_tf.data.sources import annotated
 NOTES = {
   "filename_differs": "the annotation calls the image otherwise than the split does",
   "image_named_by_annotation": "image found by the annotation's file name alone",
+  "annotation_missing": "image without an annotation, taken as background",
   "size_missing": "the annotation does not say how large the image is",
   "image_reencoded": "image converted to upright 8-bit RGB",
   "boxes_turned_upright": "EXIF-rotated image whose boxes were turned upright along with it",

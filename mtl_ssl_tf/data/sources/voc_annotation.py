@@ -32,7 +32,7 @@ class Annotation:
   """Content of one annotation file.
 
   Attributes:
-    filename: the image's name according to the file, a plain name without folders, or None.
+    filename: the image's name according to the file, without its folders, or None.
     size: height and width of the image according to the file, or None.
     objects: the sound ones.
     faults: of the file and of the other objects.
@@ -56,7 +56,7 @@ def parse_annotation(content: bytes, file: str) -> Annotation:
   """
   root = _parse_xml(content, file)
   found, objects = [], []
-  filename = _filename(root, file, found)
+  filename = _filename(root)
   size = _size(root, file, found)
   for number, element in enumerate(root.findall("object"), start=1):
     voc_object = _object(element, number, file, found)
@@ -106,13 +106,10 @@ def _parse_xml(content: bytes, file: str) -> ElementTree.Element:
   return root
 
 
-def _filename(root: ElementTree.Element, file: str, found: list[faults.Fault]) -> str | None:
-  """The plain file name, if there is one."""
-  name = _text(root, "filename")
-  if name and ("/" in name or "\\" in name or name in (".", "..")):
-    found.append(faults.Fault(file, "filename", faults.quote(name), "a file name without folders"))
-    return None
-  return name or None
+def _filename(root: ElementTree.Element) -> str | None:
+  """The last part of the file name, if there is one; folders are those of some other machine."""
+  name = (_text(root, "filename") or "").replace("\\", "/").rstrip("/").rsplit("/", 1)[-1].strip()
+  return name if name not in ("", ".", "..") else None
 
 
 def _size(
