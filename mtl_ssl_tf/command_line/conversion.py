@@ -2,13 +2,37 @@
 
 import argparse
 
+VOC_FOLDER = (
+  "PASCAL VOC: folder with Annotations, JPEGImages or images, and, for lists of names,"
+  " ImageSets/Main, or one with images and their XML files together"
+)
+VOC_SPLIT = (
+  "PASCAL VOC: name of a file in ImageSets/Main, of a folder, as Roboflow leaves them, or, without"
+  " either, any name"
+)
+
 
 def add_voc(parser: argparse.ArgumentParser) -> None:
   """Adds the flags that say where a PASCAL VOC data set is."""
+  parser.add_argument("--data_dir", required=True, help=VOC_FOLDER)
+  parser.add_argument("--split", required=True, help=VOC_SPLIT)
+  add_voc_layout(parser)
+
+
+def add_voc_layout(parser: argparse._ActionsContainer) -> None:
+  """Adds the flags for PASCAL VOC data sets that lack lists or annotations."""
   parser.add_argument(
-    "--data_dir", required=True, help="folder with Annotations, JPEGImages and ImageSets/Main"
+    "--split_share",
+    help="without ImageSets/Main: splits that all images are drawn into by a hash of the name, as"
+    " in train=0.8,val=0.2; default: all images are the split",
   )
-  parser.add_argument("--split", required=True, help="name of a file in ImageSets/Main")
+  parser.add_argument("--seed", type=int, default=0, help="another one gives another draw")
+  parser.add_argument(
+    "--missing_annotation",
+    choices=("fault", "background"),
+    default="fault",
+    help="whether an image without an XML file is at fault or has no object; default: fault",
+  )
 
 
 def add_coco(parser: argparse.ArgumentParser) -> None:

@@ -18,12 +18,11 @@ def parser() -> argparse.ArgumentParser:
   )
   data = result.add_argument_group("what to examine")
   data.add_argument("--records", help="record files: a path, a pattern or a folder with one split")
-  data.add_argument(
-    "--data_dir", help="PASCAL VOC: folder with Annotations, JPEGImages and ImageSets/Main"
-  )
+  data.add_argument("--data_dir", help=conversion.VOC_FOLDER)
   data.add_argument("--annotations", help="COCO: the JSON file")
   data.add_argument("--image_dir", help="COCO: the folder that its file names start from")
-  data.add_argument("--split", help="PASCAL VOC: name of a file in ImageSets/Main")
+  data.add_argument("--split", help=conversion.VOC_SPLIT)
+  conversion.add_voc_layout(data)
   data.add_argument(
     "--label_map",
     help="text file with one class name a line; default: the one next to the records, if there is"

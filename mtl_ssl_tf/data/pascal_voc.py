@@ -3,6 +3,9 @@
   python -m mtl_ssl_tf.data.pascal_voc --data_dir VOCdevkit/VOC2007 --split trainval \\
       --output_dir records
 
+Takes the layouts that labelling tools leave; `docs/data_formats.md` has the command for each. A
+data set without `ImageSets/Main` is one split, or is drawn into several with `--split_share`.
+
 All faults are found in one go. With `--on_error=fail` they are listed and nothing is written; with
 `skip` the object at fault is left out, or the image where the fault is not one object's alone. The
 same command continues a conversion that was stopped.
@@ -22,7 +25,7 @@ import tensorflow as tf
 
 from mtl_ssl_tf.command_line import convert_voc as convert_voc_flags
 from mtl_ssl_tf.data.records import conversion, converter_command, worker_pool
-from mtl_ssl_tf.data.sources import voc_source
+from mtl_ssl_tf.data.sources import voc_source, voc_split
 
 
 def convert_split(
@@ -30,14 +33,15 @@ def convert_split(
   split: str,
   output_dir: str | os.PathLike[str],
   *,
+  shares: voc_split.Shares | None = None,
+  missing_annotation: str = "fault",
   runner: worker_pool.Runner | None = None,
   **options: Any,
 ) -> dict[str, Any]:
   """Writes the records, label map and manifest of one split.
 
   Args:
-    data_dir: folder with `Annotations`, `JPEGImages` and `ImageSets/Main`.
-    split: name of a file in `ImageSets/Main`, without extension.
+    data_dir, split, shares, missing_annotation: see `voc_source.open_split`.
     output_dir: where the files go; those of an earlier conversion of this split are replaced.
     runner: see `conversion.convert`.
     **options: fields of `conversion.Options`.
@@ -48,11 +52,22 @@ def convert_split(
   Raises:
     ValueError, OSError, worker_pool.WorkerError: see `conversion.convert`.
   """
+  about_source = {"data_dir": str(data_dir)}
+  if shares is not None:
+    about_source |= {"split_share": dict(shares.shares), "seed": shares.seed}
+  if missing_annotation != "fault":
+    about_source["missing_annotation"] = missing_annotation
   return conversion.convert(
-    functools.partial(voc_source.open_split, data_dir, split),
+    functools.partial(
+      voc_source.open_split,
+      data_dir,
+      split,
+      shares=shares,
+      missing_annotation=missing_annotation,
+    ),
     split,
     conversion.Options(output_dir, **options),
-    about_source={"data_dir": str(data_dir)},
+    about_source=about_source,
     runner=runner,
   )
 
@@ -67,8 +82,17 @@ def convert_flags(
   flags: argparse.Namespace, runner: worker_pool.Runner | None = None
 ) -> dict[str, Any]:
   """Converts what the flags say; see `convert_split`."""
-  options = converter_command.options(flags)
+  options = converter_command.options(flags) | source_options(flags)
   return convert_split(flags.data_dir, flags.split, runner=runner, **options)
+
+
+def source_options(flags: argparse.Namespace) -> dict[str, Any]:
+  """Returns the flags of `command_line.conversion.add_voc_layout` as `open_split` has them."""
+  share = flags.split_share
+  return {
+    "shares": None if share is None else voc_split.Shares.parse(share, flags.seed),
+    "missing_annotation": flags.missing_annotation,
+  }
 
 
 if __name__ == "__main__":

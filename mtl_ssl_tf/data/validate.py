@@ -24,7 +24,7 @@ import tensorflow as tf
 from mtl_ssl_tf import terminal
 from mtl_ssl_tf.command_line import validate as validate_flags
 from mtl_ssl_tf.configs import loading, validation
-from mtl_ssl_tf.data import faults, label_map, progress_lines, schema
+from mtl_ssl_tf.data import faults, label_map, pascal_voc, progress_lines, schema
 from mtl_ssl_tf.data.inspection import checks, image_inspection, shard_checks, validation_report
 from mtl_ssl_tf.data.records import paths as record_paths
 from mtl_ssl_tf.data.sources import annotated, coco_source, split_source, voc_source
@@ -176,12 +176,18 @@ def _validate(
   if flags.records is not None:
     return validate_records(flags.records, limits, label_map_file=flags.label_map, **options)
   with tempfile.TemporaryDirectory() as folder:
-    index = {"label_map_file": flags.label_map, "index_file": os.path.join(folder, "index")}
+    options_of_source = {
+      "label_map_file": flags.label_map,
+      "index_file": os.path.join(folder, "index"),
+    }
     if flags.data_dir is not None:
-      source = voc_source.open_split(flags.data_dir, flags.split, **index)
+      options_of_source.update(pascal_voc.source_options(flags))
+      source = voc_source.open_split(flags.data_dir, flags.split, **options_of_source)
     else:
       split = flags.split or pathlib.Path(flags.annotations).stem
-      source = coco_source.open_split(flags.annotations, flags.image_dir, split, **index)
+      source = coco_source.open_split(
+        flags.annotations, flags.image_dir, split, **options_of_source
+      )
     return validate_split(
       source, limits, rules=annotated.BoxRules(flags.clip_px, flags.ignore_faulty_boxes), **options
     )

@@ -6,7 +6,10 @@ import os
 import pathlib
 from collections.abc import Iterable, Iterator, Sequence
 
-SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp")
+SUFFIXES = (
+  *(".jpg", ".jpeg", ".jpe", ".jfif", ".mpo"),
+  *(".png", ".bmp", ".tif", ".tiff", ".webp", ".gif"),
+)
 VIDEO_SUFFIXES = (".mp4", ".m4v", ".mov", ".avi", ".mkv", ".webm", ".mpg", ".mpeg", ".wmv")
 _ACCEPTED = ", ".join((*SUFFIXES, *VIDEO_SUFFIXES))
 

@@ -579,7 +579,7 @@ _kind(
 
 
 def _label_map(folder: pathlib.Path, content: bytes | None, num_images: int = 0) -> Made:
-  made = _voc(folder)
+  made = _objects(folder, voc_files.object_xml("dog", {"xmin": 3}))
   if content is not None:
     (folder / "classes.txt").write_bytes(content)
   return Made([*made.flags, f"--label_map={folder / 'classes.txt'}"], num_images)

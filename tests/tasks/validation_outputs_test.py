@@ -52,7 +52,7 @@ def test_losses_are_those_of_training_in_the_mode_of_inference(task, model, step
   targets = task.auxiliary_targets(labels, tf.constant(0))
   first = model.first_stage(images, labels["image_size_px"])
   in_training = model.first_stage(images, labels["image_size_px"], training=True)
-  expected = training_losses.loss_parts(
+  expected = training_losses.replica_losses(
     model,
     task.task_config,
     # Proposals are those of inference, but anchors across the border count for nothing.
@@ -62,7 +62,7 @@ def test_losses_are_those_of_training_in_the_mode_of_inference(task, model, step
     tf.constant(0),
     training=False,
   )
-  expected = training_losses.over_replicas(expected)
+  expected = training_losses.reduce_over_replicas(expected)
   expected["weight_decay"] = training_losses.weight_decay(model, task.task_config.regularization)
   assert sorted(expected) == sorted(tiny.LOSSES)
   for name, value in expected.items():

@@ -22,7 +22,7 @@ from mtl_ssl_tf.data import faults, label_map, schema
 from mtl_ssl_tf.data.ground_truth import coco_truth
 from mtl_ssl_tf.data.ground_truth import objects as ground_truth
 from mtl_ssl_tf.data.records import paths as record_paths
-from mtl_ssl_tf.data.sources import voc_annotation, voc_folder
+from mtl_ssl_tf.data.sources import voc_annotation, voc_folder, voc_layout, voc_listing
 
 _LOGGER = logging.getLogger(__name__)
 _KINDS = (
@@ -56,7 +56,7 @@ def read(
     _refuse("--split", split, "a VOC folder")
     _refuse("--label_map", label_map_file, "a VOC folder or records")
     return coco_truth.read_coco(path)
-  if os.path.isdir(os.path.join(path, voc_folder.ANNOTATIONS)):
+  if os.path.isdir(os.path.join(path, voc_layout.ANNOTATIONS)):
     if split is None:
       raise ValueError(f"--ground_truth {path} is a VOC folder; accepted: together with --split")
     try:
@@ -123,8 +123,8 @@ def read_voc(
     faults.FaultError: an annotation is at fault, or has a class that the label map lacks.
     ValueError: there is no such split, or no object to take classes from.
   """
-  folder = voc_folder.VocFolder(data_dir)
-  listed = folder.list_split(split)
+  folder = voc_folder.VocFolder(data_dir, split=split)
+  listed = voc_listing.list_split(folder, split)
   found, annotations = list(listed.faults), []
   for stem in map(folder.stem, range(listed.num_images)):
     try:

@@ -148,7 +148,7 @@ def _placement(
     fault = faults.Fault(source.annotation_file, source.size_field, value, accepted)
     raise faults.FaultError([fault])
   is_turned = size != upright_size
-  if source.size is None and "size_unreadable" not in notes:
+  if source.size is None and not {"size_unreadable", "annotation_missing"} & set(notes):
     notes.append("size_missing")
   if image.reencoded:
     notes.append("image_reencoded")

@@ -183,7 +183,7 @@ def clip_box(
 def cut_to_image(
   box: tuple[float, float, float, float], height: int, width: int
 ) -> tuple[float, float, float, float] | None:
-  """What of a box lies in an image of this size; None where that is nothing."""
+  """The part of a box that lies in an image of this size; None where that is nothing."""
   limits = (height, width, height, width)
   cut = tuple(min(max(value, 0.0), float(limit)) for value, limit in zip(box, limits, strict=True))
   ymin, xmin, ymax, xmax = np.float32(cut) / np.float32(limits)  # As records store them.

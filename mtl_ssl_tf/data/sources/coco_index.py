@@ -33,7 +33,7 @@ CREATE INDEX by_id ON annotations (id);
 CREATE INDEX by_name ON images (name);
 CREATE INDEX by_last_name ON images (last_name, name);
 """
-# Names of a category that stands for all that is no object.
+# Names of a category of all that is no object.
 _NO_CLASS = ("background", "__background__", "_background_")
 
 
@@ -344,7 +344,7 @@ def _no_class(name: str | None, entries: list[Any]) -> str | None:
   if name is None:
     return None
   if name.lower() in _NO_CLASS:
-    return "has no boxes and stands for the background: no class"
+    return "has no boxes and means the background: no class"
   others = [entry for entry in entries if isinstance(entry, dict)]
   others = [entry.get("supercategory") for entry in others if _name(entry) != name]
   if others and all(isinstance(above, str) and above.strip() == name for above in others):

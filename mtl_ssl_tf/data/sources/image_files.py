@@ -142,7 +142,8 @@ def _lacks_end_marker(content: bytes) -> bool:
   """
   if _PROGRESSIVE in content or not any(marker in content for marker in _BASELINE):
     return False
-  content = content.rstrip(b"\0")  # As an interrupted download fills up what is missing.
+  # Zeros are what an interrupted download fills up with, 255 is half of the marker.
+  content = content.rstrip(b"\0").removesuffix(b"\xff")
   pictures = []
   for continuation in (b"", b"\x00" * 64, b"\x55" * 64):
     try:

@@ -16,6 +16,7 @@ from mtl_ssl_tf.data.sources import annotated
 NOTES = {
   "filename_differs": "the annotation calls the image otherwise than the split does",
   "image_named_by_annotation": "image found by the annotation's file name alone",
+  "annotation_missing": "image without an annotation, taken as background",
   "size_missing": "the annotation does not say how large the image is",
   "size_unreadable": "the annotation's size of the image is no whole number and is not used",
   "image_found_by_name": "image found by the last part of its path alone",

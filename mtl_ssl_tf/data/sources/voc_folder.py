@@ -1,46 +1,28 @@
 """Finds the files of a PASCAL VOC data set and reads them without leaving its folders.
 
-The layout is `Annotations/<name>.xml`, `JPEGImages/<name>.<extension>` and
-`ImageSets/Main/<split>.txt`. Any of these folders may be a symbolic link: it is part of how the
-data set was laid out. A single file must lie, links followed, in its folder or the data set.
+A name is the path of an annotation or image inside its folder, without its ending: of
+`Annotations/cam1/a.xml` and `JPEGImages/cam1/a.jpg`, `cam1/a`. Module `voc_layout` lists layouts.
+Any folder may be a symbolic link: it is part of how the data set was laid out. A single file must
+lie, links followed, in one of these folders or the data set.
 """
 
-import dataclasses
-import hashlib
-import io
 import os
 import pathlib
 import sqlite3
-from collections.abc import Iterator, Sequence
+import unicodedata
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Self
 
 from mtl_ssl_tf.data import disk_index, faults
-from mtl_ssl_tf.data.sources import safe_files
+from mtl_ssl_tf.data.sources import safe_files, voc_layout
 
-ANNOTATIONS, IMAGES, SPLITS = "Annotations", "JPEGImages", "ImageSets/Main"
-IMAGE_EXTENSIONS = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp")
+_ANNOTATION, _IMAGE = "annotation", "image"
 _TABLES = """
-CREATE TABLE files (folder TEXT, stem BLOB, name BLOB, PRIMARY KEY (folder, stem, name))
-  WITHOUT ROWID;
+CREATE TABLE files (kind TEXT, stem BLOB, name BLOB, PRIMARY KEY (kind, stem, name)) WITHOUT ROWID;
+CREATE TABLE nested_images (last BLOB, name BLOB, PRIMARY KEY (last, name)) WITHOUT ROWID;
+CREATE TABLE claimed (key TEXT PRIMARY KEY) WITHOUT ROWID;
 CREATE TABLE split (position INTEGER PRIMARY KEY, stem BLOB UNIQUE, line INTEGER);
 """
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class SplitList:
-  """Content of a split file; `VocFolder.stem` returns the names themselves.
-
-  Attributes:
-    file: path inside the data set.
-    num_images: how many names it lists.
-    faults: of the lines that are left out.
-    sha256: of its content, hexadecimal.
-  """
-
-  file: str
-  num_images: int
-  faults: tuple[faults.Fault, ...]
-  sha256: str
 
 
 class VocFolder:
@@ -50,35 +32,46 @@ class VocFolder:
   """
 
   def __init__(
-    self, data_dir: str | os.PathLike[str], index_file: str | os.PathLike[str] | None = None
+    self,
+    data_dir: str | os.PathLike[str],
+    index_file: str | os.PathLike[str] | None = None,
+    *,
+    split: str | None = None,
   ):
     """Lists the folders.
 
     Args:
       data_dir: the data set.
       index_file: where the lists go, a file that is replaced; None is a temporary file.
+      split: see `voc_layout.find`.
 
     Raises:
-      ValueError: one of the folders does not exist.
+      ValueError: there are no annotations, or no images.
     """
-    self._find_folders(data_dir)
+    self._layout = voc_layout.find(data_dir, split)
     self._index_file = None if index_file is None else os.path.abspath(index_file)
     self._index = disk_index.create(self._index_file, _TABLES)
-    for folder, extensions in ((ANNOTATIONS, (".xml",)), (IMAGES, IMAGE_EXTENSIONS)):
+    for kind, names in (
+      (_ANNOTATION, self._layout.annotation_names()),
+      (_IMAGE, self._layout.image_names()),
+    ):
       self._index.executemany(
         "INSERT INTO files VALUES (?, ?, ?)",
-        (
-          (folder, os.fsencode(stem), os.fsencode(name))
-          for stem, name in _stems_and_names(self._folders[folder], extensions)
-        ),
+        ((kind, os.fsencode(os.path.splitext(name)[0]), os.fsencode(name)) for name in names),
       )
+    nested = (
+      (os.fsencode(os.path.basename(name)), os.fsencode(name))
+      for name in self._all(f"SELECT name FROM files WHERE kind = '{_IMAGE}'")
+      if "/" in name
+    )
+    self._index.executemany("INSERT INTO nested_images VALUES (?, ?)", nested)
     self._index.execute("COMMIT")
 
   @classmethod
-  def reopen(cls, data_dir: str | os.PathLike[str], index_file: str) -> Self:
+  def reopen(cls, layout: voc_layout.Layout, index_file: str) -> Self:
     """The data set with the lists that an earlier `VocFolder` wrote to its index file."""
     folder = cls.__new__(cls)
-    folder._find_folders(data_dir)
+    folder._layout = layout
     folder._index_file = index_file
     folder._index = disk_index.open_finished(index_file)
     return folder
@@ -86,7 +79,12 @@ class VocFolder:
   @property
   def root(self) -> pathlib.Path:
     """The data set, links followed."""
-    return self._root
+    return self._layout.root
+
+  @property
+  def layout(self) -> voc_layout.Layout:
+    """The folders."""
+    return self._layout
 
   @property
   def index_file(self) -> str | None:
@@ -96,105 +94,110 @@ class VocFolder:
   def __reduce__(self):
     if self._index_file is None:
       raise TypeError("a VocFolder without an index file cannot be pickled")
-    return VocFolder.reopen, (self._root, self._index_file)
-
-  def _find_folders(self, data_dir: str | os.PathLike[str]) -> None:
-    self._root = pathlib.Path(data_dir).resolve()
-    self._folders = {}
-    for folder in (ANNOTATIONS, IMAGES, SPLITS):
-      path = self._root / folder
-      if not path.is_dir():
-        raise ValueError(
-          f"--data_dir {data_dir}: no folder {folder}; accepted: a folder with {ANNOTATIONS},"
-          f" {IMAGES} and {SPLITS}; there: {faults.listing(_names(self._root))}"
-        )
-      self._folders[folder] = path.resolve()
+    return VocFolder.reopen, (self._layout, self._index_file)
 
   def read(self, file: str) -> bytes:
     """The content of one file.
 
     Args:
-      file: as `image_file`, `annotation_file` and `split_file` give it.
+      file: as `image_file` and `annotation_file` give it.
 
     Raises:
       faults.FaultError: it cannot be read, is no regular file or leads out of the data set.
     """
-    path = self.path(file)
-    return safe_files.read(path, (self._root, path.parent), file)
+    layout = self._layout
+    folders = {folder for folder in (layout.annotations, layout.images, layout.splits) if folder}
+    roots = (layout.root, *(pathlib.Path(os.path.realpath(layout.root / f)) for f in folders))
+    return safe_files.read(self.path(file), roots, file)
 
   def path(self, file: str) -> pathlib.Path:
     """Returns the path of a file, links not followed; `file` as for `read`."""
-    folder, name = file.rsplit("/", 1)
-    return self._folders[folder] / name
+    return self._layout.root / file
 
-  def split_file(self, split: str) -> str:
-    """The file that lists a split's images.
+  def all_stems(self) -> Iterator[str]:
+    """Yields the names of all images and annotations once each, sorted."""
+    # Without a temporary table of all names, as a DISTINCT or UNION would make.
+    query = (
+      f"SELECT stem FROM files AS f WHERE (kind = '{_ANNOTATION}' OR NOT EXISTS"
+      f" (SELECT 1 FROM files WHERE kind = '{_ANNOTATION}' AND stem = f.stem)) ORDER BY stem"
+    )
+    previous = None
+    for stem in self._all(query):
+      if stem != previous:  # Two images may have one name.
+        yield stem
+      previous = stem
 
-    Raises:
-      ValueError: there is none.
+  def is_known(self, stem: str) -> bool:
+    """Whether there is an annotation or image of this name."""
+    return bool(self._names(_ANNOTATION, stem) or self._names(_IMAGE, stem))
+
+  def write_split(self, stems: Iterable[tuple[int, str]]) -> Iterator[tuple[int, str, int]]:
+    """Writes the names of a split's images, for `stem` to give; once for each folder object.
+
+    Args:
+      stems: the line and name of each.
+
+    Yields:
+      Line, name and first line of each name that repeats another, which is left out.
     """
-    splits = {}
-    for stem, name in sorted(_stems_and_names(self._folders[SPLITS], (".txt",))):
-      splits.setdefault(stem, name)
-    if split not in splits:
-      raise ValueError(
-        f"--split {split}: no file {SPLITS}/{split}.txt; accepted, as there are:"
-        f" {faults.listing(sorted(splits))}"
-      )
-    return f"{SPLITS}/{splits[split]}"
-
-  def list_split(self, split: str) -> SplitList:
-    """Reads the names of a split's images, for `stem` to give; once for each folder object.
-
-    A line is a name, or a name and a flag as in VOC's files for single classes: 1 (holds the
-    class), 0 (holds difficult objects of it only) or -1 (does not, and is left out). A name with
-    a blank in it that has an annotation is a name.
-
-    Raises:
-      ValueError: there is no such split, or its file is no UTF-8 text or names no image.
-      faults.FaultError: the file cannot be read.
-    """
-    file = self.split_file(split)
-    content = self.read(file)
-    found, num_images = [], 0
     self._index.execute("BEGIN")
-    try:
-      for number, name in self._names_in_split(content):
-        if "/" in name or "\\" in name or "\0" in name or name in (".", ".."):
-          accepted = "the name of an image, without folders"
-          found.append(faults.Fault(file, f"line {number}", faults.quote(name), accepted))
-          continue
-        row = (num_images, os.fsencode(name), number)
-        try:
-          self._index.execute("INSERT INTO split VALUES (?, ?, ?)", row)
-          num_images += 1
-        except sqlite3.IntegrityError:
-          query = "SELECT line FROM split WHERE stem = ?"
-          (first,) = self._index.execute(query, row[1:2]).fetchone()
-          value = f"{faults.quote(name)} repeats line {first}"
-          found.append(faults.Fault(file, f"line {number}", value, "each image once"))
-    except UnicodeDecodeError as error:
-      raise ValueError(
-        f"{file}: not a UTF-8 text file ({error.reason}); accepted: an image's name on each line"
-      ) from error
+    position = 0
+    for line, stem in stems:
+      try:
+        row = (position, os.fsencode(stem), line)
+        self._index.execute("INSERT INTO split VALUES (?, ?, ?)", row)
+        position += 1
+      except sqlite3.IntegrityError:
+        query = "SELECT line FROM split WHERE stem = ?"
+        (first,) = self._index.execute(query, (os.fsencode(stem),)).fetchone()
+        yield line, stem, first
     self._index.execute("COMMIT")
-    if not num_images and not found:
-      raise ValueError(f"{file}: it names no image; accepted: the name of an image on each line")
-    return SplitList(file, num_images, tuple(found), hashlib.sha256(content).hexdigest())
+
+  def num_in_split(self) -> int:
+    """The number of names that `write_split` wrote."""
+    (count,) = self._index.execute("SELECT COUNT(*) FROM split").fetchone()
+    return count
 
   def stem(self, position: int) -> str:
-    """The name of an image of the split that `list_split` read; `position` counts from 0."""
+    """The name of an image of the split that `write_split` wrote; `position` counts from 0."""
     query = "SELECT stem FROM split WHERE position = ?"
     (stem,) = self._index.execute(query, (position,)).fetchone()
     return os.fsdecode(stem)
 
+  def unpaired_annotations(self) -> Iterator[tuple[str, str]]:
+    """Yields name and file of each annotation without an image of its name."""
+    query = (
+      f"SELECT name FROM files AS a WHERE kind = '{_ANNOTATION}' AND NOT EXISTS"
+      f" (SELECT 1 FROM files WHERE kind = '{_IMAGE}' AND stem = a.stem)"
+    )
+    for name in self._all(query):
+      yield os.path.splitext(name)[0], self._layout.file(self._layout.annotations, name)
+
+  def claim(self, names: Iterable[str]) -> None:
+    """Notes names that annotations may mean an image of another name by; see `is_claimed`."""
+    self._index.execute("BEGIN")
+    rows = ((_key(name),) for name in names)
+    self._index.executemany("INSERT OR IGNORE INTO claimed VALUES (?)", rows)
+    self._index.execute("COMMIT")
+
+  def is_claimed(self, stem: str) -> bool:
+    """Whether an annotation of another name may be that of this image, its folder apart."""
+    query = "SELECT 1 FROM claimed WHERE key = ?"
+    return self._index.execute(query, (_key(stem),)).fetchone() is not None
+
   def annotation_files(self, stem: str) -> list[str]:
     """All annotations of an image; a sound data set has one."""
-    return [f"{ANNOTATIONS}/{name}" for name in self._names(ANNOTATIONS, stem)]
+    folder = self._layout.annotations
+    return [self._layout.file(folder, name) for name in self._names(_ANNOTATION, stem)]
 
   def image_files(self, stem: str) -> list[str]:
     """All images with this name; a sound data set has one."""
-    return [f"{IMAGES}/{name}" for name in self._names(IMAGES, stem)]
+    return [self._image(name) for name in self._names(_IMAGE, stem)]
+
+  def image_stem(self, file: str) -> str:
+    """The name of an image by its file."""
+    folder = self._layout.images
+    return os.path.splitext(file.removeprefix(f"{folder}/") if folder else file)[0]
 
   def annotation_file(self, stem: str) -> str:
     """The annotation of an image.
@@ -202,64 +205,58 @@ class VocFolder:
     Raises:
       faults.FaultError: there is none.
     """
-    names = self._names(ANNOTATIONS, stem)
-    return _only(names, ANNOTATIONS, f"{stem}.xml", "one annotation for each image")
+    pattern = self._layout.file(self._layout.annotations, f"{stem}.xml")
+    names = self._names(_ANNOTATION, stem)
+    if len(names) != 1:
+      raise _fault(names, pattern, "one annotation for each image")
+    return self.annotation_files(stem)[0]
 
   def image_file(self, stem: str, filename: str | None) -> str:
     """The image with this name, whatever its extension.
 
     Args:
       stem: the name in the split file.
-      filename: the name in the annotation, which decides between several, or where there is none.
+      filename: the name in the annotation without folders, which decides between several, or where
+        there is none.
 
     Raises:
       faults.FaultError: there is none, or there are several.
     """
-    names = self._names(IMAGES, stem)
-    named_in_annotation = filename is not None and filename in self._names(
-      IMAGES, pathlib.PurePath(filename).stem
-    )
-    if named_in_annotation and (not names or filename in names):
-      return f"{IMAGES}/{filename}"
-    accepted = f"one image, with one of the extensions {', '.join(IMAGE_EXTENSIONS)}"
-    return _only(names, IMAGES, f"{stem}.*", accepted)
+    names = self._names(_IMAGE, stem)
+    if len(names) > 1:
+      names = [name for name in names if os.path.basename(name) == filename] or names
+    elif not names and filename is not None:
+      names = self._images_named(filename)
+    if len(names) != 1:
+      accepted = f"one image, with one of the extensions {', '.join(voc_layout.IMAGE_EXTENSIONS)}"
+      raise _fault(names, self._image(f"{stem}.*"), accepted)
+    return self._image(names[0])
 
-  def _names(self, folder: str, stem: str) -> list[str]:
-    """The files of a folder with this stem."""
-    query = "SELECT name FROM files WHERE folder = ? AND stem = ? ORDER BY name"
-    rows = self._index.execute(query, (folder, os.fsencode(stem)))
-    return [os.fsdecode(name) for (name,) in rows]
+  def _image(self, name: str) -> str:
+    return self._layout.file(self._layout.images, name)
 
-  def _names_in_split(self, content: bytes) -> Iterator[tuple[int, str]]:
-    """Number, from 1, and name of each line of a split file that names an image of the split."""
-    for number, line in enumerate(io.BytesIO(content.removeprefix(b"\xef\xbb\xbf")), start=1):
-      name = line.decode().strip()
-      if not self._names(ANNOTATIONS, name):
-        first, *flag = name.rsplit(maxsplit=1) or [""]
-        if flag == ["-1"]:
-          continue
-        if flag in (["0"], ["1"]):
-          name = first
-      if name:
-        yield number, name
+  def _images_named(self, filename: str) -> list[str]:
+    """The images of this name with its ending, in any folder."""
+    query = "SELECT name FROM nested_images WHERE last = ? ORDER BY name"
+    nested = self._all(query, os.fsencode(filename))
+    top = self._names(_IMAGE, os.path.splitext(filename)[0])
+    return [*(name for name in top if name == filename), *nested]
 
+  def _names(self, kind: str, stem: str) -> list[str]:
+    """The files of a kind with this name."""
+    query = "SELECT name FROM files WHERE kind = ? AND stem = ? ORDER BY name"
+    return list(self._all(query, kind, os.fsencode(stem)))
 
-def _only(names: Sequence[str], folder: str, pattern: str, accepted: str) -> str:
-  """The one file there is."""
-  if len(names) != 1:
-    value = f"there are {', '.join(names)}" if names else "missing"
-    raise safe_files.fault(f"{folder}/{pattern}", value, accepted)
-  return f"{folder}/{names[0]}"
+  def _all(self, query: str, *values: str | bytes) -> Iterator[str]:
+    return (os.fsdecode(text) for (text,) in self._index.execute(query, values))
 
 
-def _stems_and_names(folder: pathlib.Path, extensions: Sequence[str]) -> Iterator[tuple[str, str]]:
-  """Stem and name of a folder's files with one of the extensions, in any case, in any order."""
-  with os.scandir(folder) as entries:
-    for entry in entries:
-      stem, extension = os.path.splitext(entry.name)
-      if extension.lower() in extensions:
-        yield stem, entry.name
+def _key(name: str) -> str:
+  """A name without folders, in the form that all its spellings have."""
+  return unicodedata.normalize("NFC", os.path.basename(name)).casefold()
 
 
-def _names(folder: pathlib.Path) -> list[str]:
-  return sorted(os.listdir(folder)) if folder.is_dir() else []
+def _fault(names: Sequence[str], pattern: str, accepted: str) -> faults.FaultError:
+  """The fault of an image that has no file, or several."""
+  value = f"there are {', '.join(names)}" if names else "missing"
+  return safe_files.fault(pattern, value, accepted)

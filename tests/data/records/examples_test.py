@@ -187,11 +187,11 @@ class TestRegions:
     converted = examples.convert(source, 0, annotated.BoxRules(**rules))
     assert converted.faults
     if converted.example is None:
-      assert converted.notes == ("faulty_without_place",)
+      assert "faulty_without_place" in converted.notes
       return None
     sides = [converted.example.features.feature[key] for key in schema.IGNORED_BOX]
     boxes = np.array([side.float_list.value for side in sides]).T
-    assert converted.notes == (("regions_ignored",) if len(boxes) else ())
+    assert ("regions_ignored" in converted.notes) == bool(len(boxes))
     return (boxes * [20, 40, 20, 40]).round(3).tolist()
 
   @pytest.mark.parametrize(
@@ -258,10 +258,11 @@ class TestFaults:
     ]
     assert converted.example is None
 
-  @pytest.mark.parametrize("filename", ["../a.jpg", r"C:\images\a.jpg"])
-  def test_folders_of_a_file_name_do_not_matter(self, tmp_path, filename):
+  @pytest.mark.parametrize("filename", ["../a.jpg", "images/a.jpg", r"C:\data\a.jpg"])
+  def test_folders_in_the_file_name_do_not_matter(self, tmp_path, filename):
     converted = _convert(tmp_path, {"a.xml": voc_files.annotation_xml(filename=filename)})
-    assert (converted.faults, converted.notes) == ((), ())
+    assert not converted.faults
+    assert not converted.notes
 
   def test_damaged_image(self, tmp_path):
     content = voc_files.image_bytes(voc_files.picture(20, 40))[:-9]
@@ -280,7 +281,7 @@ class TestFaults:
 
   def test_no_fault_hides_behind_another(self, tmp_path):
     objects = [voc_files.object_xml("cow"), voc_files.object_xml(box={"xmin": "x"})]
-    files = {"a.xml": voc_files.annotation_xml(objects, filename="/a"), "a.jpg": b""}
+    files = {"a.xml": voc_files.annotation_xml(objects), "a.jpg": b""}
     assert [fault.field for fault in _convert(tmp_path, files).faults] == [
       "bndbox/xmin",
       "name",

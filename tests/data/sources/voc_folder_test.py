@@ -1,13 +1,12 @@
 """Tests of finding files, and of staying inside the data set."""
 
-import hashlib
 import os
 import pickle
 
 import pytest
 
 from mtl_ssl_tf.data import faults
-from mtl_ssl_tf.data.sources import voc_folder
+from mtl_ssl_tf.data.sources import voc_folder, voc_listing
 from tests.data import voc_files
 
 
@@ -22,84 +21,10 @@ def _error(call, *args) -> str:
   return str(caught.value)
 
 
-class TestLayout:
-  def test_missing_folder_is_told_with_what_there_is(self, root):
-    (root / "ImageSets/Main/train.txt").unlink()
-    (root / "ImageSets/Main").rmdir()
-    message = (
-      "no folder ImageSets/Main; accepted: a folder with Annotations, JPEGImages and"
-      " ImageSets/Main; there: Annotations, ImageSets, JPEGImages"
-    )
-    with pytest.raises(ValueError, match=message):
-      voc_folder.VocFolder(root)
-
-  def test_missing_data_set(self, tmp_path):
-    with pytest.raises(ValueError, match=r"no folder Annotations; .* there: nothing"):
-      voc_folder.VocFolder(tmp_path / "nowhere")
-
-  @pytest.mark.parametrize("split", ["trian", "../Main/train", ""])
-  def test_missing_split_is_told_with_what_there_are(self, root, split):
-    (root / "ImageSets/Main/val.txt").touch()
-    message = f"--split {split}: no file ImageSets/Main/{split}.txt; accepted, .*: train, val"
-    with pytest.raises(ValueError, match=message):
-      voc_folder.VocFolder(root).split_file(split)
-
-  def test_extensions_in_any_case(self, root):
-    for name in ("Annotations/b.XML", "JPEGImages/b.PNG", "ImageSets/Main/val.TXT"):
-      (root / name).touch()
-    folder = voc_folder.VocFolder(root)
-    assert folder.annotation_file("b") == "Annotations/b.XML"
-    assert folder.image_file("b", None) == "JPEGImages/b.PNG"
-    assert folder.split_file("val") == "ImageSets/Main/val.TXT"
-
-
-class TestSplit:
-  def _parse(self, root, content: bytes):
-    (root / "ImageSets/Main/train.txt").write_bytes(content)
-    folder = voc_folder.VocFolder(root)
-    listed = folder.list_split("train")
-    assert listed.file == "ImageSets/Main/train.txt"
-    assert listed.sha256 == hashlib.sha256(content).hexdigest()
-    faults_found = [str(fault).removeprefix("ImageSets/Main/") for fault in listed.faults]
-    return [folder.stem(position) for position in range(listed.num_images)], faults_found
-
-  def test_a_name_a_line(self, root):
-    assert self._parse(root, b"\xef\xbb\xbfb\r\n\n  a \n") == (["b", "a"], [])
-
-  def test_flags_of_files_for_one_class(self, root):
-    assert self._parse(root, b"a  1\nb -1\nc  0\nd\t1\n") == (["a", "c", "d"], [])
-
-  def test_a_name_with_a_blank_is_no_flag_if_it_is_annotated(self, root):
-    (root / "Annotations/scan 1.xml").touch()
-    assert self._parse(root, b"scan 1\nscan 2\n") == (["scan 1", "scan 2"], [])
-
-  @pytest.mark.parametrize("name", ["../a", "/etc/passwd", r"..\a", "..", ".", "b\0"])
-  def test_names_with_folders_are_faults(self, root, name):
-    assert self._parse(root, f"a\n{name}\n".encode()) == (
-      ["a"],
-      [f"train.txt: line 2: {name!r}; accepted: the name of an image, without folders"],
-    )
-
-  def test_a_name_twice_is_a_fault(self, root):
-    assert self._parse(root, b"a\nb\n\na 1\n") == (
-      ["a", "b"],
-      ["train.txt: line 4: 'a' repeats line 1; accepted: each image once"],
-    )
-
-  @pytest.mark.parametrize("content", [b"", b"\n\n", b"a -1\n"])
-  def test_no_name(self, root, content):
-    with pytest.raises(ValueError, match=r"train.txt: it names no image; accepted: the name"):
-      self._parse(root, content)
-
-  def test_no_text(self, root):
-    with pytest.raises(ValueError, match=r"train.txt: not a UTF-8 text file"):
-      self._parse(root, b"\xff\xfea\0")
-
-
 class TestCopies:
   def test_a_copy_reads_the_index_and_lists_nothing_again(self, root, tmp_path):
     folder = voc_folder.VocFolder(root, tmp_path / "index?#%.sqlite")
-    folder.list_split("train")
+    voc_listing.list_split(folder, "train")
     (root / "JPEGImages/a.jpg").unlink()
     copy = pickle.loads(pickle.dumps(folder))
     assert copy.stem(0) == "a"
@@ -121,7 +46,7 @@ class TestFinding:
   def test_missing_image(self, root):
     message = (
       "JPEGImages/b.*: file: missing; accepted: one image, with one of the extensions .jpg, .jpeg,"
-      " .png, .bmp, .tif, .tiff, .webp"
+      " .jpe, .jfif, .mpo, .png, .bmp, .tif, .tiff, .webp, .gif"
     )
     folder = voc_folder.VocFolder(root)
     assert _error(folder.image_file, "b", None) == message
@@ -133,6 +58,15 @@ class TestFinding:
   def test_the_split_comes_before_the_annotation(self, root):
     (root / "JPEGImages/b.jpg").touch()
     assert voc_folder.VocFolder(root).image_file("b", "a.jpg") == "JPEGImages/b.jpg"
+
+  def test_the_annotation_names_an_image_in_another_folder(self, root):
+    for name in ("cam1/c.jpg", "cam1/d.jpg", "cam2/d.jpg"):
+      (root / "JPEGImages" / name).parent.mkdir(exist_ok=True)
+      (root / "JPEGImages" / name).touch()
+    folder = voc_folder.VocFolder(root)
+    assert folder.image_file("b", "c.jpg") == "JPEGImages/cam1/c.jpg"
+    assert "there are cam1/d.jpg, cam2/d.jpg;" in _error(folder.image_file, "b", "d.jpg")
+    assert "JPEGImages/b.*: file: missing" in _error(folder.image_file, "b", "c.png")
 
   def test_several_images(self, root):
     (root / "JPEGImages/a.png").touch()
@@ -148,7 +82,7 @@ class TestFinding:
       voc_folder.VocFolder(root).annotation_file, "a"
     )
 
-  @pytest.mark.parametrize("filename", ["../secret.jpg", "/etc/passwd", "secret.txt"])
+  @pytest.mark.parametrize("filename", ["../secret.jpg", "/etc/passwd", "secret.txt", "secret.jpg"])
   def test_a_file_name_reaches_nothing_but_images(self, root, filename):
     (root / "secret.jpg").touch()
     (root / "JPEGImages/secret.txt").touch()

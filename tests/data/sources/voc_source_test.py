@@ -60,6 +60,67 @@ def test_a_copy_converts_alike(root, tmp_path):
   ]
 
 
+class TestBackground:
+  def _read(self, root, **options):
+    source = _open(root, missing_annotation="background", **options)
+    names = [source.name(position) for position in range(len(source))]
+    return source, source.read_image(names.index("c"))
+
+  @pytest.fixture(name="picture")
+  def _picture(self, root):
+    (root / "JPEGImages/a.jpg").rename(root / "JPEGImages/c.jpg")
+    (root / "Annotations/a.xml").unlink()
+    (root / "ImageSets/Main/train.txt").write_text("b\nc\n")
+    return root / "JPEGImages/c.jpg"
+
+  def test_an_image_without_annotation_has_no_object(self, root, picture):
+    source, image = self._read(root)
+    assert (image.objects, image.image_file) == ((), "JPEGImages/c.jpg")
+    converted = examples.convert(source.with_classes(["cow"], "given"), 1)
+    assert converted.notes == ("annotation_missing",)
+    assert converted.example.features.feature[schema.IMAGE_WIDTH].int64_list.value == [40]
+    assert _open(root).signature(1) != source.signature(1)
+    assert source.class_names(1) == []
+
+  def test_without_an_image_it_is_a_fault(self, root, picture):
+    picture.unlink()
+    _, image = self._read(root)
+    assert (image.objects, image.notes) == (None, ())
+    assert [str(fault).split(";")[0] for fault in image.faults] == ["JPEGImages/c.*: file: missing"]
+
+  @pytest.mark.parametrize(
+    ("name", "filename"), [("other", "c.jpg"), ("other", "x/c.JPG"), ("C", None), ("old/c", None)]
+  )
+  def test_an_image_that_another_annotation_may_mean_is_at_fault(
+    self, root, picture, name, filename
+  ):
+    (root / "Annotations/old").mkdir()
+    (root / f"Annotations/{name}.xml").write_bytes(voc_files.annotation_xml(filename=filename))
+    _, image = self._read(root)
+    assert image.objects is None
+    assert [str(fault).split(";")[0] for fault in image.faults] == [
+      "Annotations/c.xml: file: missing"
+    ]
+
+  def test_faulty_annotations_of_no_image_are_passed_over(self, root, picture):
+    (root / "Annotations/other.xml").write_bytes(b"")
+    assert self._read(root)[1].objects == ()
+
+  def test_other_values(self, root):
+    message = "--missing_annotation is skip; accepted: fault or background"
+    with pytest.raises(ValueError, match=message):
+      _open(root, missing_annotation="skip")
+
+  def test_without_lists_an_image_comes_once(self, root):
+    (root / "ImageSets/Main/train.txt").unlink()
+    (root / "ImageSets/Main").rmdir()
+    (root / "JPEGImages/a.jpg").rename(root / "JPEGImages/x.jpg")
+    (root / "Annotations/a.xml").write_bytes(voc_files.annotation_xml(filename="x.jpg"))
+    source = _open(root)
+    assert [source.name(position) for position in range(len(source))] == ["a", "b"]
+    assert source.read_image(0).image_file == "JPEGImages/x.jpg"
+
+
 class TestSignature:
   def _signatures(self, root) -> list[str]:
     source = _open(root)
