@@ -142,3 +142,12 @@ class TestList:
     assert _error(folder, "a.jpg", write(b"a")) == (
       "--input '/in/a.jpg' is a file; accepted: a folder, with --input_list"
     )
+
+
+def test_what_is_passed_over_in_folders_is_counted(tmp_path):
+  for name in ("a.jpg", "b.GIF", "c.jfif", "notes.txt", "deep/d.txt", "deep/e.xml", "Thumbs"):
+    (tmp_path / name).parent.mkdir(exist_ok=True)
+    (tmp_path / name).touch()
+  found = input_files.find_inputs([str(tmp_path)])
+  assert found.names == ("a.jpg", "b.GIF", "c.jfif")
+  assert found.passed_over == {".txt": 2, ".xml": 1, "Thumbs": 1}

@@ -96,6 +96,7 @@ def parse_object(
   categories: Mapping[str, str],
   file: str,
   notes: list[str] | None = None,
+  may_be_empty: bool = False,
 ) -> tuple[CocoObject | None, list[faults.Fault]]:
   """Checks an entry of `annotations`, its image apart.
 
@@ -109,6 +110,7 @@ def parse_object(
     categories: names by id as text.
     file: name of the COCO file, for messages.
     notes: takes keys of `split_source.NOTES`.
+    may_be_empty: whether a box without width or height is sound, as pycocotools has it.
 
   Returns:
     The object, or None if it has faults, and these. Neither where the entry only says that the
@@ -129,7 +131,7 @@ def parse_object(
   for field in ("iscrowd", "difficult", "ignore"):
     if annotated.flag(entry.get(field)) is None:
       report(field, show(entry, field), "0 or 1")
-  box = _box(entry, report, notes)
+  box = _box(entry, report, notes, may_be_empty)
   if found:
     return None, found
   area, object_id = entry.get("area"), whole_number(entry.get("id"))
@@ -156,15 +158,31 @@ def lacks_box(entry: Mapping[str, Any]) -> bool:
   return not annotated.is_stated(bbox) or bbox in ([], [0] * 4, [None] * 4, [-1] * 4)
 
 
+def xywh(entry: Mapping[str, Any]) -> list[float]:
+  """Left, top, width and height of a sound entry's box, not rounded in any way."""
+  x, y, width, height = map(float, _bbox(entry))
+  return [min(x, x + width), min(y, y + height), abs(width), abs(height)]
+
+
+def _bbox(entry: Mapping[str, Any]) -> Any:
+  """The value of `bbox`, or where it is not stated that of the polygons."""
+  extent = entry.get("segmentation")
+  if lacks_box(entry) and isinstance(extent, list):
+    left, top, right, bottom = extent
+    return [left, top, right - left, bottom - top]
+  return entry.get("bbox")
+
+
 def _box(
-  entry: Mapping[str, Any], report: Callable[[str, str, str], None], notes: list[str]
+  entry: Mapping[str, Any],
+  report: Callable[[str, str, str], None],
+  notes: list[str],
+  may_be_empty: bool,
 ) -> tuple[float, float, float, float] | None:
   """Returns ymin, xmin, ymax and xmax; None where a fault was reported."""
-  bbox = entry.get("bbox")
-  if lacks_box(entry) and isinstance(entry.get("segmentation"), list):
-    left, top, right, bottom = map(float, entry["segmentation"])
+  bbox = _bbox(entry)
+  if bbox is not entry.get("bbox"):
     notes.append("box_of_polygon")
-    bbox = [left, top, right - left, bottom - top]
   if not isinstance(bbox, list) or len(bbox) != len(_BBOX):
     report("bbox", show(entry, "bbox"), "[x, y, width, height]")
     return None
@@ -172,7 +190,7 @@ def _box(
   for field, value in zip(_BBOX, bbox, strict=True):
     if not is_finite(value):
       report(f"bbox/{field}", show_value(value), "a finite number")
-    elif field in ("width", "height") and value == 0:
+    elif field in ("width", "height") and value == 0 and not may_be_empty:
       report(f"bbox/{field}", f"{value:g}", "more than 0")
     else:
       continue
