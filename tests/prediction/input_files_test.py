@@ -42,8 +42,9 @@ class TestFolder:
   def test_no_image(self, folder):
     (folder / "empty").mkdir()
     assert _error(folder, "empty") == (
-      "--input '/in/empty' holds no image or video; accepted: .jpg, .jpeg, .png, .bmp, .tif,"
-      " .tiff, .webp, .mp4, .m4v, .mov, .avi, .mkv, .webm, .mpg, .mpeg, .wmv"
+      "--input '/in/empty' holds no image or video; accepted: .jpg, .jpeg, .jpe, .jfif,"
+      " .mpo, .png, .bmp, .tif, .tiff, .webp, .gif, .mp4, .m4v, .mov, .avi, .mkv, .webm, .mpg,"
+      " .mpeg, .wmv"
     )
 
   @pytest.mark.parametrize("source", ["drawn", "drawn/a.jpg"])

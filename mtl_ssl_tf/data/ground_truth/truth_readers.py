@@ -149,8 +149,8 @@ def read_voc(
         found.append(entry.fault(file, "name", f"{faults.quote(entry.name)} is unknown", accepted))
   if found and on_error == "fail":
     raise faults.FaultError(found)
-  for fault in found:
-    _LOGGER.info(f"left out: {fault}")
+  for line in faults.digest(found):
+    _LOGGER.info(f"left out: {line}")
   images = []
   for stem, file, annotation in annotations:
     if any(fault.file == file and fault.object_number is None for fault in found):

@@ -186,6 +186,7 @@ def _finish(
   if total.faults and options.on_error == "fail":
     raise faults.FaultError(total.faults)
   if not source.classes:
+    _log_left_out(total.faults)
     raise ValueError(
       f"{source.split}: no object to collect classes from; accepted: --label_map FILE"
     )

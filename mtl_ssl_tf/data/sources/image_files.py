@@ -157,9 +157,7 @@ def _convert(image: Image.Image, content: bytes, repaired: bool = False) -> Stor
   """The image for the record, given the opened file and its bytes."""
   if image.format == "TIFF":
     image.load()  # Pillow turns TIFF upright on loading and then forgets the orientation.
-  orientation = image.getexif().get(ExifTags.Base.Orientation, 1)
-  if orientation not in _UPRIGHT:
-    orientation = 1  # Some tools write 0.
+  orientation = _orientation(image)
   is_jpeg = image.format in _JPEG_FORMATS
   stored_format = "jpeg" if is_jpeg else "png"
   is_plain_png = image.format == "PNG" and content[PNG_BIT_DEPTH] == 8
@@ -189,6 +187,15 @@ def _convert(image: Image.Image, content: bytes, repaired: bool = False) -> Stor
     reencoded=True,
     repaired=repaired,
   )
+
+
+def _orientation(image: Image.Image) -> int:
+  """EXIF orientation, 1 … 8; 1 where there is none, it is broken or it says something else."""
+  try:
+    orientation = image.getexif().get(ExifTags.Base.Orientation, 1)
+  except Exception:  # Reading damaged EXIF data may raise nearly anything.
+    return 1
+  return orientation if orientation in _UPRIGHT else 1  # Some tools write 0.
 
 
 def _rgb(image: Image.Image) -> Image.Image:

@@ -45,11 +45,10 @@ class ImageFolder:
       return found[0], True
     value = "missing"
     if found:
-      value += (
-        f"; the nearest of that name, of which more than one image may be meant, {_are(found)}"
-      )
+      there = names_that_are(found)
+      value += f"; the nearest of that name, of which more than one image may be meant, {there}"
     elif near := self._listing.by_likeness.get(_likeness(path.name)):
-      value += f"; the nearest name there {_are(near)}"
+      value += f"; the nearest name there {names_that_are(near)}"
     raise safe_files.fault(name, value, f"an image in {self._folder.name}")
 
   @functools.cached_property
@@ -76,12 +75,17 @@ def composed(text: str) -> str:
   return unicodedata.normalize("NFC", text)
 
 
+def likeness(stem: str) -> str:
+  """Key that names without folders and endings share if they differ by case or `%20` alone."""
+  return composed(urllib.parse.unquote(os.path.basename(stem))).casefold()
+
+
 def _likeness(last_name: str) -> str:
-  """Key that names have in common which differ in case, ending or `%20` alone."""
-  return composed(os.path.splitext(urllib.parse.unquote(last_name))[0]).casefold()
+  return likeness(os.path.splitext(last_name)[0])
 
 
-def _are(files: list[str]) -> str:
+def names_that_are(files: list[str]) -> str:
+  """A verb and the first few of the names."""
   more = f" and {len(files) - _MAX_NAMED} more" if len(files) > _MAX_NAMED else ""
   return f"{'is' if len(files) == 1 else 'are'} {', '.join(map(repr, files[:_MAX_NAMED]))}{more}"
 

@@ -143,6 +143,11 @@ class TestKinds:
     again = image_files.prepare_image(stored.encoded, "a")
     assert not again.reencoded  # Nothing in the stored file asks to turn it once more.
 
+  def test_broken_exif_is_upright(self):
+    content = voc_files.image_bytes(_PICTURE, exif=b"Exif\0\0MM\0*\xff\xff\xff\xffbroken")
+    stored = image_files.prepare_image(content, "a.jpg")
+    assert (stored.orientation, stored.encoded) == (1, content)
+
   def test_turned_tiff_is_stored_upright(self):
     content = voc_files.image_bytes(_PICTURE, "TIFF", tiffinfo={0x0112: 6})
     stored = image_files.prepare_image(content, "a")
