@@ -54,7 +54,7 @@ def main(argv: Sequence[str] | None = None) -> int:
   items.sort(key=lambda item: (item.subset, item.id))
   contents, report = convert(items, [label.name for label in labels], root)
   if flags.format == "yolo":
-    report["faults"] += unread_labels(root, [item.id for item in items])
+    report["faults"] += unread_labels(root, [item.id for item in items]) + unordered_names(root)
   for split, content in contents.items():
     (output / f"{split}.json").write_text(json.dumps(content), encoding="ascii")
   (output / REPORT).write_text(json.dumps(report), encoding="ascii")
@@ -129,6 +129,21 @@ def unread_labels(root: pathlib.Path, names: Iterable[str]) -> list[str]:
     and path.stem not in known
     and path.read_bytes().strip()
   ]
+
+
+def unordered_names(root: pathlib.Path) -> list[str]:
+  """A line where `data.yaml` numbers its classes otherwise than from 0 in order.
+
+  Datumaro takes the names as they come and would give boxes other classes.
+  """
+  import yaml  # Datumaro has it.
+
+  path = root / "data.yaml"
+  content = yaml.safe_load(path.read_text(encoding="utf-8")) if path.exists() else None
+  names = content.get("names") if isinstance(content, dict) else None
+  if not isinstance(names, dict) or list(names) == list(range(len(names))):
+    return []
+  return [f"data.yaml: names: {', '.join(map(str, names))}; accepted: 0, 1, 2 … in this order"]
 
 
 def empty_items(root: pathlib.Path) -> Iterator[types.SimpleNamespace]:

@@ -99,6 +99,18 @@ def test_label_files_that_were_not_read(tmp_path):
   ]
 
 
+def test_names_of_classes_in_another_order(tmp_path):
+  assert datumaro_to_coco.unordered_names(tmp_path) == []
+  for names, line in {
+    "[cat, dog]": None,
+    "{0: cat, 1: dog}": None,
+    "{1: cat, 0: dog}": "data.yaml: names: 1, 0; accepted: 0, 1, 2 … in this order",
+    "{1: cat, 2: dog}": "data.yaml: names: 1, 2; accepted: 0, 1, 2 … in this order",
+  }.items():
+    (tmp_path / "data.yaml").write_text(f"path: .\nnames: {names}\n")
+    assert datumaro_to_coco.unordered_names(tmp_path) == ([line] if line else [])
+
+
 def test_images_with_an_empty_label_file(tmp_path):
   for file in ("valid/images/a.jpg", "valid/images/b.jpg", "train/images/c.jpg", "a.jpg"):
     (tmp_path / file).parent.mkdir(parents=True, exist_ok=True)
