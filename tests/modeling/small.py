@@ -151,6 +151,8 @@ def make_refinement(
 ) -> refinement.RefinementStage:
   """Returns refinement as the paper has it, but for `options` and those of its `layer`."""
   windows = window_evidence.WindowEvidence(NUM_CLASSES, num_windows, chunk_size)
+  defaults = {"closeness_mean": "per_image_valid", "min_object_score": 0.0, "max_proposals": 0}
+  options = defaults | options
   return refinement.RefinementStage(make_refiner(**(layer or {})), windows, **options)
 
 
