@@ -10,7 +10,7 @@ from official.modeling import performance
 from mtl_ssl_tf.configs import detector as config_lib
 from mtl_ssl_tf.configs import fields
 from mtl_ssl_tf.labels import windows
-from mtl_ssl_tf.modeling import detections, factory, normalization, proposals
+from mtl_ssl_tf.modeling import detections, factory, proposals
 from mtl_ssl_tf.modeling.acceleration import folding, resnet_stage2
 from mtl_ssl_tf.modeling.backbones import layers, resnet, second_stage
 from mtl_ssl_tf.modeling.heads import foreground_head, pooling, rfcn_heads, roi_heads
@@ -476,8 +476,6 @@ def test_unknown_backbone():
 
 def test_modules_know_what_the_configuration_accepts():
   known = {
-    "backbone.norm.type": normalization.NORM_TYPES,
-    "backbone.layout": resnet.LAYOUTS,
     "roi_head.initializer": roi_heads.INITIALIZERS,
     "auxiliary.multi_object.sampling": windows._LAWS,
     "auxiliary.foreground.logit_activation": foreground_head.ACTIVATIONS,
