@@ -3,8 +3,9 @@
 **Projection before the crop.** The first unit of a stage of bottlenecks begins with two 1 x 1
 convolutions, `conv1` and `shortcut`. A convolution of single cells and a bilinear crop can change
 places. The map has far fewer cells than its crops together, so the convolutions run once on the
-map, and crops are taken of their outputs. Crops of padding (zeros) come out right too, since bias
-and normalisation wait until after the crop. What is max-pooled after the crop cannot be treated so.
+map, and crops are taken of their outputs. Crops of padding (zeros) come out right too, since
+whatever is added (bias, shift) waits until after the crop. What is max-pooled after the crop cannot
+be treated so.
 
 **Fourier convolution.** The 3 x 3 convolutions of crops go by way of their Fourier transform
 (`fourier_conv`), which rounds otherwise. Maps are then cell by cell, [s^2, B R, 1, c]; the kernels'

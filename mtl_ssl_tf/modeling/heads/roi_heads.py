@@ -28,9 +28,10 @@ def _dense(units: int, name: str, initializer: str) -> tf_keras.layers.Dense:
 
 
 class CropClassifier(tf_keras.layers.Layer):
-  """A second stage of its own, average pooling and class logits; see `base.RegionHead`.
+  """A second stage of its own, average pooling and class logits; see `base.AuxiliaryHead`.
 
-  The multi-object and the closeness head are of this kind (Lee et al., CVPR 2019, sec. 3).
+  With `auxiliary.features: own_stage2` the multi-object and the closeness head are of this kind
+  (Lee et al., CVPR 2019, sec. 3).
 
   Attributes:
     crop_features: from boxes to the features that are classified.
@@ -40,6 +41,7 @@ class CropClassifier(tf_keras.layers.Layer):
 
   runs_on_crops = True
   uses_box_features = False
+  prepare_depends_on_mode = False
 
   def __init__(
     self,
@@ -65,7 +67,7 @@ class CropClassifier(tf_keras.layers.Layer):
     return {"ClassPredictor": self.classifier}
 
   def prepare(self, features: tf.Tensor, training: bool = False) -> second_stage.PreparedMap:
-    del training  # Nothing of it is normalised yet.
+    del training  # The same in both modes.
     return self.crop_features.prepare(features)
 
   def call(
@@ -83,7 +85,7 @@ class CropClassifier(tf_keras.layers.Layer):
 
 
 class BoxHead(CropClassifier):
-  """The main head: class logits and class-specific box deltas."""
+  """The main head: class logits and class-specific box deltas; see `base.MainHead`."""
 
   def __init__(
     self,
@@ -127,6 +129,7 @@ class FeatureClassifier(tf_keras.layers.Layer):
 
   runs_on_crops = True
   uses_box_features = True
+  prepare_depends_on_mode = False
 
   def __init__(
     self, crop_features: pooling.CropFeatures, num_classes: int, stop_gradient: bool, **kwargs
@@ -149,7 +152,7 @@ class FeatureClassifier(tf_keras.layers.Layer):
     return {"ClassPredictor": self.classifier}
 
   def prepare(self, features: tf.Tensor, training: bool = False) -> second_stage.PreparedMap:
-    del training
+    del training  # The same in both modes.
     return self.crop_features.prepare(features)
 
   def call(
