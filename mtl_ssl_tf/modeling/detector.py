@@ -77,7 +77,6 @@ class Detector(tf_keras.Model):
     self,
     *,
     backbone: base.Backbone,
-    num_classes: int,
     anchor_grid: proposals.AnchorGrid,
     rpn: rpn_head.RpnHead,
     proposal_generator: proposals.ProposalGenerator,
@@ -100,7 +99,6 @@ class Detector(tf_keras.Model):
     # Images must not be rounded before their mean is taken off, and sizes never.
     super().__init__(autocast=False, **kwargs)
     self.backbone = backbone
-    self.num_classes = num_classes
     # Checkpoints are read by the names of these attributes, and optimizer slots by their order.
     self.stage1 = backbone.make_stage1()
     self.rpn = rpn
@@ -108,10 +106,11 @@ class Detector(tf_keras.Model):
     self.multi_object_head = multi_object_head
     self.closeness_head = closeness_head
     self.foreground_head = foreground
+    # Keras tracks a layer, but not the dataclass that holds it.
     self.refiner = None if refinement_stage is None else refinement_stage.layer
+    self._refinement = refinement_stage
     self._anchor_grid = anchor_grid
     self._propose = proposal_generator
-    self._refinement = refinement_stage
     self.detect = detection_generator
     self._stop_gradient_shared = stop_gradient_shared
     self._stop_gradient_foreground = stop_gradient_foreground

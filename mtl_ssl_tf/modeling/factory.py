@@ -18,7 +18,7 @@ from mtl_ssl_tf.modeling import (
   window_evidence,
 )
 from mtl_ssl_tf.modeling.acceleration import folding, resnet_stage2
-from mtl_ssl_tf.modeling.backbones import base, registry, resnet, second_stage
+from mtl_ssl_tf.modeling.backbones import base, registry, resnet
 from mtl_ssl_tf.modeling.heads import base as heads_base
 from mtl_ssl_tf.modeling.heads import (
   foreground_head,
@@ -95,7 +95,6 @@ def _build_detector(
   norm = config.backbone.norm.type
   model = detector.Detector(
     backbone=backbone,
-    num_classes=num_classes,
     anchor_grid=anchor_grid,
     rpn=rpn_head.RpnHead(anchor_grid.anchors_per_cell, config.rpn.depth, name="rpn"),
     proposal_generator=proposals.ProposalGenerator(
@@ -235,18 +234,16 @@ class _RegionHeads:
     )
 
   def _crop_features(self) -> pooling.CropFeatures:
+    """Returns features by a second stage of their own, as accelerated as is configured."""
     config = self.config.roi_head
     cropper = pooling.Cropper(
       self.backbone.stride, config.crop_size, config.max_pool, self.crop_method, config.keep_border
     )
-    return pooling.CropFeatures(cropper, self._accelerated(self._stage2()))
-
-  def _accelerated(self, stage2: base.Stage) -> second_stage.Stage2:
-    """Returns a second stage as it runs on crops, accelerated where it can be."""
+    stage2 = self._stage2()
     if not isinstance(stage2, resnet.ResNetStage2):
-      return second_stage.Stage2(stage2)
-    config = self.config.roi_head
-    return resnet_stage2.AcceleratedStage2(
+      return pooling.CropFeatures(cropper, stage2)
+    return resnet_stage2.AcceleratedCropFeatures(
+      cropper,
       stage2,
       # Basic blocks do not begin with 1 x 1 convolutions, and max-pooling of a crop cannot change
       # places with them.

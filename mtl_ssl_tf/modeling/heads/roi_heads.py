@@ -9,7 +9,6 @@ import tf_keras
 from mtl_ssl_tf.configs import detector as detector_config
 from mtl_ssl_tf.configs import fields
 from mtl_ssl_tf.modeling.backbones import base as backbone_base
-from mtl_ssl_tf.modeling.backbones import second_stage
 from mtl_ssl_tf.modeling.heads import base, pooling
 
 INIT_STDDEV = 0.01
@@ -52,7 +51,7 @@ class CropClassifier(tf_keras.layers.Layer):
   ):
     super().__init__(**kwargs)
     self.crop_features = crop_features
-    self.stage2 = crop_features.stage2.stage
+    self.stage2 = crop_features.stage
     self.classifier = _dense(num_classes, "class", initializer)
 
   @property
@@ -66,13 +65,13 @@ class CropClassifier(tf_keras.layers.Layer):
   def named_layers(self) -> dict[str, tf_keras.layers.Layer]:
     return {"ClassPredictor": self.classifier}
 
-  def prepare(self, features: tf.Tensor, training: bool = False) -> second_stage.PreparedMap:
+  def prepare(self, features: tf.Tensor, training: bool = False) -> base.PreparedFeatures:
     del training  # The same in both modes.
     return self.crop_features.prepare(features)
 
   def call(
     self,
-    prepared: second_stage.PreparedMap,
+    prepared: base.PreparedFeatures,
     boxes_norm: tf.Tensor,
     image_size_px: tf.Tensor,
     training: bool = False,
@@ -106,7 +105,7 @@ class BoxHead(CropClassifier):
 
   def call(
     self,
-    prepared: second_stage.PreparedMap,
+    prepared: base.PreparedFeatures,
     boxes_norm: tf.Tensor,
     image_size_px: tf.Tensor,
     training: bool = False,
@@ -151,13 +150,13 @@ class FeatureClassifier(tf_keras.layers.Layer):
   def named_layers(self) -> dict[str, tf_keras.layers.Layer]:
     return {"ClassPredictor": self.classifier}
 
-  def prepare(self, features: tf.Tensor, training: bool = False) -> second_stage.PreparedMap:
+  def prepare(self, features: tf.Tensor, training: bool = False) -> base.PreparedFeatures:
     del training  # The same in both modes.
     return self.crop_features.prepare(features)
 
   def call(
     self,
-    prepared: second_stage.PreparedMap,
+    prepared: base.PreparedFeatures,
     boxes_norm: tf.Tensor,
     image_size_px: tf.Tensor,
     training: bool = False,
