@@ -3,6 +3,7 @@
 #   make demo    the whole path on the embedded data set; results in runs/demo
 #   make test    format, lint and tests
 #   make beam    adds Apache Beam, for conversions on many machines
+#   make datumaro  .venv-datumaro, for `mtl-ssl import-any --datumaro_python .venv-datumaro/bin/python`
 #   make test-next  the tests with the next TensorFlow; see docs/model_garden.md
 #   make lock    the pinned requirements from requirements.in and requirements-beam.in
 
@@ -18,7 +19,7 @@ export PYTHONUNBUFFERED := 1
 
 DEMO := runs/demo
 
-.PHONY: setup beam demo test test-next lock clean-demo
+.PHONY: setup beam datumaro demo test test-next lock clean-demo
 
 setup: $(READY)
 
@@ -31,6 +32,13 @@ beam: $(BEAM_READY)
 
 $(BEAM_READY): requirements-beam.txt $(READY)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-beam.txt
+	touch $@
+
+datumaro: .venv-datumaro/.ready
+
+.venv-datumaro/.ready: requirements-datumaro.in
+	$(PYTHON) -m venv .venv-datumaro
+	.venv-datumaro/bin/python -m pip install --quiet --disable-pip-version-check -r requirements-datumaro.in
 	touch $@
 
 test: $(BEAM_READY)

@@ -76,15 +76,14 @@ def network_calls(model, images, boxes_px, precision: str) -> dict[str, tuple[Ca
     return model.box_stage(features, boxes_px, image_size)[:2]
 
   def direct(features, boxes_px):
-    fast = model.box_head.crop_features
-    direct = dataclasses.replace(fast, stage2=dataclasses.replace(fast.stage2, fourier_side=None))
+    direct = dataclasses.replace(model.box_head.crop_features, fourier_side=None)
     boxes_norm = box_ops.normalize(boxes_px, image_size)
     pooled = direct(direct.prepare(features), boxes_norm, image_size, False)
     return model.box_head.classifier(pooled), model.box_head.box(pooled)
 
   on_crops = [tf.cast(features, precision), boxes_px]
   calls = {"stage 1": (stage1, [images]), "second stage": (second_stage, on_crops)}
-  if model.box_head.crop_features.stage2.fourier_side is not None:
+  if getattr(model.box_head.crop_features, "fourier_side", None) is not None:
     calls["second stage, direct"] = (direct, on_crops)
   return calls
 

@@ -19,6 +19,7 @@ COMMANDS = {
   "synthetic": ("mtl_ssl_tf.data.synthetic", "draw a small data set to try commands on"),
   "convert-voc": ("mtl_ssl_tf.data.pascal_voc", "PASCAL VOC folder to records"),
   "convert-coco": ("mtl_ssl_tf.data.coco_json", "COCO annotation file to records"),
+  "import-any": ("mtl_ssl_tf.data.import_any", "YOLO, CVAT and other data sets to records"),
   "convert-beam": ("mtl_ssl_tf.data.beam_conversion", "either of them on many machines"),
   "validate": ("mtl_ssl_tf.data.validate", "list what is wrong with a data set"),
   "sparse-annotations": ("mtl_ssl_tf.data.sparse_annotations", "erase annotations on purpose"),

@@ -47,8 +47,12 @@ def test_every_command_of_the_package_is_in_the_table():
     for path in (_ROOT / "mtl_ssl_tf").rglob("*.py")
     if '\nif __name__ == "__main__":\n' in path.read_text()
   }
-  # One starts the others, one makes a page of docs/ from the code.
-  others = {"mtl_ssl_tf.cli", "mtl_ssl_tf.configs.reference"}
+  # One starts the others, one makes a page of docs/ from the code, one runs where Datumaro is.
+  others = {
+    "mtl_ssl_tf.cli",
+    "mtl_ssl_tf.configs.reference",
+    "mtl_ssl_tf.data.sources.datumaro_to_coco",
+  }
   assert commands - others == {module for module, _ in cli.COMMANDS.values()}
 
 
@@ -135,12 +139,13 @@ class TestFlagsAreThoseOfWhatRuns:
       ("evaluate", "--metric", "evaluation.detection_metrics", "METRICS"),
       ("export", "--crop_method", "ops.crop_ops", "METHODS"),
       ("export_step", "--step", "compilation.step_program", "STEPS"),
+      ("import_any", "--format", "data.sources.datumaro_to_coco", "FORMATS"),
     ],
   )
   def test_choices(self, command, flag, module, name):
     choices = getattr(importlib.import_module(f"mtl_ssl_tf.{module}"), name)
     action = self._action(command, flag)
-    assert tuple(action.choices) == choices
+    assert tuple(action.choices) == tuple(choices)
     defaults = action.default if isinstance(action.default, list) else [action.default]
     assert action.required or set(defaults) <= set(choices)
 

@@ -220,7 +220,7 @@ def test_import_and_export(case, tmp_path):
     input_size=[height, width], short_side=min(height, width), long_side=max(height, width)
   )
   config["task"]["label_map"] = str(tmp_path / "label_map.txt")
-  num_classes = case.model.num_classes
+  num_classes = case["infer/class_predictions_with_background"].shape[-1]
   (tmp_path / "label_map.txt").write_text("".join(f"class{i}\n" for i in range(1, num_classes)))
   (tmp_path / "config.yaml").write_text(yaml.safe_dump({"task": config["task"]}))
   checkpoint = slim_files.write(tmp_path / "model.ckpt", case.weights)

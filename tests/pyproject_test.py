@@ -24,7 +24,7 @@ _DISTRIBUTIONS = {
   "yaml": "pyyaml",
 }
 # Extras whose packages the package imports, where they are installed.
-_IMPORTED_EXTRAS = ("beam", "serving")
+_IMPORTED_EXTRAS = ("beam", "datumaro", "serving")
 
 
 def _declared(extra=None):
@@ -36,7 +36,7 @@ def _pinned():
   """Distribution -> version in the files that the lock is made from."""
   lines = [
     line.split("#")[0].strip()
-    for name in ("requirements.in", "requirements-beam.in")
+    for name in ("requirements.in", "requirements-beam.in", "requirements-datumaro.in")
     for line in (_ROOT / name).read_text().splitlines()
   ]
   return dict(line.split("==") for line in lines if "==" in line)

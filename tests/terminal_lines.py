@@ -20,6 +20,9 @@ TRAINING = (
   r"voc/\w+ ([\d.]+|nan)( \(best [\d.]+\))?",
   r"best checkpoints: .+",
   r"early stopping: (off|\d+ of \d+ evaluations .+)",
+  r"of [\d.]+ points of mAP lost, fixed alone would gain: .+",
+  r"most are lost to .+; what helps: .+",
+  r"confusion matrix: \S+",
 )
 # Standard output of export.py.
 EXPORT = (

@@ -201,7 +201,7 @@ class RoiHead(hyperparams.Config):
 class Detections(hyperparams.Config):
   """Selection of the second stage's boxes that become detections."""
 
-  score_threshold: float = setting(0.0, "smallest score of a detection", bounds=SHARE)
+  score_threshold: float = setting(0.0, "detections score more than this", bounds=SHARE)
   nms_iou: float = setting(
     0.4, "IoU beyond which NMS drops the lower scored box of the same class", bounds=SHARE
   )
@@ -242,7 +242,7 @@ class Refinement(hyperparams.Config):
   min_object_score: float = setting(
     0.01,
     "at inference, proposals whose probability of being any object is less, by the main head, keep "
-    "the main head's scores; refining them could make no detection of them",
+    "the main head's scores, which saves their windows",
     bounds=SHARE,
   )
   max_proposals: int = setting(

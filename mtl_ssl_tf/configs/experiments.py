@@ -12,7 +12,11 @@ DEFAULT = "mtl_frcnn"
 
 @exp_factory.register_config_factory(DEFAULT)
 def mtl_frcnn() -> cfg.ExperimentConfig:
-  """Faster R-CNN with the three auxiliary tasks and refinement, as published for VOC07."""
+  """Faster R-CNN, ResNet-101, with the three auxiliary tasks and refinement, as published.
+
+  The learning rate is that of one published row, model 52 (VOC07, MobileNet); each row's own is in
+  `configs/parts/schedules` and `configs/overlays/released_schedules`.
+  """
   optimization = optimization_config.DetectorOptimization(
     {
       "optimizer": {"type": "momentum"},

@@ -2,8 +2,10 @@
 
   depth: int = fields.setting(512, "channels of the network's own layer", bounds=(1, None))
 
-All three are declared here and nowhere else: `check` reads what is accepted, and `reference` makes
-docs/configuration.md from all of them.
+`check` reads from the declaration what is accepted, `reference` makes docs/configuration.md from
+it, and modules that need the accepted values take them from there (`choices_of`). Packages that do
+not import configurations (`ops`, `evaluation`, `checkpoints`) have names of their own, which tests
+compare with the declaration.
 """
 
 import copy

@@ -80,8 +80,9 @@ def _result_path(task: worker_pool.ShardTask, shard: int) -> pathlib.Path:
 def main(argv: Sequence[str] | None = None) -> int:
   """Runs the command line; returns the exit status."""
   flags, pipeline_flags = convert_beam_flags.parser().parse_known_args(argv)
+  converter = _CONVERTERS[flags.converter]
   return converter_command.run(
-    lambda: _CONVERTERS[flags.converter].convert_flags(flags, runner(pipeline_flags))
+    lambda: converter.convert_split(**converter.arguments(flags), runner=runner(pipeline_flags))
   )
 
 

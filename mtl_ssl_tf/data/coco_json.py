@@ -69,20 +69,17 @@ def convert_split(
 def main(argv: Sequence[str] | None = None) -> int:
   """Runs the command line; returns the exit status."""
   flags = convert_coco_flags.parser().parse_args(argv)
-  return converter_command.run(lambda: convert_flags(flags))
+  return converter_command.run(lambda: convert_split(**arguments(flags)))
 
 
-def convert_flags(
-  flags: argparse.Namespace, runner: worker_pool.Runner | None = None
-) -> dict[str, Any]:
-  """Converts what the flags say; see `convert_split`."""
-  return convert_split(
-    flags.annotations,
-    flags.image_dir,
-    flags.split,
-    runner=runner,
+def arguments(flags: argparse.Namespace) -> dict[str, Any]:
+  """Returns the flags as arguments of `convert_split`."""
+  return {
+    "annotations": flags.annotations,
+    "image_dir": flags.image_dir,
+    "split": flags.split,
     **converter_command.options(flags),
-  )
+  }
 
 
 if __name__ == "__main__":

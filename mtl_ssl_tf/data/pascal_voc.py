@@ -76,15 +76,13 @@ def convert_split(
 def main(argv: Sequence[str] | None = None) -> int:
   """Runs the command line; returns the exit status."""
   flags = convert_voc_flags.parser().parse_args(argv)
-  return converter_command.run(lambda: convert_flags(flags))
+  return converter_command.run(lambda: convert_split(**arguments(flags)))
 
 
-def convert_flags(
-  flags: argparse.Namespace, runner: worker_pool.Runner | None = None
-) -> dict[str, Any]:
-  """Converts what the flags say; see `convert_split`."""
+def arguments(flags: argparse.Namespace) -> dict[str, Any]:
+  """Returns the flags as arguments of `convert_split`."""
   options = converter_command.options(flags) | source_options(flags)
-  return convert_split(flags.data_dir, flags.split, runner=runner, **options)
+  return {"data_dir": flags.data_dir, "split": flags.split, **options}
 
 
 def source_options(flags: argparse.Namespace) -> dict[str, Any]:

@@ -18,6 +18,22 @@ class ClassResult(NamedTuple):
   average_precision: dict[str, float]
 
 
+class _RankedClass(NamedTuple):
+  """The detections of one class.
+
+  Attributes:
+    name: of the class.
+    num_detections: all of them, also those on difficult objects.
+    scores: float64 [R], of the counted detections, best first.
+    hits: bool [R], whether each of them is a true positive; in the order of `rank_hits`.
+  """
+
+  name: str
+  num_detections: int
+  scores: np.ndarray
+  hits: np.ndarray
+
+
 class VOCEvaluator:
   """VOC detection metrics: `reset`, `update` once per image, `result`.
 
@@ -137,15 +153,17 @@ class VOCEvaluator:
   def class_results(self) -> list[ClassResult]:
     """Counts and average precisions of every class, in the order of `class_names`."""
     results = []
-    for class_id, (name, num_detections, _, hits) in enumerate(self._ranked_classes(), start=1):
+    for class_id, ranked in enumerate(self._ranked_classes(), start=1):
       num_ground_truth = int(self._num_ground_truth[class_id])
       average_precision = {
-        rule: voc_metrics.average_precision(hits, num_ground_truth, rule)
+        rule: voc_metrics.average_precision(ranked.hits, num_ground_truth, rule)
         for rule in voc_metrics.AP_RULES
       }
       num_difficult = int(self._num_difficult[class_id])
       results.append(
-        ClassResult(name, num_ground_truth, num_difficult, num_detections, average_precision)
+        ClassResult(
+          ranked.name, num_ground_truth, num_difficult, ranked.num_detections, average_precision
+        )
       )
     return results
 
@@ -157,10 +175,13 @@ class VOCEvaluator:
       difficult objects are left out. Recall is NaN for a class without ground truth.
     """
     return {
-      name: np.column_stack(
-        [voc_metrics.precision_recall(hits, int(self._num_ground_truth[class_id])), scores]
+      ranked.name: np.column_stack(
+        [
+          voc_metrics.precision_recall(ranked.hits, int(self._num_ground_truth[class_id])),
+          ranked.scores,
+        ]
       )
-      for class_id, (name, _, scores, hits) in enumerate(self._ranked_classes(), start=1)
+      for class_id, ranked in enumerate(self._ranked_classes(), start=1)
     }
 
   def result(self) -> dict[str, float]:
@@ -179,8 +200,8 @@ class VOCEvaluator:
     }
     return means | per_class
 
-  def _ranked_classes(self) -> Iterator[tuple[str, int, np.ndarray, np.ndarray]]:
-    """Yields each class's name, number of detections, and the counted ones' scores and hits [R]."""
+  def _ranked_classes(self) -> Iterator[_RankedClass]:
+    """Yields the detections of each class, in the order of `class_names`."""
     detections = [(np.zeros(0, np.int64), np.zeros(0), np.zeros(0, np.int8)), *self._detections]
     classes, scores, outcomes = map(np.concatenate, zip(*detections, strict=True))  # [D]
     by_class = np.argsort(classes, kind="stable")  # [D]
@@ -189,7 +210,8 @@ class VOCEvaluator:
       rows = by_class[ends[class_id - 1] : ends[class_id]]
       counted = rows[outcomes[rows] != voc_metrics.Outcome.IGNORED]
       ranked_scores = np.sort(scores[counted])[::-1]  # [R]
-      yield name, len(rows), ranked_scores, voc_metrics.rank_hits(scores[rows], outcomes[rows])
+      hits = voc_metrics.rank_hits(scores[rows], outcomes[rows])  # [R]
+      yield _RankedClass(name, len(rows), ranked_scores, hits)
 
   def _valid_rows(
     self,
@@ -239,8 +261,12 @@ def class_table(evaluator: VOCEvaluator) -> str:
     for entry in classes
   ]
   num_counted = sum(entry.num_ground_truth > 0 for entry in classes)
-  totals = [str(sum(entry[field] for entry in classes)) for field in (1, 2, 3)]
-  footer = [f"mean of {num_counted}", *totals, *map(tables.percent, means)]
+  totals = (
+    sum(entry.num_ground_truth for entry in classes),
+    sum(entry.num_difficult for entry in classes),
+    sum(entry.num_detections for entry in classes),
+  )
+  footer = [f"mean of {num_counted}", *map(str, totals), *map(tables.percent, means)]
   title = f"VOC average precision at IoU {evaluator.iou_threshold:g}, percent"
   if evaluator.inclusive_pixels:
     title += ", inclusive pixels"

@@ -59,7 +59,7 @@ def roi_targets(
     num_samples: K, size of an image's minibatch; it may exceed P.
     positive_fraction: largest share of positives in it.
     positive_iou: smallest IoU of a positive.
-    append_gt: whether the ground-truth boxes join the proposals, see below.
+    append_gt: whether the ground-truth boxes join the proposals, see above.
 
   Returns:
     `RoiTargets`, positives first.

@@ -65,9 +65,9 @@ class BoxStage(NamedTuple):
 class Detector(tf_keras.Model):
   """Faster R-CNN or R-FCN with auxiliary heads and refinement (Lee et al., CVPR 2019).
 
-  Heads given as None are left out. Any batch size works, and each image's result is its own: the
-  padded input may be larger than the image (`image_size_px`) and what lies outside plays no part in
-  anchors, crops and windows.
+  Heads given as None are left out. Any batch size works, and each image's result is its own,
+  except with `refinement.closeness_mean: all_rows`: the padded input may be larger than the image
+  (`image_size_px`) and what lies outside plays no part in anchors, crops and windows.
 
   In mixed precision the stages and the hidden convolutions compute in bfloat16 or float16; images,
   boxes, logits and all that follows from them stay float32.
@@ -77,13 +77,12 @@ class Detector(tf_keras.Model):
     self,
     *,
     backbone: base.Backbone,
-    num_classes: int,
     anchor_grid: proposals.AnchorGrid,
     rpn: rpn_head.RpnHead,
     proposal_generator: proposals.ProposalGenerator,
-    box_head: heads_base.RegionHead,
-    multi_object_head: heads_base.RegionHead | None,
-    closeness_head: heads_base.RegionHead | None,
+    box_head: heads_base.MainHead,
+    multi_object_head: heads_base.AuxiliaryHead | None,
+    closeness_head: heads_base.AuxiliaryHead | None,
     foreground: foreground_head.ForegroundHead | None,
     refinement_stage: refinement.RefinementStage | None,
     detection_generator: detections.DetectionGenerator,
@@ -100,7 +99,6 @@ class Detector(tf_keras.Model):
     # Images must not be rounded before their mean is taken off, and sizes never.
     super().__init__(autocast=False, **kwargs)
     self.backbone = backbone
-    self.num_classes = num_classes
     # Checkpoints are read by the names of these attributes, and optimizer slots by their order.
     self.stage1 = backbone.make_stage1()
     self.rpn = rpn
@@ -108,10 +106,11 @@ class Detector(tf_keras.Model):
     self.multi_object_head = multi_object_head
     self.closeness_head = closeness_head
     self.foreground_head = foreground
+    # Keras tracks a layer, but not the dataclass that holds it.
     self.refiner = None if refinement_stage is None else refinement_stage.layer
+    self._refinement = refinement_stage
     self._anchor_grid = anchor_grid
     self._propose = proposal_generator
-    self._refinement = refinement_stage
     self.detect = detection_generator
     self._stop_gradient_shared = stop_gradient_shared
     self._stop_gradient_foreground = stop_gradient_foreground
@@ -194,8 +193,9 @@ class Detector(tf_keras.Model):
       boxes_px: float32 [B, R, 4].
       image_size_px: float32 [B, 2].
       training: bool.
-      num_closeness_rows: closeness logits from this row on are not used in the loss, None for none.
-        Where normalisation allows it they carry no gradient, which saves two thirds of their cost.
+      num_closeness_rows: closeness logits from this row on are not used in the loss; None if all
+        are used. They carry no gradient where the closeness head runs a second stage of its own on
+        crops and rows are independent, which saves two thirds of their cost.
     """
     boxes_norm = box_ops.normalize(boxes_px, image_size_px)
     prepared = self.box_head.prepare(features, training)
@@ -248,7 +248,9 @@ class Detector(tf_keras.Model):
       features = tf.stop_gradient(features)
     return self.foreground_head(features)
 
-  def mean_closeness(self, closeness_logits: tf.Tensor | None, valid: tf.Tensor):
+  def mean_closeness(
+    self, closeness_logits: tf.Tensor | None, valid: tf.Tensor
+  ) -> tf.Tensor | None:
     """Returns the image's mean closeness logits [B, 1, C], or None without that head."""
     return self._refinement.mean_closeness(closeness_logits, valid)
 
@@ -299,8 +301,8 @@ class Detector(tf_keras.Model):
         is made again, as at inference, where it depends on the mode.
       selected: bool [B, R], see `WindowEvidence`.
     """
-    same_in_training = self._rows_are_independent or self.multi_object_head.runs_on_crops
-    if prepared is None or not same_in_training:
+    depends_on_mode = self.multi_object_head.prepare_depends_on_mode
+    if prepared is None or (depends_on_mode and not self._rows_are_independent):
       prepared = self.prepare_multi_object(features)
     return self._refinement.windows(
       self.multi_object_head,

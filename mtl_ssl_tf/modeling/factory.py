@@ -18,7 +18,7 @@ from mtl_ssl_tf.modeling import (
   window_evidence,
 )
 from mtl_ssl_tf.modeling.acceleration import folding, resnet_stage2
-from mtl_ssl_tf.modeling.backbones import base, registry, resnet, second_stage
+from mtl_ssl_tf.modeling.backbones import base, registry, resnet
 from mtl_ssl_tf.modeling.heads import base as heads_base
 from mtl_ssl_tf.modeling.heads import (
   foreground_head,
@@ -53,7 +53,7 @@ def build_detector(
   crop_method: str = "native",
   precision: str = "float32",
 ) -> detector.Detector:
-  """Returns a detector with all its variables, the auxiliary stages copied from the main one.
+  """Returns a detector with all its variables, the auxiliary stages as `auxiliary.init_from` says.
 
   Args:
     config: the task's configuration.
@@ -64,7 +64,8 @@ def build_detector(
       float32 in any case.
 
   Raises:
-    ValueError: if `roi_head.convolution` does not go with this precision.
+    ValueError: if `roi_head.convolution` does not go with this precision, the backbone is unknown
+      or has no second stage with so small an `auxiliary.shared_map.stride`.
   """
   # Layers take Keras' global policy when they are made; nobody else is to find it changed.
   policy = tf_keras.mixed_precision.global_policy()
@@ -94,7 +95,6 @@ def _build_detector(
   norm = config.backbone.norm.type
   model = detector.Detector(
     backbone=backbone,
-    num_classes=num_classes,
     anchor_grid=anchor_grid,
     rpn=rpn_head.RpnHead(anchor_grid.anchors_per_cell, config.rpn.depth, name="rpn"),
     proposal_generator=proposals.ProposalGenerator(
@@ -157,7 +157,9 @@ class _RegionHeads:
   crop_method: str
   by_fourier: bool
 
-  def make_all(self) -> tuple[heads_base.RegionHead | None, ...]:
+  def make_all(
+    self,
+  ) -> tuple[heads_base.MainHead, heads_base.AuxiliaryHead | None, heads_base.AuxiliaryHead | None]:
     """Returns the three heads in this order; None where one is left out."""
     auxiliary = self.config.auxiliary
     main = self._main()
@@ -166,7 +168,7 @@ class _RegionHeads:
       self._auxiliary(name, main) if task.loss_weight else None for name, task in heads.items()
     )
 
-  def _main(self) -> heads_base.RegionHead:
+  def _main(self) -> heads_base.MainHead:
     roi_head = self.config.roi_head
     if roi_head.type == "rfcn":
       depth, stage2 = roi_head.rfcn.reduce_depth, self._stage2()
@@ -176,7 +178,7 @@ class _RegionHeads:
       self._crop_features(), self.num_classes, roi_head.initializer, name="box_head"
     )
 
-  def _auxiliary(self, name: str, main: heads_base.RegionHead) -> heads_base.RegionHead:
+  def _auxiliary(self, name: str, main: heads_base.MainHead) -> heads_base.AuxiliaryHead:
     roi_head, auxiliary = self.config.roi_head, self.config.auxiliary
     if auxiliary.features == "main_head":
       return roi_heads.FeatureClassifier(
@@ -232,21 +234,19 @@ class _RegionHeads:
     )
 
   def _crop_features(self) -> pooling.CropFeatures:
+    """Returns features by a second stage of their own, as accelerated as is configured."""
     config = self.config.roi_head
     cropper = pooling.Cropper(
       self.backbone.stride, config.crop_size, config.max_pool, self.crop_method, config.keep_border
     )
-    return pooling.CropFeatures(cropper, self._accelerated(self._stage2()))
-
-  def _accelerated(self, stage2: base.Stage) -> second_stage.Stage2:
-    """Returns the fastest way to run a second stage on crops."""
+    stage2 = self._stage2()
     if not isinstance(stage2, resnet.ResNetStage2):
-      return second_stage.Stage2(stage2)
-    config = self.config.roi_head
-    return resnet_stage2.AcceleratedStage2(
+      return pooling.CropFeatures(cropper, stage2)
+    return resnet_stage2.AcceleratedCropFeatures(
+      cropper,
       stage2,
-      # Basic blocks do not begin with single cells, and what is max-pooled first is no crop of
-      # anything that is made of them.
+      # Basic blocks do not begin with 1 x 1 convolutions, and max-pooling of a crop cannot change
+      # places with them.
       projects=stage2.has_bottlenecks and config.max_pool == 1,
       fourier_side=config.crop_size // config.max_pool if self.by_fourier else None,
     )

@@ -4,7 +4,10 @@ import math
 
 import tf_keras
 
-NORM_TYPES = ("frozen", "batch", "sync", "group")
+from mtl_ssl_tf.configs import detector as detector_config
+from mtl_ssl_tf.configs import fields
+
+NORM_TYPES = fields.choices_of(fields.field_of(detector_config.Norm, "type"))
 # They treat a row of a batch alike whatever the other rows are, in training and at inference.
 INDEPENDENT_NORM_TYPES = ("frozen", "group")
 

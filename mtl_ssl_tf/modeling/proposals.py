@@ -89,10 +89,12 @@ class ProposalGenerator:
     scores = tf.nn.softmax(tf.stop_gradient(rpn.logits))[..., 1]  # [B, A]
     boxes_px = box_coder_ops.decode(deltas, anchors.boxes_px)  # [B, A, 4]
     boxes_px = box_ops.clip_to_size(boxes_px, image_size_px)
+    # As in the released code, a score must be above the threshold, here 0.
+    is_candidate = anchors.is_candidate & (scores > 0.0)
     indices, valid = nms_ops.batched_nms(
       boxes_px,
       scores,
-      anchors.is_candidate & (scores > 0.0),
+      is_candidate,
       iou_threshold=self.nms_iou,
       max_outputs=self.num_proposals,
       pre_nms_top_k=self.pre_nms_top_k,

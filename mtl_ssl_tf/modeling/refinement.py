@@ -116,9 +116,9 @@ class RefinementStage:
 
   layer: Refinement
   windows: window_evidence.WindowEvidence
-  closeness_mean: str = "per_image_valid"
-  min_object_score: float = 0.0
-  max_proposals: int = 0
+  closeness_mean: str
+  min_object_score: float
+  max_proposals: int
 
   @property
   def is_limited(self) -> bool:
@@ -126,7 +126,7 @@ class RefinementStage:
     return self.min_object_score > 0.0 or self.max_proposals > 0
 
   def select(self, class_logits: tf.Tensor, valid: tf.Tensor) -> tf.Tensor:
-    """Returns bool [B, P], the proposals that can still become detections.
+    """Returns bool [B, P], the proposals whose scores are refined.
 
     Args:
       class_logits: float32 [B, P, C] of the main head, background first.

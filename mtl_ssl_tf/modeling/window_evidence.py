@@ -32,7 +32,7 @@ class WindowEvidence:
 
   def __call__(
     self,
-    head: base.RegionHead,
+    head: base.AuxiliaryHead,
     prepared: base.PreparedFeatures,
     boxes_norm: tf.Tensor,
     image_size_px: tf.Tensor,

@@ -9,9 +9,10 @@ The calls from a request to detections:
         _detect_padded
           Detector.call                         modeling/detector.py
             first_stage                         shared map, proposals
-            box_stage                           main and closeness logits
-            _refine_proposals                   windows around proposals, refined logits
-            detections.DetectionGenerator       non-maximum suppression in each class
+            second_stage
+              box_stage                         main and closeness logits
+              _refine_proposals                 windows around proposals, refined logits
+              detections.DetectionGenerator     non-maximum suppression in each class
           _as_fractions                         pixels of the input to fractions of the image
 
 `serving_tf_example` takes the images out of records first. `serving_default` takes images
@@ -61,7 +62,8 @@ class DetectionModule(tf.Module):
     proposal_refined_class_scores: float32 [B, P, C]; of unlikely objects those before refinement.
     proposal_closeness_scores: float32 [B, P, C].
     proposal_multi_object_scores: float32 [B, P, Q, C], of the Q windows around each proposal;
-      anything for proposals that are not refined (`refinement.min_object_score`).
+      anything for proposals that are not refined (`refinement.min_object_score`,
+      `refinement.max_proposals`).
     foreground_scores: float32 [B, h, w], of the cells of the padded input.
 
   Attributes:
@@ -202,8 +204,12 @@ class DetectionModule(tf.Module):
   def _detect_padded(
     self, canvases: tf.Tensor, sizes_px: tf.Tensor, original_sizes: tf.Tensor
   ) -> dict[str, tf.Tensor]:
-    """Detections in float32 [B, H, W, 3], the sizes [B, 2] of their content, and of the images."""
-    outputs = self._detect(canvases, sizes_px)
+    """Detections in padded images float32 [B, H, W, 3], which exported detectors call `canvases`.
+
+    `sizes_px` and `original_sizes` [B, 2] are those of their content, and of the images.
+    """
+    padded = canvases
+    outputs = self._detect(padded, sizes_px)
     boxes_norm = _as_fractions(outputs["detection_boxes_px"], sizes_px)  # [B, D, 4]
     # By way of the fractions: a box at the image's border then lies there to the last bit.
     boxes_orig = boxes_norm * tf.tile(original_sizes, [1, 2])[:, tf.newaxis]  # [B, D, 4]

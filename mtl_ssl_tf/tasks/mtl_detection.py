@@ -90,12 +90,11 @@ class MtlDetectionTask(task_lib.TrainableTask):
       lambda: self.build_inputs(params.train_data),
       self.auxiliary_targets,
     )
-    self._replica_losses = self._compute_replica_losses
     self._validation_panels = validation_panels.ValidationPanels(
       params.pictures, self.class_names, params.validation_data.input_path
     )
     if compile_losses:
-      self._replica_losses = tf.function(
+      self._compute_replica_losses = tf.function(
         self._compute_replica_losses, jit_compile=True, autograph=False
       )
     self._make_auxiliary_targets = tf.function(
@@ -296,7 +295,7 @@ class MtlDetectionTask(task_lib.TrainableTask):
     scales_loss = isinstance(optimizer, tf_keras.mixed_precision.LossScaleOptimizer)
     with tf.GradientTape() as tape:
       step = tf.convert_to_tensor(optimizer.iterations)
-      parts = self._replica_losses(inputs, model, step)
+      parts = self._compute_replica_losses(inputs, model, step)
       losses = training_losses.reduce_over_replicas(parts)
       total = tf.add_n(list(losses.values()))
       # Gradients are added over replicas.

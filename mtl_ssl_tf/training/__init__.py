@@ -4,7 +4,7 @@
       assembly.TrainingRun               builds task, trainer and runner; restores the checkpoint
         runner.ExperimentRunner          Model Garden's, with our checkpoints (checkpointing.py)
           controller.ResumableController when to train, save, evaluate, recover and end
-            trainer.DetectorTrainer      one step: the task's losses, guarded (nonfinite.py)
+            trainer.TaskTrainer          one step: the task's losses, guarded (nonfinite.py)
 
 A task is known by its protocol alone, `task.TrainableTask`; `mtl_ssl_tf/tasks/` holds the tasks.
 """

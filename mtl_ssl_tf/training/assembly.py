@@ -91,7 +91,7 @@ class TrainingRun:
     )
 
   def __call__(self) -> tuple[tf.Module, dict[str, Any]]:
-    """Trains and evaluates; returns the detector and the figures of the last evaluation.
+    """Trains and evaluates; returns the model and the figures of the last evaluation.
 
     Raises:
       StoppedError: the run was asked to end; all it did is saved.
@@ -166,18 +166,21 @@ class TrainingRun:
       functools.partial(workers.as_the_chief, self._strategy),
     )
 
-  def _build_trainer(self, mode: str, stop: stopping.StopRequest) -> trainer_lib.DetectorTrainer:
+  def _build_trainer(self, mode: str, stop: stopping.StopRequest) -> trainer_lib.TaskTrainer:
     params = self._params
+    params = params.replace(
+      trainer=params.trainer.replace(optimizer_config=learning_rates.scaled(params))
+    )
     with self._strategy.scope():
-      trainer = train_utils.create_trainer(
-        params.replace(
-          trainer=params.trainer.replace(optimizer_config=learning_rates.scaled(params))
-        ),
+      trainer = trainer_lib.TaskTrainer(
+        params,
         self._task,
+        self._task.build_model(),
+        train_utils.create_optimizer(self._task, params),
         train=self._trains,
         evaluate="eval" in mode,
         checkpoint_exporter=self._best,
-        trainer_cls=functools.partial(trainer_lib.DetectorTrainer, stop=stop),
+        stop=stop,
       )
       if self._checkpoint is not None:
         # Orbit would restore what fits, and continue with new weights for the rest.

@@ -4,19 +4,18 @@ The calls from `train.py` to the losses of a step; [MG] is Model Garden, [Orbit]
 
     train.run, main                                 parses the flags
       main_with_flags                               experiment + YAML files + overrides -> params
-        run                                         checks, signals, strategy
-          _run_in_folder                            lock; the checkpoint to start from
-            assembly.TrainingRun.__init__           builds task, trainer (model, optimizer), runner
-            assembly.TrainingRun.__call__           trainer.rewind_inputs -> task.build_inputs
-              runner.ExperimentRunner.run           [MG] by --mode
-                controller.ResumableController      train, train_and_evaluate or evaluate
-                  DetectorTrainer.train             [Orbit] begin, loop, end
-                    DetectorTrainer.train_step      the next batch, on every replica
-                      _guarded_step                 keeps what is not finite from the weights
-                        MtlDetectionTask.train_step     losses -> gradients -> update
-                          _compute_replica_losses       auxiliary targets, first stage
-                            training_losses.replica_losses    RPN, heads, refinement
-                          training_losses.reduce_over_replicas
+        run                                         checks, signals, strategy, lock
+          assembly.TrainingRun.__init__             builds task, trainer (model, optimizer), runner
+          assembly.TrainingRun.__call__             trainer.rewind_inputs -> task.build_inputs
+            runner.ExperimentRunner.run             [MG] by --mode
+              controller.ResumableController        train, train_and_evaluate or evaluate
+                TaskTrainer.train                   [Orbit] begin, loop, end
+                  TaskTrainer.train_step            the next batch, on every replica
+                    _guarded_step                   keeps what is not finite from the weights
+                      MtlDetectionTask.train_step   losses -> gradients -> update
+                        _compute_replica_losses     auxiliary targets, first stage
+                          training_losses.replica_losses    RPN, heads, refinement
+                        training_losses.reduce_over_replicas
 
 `tasks/training_losses.py` continues from there, `modeling/detector.py` has the network.
 """
@@ -59,7 +58,7 @@ def run(
     validate_data: records of each input that are examined first; 0 examines none.
 
   Returns:
-    The detector and the figures of the last evaluation, or None and none where a signal ended it.
+    The model and the figures of the last evaluation, or None and none where a signal ended it.
 
   Raises:
     ValueError: if a setting, the label map or the data are not acceptable.
@@ -77,32 +76,20 @@ def run(
     stack.enter_context(workers.losing_none(strategy))
     workers.stop_together(strategy, stop)
     try:
-      return _run_in_folder(strategy, params, mode, model_dir, validate_data, stop)
+      with checkpointing.reporting_full_disk(model_dir), contextlib.ExitStack() as in_folder:
+        folder = in_folder.enter_context(workers.own_folder(strategy, model_dir))
+        for name in _data_names(mode):
+          data_sample.check(params.task, name, validate_data)
+        if "train" in mode and strategies.is_chief(strategy):
+          in_folder.enter_context(run_folder.locked(model_dir))
+        checkpoint = run_folder.find_checkpoint(model_dir)
+        workers.check_same_start(strategy, model_dir, checkpoint)
+        stop.check()
+        return assembly.TrainingRun(strategy, params, mode, folder, checkpoint, stop)()
     except stopping.StoppedError as stopped:
       if strategies.is_chief(strategy):
         print(_last_words(mode, model_dir, str(stopped)), flush=True)
       return None, {}
-
-
-def _run_in_folder(
-  strategy: tf.distribute.Strategy,
-  params: cfg.ExperimentConfig,
-  mode: str,
-  model_dir: str,
-  validate_data: int,
-  stop: stopping.StopRequest,
-) -> tuple[tf.Module, dict[str, Any]]:
-  with contextlib.ExitStack() as stack:
-    stack.enter_context(checkpointing.reporting_full_disk(model_dir))
-    folder = stack.enter_context(workers.own_folder(strategy, model_dir))
-    for name in _data_names(mode):
-      data_sample.check(params.task, name, validate_data)
-    if "train" in mode and strategies.is_chief(strategy):
-      stack.enter_context(run_folder.locked(model_dir))
-    checkpoint = run_folder.find_checkpoint(model_dir)
-    workers.check_same_start(strategy, model_dir, checkpoint)
-    stop.check()
-    return assembly.TrainingRun(strategy, params, mode, folder, checkpoint, stop)()
 
 
 def _data_names(mode: str) -> list[str]:

@@ -51,7 +51,7 @@ class Recovery:
     """Takes the trainer whose steps it repeats.
 
     Args:
-      trainer: a `DetectorTrainer`.
+      trainer: a `TaskTrainer`.
       model_dir: folder of the run.
       chief: whether what this worker writes stays.
     """

@@ -27,7 +27,7 @@ def save(folder: str, trainer: Any, inputs: Any, numbers: dict[str, int], text: 
 
   Args:
     folder: to be made.
-    trainer: a `DetectorTrainer` with the weights from before the step.
+    trainer: a `TaskTrainer` with the weights from before the step.
     inputs: the batch, whole: tuples and mappings of tensors.
     numbers: of step and batch, for the report.
     text: the report.

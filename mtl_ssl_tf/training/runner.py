@@ -55,8 +55,8 @@ class ExperimentRunner(train_lib.OrbitExperimentRunner):
 
   def _build_controller(
     self,
-    trainer: trainer_lib.DetectorTrainer | None,
-    evaluator: trainer_lib.DetectorTrainer | None,
+    trainer: trainer_lib.TaskTrainer | None,
+    evaluator: trainer_lib.TaskTrainer | None,
     save_summary: bool = True,
     train_actions: list[orbit.Action] | None = None,
     eval_actions: list[orbit.Action] | None = None,

@@ -23,8 +23,8 @@ class _BuiltLater:
   """A placeholder for the training data until the step is known that they begin with."""
 
 
-class DetectorTrainer(base_trainer.Trainer):
-  """Takes the steps of a run one by one, on one replica or many.
+class TaskTrainer(base_trainer.Trainer):
+  """Takes the steps of any task's run one by one, on one replica or many.
 
   With `runtime.enable_xla` the training step (labels, forward, losses, backward, optimizer,
   metrics) is one XLA program on one replica; on several the task compiles what they do not
@@ -73,10 +73,9 @@ class DetectorTrainer(base_trainer.Trainer):
       **task.checkpoint_items,
     )
     self._statistics = nonfinite.running_statistics(self.model)
-    self._step = self._guarded_step
     self._evaluation_step = task.validation_step
     if strategies.compiles_whole(config.runtime, self.strategy):
-      self._step = tf.function(self._step, jit_compile=True, autograph=False)
+      self._guarded_step = tf.function(self._guarded_step, jit_compile=True, autograph=False)
     if strategies.compiles_each_replica(config.runtime, self.strategy):
       self._evaluation_step = tf.function(self._evaluation_step, jit_compile=True, autograph=False)
 
@@ -153,7 +152,7 @@ class DetectorTrainer(base_trainer.Trainer):
     """Takes the next batch and trains on it."""
 
     def step_fn(inputs):
-      logs = self._step(inputs)
+      logs = self._guarded_step(inputs)
       self.train_loss.update_state(logs[self.task.loss])
       self.global_step.assign_add(1)
 

@@ -18,6 +18,7 @@ SMALL_EXPERIMENTS = [
   CONFIGS / "own_data.yaml",
   *(CONFIGS / "experiments" / f"{name}_frcnn_mobilenet_mtl.yaml" for name in ("bccd", "demo")),
 ]
+PRESETS = sorted(CONFIGS.glob("presets/*.yaml"))
 OVERLAYS = sorted(CONFIGS.glob("overlays/*.yaml"))
 FLAGS = sorted(CONFIGS.glob("flags/*.flags"))
 RELEASED = CONFIGS / "overlays" / "released.yaml"
@@ -101,6 +102,22 @@ def test_experiment_builds(path, overlay, tmp_path):
   model = factory.build_detector(params.task, num_classes=3)
   assert (model.multi_object_head is None) == (params.task.auxiliary.multi_object.loss_weight == 0)
   assert (model.refiner is None) == (not params.task.refinement.enabled)
+
+
+@pytest.mark.parametrize("path", PRESETS, ids=lambda path: path.stem)
+def test_a_short_file_on_a_preset_builds(path, tmp_path):
+  (tmp_path / "label_map.txt").write_text("cat\ndog\n")
+  own = tmp_path / "own.yaml"
+  text = (CONFIGS / "own_data.yaml").read_text()
+  assert len(text.splitlines()) <= 12
+  text = text.replace("presets/small_data.yaml", str(path)).replace("data/mine", str(tmp_path))
+  own.write_text(text)
+  params = driver.load_experiment("mtl_frcnn", [str(own)])
+  validation.check_task(params.task)
+  validation.check_trainer(params.trainer)
+  assert params.task.train_data.input_path.startswith(str(tmp_path))
+  assert params.trainer.optimizer_config.learning_rate.cosine.decay_steps == 1200
+  assert factory.build_detector(params.task, num_classes=3).rpn is not None
 
 
 @pytest.mark.parametrize("path", EXPERIMENTS, ids=lambda path: path.stem)

@@ -5,10 +5,18 @@ import math
 import numpy as np
 import pytest
 
-from mtl_ssl_tf.evaluation import detection_metrics
+from mtl_ssl_tf.configs import data as data_config
+from mtl_ssl_tf.configs import fields, validation
+from mtl_ssl_tf.evaluation import detection_metrics, voc_metrics
 
 A, B, FAR = [0, 0, 40, 40], [0, 60, 40, 100], [200, 200, 240, 240]
 NAMES = ["cat", "dog"]
+
+
+def test_names_are_those_that_the_configuration_accepts():
+  rules = fields.choices_of(fields.field_of(data_config.Evaluation, "voc_ap"))
+  assert set(rules) == set(voc_metrics.AP_RULES)
+  assert set(validation.METRICS) == set(detection_metrics.METRICS)
 
 
 def evaluate(detections, truth, metrics=("voc", "coco"), names=NAMES, image_id=1, **options):

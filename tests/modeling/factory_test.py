@@ -10,9 +10,9 @@ from official.modeling import performance
 from mtl_ssl_tf.configs import detector as config_lib
 from mtl_ssl_tf.configs import fields
 from mtl_ssl_tf.labels import windows
-from mtl_ssl_tf.modeling import detections, factory, normalization, proposals
+from mtl_ssl_tf.modeling import detections, factory, proposals
 from mtl_ssl_tf.modeling.acceleration import folding, resnet_stage2
-from mtl_ssl_tf.modeling.backbones import layers, resnet, second_stage
+from mtl_ssl_tf.modeling.backbones import layers, resnet
 from mtl_ssl_tf.modeling.heads import foreground_head, pooling, rfcn_heads, roi_heads
 
 NUM_CLASSES = 4
@@ -60,7 +60,6 @@ def test_components_are_as_configured():
       "refinement": {"num_windows": 3, "closeness_mean": "all_rows"},
     }
   )
-  assert parts["num_classes"] == NUM_CLASSES
   assert parts["anchor_grid"] == proposals.AnchorGrid(16, 30.0, (0.5, 2.0), (1.0, 2.0, 3.0))
   assert (parts["rpn"].conv.filters, parts["rpn"].box.filters) == (7, 24)
   assert parts["proposal_generator"] == proposals.ProposalGenerator(0.65, 11, 99, "native")
@@ -97,21 +96,21 @@ def test_crops_are_convolved_by_fourier_transform_where_that_is_faster(overrides
   with mock.patch.object(tf.config, "list_logical_devices", return_value=[]):
     parts = _components(_RESNET, overrides, **options)
   for name in ("box_head", "multi_object_head", "closeness_head"):
-    assert parts[name].crop_features.stage2.fourier_side == side
+    assert parts[name].crop_features.fourier_side == side
 
 
 def test_a_gpu_convolves_crops_directly():
   with mock.patch.object(tf.config, "list_logical_devices", return_value=["GPU:0"]) as devices:
-    assert _components(_RESNET)["box_head"].crop_features.stage2.fourier_side is None
+    assert _components(_RESNET)["box_head"].crop_features.fourier_side is None
   devices.assert_called_once_with("GPU")
 
 
 @pytest.mark.parametrize(("max_pool", "projects"), [(1, True), (2, False)])
 def test_resnet_projects_before_the_crop_unless_that_is_pooled(max_pool, projects):
   parts = _components(_RESNET, {"roi_head": {"crop_size": 14, "max_pool": max_pool}})
-  stage2 = parts["box_head"].crop_features.stage2
-  assert isinstance(stage2, resnet_stage2.AcceleratedStage2)
-  assert stage2.projects == projects
+  features = parts["box_head"].crop_features
+  assert isinstance(features, resnet_stage2.AcceleratedCropFeatures)
+  assert features.projects == projects
 
 
 def test_basic_blocks_do_not_project():
@@ -119,8 +118,8 @@ def test_basic_blocks_do_not_project():
     "backbone": {"type": "resnet_18", "layout": "torchvision"},
     "roi_head": {"convolution": "fourier", "crop_size": 5},
   }
-  stage2 = _components(config)["box_head"].crop_features.stage2
-  assert (stage2.projects, stage2.fourier_side) == (False, 5)
+  features = _components(config)["box_head"].crop_features
+  assert (features.projects, features.fourier_side) == (False, 5)
 
 
 @pytest.mark.parametrize("name", ["resnet_18", "resnet_34"])
@@ -149,8 +148,8 @@ def test_resnets_by_name(name, unit, units, scope):
 
 
 def test_other_second_stages_run_as_they_are():
-  stage2 = _components()["box_head"].crop_features.stage2
-  assert type(stage2) is second_stage.Stage2
+  features = _components()["box_head"].crop_features
+  assert type(features) is pooling.CropFeatures
 
 
 @pytest.mark.parametrize(
@@ -476,8 +475,6 @@ def test_unknown_backbone():
 
 def test_modules_know_what_the_configuration_accepts():
   known = {
-    "backbone.norm.type": normalization.NORM_TYPES,
-    "backbone.layout": resnet.LAYOUTS,
     "roi_head.initializer": roi_heads.INITIALIZERS,
     "auxiliary.multi_object.sampling": windows._LAWS,
     "auxiliary.foreground.logit_activation": foreground_head.ACTIVATIONS,

@@ -7,7 +7,7 @@ import tensorflow as tf
 import tf_keras
 
 from mtl_ssl_tf.modeling import detections, detector, proposals, refinement, window_evidence
-from mtl_ssl_tf.modeling.backbones import base, second_stage
+from mtl_ssl_tf.modeling.backbones import base
 from mtl_ssl_tf.modeling.heads import (
   foreground_head,
   pooling,
@@ -84,7 +84,6 @@ def make_detector(**components) -> detector.Detector:
   backbone = BlockBackbone()
   arguments = {
     "backbone": backbone,
-    "num_classes": NUM_CLASSES,
     "anchor_grid": proposals.AnchorGrid(16, 24.0, (1.0,), (0.5, 2.0)),
     "rpn": rpn_head.RpnHead(ANCHORS_PER_CELL, 6, name="rpn"),
     "proposal_generator": proposals.ProposalGenerator(0.7, 7, None),
@@ -103,7 +102,7 @@ def make_detector(**components) -> detector.Detector:
 
 def crop_features(size: int = 2, max_pool: int = 1) -> pooling.CropFeatures:
   """Returns features of crops by a second stage of their own."""
-  stage2 = second_stage.Stage2(BlockBackbone().make_stage2("stage2"))
+  stage2 = BlockBackbone().make_stage2("stage2")
   return pooling.CropFeatures(pooling.Cropper(16, size, max_pool), stage2)
 
 
@@ -151,6 +150,8 @@ def make_refinement(
 ) -> refinement.RefinementStage:
   """Returns refinement as the paper has it, but for `options` and those of its `layer`."""
   windows = window_evidence.WindowEvidence(NUM_CLASSES, num_windows, chunk_size)
+  defaults = {"closeness_mean": "per_image_valid", "min_object_score": 0.0, "max_proposals": 0}
+  options = defaults | options
   return refinement.RefinementStage(make_refiner(**(layer or {})), windows, **options)
 
 

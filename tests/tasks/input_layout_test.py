@@ -52,7 +52,7 @@ def make_trainer(params):
   watch("validation_step")
   model = task.build_model()
   optimizer = task.create_optimizer(params.trainer.optimizer_config, params.runtime)
-  return trainer.DetectorTrainer(params, task, model, optimizer), traced
+  return trainer.TaskTrainer(params, task, model, optimizer), traced
 
 
 def test_one_program_for_each_input_size(mixed):

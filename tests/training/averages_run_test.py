@@ -115,7 +115,8 @@ def test_a_compiled_run_is_the_same(folder):
 def test_an_evaluation_that_ends_early_leaves_the_trained_weights(folder, monkeypatch, error):
   params = toy_task.experiment(folder, {"trainer": WITH_EMA})
   task = toy_task.ToyTask(params.task)
-  made = train_utils.create_trainer(params, task, True, True, None, trainer.DetectorTrainer)
+  optimizer = train_utils.create_optimizer(task, params)
+  made = trainer.TaskTrainer(params, task, task.build_model(), optimizer)
   made.initialize()
   made.train(tf.constant(20))
   before = [weight.numpy() for weight in made.model.trainable_variables]
@@ -136,7 +137,8 @@ def test_an_evaluation_that_ends_early_leaves_the_trained_weights(folder, monkey
 def test_new_weights_are_averaged_from_their_start_on(folder, monkeypatch):
   params = toy_task.experiment(folder, {"trainer": WITH_EMA})
   task = toy_task.ToyTask(params.task)
-  made = train_utils.create_trainer(params, task, True, True, None, trainer.DetectorTrainer)
+  optimizer = train_utils.create_optimizer(task, params)
+  made = trainer.TaskTrainer(params, task, task.build_model(), optimizer)
   monkeypatch.setattr(task, "initialize", lambda model: model.variables[1].assign([7.0]))
   made.initialize()
   assert [float(value[0]) for value in made.averages.variables.values() if value.shape == [1]] == [

@@ -185,7 +185,7 @@ class TestMainWithFlags:
       ({"experiment": None}, "error: --model_dir is empty; accepted: a folder"),
       ({"experiment": "x"}, "error: --experiment is 'x'; accepted: mtl_frcnn"),
       (
-        # From within Model Garden, which appends the way of the call.
+        # From within Model Garden.
         {
           "model_dir": "new",
           "params_override": "trainer: {optimizer_config: {optimizer: {type: null}}}",
@@ -199,6 +199,15 @@ class TestMainWithFlags:
     with pytest.raises(SystemExit) as error:
       driver.main_with_flags(self.flags(folder, **values))
     assert error.value.code == message
+
+  def test_the_way_of_the_call_is_left_out(self, folder, tmp_path, monkeypatch):
+    def run(*_):
+      raise ValueError("seed is x\n  In call to configurable 'Trainer' (<class 'Trainer'>)")
+
+    monkeypatch.setattr(driver, "run", run)
+    with pytest.raises(SystemExit) as error:
+      driver.main_with_flags(self.flags(folder, model_dir=str(tmp_path)))
+    assert error.value.code == "error: seed is x"
 
   def test_start_weights_that_are_not_there(self, folder, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)

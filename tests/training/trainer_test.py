@@ -30,7 +30,8 @@ def _trainers(folder):
     task = mtl_detection.MtlDetectionTask(
       params.task, crop_method=params.runtime.compiled_crop_method
     )
-    made.append(train_utils.create_trainer(params, task, True, True, None, trainer.DetectorTrainer))
+    optimizer = train_utils.create_optimizer(task, params)
+    made.append(trainer.TaskTrainer(params, task, task.build_model(), optimizer))
   return made
 
 
@@ -57,8 +58,8 @@ def test_training(trainers):
 
 def test_the_compiled_steps_are_xla_programs(trainers):
   _, compiled = trainers
-  for step in (compiled._step, compiled._evaluation_step):
+  for step in (compiled._guarded_step, compiled._evaluation_step):
     assert step._jit_compile
   assert compiled.train(tf.constant(3))
   # Variables are made in a first trace, and used in the second.
-  assert compiled._step.experimental_get_tracing_count() <= 2
+  assert compiled._guarded_step.experimental_get_tracing_count() <= 2

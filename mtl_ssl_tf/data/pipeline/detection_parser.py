@@ -77,6 +77,8 @@ class DetectionParser:
       whatever else is composed with it.
     example_valid: bool, False for a row that only fills up the last batch.
 
+  To add a change of your own, see the two comments in `__call__`; draw its seed in `_Seeds`.
+
   Reference: Lee et al., "Multi-task Self-supervised Object Detection", CVPR 2019, implementation
   details: short side 600, horizontal flips only. The rest is ours, for training from scratch.
   """
@@ -131,39 +133,18 @@ class DetectionParser:
     Returns:
       `(image, labels)` as the class describes.
     """
-    read_partner = read_partner or (lambda _: serialized_example)
-    return self.parse(
-      self._decoder.decode(serialized_example),
-      seed,
-      lambda number: self._decoder.decode(read_partner(number)),
-    )
-
-  def parse(
-    self,
-    decoded: dict[str, tf.Tensor],
-    seed: tf.Tensor,
-    decode_partner: Callable[[int], dict[str, tf.Tensor]],
-  ) -> tuple[tf.Tensor, dict[str, tf.Tensor]]:
-    """Returns the padded image and its ground truth.
-
-    Args:
-      decoded: what `DetectionDecoder.decode` returns.
-      seed: as of a call.
-      decode_partner: makes the same of a partner of the image, as of a call.
-
-    Returns:
-      `(image, labels)` as the class describes.
-    """
-    image = decoded["image"]
-    boxes_norm, classes, difficult, is_crowd, area_orig = self._select_objects(decoded)
+    decoded = self._decoder.decode(serialized_example)
     seeds = _Seeds.of(seed)
+    image, objects = decoded["image"], self._select_objects(decoded)
     if self._composes:
-      image, boxes_norm, classes, difficult, is_crowd, area_orig = self._compose(
-        decoded, decode_partner, seeds.compose
+      image, *objects = self._compose(
+        decoded, read_partner or (lambda _: serialized_example), seeds.compose
       )
+    boxes_norm, classes, difficult, is_crowd, area_orig = objects
     boxes_orig = boxes_norm * tf.tile(_size(image), [2])  # [n, 4]
     flipped = tf.constant(False)
     if self._is_training:
+      # A change of your own that moves pixels goes into this method, with image and boxes.
       image, boxes_norm, flipped = self._turn_and_mirror(image, boxes_norm, seeds)
     original_size = _size(image)
     scaled_size, offset, kept_size = self._window(original_size, seeds.zoom)
@@ -172,25 +153,24 @@ class DetectionParser:
     # The rest of a region that is mostly cut off is still no background.
     keep |= (classes == 0) & (box_ops.area(boxes_px) > 0.0)
     labels = {
-      "gt_boxes_px": self._pad(tf.boolean_mask(boxes_px, keep), -1.0),  # [N, 4]
-      "gt_classes": self._pad(tf.boolean_mask(classes, keep), -1),  # [N]
-      "gt_difficult": self._pad(tf.boolean_mask(difficult, keep), False),  # [N]
-      "gt_boxes_orig": self._pad(tf.boolean_mask(boxes_orig, keep), -1.0),  # [N, 4]
-      "gt_is_crowd": self._pad(tf.boolean_mask(is_crowd, keep), False),  # [N]
-      "gt_area_orig": self._pad(tf.boolean_mask(area_orig, keep), 0.0),  # [N]
+      "gt_boxes_px": self._kept(boxes_px, keep, -1.0),  # [N, 4]
+      "gt_classes": self._kept(classes, keep, -1),  # [N]
+      "gt_difficult": self._kept(difficult, keep, False),  # [N]
+      "gt_boxes_orig": self._kept(boxes_orig, keep, -1.0),  # [N, 4]
+      "gt_is_crowd": self._kept(is_crowd, keep, False),  # [N]
+      "gt_area_orig": self._kept(area_orig, keep, 0.0),  # [N]
       "image_size_px": kept_size,
       "image_info": tf.stack([original_size, kept_size, scaled_size / original_size, offset]),
       "num_dropped_boxes": tf.maximum(
         tf.reduce_sum(tf.cast(keep, tf.int32)) - self._data.max_num_boxes, 0
       ),
       "flipped": flipped,
-      "image_key": tf.cast(
-        tf.strings.to_hash_bucket_fast(decoded["source_id"], _NUM_IMAGE_KEYS), tf.int32
-      ),
+      "image_key": _image_key(decoded["source_id"]),
       "example_valid": tf.constant(True),
     }
     image = fitting.resize_and_crop(image, scaled_size, offset, kept_size)
     if self._is_training:
+      # A change of your own that leaves the boxes where they are goes here.
       image = color_jitter.random_color_jitter(
         image, seeds.color, **self._data.augmentation.color_jitter.as_dict()
       )
@@ -222,7 +202,7 @@ class DetectionParser:
   def _compose(
     self,
     decoded: dict[str, tf.Tensor],
-    decode_partner: Callable[[int], dict[str, tf.Tensor]],
+    read_partner: Callable[[int], tf.Tensor],
     seed: tf.Tensor,
   ) -> tuple[tf.Tensor, ...]:
     """The image composed with its partners, and what `select_objects` would return of it."""
@@ -234,7 +214,7 @@ class DetectionParser:
 
     composed = composition.compose(
       annotate(decoded),
-      lambda number: annotate(decode_partner(number)),
+      lambda number: annotate(self._decoder.decode(read_partner(number))),
       seed,
       scale_of=lambda size: tf.reduce_min(self._fitted_size(size) / size),
       mosaic_size=self._fitted_size(tf.constant(self._input_size, tf.float32)),
@@ -283,9 +263,9 @@ class DetectionParser:
       original_size, self._input_size, self._data.short_side, self._data.long_side
     )
 
-  def _pad(self, values: tf.Tensor, padding: float | int | bool) -> tf.Tensor:
-    """The first N rows of `values`, filled up to N with `padding`."""
-    values = values[: self._data.max_num_boxes]
+  def _kept(self, values: tf.Tensor, keep: tf.Tensor, padding: float | int | bool) -> tf.Tensor:
+    """The first N of the rows to `keep`, filled up to N with `padding`."""
+    values = tf.boolean_mask(values, keep)[: self._data.max_num_boxes]
     rows = self._data.max_num_boxes - tf.shape(values)[0]
     paddings = [[0, rows]] + [[0, 0]] * (values.shape.rank - 1)
     padded = tf.pad(values, paddings, constant_values=padding)
@@ -309,6 +289,10 @@ class _Seeds(NamedTuple):
       *tf.unstack(tf.random.split(seed, 3)),
       *tf.unstack(tf.random.split(tf.random.fold_in(seed, 1), 3)),
     )
+
+
+def _image_key(source_id: tf.Tensor) -> tf.Tensor:
+  return tf.cast(tf.strings.to_hash_bucket_fast(source_id, _NUM_IMAGE_KEYS), tf.int32)
 
 
 def _size(image: tf.Tensor) -> tf.Tensor:

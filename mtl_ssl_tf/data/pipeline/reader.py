@@ -6,8 +6,9 @@ seed and files give the same ones in the same order, whatever the threads do, ho
 share them, and whichever batch a run begins with.
 """
 
+import functools
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 import tensorflow as tf
@@ -67,10 +68,10 @@ def make_dataset(
   batch_size, is_training = data.global_batch_size, data.is_training
   context = input_context or tf.distribute.InputContext()
   input_checks.check_batches(batch_size, context, first_batch, skipped_batches, is_training)
-  parsers = [
-    detection_parser.DetectionParser(data, size, is_training)
-    for size in input_sizes.sizes(data.input_layout, data.input_size)
-  ]
+  parsers = {
+    bucket: detection_parser.DetectionParser(data, size, is_training)
+    for bucket, size in enumerate(input_sizes.sizes(data.input_layout, data.input_size))
+  }
   files = record_paths.match_files(data.input_path)
   input_checks.check_records(files)
   seed = data.seed
@@ -92,15 +93,8 @@ def make_dataset(
         index, buckets, batch_size, data.cache, context
       )
     # An input size that no image needs would only hide the size of the other.
-    parsers = [
-      parser if len(bucket) else None for parser, bucket in zip(parsers, buckets, strict=True)
-    ]
-
-  def parse(number, bucket, content):
-    return _parse_in_bucket(
-      parsers, bucket, number, content, seed if is_training else None, read_partner
-    )
-
+    parsers = {bucket: parser for bucket, parser in parsers.items() if len(buckets[bucket])}
+  parse = functools.partial(_parse, parsers, seed if is_training else None, read_partner)
   dataset = records.map(parse, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
   dataset = dataset.batch(batch_size // context.num_replicas_in_sync, drop_remainder=True)
   if is_training:  # Where no end is known of, replicas agree before each step that there is none.
@@ -157,17 +151,23 @@ def _partner_reader(
   return read
 
 
-def _parse_in_bucket(
-  parsers: Sequence[detection_parser.DetectionParser | None],
-  bucket: tf.Tensor,
-  number: tf.Tensor,
-  content: tf.Tensor,
+def _parse(
+  parsers: Mapping[int, detection_parser.DetectionParser],
   seed: int | None,
   read_partner: Callable[[tf.Tensor, int], tf.Tensor] | None,
+  number: tf.Tensor,
+  bucket: tf.Tensor,
+  content: tf.Tensor,
 ) -> tuple[tf.Tensor, dict[str, tf.Tensor]]:
-  """A record parsed with the input size of its bucket; the last two are None in evaluation."""
+  """A record parsed with the input size of its bucket.
 
-  def parse(parser):
+  Args:
+    parsers: those of the buckets that hold records, by the number of the bucket.
+    seed, read_partner: None in evaluation.
+    number, bucket, content: an element of a stream, see `record_streams`.
+  """
+
+  def parse_by(parser):
     if seed is not None:
       seeds = tf.stack([seed, number])
       return parser(content, seeds, lambda partner: read_partner(number, partner))
@@ -176,7 +176,7 @@ def _parse_in_bucket(
     )
     return image, {**labels, "example_index": tf.cast(number, tf.int32)}
 
-  used = [parser for parser in parsers if parser is not None]
-  if len(used) == 1:
-    return parse(used[0])
-  return tf.cond(bucket == 0, lambda: parse(parsers[0]), lambda: parse(parsers[1]))
+  if len(parsers) == 1:
+    (parser,) = parsers.values()
+    return parse_by(parser)
+  return tf.cond(bucket == 0, lambda: parse_by(parsers[0]), lambda: parse_by(parsers[1]))

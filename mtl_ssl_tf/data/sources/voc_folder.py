@@ -200,17 +200,20 @@ class VocFolder:
     folder = self._layout.images
     return os.path.splitext(file.removeprefix(f"{folder}/") if folder else file)[0]
 
-  def annotation_file(self, stem: str) -> str:
+  def annotation_file(self, stem: str, accepted: str = "one annotation for each image") -> str:
     """The annotation of an image.
 
+    Args:
+      stem: its name.
+      accepted: what the fault says.
+
     Raises:
-      faults.FaultError: there is none.
+      faults.FaultError: there is none, or there are several.
     """
     pattern = self._layout.file(self._layout.annotations, f"{stem}.xml")
     names = self._names(_ANNOTATION, stem)
     if len(names) != 1:
-      near = self._near_names(_ANNOTATION, stem)
-      raise _fault(names, pattern, "one annotation for each image", near)
+      raise _fault(names, pattern, accepted, self._near_names(_ANNOTATION, stem))
     return self.annotation_files(stem)[0]
 
   def image_file(self, stem: str, filename: str | None) -> str:

@@ -21,6 +21,10 @@ from mtl_ssl_tf.data.sources import (
 
 _LOGGER = logging.getLogger(__name__)
 MISSING_ANNOTATION = ("fault", "background")
+_ONE_ANNOTATION = (
+  "one annotation for each image, or --missing_annotation=background where it has no object"
+)
+_OWN_ANNOTATION = "its own annotation, as one without an image of its name may be meant for it"
 
 
 def open_split(
@@ -150,7 +154,7 @@ def read_image(
   annotation_file = annotation = image_file = None
   found, notes, hashes = [], [], {}
   try:
-    annotation_file = folder.annotation_file(stem)
+    annotation_file = folder.annotation_file(stem, _ONE_ANNOTATION)
     content = folder.read(annotation_file)
     hashes[annotation_file] = hashlib.sha256(content).hexdigest()
     annotation = voc_annotation.parse_annotation(content, annotation_file)
@@ -189,7 +193,7 @@ def _background(folder: voc_folder.VocFolder, stem: str) -> annotated.AnnotatedI
   image_file, found = None, []
   try:
     if folder.is_claimed(stem):
-      folder.annotation_file(stem)  # Its fault is that there is none.
+      folder.annotation_file(stem, _OWN_ANNOTATION)  # Its fault is that there is none.
     image_file = folder.image_file(stem, None)
   except faults.FaultError as error:
     found.extend(error.faults)

@@ -3,32 +3,50 @@
 **Projection before the crop.** The first unit of a stage of bottlenecks begins with two 1 x 1
 convolutions, `conv1` and `shortcut`. A convolution of single cells and a bilinear crop can change
 places. The map has far fewer cells than its crops together, so the convolutions run once on the
-map, and crops are taken of their outputs. Crops of padding (zeros) come out right too, since bias
-and normalisation wait until after the crop. What is max-pooled after the crop cannot be treated so.
+map, and crops are taken of their outputs. Crops of padding (zeros) come out right too, since
+whatever is added (bias, shift) waits until after the crop. What is max-pooled after the crop cannot
+be treated so.
 
 **Fourier convolution.** The 3 x 3 convolutions of crops go by way of their Fourier transform
 (`fourier_conv`), which rounds otherwise. Maps are then cell by cell, [s^2, B R, 1, c]; the kernels'
 transforms are computed once for all crops. Not with normalisation of single crops (`group`).
+
+Letters as in `detector.py`; `s` is a side of a crop.
 """
 
 import dataclasses
 import functools
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import tensorflow as tf
 
 from mtl_ssl_tf.modeling.acceleration import folding, fourier_conv
-from mtl_ssl_tf.modeling.backbones import resnet, second_stage
+from mtl_ssl_tf.modeling.backbones import resnet
+from mtl_ssl_tf.modeling.heads import pooling
 
 PROJECTIONS = ("conv1", "shortcut")
 
 
-@dataclasses.dataclass(frozen=True)
-class AcceleratedStage2(second_stage.Stage2):
-  """As `Stage2`, up to rounding.
+class PreparedMap(NamedTuple):
+  """An image's shared map, prepared once for all crops.
 
   Attributes:
-    stage: of ResNet.
+    maps: those that crops are taken from, each [B, h, w, c]: the shared map or its `PROJECTIONS`.
+    kernels: tensors computed once from the weights of each unit; empty without Fourier transform.
+  """
+
+  maps: tuple[tf.Tensor, ...]
+  kernels: tuple[tuple[tf.Tensor, ...], ...] = ()
+
+
+@dataclasses.dataclass(frozen=True)
+class AcceleratedCropFeatures(pooling.CropFeatures):
+  """As `CropFeatures`, up to rounding.
+
+  Attributes:
+    cropper: cuts out the boxes.
+    stage: the second stage of a ResNet.
     projects: whether the first unit's 1 x 1 convolutions run on the map; not of basic blocks.
     fourier_side: rows and columns of crops whose 3 x 3 convolutions go by way of their Fourier
       transform; None for none.
@@ -38,22 +56,32 @@ class AcceleratedStage2(second_stage.Stage2):
   projects: bool = True
   fourier_side: int | None = None
 
-  def prepare(self, features: tf.Tensor) -> second_stage.PreparedMap:
+  def prepare(self, features: tf.Tensor) -> tf.Tensor | PreparedMap:
+    """Returns the map itself where nothing is to be prepared."""
     if not self.stage.built:
       return super().prepare(features)  # The first crops make the variables.
+    if not self.projects and self.fourier_side is None:
+      return super().prepare(features)
     maps, kernels = (features,), ()
     if self.projects:
       first, *_ = self.stage.units
       maps = tuple(_project(first.convs[name], features) for name in PROJECTIONS)
     if self.fourier_side is not None:
       kernels = tuple(_kernels(unit, self.fourier_side) for unit in self.stage.units)
-    return second_stage.PreparedMap(maps, kernels)
+    return PreparedMap(maps, kernels)
 
-  def pool(
-    self, crops: tuple[tf.Tensor, ...], prepared: second_stage.PreparedMap, training: bool
+  def __call__(
+    self,
+    prepared: tf.Tensor | PreparedMap,
+    boxes_norm: tf.Tensor,
+    image_size_px: tf.Tensor,
+    training: bool,
   ) -> tf.Tensor:
-    if not self.stage.built or (len(crops) == 1 and not prepared.kernels):
-      return super().pool(crops, prepared, training)
+    if not isinstance(prepared, PreparedMap):
+      return super().__call__(prepared, boxes_norm, image_size_px, training)
+    crops = tuple(
+      self.cropper(maps, boxes_norm, image_size_px) for maps in prepared.maps
+    )  # [B R, s, s, c]
     kernels = prepared.kernels or ((),) * len(self.stage.units)
     if prepared.kernels:
       crops = tuple(fourier_conv.to_cells(maps) for maps in crops)  # [s^2, B R, 1, c]

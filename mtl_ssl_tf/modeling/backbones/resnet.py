@@ -19,6 +19,8 @@ import re
 import tensorflow as tf
 import tf_keras
 
+from mtl_ssl_tf.configs import detector as detector_config
+from mtl_ssl_tf.configs import fields
 from mtl_ssl_tf.modeling.backbones import base, layers
 
 # Units of blocks 1 ... 4.
@@ -28,7 +30,7 @@ UNITS = {
   "resnet_50": (3, 4, 6, 3),
   "resnet_101": (3, 4, 23, 3),
 }
-LAYOUTS = ("slim", "keras", "torchvision")
+LAYOUTS = fields.choices_of(fields.field_of(detector_config.Backbone, "layout"))
 # Channels inside the units of blocks 1 ... 4; a unit puts out `expansion` times as many.
 CHANNELS = (64, 128, 256, 512)
 STEM_CHANNELS = 64

@@ -34,24 +34,59 @@ class BoxOutputs(NamedTuple):
 
 
 class RegionHead(Protocol):
-  """The main head, which returns `BoxOutputs`, or an auxiliary one, which returns logits [B, R, C].
+  """The common part of the main head and the auxiliary heads on boxes.
 
   Attributes:
     stages: the second stages that this head has to itself, none or one.
-    runs_on_crops: whether `__call__` costs a second stage for each box, so that fewer boxes cost
-      less, and `prepare` is the same in training. Otherwise `prepare` costs a second stage, and
-      `__call__` next to nothing.
-    uses_box_features: whether an auxiliary head classifies the main head's `box_features`.
+    runs_on_crops: whether a second stage runs on a crop of each box, in `__call__`, so that fewer
+      boxes cost less. Otherwise it runs on the whole map, in `prepare`, and `__call__` costs next
+      to nothing.
     last_kernels: the kernels after the second stage.
   """
 
   stages: list[base.Stage]
   runs_on_crops: bool
-  uses_box_features: bool
   last_kernels: list[tf.Variable]
 
   def prepare(self, features: tf.Tensor, training: bool = False) -> PreparedFeatures:
     """Returns the prepared shared map [B, h, w, c], independent of any box."""
+
+  def named_layers(self) -> dict[str, tf_keras.layers.Layer]:
+    """Returns the layers after the second stage by their names in the released code."""
+
+
+class MainHead(RegionHead, Protocol):
+  """The head that detections come from."""
+
+  def __call__(
+    self,
+    prepared: PreparedFeatures,
+    boxes_norm: tf.Tensor,
+    image_size_px: tf.Tensor,
+    training: bool = False,
+  ) -> BoxOutputs:
+    """Returns class logits and box deltas.
+
+    Args:
+      prepared: of `prepare`, of the same images.
+      boxes_norm: float32 [B, R, 4], fractions of the image content.
+      image_size_px: float32 [B, 2].
+      training: bool.
+    """
+
+
+class AuxiliaryHead(RegionHead, Protocol):
+  """The multi-object or the closeness head.
+
+  Attributes:
+    uses_box_features: whether it classifies the main head's `box_features` where it is given them;
+      then no second stage runs.
+    prepare_depends_on_mode: whether `prepare` normalises, so that what it returns may be another in
+      training than at inference.
+  """
+
+  uses_box_features: bool
+  prepare_depends_on_mode: bool
 
   def __call__(
     self,
@@ -60,20 +95,16 @@ class RegionHead(Protocol):
     image_size_px: tf.Tensor,
     training: bool = False,
     box_features: tf.Tensor | None = None,
-  ) -> Any:
-    """Returns this head's outputs.
+  ) -> tf.Tensor:
+    """Returns logits [B, R, C].
 
     Args:
       prepared: of `prepare`, of the same images.
       boxes_norm: float32 [B, R, 4], fractions of the image content.
       image_size_px: float32 [B, 2].
       training: bool.
-      box_features: float32 [B, R, depth], the main head's for these boxes, where they are known;
-        for auxiliary heads, of which those that do not use them ignore them.
+      box_features: float32 [B, R, depth], the main head's for these boxes, where they are known.
     """
-
-  def named_layers(self) -> dict[str, tf_keras.layers.Layer]:
-    """Returns the layers after the second stage by their names in the released code."""
 
 
 def by_box(values: tf.Tensor, num_boxes: int) -> tf.Tensor:

@@ -21,7 +21,7 @@ def _conv(channels: int, activation: str | None, name: str) -> tf_keras.layers.L
 
 
 class MapClassifier(tf_keras.layers.Layer):
-  """A second stage of its own, score maps and class logits; see `base.RegionHead`.
+  """A second stage of its own, score maps and class logits; see `base.AuxiliaryHead`.
 
   R-FCN's own heads and the auxiliary heads of `auxiliary.features: shared_map` are of this kind.
 
@@ -35,6 +35,7 @@ class MapClassifier(tf_keras.layers.Layer):
 
   runs_on_crops = False
   uses_box_features = False
+  prepare_depends_on_mode = True
 
   def __init__(
     self,
@@ -94,7 +95,7 @@ class MapClassifier(tf_keras.layers.Layer):
 
 
 class MapBoxHead(MapClassifier):
-  """The main head: class logits and class-specific box deltas.
+  """The main head: class logits and class-specific box deltas; see `base.MainHead`.
 
   Attributes:
     box: 1 x 1 convolution to 4 (C - 1) maps for each bin.

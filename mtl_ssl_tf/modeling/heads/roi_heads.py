@@ -9,7 +9,6 @@ import tf_keras
 from mtl_ssl_tf.configs import detector as detector_config
 from mtl_ssl_tf.configs import fields
 from mtl_ssl_tf.modeling.backbones import base as backbone_base
-from mtl_ssl_tf.modeling.backbones import second_stage
 from mtl_ssl_tf.modeling.heads import base, pooling
 
 INIT_STDDEV = 0.01
@@ -28,9 +27,10 @@ def _dense(units: int, name: str, initializer: str) -> tf_keras.layers.Dense:
 
 
 class CropClassifier(tf_keras.layers.Layer):
-  """A second stage of its own, average pooling and class logits; see `base.RegionHead`.
+  """A second stage of its own, average pooling and class logits; see `base.AuxiliaryHead`.
 
-  The multi-object and the closeness head are of this kind (Lee et al., CVPR 2019, sec. 3).
+  With `auxiliary.features: own_stage2` the multi-object and the closeness head are of this kind
+  (Lee et al., CVPR 2019, sec. 3).
 
   Attributes:
     crop_features: from boxes to the features that are classified.
@@ -40,6 +40,7 @@ class CropClassifier(tf_keras.layers.Layer):
 
   runs_on_crops = True
   uses_box_features = False
+  prepare_depends_on_mode = False
 
   def __init__(
     self,
@@ -50,7 +51,7 @@ class CropClassifier(tf_keras.layers.Layer):
   ):
     super().__init__(**kwargs)
     self.crop_features = crop_features
-    self.stage2 = crop_features.stage2.stage
+    self.stage2 = crop_features.stage
     self.classifier = _dense(num_classes, "class", initializer)
 
   @property
@@ -64,13 +65,13 @@ class CropClassifier(tf_keras.layers.Layer):
   def named_layers(self) -> dict[str, tf_keras.layers.Layer]:
     return {"ClassPredictor": self.classifier}
 
-  def prepare(self, features: tf.Tensor, training: bool = False) -> second_stage.PreparedMap:
-    del training  # Nothing of it is normalised yet.
+  def prepare(self, features: tf.Tensor, training: bool = False) -> base.PreparedFeatures:
+    del training  # The same in both modes.
     return self.crop_features.prepare(features)
 
   def call(
     self,
-    prepared: second_stage.PreparedMap,
+    prepared: base.PreparedFeatures,
     boxes_norm: tf.Tensor,
     image_size_px: tf.Tensor,
     training: bool = False,
@@ -83,7 +84,7 @@ class CropClassifier(tf_keras.layers.Layer):
 
 
 class BoxHead(CropClassifier):
-  """The main head: class logits and class-specific box deltas."""
+  """The main head: class logits and class-specific box deltas; see `base.MainHead`."""
 
   def __init__(
     self,
@@ -104,7 +105,7 @@ class BoxHead(CropClassifier):
 
   def call(
     self,
-    prepared: second_stage.PreparedMap,
+    prepared: base.PreparedFeatures,
     boxes_norm: tf.Tensor,
     image_size_px: tf.Tensor,
     training: bool = False,
@@ -127,6 +128,7 @@ class FeatureClassifier(tf_keras.layers.Layer):
 
   runs_on_crops = True
   uses_box_features = True
+  prepare_depends_on_mode = False
 
   def __init__(
     self, crop_features: pooling.CropFeatures, num_classes: int, stop_gradient: bool, **kwargs
@@ -148,13 +150,13 @@ class FeatureClassifier(tf_keras.layers.Layer):
   def named_layers(self) -> dict[str, tf_keras.layers.Layer]:
     return {"ClassPredictor": self.classifier}
 
-  def prepare(self, features: tf.Tensor, training: bool = False) -> second_stage.PreparedMap:
-    del training
+  def prepare(self, features: tf.Tensor, training: bool = False) -> base.PreparedFeatures:
+    del training  # The same in both modes.
     return self.crop_features.prepare(features)
 
   def call(
     self,
-    prepared: second_stage.PreparedMap,
+    prepared: base.PreparedFeatures,
     boxes_norm: tf.Tensor,
     image_size_px: tf.Tensor,
     training: bool = False,

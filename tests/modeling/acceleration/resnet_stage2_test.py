@@ -9,13 +9,14 @@ import tf_keras
 
 from mtl_ssl_tf.modeling import normalization
 from mtl_ssl_tf.modeling.acceleration import folding, resnet_stage2
-from mtl_ssl_tf.modeling.backbones import resnet, second_stage
+from mtl_ssl_tf.modeling.backbones import resnet
 from mtl_ssl_tf.modeling.heads import pooling
 
 # Inside, over the border (zeros beyond it), and padding.
 BOXES = tf.constant([[[0.1, 0.2, 0.7, 0.9], [-0.2, 0.5, 0.6, 1.3], [-1.0] * 4]] * 2)
 SIZES = tf.constant([[64.0, 96.0]] * 2)
 SIDE = 3
+CROPPER = pooling.Cropper(16, SIDE, 1, "matmul")
 
 
 @pytest.fixture(autouse=True)
@@ -62,14 +63,13 @@ def assert_equal(layout, norm_type, projects, side, unit=resnet.Bottleneck):
   fast = make_stage(layout, norm_type, folding.conv_norm, unit)
   fast.set_weights(plain.get_weights())
   runs = {
-    plain: second_stage.Stage2(plain),
-    fast: resnet_stage2.AcceleratedStage2(fast, projects, side),
+    plain: pooling.CropFeatures(CROPPER, plain),
+    fast: resnet_stage2.AcceleratedCropFeatures(CROPPER, fast, projects, side),
   }
 
   for training in (False, True):
     found = []
-    for stage, stage2 in runs.items():
-      crop_features = pooling.CropFeatures(pooling.Cropper(16, SIDE, 1, "matmul"), stage2)
+    for stage, crop_features in runs.items():
       with tf.GradientTape() as tape:
         tape.watch(features)
         prepared = crop_features.prepare(features)
@@ -85,19 +85,20 @@ def assert_equal(layout, norm_type, projects, side, unit=resnet.Bottleneck):
 def test_the_map_is_projected_once_and_kernels_are_prepared_for_each_unit():
   stage = make_stage("slim", "frozen", folding.conv_norm)
   features = tf.zeros([2, 4, 6, 1024], tf.float64)
-  prepared = resnet_stage2.AcceleratedStage2(stage, True, SIDE).prepare(features)
+  prepared = resnet_stage2.AcceleratedCropFeatures(CROPPER, stage, True, SIDE).prepare(features)
   assert [tuple(maps.shape) for maps in prepared.maps] == [(2, 4, 6, 512), (2, 4, 6, 2048)]
   assert len(prepared.kernels) == 2
-  prepared = resnet_stage2.AcceleratedStage2(stage, False, None).prepare(features)
-  assert prepared == second_stage.PreparedMap((features,))
+  plain = resnet_stage2.AcceleratedCropFeatures(CROPPER, stage, False, None)
+  assert plain.prepare(features) is features
 
 
 def test_variables_are_made_by_the_first_crops():
   norm_fn = functools.partial(normalization.make_norm, "frozen", momentum=0.5, groups=8)
   stage = resnet.ResNet(norm_fn, (1, 1, 1, 1), "resnet_v1_x").make_stage2("s")
-  stage2 = resnet_stage2.AcceleratedStage2(stage, True, SIDE)
+  crop_features = resnet_stage2.AcceleratedCropFeatures(CROPPER, stage, True, SIDE)
   features = tf.zeros([1, SIDE, SIDE, 1024], tf.float64)
-  for num_maps in (1, 2):
-    prepared = stage2.prepare(features)
-    assert len(prepared.maps) == num_maps
-    assert stage2.pool(prepared.maps, prepared, training=False).shape == [1, 2048]
+  for is_first in (True, False):
+    prepared = crop_features.prepare(features)
+    assert (prepared is features) == is_first
+    pooled = crop_features(prepared, BOXES[:1], SIZES[:1], training=False)
+    assert pooled.shape == [3, 2048]

@@ -15,6 +15,7 @@ from mtl_ssl_tf.modeling.backbones import (
   mobilenet_v1,
   resnet,
 )
+from mtl_ssl_tf.modeling.heads import pooling
 
 NORM_FN = functools.partial(normalization.make_norm, "group", momentum=0.5, groups=8)
 BACKBONES = {
@@ -54,11 +55,12 @@ def test_same_gradients_of_crops_by_fourier_transform(projects):
   stage = backbone.make_stage2("s")
   inputs = tf.constant(np.random.default_rng(0).normal(size=[2, 5, 5, 1024]), tf.float32)
   stage(inputs)
-  fast = resnet_stage2.AcceleratedStage2(stage, projects, fourier_side=5)
+  cropper = pooling.Cropper(16, 5, method="matmul")
+  fast = resnet_stage2.AcceleratedCropFeatures(cropper, stage, projects, fourier_side=5)
+  boxes, sizes = tf.constant([[[0.0, 0.0, 1.0, 1.0]]] * 2), tf.constant([[80.0, 80.0]] * 2)
 
   def pool(inputs):
-    prepared = fast.prepare(inputs)
-    return fast.pool(prepared.maps, prepared, training=True)
+    return fast(fast.prepare(inputs), boxes, sizes, training=True)
 
   expected, graph = gradients(stage, inputs, True, pool)
   stage.recompute = True

@@ -1,6 +1,6 @@
 import tensorflow as tf
 
-from mtl_ssl_tf.modeling.backbones import base, second_stage
+from mtl_ssl_tf.modeling.backbones import base
 from mtl_ssl_tf.modeling.heads import pooling, roi_heads
 
 
@@ -19,7 +19,7 @@ _BOXES = tf.constant([[[0.0, 0.0, 1.0, 0.5], [0.0, 0.5, 1.0, 1.0]]])
 
 
 def _features(stage=None):
-  return pooling.CropFeatures(pooling.Cropper(16, 2), second_stage.Stage2(stage or _Scale()))
+  return pooling.CropFeatures(pooling.Cropper(16, 2), stage or _Scale())
 
 
 def _run(head, maps=_MAP, **options):

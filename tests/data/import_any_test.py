@@ -1,0 +1,236 @@
+"""Tests of importing: with something in Datumaro's place, and with it where it is installed."""
+
+import json
+import os
+import pathlib
+import sys
+
+import pytest
+
+from mtl_ssl_tf.data import import_any
+from tests.data import layout_files
+
+# An interpreter with Datumaro, which has pins of its own; `make datumaro` makes one.
+_PYTHON = os.environ.get(
+  "DATUMARO_PYTHON", str(pathlib.Path(__file__).parents[2] / ".venv-datumaro/bin/python")
+)
+# Called as an interpreter: finds Datumaro, and copies what it would have made.
+_FAKE = """#!{python}
+import shutil, sys
+if "-c" in sys.argv:
+  sys.exit({has_datumaro})
+flags = dict(flag.split("=", 1) for flag in sys.argv if flag.startswith("--"))
+if flags["--format"] == "kitti":
+  sys.exit("first line\\nno such thing")
+shutil.copytree("{made}", flags["--output_dir"], dirs_exist_ok=True)
+"""
+
+
+@pytest.fixture(name="run")
+def _run(tmp_path, capsys):
+  layout_files.coco(tmp_path / "data")
+  content = json.loads((tmp_path / "data/train.json").read_text())
+  for entry in content["images"]:
+    entry["file_name"] = f"images/{entry['file_name']}"
+
+  def run(
+    *flags: str, splits=("train",), lost=(), faults=(), data_format="yolo", has_datumaro=True
+  ) -> tuple[int, str]:
+    made = tmp_path / "made"
+    made.mkdir()
+    for split in splits:
+      (made / f"{split}.json").write_text(json.dumps(content))
+    report = {"splits": dict.fromkeys(splits, 4), "lost": lost, "faults": faults}
+    (made / "import.json").write_text(json.dumps(report))
+    python = tmp_path / "python"
+    python.write_text(
+      _FAKE.format(python=sys.executable, has_datumaro=int(not has_datumaro), made=made)
+    )
+    python.chmod(0o700)
+    status = import_any.main(
+      [
+        f"--format={data_format}",
+        f"--input={tmp_path / 'data'}",
+        f"--output_dir={tmp_path / 'records'}",
+        f"--datumaro_python={python}",
+        *flags,
+      ]
+    )
+    return status, capsys.readouterr().err.replace(str(tmp_path), "")
+
+  return run
+
+
+class TestCommand:
+  def test_converts_all_splits(self, tmp_path, run):
+    status, said = run(splits=("train", "val"), lost=["attribute occluded: 3"])
+    assert status == 0
+    assert said.splitlines()[0] == "not imported: attribute occluded: 3"
+    expected = layout_files.expected(tmp_path / "expected")
+    for split in ("train", "val"):
+      assert layout_files.records(tmp_path / "records", split) == expected
+    assert (tmp_path / "records/imported/val.json").exists()
+
+  def test_one_split(self, tmp_path, run):
+    assert run("--split=val", splits=("train", "val"))[0] == 0
+    assert [path.name for path in (tmp_path / "records").glob("manifest*")] == ["manifest_val.json"]
+
+  def test_the_only_split_by_another_name(self, tmp_path, run):
+    assert run("--split=val", "--num_shards=2", splits=("annotations",))[0] == 0
+    assert len(list((tmp_path / "records").glob("val-*.tfrecord"))) == 2
+
+  def test_unknown_split(self, run):
+    status, said = run("--split=test", splits=("train", "val"))
+    assert status == 1
+    assert said == "error: --split is test; accepted: one of train, val\n"
+
+  def test_faults(self, tmp_path, run):
+    status, said = run(faults=["labels/a.txt: not read"])
+    assert status == 1
+    assert said.splitlines() == [
+      "fault: labels/a.txt: not read",
+      "error: --input /data: faults: 1; nothing was written. Fix them, or leave out what is at"
+      " fault with --on_error=skip",
+    ]
+    assert not list((tmp_path / "records").glob("*.tfrecord"))
+
+  def test_faults_are_skipped(self, run):
+    status, said = run("--on_error=skip", faults=["labels/a.txt: not read"])
+    assert status == 0
+    assert said.startswith("fault: labels/a.txt: not read\n")
+
+  def test_what_datumaro_cannot_read(self, run):
+    status, said = run(data_format="kitti")
+    assert status == 1
+    assert said == (
+      "error: --input /data: Datumaro cannot read it as kitti (no such thing); accepted: see"
+      " docs/data_formats.md\n"
+    )
+
+  def test_no_datumaro(self, run):
+    status, said = run(has_datumaro=False)
+    assert status == 1
+    assert "/python, which has no Datumaro; accepted: an interpreter that has it, such as" in said
+
+  @pytest.mark.parametrize(
+    ("flag", "message"),
+    [
+      ("--datumaro_python=/nowhere", "--datumaro_python is /nowhere: cannot be run (No such file"),
+      ("--input=/nowhere", "--input is /nowhere; accepted: a folder with a data set"),
+    ],
+  )
+  def test_wrong_flags(self, run, flag, message):
+    status, said = run(flag)
+    assert status == 1
+    assert said.startswith(f"error: {message}")
+
+
+def _lines(name: str, form: str) -> str:
+  return "".join(
+    form.format(
+      *box,
+      kind=kind,
+      number=layout_files.CLASSES.index(kind),
+      x=(box[0] + box[2]) / 80,
+      y=(box[1] + box[3]) / 40,
+      width=(box[2] - box[0]) / 40,
+      height=(box[3] - box[1]) / 20,
+    )
+    for kind, box in layout_files.OBJECTS[name]
+  )
+
+
+def _write(root: pathlib.Path, image: str, label: str = "", form: str = "") -> None:
+  for name in layout_files.OBJECTS:
+    layout_files.write(root / image.format(name), layout_files.picture(name))
+    if label:
+      layout_files.write(root / label.format(name), _lines(name, form))
+
+
+_YOLO_LINE = "{number} {x} {y} {width} {height}\n"
+
+
+def _yolo(root: pathlib.Path) -> None:
+  _write(root, "images/train/{}.jpg", "labels/train/{}.txt", _YOLO_LINE)
+  layout_files.write(
+    root / "data.yaml", "path: .\ntrain: images/train\nnames:\n  0: cat\n  1: dog\n"
+  )
+
+
+def _roboflow(root: pathlib.Path) -> None:
+  _write(root, "train/images/{}.jpg", "train/labels/{}.txt", _YOLO_LINE)
+  layout_files.write(root / "data.yaml", "train: ../train/images\nnc: 2\nnames: ['cat', 'dog']\n")
+
+
+def _cvat(root: pathlib.Path) -> None:
+  _write(root, "images/{}.jpg")
+  labels = "".join(f"<label><name>{kind}</name></label>" for kind in layout_files.CLASSES)
+  box = (
+    '<box label="{kind}" source="manual" occluded="0" xtl="{0}" ytl="{1}" xbr="{2}" ybr="{3}"'
+    ' z_order="0"></box>'
+  )
+  images = "".join(
+    f'<image id="{number}" name="{name}.jpg" width="40" height="20">{_lines(name, box)}</image>'
+    for number, name in enumerate(layout_files.OBJECTS)
+  )
+  layout_files.write(
+    root / "annotations.xml",
+    f"<annotations><version>1.1</version><meta><task><size>4</size><mode>annotation</mode>"
+    f"<labels>{labels}</labels></task></meta>{images}</annotations>",
+  )
+
+
+def _kitti(root: pathlib.Path) -> None:
+  line = "{kind} 0.00 0 -1.57 {0}.00 {1}.00 {2}.00 {3}.00 1.5 1.6 3.7 -2.7 1.7 38.6 -1.59\n"
+  _write(root, "training/image_2/{}.jpg", "training/label_2/{}.txt", line)
+
+
+def _open_images(root: pathlib.Path) -> None:
+  _write(root, "images/train/{}.jpg")
+  classes = "".join(f"{kind},{kind}\n" for kind in layout_files.CLASSES)
+  layout_files.write(root / "annotations/class-descriptions-boxable.csv", classes)
+  layout_files.write(
+    root / "annotations/train-images-with-rotation.csv",
+    "ImageID,Subset,OriginalURL,OriginalLandingURL,License,AuthorProfileURL,Author,Title,"
+    "OriginalSize,OriginalMD5,Thumbnail300KURL,Rotation\n"
+    + "".join(f"{name},train,,,,,,,,,,\n" for name in layout_files.OBJECTS),
+  )
+  rows = "ImageID,Source,LabelName,Confidence,XMin,XMax,YMin,YMax,IsOccluded,IsTruncated,IsGroupOf"
+  rows += ",IsDepiction,IsInside\n"
+  for name, objects in layout_files.OBJECTS.items():
+    for kind, (xmin, ymin, xmax, ymax) in objects:
+      sides = f"{xmin / 40},{xmax / 40},{ymin / 20},{ymax / 20}"
+      rows += f"{name},xclick,{kind},1,{sides},0,0,0,0,0\n"
+  layout_files.write(root / "annotations/train-annotations-bbox.csv", rows)
+
+
+@pytest.mark.skipif(not os.path.exists(_PYTHON), reason="needs Datumaro: make datumaro")
+class TestDatumaro:
+  @pytest.mark.parametrize(
+    ("data_format", "write"),
+    [
+      ("yolo", _yolo),
+      ("yolo", _roboflow),
+      ("cvat", _cvat),
+      ("kitti", _kitti),
+      ("open_images", _open_images),
+    ],
+  )
+  def test_records(self, tmp_path, data_format, write):
+    write(tmp_path / "data")
+    flags = [f"--format={data_format}", f"--input={tmp_path / 'data'}", "--split=train"]
+    flags += [f"--output_dir={tmp_path / 'records'}", f"--datumaro_python={_PYTHON}"]
+    assert import_any.main(flags) == 0
+    expected = layout_files.expected(tmp_path / "expected")
+    assert layout_files.records(tmp_path / "records") == expected
+
+  def test_wider_has_one_class(self, tmp_path):
+    data = tmp_path / "data"
+    _write(data, "WIDER_train/images/0--Parade/{}.jpg")
+    lines = "0--Parade/a1.jpg\n1\n2 3 10 12 0 0 0 0 0 0 \n0--Parade/a2.jpg\n0\n" + "0 " * 10
+    layout_files.write(data / "wider_face_split/wider_face_train_bbx_gt.txt", lines)
+    (manifest,) = import_any.import_dataset(
+      "wider", data, tmp_path / "records", datumaro_python=_PYTHON
+    )
+    assert manifest["boxes_per_class"] == {"face": 1}
+    assert manifest["num_images"] == 2

@@ -1,0 +1,124 @@
+"""Tests of what becomes of Datumaro's items, with some of the same form."""
+
+import types
+
+from mtl_ssl_tf.data.sources import datumaro_to_coco
+
+
+def _annotation(kind: str, label: int | None, box=(1, 2, 3, 4), **attributes):
+  made = type(kind, (), {"get_bbox": lambda self: box})()
+  made.label, made.attributes = label, attributes
+  return made
+
+
+def _item(root, name: str, *annotations, subset: str = "train", size=(20, 40)):
+  media = types.SimpleNamespace(
+    path=str(root / f"{name}.jpg"), has_size=size is not None, size=size
+  )
+  return types.SimpleNamespace(id=name, subset=subset, media=media, annotations=annotations)
+
+
+def _convert(root, *items):
+  return datumaro_to_coco.convert(items, ["cat", "dog", "event"], root)
+
+
+def test_images_and_boxes_by_split(tmp_path):
+  contents, report = _convert(
+    tmp_path,
+    _item(tmp_path, "x/a", _annotation("Bbox", 1), size=None),
+    _item(tmp_path, "b", _annotation("Bbox", 0, (5, 6, 7, 8)), _annotation("Bbox", 1)),
+    _item(tmp_path, "c", subset="val"),
+  )
+  categories = [{"id": 1, "name": "cat"}, {"id": 2, "name": "dog"}, {"id": 3, "name": "event"}]
+  box = {"id": 1, "image_id": 1, "category_id": 2, "bbox": [1.0, 2.0, 3.0, 4.0], "iscrowd": 0}
+  assert contents == {
+    "train": {
+      "images": [
+        {"id": 1, "file_name": "x/a.jpg"},
+        {"id": 2, "file_name": "b.jpg", "height": 20, "width": 40},
+      ],
+      "annotations": [
+        box,
+        box | {"id": 2, "image_id": 2, "category_id": 1, "bbox": [5.0, 6.0, 7.0, 8.0]},
+        box | {"id": 3, "image_id": 2},
+      ],
+      "categories": categories,
+    },
+    "val": {
+      "images": [{"id": 1, "file_name": "c.jpg", "height": 20, "width": 40}],
+      "annotations": [],
+      "categories": categories,
+    },
+  }
+  assert report == {"splits": {"train": 2, "val": 1}, "lost": [], "faults": []}
+
+
+def test_what_is_lost_is_counted(tmp_path):
+  for name in ("a.jpg", "z.PNG", "notes.txt"):
+    (tmp_path / name).touch()
+  item = _item(
+    tmp_path,
+    "a",
+    _annotation("Bbox", 0, occluded=True, truncated="0", pose="left", score=1.0),
+    _annotation("Polygon", 0, occluded=True),
+    _annotation("Label", 2),
+    _annotation("Points", 1),
+    _annotation("Bbox", 0, is_group_of=True),
+  )
+  contents, report = _convert(tmp_path, item)
+  assert [box["iscrowd"] for box in contents["train"]["annotations"]] == [0, 0, 1]
+  assert contents["train"]["categories"] == [{"id": 1, "name": "cat"}]
+  assert report["lost"] == [
+    "annotations without a box, Label: 1",
+    "annotations without a box, Points: 1",
+    "attribute occluded: 2",
+    "attribute pose: 1",
+    "outlines, of which the box is kept, Polygon: 1",
+    "classes without a box: dog, event",
+    "images that the annotations do not list: 1, z.PNG",
+  ]
+
+
+def test_a_box_without_a_class_is_a_fault_and_its_image_left_out(tmp_path):
+  contents, report = _convert(
+    tmp_path, _item(tmp_path, "a", _annotation("Bbox", None)), _item(tmp_path, "b")
+  )
+  assert [image["file_name"] for image in contents["train"]["images"]] == ["b.jpg"]
+  assert report["faults"] == ["a.jpg: a box without a class; accepted: one of cat, dog, event"]
+
+
+def test_label_files_that_were_not_read(tmp_path):
+  files = {"a": "0 1 2 3 4", "b": "0 1 1 2 2 3 3", "c": " \n"}
+  for name, content in files.items():
+    path = tmp_path / f"train/labels/{name}.txt"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(content)
+  (tmp_path / "train/README.txt").write_text("text")
+  assert datumaro_to_coco.unread_labels(tmp_path, ["x/a"]) == [
+    "train/labels/b.txt: not read by Datumaro; accepted: lines of a class and four numbers"
+  ]
+
+
+def test_names_of_classes_in_another_order(tmp_path):
+  assert datumaro_to_coco.unordered_names(tmp_path) == []
+  for names, line in {
+    "[cat, dog]": None,
+    "{0: cat, 1: dog}": None,
+    "{1: cat, 0: dog}": "data.yaml: names: 1, 0; accepted: 0, 1, 2 … in this order",
+    "{1: cat, 2: dog}": "data.yaml: names: 1, 2; accepted: 0, 1, 2 … in this order",
+  }.items():
+    (tmp_path / "data.yaml").write_text(f"path: .\nnames: {names}\n")
+    assert datumaro_to_coco.unordered_names(tmp_path) == ([line] if line else [])
+
+
+def test_images_with_an_empty_label_file(tmp_path):
+  for file in ("valid/images/a.jpg", "valid/images/b.jpg", "train/images/c.jpg", "a.jpg"):
+    (tmp_path / file).parent.mkdir(parents=True, exist_ok=True)
+    (tmp_path / file).touch()
+  for file, content in {"valid/labels/a.txt": "\n", "valid/labels/b.txt": "0 1 1 1 1"}.items():
+    (tmp_path / file).parent.mkdir(exist_ok=True)
+    (tmp_path / file).write_text(content)
+  (item,) = datumaro_to_coco.empty_items(tmp_path)
+  contents, _ = _convert(tmp_path, item)
+  assert contents["valid"]["images"] == [{"id": 1, "file_name": "valid/images/a.jpg"}]
+  assert contents["valid"]["annotations"] == []
