@@ -132,6 +132,11 @@ class VocFolder:
     """Whether there is an annotation or image of this name."""
     return bool(self._names(_ANNOTATION, stem) or self._names(_IMAGE, stem))
 
+  def is_annotated(self, stem: str) -> bool:
+    """Whether there is an annotation of this name, spelt so."""
+    query = f"SELECT 1 FROM files WHERE kind = '{_ANNOTATION}' AND stem = ?"
+    return self._index.execute(query, (os.fsencode(stem),)).fetchone() is not None
+
   def write_split(self, stems: Iterable[tuple[int, str]]) -> Iterator[tuple[int, str, int]]:
     """Writes the names of a split's images, for `stem` to give; once for each folder object.
 
@@ -200,20 +205,17 @@ class VocFolder:
     folder = self._layout.images
     return os.path.splitext(file.removeprefix(f"{folder}/") if folder else file)[0]
 
-  def annotation_file(self, stem: str, accepted: str = "one annotation for each image") -> str:
+  def annotation_file(self, stem: str) -> str:
     """The annotation of an image.
 
-    Args:
-      stem: its name.
-      accepted: what the fault says.
-
     Raises:
-      faults.FaultError: there is none, or there are several.
+      faults.FaultError: there is none.
     """
     pattern = self._layout.file(self._layout.annotations, f"{stem}.xml")
     names = self._names(_ANNOTATION, stem)
     if len(names) != 1:
-      raise _fault(names, pattern, accepted, self._near_names(_ANNOTATION, stem))
+      near = self._near_names(_ANNOTATION, stem)
+      raise _fault(names, pattern, "one annotation for each image", near)
     return self.annotation_files(stem)[0]
 
   def image_file(self, stem: str, filename: str | None) -> str:

@@ -129,7 +129,7 @@ def _list_all(
   def names_of_split() -> Iterator[tuple[int, str]]:
     for number, stem in enumerate(folder.all_stems(), start=1):
       # An image that the annotation of another name means comes by that name.
-      is_other = folder.is_claimed(stem) and not folder.annotation_files(stem)
+      is_other = folder.is_claimed(stem) and not folder.is_annotated(stem)
       if not is_other and (shares is None or shares.split(stem) == split):
         digest.update(os.fsencode(stem) + b"\0")
         yield number, stem

@@ -154,7 +154,7 @@ def read_image(
   annotation_file = annotation = image_file = None
   found, notes, hashes = [], [], {}
   try:
-    annotation_file = folder.annotation_file(stem, _ONE_ANNOTATION)
+    annotation_file = _annotation_file(folder, stem, _ONE_ANNOTATION)
     content = folder.read(annotation_file)
     hashes[annotation_file] = hashlib.sha256(content).hexdigest()
     annotation = voc_annotation.parse_annotation(content, annotation_file)
@@ -188,12 +188,20 @@ def read_image(
   )
 
 
+def _annotation_file(folder: voc_folder.VocFolder, stem: str, accepted: str) -> str:
+  try:
+    return folder.annotation_file(stem)
+  except faults.FaultError as error:
+    found = [dataclasses.replace(fault, accepted=accepted) for fault in error.faults]
+    raise faults.FaultError(found) from error
+
+
 def _background(folder: voc_folder.VocFolder, stem: str) -> annotated.AnnotatedImage:
   """An image without an annotation, which has no object unless another annotation means it."""
   image_file, found = None, []
   try:
     if folder.is_claimed(stem):
-      folder.annotation_file(stem, _OWN_ANNOTATION)  # Its fault is that there is none.
+      _annotation_file(folder, stem, _OWN_ANNOTATION)  # Its fault is that there is none.
     image_file = folder.image_file(stem, None)
   except faults.FaultError as error:
     found.extend(error.faults)
