@@ -17,7 +17,7 @@ import numpy as np
 from pycocotools import coco as pycoco
 from pycocotools import cocoeval
 
-from mtl_ssl_tf.data.ground_truth import detection_files
+from mtl_ssl_tf.data.ground_truth import detection_files, result_ids
 from mtl_ssl_tf.data.ground_truth import objects as ground_truth
 from mtl_ssl_tf.evaluation import (
   coco_evaluator,
@@ -124,7 +124,7 @@ def written_and_read(images: list[tuple[np.ndarray, ...]], names: list[str]) -> 
         zip(truth.coco_image_ids, found, strict=True),
         truth.category_ids,
       ),
-      ("read COCO", detection_files.read_predictions, file, truth),
+      ("read COCO", detection_files.read_predictions, file, truth, result_ids.GROUND_TRUTH),
       (
         "write VOC",
         detection_files.write_comp4,

@@ -17,6 +17,8 @@ import sys
 import time
 from collections.abc import Sequence
 
+import numpy as np
+
 from mtl_ssl_tf import terminal
 from mtl_ssl_tf.command_line import evaluate as evaluate_flags
 from mtl_ssl_tf.data import faults, progress_lines
@@ -66,8 +68,9 @@ def run(args: argparse.Namespace) -> None:
     label_map_file=args.label_map,
     on_error=args.on_error,
   )
-  predictions = detection_files.read_predictions(args.predictions, truth)
+  predictions = detection_files.read_predictions(args.predictions, truth, args.ids_of)
   num_objects = sum(len(image.classes) for image in truth.images)
+  _check_objects(truth)
   num_found = sum(len(found.classes) for found in predictions)
   without = sum(not len(found.classes) for found in predictions)
   _LOGGER.info(
@@ -94,6 +97,24 @@ def run(args: argparse.Namespace) -> None:
   if args.output_dir:
     written = evaluation_report.write_report(args.output_dir, figures, metrics.details())
     _LOGGER.info(f"{args.output_dir}: {', '.join(written)}")
+
+
+def _check_objects(truth: ground_truth.GroundTruth) -> None:
+  """Raises a ValueError where there is nothing to measure; warns of classes without an object."""
+  counts = np.zeros(len(truth.class_names) + 1, np.int64)
+  for image in truth.images:
+    counts += np.bincount(image.classes, minlength=len(counts))
+  if not counts.sum():
+    raise ValueError(
+      f"--ground_truth {truth.source}: no object in {len(truth.images)} images; accepted: at least"
+      " one, as there is nothing to measure"
+    )
+  without = [name for name, count in zip(truth.class_names, counts[1:], strict=True) if not count]
+  if without:
+    _LOGGER.warning(
+      f"{truth.source}: classes without an object: {faults.listing(without)}"
+      f" ({len(without)} of {len(truth.class_names)})"
+    )
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -30,7 +30,7 @@ from typing import Any
 
 from mtl_ssl_tf import terminal
 from mtl_ssl_tf.command_line import predict as predict_flags
-from mtl_ssl_tf.data import progress_lines
+from mtl_ssl_tf.data import faults, progress_lines
 from mtl_ssl_tf.prediction import coco_ids, images, input_files, journal, result_files
 from mtl_ssl_tf.serving import saved_model_detector, served_detector
 
@@ -52,6 +52,9 @@ def run(args: argparse.Namespace) -> int:
   output_dir = pathlib.Path(args.output_dir)
   hidden = [output_dir / DRAWN_FOLDER, output_dir / VIDEOS_FOLDER]
   inputs = input_files.find_inputs(args.input, hidden, args.input_list)
+  if inputs.passed_over:
+    kinds = [f"{ending} ({count})" for ending, count in inputs.passed_over.items()]
+    _LOGGER.info(f"no images or videos by their endings, passed over: {faults.listing(kinds)}")
   _check_names(inputs.names, args.outputs)
   # Before any work, so that a wrong file is reported at once.
   image_ids, categories = _read_coco(args.coco_annotations, inputs.names)

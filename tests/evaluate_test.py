@@ -67,6 +67,10 @@ def _folder(tmp_path_factory):
   detection_files.write_coco_results(
     folder / "results.json", zip(ids, found, strict=True), truth.category_ids
   )
+  names = [{"id": int(image.image_id), "file_name": image.file_name} for image in truth.images]
+  classes = zip(truth.category_ids, truth.class_names, strict=True)
+  kinds = [{"id": own_id, "name": name} for own_id, name in classes]
+  (folder / "results_ids.json").write_text(json.dumps({"images": names, "categories": kinds}))
   (folder / "voc").mkdir()
   detection_files.write_comp4(
     folder / "voc", "val", zip(map(str, ids), found, strict=True), truth.class_names
@@ -209,13 +213,19 @@ def test_faults_and_settings_are_one_line(folder, tmp_path):
   (tmp_path / "bad.json").write_text('[{"image_id": 700, "category_id": 17}]')
   for flags, message in (
     (
-      ("--predictions", tmp_path / "bad.json", *inputs[2:]),
+      ("--predictions", tmp_path / "bad.json", *inputs[2:], "--ids_of", "ground_truth"),
       f"{tmp_path}/bad.json: entry 1: bbox: None; accepted: four finite numbers: left, top, width,"
       " height\nerror: faults: 1; nothing was evaluated\n",
     ),
     (
       (*inputs[:2], "--ground_truth", tmp_path / "no.json"),
       "no.json: file: cannot be read (No such",
+    ),
+    (
+      ("--predictions", tmp_path / "bad.json", *inputs[2:]),
+      "error: --predictions {tmp_path}/bad.json: its ids are numbers, and nothing says".replace(
+        "{tmp_path}", str(tmp_path)
+      ),
     ),
     (
       (*inputs, "--split", "val"),
@@ -232,3 +242,45 @@ def test_faults_and_settings_are_one_line(folder, tmp_path):
     assert status == 1
     assert message in err
     assert "Traceback" not in err
+
+
+def test_ids_of_another_order_are_joined_by_names(folder, tmp_path, expected):
+  # As `predict` numbers images: from 1 on, in the order of their names.
+  known = json.loads((folder / "results_ids.json").read_text())
+  order = sorted(known["images"], key=lambda image: image["file_name"])
+  new_ids = {image["id"]: number for number, image in enumerate(order, start=1)}
+  new_kinds = {17: 1, 90: 2}
+  rows = json.loads((folder / "results.json").read_text())
+  for row in rows:
+    row.update(image_id=new_ids[row["image_id"]], category_id=new_kinds[row["category_id"]])
+  for image in known["images"]:
+    image["id"] = new_ids[image["id"]]
+  for kind in known["categories"]:
+    kind["id"] = new_kinds[kind["id"]]
+  (tmp_path / "coco_results.json").write_text(json.dumps(rows))
+  (tmp_path / "coco_results_ids.json").write_text(json.dumps(known))
+  found, _ = figures(
+    tmp_path / "out",
+    *("--predictions", tmp_path / "coco_results.json", "--ground_truth", folder / "truth.json"),
+    *("--metric", "voc", "coco", "--errors"),
+  )
+  assert found == pytest.approx(expected)
+
+
+def test_a_ground_truth_without_objects_is_refused(folder, tmp_path):
+  content = json.loads((folder / "truth.json").read_text()) | {"annotations": []}
+  (tmp_path / "truth.json").write_text(json.dumps(content))
+  inputs = ("--predictions", folder / "results.json", "--ground_truth", tmp_path / "truth.json")
+  status, out, err = run(*inputs, "--metric", "voc")
+  assert (status, out) == (1, "")
+  assert "truth.json: no object in 12 images; accepted: at least one" in err
+
+
+def test_classes_without_an_object_are_told(folder, tmp_path):
+  content = json.loads((folder / "truth.json").read_text())
+  content["annotations"] = [row for row in content["annotations"] if row["category_id"] == 17]
+  (tmp_path / "truth.json").write_text(json.dumps(content))
+  inputs = ("--predictions", folder / "results.json", "--ground_truth", tmp_path / "truth.json")
+  status, _, err = run(*inputs, "--metric", "voc")
+  assert status == 0
+  assert "truth.json: classes without an object: dog (1 of 2)" in err

@@ -328,7 +328,8 @@ class TestOutputs:
     }.items():
       out = tmp_path / output
       assert run("--outputs", output, f"--output_dir={out}")[0] == 0
-      assert list(_content(out)) == [file]
+      ids = ["coco_results_ids.json"] if output == "results" else []
+      assert list(_content(out)) == [file, *ids]
 
   def test_coco_results_with_the_ids_of_a_file(self, tmp_path, run):
     for name in ("a.png", "b/c.png"):
@@ -406,7 +407,11 @@ class TestOutputs:
   def test_a_video_alone_and_not_drawn(self, tmp_path, run):
     _write_video(tmp_path / "in" / "b.avi")
     assert run("--outputs", "results")[0] == 0
-    assert list(_content(tmp_path / "out")) == ["coco_results.json", "videos/b.avi.json"]
+    assert list(_content(tmp_path / "out")) == [
+      "coco_results.json",
+      "coco_results_ids.json",
+      "videos/b.avi.json",
+    ]
 
   @pytest.mark.parametrize(
     ("output", "names", "result"),

@@ -256,7 +256,7 @@ def _judge(run: Run, results: pathlib.Path, processor: int) -> dict[str, Any]:
   folder = run.folder / "figures"
   command = [sys.executable, "-m", "mtl_ssl_tf.evaluate", f"--predictions={results}"]
   command += [f"--ground_truth={run.data.coco('test')}", "--metric", "voc", "coco"]
-  command += ["--errors", f"--output_dir={folder}"]
+  command += [f"--ids_of={run.data.coco('test')}", "--errors", f"--output_dir={folder}"]
   _checked(command, run, "judge.log", processor)
   figures = read_json(folder / "figures.json")
   confusion = read_json(folder / "confusion_matrix.json")

@@ -42,6 +42,23 @@ def add_coco(parser: argparse.ArgumentParser) -> None:
   parser.add_argument("--split", required=True, help="what the split is to be called, as in train")
 
 
+def add_box_rules(parser: argparse._ActionsContainer) -> None:
+  """Adds the flags that say what becomes of boxes that are not as they should be."""
+  parser.add_argument(
+    "--clip_px",
+    type=float,
+    help="pixels that a box may stick out of the image and is cut; further out is a fault; default:"
+    " 3, or 1 %% of the side where that is more",
+  )
+  parser.add_argument(
+    "--ignore_faulty_boxes",
+    action=argparse.BooleanOptionalAction,
+    default=True,
+    help="keep the place of a faulty object, where it is known, as a region to be ignored; without"
+    " it, the whole image is left out",
+  )
+
+
 def add_common(parser: argparse.ArgumentParser) -> None:
   """Adds the flags that every converter has; `converter_command.options` reads them."""
   parser.add_argument("--output_dir", required=True, help="where records and manifest go")
@@ -56,6 +73,7 @@ def add_common(parser: argparse.ArgumentParser) -> None:
     default="fail",
     help="on faults in the data: list them and write nothing, or leave out what is at fault",
   )
+  add_box_rules(parser)
   parser.add_argument(
     "--num_shards",
     type=int,

@@ -29,6 +29,11 @@ def parser() -> argparse.ArgumentParser:
     required=True,
     help="which metrics to report",
   )
+  result.add_argument(
+    "--ids_of",
+    help="COCO file that the image and category ids of a COCO results file are those of, or"
+    " ground_truth, for ids of the ground truth itself; default: the file of ids next to it",
+  )
   result.add_argument("--split", help="of a VOC folder: name of a file in ImageSets/Main")
   result.add_argument(
     "--label_map",
@@ -39,7 +44,7 @@ def parser() -> argparse.ArgumentParser:
     "--on_error",
     choices=("fail", "skip"),
     default="fail",
-    help="on faults in a VOC folder: list them and stop, or leave out what is at fault",
+    help="on faults in a VOC folder or COCO file: list them and stop, or leave them out",
   )
   result.add_argument(
     "--iou_threshold", type=float, default=0.5, help="of VOC metrics and errors (default: 0.5)"

@@ -5,11 +5,13 @@
 
 Takes any JSON file of that form: COCO's instances, what labelling tools export, and lists of images
 without annotations, as of COCO's test sets. Boxes of crowds are kept and marked, areas are the
-file's own, segmentations are passed over.
+file's own; a polygon gives the box where there is none, other segmentations are passed over. Ids
+are compared as text; where annotation ids are missing or repeat, places in the file take over.
 
 All faults are found in one go. With `--on_error=fail` they are listed and nothing is written; with
-`skip` the object at fault is left out, or the image where the fault is not one object's alone. The
-same command continues a conversion that was stopped.
+`skip` the image at fault is left out. Where the fault is one object's alone and its place is known,
+the place becomes a region to be ignored, so that no object is taught as background. The same
+command continues a conversion that was stopped.
 
 Without `--label_map` the classes are those of a label map that `output_dir` already holds, from
 another split, or else the file's categories, used or not, in the order of their ids. The manifest's

@@ -1,10 +1,13 @@
 """Faults of source files, described so that the owner can find and fix them."""
 
+import collections
 import dataclasses
+import re
 from collections.abc import Iterable, Sequence
 
 _MAX_QUOTED = 80
 _MAX_LISTED = 20
+_MAX_OF_A_KIND = 20
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -34,11 +37,32 @@ class Fault:
 
 
 class FaultError(ValueError):
-  """Faults that stand in the way of a result."""
+  """Faults that stand in the way of a result; its text has the first ones of each kind."""
 
   def __init__(self, faults: Iterable[Fault]):
     self.faults = tuple(faults)
-    super().__init__("\n".join(map(str, self.faults)))
+    super().__init__("\n".join(digest(self.faults)))
+
+
+def kind(fault: Fault) -> str:
+  """The field of a fault without numbers and subfields, one word for all faults of its like."""
+  return "_".join(re.findall(r"[^\W\d]\w*", re.split("[/,]", fault.field)[0]))
+
+
+def digest(found: Sequence[Fault]) -> list[str]:
+  """Lines with the first faults of each kind, in order, and the counts of the others."""
+  counts: collections.Counter[str] = collections.Counter()
+  lines = []
+  for fault in found:
+    counts[kind(fault)] += 1
+    if counts[kind(fault)] <= _MAX_OF_A_KIND:
+      lines.append(str(fault))
+  lines += [
+    f"{name}: {count - _MAX_OF_A_KIND} more faults of this field"
+    for name, count in counts.items()
+    if count > _MAX_OF_A_KIND
+  ]
+  return lines
 
 
 def quote(text: str) -> str:

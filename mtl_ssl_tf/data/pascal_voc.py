@@ -7,8 +7,9 @@ Takes the layouts that labelling tools leave; `docs/data_formats.md` has the com
 data set without `ImageSets/Main` is one split, or is drawn into several with `--split_share`.
 
 All faults are found in one go. With `--on_error=fail` they are listed and nothing is written; with
-`skip` the object at fault is left out, or the image where the fault is not one object's alone. The
-same command continues a conversion that was stopped.
+`skip` the image at fault is left out. Where the fault is one object's alone and its place is known,
+the place becomes a region to be ignored, so that no object is taught as background. The same
+command continues a conversion that was stopped.
 
 Without `--label_map` the classes are those of a label map that `output_dir` already holds, from
 another split, or else the ones found in this split, in alphabetical order.

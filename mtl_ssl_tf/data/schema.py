@@ -32,6 +32,14 @@ OBJECT_PREFIX = "image/object/"
 # them, so that they never reach a loss.
 ERASED_PREFIX = "image/object_erased/"
 
+# Places of objects whose annotations cannot be used, as fractions of the image; only
+# in records that have such. In training they are regions to be ignored, of no class.
+IGNORED_YMIN = "image/ignored/bbox/ymin"  # float
+IGNORED_XMIN = "image/ignored/bbox/xmin"  # float
+IGNORED_YMAX = "image/ignored/bbox/ymax"  # float
+IGNORED_XMAX = "image/ignored/bbox/xmax"  # float
+IGNORED_BOX = (IGNORED_YMIN, IGNORED_XMIN, IGNORED_YMAX, IGNORED_XMAX)
+
 LABEL_MAP_FILE = "label_map.txt"
 
 

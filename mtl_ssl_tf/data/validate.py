@@ -27,7 +27,7 @@ from mtl_ssl_tf.configs import loading, validation
 from mtl_ssl_tf.data import faults, label_map, pascal_voc, progress_lines, schema
 from mtl_ssl_tf.data.inspection import checks, image_inspection, shard_checks, validation_report
 from mtl_ssl_tf.data.records import paths as record_paths
-from mtl_ssl_tf.data.sources import coco_source, split_source, voc_source
+from mtl_ssl_tf.data.sources import annotated, coco_source, split_source, voc_source
 
 _LOGGER = logging.getLogger("mtl_ssl_tf.data.validate")  # `__name__` is `__main__` in `python -m`.
 _MIB = 2**20
@@ -99,12 +99,14 @@ def validate_split(
   num_sampled: int = 0,
   num_threads: int = 1,
   max_listed: int = 1000,
+  rules: annotated.BoxRules = annotated.DEFAULT_RULES,
 ) -> validation_report.ValidationReport:
   """Validates a split that is not converted yet.
 
   Args:
     source: the split; can be pickled. Classes that it lacks are collected from all its images.
     limits, num_sampled, num_threads, max_listed: see `validate_records`.
+    rules: for boxes that are not as they should be.
   """
   if source.classes is None:
     names = set()
@@ -117,10 +119,11 @@ def validate_split(
     source = split_source.collect_classes(names, source)
   report = validation_report.ValidationReport(limits, source.classes, max_listed=max_listed)
   report.add_general(image_inspection.finding_of_fault(fault, None) for fault in source.faults)
+  report.add_general(map(image_inspection.finding_of_remark, split_source.remarks(source)))
   number = min(num_sampled or len(source), len(source))
   progress = progress_lines.Progress(f"{source.split}: checking images", number, _LOGGER.info)
   for inspected in image_inspection.inspect_split(
-    source, limits, num_sampled=num_sampled, num_threads=num_threads
+    source, limits, num_sampled=num_sampled, num_threads=num_threads, rules=rules
   ):
     report.add_image(inspected)
     progress.step()
@@ -185,7 +188,9 @@ def _validate(
       source = coco_source.open_split(
         flags.annotations, flags.image_dir, split, **options_of_source
       )
-    return validate_split(source, limits, **options)
+    return validate_split(
+      source, limits, rules=annotated.BoxRules(flags.clip_px, flags.ignore_faulty_boxes), **options
+    )
 
 
 def _limits(flags: argparse.Namespace) -> checks.Limits:

@@ -4,12 +4,11 @@ import collections
 import dataclasses
 import os
 import pathlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-import ijson
-
 from mtl_ssl_tf.data import faults
+from mtl_ssl_tf.data.sources import coco_annotation, coco_stream
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -21,8 +20,8 @@ class CocoIds:
     category_ids: of class 1, class 2, …
   """
 
-  image_ids: Mapping[str, int] | None
-  category_ids: Sequence[int]
+  image_ids: Mapping[str, int | str] | None
+  category_ids: Sequence[int | str]
 
 
 def own_ids(class_names: Sequence[str]) -> CocoIds:
@@ -30,7 +29,7 @@ def own_ids(class_names: Sequence[str]) -> CocoIds:
   return CocoIds(None, range(1, len(class_names) + 1))
 
 
-def read_image_ids(path: str | os.PathLike[str], names: Sequence[str]) -> dict[str, int]:
+def read_image_ids(path: str | os.PathLike[str], names: Sequence[str]) -> dict[str, int | str]:
   """The id of each image, by `names`.
 
   An image is known by its whole name or, where the file has no such, by the name without folders.
@@ -47,14 +46,13 @@ def read_image_ids(path: str | os.PathLike[str], names: Sequence[str]) -> dict[s
   for name in names:
     by_base[_base(name)].add(name)
   exact, candidates = {}, collections.defaultdict(list)
-  for image in _items(path, "images", {"id": int, "file_name": str}):
-    name = image["file_name"]
+  for image_id, name in _items(path, "images", "file_name"):
     if name in wanted:
       if name in exact:
         raise _error(path, f"images: {faults.quote(name)} is there twice", "each image once")
-      exact[name] = image["id"]
+      exact[name] = image_id
     elif _base(name) in by_base:
-      candidates[_base(name)].append(image["id"])
+      candidates[_base(name)].append(image_id)
   ids, missing, unclear = dict(exact), [], []
   for name in names:
     found = candidates[_base(name)]
@@ -74,24 +72,24 @@ def read_image_ids(path: str | os.PathLike[str], names: Sequence[str]) -> dict[s
   return ids
 
 
-def read_categories(path: str | os.PathLike[str]) -> dict[str, int]:
+def read_categories(path: str | os.PathLike[str]) -> dict[str, int | str]:
   """The id of each class that the file knows, by its name.
 
   Raises:
     ValueError: the file is not what it should be.
   """
   found = {}
-  for category in _items(path, "categories", {"id": int, "name": str}):
-    if category["name"] in found:
-      name = faults.quote(category["name"])
-      raise _error(path, f"categories: {name} is there twice", "each name once")
-    found[category["name"]] = category["id"]
+  for category_id, name in _items(path, "categories", "name"):
+    if name in found:
+      value = f"categories: {faults.quote(name)} is there twice"
+      raise _error(path, value, "each name once")
+    found[name] = category_id
   return found
 
 
 def choose_categories(
-  path: str | os.PathLike[str], categories: Mapping[str, int], class_names: Sequence[str]
-) -> list[int]:
+  path: str | os.PathLike[str], categories: Mapping[str, int | str], class_names: Sequence[str]
+) -> list[int | str]:
   """The ids of a detector's classes; `path` is where they come from, for the message.
 
   Raises:
@@ -107,26 +105,48 @@ def choose_categories(
   return [categories[name] for name in class_names]
 
 
-def _items(
-  path: str | os.PathLike[str], field: str, types: Mapping[str, type]
-) -> Iterable[dict[str, Any]]:
-  """The entries of one list, which have the fields that are asked for, of their types."""
-  number = 0
+def _items(path: str | os.PathLike[str], section: str, name: str) -> list[tuple[int | str, str]]:
+  """Id and name of each entry of a list, by the reader and the rules of the converter."""
   try:
-    with open(path, "rb") as file:
-      for number, item in enumerate(ijson.items(file, f"{field}.item"), start=1):
-        for name, kind in types.items():
-          value = item.get(name) if isinstance(item, dict) else None
-          if not isinstance(value, kind) or isinstance(value, bool):
-            accepted = "a whole number" if kind is int else "text"
-            raise _error(path, f"{field} {number}: {name}: {value!r}", accepted)
-        yield item
+    try:
+      entries = list(_entries(path, section))
+    except ValueError as error:
+      try:
+        entries = list(_entries(path, section, quote_odd_numbers=True))
+      except ValueError:
+        raise error from None
   except OSError as error:
     raise _error(path, f"cannot be read ({error.strerror})", "a COCO annotation file") from error
-  except (ijson.JSONError, UnicodeDecodeError) as error:
-    raise _error(path, f"no JSON ({error})", "a COCO annotation file") from error
-  if not number:
-    raise _error(path, f"{field}: nothing", "a COCO annotation file")
+  except ValueError as error:
+    value, _, accepted = str(error).partition("; accepted: ")
+    raise _error(path, value, accepted) from error
+  found = []
+  for number, entry in entries:
+    entry = entry if isinstance(entry, dict) else {}
+    own_id = coco_annotation.whole_number(entry.get("id"))
+    if own_id is None:
+      own_id = coco_annotation.id_text(entry.get("id"))
+    if own_id is None:
+      value = f"{section} {number}: id: {coco_annotation.show(entry, 'id')}"
+      raise _error(path, value, "a number or a name")
+    text = coco_annotation.image_name(entry) if section == "images" else entry.get(name)
+    if not isinstance(text, str):
+      value = f"{section} {number}: {name}: {coco_annotation.show(entry, name)}"
+      raise _error(path, value, "text")
+    found.append((own_id, text.strip()))
+  if not found:
+    raise _error(path, f"{section}: nothing", "a COCO annotation file")
+  return found
+
+
+def _entries(
+  path: str | os.PathLike[str], section: str, quote_odd_numbers: bool = False
+) -> Iterator[tuple[int, Any]]:
+  for name, number, entry in coco_stream.read_entries(
+    pathlib.Path(path), quote_odd_numbers=quote_odd_numbers
+  ):
+    if name == section:
+      yield number, entry
 
 
 def _base(name: str) -> str:

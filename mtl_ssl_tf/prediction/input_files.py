@@ -1,12 +1,16 @@
 """Finds the image and video files of a prediction."""
 
+import collections
 import dataclasses
 import glob
 import os
 import pathlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp")
+SUFFIXES = (
+  *(".jpg", ".jpeg", ".jpe", ".jfif", ".mpo"),
+  *(".png", ".bmp", ".tif", ".tiff", ".webp", ".gif"),
+)
 VIDEO_SUFFIXES = (".mp4", ".m4v", ".mov", ".avi", ".mkv", ".webm", ".mpg", ".mpeg", ".wmv")
 _ACCEPTED = ", ".join((*SUFFIXES, *VIDEO_SUFFIXES))
 
@@ -18,10 +22,12 @@ class Inputs:
   Attributes:
     folder: the deepest one that holds them all: the input folder itself, or where a file lies.
     names: of the files, inside the folder, with `/` between its parts; each once.
+    passed_over: number of other files in the folders that were searched, by their ending.
   """
 
   folder: pathlib.Path
   names: tuple[str, ...]
+  passed_over: Mapping[str, int] = dataclasses.field(default_factory=dict, compare=False)
 
 
 def is_video(name: str) -> bool:
@@ -48,8 +54,9 @@ def find_inputs(
   """
   hidden = [folder.resolve() for folder in result_folders]
   roots, paths = [], []
+  passed_over: collections.Counter[str] = collections.Counter()
   for source in sources:
-    root, found = _files_of(source, hidden)
+    root, found = _files_of(source, hidden, passed_over)
     roots.append(root)
     paths += found
   folder = os.path.commonpath(roots)
@@ -59,16 +66,18 @@ def find_inputs(
     if len(sources) == 1 and os.path.isfile(sources[0]):
       raise ValueError(f"--input {sources[0]!r} is a file; accepted: a folder, with --input_list")
     names = _chosen(names, input_list)
-  return Inputs(pathlib.Path(folder), tuple(names))
+  return Inputs(pathlib.Path(folder), tuple(names), dict(passed_over.most_common()))
 
 
-def _files_of(source: str, hidden: Sequence[pathlib.Path]) -> tuple[str, list[str]]:
+def _files_of(
+  source: str, hidden: Sequence[pathlib.Path], passed_over: collections.Counter[str]
+) -> tuple[str, list[str]]:
   """Returns the folder that names are relative to, and the files, as absolute paths."""
   # Not resolved: a link keeps the name that the user knows it by.
   path = os.path.abspath(source)
   if os.path.isdir(path):
     _check_visible(source, path, hidden)
-    found = sorted(_walk(path, hidden), key=lambda file: pathlib.Path(file).as_posix())
+    found = sorted(_walk(path, hidden, passed_over), key=lambda file: pathlib.Path(file).as_posix())
     if not found:
       raise ValueError(f"--input {source!r} holds no image or video; accepted: {_ACCEPTED}")
     return path, found
@@ -86,10 +95,16 @@ def _files_of(source: str, hidden: Sequence[pathlib.Path]) -> tuple[str, list[st
   return os.path.join(*parts[:first]), found
 
 
-def _walk(folder: str, hidden: Sequence[pathlib.Path]) -> Iterator[str]:
+def _walk(
+  folder: str, hidden: Sequence[pathlib.Path], passed_over: collections.Counter[str]
+) -> Iterator[str]:
   for parent, folders, files in os.walk(folder):
     folders[:] = [name for name in folders if pathlib.Path(parent, name).resolve() not in hidden]
-    yield from (os.path.join(parent, name) for name in files if _has_suffix(name))
+    for name in files:
+      if _has_suffix(name):
+        yield os.path.join(parent, name)
+      else:
+        passed_over[os.path.splitext(name)[1].lower() or name] += 1
 
 
 def _has_suffix(name: str) -> bool:

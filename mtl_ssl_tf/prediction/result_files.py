@@ -6,6 +6,8 @@ predictions.json, a COCO data set:
   annotations: the detections: id, image_id, category_id, bbox [x, y, width, height] in pixels,
     score, area, iscrowd. They can be handed to `pycocotools`' `loadRes` as they are.
 coco_results.json, what COCO calls results: a list of image_id, category_id, bbox, score.
+coco_results_ids.json, beside it: images and categories as in predictions.json, without which nobody
+  knows what the ids stand for; `evaluate` joins by the names in it.
 failures.json, a list of file_name and reason; there only if a file was left out or ended early.
 """
 
@@ -16,10 +18,12 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from typing import Any, BinaryIO
 
 from mtl_ssl_tf import files
+from mtl_ssl_tf.data.ground_truth import result_ids
 from mtl_ssl_tf.prediction import coco_ids
 
 PREDICTIONS_FILE = "predictions.json"
 RESULTS_FILE = "coco_results.json"
+IDS_FILE = result_ids.ids_file(RESULTS_FILE).name
 FAILURES_FILE = "failures.json"
 DATASET, RESULTS = "dataset", "results"
 
@@ -71,6 +75,12 @@ def write_results(
   if RESULTS in outputs:
     with files.writing(output_dir / RESULTS_FILE, only_writer=True) as file:
       _write_list(file, _results(records(), ids))
+    with files.writing(output_dir / IDS_FILE, only_writer=True) as file:
+      file.write(b'{"images": ')
+      _write_list(file, _images(records(), ids))
+      file.write(b',\n"categories": ')
+      _write_list(file, categories(class_names, ids))
+      file.write(b"}\n")
   num_images = num_videos = num_detections = 0
   failures = []
   for record in records():

@@ -90,7 +90,7 @@ class DetectionEvaluation:
     """Forgets every image."""
     self.metrics.reset()
     self._auxiliary.reset()
-    self._num_dropped_boxes = 0
+    self._num_dropped_boxes = self._num_images = self._num_objects = 0
     # Of each image the loss of its batch.
     self._losses: dict[str, list[float]] = {}
     self._detections: dict[int, detection_files.Detections] = {}
@@ -159,6 +159,8 @@ class DetectionEvaluation:
           image, image_id=known.image_id, file_name=known.file_name, size=known.size
         )
       )
+    self._num_images += 1
+    self._num_objects += len(image.classes)
     self.metrics.update(image_id=image_id, **detection_files.metric_arguments(image, found))
     if self._results_dir:
       self._detections[index], self._objects[index] = found, image
@@ -173,8 +175,13 @@ class DetectionEvaluation:
       step: of the training, for the name of the folder.
 
     Raises:
-      ValueError: the files cannot be written.
+      ValueError: no image has an object, or the files cannot be written.
     """
+    if self._num_images and not self._num_objects:
+      raise ValueError(
+        f"task.validation_data.input_path: no object in {self._num_images} images; accepted:"
+        " records with a box, as there is nothing to measure"
+      )
     figures = self.metrics.result()
     if self._results_dir and self._detections:
       folder = pathlib.Path(self._results_dir)

@@ -10,6 +10,7 @@ from mtl_ssl_tf.checkpoints import keras_weights, pretrained, torch_files
 from mtl_ssl_tf.configs import data_validation, detector, validation
 from mtl_ssl_tf.data import faults, label_map, schema, validate
 from mtl_ssl_tf.data.inspection import checks, validation_report
+from mtl_ssl_tf.data.records import manifests
 from mtl_ssl_tf.data.records import paths as record_paths
 from mtl_ssl_tf.modeling.backbones import registry
 
@@ -98,7 +99,11 @@ def start_from(config: detector.MtlDetection, weights: str) -> None:
 
 
 def check_data(config: detector.MtlDetection, name: str) -> None:
-  """Compares the records' own label map, where it lies next to them, with the task's."""
+  """Compares the records' own label map with the task's, and warns where boxes are missing.
+
+  Raises:
+    ValueError: the label maps differ, there are no records, or validation records have no box.
+  """
   try:
     files = record_paths.match_files(getattr(config, name).input_path)
   except ValueError as error:
@@ -116,6 +121,14 @@ def check_data(config: detector.MtlDetection, name: str) -> None:
         f"task.label_map is {config.label_map!r}; accepted: the classes of {theirs!r}, which the "
         f"records of task.{name} were written with"
       )
+  has_none, lines = manifests.boxes_missing(files, class_names)
+  if has_none and name == "validation_data":
+    raise ValueError(
+      f"task.{name}.input_path: {lines[0]}; accepted: records with a box, as there is nothing to"
+      " measure"
+    )
+  for line in lines:
+    _LOGGER.warning(f"task.{name}.input_path: {line}")
 
 
 def inspect_data(

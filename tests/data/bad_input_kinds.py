@@ -154,6 +154,8 @@ _kind(
   _objects,
   voc_files.object_xml("cat").replace("<bndbox>", "<bndbox></bndbox><bndbox>"),
 )
+_kind("VOC: objects in a wrapper", _objects, f"<objects>{voc_files.object_xml()}</objects>")
+_kind("VOC: box in another element", _objects, voc_files.object_xml().replace("object>", "item>"))
 _kind("VOC: coordinate missing", _objects, voc_files.object_xml("cat", {"xmin": None}))
 _kind("VOC: coordinate that is no number", _objects, voc_files.object_xml("cat", {"ymin": "4px"}))
 _kind("VOC: coordinate NaN", _objects, voc_files.object_xml("cat", {"xmax": "nan"}))
@@ -162,11 +164,19 @@ _kind("VOC: empty box", _objects, voc_files.object_xml("cat", {"ymax": 4}))
 _kind("VOC: box outside the image", _objects, voc_files.object_xml("cat", {"xmax": 99}))
 _kind("VOC: box a pixel too far", _objects, voc_files.object_xml("cat", {"xmax": 41}))
 _kind("VOC: flag other than 0 and 1", _objects, voc_files.object_xml("cat", difficult=5))
+_kind(
+  "VOC: flags that are not told",
+  _objects,
+  voc_files.object_xml("cat", {"xmin": 3}, difficult="Unspecified", truncated=""),
+)
+_kind("VOC: truncated as a share", _objects, voc_files.object_xml(box={"xmin": 3}, truncated=0.06))
+_kind("VOC: classes that differ by case", _objects, voc_files.object_xml("Cat", {"xmin": 3}))
 _kind("VOC: size of another image", _objects, size=(20, 41))
 _kind("VOC: size that is no number", _objects, size=(20, "wide"))
 _kind("VOC: size missing", _objects, size=None)
 _kind("VOC: file name that leads out", _objects, filename="../../secret.jpg")
 _kind("VOC: file name of another image", _objects, filename="other.jpg")
+_kind("VOC: file name of another image that is there", _objects, filename="good0.jpg")
 _kind("VOC: split with a folder in a line", _split_file, b"good0\n../bad\ngood1\n", 2)
 _kind("VOC: split with a line twice", _split_file, b"good0\nbad\ngood1\ngood0\n", 3)
 _kind("VOC: empty split", _split_file, b"\n", 0)
@@ -233,9 +243,21 @@ _kind("COCO: UTF-16", _coco_text, lambda content: content.decode().encode("utf-1
 _kind("COCO: HTML", _coco_text, lambda _: b"<!DOCTYPE html><html>404</html>")
 _kind("COCO: no images", _coco_text, lambda _: coco_files.text([], []))
 _kind("COCO: no categories", _coco, categories=(), num_images=0)
+_kind(
+  "COCO: list of another name",
+  _coco_text,
+  lambda content: content.replace(b'"annotations"', b'"annotation"'),
+)
+_kind("COCO: boxes inside images", _coco_image, objects=[{"bbox": [1, 2, 3, 4]}])
 _kind("COCO: category id twice", _coco, categories=[_CAT, {"id": 3, "name": "dog"}])
 _kind("COCO: category name twice", _coco, categories=[_CAT, {"id": 4, "name": "cat"}])
 _kind("COCO: category without a name", _coco, categories=[_CAT, {"id": 4}])
+_kind("COCO: background without boxes", _coco, categories=[{"id": 0, "name": "background"}, _CAT])
+_kind(
+  "COCO: group of all other categories",
+  _coco,
+  categories=[{"id": 0, "name": "pets"}, _CAT | {"supercategory": "pets"}],
+)
 _kind("COCO: image that is no object", _coco, images=["8.jpg"], num_images=5)
 _kind(
   "COCO: image id twice",
@@ -254,9 +276,18 @@ _kind(
 _kind("COCO: image file missing", _coco_image, file_name="nowhere.jpg")
 _kind("COCO: file name missing", _coco_image, file_name=None)
 _kind("COCO: file name that leads out", _coco_image, file_name="../secret.jpg")
+_kind("COCO: file name of another machine", _coco_image, file_name="C:\\data\\7.jpg")
+_kind("COCO: file name in another case", _coco_image, file_name="7.JPG")
+_kind(
+  "COCO: file under two ids",
+  _coco,
+  images=[coco_files.image_entry(8, file_name="7.jpg")],
+  num_images=5,
+)
 _kind("COCO: size of another image", _coco_image, width=41)
 _kind("COCO: size that is no number", _coco_image, height="20 px")
 _kind("COCO: size missing", _coco_image, height=None, width=None)
+_kind("COCO: size that is not told", _coco_image, height=-1, width=-1)
 _kind("COCO: annotation that is no object", _coco, "cat")
 _kind("COCO: annotation of no image", _coco_object, image_id=99)
 _kind("COCO: annotation without an image", _coco_object, image_id=None)
@@ -264,7 +295,9 @@ _kind("COCO: annotation id twice", _coco, coco_files.annotation_entry(7))
 _kind("COCO: annotation id missing", _coco_object, id=None)
 _kind("COCO: unknown category", _coco_object, category_id=4)
 _kind("COCO: category id that is text", _coco_object, category_id="3")
-_kind("COCO: box missing", _coco_object, bbox=None)
+_kind("COCO: box missing", _coco_object, bbox=None, segmentation=None)
+_kind("COCO: box missing with a polygon", _coco_object, bbox=None)
+_kind("COCO: empty list for a box", _coco_object, bbox=[], segmentation=[], category_id=0)
 _kind("COCO: box of three numbers", _coco_object, bbox=[1, 2, 3])
 _kind("COCO: box with text", _coco_object, bbox=[1, "2", 3, 4])
 _kind("COCO: box with NaN", _coco_object, bbox=[1, float("nan"), 3, 4])
@@ -274,11 +307,14 @@ _kind("COCO: box outside the image", _coco_object, bbox=[30, 2, 30, 4])
 _kind("COCO: box a pixel too far", _coco_object, bbox=[30, 2, 11, 9])
 _kind("COCO: iscrowd other than 0 and 1", _coco_object, iscrowd=2)
 _kind("COCO: negative area", _coco_object, area=-5)
+_kind("COCO: fields that are not told", _coco_object, iscrowd="null", area=-1, difficult="")
+_kind("COCO: integer above 63 bits", _coco_image, phash=2**64 - 1)
 
 # Images, in a PASCAL VOC folder.
 
 _kind("image: empty file", _image, b"")
 _kind("image: JPEG cut short", _image, _jpeg()[:-40])
+_kind("image: JPEG without its end marker", _image, _jpeg()[:-2])
 _kind("image: PNG cut short", _image, _png()[:-20], "png")
 _kind("image: HTML called .jpg", _image, b"<!DOCTYPE html><html>404</html>")
 _kind(
@@ -543,7 +579,7 @@ _kind(
 
 
 def _label_map(folder: pathlib.Path, content: bytes | None, num_images: int = 0) -> Made:
-  made = _voc(folder)
+  made = _objects(folder, voc_files.object_xml("dog", {"xmin": 3}))
   if content is not None:
     (folder / "classes.txt").write_bytes(content)
   return Made([*made.flags, f"--label_map={folder / 'classes.txt'}"], num_images)

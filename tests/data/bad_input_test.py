@@ -18,7 +18,8 @@ _NOTHING = "—"
 _LEFT_OUT = {
   "image left out": (1, 0),
   "box left out": (0, 1),
-  "boxes left out": (0, 4),
+  "place ignored": (0, 1),
+  "places ignored": (0, 4),
   "line left out": (0, 0),
   "entry left out": (0, 0),
   "converted": (0, 0),

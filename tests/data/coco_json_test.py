@@ -87,6 +87,8 @@ class TestSound:
       "image_dir": str(tmp_path / "images"),
       "label_map": None,
       "on_error": "fail",
+      "clip_px": None,
+      "ignore_faulty_boxes": True,
       "num_shards": 1,
     }
 
@@ -124,37 +126,37 @@ class TestFaults:
     annotations = [
       coco_files.annotation_entry(1),
       coco_files.annotation_entry(2, image_id=99),
-      coco_files.annotation_entry(3, bbox=[31, 4, 10.5, 10]),
-      coco_files.annotation_entry(1),
+      coco_files.annotation_entry(3, bbox=[31, 4, 12.5, 10]),
+      coco_files.annotation_entry(4, iscrowd=3),
       coco_files.annotation_entry(5, category_id=4),
-      coco_files.annotation_entry(6, bbox=[float("nan"), 4, 10, 10]),
+      coco_files.annotation_entry(6, bbox=[float("nan"), 4, 10, 10], image_id=8),
     ]
     images = [
       coco_files.image_entry(7),
       coco_files.image_entry(8, width=41),
       coco_files.image_entry(9),
-      coco_files.image_entry(7, file_name="8.jpg"),
+      coco_files.image_entry(7, file_name="7b.jpg"),
       coco_files.image_entry(10, file_name="../secret.jpg"),
       coco_files.image_entry(11, file_name="link.jpg"),
       coco_files.image_entry(12),
     ]
     content = voc_files.image_bytes(voc_files.picture(20, 40))
-    files = {"7.jpg": content, "8.jpg": content, "12.jpg": content[:-9]}
+    files = {"7.jpg": content, "7b.jpg": content, "8.jpg": content, "12.jpg": content[:-9]}
     coco_files.write(tmp_path, coco_files.text(annotations, images), files)
     (tmp_path / "secret.jpg").write_bytes(content)
     (tmp_path / "images/link.jpg").symlink_to(tmp_path / "secret.jpg")
 
   _EXPECTED = (
     "train.json: object 2 (id 2) image_id: 99",
-    "train.json: object 4 (id 1) id: 1 repeats annotation 1",
+    "train.json: object 4 ('cat', id 4) iscrowd: 3",
     "train.json: object 5 (id 5) category_id: 4",
-    "train.json: object 6 ('cat', id 6) bbox/x: 'NaN'",
-    "train.json: object 3 ('cat', id 3) bbox/x + width: 41.5 lies outside the image of 40 x 20"
+    "train.json: object 3 ('cat', id 3) bbox/x + width: 43.5 lies outside the image of 40 x 20"
     " (width x height)",
+    "train.json: object 6 ('cat', id 6) bbox/x: 'NaN'",
     "train.json: image 2 width, height: 41 x 20 (width x height)",
     "9.jpg: file: missing",
     "train.json: image 4 id: 7 repeats image 1",
-    "train.json: image 5 file_name: '../secret.jpg'",
+    "../secret.jpg: file: missing",
     "link.jpg: file: a link that leads out of the data set",
     "12.jpg: image: damaged or truncated (TensorFlow cannot decode it)",
   )
@@ -164,7 +166,7 @@ class TestFaults:
     status, said = run()
     assert status == 1
     assert tuple(line.split("; accepted")[0] for line in said.splitlines()[1:-1]) == self._EXPECTED
-    assert "error: faults: 11, in files: 4; nothing was written." in said
+    assert "error: faults: 11, in files: 5; nothing was written." in said
     assert not (tmp_path / "records").exists()
 
   def test_skip_leaves_out_as_little_as_possible(self, tmp_path, run):
@@ -173,7 +175,8 @@ class TestFaults:
     manifest = _manifest(tmp_path)
     assert (manifest["num_images"], manifest["num_boxes"]) == (1, 1)
     assert manifest["skipped"]["num_images"] == 6
-    assert manifest["skipped"]["num_objects"] == 5
+    assert manifest["skipped"]["num_objects"] == 4
+    assert manifest["notes"]["regions_ignored"]["num_images"] == 1
     assert len(manifest["skipped"]["faults"]) == 11
 
   @pytest.mark.parametrize(

@@ -32,3 +32,17 @@ def test_listing_is_short():
   assert faults.listing(["a", "b"]) == "a, b"
   assert faults.listing([]) == "nothing"
   assert faults.listing([str(i) for i in range(23)]).endswith("18, 19 and 3 more")
+
+
+def test_of_many_faults_the_first_of_each_kind_are_listed_and_the_others_counted():
+  found = [faults.Fault("a.json", f"image {i} width", str(i), "40") for i in range(3000)]
+  found.append(faults.Fault("a.json", "bbox/x", "NaN", "a number", 7, "'cat'"))
+  lines = faults.digest(found)
+  assert lines[:2] == [
+    "a.json: image 0 width: 0; accepted: 40",
+    "a.json: image 1 width: 1; accepted: 40",
+  ]
+  assert lines[-2:] == [str(found[-1]), "image_width: 2980 more faults of this field"]
+  assert len(lines) == 22
+  assert str(faults.FaultError(found)).splitlines() == lines
+  assert faults.digest([]) == []

@@ -22,7 +22,7 @@ def _annotation(*names: str) -> bytes:
 
 
 _SOUND = {"a.xml": _annotation("dog", "cat"), "b.xml": _annotation("cat"), "c.xml": _annotation()}
-# Of these, "d" lacks an object and keeps one; "e" and "f" are left out.
+# Of these, "d" keeps an object and a region; "e" and "f" are left out.
 _FAULTY = _SOUND | {
   "d.xml": voc_files.annotation_xml(
     [voc_files.object_xml("cat", {"xmax": 1, "ymax": 99}, difficult=5), voc_files.object_xml("cat")]
@@ -59,6 +59,7 @@ class TestSound:
       "        2 cat",
       "        1 dog",
       "train: 3 images with 3 boxes written; at most 2 boxes in an image",
+      "train: images without objects: 1",
     ]
     assert label_map.read_label_map(tmp_path / "records/label_map.txt") == ["cat", "dog"]
     dataset = fixtures.make_dataset(
@@ -79,6 +80,8 @@ class TestSound:
       "data_dir": str(tmp_path / "voc"),
       "label_map": None,
       "on_error": "fail",
+      "clip_px": None,
+      "ignore_faulty_boxes": True,
       "num_shards": 2,
     }
     assert manifest["skipped"] == {"num_images": 0, "num_objects": 0, "faults": []}
@@ -121,13 +124,12 @@ class TestFaults:
       "train: the classes found in the annotations: cat, dog (2)",
       "ImageSets/Main/train.txt: line 7: '../a'",
       "Annotations/d.xml: object 1 ('cat') difficult: '5'",
-      "Annotations/d.xml: object 1 ('cat') bndbox/xmax: 1",
       "Annotations/e.xml: object 1 ('cat') bndbox/xmin: 'x'",
       "Annotations/e.xml: size: 2 x 1 (width x height)",
       "JPEGImages/f.jpg: image: the file is empty",
       "Annotations/missing.xml: file: missing",
       "JPEGImages/missing.*: file: missing",
-      "error: faults: 8, in files: 6; nothing was written. Fix them, or leave out what is at"
+      "error: faults: 7, in files: 6; nothing was written. Fix them, or leave out what is at"
       " fault with --on_error=skip",
     ]
     assert os.listdir(tmp_path) == ["voc"]
@@ -144,26 +146,26 @@ class TestFaults:
     voc_files.write(tmp_path / "voc", _FAULTY)
     status, said = run("--on_error=skip")
     assert status == 0
-    assert said.splitlines()[-6:] == [
+    assert said.splitlines()[-5:] == [
       "left out: Annotations/d.xml: object 1 ('cat') difficult: '5'; accepted: 0 or 1",
-      "left out: Annotations/d.xml: object 1 ('cat') bndbox/xmax: 1; accepted: more than xmin 2",
       "left out: Annotations/e.xml: object 1 ('cat') bndbox/xmin: 'x'; accepted: a finite number",
       "left out: Annotations/e.xml: size: 2 x 1 (width x height);"
       " accepted: 40 x 20, the size of JPEGImages/e.jpg",
       "left out: JPEGImages/f.jpg: image: the file is empty;"
-      " accepted: a whole JPEG, PNG, BMP, TIFF or WebP image",
-      "train: left out: images 2, objects 1; all faults (5) are listed in manifest_train.json",
+      " accepted: a whole JPEG, PNG, BMP, TIFF, WebP or GIF image",
+      "train: left out: images 2, objects 1; all faults (4) are listed in manifest_train.json",
     ]
     manifest = _manifest(tmp_path)
     assert manifest["num_images"] == 4
     assert manifest["boxes_per_class"] == {"cat": 3, "dog": 1}
     assert manifest["skipped"]["num_images"] == 2
     assert manifest["skipped"]["num_objects"] == 1
-    assert manifest["skipped"]["faults"][1] == {
+    assert manifest["notes"]["regions_ignored"]["first_images"] == ["d"]
+    assert manifest["skipped"]["faults"][0] == {
       "file": "Annotations/d.xml",
-      "field": "bndbox/xmax",
-      "value": "1",
-      "accepted": "more than xmin 2",
+      "field": "difficult",
+      "value": "'5'",
+      "accepted": "0 or 1",
       "object_number": 1,
       "object_name": "'cat'",
     }
@@ -216,6 +218,7 @@ class TestFaults:
     status, said = run("--on_error=skip")
     assert status == 0
     assert "JPEGImages/a.*: file: missing;" in said
+    assert "JPEGImages/b.*: file: missing;" in said
     assert "JPEGImages/c.jpg: file: a link that leads out of the data set;" in said
     assert _manifest(tmp_path)["num_images"] == 1
     assert _manifest(tmp_path)["sources"]["num_files"] == 1 + 4 + 1
@@ -329,7 +332,7 @@ class TestProgram:
     command += [f"--data_dir={tmp_path / 'voc'}", f"--output_dir={tmp_path / 'records'}"]
     result = subprocess.run(command, cwd=_REPOSITORY, capture_output=True, text=True, check=False)
     assert result.returncode == 1
-    assert "error: faults: 5, in files: 3; nothing was written" in result.stderr
+    assert "error: faults: 4, in files: 3; nothing was written" in result.stderr
     assert "Traceback" not in result.stderr
 
 

@@ -49,6 +49,15 @@ class TestImages:
     path = write(_file([("x/a.jpg", 1), ("a.jpg", 2)]))
     assert coco_ids.read_image_ids(path, ["a.jpg"]) == {"a.jpg": 2}
 
+  def test_ids_and_names_as_the_converter_reads_them(self, write):
+    content = _file([("a\\b.jpg", "7"), ("c.jpg ", 8.0), ("d.jpg", "x")])
+    content["images"][0]["phash"] = 2**64
+    assert coco_ids.read_image_ids(write(content), ["a/b.jpg", "c.jpg", "d.jpg"]) == {
+      "a/b.jpg": 7,
+      "c.jpg": 8,
+      "d.jpg": "x",
+    }
+
   def test_missing(self, write):
     assert _error(write(_file()), coco_ids.read_image_ids, ["a.jpg", "f.jpg", "g.jpg"]) == (
       "images: no file_name for f.jpg, g.jpg (2 of 3); accepted: one entry for each image of"
@@ -94,13 +103,14 @@ class TestFile:
   @pytest.mark.parametrize(
     ("content", "message"),
     [
-      ("", "no JSON ("),
-      ('{"images": [', "no JSON ("),
-      ("[]", "images: nothing; accepted: a COCO annotation file"),
-      ({"images": [3]}, "images 1: id: None; accepted: a whole number"),
-      ({"images": [{"id": "7"}]}, "images 1: id: '7'; accepted: a whole number"),
-      ({"images": [{"id": True}]}, "images 1: id: True; accepted: a whole number"),
+      ("", "instances.json: the file is empty; accepted: a COCO file"),
+      ('{"images": [', "instances.json: malformed or cut short at its beginning"),
+      ("[]", "instances.json: the outermost value is no object but a list; accepted: a COCO file"),
+      ({"images": []}, "images: nothing; accepted: a COCO annotation file"),
+      ({"images": [3]}, "images 1: id: missing; accepted: a number or a name"),
+      ({"images": [{"id": True}]}, "images 1: id: True; accepted: a number or a name"),
       ({"images": [{"id": 7, "file_name": 3}]}, "images 1: file_name: 3; accepted: text"),
+      ({"images": [], "annotation": [{"bbox": []}]}, "instances.json: annotation: holds boxes"),
     ],
   )
   def test_faults(self, write, content, message):

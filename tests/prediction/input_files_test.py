@@ -42,8 +42,9 @@ class TestFolder:
   def test_no_image(self, folder):
     (folder / "empty").mkdir()
     assert _error(folder, "empty") == (
-      "--input '/in/empty' holds no image or video; accepted: .jpg, .jpeg, .png, .bmp, .tif,"
-      " .tiff, .webp, .mp4, .m4v, .mov, .avi, .mkv, .webm, .mpg, .mpeg, .wmv"
+      "--input '/in/empty' holds no image or video; accepted: .jpg, .jpeg, .jpe, .jfif,"
+      " .mpo, .png, .bmp, .tif, .tiff, .webp, .gif, .mp4, .m4v, .mov, .avi, .mkv, .webm, .mpg,"
+      " .mpeg, .wmv"
     )
 
   @pytest.mark.parametrize("source", ["drawn", "drawn/a.jpg"])
@@ -142,3 +143,12 @@ class TestList:
     assert _error(folder, "a.jpg", write(b"a")) == (
       "--input '/in/a.jpg' is a file; accepted: a folder, with --input_list"
     )
+
+
+def test_what_is_passed_over_in_folders_is_counted(tmp_path):
+  for name in ("a.jpg", "b.GIF", "c.jfif", "notes.txt", "deep/d.txt", "deep/e.xml", "Thumbs"):
+    (tmp_path / name).parent.mkdir(exist_ok=True)
+    (tmp_path / name).touch()
+  found = input_files.find_inputs([str(tmp_path)])
+  assert found.names == ("a.jpg", "b.GIF", "c.jfif")
+  assert found.passed_over == {".txt": 2, ".xml": 1, "Thumbs": 1}

@@ -46,6 +46,9 @@ def test_content(tmp_path, ids, images, classes):
     {"image_id": images[1], "category_id": classes[1], **box},
   ]
   assert files["coco_results.json"] == results
+  assert files["coco_results_ids.json"] == {
+    key: files["predictions.json"][key] for key in ("images", "categories")
+  }
   assert files["predictions.json"]["annotations"] == [
     {"id": number, "area": 13.5, "iscrowd": 0, **row} for number, row in enumerate(results, start=1)
   ]
@@ -63,6 +66,7 @@ def test_summary_and_failures(tmp_path):
 def test_only_what_is_asked_for(tmp_path):
   assert set(_write(tmp_path, outputs=("results", "voc"))[1]) == {
     "coco_results.json",
+    "coco_results_ids.json",
     "failures.json",
   }
 

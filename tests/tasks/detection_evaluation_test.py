@@ -114,6 +114,18 @@ def test_faulty_records_are_told_before_the_evaluation(tmp_path):
     evaluation.prepare()
 
 
+def test_no_object_in_any_image_is_refused(records):
+  evaluation = make(records)
+  empty = row(0) | {"gt_classes": np.full([4], -1, np.int32)}
+  evaluation.update(empty)
+  with pytest.raises(ValueError, match=r"validation_data.input_path: no object in 1 images; acc"):
+    evaluation.result()
+  evaluation.reset()
+  evaluation.update(empty)
+  evaluation.update(row(1))
+  assert evaluation.result()["voc/mAP50_area"] == 1.0
+
+
 def test_reset(records, tmp_path):
   evaluation = make(records, metrics=["coco"], results_dir=str(tmp_path))
   first = fill(evaluation)

@@ -1,5 +1,7 @@
 """What a detection run checks before it is built; the whole of it is tried in `driver_test.py`."""
 
+import json
+
 import pytest
 
 from mtl_ssl_tf.configs import detector
@@ -36,3 +38,39 @@ def test_weights_of_resnet_bring_their_layout(backbone, weights, layout):
   task.backbone.type = backbone
   detection_settings.start_from(task, weights)
   assert (task.init_checkpoint, task.backbone.layout) == (weights, layout)
+
+
+class TestBoxesOfTheRecords:
+  def _check(self, folder, name, **boxes):
+    (folder / "label_map.txt").write_text("cat\ndog\n")
+    (folder / "val-0.tfrecord").touch()
+    content = {
+      "shards": [{"file": "val-0.tfrecord"}],
+      "num_images": 7,
+      "num_images_without_boxes": 3,
+      "boxes_per_class": {"cat": 0, "dog": 0} | boxes,
+    }
+    (folder / "manifest_val.json").write_text(json.dumps(content))
+    task = detector.MtlDetection()
+    task.label_map = str(folder / "label_map.txt")
+    getattr(task, name).input_path = str(folder / "val-*.tfrecord")
+    detection_settings.check_data(task, name)
+
+  @pytest.mark.parametrize("name", ["train_data", "validation_data"])
+  def test_what_lacks_boxes_is_told_by_count(self, tmp_path, capsys, name):
+    self._check(tmp_path, name, cat=5)
+    assert capsys.readouterr().err.splitlines() == [
+      f"warning: task.{name}.input_path: images without a box: 3 of 7",
+      f"warning: task.{name}.input_path: classes without a box: 1 of 2: dog",
+    ]
+
+  def test_training_without_a_box_is_told(self, tmp_path, capsys):
+    self._check(tmp_path, "train_data")
+    told = capsys.readouterr().err
+    assert told == "warning: task.train_data.input_path: no box in 7 images\n"
+
+  def test_validation_without_a_box_is_refused(self, tmp_path):
+    with pytest.raises(
+      ValueError, match=r"task.validation_data.input_path: no box in 7 images; acc"
+    ):
+      self._check(tmp_path, "validation_data")

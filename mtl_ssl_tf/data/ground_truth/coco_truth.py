@@ -1,6 +1,7 @@
 """Ground truth from and to COCO annotation files: `images`, `annotations` and `categories`."""
 
 import json
+import logging
 import math
 import os
 import pathlib
@@ -11,8 +12,9 @@ import numpy as np
 
 from mtl_ssl_tf.data import faults
 from mtl_ssl_tf.data.ground_truth import objects as ground_truth
-from mtl_ssl_tf.data.sources import coco_annotation
+from mtl_ssl_tf.data.sources import coco_annotation, coco_index
 
+_LOGGER = logging.getLogger(__name__)
 # So many faults are listed before reading stops.
 _MAX_FAULTS = 20
 
@@ -75,49 +77,42 @@ def check_bbox(value: Any) -> str | None:
   return "a width and height of at least 0" if value[2] < 0 or value[3] < 0 else None
 
 
-def read_coco(path: str | os.PathLike[str]) -> ground_truth.GroundTruth:
-  """The ground truth of a COCO annotation file; class ids count the categories in file order.
+def read_coco(path: str | os.PathLike[str], on_error: str = "fail") -> ground_truth.GroundTruth:
+  """The ground truth of a COCO annotation file, by the reader and the rules of the converter.
+
+  Classes are in the order of the ids of their categories. Boxes without width or height are kept,
+  as pycocotools keeps them.
+
+  Args:
+    path: of the file.
+    on_error: `skip` leaves faulty objects and images out and logs them.
 
   Raises:
-    faults.FaultError: the file is at fault; the first twenty faults are listed.
+    faults.FaultError: entries are at fault.
+    ValueError: it is no COCO file, or has no category.
   """
-  content = read_json(path)
-  found = FaultList(str(path))
-  if not isinstance(content, dict):
-    accepted = "an object with images, annotations and categories"
-    found.describe("file", type(content).__name__, accepted)
-    found.check()
-  for name in ("images", "annotations", "categories"):
-    value = content.get(name)
-    if not isinstance(value, list):
-      kind = "missing" if value is None else type(value).__name__
-      found.describe(name, kind, "a list of objects")
-    elif name == "categories" and not value:
-      found.describe(name, "empty", "a list of objects")
-    elif not all(isinstance(row, dict) for row in value):
-      found.describe(name, "an entry that is no object", "a list of objects")
-  found.check()
-  category_ids = check_categories(content["categories"], found)
-  # By the id as text: some tools write it so in one place and as a number in another.
-  objects: dict[str, list[Mapping[str, Any]]] = {}
-  for number, row in enumerate(content["images"], start=1):
-    image_id = row.get("id")
-    if isinstance(image_id, bool) or not isinstance(image_id, int | str):
-      found.add(f"images: entry {number}: id", image_id, "a number or a name")
-    elif str(image_id) in objects:
-      found.add(f"images: entry {number}: id", image_id, "each image once")
-    else:
-      objects[str(image_id)] = []
-  found.check()
-  class_ids = {category: place for place, category in enumerate(category_ids.values(), start=1)}
-  for number, row in enumerate(content["annotations"], start=1):
-    if _check_annotation(row, f"annotations: entry {number}", class_ids, objects, found):
-      objects[str(row["image_id"])].append(row)
-  found.check()
-  images = [_image_truth(row, objects[str(row["id"])], class_ids) for row in content["images"]]
-  return ground_truth.GroundTruth(
-    str(path), tuple(category_ids), tuple(category_ids.values()), tuple(images)
-  )
+  try:
+    index = coco_index.open_index(path, None)
+  except OSError as error:
+    fault = faults.Fault(str(path), "file", f"cannot be read ({error.strerror})", "a readable file")
+    raise faults.FaultError([fault]) from error
+  found, images = list(index.faults), []
+  class_ids = {name: number for number, name in enumerate(index.categories.values(), start=1)}
+  if not class_ids and not found:
+    raise ValueError(f"{index.file}: no sound category; accepted: a list of categories")
+  for position in range(len(index)):
+    images.append(_image_truth(index, position, class_ids, found))
+  if found and (on_error == "fail" or not class_ids):
+    raise faults.FaultError(found)
+  for line in faults.digest(found):
+    _LOGGER.info(f"left out: {line}")
+  for remark in index.remarks:
+    _LOGGER.log(logging.WARNING if remark.is_warning else logging.INFO, str(remark.fault))
+  ids = [coco_annotation.whole_number(category_id) for category_id in index.categories]
+  if None in ids:  # Names in the place of numbers.
+    ids = list(class_ids.values())
+  images = tuple(image for image in images if image is not None)
+  return ground_truth.GroundTruth(str(path), tuple(class_ids), tuple(ids), images)
 
 
 def check_categories(rows: list[dict[str, Any]], found: FaultList) -> dict[str, int]:
@@ -195,46 +190,41 @@ def write_coco(
   pathlib.Path(path).write_text(json.dumps(content), encoding="utf-8")
 
 
-def _check_annotation(
-  row: Mapping[str, Any],
-  where: str,
-  class_ids: Mapping[int, int],
-  images: Mapping[str, Any],
-  found: FaultList,
-) -> bool:
-  """Whether an annotation is sound; its first fault is noted."""
-  image_id, category = row.get("image_id"), row.get("category_id")
-  if (
-    isinstance(image_id, bool) or not isinstance(image_id, int | str) or str(image_id) not in images
-  ):
-    found.add(f"{where}: image_id", image_id, "the id of one of the images")
-  elif isinstance(category, bool) or not isinstance(category, int) or category not in class_ids:
-    found.add(f"{where}: category_id", category, "the id of one of the categories")
-  elif accepted := check_bbox(row.get("bbox")):
-    found.add(f"{where}: bbox", row.get("bbox"), accepted)
-  elif wrong := [flag for flag in coco_annotation.FLAGS if row.get(flag, 0) not in (0, 1)]:
-    found.add(f"{where}: {wrong[0]}", row[wrong[0]], "0 or 1")
-  elif "area" in row and not (is_number(row["area"]) and row["area"] >= 0):
-    found.add(f"{where}: area", row["area"], "a number of at least 0")
-  else:
-    return True
-  return False
-
-
 def _image_truth(
-  image: Mapping[str, Any], rows: list[Mapping[str, Any]], class_ids: Mapping[int, int]
-) -> ground_truth.ImageTruth:
-  """The objects of one image from its annotations."""
-  boxes = ground_truth.Boxes.from_xywh(np.array([row["bbox"] for row in rows], np.float64))
-  size = image.get("height"), image.get("width")
-  file_name = image.get("file_name")
+  index: coco_index.CocoIndex,
+  position: int,
+  class_ids: Mapping[str, int],
+  found: list[faults.Fault],
+) -> ground_truth.ImageTruth | None:
+  """One image with its objects; None where the image is at fault; faults are added to `found`."""
+  image_id, entry, of_image = index.image(position)
+  image = coco_annotation.parse_image(entry, position + 1, index.file)
+  # Images are known by their ids, so that a name may be missing.
+  of_image += tuple(fault for fault in image.faults if not fault.field.endswith("file_name"))
+  found.extend(of_image)
+  if of_image:
+    return None
+  objects, boxes = [], []
+  for number, row in index.annotations(image_id):
+    parsed, of_object = coco_annotation.parse_object(
+      row, number, index.categories, index.file, may_be_empty=True
+    )
+    found.extend(of_object)
+    if parsed is not None:
+      objects.append(parsed)
+      boxes.append(coco_annotation.xywh(row))
+  xywh = ground_truth.Boxes.from_xywh(np.array(boxes, np.float64))
+  areas = [
+    width * height if item.area is None else item.area
+    for item, (_, _, width, height) in zip(objects, boxes, strict=True)
+  ]
   return ground_truth.ImageTruth(
-    str(image["id"]),
-    file_name if isinstance(file_name, str) else "",
-    size if all(isinstance(side, int) for side in size) else None,
-    boxes,
-    np.array([class_ids[row["category_id"]] for row in rows], np.int64),
-    np.array([coco_annotation.is_difficult(row) for row in rows], bool),
-    np.array([row.get("iscrowd", 0) for row in rows], bool),
-    np.array([row.get("area", row["bbox"][2] * row["bbox"][3]) for row in rows], np.float64),
+    image_id,
+    image.file_name or "",
+    image.size,
+    xywh,
+    np.array([class_ids[item.name] for item in objects], np.int64),
+    np.array([item.difficult for item in objects], bool),
+    np.array([item.is_crowd for item in objects], bool),
+    np.array(areas, np.float64),
   )

@@ -2,7 +2,8 @@
 
   COCO results     a JSON list of {image_id, category_id, bbox, score}; bbox is left, top, width and
                    height in pixels. `category_id` is the data set's own number, gaps and all. Image
-                   ids are numbers where all ids of the data set are, else names.
+                   ids are numbers where all ids of the data set are, else names. Numbers are read
+                   with a file that says which images they stand for, see module `result_ids`.
   COCO data set    what `predict` writes: images, annotations with a score, categories; images are
                    known by their file names and classes by their names.
   VOC              a text file for each class, `comp4_det_<split>_<class>.txt`, with a line for each
@@ -26,11 +27,12 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from mtl_ssl_tf.data import faults
-from mtl_ssl_tf.data.ground_truth import coco_truth
+from mtl_ssl_tf.data.ground_truth import coco_truth, result_ids
 from mtl_ssl_tf.data.ground_truth import objects as ground_truth
+from mtl_ssl_tf.data.sources import coco_annotation
 
 COCO_RESULTS_FILE = "coco_results.json"
-COCO_GROUND_TRUTH_FILE = "coco_ground_truth.json"
+COCO_GROUND_TRUTH_FILE = result_ids.COCO_GROUND_TRUTH_FILE
 _COMP4 = "comp4_det_"
 
 
@@ -123,19 +125,22 @@ def comp4_file(split: str, class_name: str) -> str:
   return f"{_COMP4}{split}_{class_name.replace('/', '%2F')}.txt"
 
 
-def read_predictions(path: str, truth: ground_truth.GroundTruth) -> list[Detections]:
+def read_predictions(
+  path: str, truth: ground_truth.GroundTruth, ids_of: str | None = None
+) -> list[Detections]:
   """The detections in each image of `truth`, in its order.
 
   Args:
     path: a JSON file, a comp4 file, or a folder or pattern of comp4 files.
     truth: knows the images and classes.
+    ids_of: of a COCO results file, see module `result_ids`.
 
   Raises:
     faults.FaultError: a file is at fault; the first twenty faults are listed.
     ValueError: there is no such file, or its images are those of another data set.
   """
   if path.lower().endswith(".json"):
-    found = _read_json(path, truth)
+    found = _read_json(path, truth, ids_of)
   else:
     if os.path.isdir(path):
       files = sorted(glob.glob(os.path.join(glob.escape(path), f"{_COMP4}*.txt")))
@@ -163,7 +168,8 @@ class _Collector:
   def add(self, where: str, field: str, image: Any, class_id: int, box: Any, score: float) -> None:
     """Notes a detection of which all but the image has been checked."""
     is_id = isinstance(image, int | str) and not isinstance(image, bool)
-    place = self._truth.index.get(str(image)) if is_id else None
+    names = self._truth.by_name if field == "file_name" else self._truth.index
+    place = names.get(str(image)) if is_id else None
     if place is None:
       self._unknown.append((f"{where}: {field}", image))
       return
@@ -192,26 +198,35 @@ class _Collector:
     return self._rows
 
 
-def _read_json(path: str, truth: ground_truth.GroundTruth) -> dict[int, Detections]:
+def _read_json(
+  path: str, truth: ground_truth.GroundTruth, ids_of: str | None
+) -> dict[int, Detections]:
   content = coco_truth.read_json(path)
   collector = _Collector(path, truth)
   names = {name: number for number, name in enumerate(truth.class_names, start=1)}
-  ids = {category: number for number, category in enumerate(truth.category_ids, start=1)}
+  ids = {str(category): number for number, category in enumerate(truth.category_ids, start=1)}
   image_names: Mapping[str, Any] | None = None
+  known = None
   if isinstance(content, dict) and all(
     isinstance(content.get(name), list) for name in ("images", "annotations", "categories")
   ):
+    known, content = content, content["annotations"]
+  elif isinstance(content, list) and content:
+    known = result_ids.read(path, truth, ids_of)
+  used = {coco_annotation.id_text(row.get("category_id")) for row in content if _is_entry(row)}
+  if known is not None:
     ids = {}
     for name, category in coco_truth.check_categories(
-      content["categories"], collector.faults
+      known["categories"], collector.faults
     ).items():
       if name in names:
-        ids[category] = names[name]
-      else:
+        ids[str(category)] = names[name]
+      elif str(category) in used:
         accepted = f"the classes of {truth.source}: {faults.listing(truth.class_names)}"
         collector.faults.add("categories: name", name, accepted)
-    image_names = {str(row.get("id")): row.get("file_name") for row in content["images"]}
-    content = content["annotations"]
+    image_names = {
+      coco_annotation.id_text(row.get("id")): row.get("file_name") for row in known["images"]
+    }
   if not isinstance(content, list):
     accepted = "a list of {image_id, category_id, bbox, score}"
     collector.faults.describe("file", type(content).__name__, accepted)
@@ -222,7 +237,8 @@ def _read_json(path: str, truth: ground_truth.GroundTruth) -> dict[int, Detectio
       collector.faults.add(where, row, "an object with image_id, category_id, bbox and score")
       continue
     image, category, score = row.get("image_id"), row.get("category_id"), row.get("score")
-    if isinstance(category, bool) or not isinstance(category, int) or category not in ids:
+    category_id = coco_annotation.id_text(category)
+    if category_id not in ids:
       accepted = f"a category of {truth.source}: {faults.listing(list(map(str, ids)))}"
       collector.faults.add(f"{where}: category_id", category, accepted)
     elif accepted := coco_truth.check_bbox(row.get("bbox")):
@@ -230,12 +246,14 @@ def _read_json(path: str, truth: ground_truth.GroundTruth) -> dict[int, Detectio
     elif not coco_truth.is_number(score):
       collector.faults.add(f"{where}: score", score, "a finite number")
     elif image_names is None:
-      collector.add(where, "image_id", image, ids[category], row["bbox"], score)
+      collector.add(where, "image_id", image, ids[category_id], row["bbox"], score)
     else:
-      file_name = image_names.get(str(image))
-      if isinstance(file_name, str) and file_name not in truth.index:
-        file_name = pathlib.PurePath(file_name).stem
-      collector.add(where, "file_name", file_name, ids[category], row["bbox"], score)
+      file_name = image_names.get(coco_annotation.id_text(image))
+      if isinstance(file_name, str):
+        path_of = pathlib.PurePath(file_name.replace("\\", "/"))
+        spellings = (file_name, str(path_of), path_of.name, path_of.stem)
+        file_name = next((name for name in spellings if name in truth.by_name), path_of.stem)
+      collector.add(where, "file_name", file_name, ids[category_id], row["bbox"], score)
   return {
     place: Detections(
       ground_truth.Boxes.from_xywh(np.array(boxes, np.float64)),
@@ -244,6 +262,10 @@ def _read_json(path: str, truth: ground_truth.GroundTruth) -> dict[int, Detectio
     )
     for place, (boxes, scores, classes) in collector.rows().items()
   }
+
+
+def _is_entry(row: Any) -> bool:
+  return isinstance(row, dict)
 
 
 def _read_comp4(files: Sequence[str], truth: ground_truth.GroundTruth) -> dict[int, Detections]:

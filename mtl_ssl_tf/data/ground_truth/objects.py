@@ -82,12 +82,31 @@ class GroundTruth:
   @functools.cached_property
   def index(self) -> dict[str, int]:
     """Place of each image by its id and, where that is not some other's id, by its file's name."""
-    places = {}
+    return self.by_name | {image.image_id: place for place, image in enumerate(self.images)}
+
+  @functools.cached_property
+  def by_name(self) -> dict[str, int]:
+    """Place of each image by the path of its file, or a part of it that no other image has.
+
+    Parts are the last name and that without its ending. Where files have no names, as those of VOC
+    annotations may, and where ids are no numbers, ids are names too.
+    """
+    paths: dict[str, list[int]] = {}
+    parts: dict[str, list[int]] = {}
     for place, image in enumerate(self.images):
-      for name in (image.file_name, pathlib.PurePath(image.file_name).stem):
-        if name:
-          places.setdefault(name, place)
-    return places | {image.image_id: place for place, image in enumerate(self.images)}
+      path = pathlib.PurePath(image.file_name)
+      names = {path.name, path.stem}
+      if not _WHOLE_NUMBER.fullmatch(image.image_id):
+        names |= {image.image_id, pathlib.PurePath(image.image_id).name}
+      paths.setdefault(image.file_name, []).append(place)
+      for name in names:
+        parts.setdefault(name, []).append(place)
+    return {
+      name: places[0]
+      for names in (parts, paths)
+      for name, places in names.items()
+      if name and len(places) == 1
+    }
 
   @functools.cached_property
   def coco_image_ids(self) -> tuple[int | str, ...]:

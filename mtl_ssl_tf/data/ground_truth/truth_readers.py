@@ -9,10 +9,9 @@ Boxes are taken as they stand: those of records in the float32 numbers that eval
 training sees, those of files unclipped.
 """
 
-import json
 import logging
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 import tensorflow as tf
@@ -21,6 +20,7 @@ from google.protobuf import message
 from mtl_ssl_tf.data import faults, label_map, schema
 from mtl_ssl_tf.data.ground_truth import coco_truth
 from mtl_ssl_tf.data.ground_truth import objects as ground_truth
+from mtl_ssl_tf.data.records import manifests
 from mtl_ssl_tf.data.records import paths as record_paths
 from mtl_ssl_tf.data.sources import voc_annotation, voc_folder, voc_layout, voc_listing
 
@@ -45,7 +45,8 @@ def read(
     split: of a VOC folder.
     label_map_file: classes of a VOC folder, or of records without one next to them; None takes the
       classes found in the folder's annotations, sorted.
-    on_error: of a VOC folder: `skip` leaves faulty objects and images out and says so.
+    on_error: of a VOC folder or COCO file: `skip` leaves faulty objects and images out and logs
+      them.
 
   Raises:
     faults.FaultError: a file is at fault.
@@ -55,7 +56,7 @@ def read(
   if path.lower().endswith(".json"):
     _refuse("--split", split, "a VOC folder")
     _refuse("--label_map", label_map_file, "a VOC folder or records")
-    return coco_truth.read_coco(path)
+    return coco_truth.read_coco(path, on_error)
   if os.path.isdir(os.path.join(path, voc_layout.ANNOTATIONS)):
     if split is None:
       raise ValueError(f"--ground_truth {path} is a VOC folder; accepted: together with --split")
@@ -148,8 +149,8 @@ def read_voc(
         found.append(entry.fault(file, "name", f"{faults.quote(entry.name)} is unknown", accepted))
   if found and on_error == "fail":
     raise faults.FaultError(found)
-  for fault in found:
-    _LOGGER.info(f"left out: {fault}")
+  for line in faults.digest(found):
+    _LOGGER.info(f"left out: {line}")
   images = []
   for stem, file, annotation in annotations:
     if any(fault.file == file and fault.object_number is None for fault in found):
@@ -232,22 +233,11 @@ def _flags(features, name: str, count: int) -> np.ndarray:
 
 def _category_ids(files: Sequence[str], class_names: Sequence[str]) -> tuple[int, ...]:
   """The category ids in the manifests next to the records; else 1, 2, 3 …"""
-  for manifest in _manifests(files):
+  for manifest in manifests.read(files):
     ids = manifest.get("category_ids")
     if isinstance(ids, dict) and set(class_names) <= set(ids):
       return tuple(int(ids[name]) for name in class_names)
   return tuple(range(1, len(class_names) + 1))
-
-
-def _manifests(files: Sequence[str]) -> Iterator[dict]:
-  """Yields the manifests next to the record files, those of their own splits."""
-  for folder in sorted({os.path.dirname(file) for file in files}):
-    names = {os.path.basename(file) for file in files if os.path.dirname(file) == folder}
-    for path in sorted(tf.io.gfile.glob(os.path.join(folder, schema.manifest_file("*")))):
-      with tf.io.gfile.GFile(path, "rb") as file:  # The records may lie on a remote file system.
-        manifest = json.loads(file.read().decode(errors="surrogateescape"))
-      if names & {shard["file"] for shard in manifest.get("shards", ())}:
-        yield manifest
 
 
 def _check_unique(images: Sequence[ground_truth.ImageTruth], file: str) -> None:

@@ -9,7 +9,6 @@ import concurrent.futures
 import itertools
 import os
 import pickle
-import re
 import threading
 from collections.abc import Callable, Iterable, Iterator, MutableMapping, Sequence
 from typing import TypeVar
@@ -82,6 +81,7 @@ def inspect_split(
   *,
   num_sampled: int = 0,
   num_threads: int = 1,
+  rules: annotated.BoxRules = annotated.DEFAULT_RULES,
 ) -> Iterator[validation_report.Inspected]:
   """The images of a split as the converter would make records of them, without writing any.
 
@@ -90,6 +90,7 @@ def inspect_split(
     limits: what images are compared with.
     num_sampled: inspect so many images only, evenly spread; 0 inspects all.
     num_threads: how many images are checked at a time.
+    rules: for boxes that are not as they should be.
   """
   local = threading.local()
   pickled = pickle.dumps(source)
@@ -97,7 +98,7 @@ def inspect_split(
   def inspect(position: int) -> validation_report.Inspected:
     if not hasattr(local, "source"):  # Its index belongs to the thread that opened it.
       local.source = pickle.loads(pickled)
-    return _inspect_converted(local.source, position, limits)
+    return _inspect_converted(local.source, position, limits, rules)
 
   positions = range(len(source))
   if num_sampled:
@@ -113,9 +114,8 @@ def evenly_spread(number: int, num_sampled: int) -> list[int]:
 
 def finding_of_fault(fault: faults.Fault, source_id: str | None) -> checks.Finding:
   """A converter's fault as a finding; its kind is its field without numbers and subfields."""
-  words = re.findall(r"[^\W\d]\w*", re.split("[/,]", fault.field)[0])
   return checks.Finding(
-    "_".join(words),
+    faults.kind(fault),
     checks.FAULT,
     fault.file,
     fault.field,
@@ -126,6 +126,13 @@ def finding_of_fault(fault: faults.Fault, source_id: str | None) -> checks.Findi
     fault.object_number,
     fault.object_name,
   )
+
+
+def finding_of_remark(remark: split_source.Remark) -> checks.Finding:
+  """A remark about a whole split as a finding."""
+  fault = remark.fault
+  level = checks.WARNING if remark.is_warning else checks.NOTE
+  return checks.Finding(remark.kind, level, fault.file, fault.field, fault.value, fault.accepted)
 
 
 def _all_records(
@@ -185,11 +192,14 @@ def _unreadable(path: str, number: int, error: tf.errors.OpError) -> damaged_fil
 
 
 def _inspect_converted(
-  source: split_source.SplitSource, position: int, limits: checks.Limits
+  source: split_source.SplitSource,
+  position: int,
+  limits: checks.Limits,
+  rules: annotated.BoxRules,
 ) -> validation_report.Inspected:
   """Converts one image without writing it; returns its findings."""
   name = source.name(position)
-  read, converted = source.read_image(position), examples.convert(source, position)
+  read, converted = source.read_image(position), examples.convert(source, position, rules)
   found = [finding_of_fault(fault, name) for fault in converted.faults]
   file = read.annotation_file or name
   if file in source.hashes:  # One file for all images.

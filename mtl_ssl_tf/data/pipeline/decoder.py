@@ -1,4 +1,4 @@
-"""Serialized records to tensors: Model Garden's decoder, and the difficult flags it leaves out."""
+"""Serialized records to tensors: Model Garden's decoder, and the features it leaves out."""
 
 import tensorflow as tf
 from official.vision.dataloaders import tf_example_decoder
@@ -7,7 +7,7 @@ from mtl_ssl_tf.data import schema
 
 
 class DetectionDecoder(tf_example_decoder.TfExampleDecoder):
-  """Model Garden's `TfExampleDecoder` that also reads the PASCAL VOC `difficult` flags."""
+  """Model Garden's `TfExampleDecoder` that also reads `difficult` flags and ignored regions."""
 
   def decode(self, serialized_example: tf.Tensor) -> dict[str, tf.Tensor]:
     """The image and objects of one record.
@@ -18,11 +18,16 @@ class DetectionDecoder(tf_example_decoder.TfExampleDecoder):
     Returns:
       The parent's dict, among others `image` uint8 [H, W, 3], `groundtruth_boxes` float32 [N, 4]
       (fractions of the image) and `groundtruth_classes` int64 [N], together with
-      `groundtruth_difficult` bool [N], all False where the record does not say.
+      `groundtruth_difficult` bool [N], all False where the record does not say, and
+      `ignored_boxes` float32 [M, 4], regions to be ignored, fractions of the image.
     """
     decoded = super().decode(serialized_example)
     features = tf.io.parse_single_example(
-      serialized_example, {schema.OBJECT_DIFFICULT: tf.io.VarLenFeature(tf.int64)}
+      serialized_example,
+      {
+        schema.OBJECT_DIFFICULT: tf.io.VarLenFeature(tf.int64),
+        **{key: tf.io.VarLenFeature(tf.float32) for key in schema.IGNORED_BOX},
+      },
     )
     flags = tf.cast(tf.sparse.to_dense(features[schema.OBJECT_DIFFICULT]), tf.bool)
     decoded["groundtruth_difficult"] = tf.cond(
@@ -30,4 +35,6 @@ class DetectionDecoder(tf_example_decoder.TfExampleDecoder):
       lambda: flags,
       lambda: tf.zeros_like(decoded["groundtruth_classes"], tf.bool),
     )
+    sides = [tf.sparse.to_dense(features[key]) for key in schema.IGNORED_BOX]
+    decoded["ignored_boxes"] = tf.stack(sides, axis=-1)  # [M, 4]
     return decoded

@@ -109,6 +109,7 @@ class DetectionParser:
       object_selection.select_objects,
       difficult=data.difficult if is_training else "keep",
       crowd=data.crowd if is_training else "keep",
+      with_regions=is_training,
     )
     augmentation = data.augmentation
     self._zooms = is_training and (data.scale_min, data.scale_max) != (1.0, 1.0)

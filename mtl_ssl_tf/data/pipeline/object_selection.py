@@ -4,7 +4,7 @@ import tensorflow as tf
 
 
 def select_objects(
-  decoded: dict[str, tf.Tensor], difficult: str, crowd: str
+  decoded: dict[str, tf.Tensor], difficult: str, crowd: str, with_regions: bool = False
 ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor, tf.Tensor, tf.Tensor]:
   """The n objects of an image that count; regions to be ignored come last and have class 0.
 
@@ -14,6 +14,7 @@ def select_objects(
     decoded: what `DetectionDecoder.decode` returns.
     difficult, crowd: `keep`, `ignore` or `drop` such objects; of one that is both, the stricter
       counts.
+    with_regions: add the record's own regions to be ignored, behind all others.
 
   Returns:
     Boxes float32 [n, 4] as fractions of the image, classes int32 [n], difficult and crowd flags
@@ -31,7 +32,13 @@ def select_objects(
       ignored |= flags
   classes = tf.where(ignored, 0, tf.cast(decoded["groundtruth_classes"], tf.int32))
   rows = tf.concat([tf.where(keep & ~ignored), tf.where(keep & ignored)], axis=0)[:, 0]
-  return tuple(
+  selected = tuple(
     tf.gather(values, rows)
     for values in (boxes_norm, classes, is_difficult, is_crowd, decoded["groundtruth_area"])
   )
+  if not with_regions:
+    return selected
+  regions_norm = decoded["ignored_boxes"]  # [M, 4]
+  nothing = tf.zeros(tf.shape(regions_norm)[:1], tf.int32)  # [M]
+  added = (regions_norm, *(tf.cast(nothing, values.dtype) for values in selected[1:]))
+  return tuple(tf.concat(pair, axis=0) for pair in zip(selected, added, strict=True))

@@ -14,7 +14,7 @@ The calls from a VOC file to a record; other formats differ in the source alone:
             examples.convert                        one image
               VocSource.read_image
                 voc_annotation.parse_annotation     XML to boxes, numbers as in the file
-              annotated.clip_box                    at most a pixel outside the image is cut off
+              annotated.clip_box                    a little outside the image is cut off
               image_files.upright_box               pixels of the upright image
               writer.make_example                   fractions of the image, float32
         _finish                                     manifest; all files appear together
@@ -34,16 +34,15 @@ import tensorflow as tf
 from mtl_ssl_tf.data import disk_index, faults, progress_lines, schema
 from mtl_ssl_tf.data.records import shards, summaries, worker_pool, workspace
 from mtl_ssl_tf.data.records import writer as record_writer
-from mtl_ssl_tf.data.sources import split_source
+from mtl_ssl_tf.data.sources import annotated, split_source
 
 _LOGGER = logging.getLogger(__name__)
 # Raised when the same source gives other records, so that shards of both are not mixed.
-_FORMAT_VERSION = 2
+_FORMAT_VERSION = 3
 _IMAGES_PER_SHARD = 512
 _MIN_SHARDS, _MAX_SHARDS = 4, 1024
 # Fewer are converted sooner than a worker process has started.
 _MIN_IMAGES_PER_WORKER = 2000
-_MAX_LISTED = 20
 _INDEX = "index"
 _HASHES = "CREATE TABLE hashes (file BLOB PRIMARY KEY, sha256 TEXT) WITHOUT ROWID;"
 
@@ -56,8 +55,10 @@ class Options:
     output_dir: folder of the files; those of an earlier conversion of this split are replaced.
     label_map_file: see module `label_map`; None takes the one that `output_dir` holds, from
       another split, or else the classes that the source has by itself.
-    on_error: "fail" lists all faults and writes nothing; "skip" leaves out the object at fault, or
-      the image where the fault is not one object's alone.
+    on_error: "fail" lists the faults and writes nothing; "skip" leaves out the image at fault, or,
+      where the fault is one object's alone and its place is known, makes the place a region to be
+      ignored.
+    clip_px, ignore_faulty_boxes: see `annotated.BoxRules`.
     num_shards: number of record files, if there are as many images; None is one for 512 images, at
       least 4 and at most 1024.
     workers: number of processes; None is one for each core, or fewer where there are less than
@@ -67,6 +68,8 @@ class Options:
   output_dir: str | os.PathLike[str]
   label_map_file: str | os.PathLike[str] | None = None
   on_error: str = "fail"
+  clip_px: float | None = None
+  ignore_faulty_boxes: bool = True
   num_shards: int | None = None
   workers: int | None = None
 
@@ -77,6 +80,12 @@ class Options:
       raise ValueError(f"--num_shards is {self.num_shards}; accepted: 1 … 99999")
     if self.workers is not None and not 1 <= self.workers <= 1024:
       raise ValueError(f"--workers is {self.workers}; accepted: 1 … 1024")
+    _ = self.rules  # Checks it.
+
+  @property
+  def rules(self) -> annotated.BoxRules:
+    """The rules for boxes that are not as they should be."""
+    return annotated.BoxRules(self.clip_px, self.ignore_faulty_boxes)
 
 
 def convert(
@@ -122,11 +131,16 @@ def convert(
         f"{split}: the classes {source.origin}: {faults.listing(source.classes)}"
         f" ({len(source.classes)})"
       )
+      for remark in split_source.remarks(source):
+        if remark.is_warning:
+          _LOGGER.warning(str(remark.fault))
+        else:
+          _LOGGER.info(f"note: {remark.fault}")
       workspace.check_label_map(options.output_dir, source.classes)
-      if space.takes_up(_fingerprint(source, num_shards), source.index_files):
+      if space.takes_up(_fingerprint(source, num_shards, options.rules), source.index_files):
         _LOGGER.info(f"{split}: continuing the conversion that was stopped")
       space.keep = True
-      names = _write_shards(source, num_shards, space, run)
+      names = _write_shards(source, num_shards, space, run, options.rules)
     try:
       return _finish(source, names, space, options, about_source, num_shards)
     except ValueError:  # There is nothing to continue: the sources have to change.
@@ -139,9 +153,10 @@ def _write_shards(
   num_shards: int,
   space: workspace.Workspace,
   run: worker_pool.Runner,
+  rules: annotated.BoxRules,
 ) -> list[str]:
   """Writes the shards that are not there; the names of all."""
-  task = shards.WriteShard(source, num_shards, space.folder)
+  task = shards.WriteShard(source, num_shards, space.folder, rules)
   progress = progress_lines.Progress(
     f"{source.split}: converting images", len(source), _LOGGER.info
   )
@@ -171,13 +186,11 @@ def _finish(
   if total.faults and options.on_error == "fail":
     raise faults.FaultError(total.faults)
   if not source.classes:
+    _log_left_out(total.faults)
     raise ValueError(
       f"{source.split}: no object to collect classes from; accepted: --label_map FILE"
     )
-  if not total.num_images:
-    raise ValueError(
-      f"{source.split}: no image is left to write; accepted: at least one sound image"
-    )
+  _check_anything_left(source.split, total)
   (num_files,) = hashes.execute("SELECT COUNT(*) FROM hashes").fetchone()
   rows = hashes.execute("SELECT file, sha256 FROM hashes ORDER BY file")
   about = {
@@ -186,6 +199,8 @@ def _finish(
       **about_source,
       "label_map": None if options.label_map_file is None else str(options.label_map_file),
       "on_error": options.on_error,
+      "clip_px": options.clip_px,
+      "ignore_faulty_boxes": options.ignore_faulty_boxes,
       "num_shards": num_shards if options.num_shards is None else options.num_shards,
     },
     **total.about_sources(),
@@ -247,12 +262,15 @@ def _collect_classes(
   return split_source.collect_classes(set().union(*names), source)
 
 
-def _fingerprint(source: split_source.SplitSource, num_shards: int) -> dict[str, Any]:
+def _fingerprint(
+  source: split_source.SplitSource, num_shards: int, rules: annotated.BoxRules
+) -> dict[str, Any]:
   """Everything that the records depend on except the files of their images and annotations."""
   return {
     "format": _FORMAT_VERSION,
     "decoders": [PIL.__version__, tf.__version__],
     "num_shards": num_shards,
+    "rules": dataclasses.asdict(rules),
     "num_images": len(source),
     "classes": source.classes,
     "origin": source.origin,
@@ -266,6 +284,23 @@ def _insert_hashes(connection: Any, hashes: Mapping[str, str]) -> None:
   connection.executemany("INSERT OR REPLACE INTO hashes VALUES (?, ?)", rows)
 
 
+def _check_anything_left(split: str, total: summaries.Summary) -> None:
+  """Raises a ValueError if faults have left no image or no box; logs them first."""
+  if total.num_images and (total.num_boxes or not total.faults):
+    return
+  _log_left_out(total.faults)
+  missing = "box" if total.num_images else "image"
+  counts = f" (images left out: {total.num_images_left_out}, faults: {len(total.faults)})"
+  raise ValueError(
+    f"{split}: no {missing} is left to write{counts}; accepted: at least one sound {missing}"
+  )
+
+
+def _log_left_out(found: Sequence[faults.Fault]) -> None:
+  for line in faults.digest(found):
+    _LOGGER.info(f"left out: {line}")
+
+
 def _log_outcome(manifest: Mapping[str, Any], found: Sequence[faults.Fault]) -> None:
   """Logs the numbers of boxes of each class, what is remarkable and what was left out."""
   split, skipped = manifest["split"], manifest["skipped"]
@@ -275,13 +310,14 @@ def _log_outcome(manifest: Mapping[str, Any], found: Sequence[faults.Fault]) -> 
     f"{split}: {manifest['num_images']} images with {manifest['num_boxes']} boxes written;"
     f" at most {manifest['max_boxes_per_image']} boxes in an image"
   )
+  if manifest["num_images_without_boxes"]:
+    _LOGGER.info(f"{split}: images without objects: {manifest['num_images_without_boxes']}")
   unused = [name for name, count in manifest["boxes_per_class"].items() if not count]
   if unused:
     _LOGGER.info(f"{split}: classes without a box: {faults.listing(unused)}")
   for note, images in manifest["notes"].items():
     _LOGGER.info(f"{split}: {split_source.NOTES[note]}: {images['num_images']}")
-  for fault in found[:_MAX_LISTED]:
-    _LOGGER.info(f"left out: {fault}")
+  _log_left_out(found)
   if found:
     _LOGGER.info(
       f"{split}: left out: images {skipped['num_images']}, objects {skipped['num_objects']}; all"

@@ -20,6 +20,8 @@ def options(flags: argparse.Namespace) -> dict[str, Any]:
     "output_dir": flags.output_dir,
     "label_map_file": flags.label_map,
     "on_error": flags.on_error,
+    "clip_px": flags.clip_px,
+    "ignore_faulty_boxes": flags.ignore_faulty_boxes,
     "num_shards": flags.num_shards,
     "workers": flags.workers,
   }

@@ -4,7 +4,9 @@ Nothing is kept between calls, so that images can be converted in any order and 
 processes.
 """
 
+import dataclasses
 import hashlib
+import math
 import pathlib
 from collections.abc import Callable, Mapping, Sequence
 
@@ -14,10 +16,21 @@ from mtl_ssl_tf.data.records import writer as record_writer
 from mtl_ssl_tf.data.sources import annotated, image_files, split_source
 
 
-def convert(source: split_source.SplitSource, position: int) -> summaries.Converted:
+def convert(
+  source: split_source.SplitSource,
+  position: int,
+  rules: annotated.BoxRules = annotated.DEFAULT_RULES,
+) -> summaries.Converted:
   """Checks one image of a split and its boxes and makes the record; needs the source's classes."""
   class_ids = {name: number for number, name in enumerate(source.classes, start=1)}
-  return convert_example(source.read, source.read_image(position), class_ids, source.origin)
+  return convert_example(
+    source.read,
+    source.read_image(position),
+    class_ids,
+    source.origin,
+    rules,
+    lambda: source.stated_boxes(position),
+  )
 
 
 def convert_example(
@@ -25,6 +38,8 @@ def convert_example(
   source: annotated.AnnotatedImage,
   class_ids: Mapping[str, int],
   origin: str,
+  rules: annotated.BoxRules = annotated.DEFAULT_RULES,
+  stated_boxes: Callable[[], Mapping[int, tuple[float, ...]]] = dict,
 ) -> summaries.Converted:
   """Checks one image and its boxes and makes the record.
 
@@ -33,6 +48,8 @@ def convert_example(
     source: the image and its objects.
     class_ids: class name to its line in the label map, counted from 1.
     origin: where the classes come from, for messages.
+    rules: for boxes that are not as they should be.
+    stated_boxes: see `split_source.SplitSource.stated_boxes`; called where an object is at fault.
   """
   found, notes, hashes = list(source.faults), list(source.notes), dict(source.hashes)
   # Unknown classes are reported before the image is read, so that no fault hides behind another.
@@ -44,7 +61,9 @@ def convert_example(
       hashes[source.image_file] = hashlib.sha256(content).hexdigest()
       image = image_files.prepare_image(content, source.image_file)
       if source.objects is not None:
-        objects, boxes = _place_objects(source, objects, image, found, notes)
+        placement = _placement(source, image, notes)
+        objects, boxes = _place_objects(source, objects, placement, rules, found, notes)
+        regions = _regions(placement, found, rules, stated_boxes, notes)
         example = record_writer.make_example(
           encoded=image.encoded,
           image_format=image.format,
@@ -62,10 +81,11 @@ def convert_example(
           object_ids=[
             item.number - 1 if item.object_id is None else item.object_id for item in objects
           ],
+          ignored_boxes_orig=regions,
         )
   except faults.FaultError as error:
     found.extend(error.faults)
-  if any(fault.object_number is None for fault in found):
+  if "faulty_without_place" in notes or any(fault.object_number is None for fault in found):
     example = None
   return summaries.Converted(example, tuple(found), tuple(notes), hashes)
 
@@ -88,14 +108,29 @@ def _known_objects(
   return known
 
 
-def _place_objects(
-  source: annotated.AnnotatedImage,
-  objects: Sequence[annotated.AnnotatedObject],
-  image: image_files.StoredImage,
-  found: list[faults.Fault],
-  notes: list[str],
-) -> tuple[list[annotated.AnnotatedObject], list[tuple[float, float, float, float]]]:
-  """The objects that lie in the image, and their boxes in pixels of the upright image.
+@dataclasses.dataclass(frozen=True, slots=True)
+class _Placement:
+  """Leads from the boxes of an annotation to those of the upright image.
+
+  Attributes:
+    size: height and width of the raster that the boxes refer to.
+    orientation: EXIF orientation by which boxes have to be turned; 1 turns nothing.
+  """
+
+  size: tuple[int, int]
+  orientation: int
+
+  def upright(self, box: tuple[float, ...]) -> tuple[float, ...]:
+    """Returns a box of the annotation in pixels of the upright image."""
+    if self.orientation == 1:
+      return box
+    return image_files.upright_box(box, self.orientation, *self.size)
+
+
+def _placement(
+  source: annotated.AnnotatedImage, image: image_files.StoredImage, notes: list[str]
+) -> _Placement:
+  """Finds the raster that an annotation's boxes refer to.
 
   Where EXIF turns an image by a quarter, the size in the annotation shows which raster its boxes
   refer to. A square image, a half turn and a mirror image have one size either way, and some
@@ -104,32 +139,78 @@ def _place_objects(
   Raises:
     faults.FaultError: the size in the annotation is not that of the image.
   """
-  file = source.annotation_file
   upright_size = image.height, image.width
   stored_size = upright_size if image.orientation < 5 else upright_size[::-1]
   size = source.size or upright_size
   if size not in (upright_size, stored_size):
     value = f"{size[1]} x {size[0]} (width x height)"
     accepted = f"{image.width} x {image.height}, the size of {source.image_file}"
-    raise faults.FaultError([faults.Fault(file, source.size_field, value, accepted)])
+    fault = faults.Fault(source.annotation_file, source.size_field, value, accepted)
+    raise faults.FaultError([fault])
   is_turned = size != upright_size
-  if source.size is None and "annotation_missing" not in notes:
+  if source.size is None and not {"size_unreadable", "annotation_missing"} & set(notes):
     notes.append("size_missing")
   if image.reencoded:
     notes.append("image_reencoded")
+  if image.repaired:
+    notes.append("end_marker_added")
   if image.orientation != 1:
     notes.append("boxes_turned_upright" if is_turned else "boxes_taken_as_upright")
+  return _Placement(size, image.orientation if is_turned else 1)
 
+
+def _place_objects(
+  source: annotated.AnnotatedImage,
+  objects: Sequence[annotated.AnnotatedObject],
+  placement: _Placement,
+  rules: annotated.BoxRules,
+  found: list[faults.Fault],
+  notes: list[str],
+) -> tuple[list[annotated.AnnotatedObject], list[tuple[float, ...]]]:
+  """The objects that lie in the image, and their boxes in pixels of the upright image."""
   placed, boxes, clipped = [], [], False
   for item in objects:
     try:
-      box = annotated.clip_box(item, *size, file)
+      box = annotated.clip_box(item, *placement.size, source.annotation_file, rules)
     except faults.FaultError as error:
       found.extend(error.faults)
       continue
     clipped = clipped or box != item.box
     placed.append(item)
-    boxes.append(image_files.upright_box(box, image.orientation, *size) if is_turned else box)
+    boxes.append(placement.upright(box))
   if clipped:
     notes.append("boxes_clipped")
   return placed, boxes
+
+
+def _regions(
+  placement: _Placement,
+  found: Sequence[faults.Fault],
+  rules: annotated.BoxRules,
+  stated_boxes: Callable[[], Mapping[int, tuple[float, ...]]],
+  notes: list[str],
+) -> list[tuple[float, ...]]:
+  """The places of faulty objects in pixels of the upright image, so that they are no background.
+
+  A box inside the image that encloses nothing, such as a stray click, marks no region. Where the
+  place of an object is not known or not wanted, a note says that the image has to go.
+  """
+  numbers = {fault.object_number for fault in found if fault.object_number is not None}
+  if not numbers:
+    return []
+  stated, regions = stated_boxes(), []
+  height, width = placement.size
+  for number in sorted(numbers):
+    box = stated.get(number)
+    ymin, xmin, ymax, xmax = annotated.ordered_box(box) if box else (math.nan,) * 4
+    is_inside = ymin >= 0 and xmin >= 0 and ymax <= height and xmax <= width
+    if is_inside and (ymin == ymax or xmin == xmax):
+      continue
+    region = annotated.cut_to_image((ymin, xmin, ymax, xmax), height, width) if box else None
+    if region is None or not rules.ignore_faulty:
+      notes.append("faulty_without_place")
+      return []
+    regions.append(placement.upright(region))
+  if regions:
+    notes.append("regions_ignored")
+  return regions

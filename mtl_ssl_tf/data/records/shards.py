@@ -18,7 +18,7 @@ from mtl_ssl_tf import files
 from mtl_ssl_tf.data import schema
 from mtl_ssl_tf.data.records import examples, summaries, workspace
 from mtl_ssl_tf.data.records import writer as record_writer
-from mtl_ssl_tf.data.sources import split_source
+from mtl_ssl_tf.data.sources import annotated, split_source
 
 
 def positions(shard: int, num_shards: int, num_images: int) -> range:
@@ -58,11 +58,13 @@ class WriteShard:
     source: the split.
     num_shards: how many shards the split is cut into.
     folder: where the files go.
+    rules: for boxes that are not as they should be.
   """
 
   source: split_source.SplitSource
   num_shards: int
   folder: pathlib.Path
+  rules: annotated.BoxRules = annotated.DEFAULT_RULES
 
   def __call__(self, shard: int, step: Callable[[], None]) -> bool:
     """Whether there was anything to do; if so, `step` is called after each image."""
@@ -83,7 +85,7 @@ class WriteShard:
     with files.replacing(path) as part:
       with tf.io.TFRecordWriter(str(part)) as writer:
         for position in span:
-          converted = examples.convert(self.source, position)
+          converted = examples.convert(self.source, position, self.rules)
           if converted.example is not None:
             writer.write(record_writer.serialize(converted.example))
           summary.add_converted(converted, self.source.name(position))

@@ -38,6 +38,7 @@ class Summary:
 
   Attributes:
     num_images: records.
+    num_boxes: their boxes.
     faults: of the sources, in order.
     num_images_left_out: sources without a record.
     num_objects_left_out: objects that records lack.
@@ -45,11 +46,11 @@ class Summary:
 
   def __init__(self):
     self.num_images = 0
+    self.num_boxes = 0
     self.num_images_left_out = 0
     self.num_objects_left_out = 0
     self.faults: list[faults.Fault] = []
     self._num_without_boxes = 0
-    self._num_boxes = 0
     self._num_difficult = 0
     self._num_crowds = 0
     self._max_boxes = 0
@@ -78,7 +79,7 @@ class Summary:
     names = [name.decode() for name in feature[schema.OBJECT_TEXT].bytes_list.value]
     self.num_images += 1
     self._num_without_boxes += not names
-    self._num_boxes += len(names)
+    self.num_boxes += len(names)
     self._num_difficult += sum(feature[schema.OBJECT_DIFFICULT].int64_list.value)
     self._num_crowds += sum(feature[schema.OBJECT_IS_CROWD].int64_list.value)
     self._max_boxes = max(self._max_boxes, len(names))
@@ -92,7 +93,7 @@ class Summary:
     self.num_objects_left_out += other.num_objects_left_out
     self.faults.extend(other.faults)
     self._num_without_boxes += other._num_without_boxes
-    self._num_boxes += other._num_boxes
+    self.num_boxes += other.num_boxes
     self._num_difficult += other._num_difficult
     self._num_crowds += other._num_crowds
     self._max_boxes = max(self._max_boxes, other._max_boxes)
@@ -107,7 +108,7 @@ class Summary:
     return {
       "num_images": self.num_images,
       "num_images_without_boxes": self._num_without_boxes,
-      "num_boxes": self._num_boxes,
+      "num_boxes": self.num_boxes,
       "num_difficult_boxes": self._num_difficult,
       "num_crowd_boxes": self._num_crowds,
       "max_boxes_per_image": self._max_boxes,

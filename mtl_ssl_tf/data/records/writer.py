@@ -32,6 +32,7 @@ def make_example(
   is_crowd: Sequence[int] | None = None,
   areas: Sequence[float | None] | None = None,
   object_ids: Sequence[int] | None = None,
+  ignored_boxes_orig: Sequence[Sequence[float]] = (),
 ) -> tf.train.Example:
   """The record of one image; `schema` says what it holds.
 
@@ -50,6 +51,7 @@ def make_example(
     is_crowd: [N], 0 or 1; None is all 0.
     areas: [N], square pixels of the image; None is that of the box, for one object or for all.
     object_ids: [N], the data set's identifiers of the objects; None counts them from 0.
+    ignored_boxes_orig: [M, 4], regions to be ignored, as `boxes_orig`.
   """
   boxes = np.asarray(boxes_orig, np.float64).reshape([-1, 4])
   boxes_norm = boxes / [height, width, height, width]
@@ -79,6 +81,9 @@ def make_example(
     ),
     schema.OBJECT_ID: _ints(range(len(boxes)) if object_ids is None else object_ids),
   }
+  if len(ignored_boxes_orig):
+    regions = np.asarray(ignored_boxes_orig, np.float64) / [height, width, height, width]
+    features |= dict(zip(schema.IGNORED_BOX, map(_floats, regions.T), strict=True))
   return tf.train.Example(features=tf.train.Features(feature=features))
 
 

@@ -1,15 +1,87 @@
 """Images and objects as annotations describe them, whatever the format."""
 
 import dataclasses
+import math
 from collections.abc import Mapping
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 
 from mtl_ssl_tf.data import faults
 
-# How far a box may reach outside the image and is cut off, in pixels; beyond that it is a fault.
-BORDER_TOLERANCE_PX = 1.0
+# How far a box may reach outside the image and is cut off: pixels, or this share of the side where
+# that is more. Beyond it, its coordinates are of another image or another scale.
+_CLIP_PX, _CLIP_SHARE = 3.0, 0.01
+# Words that tools write where they have nothing to say of a field, in small letters.
+_NOT_STATED = ("", "unspecified", "null", "none", "unknown", "nan", "n/a")
+_FLAG_WORDS = {"true": 1, "false": 0, "yes": 1, "no": 0}
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class BoxRules:
+  """Decides what becomes of boxes that are not as they should be.
+
+  Attributes:
+    clip_px: pixels that a box may reach outside the image and is cut; None is 3, or 1 % of the side
+      where that is more.
+    ignore_faulty: keep the place of a faulty object as a region to be ignored, where its place is
+      known; otherwise the whole image is left out, so that the object is not background.
+  """
+
+  clip_px: float | None = None
+  ignore_faulty: bool = True
+
+  def __post_init__(self):
+    if self.clip_px is not None and not (math.isfinite(self.clip_px) and self.clip_px >= 0):
+      raise ValueError(f"--clip_px is {self.clip_px}; accepted: 0 or more pixels")
+
+  def allowance_px(self, side_px: int) -> float:
+    """Returns how far a box may reach outside an image with a side of this length."""
+    return max(_CLIP_PX, _CLIP_SHARE * side_px) if self.clip_px is None else self.clip_px
+
+
+DEFAULT_RULES = BoxRules()
+
+
+def is_stated(value: Any) -> bool:
+  """Whether a field says anything: not so if it is missing, null, -1, empty or `Unspecified`."""
+  if isinstance(value, str):
+    text = value.strip().lower()
+    return text not in _NOT_STATED and text not in ("-1", "-1.0")
+  return value is not None and (isinstance(value, bool) or value != -1)
+
+
+def flag(value: Any) -> int | None:
+  """The flag that a value means: 0 where it is not stated, None where it is no flag."""
+  if not is_stated(value):
+    return 0
+  if isinstance(value, str):
+    text = value.strip().lower()
+    if text in _FLAG_WORDS:
+      return _FLAG_WORDS[text]
+    try:
+      value = float(text)
+    except ValueError:
+      return None
+  return int(value) if isinstance(value, int | float) and value in (0, 1) else None
+
+
+def share_flag(value: Any) -> int:
+  """A flag that training does not use: 1 for any share above 0, 0 for what is no number."""
+  if flag(value) is not None:
+    return flag(value)
+  try:
+    return int(float(value) > 0.0)
+  except (TypeError, ValueError):
+    return 0
+
+
+def ordered_box(
+  box: tuple[float, float, float, float],
+) -> tuple[float, float, float, float]:
+  """Returns ymin, xmin, ymax and xmax of a box whichever of its corners come first."""
+  ymin, xmin, ymax, xmax = box
+  return min(ymin, ymax), min(xmin, xmax), max(ymin, ymax), max(xmin, xmax)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -78,29 +150,41 @@ class AnnotatedImage:
 
 
 def clip_box(
-  annotated: AnnotatedObject, height: int, width: int, file: str
+  annotated: AnnotatedObject,
+  height: int,
+  width: int,
+  file: str,
+  rules: BoxRules = DEFAULT_RULES,
 ) -> tuple[float, float, float, float]:
-  """The object's box, cut to an image of this size if it reaches out by a pixel at most.
+  """The object's box, cut to an image of this size if it reaches out a little.
 
   Raises:
-    faults.FaultError: it reaches further out, or nothing is left of it.
+    faults.FaultError: it reaches further out than `rules` allow, or nothing is left of it.
   """
   limits = (height, width, height, width)
   found = []
   for field, value, limit in zip(annotated.coordinate_fields, annotated.box, limits, strict=True):
-    lowest, highest = -BORDER_TOLERANCE_PX, limit + BORDER_TOLERANCE_PX
+    allowance = rules.allowance_px(limit)
+    lowest, highest = -allowance, limit + allowance
     if not lowest <= value <= highest:
       outside = f"{value:g} lies outside the image of {width} x {height} (width x height)"
       accepted = f"{lowest:g} … {highest:g}"
       found.append(annotated.fault(file, field, outside, accepted))
   if found:
     raise faults.FaultError(found)
-  box = tuple(
-    min(max(value, 0.0), float(limit)) for value, limit in zip(annotated.box, limits, strict=True)
-  )
-  ymin, xmin, ymax, xmax = np.float32(box) / np.float32(limits)  # As records store them.
-  if ymax <= ymin or xmax <= xmin:
+  box = cut_to_image(annotated.box, height, width)
+  if box is None:
     outside = f"nothing of it is left inside the image of {width} x {height} (width x height)"
     field = annotated.coordinate_fields[0].split("/")[0]
     raise faults.FaultError([annotated.fault(file, field, outside, "a box inside the image")])
   return box
+
+
+def cut_to_image(
+  box: tuple[float, float, float, float], height: int, width: int
+) -> tuple[float, float, float, float] | None:
+  """The part of a box that lies in an image of this size; None where that is nothing."""
+  limits = (height, width, height, width)
+  cut = tuple(min(max(value, 0.0), float(limit)) for value, limit in zip(box, limits, strict=True))
+  ymin, xmin, ymax, xmax = np.float32(cut) / np.float32(limits)  # As records store them.
+  return None if ymax <= ymin or xmax <= xmin else cut

@@ -1,22 +1,25 @@
 """Entries of a COCO file to checked images and boxes, with each fault named by object and field.
 
-A box reaches from `x` to `x + width`, in pixels of the image. Segmentations are ignored.
+A box reaches from `x` to `x + width`, in pixels of the image. Of segmentations only
+the extents of polygons are read, where there is no box.
 """
 
 import dataclasses
 import math
 import pathlib
+import re
 import urllib.parse
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from mtl_ssl_tf.data import faults, label_map
 from mtl_ssl_tf.data.sources import annotated
 
+_WHOLE = re.compile(r"-?\d{1,30}", re.ASCII)
 _BBOX = ("x", "y", "width", "height")
 # Of these COCO itself has the first; the others come with data sets that were VOC once.
 FLAGS = ("iscrowd", "difficult", "truncated", "ignore")
-# Of an index that keeps integers of 64 bits.
+# Of a record, which keeps integers of 64 bits.
 _MAX_ID = 2**63 - 1
 
 
@@ -37,14 +40,17 @@ class CocoImage:
   """An entry of `images`.
 
   Attributes:
-    file_name: path inside the folder of images; None if it is faulty.
-    size: height and width in pixels; None where the file leaves them out.
+    file_name: path of the image, with / between folders, which may be those of another machine;
+      None if it is faulty.
+    size: height and width in pixels; None where the file does not state them.
     faults: of the entry.
+    notes: keys of `split_source.NOTES`.
   """
 
   file_name: str | None
   size: tuple[int, int] | None
   faults: tuple[faults.Fault, ...]
+  notes: tuple[str, ...] = ()
 
 
 def parse_image(entry: Mapping[str, Any], number: int, file: str) -> CocoImage:
@@ -55,87 +61,146 @@ def parse_image(entry: Mapping[str, Any], number: int, file: str) -> CocoImage:
     number: its place in `images`, counted from 1.
     file: name of the COCO file, for messages.
   """
-  found = []
+  found, notes = [], []
 
   def report(field: str, value: str, accepted: str) -> None:
     found.append(faults.Fault(file, image_field(number, field), value, accepted))
 
-  name = _file_name(entry)
+  name = image_name(entry)
   if name is None:
-    value = show(entry, "file_name")
-    report("file_name", value, "a path inside the folder of images, with / between folders")
+    report("file_name", show(entry, "file_name"), "the path of an image")
+  inside = entry.get("boxes_inside")
+  if inside is not None:
+    report(inside, "holds boxes, which are not read", "entries of the list annotations")
   size = []
   for field in ("height", "width"):
-    value = whole_number(entry.get(field))
-    if entry.get(field) is None:
+    value = entry.get(field)
+    if whole_number(value) == 0 or not annotated.is_stated(value):
       continue
-    if value is None or value < 1:
-      report(field, show(entry, field), "a whole number of pixels")
+    side = whole_number(value)
+    if side is None or side < 1:
+      notes.append("size_unreadable")
     else:
-      size.append(value)
-  return CocoImage(name, tuple(size) if len(size) == 2 else None, tuple(found))
+      size.append(side)
+  return CocoImage(
+    name,
+    tuple(size) if len(size) == 2 else None,
+    tuple(found),
+    tuple(dict.fromkeys(notes)),
+  )
 
 
 def parse_object(
-  entry: Mapping[str, Any], number: int, categories: Mapping[int, str], file: str
+  entry: Mapping[str, Any],
+  number: int,
+  categories: Mapping[str, str],
+  file: str,
+  notes: list[str] | None = None,
+  may_be_empty: bool = False,
 ) -> tuple[CocoObject | None, list[faults.Fault]]:
   """Checks an entry of `annotations`, its image apart.
 
   Besides COCO's own fields, `difficult` and `truncated` are read where they are, as files made from
-  VOC annotations have them; `ignore`, pycocotools' word in such files, is `difficult` too.
+  VOC annotations have them; `ignore`, pycocotools' word in such files, is `difficult` too. What is
+  not stated (null, -1, `Unspecified`) is no fault.
 
   Args:
-    entry: the entry.
-    number: its place in `annotations`, counted from 1.
-    categories: names by id.
+    entry: the entry; an id that is none, or is not to be used, is to be left out.
+    number: its place in `annotations`, counted from 1, and its id where it has none.
+    categories: names by id as text.
     file: name of the COCO file, for messages.
+    notes: takes keys of `split_source.NOTES`.
+    may_be_empty: whether a box without width or height is sound, as pycocotools has it.
 
   Returns:
-    The object, or None if it has faults, and these.
+    The object, or None if it has faults, and these. Neither where the entry only says that the
+    image has no object (`bbox: []`).
   """
-  found = []
-  object_id = whole_number(entry.get("id"))
-  category_id = whole_number(entry.get("category_id"))
-  name = categories.get(category_id)
+  found, notes = [], [] if notes is None else notes
+  if is_empty_mark(entry):
+    return None, []
+  name = categories.get(id_text(entry.get("category_id")))
   label = object_label(entry, name)
 
   def report(field: str, value: str, accepted: str) -> None:
     found.append(faults.Fault(file, field, value, accepted, number, label))
 
-  if object_id is None:
-    report("id", show(entry, "id"), "a whole number")
   if name is None:
-    known = faults.listing([str(known_id) for known_id in categories])
+    known = faults.listing(list(categories))
     report("category_id", show(entry, "category_id"), f"the id of a category: {known}")
-  flags = {field: entry.get(field, 0) for field in FLAGS}
-  for field, value in flags.items():
-    if value not in (0, 1):
+  for field in ("iscrowd", "difficult", "ignore"):
+    if annotated.flag(entry.get(field)) is None:
       report(field, show(entry, field), "0 or 1")
-  area = entry.get("area")
-  if area is not None and not (_is_finite(area) and area >= 0):
-    report("area", show(entry, "area"), "a number of square pixels")
-  bbox = entry.get("bbox")
-  if not isinstance(bbox, list) or len(bbox) != len(_BBOX):
-    report("bbox", show(entry, "bbox"), "[x, y, width, height]")
-    return None, found
-  for field, value in zip(_BBOX, bbox, strict=True):
-    if not _is_finite(value):
-      report(f"bbox/{field}", show_value(value), "a finite number")
-    elif field in ("width", "height") and value <= 0:
-      report(f"bbox/{field}", f"{value:g}", "more than 0")
+  box = _box(entry, report, notes, may_be_empty)
   if found:
     return None, found
-  x, y, width, height = map(float, bbox)
+  area, object_id = entry.get("area"), whole_number(entry.get("id"))
   return CocoObject(
     number,
     name,
-    (y, x, y + height, x + width),
+    box,
     difficult=int(is_difficult(entry)),
-    truncated=int(flags["truncated"]),
-    is_crowd=int(flags["iscrowd"]),
-    area=None if area is None else float(area),
-    object_id=object_id,
+    truncated=annotated.share_flag(entry.get("truncated")),
+    is_crowd=annotated.flag(entry.get("iscrowd")),
+    area=float(area) if is_finite(area) and area >= 0 else None,
+    object_id=number if object_id is None else object_id,
   ), []
+
+
+def is_empty_mark(entry: Mapping[str, Any]) -> bool:
+  """Whether an entry of `annotations` says that its image has no object: `bbox: []` alone."""
+  return entry.get("bbox") == [] and not entry.get("segmentation")
+
+
+def lacks_box(entry: Mapping[str, Any]) -> bool:
+  """Whether an entry of `annotations` does not state its box, so that a polygon gives it."""
+  bbox = entry.get("bbox")
+  return not annotated.is_stated(bbox) or bbox in ([], [0] * 4, [None] * 4, [-1] * 4)
+
+
+def xywh(entry: Mapping[str, Any]) -> list[float]:
+  """Left, top, width and height of a sound entry's box, not rounded in any way."""
+  x, y, width, height = map(float, _bbox(entry))
+  return [min(x, x + width), min(y, y + height), abs(width), abs(height)]
+
+
+def _bbox(entry: Mapping[str, Any]) -> Any:
+  """The value of `bbox`, or where it is not stated that of the polygons."""
+  extent = entry.get("segmentation")
+  if lacks_box(entry) and isinstance(extent, list):
+    left, top, right, bottom = extent
+    return [left, top, right - left, bottom - top]
+  return entry.get("bbox")
+
+
+def _box(
+  entry: Mapping[str, Any],
+  report: Callable[[str, str, str], None],
+  notes: list[str],
+  may_be_empty: bool,
+) -> tuple[float, float, float, float] | None:
+  """Returns ymin, xmin, ymax and xmax; None where a fault was reported."""
+  bbox = _bbox(entry)
+  if bbox is not entry.get("bbox"):
+    notes.append("box_of_polygon")
+  if not isinstance(bbox, list) or len(bbox) != len(_BBOX):
+    report("bbox", show(entry, "bbox"), "[x, y, width, height]")
+    return None
+  is_sound = True
+  for field, value in zip(_BBOX, bbox, strict=True):
+    if not is_finite(value):
+      report(f"bbox/{field}", show_value(value), "a finite number")
+    elif field in ("width", "height") and value == 0 and not may_be_empty:
+      report(f"bbox/{field}", f"{value:g}", "more than 0")
+    else:
+      continue
+    is_sound = False
+  if not is_sound:
+    return None
+  x, y, width, height = map(float, bbox)
+  if width < 0 or height < 0:
+    notes.append("corners_swapped")
+  return annotated.ordered_box((y, x, y + height, x + width))
 
 
 def is_difficult(entry: Mapping[str, Any]) -> bool:
@@ -143,8 +208,10 @@ def is_difficult(entry: Mapping[str, Any]) -> bool:
 
   Crowds may be marked to be ignored as well, and are no difficult objects for that.
   """
-  ignored = entry.get("ignore", 0) and not entry.get("iscrowd", 0)
-  return bool(entry.get("difficult", 0) or ignored)
+  difficult, ignored, crowd = (
+    annotated.flag(entry.get(field)) for field in ("difficult", "ignore", "iscrowd")
+  )
+  return bool(difficult or (ignored and not crowd))
 
 
 def stated_box(entry: Mapping[str, Any]) -> tuple[float, float, float, float] | None:
@@ -153,8 +220,11 @@ def stated_box(entry: Mapping[str, Any]) -> tuple[float, float, float, float] | 
   Returns:
     ymin, xmin, ymax, xmax; None where there are no four finite numbers.
   """
-  bbox = entry.get("bbox")
-  if not isinstance(bbox, list) or len(bbox) != len(_BBOX) or not all(map(_is_finite, bbox)):
+  bbox, extent = entry.get("bbox"), entry.get("segmentation")
+  if lacks_box(entry) and isinstance(extent, list):
+    left, top, right, bottom = map(float, extent)
+    return top, left, bottom, right
+  if not isinstance(bbox, list) or len(bbox) != len(_BBOX) or not all(map(is_finite, bbox)):
     return None
   x, y, width, height = map(float, bbox)
   return y, x, y + height, x + width
@@ -164,11 +234,20 @@ def category_problem(entry: Any) -> tuple[str, str, str] | None:
   """Field, value and what is accepted where an entry of `categories` is faulty; None if sound."""
   if not isinstance(entry, dict):
     return "", show_value(entry), "an object with id and name"
-  if whole_number(entry.get("id")) is None:
-    return "id", show(entry, "id"), "a whole number"
+  if id_text(entry.get("id")) is None:
+    return "id", show(entry, "id"), "a number or a name"
   name = entry.get("name")
-  problem = label_map.name_problem(name) if isinstance(name, str) else "a class name"
+  problem = label_map.name_problem(name.strip()) if isinstance(name, str) else "a class name"
   return ("name", show(entry, "name"), problem) if problem else None
+
+
+def id_text(value: Any) -> str | None:
+  """An id as text, by which ids are compared, be it 7, 7.0 or "7"; None if it is none."""
+  if isinstance(value, str):
+    return value.strip() or None
+  if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+    return None
+  return str(int(value)) if value == int(value) else None
 
 
 def object_label(entry: Mapping[str, Any], name: str | None = None) -> str | None:
@@ -185,10 +264,11 @@ def image_field(number: int, field: str) -> str:
 
 
 def whole_number(value: Any) -> int | None:
-  """The value if it is a whole number that an index can hold, be it written as 7 or 7.0."""
-  if isinstance(value, bool) or not isinstance(value, int | float) or value != value // 1:
+  """The value if it is a whole number of 64 bits, be it written as 7, 7.0 or "7"."""
+  text = id_text(value)
+  if text is None or not _WHOLE.fullmatch(text):
     return None
-  return int(value) if abs(value) <= _MAX_ID else None
+  return int(text) if abs(int(text)) <= _MAX_ID else None
 
 
 def show(entry: Mapping[str, Any], field: str) -> str:
@@ -204,18 +284,18 @@ def show_value(value: Any) -> str:
   return text if len(text) <= 80 else f"{text[:80]}… ({len(text)} characters)"
 
 
-def _file_name(entry: Mapping[str, Any]) -> str | None:
-  """The path of the image inside its folder; of an address the last part, as COCO has it."""
+def image_name(entry: Mapping[str, Any]) -> str | None:
+  """The path of the image with / between folders; of an address the last part, as COCO has it."""
   name = entry.get("file_name", entry.get("coco_url"))
-  if not isinstance(name, str) or not name or "\0" in name or "\\" in name:
+  if not isinstance(name, str) or "\0" in name:
     return None
+  name = name.strip().replace("\\", "/")
   if "://" in name:
     name = urllib.parse.unquote(urllib.parse.urlsplit(name).path).rsplit("/", 1)[-1]
   path = pathlib.PurePosixPath(name)
-  if path.is_absolute() or ".." in path.parts or not path.name:
-    return None
-  return str(path)
+  return str(path) if path.name not in ("", "..") else None
 
 
-def _is_finite(value: Any) -> bool:
+def is_finite(value: Any) -> bool:
+  """Whether a value is a finite number; `true` is none."""
   return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)

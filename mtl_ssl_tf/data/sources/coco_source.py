@@ -1,6 +1,8 @@
 """A split in a COCO file as a `split_source.SplitSource`."""
 
+import contextlib
 import dataclasses
+import functools
 import logging
 import os
 import pathlib
@@ -8,7 +10,14 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Self
 
 from mtl_ssl_tf.data import faults, label_map, progress_lines
-from mtl_ssl_tf.data.sources import annotated, coco_annotation, coco_index, safe_files, split_source
+from mtl_ssl_tf.data.sources import (
+  annotated,
+  coco_annotation,
+  coco_index,
+  image_folder,
+  safe_files,
+  split_source,
+)
 
 _LOGGER = logging.getLogger(__name__)
 _MIB = 1 << 20
@@ -77,6 +86,10 @@ class CocoSource:
     return self.index.faults
 
   @property
+  def remarks(self) -> tuple[split_source.Remark, ...]:
+    return self.index.remarks
+
+  @property
   def hashes(self) -> Mapping[str, str]:
     return {self.index.file: self.index.sha256}
 
@@ -105,39 +118,50 @@ class CocoSource:
     # Annotations are part of the one file, whose hash identifies them.
     entry = self.index.image(position)[1]
     image = coco_annotation.parse_image(entry, position + 1, self.index.file)
-    files = {image.file_name: self.image_dir / image.file_name} if image.file_name else {}
+    files = {}
+    if image.file_name:
+      with contextlib.suppress(faults.FaultError):
+        file, _ = self._folder.find(image.file_name, self.index.num_names_ending)
+        files = {file: self.image_dir / file}
     return split_source.files_signature(files, str(position))
 
   def manifest_entries(self) -> dict[str, Any]:
-    ids = {name: category_id for category_id, name in self.index.categories.items()}
+    ids = {
+      name: coco_annotation.whole_number(category_id)
+      for category_id, name in self.index.categories.items()
+    }
+    if None in ids.values():  # Names in the place of numbers, which no COCO results have.
+      return {}
     return {"category_ids": {name: ids[name] for name in self.classes if name in ids}}
 
   def read_image(self, position: int) -> annotated.AnnotatedImage:
     """The entry of one image with its sound objects, and the faults of both."""
     image_id, entry, id_faults = self.index.image(position)
     image = coco_annotation.parse_image(entry, position + 1, self.index.file)
-    found, objects = [*id_faults], []
+    found, objects, notes, image_file = [*id_faults], [], list(image.notes), None
     if entry:
       found.extend(image.faults)
-    for number, annotation, id_fault in (
-      () if image_id is None else self.index.annotations(image_id)
-    ):
+    for number, annotation in () if image_id is None else self.index.annotations(image_id):
       parsed, of_object = coco_annotation.parse_object(
-        annotation, number, self.index.categories, self.index.file
+        annotation, number, self.index.categories, self.index.file, notes
       )
-      if id_fault is not None:
-        of_object = [id_fault, *(fault for fault in of_object if fault.field != "id")]
-      elif parsed is not None:
+      if parsed is not None:
         objects.append(parsed)
       found.extend(of_object)
+    if image.file_name is not None:
+      try:
+        image_file, by_name = self._folder.find(image.file_name, self.index.num_names_ending)
+        notes += ["image_found_by_name"] * by_name
+      except faults.FaultError as error:
+        found.extend(error.faults)
     return annotated.AnnotatedImage(
       source_id=str(image_id),
       annotation_file=self.index.file,
       size=image.size,
       objects=tuple(objects),
-      image_file=image.file_name,
+      image_file=image_file,
       faults=tuple(found),
-      notes=(),
+      notes=tuple(dict.fromkeys(notes)),
       hashes={},
       size_field=coco_annotation.image_field(position + 1, "width, height"),
     )
@@ -145,14 +169,15 @@ class CocoSource:
   def stated_boxes(self, position: int) -> dict[int, tuple[float, ...]]:
     image_id = self.index.image(position)[0]
     entries = () if image_id is None else self.index.annotations(image_id)
-    boxes = {number: coco_annotation.stated_box(entry) for number, entry, _ in entries}
+    boxes = {number: coco_annotation.stated_box(entry) for number, entry in entries}
     return {number: box for number, box in boxes.items() if box is not None}
 
   def read(self, file: str) -> bytes:
-    path = self.image_dir / file
-    if not os.path.lexists(path):
-      raise safe_files.fault(file, "missing", f"an image in {self.image_dir.name}")
-    return safe_files.read(path, (self.image_dir,), file)
+    return safe_files.read(self.image_dir / file, (self.image_dir,), file)
+
+  @functools.cached_property
+  def _folder(self) -> image_folder.ImageFolder:
+    return image_folder.ImageFolder(self.image_dir)
 
 
 class _CountedMib:

@@ -21,12 +21,26 @@ FIELDS = {
     "area",
     *coco_annotation.FLAGS,
   ),
-  "categories": ("id", "name"),
+  "categories": ("id", "name", "supercategory"),
 }
+# Key of an entry of `images` that holds boxes itself: the name of the field with them.
+BOXES_INSIDE = "boxes_inside"
+# Key of an entry of `annotations`: True where it has a segmentation that was passed over, or else
+# the left, top, right and bottom of its polygons.
+SEGMENTATION = "segmentation"
+# Fields, in small letters, that only boxes and objects have.
+_BOX_FIELDS = frozenset(
+  (
+    *("annotations", "annotation", "objects", "regions", "shape_attributes"),
+    *("bbox", "bboxes", "bndbox", "box", "boxes", "xmin"),
+    *("segmentation", "polygon", "polygons"),
+  )
+)
 _ACCEPTED = "a COCO file: a JSON object with lists of images, annotations and categories"
 _CHUNK_BYTES = 1 << 18
 _DEPTH = {"start_map": 1, "start_array": 1, "end_map": -1, "end_array": -1}
-_NON_FINITE = re.compile(rb"([:\[,]\s*)(NaN|-?Infinity)(?=\s*(?:[,\]}]|\Z))")
+# What the parser does not take: numbers that JSON does not have, and integers above 63 bits.
+_ODD_NUMBER = re.compile(rb"([:\[,]\s*)(NaN|-?Infinity|-?\d{19,})(?=\s*(?:[,\]}]|\Z))")
 _BOM = b"\xef\xbb\xbf"
 _OTHER_KINDS = {
   b"\x1f\x8b": "compressed with gzip",
@@ -39,22 +53,25 @@ _OTHER_KINDS = {
 def read_entries(
   path: pathlib.Path,
   read_bytes: Callable[[int], object] = lambda count: None,
-  quote_non_finite: bool = False,
+  quote_odd_numbers: bool = False,
+  polygons: bool = False,
 ) -> Iterator[tuple[str, int, Any]]:
   """The entries of the lists in `FIELDS`, in the order of the file.
 
   Args:
     path: of the file.
     read_bytes: called with the number of further bytes that have been read.
-    quote_non_finite: take NaN and Infinity, which some tools write though JSON does not have them,
-      for text, so that they become faults of their objects and not of the whole file.
+    quote_odd_numbers: take NaN and Infinity, which some tools write though JSON does not have them,
+      and integers above 63 bits for text, so that they matter only where they are read.
+    polygons: read the extents of polygons, see `SEGMENTATION`.
 
   Yields:
     Name of the list, place in it from 1 on, and the entry with its `FIELDS` alone; an entry that is
     no JSON object as it is.
 
   Raises:
-    ValueError: the file is no COCO file, or the JSON ends early or is malformed.
+    ValueError: the file is no COCO file, the JSON ends early or is malformed, or a list of another
+      name has boxes in it.
     OSError: it cannot be read.
   """
   with open(path, "rb") as file:
@@ -65,11 +82,11 @@ def read_entries(
       if start.startswith(magic):
         raise _error(path, kind, "plain UTF-8 text")
     file.seek(len(_BOM) if start.startswith(_BOM) else 0)
-    stream = _Stream(file, read_bytes, quote_non_finite)
+    stream = _Stream(file, read_bytes, quote_odd_numbers)
     events = ijson.basic_parse(stream, use_float=True, buf_size=_CHUNK_BYTES)
     last = None
     try:
-      for last in _entries(events, path):
+      for last in _entries(events, path, polygons):
         yield last
     except (ijson.JSONError, UnicodeDecodeError) as error:
       where = "at its beginning" if last is None else f"after {last[0]} entry {last[1]}"
@@ -81,7 +98,7 @@ def read_entries(
 
 
 def _entries(
-  events: Iterator[tuple[str, Any]], path: pathlib.Path
+  events: Iterator[tuple[str, Any]], path: pathlib.Path, polygons: bool
 ) -> Iterator[tuple[str, int, Any]]:
   """See `read_entries`."""
   event, _ = next(events)
@@ -93,7 +110,11 @@ def _entries(
       break
     event, _ = next(events)
     if section not in FIELDS:
-      _skip(event, events)
+      if event in _DEPTH and _holds_boxes(section, event, events):
+        raise ValueError(
+          f"{path.name}: {section}: holds boxes, which are not read; accepted: a list of this name:"
+          " annotations"
+        )
       continue
     if event != "start_array" or section in seen:
       value = "there are two" if section in seen else f"no list but {_kind(event)}"
@@ -103,27 +124,49 @@ def _entries(
       event, value = next(events)
       if event == "end_array":
         break
-      yield section, number, _value(event, value, events, FIELDS[section])
+      if event == "start_map":
+        value = _entry(section, events, polygons)
+      else:
+        value = _value(event, value, events)
+      yield section, number, value
   if "images" not in seen:
     raise _error(path, "no list of images")
   for _ in events:  # What follows the object is an error that is reported here.
     pass
 
 
-def _value(
-  event: str, value: Any, events: Iterator[tuple[str, Any]], fields: tuple[str, ...] | None = None
-) -> Any:
-  """The value that begins with an event; of an object these fields alone, or all."""
+def _entry(section: str, events: Iterator[tuple[str, Any]], polygons: bool) -> dict[str, Any]:
+  """The entry of a list whose object has begun, its `FIELDS` alone."""
+  fields, result = FIELDS[section], {}
+  for inner, key in events:
+    if inner == "end_map":
+      break
+    event, value = next(events)
+    if key in fields:
+      result[key] = _value(event, value, events)
+    elif event not in _DEPTH:
+      if section == "images" and event == "number" and key.lower() in _BOX_FIELDS:
+        result[BOXES_INSIDE] = key
+    elif section == "annotations" and key == SEGMENTATION:
+      extent = _extent(event, events) if polygons else (_skip(event, events) > 2 or None)
+      if extent is not None:
+        result[SEGMENTATION] = extent
+    elif section == "images":
+      if _holds_boxes(key, event, events):
+        result[BOXES_INSIDE] = key
+    else:
+      _skip(event, events)
+  return result
+
+
+def _value(event: str, value: Any, events: Iterator[tuple[str, Any]]) -> Any:
+  """The value that begins with an event."""
   if event == "start_map":
     result = {}
     for inner, key in events:
       if inner == "end_map":
         break
-      begin, begin_value = next(events)
-      if fields is None or key in fields:
-        result[key] = _value(begin, begin_value, events)
-      else:
-        _skip(begin, events)
+      result[key] = _value(*next(events), events)
     return result
   if event == "start_array":
     result = []
@@ -135,14 +178,42 @@ def _value(
   return value
 
 
-def _skip(event: str, events: Iterator[tuple[str, Any]]) -> None:
-  """Passes over the value that begins with an event."""
-  depth = _DEPTH.get(event, 0)
-  if depth:
-    for event, _ in events:
-      depth += _DEPTH.get(event, 0)
-      if not depth:
-        return
+def _holds_boxes(name: str, event: str, events: Iterator[tuple[str, Any]]) -> bool:
+  """Passes over the list or object that begins with an event; whether it may have boxes in it."""
+  depth, found, is_empty = _DEPTH[event], False, True
+  for event, value in events:
+    depth += _DEPTH.get(event, 0)
+    if not depth:
+      break
+    is_empty = False
+    found = found or (event == "map_key" and value.lower() in _BOX_FIELDS)
+  return found or (not is_empty and name.lower() in _BOX_FIELDS)
+
+
+def _extent(event: str, events: Iterator[tuple[str, Any]]) -> list[float] | bool | None:
+  """Left, top, right and bottom of a list of polygons; True of what is none, None of nothing."""
+  value = _value(event, None, events)
+  if not isinstance(value, list):
+    return bool(value) or None
+  rings = [value] if value and not isinstance(value[0], list) else value
+  numbers = [number for ring in rings for number in (ring if isinstance(ring, list) else [ring])]
+  if not numbers:
+    return None
+  if len(numbers) < 6 or len(numbers) % 2 or not all(map(coco_annotation.is_finite, numbers)):
+    return True
+  xs, ys = numbers[::2], numbers[1::2]
+  return [min(xs), min(ys), max(xs), max(ys)]
+
+
+def _skip(event: str, events: Iterator[tuple[str, Any]]) -> int:
+  """Passes over the list or object that begins with an event; how many events that took."""
+  depth, count = _DEPTH[event], 0
+  for event, _ in events:
+    count += 1
+    depth += _DEPTH.get(event, 0)
+    if not depth:
+      break
+  return count
 
 
 class _Stream:
@@ -166,7 +237,7 @@ class _Stream:
       data += more
     cut = len(data) if at_end else data.rfind(b",")
     self._rest = data[cut:]
-    return _NON_FINITE.sub(rb'\1"\2"', data[:cut])
+    return _ODD_NUMBER.sub(rb'\1"\2"', data[:cut])
 
 
 def _kind(event: str) -> str:

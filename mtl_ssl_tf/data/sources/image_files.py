@@ -17,9 +17,12 @@ from mtl_ssl_tf.data import faults
 
 MAX_PIXELS = 100_000_000
 # Named because Pillow would otherwise also try formats that run interpreters (EPS).
-_FORMATS = ("JPEG", "PNG", "BMP", "TIFF", "WEBP")
+_FORMATS = ("JPEG", "PNG", "BMP", "TIFF", "WEBP", "GIF")
 _JPEG_FORMATS = ("JPEG", "MPO")  # MPO, as cameras write it: a JPEG with further views behind it.
-_ACCEPTED = "a whole JPEG, PNG, BMP, TIFF or WebP image"
+_ACCEPTED = "a whole JPEG, PNG, BMP, TIFF, WebP or GIF image"
+_END_MARKER = b"\xff\xd9"
+_BASELINE = (b"\xff\xc0", b"\xff\xc1")  # Start of a frame that is sent in one scan.
+_PROGRESSIVE = b"\xff\xc2"
 _UPRIGHT = {
   2: Image.Transpose.FLIP_LEFT_RIGHT,
   3: Image.Transpose.ROTATE_180,
@@ -43,6 +46,7 @@ class StoredImage:
     width: of the upright image, in pixels.
     orientation: the source's EXIF orientation, 1 … 8, already applied; 1 is upright.
     reencoded: whether `encoded` differs from the source file.
+    repaired: whether an end marker that the source file lacks was added.
   """
 
   encoded: bytes
@@ -51,6 +55,7 @@ class StoredImage:
   width: int
   orientation: int
   reencoded: bool
+  repaired: bool = False
 
 
 def prepare_image(content: bytes, file: str) -> StoredImage:
@@ -80,10 +85,16 @@ def prepare_image(content: bytes, file: str) -> StoredImage:
       if image.mode in ("I", "F"):
         raise fault("pixels of 32 bits, whose range is not defined", "8 or 16 bits a channel")
       num_frames = getattr(image, "n_frames", 1)
-      if num_frames > 1 and image.format != "MPO":
+      if num_frames > 1 and image.format not in ("MPO", "GIF"):
         raise fault(f"{num_frames} pictures in one file", "one still picture")
-      if image.format in (*_JPEG_FORMATS, "PNG"):
-        tf.io.decode_image(content, channels=3, expand_animations=False)
+      try:
+        if image.format in (*_JPEG_FORMATS, "PNG"):
+          tf.io.decode_image(content, channels=3, expand_animations=False)
+      except tf.errors.InvalidArgumentError:
+        if image.format not in _JPEG_FORMATS or not _lacks_end_marker(content):
+          raise
+        with Image.open(io.BytesIO(content + _END_MARKER), formats=("JPEG",)) as repaired:
+          return _convert(repaired, content, repaired=True)
       return _convert(image, content)
   except faults.FaultError:
     raise
@@ -123,13 +134,30 @@ def upright_box(
   return top, left, bottom, right
 
 
-def _convert(image: Image.Image, content: bytes) -> StoredImage:
+def _lacks_end_marker(content: bytes) -> bool:
+  """Whether a JPEG lacks its end marker and nothing else.
+
+  Where pixels are missing too, a decoder makes them up from whatever follows, so that they differ
+  between two continuations. The scans of a progressive file may be missing without a trace.
+  """
+  if _PROGRESSIVE in content or not any(marker in content for marker in _BASELINE):
+    return False
+  # Zeros are what an interrupted download fills up with, 255 is half of the marker.
+  content = content.rstrip(b"\0").removesuffix(b"\xff")
+  pictures = []
+  for continuation in (b"", b"\x00" * 64, b"\x55" * 64):
+    try:
+      pictures.append(tf.io.decode_jpeg(content + continuation + _END_MARKER, channels=3).numpy())
+    except tf.errors.InvalidArgumentError:
+      return False
+  return all(np.array_equal(pictures[0], picture) for picture in pictures[1:])
+
+
+def _convert(image: Image.Image, content: bytes, repaired: bool = False) -> StoredImage:
   """The image for the record, given the opened file and its bytes."""
   if image.format == "TIFF":
     image.load()  # Pillow turns TIFF upright on loading and then forgets the orientation.
-  orientation = image.getexif().get(ExifTags.Base.Orientation, 1)
-  if orientation not in _UPRIGHT:
-    orientation = 1  # Some tools write 0.
+  orientation = _orientation(image)
   is_jpeg = image.format in _JPEG_FORMATS
   stored_format = "jpeg" if is_jpeg else "png"
   is_plain_png = image.format == "PNG" and content[PNG_BIT_DEPTH] == 8
@@ -138,6 +166,7 @@ def _convert(image: Image.Image, content: bytes) -> StoredImage:
     and image.mode == "RGB"
     and "transparency" not in image.info
     and orientation == 1
+    and not repaired
   ):
     return StoredImage(content, stored_format, image.height, image.width, 1, False)
   picture = _rgb(image)
@@ -150,8 +179,23 @@ def _convert(image: Image.Image, content: bytes) -> StoredImage:
   else:
     picture.save(encoded, "PNG")
   return StoredImage(
-    encoded.getvalue(), stored_format, picture.height, picture.width, orientation, True
+    encoded.getvalue(),
+    stored_format,
+    picture.height,
+    picture.width,
+    orientation,
+    reencoded=True,
+    repaired=repaired,
   )
+
+
+def _orientation(image: Image.Image) -> int:
+  """EXIF orientation, 1 … 8; 1 where there is none, it is broken or it says something else."""
+  try:
+    orientation = image.getexif().get(ExifTags.Base.Orientation, 1)
+  except Exception:  # Reading damaged EXIF data may raise nearly anything.
+    return 1
+  return orientation if orientation in _UPRIGHT else 1  # Some tools write 0.
 
 
 def _rgb(image: Image.Image) -> Image.Image:

@@ -4,6 +4,7 @@ A source is opened once and then asked for its images by position, in any order 
 process: it can be pickled, and what grows with the number of images lies in a file.
 """
 
+import dataclasses
 import os
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol, Self
@@ -17,11 +18,33 @@ NOTES = {
   "image_named_by_annotation": "image found by the annotation's file name alone",
   "annotation_missing": "image without an annotation, taken as background",
   "size_missing": "the annotation does not say how large the image is",
+  "size_unreadable": "the annotation's size of the image is no whole number and is not used",
+  "image_found_by_name": "image found by the last part of its path alone",
+  "end_marker_added": "JPEG without its end marker",
+  "corners_swapped": "box whose corners were exchanged",
+  "box_of_polygon": "box made from a polygon",
   "image_reencoded": "image converted to upright 8-bit RGB",
   "boxes_turned_upright": "EXIF-rotated image whose boxes were turned upright along with it",
   "boxes_taken_as_upright": "EXIF-rotated image whose boxes are taken to be upright already",
-  "boxes_clipped": "box cut by a pixel at most to fit the image",
+  "boxes_clipped": "box that sticks out a little, cut to fit the image",
+  "regions_ignored": "place of a faulty object kept as a region to be ignored",
+  "faulty_without_place": "left out whole, as an object in it is at fault and its place not kept",
 }
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Remark:
+  """Something about a split as a whole that is worth knowing and stops nothing.
+
+  Attributes:
+    kind: one word for all remarks of its like.
+    is_warning: whether it looks like a mistake.
+    fault: the place, what was found and what would have been expected.
+  """
+
+  kind: str
+  is_warning: bool
+  fault: faults.Fault
 
 
 class SplitSource(Protocol):
@@ -32,6 +55,7 @@ class SplitSource(Protocol):
     classes: the class names, class 1 first; None until they have been collected.
     origin: where the classes come from, for messages, as in "the classes ORIGIN: cat, dog".
     faults: of the files that list images or classes; none of them is repeated by `read_image`.
+    remarks: about the split as a whole.
     hashes: SHA-256 of these files, by path.
     location: where the data set is; with `split` and `hashes` it identifies a source.
     index_files: names of the files that the source made where its index was to go.
@@ -41,6 +65,7 @@ class SplitSource(Protocol):
   classes: tuple[str, ...] | None
   origin: str
   faults: Sequence[faults.Fault]
+  remarks: Sequence[Remark]
   hashes: Mapping[str, str]
   location: str
   index_files: tuple[str, ...]
@@ -76,6 +101,30 @@ class SplitSource(Protocol):
 def collect_classes(names: set[str], source: SplitSource) -> SplitSource:
   """The source with the classes that were found in its annotations, in alphabetical order."""
   return source.with_classes(sorted(names), "found in the annotations")
+
+
+def remarks(source: SplitSource) -> list[Remark]:
+  """All remarks about a split, those about its classes included."""
+  alike: dict[str, list[str]] = {}
+  for name in source.classes or ():
+    alike.setdefault("".join(name.split()).casefold(), []).append(name)
+  return [
+    *source.remarks,
+    *(
+      Remark(
+        "classes_alike",
+        True,
+        faults.Fault(
+          source.split,
+          "classes",
+          f"{faults.listing([faults.quote(name) for name in names])} differ by case or blanks",
+          "one spelling of each class",
+        ),
+      )
+      for names in alike.values()
+      if len(names) > 1
+    ),
+  ]
 
 
 def files_signature(paths: Mapping[str, str | os.PathLike[str]], *about: str) -> str:

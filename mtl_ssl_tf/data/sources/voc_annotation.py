@@ -4,9 +4,11 @@ Coordinates are taken as they stand: a box reaches from `xmin` to `xmax`, in pix
 whether a tool counted them from 0 or from 1; the difference is less than drawing accuracy.
 """
 
+import collections
 import dataclasses
 import math
 import re
+from collections.abc import Iterator
 from xml.etree import ElementTree  # For its types; defusedxml does the parsing.
 
 import defusedxml
@@ -17,6 +19,12 @@ from mtl_ssl_tf.data.sources import annotated
 
 _NUMBER = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?", re.ASCII)
 _COORDINATES = ("ymin", "xmin", "ymax", "xmax")
+# Tags and attributes, in small letters, of elements that may be a box or an object.
+_BOX_TAGS = frozenset(
+  ("bndbox", "bbox", "box", "robndbox", "rect", "rectangle", "polygon", "object")
+)
+_MAX_PATH = 80
+_SIDE_TAGS = frozenset((*_COORDINATES, "left", "top", "x1", "y1", "x2", "y2"))
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -36,12 +44,14 @@ class Annotation:
     size: height and width of the image according to the file, or None.
     objects: the sound ones.
     faults: of the file and of the other objects.
+    notes: keys of `split_source.NOTES`.
   """
 
   filename: str | None
   size: tuple[int, int] | None
   objects: tuple[VocObject, ...]
   faults: tuple[faults.Fault, ...]
+  notes: tuple[str, ...] = ()
 
 
 def parse_annotation(content: bytes, file: str) -> Annotation:
@@ -55,14 +65,18 @@ def parse_annotation(content: bytes, file: str) -> Annotation:
     faults.FaultError: the file is empty, malformed, harmful or no annotation.
   """
   root = _parse_xml(content, file)
-  found, objects = [], []
-  filename = _filename(root)
-  size = _size(root, file, found)
+  found, objects, notes = [], [], []
+  size = _size(root, notes)
   for number, element in enumerate(root.findall("object"), start=1):
-    voc_object = _object(element, number, file, found)
+    voc_object = _object(element, number, file, found, notes)
     if voc_object is not None:
       objects.append(voc_object)
-  return Annotation(filename, size, tuple(objects), tuple(found))
+  for path in _unread_boxes(root):
+    accepted = "each object in an element 'object' of the outermost element"
+    found.append(faults.Fault(file, path, "looks like an object and is not read", accepted))
+  return Annotation(
+    _filename(root), size, tuple(objects), tuple(found), tuple(dict.fromkeys(notes))
+  )
 
 
 def stated_boxes(content: bytes, file: str) -> dict[int, tuple[float, ...]]:
@@ -73,7 +87,7 @@ def stated_boxes(content: bytes, file: str) -> dict[int, tuple[float, ...]]:
     file: its name, for messages.
 
   Returns:
-    Number of each object with four numbers to ymin, xmin, ymax and xmax.
+    Number of each object with one box of four numbers to ymin, xmin, ymax and xmax.
 
   Raises:
     faults.FaultError: as `parse_annotation`.
@@ -81,7 +95,7 @@ def stated_boxes(content: bytes, file: str) -> dict[int, tuple[float, ...]]:
   boxes = {}
   for number, element in enumerate(_parse_xml(content, file).findall("object"), start=1):
     box = [_number(_text(element, field)) for field in VocObject.coordinate_fields]
-    if None not in box:
+    if None not in box and len(element.findall("bndbox")) == 1:
       boxes[number] = tuple(box)
   return boxes
 
@@ -106,34 +120,47 @@ def _parse_xml(content: bytes, file: str) -> ElementTree.Element:
   return root
 
 
+def _unread_boxes(root: ElementTree.Element) -> Iterator[str]:
+  """The places of elements that may be a box or an object and are none that is read."""
+  pending = collections.deque((child.tag, child) for child in root if child.tag != "object")
+  while pending:  # Not recursive, and with bounded paths, as elements may be nested deeply.
+    path, element = pending.popleft()
+    if _may_be_box(element):
+      yield path
+    else:
+      pending.extend((f"{path}/{child.tag}"[:_MAX_PATH], child) for child in element)
+
+
+def _may_be_box(element: ElementTree.Element) -> bool:
+  names = {str(name).lower() for name in (*element.attrib, *(child.tag for child in element))}
+  return element.tag.lower() in _BOX_TAGS or len(names & _SIDE_TAGS) >= 2
+
+
 def _filename(root: ElementTree.Element) -> str | None:
   """The last part of the file name, if there is one; folders are those of some other machine."""
   name = (_text(root, "filename") or "").replace("\\", "/").rstrip("/").rsplit("/", 1)[-1].strip()
   return name if name not in ("", ".", "..") else None
 
 
-def _size(
-  root: ElementTree.Element, file: str, found: list[faults.Fault]
-) -> tuple[int, int] | None:
-  """Height and width; None where the file leaves them out or, as some tools do, says 0 x 0."""
-  element = root.find("size")
-  if element is None:
-    return None
+def _size(root: ElementTree.Element, notes: list[str]) -> tuple[int, int] | None:
+  """Height and width; None where the file does not state them as whole numbers."""
   size = []
-  for field in ("height", "width"):
-    text = _text(element, field)
+  for field in ("size/height", "size/width"):
+    text = _text(root, field)
     value = _number(text)
-    if value is None or value < 0 or value != int(value):
-      found.append(
-        faults.Fault(file, f"size/{field}", _quote_or_missing(text), "a whole number of pixels")
-      )
-    else:
+    if value is not None and value > 0 and value == int(value):
       size.append(int(value))
-  return tuple(size) if len(size) == 2 and any(size) else None
+    elif value != 0 and annotated.is_stated(text):
+      notes.append("size_unreadable")
+  return tuple(size) if len(size) == 2 else None
 
 
 def _object(
-  element: ElementTree.Element, number: int, file: str, found: list[faults.Fault]
+  element: ElementTree.Element,
+  number: int,
+  file: str,
+  found: list[faults.Fault],
+  notes: list[str],
 ) -> VocObject | None:
   """The object, or None if it has faults, which are appended to `found`."""
   name = (_text(element, "name") or "").strip()
@@ -146,13 +173,9 @@ def _object(
   problem = label_map.name_problem(name)
   if problem:
     report("name", _quote_or_missing(_text(element, "name")), problem)
-  flags = {"difficult": 0, "truncated": 0}
-  for field in flags:
-    text = _text(element, field)
-    if text in ("0", "1"):
-      flags[field] = int(text)
-    elif text is not None:
-      report(field, faults.quote(text), "0 or 1")
+  difficult = annotated.flag(_text(element, "difficult"))
+  if difficult is None:
+    report("difficult", _quote_or_missing(_text(element, "difficult")), "0 or 1")
   boxes = element.findall("bndbox")
   if len(boxes) != 1:
     report("bndbox", f"there are {len(boxes)}", "one box")
@@ -163,6 +186,12 @@ def _object(
     values[field] = _number(text)
     if values[field] is None:
       report(f"bndbox/{field}", _quote_or_missing(text), "a finite number")
+  if None not in values.values():
+    box = tuple(values[field] for field in _COORDINATES)
+    ordered = annotated.ordered_box(box)
+    if ordered != box:
+      notes.append("corners_swapped")
+    values = dict(zip(_COORDINATES, ordered, strict=True))
   empty = [
     (low, high)
     for low, high in (("xmin", "xmax"), ("ymin", "ymax"))
@@ -176,7 +205,13 @@ def _object(
     )
   if len(found) > num_found:
     return None
-  return VocObject(number, name, tuple(values[field] for field in _COORDINATES), **flags)
+  return VocObject(
+    number,
+    name,
+    tuple(values[field] for field in _COORDINATES),
+    difficult=difficult,
+    truncated=annotated.share_flag(_text(element, "truncated")),
+  )
 
 
 def _text(element: ElementTree.Element, field: str) -> str | None:

@@ -6,6 +6,7 @@ Any folder may be a symbolic link: it is part of how the data set was laid out. 
 lie, links followed, in one of these folders or the data set.
 """
 
+import functools
 import os
 import pathlib
 import sqlite3
@@ -14,7 +15,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Self
 
 from mtl_ssl_tf.data import disk_index, faults
-from mtl_ssl_tf.data.sources import safe_files, voc_layout
+from mtl_ssl_tf.data.sources import image_folder, safe_files, voc_layout
 
 _ANNOTATION, _IMAGE = "annotation", "image"
 _TABLES = """
@@ -213,7 +214,8 @@ class VocFolder:
     pattern = self._layout.file(self._layout.annotations, f"{stem}.xml")
     names = self._names(_ANNOTATION, stem)
     if len(names) != 1:
-      raise _fault(names, pattern, "one annotation for each image")
+      near = self._near_names(_ANNOTATION, stem)
+      raise _fault(names, pattern, "one annotation for each image", near)
     return self.annotation_files(stem)[0]
 
   def image_file(self, stem: str, filename: str | None) -> str:
@@ -234,7 +236,7 @@ class VocFolder:
       names = self._images_named(filename)
     if len(names) != 1:
       accepted = f"one image, with one of the extensions {', '.join(voc_layout.IMAGE_EXTENSIONS)}"
-      raise _fault(names, self._image(f"{stem}.*"), accepted)
+      raise _fault(names, self._image(f"{stem}.*"), accepted, self._near_names(_IMAGE, stem))
     return self._image(names[0])
 
   def _image(self, name: str) -> str:
@@ -250,7 +252,26 @@ class VocFolder:
   def _names(self, kind: str, stem: str) -> list[str]:
     """The files of a kind with this name."""
     query = "SELECT name FROM files WHERE kind = ? AND stem = ? ORDER BY name"
-    return list(self._all(query, kind, os.fsencode(stem)))
+    names = list(self._all(query, kind, os.fsencode(stem)))
+    if not names and not stem.isascii():  # Letters with accents are written in two ways.
+      own = image_folder.composed(stem)
+      near = self._near_names(kind, stem)
+      names = [name for name in near if image_folder.composed(os.path.splitext(name)[0]) == own]
+    return names
+
+  def _near_names(self, kind: str, stem: str) -> list[str]:
+    """The files of a kind with nearly this name, their folders apart."""
+    return self._names_by_likeness.get((kind, image_folder.likeness(stem)), [])
+
+  @functools.cached_property
+  def _names_by_likeness(self) -> dict[tuple[str, str], list[str]]:
+    """All files; made where one is missing."""
+    found: dict[tuple[str, str], list[str]] = {}
+    for kind in (_ANNOTATION, _IMAGE):
+      for name in self._all("SELECT name FROM files WHERE kind = ? ORDER BY name", kind):
+        key = kind, image_folder.likeness(os.path.splitext(name)[0])
+        found.setdefault(key, []).append(name)
+    return found
 
   def _all(self, query: str, *values: str | bytes) -> Iterator[str]:
     return (os.fsdecode(text) for (text,) in self._index.execute(query, values))
@@ -261,7 +282,9 @@ def _key(name: str) -> str:
   return unicodedata.normalize("NFC", os.path.basename(name)).casefold()
 
 
-def _fault(names: Sequence[str], pattern: str, accepted: str) -> faults.FaultError:
+def _fault(names: Sequence[str], pattern: str, accepted: str, near: list[str]) -> faults.FaultError:
   """The fault of an image that has no file, or several."""
   value = f"there are {', '.join(names)}" if names else "missing"
+  if near and not names:
+    value += f"; the nearest name there {image_folder.names_that_are(near)}"
   return safe_files.fault(pattern, value, accepted)

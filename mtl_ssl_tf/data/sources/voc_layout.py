@@ -17,7 +17,10 @@ from collections.abc import Iterator, Sequence
 from mtl_ssl_tf.data import faults
 
 ANNOTATIONS, IMAGES, SPLITS = "Annotations", "JPEGImages", "ImageSets/Main"
-IMAGE_EXTENSIONS = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp")
+IMAGE_EXTENSIONS = (
+  *(".jpg", ".jpeg", ".jpe", ".jfif", ".mpo"),
+  *(".png", ".bmp", ".tif", ".tiff", ".webp", ".gif"),
+)
 _ANNOTATION_EXTENSIONS = (".xml",)
 _IMAGE_FOLDERS = (IMAGES, "images")
 # Left by file managers and archive programs.

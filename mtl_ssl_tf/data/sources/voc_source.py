@@ -95,6 +95,7 @@ class VocSource:
   missing_annotation: str = "fault"
   classes: tuple[str, ...] | None = None
   origin: str = ""
+  remarks: tuple[split_source.Remark, ...] = ()
 
   @property
   def location(self) -> str:
@@ -158,15 +159,20 @@ def read_image(
     hashes[annotation_file] = hashlib.sha256(content).hexdigest()
     annotation = voc_annotation.parse_annotation(content, annotation_file)
     found.extend(annotation.faults)
+    notes.extend(annotation.notes)
   except faults.FaultError as error:
     found.extend(error.faults)
   filename = annotation.filename if annotation else None
   try:
     image_file = folder.image_file(stem, filename)
-    own_name = pathlib.PurePath(stem).name
+    own_path = pathlib.PurePath(stem)
     if folder.image_stem(image_file) != stem:
       notes.append("image_named_by_annotation")
-    elif filename is not None and own_name not in (filename, pathlib.PurePath(filename).stem):
+    elif filename is not None and own_path.name not in (filename, pathlib.PurePath(filename).stem):
+      others = folder.image_files(str(own_path.with_name(pathlib.PurePath(filename).stem)))
+      if any(pathlib.PurePath(other).name == filename for other in others):
+        value = f"{faults.quote(filename)} is another picture, which exists"
+        found.append(faults.Fault(annotation_file, "filename", value, f"the name of {image_file}"))
       notes.append("filename_differs")
   except faults.FaultError as error:
     found.extend(error.faults)

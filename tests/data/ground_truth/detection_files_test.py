@@ -1,5 +1,6 @@
 """Result files: written, read back to the bit, and refused where they are at fault."""
 
+import dataclasses
 import json
 
 import numpy as np
@@ -64,7 +65,9 @@ class TestRoundTrip:
     assert {row["image_id"] for row in rows} == {7, 100}
     assert {row["category_id"] for row in rows} == set(CATEGORIES)
     for found, expected in zip(
-      detection_files.read_predictions(str(path), self.TRUTH), self.FOUND, strict=True
+      detection_files.read_predictions(str(path), self.TRUTH, "ground_truth"),
+      self.FOUND,
+      strict=True,
     ):
       assert_same(found, expected)
 
@@ -172,7 +175,8 @@ class TestCoco:
   def read(self, tmp_path, content, truth=None):
     path = tmp_path / "r.json"
     path.write_text(content if isinstance(content, str) else json.dumps(content))
-    return detection_files.read_predictions(str(path), truth or make_truth("7", "12"))
+    truth = truth or make_truth("7", "12")
+    return detection_files.read_predictions(str(path), truth, "ground_truth")
 
   def message(self, *args, **options):
     with pytest.raises(ValueError) as error:
@@ -204,8 +208,8 @@ class TestCoco:
         "entry 2: category_id: 8; accepted: a category of truth",
       ),
       (
-        {"category_id": "7"},
-        "entry 2: category_id: '7'; accepted: a category of truth",
+        {"category_id": "07"},
+        "entry 2: category_id: '07'; accepted: a category of truth",
       ),
       ({"category_id": True}, "entry 2: category_id: True; accepted: a category of truth.json: 7"),
       ({"score": float("nan")}, "entry 2: score: nan; accepted: a finite number"),
@@ -236,6 +240,73 @@ class TestCoco:
   def test_no_file(self, tmp_path):
     with pytest.raises(faults.FaultError, match=r"r.json: file: cannot be read"):
       detection_files.read_predictions(str(tmp_path / "r.json"), make_truth("7"))
+
+
+class TestIds:
+  """Ids of results that are others in the ground truth: images are joined by their names."""
+
+  # As `predict` numbers photo 12 and photo 7; in the ground truth, 1 and 2 are others.
+  KNOWN = {  # noqa: RUF012 - never changed
+    "images": [
+      {"id": 1, "file_name": "photo 12.jpg"},
+      {"id": 2, "file_name": "deep/photo 7.png"},
+      {"id": 3, "file_name": "of no detection.jpg"},
+    ],
+    "categories": [{"id": 1, "name": "wild cat"}, {"id": 2, "name": "owl"}],
+  }
+
+  def read(self, tmp_path, rows, *ids_of, known=None, beside="r_ids.json", truth=None):
+    (tmp_path / "r.json").write_text(json.dumps(rows))
+    (tmp_path / beside).write_text(json.dumps(known or self.KNOWN))
+    truth = truth or make_truth("12", "7", "1", "2")
+    return detection_files.read_predictions(str(tmp_path / "r.json"), truth, *ids_of)
+
+  @pytest.mark.parametrize("beside", ["r_ids.json", "coco_ground_truth.json"])
+  def test_by_the_file_beside(self, tmp_path, beside):
+    rows = [{**ROW, "image_id": 1, "category_id": 1}, {**ROW, "image_id": "2", "category_id": "1"}]
+    found = self.read(tmp_path, rows, beside=beside)
+    assert [image.classes.tolist() for image in found] == [[2], [2], [], []]
+
+  def test_by_a_file_that_is_named(self, tmp_path):
+    rows = [{**ROW, "image_id": 2, "category_id": 1}]
+    found = self.read(tmp_path, rows, str(tmp_path / "x.json"), beside="x.json")
+    assert [len(image.classes) for image in found] == [0, 1, 0, 0]
+
+  def test_a_class_that_is_none_here_matters_with_detections_alone(self, tmp_path):
+    rows = [{**ROW, "image_id": 2, "category_id": 2}]
+    with pytest.raises(faults.FaultError, match="categories: name: 'owl'; accepted: the classes"):
+      self.read(tmp_path, rows)
+
+  def test_bare_numbers_are_refused(self, tmp_path):
+    with pytest.raises(ValueError, match="nothing says which images they stand for; accepted: r_i"):
+      self.read(tmp_path, [ROW], beside="other.json")
+    assert len(self.read(tmp_path, [], beside="other2.json")) == 4
+
+  def test_a_file_of_something_else(self, tmp_path):
+    with pytest.raises(faults.FaultError, match=r"x_ids.json: categories: missing"):
+      known = {"images": []}
+      (tmp_path / "x_ids.json").write_text(json.dumps(known))
+      self.read(tmp_path, [ROW], str(tmp_path / "x_ids.json"))
+
+  def test_ids_that_are_in_the_names_of_the_files_are_no_mere_numbers(self, tmp_path):
+    truth = make_truth("139", "285")
+    images = [
+      dataclasses.replace(image, file_name=f"{folder}{int(image.image_id):012d}.jpg")
+      for image, folder in zip(truth.images, ("", "COCO_val2014_"), strict=True)
+    ]
+    truth = dataclasses.replace(truth, images=tuple(images))
+    found = self.read(tmp_path, [{**ROW, "image_id": 285}], beside="o.json", truth=truth)
+    assert [len(image.classes) for image in found] == [0, 1]
+
+  def test_names_that_two_images_share_say_nothing(self, tmp_path):
+    truth = make_truth("1", "2")
+    images = [
+      dataclasses.replace(image, file_name=f"{folder}/photo 12.jpg")
+      for image, folder in zip(truth.images, "ab", strict=True)
+    ]
+    truth = dataclasses.replace(truth, images=tuple(images))
+    with pytest.raises(ValueError, match=r"no image in common with truth.json"):
+      self.read(tmp_path, [{**ROW, "image_id": 1, "category_id": 1}], truth=truth)
 
 
 class TestCocoDataSet:

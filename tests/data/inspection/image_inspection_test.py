@@ -155,8 +155,9 @@ class TestSplit:
     assert [inspected.name for inspected in images] == ["a", "b", "c", "d"]
     found = [[str(finding) for finding in inspected.findings] for inspected in images]
     converted = [examples.convert(source, position) for position in range(4)]
+    assert found[0].pop().startswith("Annotations/a.xml: regions_ignored: ")
     assert found[:3] == [[str(fault) for fault in image.faults] for image in converted[:3]]
-    assert _kinds(images)[:3] == [["bndbox", "name"], ["xml"], ["image"]]
+    assert _kinds(images)[:3] == [["bndbox", "name", "regions_ignored"], ["xml"], ["image"]]
     facts = images[0].facts
     assert facts.object_numbers == [1, 4]
     assert facts.class_names == ["cat", "dog"]
@@ -233,25 +234,28 @@ class TestCoco:
     assert inspected.name == "7"
     facts = inspected.facts
     assert (facts.file, facts.source_id) == ("train.json, image 7", "7")
-    assert facts.object_numbers == [1, 5, 6]
-    assert facts.class_names == ["cat", "dog", "cat"]
-    assert facts.is_crowd == [False, True, False]
-    np.testing.assert_allclose(facts.boxes_orig[:2], [[4, 2, 14, 12], [1, 20, 7, 25]], 1e-5)
+    assert facts.object_numbers == [1, 4, 5, 6]
+    assert facts.class_names == ["cat", "cat", "dog", "cat"]
+    assert facts.is_crowd == [False, False, True, False]
+    expected = [[4, 2, 14, 12], [4, 2, 14.5, 12], [1, 20, 7, 25]]
+    np.testing.assert_allclose(facts.boxes_orig[:3], expected, 1e-5)
     # What is drawn: the faulty ones too, as far as they say where.
-    assert list(inspected.boxes_orig) == [1, 2, 3, 5, 6]
+    assert sorted(inspected.boxes_orig) == [1, 2, 3, 4, 5, 6]
     assert inspected.boxes_orig[2] == (2, 30, 6, 60)
     assert inspected.boxes_orig[3] == (2, 9, 2, 12)
     assert [str(finding).split("; ")[0] for finding in inspected.findings] == [
       "train.json: object 3 ('cat', id 102) bbox/height: 0",
-      "train.json: object 4 ('cat', id 103) bbox: missing",
       "train.json: object 2 ('cat', id 101) bbox/x + width: 60 lies outside the image of 40 x 20"
       " (width x height)",
+      "train.json, image 7: box_of_polygon: box made from a polygon",
+      "train.json, image 7: regions_ignored: place of a faulty object kept as a region to be"
+      " ignored",
+      "train.json, image 7: object 4 ('cat', id 103) box: repeats object 1 (IoU 0.95)",
       "train.json, image 7: object 6 ('cat', id 105) box: repeats object 1 (IoU 1.00)",
     ]
-    assert _kinds([inspected]) == [["bbox", "bbox", "bbox", "duplicate_box"]]
 
   def test_an_image_without_an_id_is_called_by_its_file(self, tmp_path):
-    entry = coco_files.image_entry("x", file_name="7.jpg")
+    entry = coco_files.image_entry(1.5, file_name="7.jpg")
     (inspected,) = self._inspect(tmp_path, entry=entry)
     assert (inspected.name, inspected.facts) == ("7.jpg", None)
     assert _kinds([inspected]) == [["image_id"]]

@@ -3,6 +3,7 @@
 import numpy as np
 import tensorflow as tf
 
+from mtl_ssl_tf.data import schema
 from mtl_ssl_tf.data.pipeline import decoder
 from tests import fixtures
 
@@ -24,6 +25,16 @@ class DetectionDecoderTest(tf.test.TestCase):
     serialized = fixtures.serialized_example(fixtures.noise_image(4, 8), BOXES, [2, 1])
     decoded = decoder.DetectionDecoder().decode(serialized)
     self.assertAllEqual(decoded["groundtruth_difficult"], [False, False])
+
+  def test_regions_to_be_ignored(self):
+    serialized = fixtures.serialized_example(fixtures.noise_image(4, 8), BOXES, [2, 1])
+    example = tf.train.Example.FromString(serialized)
+    for key, value in zip(schema.IGNORED_BOX, ([0.1], [0.2], [0.3], [0.4]), strict=True):
+      example.features.feature[key].float_list.value.extend(value)
+    decoded = decoder.DetectionDecoder().decode(example.SerializeToString())
+    self.assertAllClose(decoded["ignored_boxes"], [[0.1, 0.2, 0.3, 0.4]])
+    decoded = decoder.DetectionDecoder().decode(serialized)
+    self.assertEqual(decoded["ignored_boxes"].shape, [0, 4])
 
   def test_no_objects(self):
     decoded = decoder.DetectionDecoder().decode(

@@ -203,6 +203,19 @@ class DetectionParserTest(parameterized.TestCase, tf.test.TestCase):
     self.assertAllClose(labels["gt_boxes_px"], boxes)
     self.assertAllEqual(labels["gt_difficult"], [True, False, False])
 
+  def test_places_of_faulty_objects_are_ignored_in_training_alone(self):
+    serialized = fixtures.serialized_example(fixtures.noise_image(30, 40), [[0, 0, 9, 9]], [2])
+    example = tf.train.Example.FromString(serialized)
+    for key, value in zip(schema.IGNORED_BOX, (0.1, 0.2, 0.5, 1.0), strict=True):
+      example.features.feature[key].float_list.value.append(value)
+    serialized = example.SerializeToString()
+    _, labels = parse(serialized, is_training=True, flip_probability=0.0)
+    self.assertAllEqual(labels["gt_classes"], [2, 0, -1])
+    self.assertAllClose(labels["gt_boxes_px"][:2], [[0, 0, 9, 9], [3, 8, 15, 40]])
+    self.assertAllEqual(labels["gt_is_crowd"], [False] * 3)
+    _, labels = parse(serialized)
+    self.assertAllEqual(labels["gt_classes"], [2, -1, -1])
+
   @parameterized.parameters(("ignore", "drop"), ("drop", "ignore"), ("drop", "keep"))
   def test_of_an_object_that_is_both_the_stricter_counts(self, difficult, crowd):
     serialized = fixtures.serialized_example(

@@ -136,11 +136,11 @@ class TestKilled:
       "from mtl_ssl_tf.data import pascal_voc\n"
       "from mtl_ssl_tf.data.records import examples\n"
       "convert = examples.convert\n"
-      "def slow(source, position):\n"
+      "def slow(source, position, rules):\n"
       "  if position == 4:\n"
       "    print('now', flush=True)\n"
       "    time.sleep(100)\n"
-      "  return convert(source, position)\n"
+      "  return convert(source, position, rules)\n"
       "examples.convert = slow\n"
       "sys.exit(pascal_voc.main(sys.argv[1:]))\n"
     )
@@ -177,9 +177,9 @@ class TestContinuing:
     """Returns the images that were converted, and the lines that were logged."""
     converted, convert = [], examples.convert
 
-    def count(source, position):
+    def count(source, position, rules):
       converted.append(position)
-      return convert(source, position)
+      return convert(source, position, rules)
 
     with monkeypatch.context() as patch:
       patch.setattr(examples, "convert", count)

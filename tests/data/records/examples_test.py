@@ -11,7 +11,7 @@ from PIL import Image
 
 from mtl_ssl_tf.data import schema
 from mtl_ssl_tf.data.records import examples, summaries
-from mtl_ssl_tf.data.sources import split_source, voc_folder, voc_source
+from mtl_ssl_tf.data.sources import annotated, split_source, voc_folder, voc_source
 from tests.data import voc_files
 
 _CLASS_IDS = {"cat": 1, "dog": 2}
@@ -82,8 +82,8 @@ class TestSound:
       assert converted.notes == ("size_missing",)
       np.testing.assert_allclose(_boxes(converted), [[4, 2, 14, 12]], atol=1e-5)
 
-  def test_a_box_a_pixel_outside_is_cut(self, tmp_path):
-    box = {"xmin": -1, "ymin": 0, "xmax": 41, "ymax": 21}
+  def test_a_box_a_little_outside_is_cut(self, tmp_path):
+    box = {"xmin": -3, "ymin": 0, "xmax": 43, "ymax": 22}
     objects = [voc_files.object_xml(box=box), voc_files.object_xml()]
     converted = _convert(tmp_path, {"a.xml": voc_files.annotation_xml(objects)})
     assert converted.faults == ()
@@ -96,13 +96,24 @@ class TestSound:
     assert converted.notes == ()
 
   def test_file_name_that_differs_is_noted(self, tmp_path):
-    files = {"a.xml": voc_files.annotation_xml(filename="b.jpg"), "b.jpg": b"not read"}
+    files = {"a.xml": voc_files.annotation_xml(filename="b.jpg")}
     converted = _convert(
       tmp_path, files | {"a.png": voc_files.image_bytes(Image.new("RGB", (40, 20)))}
     )
     assert converted.faults == ()
     assert converted.notes == ("filename_differs",)
     assert "JPEGImages/a.png" in converted.hashes
+
+  def test_file_name_of_another_picture_is_a_fault(self, tmp_path):
+    files = {"a.xml": voc_files.annotation_xml(filename="b.jpg"), "b.jpg": b"not read"}
+    converted = _convert(
+      tmp_path, files | {"a.png": voc_files.image_bytes(Image.new("RGB", (40, 20)))}
+    )
+    assert _faults(converted) == [
+      "Annotations/a.xml: filename: 'b.jpg' is another picture, which exists;"
+      " accepted: the name of JPEGImages/a.png"
+    ]
+    assert converted.example is None
 
   def test_image_that_only_the_annotation_names(self, tmp_path):
     files = {"a.xml": voc_files.annotation_xml(filename="b.jpg"), "b.xml": b""}
@@ -167,6 +178,57 @@ class TestTurnedImages:
     assert "size: 41 x 20 (width x height)" in _faults(self._convert(tmp_path, 6, (20, 41), {}))[0]
 
 
+class TestRegions:
+  def _convert(self, root, *objects, **options):
+    voc_files.write(root, {"a.xml": voc_files.annotation_xml(objects, **options)})
+    return voc_source.open_split(root, "train").with_classes(["cat", "dog"], "given")
+
+  def _regions(self, source, **rules):
+    converted = examples.convert(source, 0, annotated.BoxRules(**rules))
+    assert converted.faults
+    if converted.example is None:
+      assert "faulty_without_place" in converted.notes
+      return None
+    sides = [converted.example.features.feature[key] for key in schema.IGNORED_BOX]
+    boxes = np.array([side.float_list.value for side in sides]).T
+    assert ("regions_ignored" in converted.notes) == bool(len(boxes))
+    return (boxes * [20, 40, 20, 40]).round(3).tolist()
+
+  @pytest.mark.parametrize(
+    ("name", "changes", "region"),
+    [
+      ("cow", {}, [4, 2, 14, 12]),
+      ("cat", {"xmax": 99}, [4, 2, 14, 40]),
+      ("cat", {"xmin": 99, "xmax": 2}, [4, 2, 14, 40]),
+      ("cow", {"xmin": 99, "xmax": 200}, None),
+      ("cow", {"xmin": "x"}, None),
+      ("cow", {"ymax": "nan"}, None),
+    ],
+  )
+  def test_the_place_of_a_faulty_object_is_no_background(self, tmp_path, name, changes, region):
+    source = self._convert(tmp_path, voc_files.object_xml(), voc_files.object_xml(name, changes))
+    assert self._regions(source) == (None if region is None else [region])
+    assert self._regions(source, ignore_faulty=False) is None
+
+  def test_a_box_that_encloses_nothing_marks_no_region(self, tmp_path):
+    objects = [voc_files.object_xml(), voc_files.object_xml("cat", {"xmax": 2})]
+    assert self._regions(self._convert(tmp_path, *objects)) == []
+
+  def test_records_without_faults_are_as_before(self, tmp_path):
+    converted = examples.convert(self._convert(tmp_path, voc_files.object_xml()), 0)
+    assert not set(schema.IGNORED_BOX) & set(converted.example.features.feature)
+
+  def test_regions_turn_with_the_image(self, tmp_path):
+    content = voc_files.image_bytes(voc_files.picture(20, 40), exif=voc_files.exif(6))
+    objects = [voc_files.object_xml("cow", {"xmin": 30, "ymin": 12, "xmax": 39, "ymax": 14})]
+    annotation = voc_files.annotation_xml(objects, (20, 40))
+    voc_files.write(tmp_path, {"a.xml": annotation, "a.jpg": content})
+    source = voc_source.open_split(tmp_path, "train").with_classes(["cat"], "given")
+    feature = examples.convert(source, 0).example.features.feature
+    box = [feature[key].float_list.value[0] for key in schema.IGNORED_BOX]
+    np.testing.assert_allclose(box, [30 / 40, 6 / 20, 39 / 40, 8 / 20], atol=1e-6)
+
+
 class TestFaults:
   def test_unknown_class_leaves_the_object_out(self, tmp_path):
     objects = [voc_files.object_xml("Cat"), voc_files.object_xml("dog")]
@@ -175,18 +237,19 @@ class TestFaults:
       "Annotations/a.xml: object 1 ('Cat') name: 'Cat' is no known class;"
       " accepted: the classes of classes.txt: cat, dog"
     ]
-    assert _decode(converted)["groundtruth_classes"].tolist() == [2]
+    assert converted.example is None  # Its place is not handed over here.
+    assert converted.notes == ("faulty_without_place",)
 
   def test_box_outside_leaves_the_object_out(self, tmp_path):
-    objects = [voc_files.object_xml("cat", {"xmax": 42}), voc_files.object_xml("dog")]
+    objects = [voc_files.object_xml("cat", {"xmax": 44}), voc_files.object_xml("dog")]
     converted = _convert(tmp_path, {"a.xml": voc_files.annotation_xml(objects)})
     assert _faults(converted) == [
-      "Annotations/a.xml: object 1 ('cat') bndbox/xmax: 42 lies outside the image of 40 x 20"
-      " (width x height); accepted: -1 … 41"
+      "Annotations/a.xml: object 1 ('cat') bndbox/xmax: 44 lies outside the image of 40 x 20"
+      " (width x height); accepted: -3 … 43"
     ]
-    assert _decode(converted)["groundtruth_classes"].tolist() == [2]
+    assert converted.example is None
 
-  @pytest.mark.parametrize("size", [(40, 20), (20, 41), (0, 40)])
+  @pytest.mark.parametrize("size", [(40, 20), (20, 41)])
   def test_size_that_contradicts_the_image(self, tmp_path, size):
     converted = _convert(tmp_path, {"a.xml": voc_files.annotation_xml(size=size)})
     assert _faults(converted) == [

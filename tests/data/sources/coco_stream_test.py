@@ -20,7 +20,7 @@ def test_entries_with_what_is_needed_of_them(tmp_path):
     segmentation=segmentation, attributes={"bbox": 1}, caption="bbox"
   )
   read = _read(tmp_path, coco_files.text([annotation, 5], categories=[{"id": 1, "name": "ä"}]))
-  expected = coco_files.annotation_entry(segmentation=None)
+  expected = coco_files.annotation_entry(segmentation=True)
   assert read == [
     ("images", 1, coco_files.image_entry()),
     ("annotations", 1, expected),
@@ -81,7 +81,7 @@ class TestNonFinite:
     content = coco_files.text([coco_files.annotation_entry(bbox=box) for box in self._BOXES])
     with pytest.raises(ValueError, match="malformed"):
       _read(tmp_path, content)
-    read = _read(tmp_path, content, quote_non_finite=True)
+    read = _read(tmp_path, content, quote_odd_numbers=True)
     boxes = [entry["bbox"] for section, _, entry in read if section == "annotations"]
     assert boxes == [[1, "NaN", 3, 4], ["-Infinity", 2, 3, "Infinity"]]
 
@@ -89,7 +89,7 @@ class TestNonFinite:
   def test_wherever_a_piece_of_the_file_ends(self, tmp_path, monkeypatch, chunk):
     monkeypatch.setattr(coco_stream, "_CHUNK_BYTES", chunk)
     entries = [coco_files.annotation_entry(i, bbox=self._BOXES[i % 2]) for i in range(9)]
-    read = _read(tmp_path, coco_files.text(entries), quote_non_finite=True)
+    read = _read(tmp_path, coco_files.text(entries), quote_odd_numbers=True)
     expected = json.loads(
       coco_files.text(entries),
       parse_constant=str,

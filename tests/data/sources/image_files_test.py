@@ -14,6 +14,7 @@ from tests.data import voc_files
 
 _HEIGHT, _WIDTH = 48, 64
 _PICTURE = voc_files.picture(_HEIGHT, _WIDTH)
+_NOISE = Image.fromarray(np.random.default_rng(0).integers(0, 255, [20, 40, 3], np.uint8))
 _PIXELS = np.asarray(_PICTURE)
 _GRAY = _PIXELS[..., 0]
 
@@ -142,6 +143,11 @@ class TestKinds:
     again = image_files.prepare_image(stored.encoded, "a")
     assert not again.reencoded  # Nothing in the stored file asks to turn it once more.
 
+  def test_broken_exif_is_upright(self):
+    content = voc_files.image_bytes(_PICTURE, exif=b"Exif\0\0MM\0*\xff\xff\xff\xffbroken")
+    stored = image_files.prepare_image(content, "a.jpg")
+    assert (stored.orientation, stored.encoded) == (1, content)
+
   def test_turned_tiff_is_stored_upright(self):
     content = voc_files.image_bytes(_PICTURE, "TIFF", tiffinfo={0x0112: 6})
     stored = image_files.prepare_image(content, "a")
@@ -149,14 +155,48 @@ class TestKinds:
     np.testing.assert_array_equal(_stored_pixels(stored), np.rot90(_PIXELS, -1))
 
 
+class TestEndMarker:
+  @pytest.mark.parametrize("missing", [1, 2])
+  def test_a_jpeg_that_lacks_nothing_else_is_taken(self, missing):
+    content = voc_files.image_bytes(_PICTURE)
+    stored = image_files.prepare_image(content[:-missing], "a.jpg")
+    assert (stored.repaired, stored.reencoded, stored.format) == (True, True, "jpeg")
+    pixels, whole = (tf.io.decode_jpeg(data).numpy() for data in (stored.encoded, content))
+    assert np.abs(pixels.astype(int) - whole).max() <= 8
+
+  def test_bytes_behind_the_marker_do_not_matter(self):
+    content = voc_files.image_bytes(_PICTURE) + b"junk" * 2000
+    stored = image_files.prepare_image(content, "a.jpg")
+    assert (stored.repaired, stored.encoded) == (False, content)
+
+  @pytest.mark.parametrize("missing", [3, 4, 6, 20])
+  def test_with_pixels_missing_it_is_truncated(self, missing):
+    content = voc_files.image_bytes(_NOISE)[:-missing]
+    assert "JPEGImages/a.jpg: image: damaged or truncated" in _error(content)
+
+  def test_scans_of_a_progressive_file_may_be_missing(self):
+    content = voc_files.image_bytes(_PICTURE, progressive=True)[:-2]
+    assert "damaged or truncated" in _error(content)
+
+
+def test_of_a_gif_the_first_picture():
+  content = voc_files.image_bytes(
+    _PICTURE, "GIF", save_all=True, append_images=[_PICTURE.rotate(180)]
+  )
+  stored = image_files.prepare_image(content, "a.jpg")
+  assert (stored.format, stored.reencoded) == ("png", True)
+  pixels = tf.io.decode_png(stored.encoded).numpy().astype(int)
+  assert np.abs(pixels - np.asarray(_PICTURE)).mean() < 16
+
+
 class TestFaults:
   def test_empty_file(self):
     assert _error(b"") == (
       "JPEGImages/a.jpg: image: the file is empty;"
-      " accepted: a whole JPEG, PNG, BMP, TIFF or WebP image"
+      " accepted: a whole JPEG, PNG, BMP, TIFF, WebP or GIF image"
     )
 
-  @pytest.mark.parametrize("content", [b"no image", voc_files.image_bytes(_PICTURE, "GIF")])
+  @pytest.mark.parametrize("content", [b"no image", voc_files.image_bytes(_PICTURE, "PPM")])
   def test_no_image(self, content):
     assert "JPEGImages/a.jpg: image: the file does not begin like one; accepted" in _error(content)
 

@@ -62,7 +62,8 @@ class TestSound:
 
   def test_a_size_of_zero_says_nothing(self):
     assert _parse(voc_files.annotation_xml(size=(0, 0))).size is None
-    assert _parse(voc_files.annotation_xml(size=(0, 40))).size == (0, 40)
+    assert _parse(voc_files.annotation_xml(size=(0, 40))).size is None
+    assert _parse(voc_files.annotation_xml(size=(0, 40))).notes == ()
 
   def test_boxes_of_parts_are_none_of_the_object(self):
     # VOC2012 describes head and hands of a person in `part` elements.
@@ -146,19 +147,45 @@ class TestFaultsOfFiles:
     assert annotation.filename == name
     assert not annotation.faults
 
-  @pytest.mark.parametrize("value", ["wide", "-40", "40.5", "nan", "1e999"])
+  @pytest.mark.parametrize(
+    ("content", "place"),
+    [
+      ("<objects><object><name>cat</name></object></objects>", "objects/object"),
+      ("<Object><name>cat</name></Object>", "Object"),
+      ("<item><name>cat</name><bndbox><xmin>1</xmin></bndbox></item>", "item/bndbox"),
+      ("<label><xmin>1</xmin><ymax>2</ymax></label>", "label"),
+      ('<shapes><a><shape x1="1" y1="2"/></a></shapes>', "shapes/a/shape"),
+    ],
+  )
+  def test_what_may_be_an_object_and_is_not_read(self, content, place):
+    annotation = _parse(voc_files.annotation_xml([voc_files.object_xml(), content]))
+    assert [str(fault) for fault in annotation.faults] == [
+      f"Annotations/a.xml: {place}: looks like an object and is not read;"
+      " accepted: each object in an element 'object' of the outermost element"
+    ]
+
+  def test_what_is_no_object(self):
+    owner = "<source><database>x</database></source><owner><name>y</name></owner><segmented/>"
+    assert _parse(voc_files.annotation_xml([owner])).faults == ()
+
+  def test_deep_nesting_of_what_is_none(self):
+    content = b"<annotation>" + b"<a>" * 100_000 + b"</a>" * 100_000 + b"</annotation>"
+    assert _parse(content).faults == ()
+
+  @pytest.mark.parametrize("value", ["wide", "-40", "40.5", "1e999"])
   def test_size_that_is_none(self, value):
     annotation = _parse(voc_files.annotation_xml(size=(20, value)))
-    assert annotation.size is None
-    assert [str(fault) for fault in annotation.faults] == [
-      f"Annotations/a.xml: size/width: '{value}'; accepted: a whole number of pixels"
-    ]
+    assert (annotation.size, annotation.faults) == (None, ())
+    assert annotation.notes == ("size_unreadable",)
+
+  @pytest.mark.parametrize("value", ["", "-1", "Unspecified", "null"])
+  def test_size_that_is_not_told(self, value):
+    annotation = _parse(voc_files.annotation_xml(size=(20, value)))
+    assert (annotation.size, annotation.faults, annotation.notes) == (None, (), ())
 
   def test_half_a_size(self):
     annotation = _parse(b"<annotation><size><width>40</width></size></annotation>")
-    assert [str(fault) for fault in annotation.faults] == [
-      "Annotations/a.xml: size/height: missing; accepted: a whole number of pixels"
-    ]
+    assert (annotation.size, annotation.faults) == (None, ())
 
 
 class TestFaultsOfObjects:
@@ -183,11 +210,16 @@ class TestFaultsOfObjects:
       voc_files.object_xml(box={"ymax": None})
     )
 
-  @pytest.mark.parametrize("xmax", [2, 1])
-  def test_box_without_width(self, xmax):
-    assert _only_fault(voc_files.object_xml(box={"xmax": xmax})) == (
-      f"Annotations/a.xml: object 1 ('cat') bndbox/xmax: {xmax}; accepted: more than xmin 2"
+  def test_box_without_width(self):
+    assert _only_fault(voc_files.object_xml(box={"xmax": 2})) == (
+      "Annotations/a.xml: object 1 ('cat') bndbox/xmax: 2; accepted: more than xmin 2"
     )
+
+  def test_corners_from_the_other_side(self):
+    content = voc_files.object_xml(box={"xmin": 12, "xmax": 2, "ymin": 14, "ymax": 4})
+    annotation = _parse(voc_files.annotation_xml([content]))
+    assert annotation.objects[0].box == (4, 2, 14, 12)
+    assert annotation.notes == ("corners_swapped",)
 
   def test_box_without_height(self):
     assert _only_fault(voc_files.object_xml(box={"ymin": 14})) == (
@@ -200,12 +232,24 @@ class TestFaultsOfObjects:
       " accepted: more than xmin 12, more than ymin 14"
     )
 
-  @pytest.mark.parametrize("field", ["difficult", "truncated"])
-  @pytest.mark.parametrize("value", ["2", "", "yes", "Unspecified"])
-  def test_flag_that_is_none(self, field, value):
-    assert _only_fault(voc_files.object_xml(**{field: value})) == (
-      f"Annotations/a.xml: object 1 ('cat') {field}: '{value}'; accepted: 0 or 1"
+  @pytest.mark.parametrize("value", ["2", "0.5", "perhaps"])
+  def test_flag_that_is_none(self, value):
+    assert _only_fault(voc_files.object_xml(difficult=value)) == (
+      f"Annotations/a.xml: object 1 ('cat') difficult: '{value}'; accepted: 0 or 1"
     )
+
+  @pytest.mark.parametrize(
+    ("value", "flag"), [("", 0), ("Unspecified", 0), ("-1", 0), ("True", 1), ("false", 0)]
+  )
+  def test_flags_that_are_words_or_not_told(self, value, flag):
+    content = voc_files.object_xml(difficult=value, truncated=value)
+    (found,) = _parse(voc_files.annotation_xml([content])).objects
+    assert (found.difficult, found.truncated) == (flag, flag)
+
+  @pytest.mark.parametrize(("value", "flag"), [("0.0597", 1), ("0.0", 0), ("3", 1), ("much", 0)])
+  def test_truncated_may_be_a_share(self, value, flag):
+    (found,) = _parse(voc_files.annotation_xml([voc_files.object_xml(truncated=value)])).objects
+    assert found.truncated == flag
 
   @pytest.mark.parametrize(("name", "value"), [(None, "missing"), (" ", "''")])
   def test_no_name(self, name, value):
@@ -225,7 +269,7 @@ class TestFaultsOfObjects:
 
   def test_all_faults_of_an_object_are_found(self):
     annotation = _parse(
-      voc_files.annotation_xml([voc_files.object_xml(None, {"xmin": "x", "ymin": 99}, difficult=2)])
+      voc_files.annotation_xml([voc_files.object_xml(None, {"xmin": "x", "ymin": 14}, difficult=2)])
     )
     assert [fault.field for fault in annotation.faults] == [
       "name",
@@ -236,9 +280,25 @@ class TestFaultsOfObjects:
 
 
 class TestClipBox:
-  def _clip(self, ymin, xmin, ymax, xmax):
+  def _clip(self, ymin, xmin, ymax, xmax, clip_px=1.0, height=20, width=40):
     voc_object = voc_annotation.VocObject(3, "cat", (ymin, xmin, ymax, xmax), 0, 0)
-    return annotated.clip_box(voc_object, height=20, width=40, file=_FILE)
+    rules = annotated.BoxRules(clip_px)
+    return annotated.clip_box(voc_object, height, width, _FILE, rules)
+
+  def test_by_default_three_pixels_or_a_hundredth_of_the_side(self):
+    assert self._clip(-3.0, 0.0, 20.0, 43.0, clip_px=None) == (0, 0, 20, 40)
+    # 1 % of 1000 is 10; the height of 20 still has 3.
+    box = (0.0, -10.0, 23.0, 1010.0)
+    assert self._clip(*box, clip_px=None, width=1000) == (0, 0, 20, 1000)
+    with pytest.raises(faults.FaultError, match=r"bndbox/xmax: 1010\.5 lies"):
+      self._clip(0.0, 0.0, 20.0, 1010.5, clip_px=None, width=1000)
+    with pytest.raises(faults.FaultError, match="bndbox/ymax: 24 lies"):
+      self._clip(0.0, 0.0, 24.0, 40.0, clip_px=None, width=1000)
+
+  @pytest.mark.parametrize("clip_px", [-1.0, float("nan"), float("inf")])
+  def test_wrong_allowance(self, clip_px):
+    with pytest.raises(ValueError, match=r"--clip_px is .*; accepted: 0 or more pixels"):
+      annotated.BoxRules(clip_px)
 
   def _error(self, *box):
     with pytest.raises(faults.FaultError) as caught:

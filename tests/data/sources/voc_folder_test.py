@@ -46,7 +46,7 @@ class TestFinding:
   def test_missing_image(self, root):
     message = (
       "JPEGImages/b.*: file: missing; accepted: one image, with one of the extensions .jpg, .jpeg,"
-      " .png, .bmp, .tif, .tiff, .webp"
+      " .jpe, .jfif, .mpo, .png, .bmp, .tif, .tiff, .webp, .gif"
     )
     folder = voc_folder.VocFolder(root)
     assert _error(folder.image_file, "b", None) == message
@@ -133,3 +133,26 @@ class TestReading:
       assert "file: neither a file nor a link to one; accepted: a regular file" in _error(
         voc_folder.VocFolder(root).read, f"JPEGImages/{name}.jpg"
       )
+
+
+def test_letters_with_accents_are_the_same_in_either_spelling(tmp_path):
+  composed, decomposed = "caf\u00e9", "cafe\u0301"
+  voc_files.write(tmp_path, {f"{decomposed}.xml": voc_files.annotation_xml()})
+  folder = voc_folder.VocFolder(tmp_path)
+  assert folder.annotation_file(composed) == f"Annotations/{decomposed}.xml"
+  assert folder.image_file(composed, None) == f"JPEGImages/{decomposed}.jpg"
+
+
+@pytest.mark.parametrize(("stem", "there"), [("A1", "a1"), ("b 2", "b%202")])
+def test_the_nearest_name_is_told(tmp_path, stem, there):
+  voc_files.write(tmp_path, {f"{there}.xml": voc_files.annotation_xml()})
+  folder = voc_folder.VocFolder(tmp_path)
+  for call, file in (
+    (folder.annotation_file, f"Annotations/{stem}.xml"),
+    (lambda name: folder.image_file(name, None), f"JPEGImages/{stem}.*"),
+  ):
+    with pytest.raises(faults.FaultError) as caught:
+      call(stem)
+    ending = "xml" if "Annotations" in file else "jpg"
+    start = f"{file}: file: missing; the nearest name there is '{there}.{ending}'; accepted: "
+    assert str(caught.value).startswith(start)
