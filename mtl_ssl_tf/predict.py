@@ -52,9 +52,6 @@ def run(args: argparse.Namespace) -> int:
   output_dir = pathlib.Path(args.output_dir)
   hidden = [output_dir / DRAWN_FOLDER, output_dir / VIDEOS_FOLDER]
   inputs = input_files.find_inputs(args.input, hidden, args.input_list)
-  if inputs.passed_over:
-    kinds = [f"{ending} ({count})" for ending, count in inputs.passed_over.items()]
-    _LOGGER.info(f"no images or videos by their endings, passed over: {faults.listing(kinds)}")
   _check_names(inputs.names, args.outputs)
   # Before any work, so that a wrong file is reported at once.
   image_ids, categories = _read_coco(args.coco_annotations, inputs.names)
@@ -79,6 +76,9 @@ def run(args: argparse.Namespace) -> int:
   ) as finished:
     names = tuple(finished.names)
     _LOGGER.info(f"files: {len(names)}, classes: {', '.join(detector.class_names)}")
+    if inputs.passed_over:
+      kinds = [f"{ending} ({count})" for ending, count in inputs.passed_over.items()]
+      _LOGGER.info(f"passed over, by their endings no image or video: {faults.listing(kinds)}")
     if finished.num_files:
       _LOGGER.info(f"resuming after {finished.num_files} of them")
     new = len(set(inputs.names) - set(names))

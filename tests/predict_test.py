@@ -226,7 +226,7 @@ class TestFaults:
     assert printed[-5] == "left out or ended early, 4 of 6 files:"
     listed = sorted(printed[-4:])
     assert listed[0] == (
-      "  b.jpg: the file is empty; accepted: a whole JPEG, PNG, BMP, TIFF or WebP image"
+      "  b.jpg: the file is empty; accepted: a whole JPEG, PNG, BMP, TIFF, WebP or GIF image"
     )
     assert listed[1].startswith("  c.jpg: damaged or truncated")
     assert listed[2] == "  d.jpg: detection failed (out of memory)"

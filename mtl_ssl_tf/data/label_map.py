@@ -9,7 +9,8 @@ from collections.abc import Sequence
 
 from mtl_ssl_tf.data import faults
 
-_BACKGROUND = ("background", "__background__")
+# Names, in small letters, of all that is no object.
+BACKGROUND = ("background", "__background__", "_background_")
 _ACCEPTED = "accepted: a text file with one class name a line"
 
 
@@ -68,6 +69,6 @@ def name_problem(name: str) -> str | None:
     return "a class name of printable characters"
   if name.startswith("#"):
     return "a class name; label maps have no comments"
-  if name.lower() in _BACKGROUND:
+  if name.lower() in BACKGROUND:
     return "classes of objects; the background is class 0 and is not listed"
   return None

@@ -59,7 +59,7 @@ def test_records_in_order(predict, tmp_path):
     {"file": "c.jpg", "height": 1, "width": 1, "detections": [cat | {"bbox": [0, 0, 1, 1]}]},
     {
       "file": "b.jpg",
-      "failure": "the file is empty; accepted: a whole JPEG, PNG, BMP, TIFF or WebP image",
+      "failure": "the file is empty; accepted: a whole JPEG, PNG, BMP, TIFF, WebP or GIF image",
     },
     {"file": "a.png", "height": 4, "width": 6, "detections": [cat | {"bbox": [0, 0, 6, 4]}]},
   ]

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from typing import Any, Self
 
 from mtl_ssl_tf import files
-from mtl_ssl_tf.data import disk_index, faults
+from mtl_ssl_tf.data import disk_index, faults, label_map
 from mtl_ssl_tf.data.sources import coco_annotation, coco_stream, image_folder, split_source
 
 _VERSION = 2
@@ -33,8 +33,6 @@ CREATE INDEX by_id ON annotations (id);
 CREATE INDEX by_name ON images (name);
 CREATE INDEX by_last_name ON images (last_name, name);
 """
-# Names of a category of all that is no object.
-_NO_CLASS = ("background", "__background__", "_background_")
 
 
 class CocoIndex:
@@ -343,7 +341,7 @@ def _no_class(name: str | None, entries: list[Any]) -> str | None:
   """Why a category that no annotation has is no class; None if it is one."""
   if name is None:
     return None
-  if name.lower() in _NO_CLASS:
+  if name.lower() in label_map.BACKGROUND:
     return "has no boxes and means the background: no class"
   others = [entry for entry in entries if isinstance(entry, dict)]
   others = [entry.get("supercategory") for entry in others if _name(entry) != name]

@@ -219,8 +219,8 @@ def _skip(event: str, events: Iterator[tuple[str, Any]]) -> int:
 class _Stream:
   """A file that reports how far it was read and can quote malformed numbers."""
 
-  def __init__(self, file: BinaryIO, read_bytes: Callable[[int], object], quote_non_finite: bool):
-    self._file, self._read_bytes, self._quote = file, read_bytes, quote_non_finite
+  def __init__(self, file: BinaryIO, read_bytes: Callable[[int], object], quote_odd_numbers: bool):
+    self._file, self._read_bytes, self._quote = file, read_bytes, quote_odd_numbers
     self._rest = b""
 
   def read(self, size: int) -> bytes:

@@ -89,7 +89,7 @@ class TestRoundTrip:
   def test_order_within_an_image_is_kept(self, tmp_path):
     path = tmp_path / "results.json"
     detection_files.write_coco_results(path, [(7, self.FOUND[2])], CATEGORIES)
-    found = detection_files.read_predictions(str(path), self.TRUTH)[0]
+    found = detection_files.read_predictions(str(path), self.TRUTH, "ground_truth")[0]
     np.testing.assert_array_equal(found.scores, self.FOUND[2].scores)
 
   def test_names_with_blanks(self, tmp_path):

@@ -37,7 +37,13 @@ def test_what_is_given_is_not_rounded():
 
 def test_index_by_id_file_and_stem():
   index = truth(image("7", "cats/a.jpg"), image("b", "c.png")).index
-  assert index == {"7": 0, "cats/a.jpg": 0, "a": 0, "b": 1, "c.png": 1, "c": 1}
+  names = {"cats/a.jpg": 0, "a.jpg": 0, "a": 0, "b": 1, "c.png": 1, "c": 1}
+  assert index == names | {"7": 0}
+
+
+def test_names_that_several_images_share_find_none():
+  two = truth(image("7", "cats/a.jpg"), image("8", "dogs/a.jpg"), image("9", "a/b.jpg"))
+  assert two.by_name == {"cats/a.jpg": 0, "dogs/a.jpg": 1, "a/b.jpg": 2, "b.jpg": 2, "b": 2}
 
 
 def test_an_id_goes_before_the_name_of_a_file():

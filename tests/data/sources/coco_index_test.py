@@ -119,10 +119,11 @@ class TestCategoriesThatAreNoClasses:
     assert name not in index.categories.values()
     assert index.faults == ()
 
-  def test_the_background_with_boxes_is_a_fault(self, tmp_path):
-    categories = [{"id": 0, "name": "background"}, *coco_files.CATEGORIES]
+  @pytest.mark.parametrize("name", ["background", "_background_"])
+  def test_the_background_with_boxes_is_a_fault(self, tmp_path, name):
+    categories = [{"id": 0, "name": name}, *coco_files.CATEGORIES]
     index = self._categories(tmp_path, categories, category_id=0)
-    assert "category 1 name: 'background'; accepted: classes of objects" in _faults(index)[0]
+    assert f"category 1 name: '{name}'; accepted: classes of objects" in _faults(index)[0]
 
   def test_an_entry_that_says_there_is_no_object_uses_none(self, tmp_path):
     categories = [{"id": 0, "name": "background"}, *coco_files.CATEGORIES]
