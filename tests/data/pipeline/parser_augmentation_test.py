@@ -8,7 +8,12 @@ import pytest
 import tensorflow as tf
 
 from mtl_ssl_tf.configs import data as data_config
-from mtl_ssl_tf.data.pipeline import detection_parser
+from mtl_ssl_tf.data.pipeline import (
+  augmentations,
+  color_jitter,
+  composition,
+  detection_parser,
+)
 from tests import fixtures
 
 SIZES = {"input_size": (48, 64), "short_side": 48, "long_side": 64, "max_num_boxes": 4}
@@ -260,3 +265,36 @@ def test_settings_out_of_range(field, value, message):
 def test_what_a_zoom_is_cut_to():
   with pytest.raises(ValueError, match=r"^scale_crop is 'box'; accepted: image, input"):
     detection_parser.DetectionParser(data_config.Data(scale_crop="box"))
+
+
+# Each random change, and which of its arguments is the seed.
+RANDOM_CHANGES = (
+  (augmentations, "random_quarter_turns", 2),
+  (augmentations, "random_horizontal_flip", 2),
+  (augmentations, "random_vertical_flip", 2),
+  (augmentations, "random_zoom_window", 2),
+  (color_jitter, "random_color_jitter", 1),
+  (composition, "compose", 2),
+)
+
+
+def test_each_random_change_has_a_seed_of_its_own(monkeypatch):
+  drawn = {}
+
+  def remember(name, change, position, *args, **others):
+    drawn[name] = tuple(args[position].numpy())
+    return change(*args, **others)
+
+  for module, name, position in RANDOM_CHANGES:
+    change = functools.partial(remember, name, getattr(module, name), position)
+    monkeypatch.setattr(module, name, change)
+  data = data_config.Data(
+    **SIZES, flip_probability=0.5, vertical_flip_probability=0.5, scale_min=0.5, scale_max=2.0
+  )
+  data.override(
+    {"augmentation": {"rotate_90": 0.5, "mosaic": 0.5, "color_jitter": {"brightness": 0.4}}}
+  )
+  parser = detection_parser.DetectionParser(data, is_training=True)
+  parser(tf.constant(with_square()), tf.constant([8, 0], tf.int64))
+  assert len(drawn) == len(RANDOM_CHANGES)
+  assert len(set(drawn.values())) == len(RANDOM_CHANGES)
