@@ -25,10 +25,8 @@ Written to the output folder: runs.json, report.md, accuracy.png.
 """
 
 import argparse
-import concurrent.futures
 import os
 import pathlib
-import queue
 import signal
 import sys
 from collections.abc import Callable, Sequence
@@ -36,7 +34,8 @@ from typing import Any
 
 from benchmarks.accuracy import arms as arms_lib
 from benchmarks.accuracy import data as data_lib
-from benchmarks.accuracy import inspection, processes, runs, tables
+from benchmarks.accuracy import inspection, runs, tables
+from mtl_ssl_tf.comparison import processes
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -111,35 +110,11 @@ def _job(run: runs.Run, state: runs.ArmState | None, inspects: bool) -> Callable
 
 def _in_parallel(jobs: dict[str, Callable[[int], Any]], processors: Sequence[int]) -> set[str]:
   """Carries out jobs, one on each processor at a time; returns the names of those that failed."""
-  free = queue.SimpleQueue()
-  for processor in processors:
-    free.put(processor)
 
-  def run(job: Callable[[int], Any]) -> Any:
-    processor = free.get()
-    try:
-      return job(processor)
-    finally:
-      free.put(processor)
+  def report(number: int, name: str, outcome: str) -> None:
+    print(f"[{number}/{len(jobs)}] {name}: {outcome}", flush=True)
 
-  failures = set()
-  pool = concurrent.futures.ThreadPoolExecutor(len(processors))
-  try:
-    names = {pool.submit(run, job): name for name, job in jobs.items()}
-    for number, done in enumerate(concurrent.futures.as_completed(names), 1):
-      name = names[done]
-      try:
-        outcome = done.result() or "done"
-      except runs.RunError as error:
-        failures.add(name)
-        outcome = str(error)
-      print(f"[{number}/{len(jobs)}] {name}: {outcome}", flush=True)
-  except BaseException:
-    pool.shutdown(wait=False, cancel_futures=True)
-    processes.kill_all()
-    raise
-  pool.shutdown()
-  return failures
+  return processes.in_parallel(jobs, processors, report)
 
 
 def _write_report(folder: pathlib.Path, found: Sequence[dict[str, Any]]) -> None:

@@ -64,6 +64,9 @@ ALLOWED = {
   "compilation": {"checkpoints", "configs", "data", "modeling", "tasks", "training"},
   "registry_imports": {"configs", "tasks"},
   "evaluate": {"command_line", "configs", "ops", "data", "evaluation", "visualization"},
+  # It starts trainings as commands, and reads what they leave.
+  "comparison": {"data", "evaluation"},
+  "compare": {"command_line", "comparison", "configs", "registry_imports", "training"},
   "preflight": {"command_line", "compilation", "configs"},
   "export_step": {"command_line", "compilation", "configs"},
   "predict": {"command_line", "data", "prediction", "serving"},

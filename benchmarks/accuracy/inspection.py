@@ -13,7 +13,8 @@ from typing import Any
 import numpy as np
 
 from benchmarks.accuracy import data as data_lib
-from benchmarks.accuracy import processes, runs
+from benchmarks.accuracy import runs
+from mtl_ssl_tf.comparison import processes
 
 _WARM_UP, _BATCHES = 5, 30
 _FILE = "inspection.json"
@@ -32,7 +33,7 @@ def inspect(run: runs.Run, processor: int) -> dict[str, Any]:
   command = [sys.executable, "-m", "benchmarks.accuracy.inspection", str(run.folder)]
   usage = processes.run(command, log, processor, cwd=data_lib.ROOT)
   if usage.status:
-    raise runs.RunError(f"inspection failed with {usage.status}: {log}")
+    raise processes.RunError(f"inspection failed with {usage.status}: {log}")
   return json.loads(log.read_text().strip().splitlines()[-1])
 
 

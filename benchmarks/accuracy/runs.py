@@ -22,8 +22,9 @@ from typing import Any
 import yaml
 
 from benchmarks.accuracy import arms as arms_lib
-from benchmarks.accuracy import budget, processes
+from benchmarks.accuracy import budget
 from benchmarks.accuracy import data as data_lib
+from mtl_ssl_tf.comparison import processes
 
 RUN_FILE = "run.json"
 METRICS = {"mAP50": "voc/mAP50_area", "AP": "coco/AP"}
@@ -32,10 +33,6 @@ _FALLING_RATES = ("cosine", "polynomial")
 _ENDLESS = 10_000_000
 _CALIBRATION_S = 40.0
 _CONFUSED_PAIRS = 3
-
-
-class RunError(Exception):
-  """A command of a run failed; the message names its log."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -100,7 +97,9 @@ class ArmState:
     )
     rate = budget.rate(usage.points)
     if usage.status or rate is None:
-      raise RunError(f"calibration failed with {usage.status}: {log}: {_last_line(log)}")
+      raise processes.RunError(
+        f"calibration failed with {usage.status}: {log}: {processes.last_line(log)}"
+      )
     settings = yaml.safe_load((model_dir / "params.yaml").read_text())
     learning_rate = settings["trainer"]["optimizer_config"]["learning_rate"]["type"]
     shutil.rmtree(model_dir)
@@ -234,7 +233,7 @@ def _run_peer(run: Run, processor: int) -> tuple[dict[str, Any], pathlib.Path]:
     }
     usage = _checked(run.arm.command(values), run, "train.log", processor)
     if not results.exists():
-      raise RunError(f"{results} is missing; the command of --peer is to write it")
+      raise processes.RunError(f"{results} is missing; the command of --peer is to write it")
     report = read_json(report_file) if report_file.exists() else {}
     train_cpu_s = report.get("train_cpu_s", usage.cpu_s)
     write_json(
@@ -290,13 +289,8 @@ def _checked(command: list[str], run: Run, log_name: str, processor: int) -> pro
   log = run.folder / log_name
   usage = processes.run(command, log, processor, cwd=data_lib.ROOT)
   if usage.status:
-    raise RunError(f"failed with {usage.status}: {log}: {_last_line(log)}")
+    raise processes.RunError(f"failed with {usage.status}: {log}: {processes.last_line(log)}")
   return usage
-
-
-def _last_line(log: pathlib.Path) -> str:
-  lines = log.read_text(errors="replace").strip().splitlines()
-  return lines[-1][:300] if lines else "no output"
 
 
 def _commit() -> str:

@@ -245,6 +245,12 @@ class Refinement(hyperparams.Config):
     "the main head's scores, which saves their windows",
     bounds=SHARE,
   )
+  zeroed_input: str = setting(
+    "",
+    "an input that the layer is given as zeros, `main_head`, `multi_object` or `closeness`, to see "
+    "what it is worth with the same weights; empty is none",
+    choices=("", "main_head", "multi_object", "closeness"),
+  )
   max_proposals: int = setting(
     0,
     "at inference, refine at most so many proposals of an image, those most likely objects; 0 is "

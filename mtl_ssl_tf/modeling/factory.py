@@ -272,6 +272,7 @@ def build_refiner(
     config.stop_gradient_residual,
     config.use_bias,
     config.input,
+    config.zeroed_input,
     name="refinement",
   )
 

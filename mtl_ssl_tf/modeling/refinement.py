@@ -56,13 +56,16 @@ class Refinement(tf_keras.layers.Layer):
     stop_gradient_residual: bool,
     use_bias: bool,
     input_kind: str,
+    zeroed_input: str = "",
     **kwargs,
   ):
     super().__init__(dtype="float32", **kwargs)
     fields.check_value(detector_config.Refinement, "input", input_kind)
+    fields.check_value(detector_config.Refinement, "zeroed_input", zeroed_input)
     self._residual = residual
     self._stop_gradient_residual = stop_gradient_residual
     self._input_kind = input_kind
+    self._zeroed_input = zeroed_input
     self.linear = tf_keras.layers.Dense(
       num_classes,
       use_bias=use_bias,
@@ -85,21 +88,27 @@ class Refinement(tf_keras.layers.Layer):
       windows: float32 [B, R, Q, C], multi-object logits of the expanded windows, or None.
       closeness: float32 [B, 1, C], mean closeness logits of the image, or None.
     """
-    parts = []
+    parts = {"main_head": logits}
     if windows is not None:
-      parts.append((windows, [tf.shape(logits)[0], logits.shape[1], -1]))
+      shape = [tf.shape(logits)[0], logits.shape[1], -1]
+      parts["multi_object"] = tf.reshape(self._scaled(windows), shape)  # [B, R, Q * C]
     if closeness is not None:
       tiled = tf.repeat(closeness, logits.shape[1], axis=1)  # [B, R, C]
-      parts.append((tiled, tf.shape(logits)))
-    if self._input_kind == "probabilities":
-      parts = [(tf.nn.softmax(values), shape) for values, shape in parts]
-    columns = [logits, *(tf.reshape(values, shape) for values, shape in parts)]
+      parts["closeness"] = tf.reshape(self._scaled(tiled), tf.shape(logits))
+    columns = [
+      tf.zeros_like(values) if name == self._zeroed_input else values
+      for name, values in parts.items()
+    ]
     evidence = tf.stop_gradient(tf.concat(columns, axis=-1))  # [B, R, E]
     correction = self.linear(evidence)  # [B, R, C]
     if not self._residual:
       return correction
     base = tf.stop_gradient(logits) if self._stop_gradient_residual else logits
     return base + correction
+
+  def _scaled(self, logits: tf.Tensor) -> tf.Tensor:
+    """Returns an auxiliary head's outputs as the layer takes them."""
+    return tf.nn.softmax(logits) if self._input_kind == "probabilities" else logits
 
 
 @dataclasses.dataclass(frozen=True)

@@ -68,6 +68,10 @@ class TrainingRun:
     self._changes = []
     if self._trains and checkpoint is not None and self._is_chief:
       self._changes = run_folder.compare(params, model_dir)
+    # Evaluation alone may have other settings than the run, whose figures are to stay.
+    self._changed_for_evaluation = (
+      {} if self._trains else run_folder.evaluation_changes(params, model_dir)
+    )
     if "eval" in mode:
       self._task.prepare_evaluation(writes=self._is_chief)
     # Evaluation alone, maybe of other data, must not change which checkpoint is the best.
@@ -133,6 +137,7 @@ class TrainingRun:
       figures,
       step,
       is_averaged=self._evaluates_averages(),
+      changed=self._changed_for_evaluation,
     )
     self._draw_evaluation(step)
     return text

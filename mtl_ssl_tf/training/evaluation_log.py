@@ -1,8 +1,10 @@
 """Reports an evaluation: a table to read and a file of all its figures."""
 
+import hashlib
 import json
 import logging
 import os
+from collections.abc import Mapping
 from typing import Any
 
 from mtl_ssl_tf import files
@@ -20,6 +22,7 @@ def report(
   figures: dict[str, Any],
   step: int,
   is_averaged: bool = False,
+  changed: Mapping[str, Any] | None = None,
 ) -> str:
   """Returns the table of an evaluation, and leaves all its figures in a file.
 
@@ -31,17 +34,23 @@ def report(
     figures: of the evaluation, by name.
     step: that was evaluated.
     is_averaged: whether averaged weights were evaluated.
+    changed: settings that are not the run's, by field. With any, the file has a name of its own,
+      so that the run's figures stay, and holds these settings too.
 
   Raises:
     RunError: the file cannot be written.
   """
   figures = {name: float(value) for name, value in figures.items()}
-  path = os.path.join(model_dir, f"evaluation-{step}.json")
+  path = os.path.join(model_dir, file_name(step, changed))
   # NaN, a class without ground truth, is no JSON.
   finite = {name: value if value == value else None for name, value in figures.items()}
+  settings = {"changed_settings": dict(changed)} if changed else {}
   with checkpointing.writing(path):
-    files.write_text(path, json.dumps({"step": step, **finite}, indent=2))
+    files.write_text(path, json.dumps({"step": step, **finite, **settings}, indent=2))
   lines = task.describe_evaluation(figures)
+  if changed:
+    told = "; ".join(f"{field} {value!r}" for field, value in changed.items())
+    lines.append(f"settings that are not the run's: {told}; figures in {path}")
   if is_averaged:
     lines.append("evaluated: the averaged weights")
   highest = figures.get(f"best_{best_by}")
@@ -54,3 +63,11 @@ def report(
   for text in task.evaluation_warnings(figures):
     _LOGGER.warning("step %d: %s", step, text)
   return "\n".join(lines)
+
+
+def file_name(step: int, changed: Mapping[str, Any] | None = None) -> str:
+  """Returns the name of the file with an evaluation's figures; see `report`."""
+  if not changed:
+    return f"evaluation-{step}.json"
+  text = json.dumps(dict(changed), sort_keys=True, default=str)
+  return f"evaluation-{step}-{hashlib.sha256(text.encode()).hexdigest()[:8]}.json"

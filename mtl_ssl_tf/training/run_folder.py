@@ -21,6 +21,16 @@ from mtl_ssl_tf.training import task as task_lib
 PARAMS_FILE = "params.yaml"
 LOCK_FILE = ".lock"
 _LOGGER = logging.getLogger(__name__)
+# Fields of a task that figures of given weights do not depend on. The content of the label map is
+# checked by itself.
+_NOT_IN_FIGURES = (
+  "task.evaluation.results_dir",
+  "task.init_checkpoint",
+  "task.init_modules",
+  "task.label_map",
+  "task.pictures.",
+  "task.train_data.",
+)
 # What the state in a checkpoint depends on, whatever the task.
 _FIXED = ("trainer.optimizer_config.optimizer.type",)
 # Of averaged weights the trained ones cannot be found without the averages; they can begin late.
@@ -125,21 +135,7 @@ def compare(params: cfg.ExperimentConfig, model_dir: str) -> list[str]:
   Raises:
     ValueError: the weights depend on something that has changed.
   """
-  path = os.path.join(model_dir, PARAMS_FILE)
-  if not tf.io.gfile.exists(path):
-    return []
-  before = copy.deepcopy(params)
-  try:
-    loading.override_with_file(before, path)
-  except (ValueError, KeyError, TypeError) as error:  # Model Garden checks types here and there.
-    _LOGGER.warning(f"what has changed in the configuration is not known: {error}")
-    return []
-  old, new = flatten(before.as_dict()), flatten(params.as_dict())
-  changed = {
-    field: (old.get(field), new.get(field))
-    for field in sorted(old.keys() | new.keys())
-    if old.get(field) != new.get(field)
-  }
+  changed = _changes(params, model_dir)
   task_class = task_lib.class_of(params.task)
   refused = [
     f"{field} {was!r} -> {now!r}"
@@ -154,6 +150,39 @@ def compare(params: cfg.ExperimentConfig, model_dir: str) -> list[str]:
       "which --init can start from these weights"
     )
   return [f"{field} {was!r} -> {now!r}" for field, (was, now) in changed.items()]
+
+
+def evaluation_changes(params: cfg.ExperimentConfig, model_dir: str) -> dict[str, Any]:
+  """Returns the settings that figures depend on and that differ from the run's, by field.
+
+  Args:
+    params: of an evaluation.
+    model_dir: folder of the run.
+  """
+  return {
+    field: now
+    for field, (_, now) in _changes(params, model_dir).items()
+    if field.startswith("task.") and not field.startswith(_NOT_IN_FIGURES)
+  }
+
+
+def _changes(params: cfg.ExperimentConfig, model_dir: str) -> dict[str, tuple[Any, Any]]:
+  """Returns the values of the run so far and of this start where they differ, by field."""
+  path = os.path.join(model_dir, PARAMS_FILE)
+  if not tf.io.gfile.exists(path):
+    return {}
+  before = copy.deepcopy(params)
+  try:
+    loading.override_with_file(before, path)
+  except (ValueError, KeyError, TypeError) as error:  # Model Garden checks types here and there.
+    _LOGGER.warning(f"what has changed in the configuration is not known: {error}")
+    return {}
+  old, new = flatten(before.as_dict()), flatten(params.as_dict())
+  return {
+    field: (old.get(field), new.get(field))
+    for field in sorted(old.keys() | new.keys())
+    if old.get(field) != new.get(field)
+  }
 
 
 def flatten(fields: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -16,11 +16,11 @@ from benchmarks.accuracy import (
   data,
   inspection,
   picture,
-  processes,
   runs,
   tables,
 )
 from benchmarks.peers import common, yolo11n
+from mtl_ssl_tf.comparison import processes
 from mtl_ssl_tf.configs import experiments, loading
 
 OWN_DATA = "configs/own_data.yaml"
@@ -43,43 +43,6 @@ def test_a_calibration_needs_three_points_and_its_seconds():
   assert not budget.is_enough(POINTS[:2], 5.0)
   assert budget.is_enough(POINTS, 60.0)
   assert not budget.is_enough(POINTS, 60.1)
-
-
-def test_a_command_has_one_processor_and_its_cpu_seconds_are_counted(tmp_path):
-  program = """
-import os, subprocess, sys, time
-print("processors", len(os.sched_getaffinity(0)), os.environ["OMP_NUM_THREADS"])
-subprocess.run([sys.executable, "-c", "import time\\nwhile time.process_time() < 0.3: pass"])
-while time.process_time() < 0.2: pass
-print("step 5/9 | loss 1")
-print("a step 6/9 | is no line of progress")
-sys.exit(3)
-"""
-  (processor, *_) = sorted(os.sched_getaffinity(0))
-  command = [sys.executable, "-c", program]
-  usage = processes.run(command, tmp_path / "log", processor, cwd=tmp_path)
-  assert usage.status == 3
-  assert "processors 1 1" in (tmp_path / "log").read_text()
-  assert usage.cpu_s >= 0.5
-  assert usage.wall_s >= 0.5
-  assert [step for step, _ in usage.points] == [5]
-  assert 0.4 <= usage.points[0][1] <= usage.cpu_s + 0.05
-
-
-def test_a_command_ends_when_it_is_enough(tmp_path):
-  program = (
-    'import time\nfor i in range(1, 99): print(f"step {i}/99 |", flush=True); time.sleep(0.05)'
-  )
-  (processor, *_) = sorted(os.sched_getaffinity(0))
-  usage = processes.run(
-    [sys.executable, "-c", program],
-    tmp_path / "log",
-    processor,
-    cwd=tmp_path,
-    is_enough=lambda points: len(points) == 3,
-  )
-  assert usage.status == -15
-  assert [step for step, _ in usage.points] == [1, 2, 3]
 
 
 # Data.
@@ -416,7 +379,7 @@ def test_an_inspection_knows_the_arm(tmp_path, monkeypatch):
   files = [OWN_DATA, str(run.folder / "overlay.yaml")]
   assert request == {"config_files": files, "overrides": "task.seed=3", "init": "weights"}
   status[0] = 1
-  with pytest.raises(runs.RunError, match="inspection failed with 1: "):
+  with pytest.raises(processes.RunError, match="inspection failed with 1: "):
     inspection.inspect(run, 0)
 
 

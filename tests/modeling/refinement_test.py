@@ -78,6 +78,23 @@ class RefinementTest(parameterized.TestCase, tf.test.TestCase):
     )
     self.assertAllEqual(refined, tf.tile(closeness, [1, 2, 1]))
 
+  @parameterized.parameters(("main_head", 0, 3), ("multi_object", 3, 9), ("closeness", 9, 12))
+  def test_a_zeroed_input_leaves_the_others_as_they_are(self, name, first, end):
+    columns, whole = [], []
+    for start in range(0, 12, 3):
+      picked = (start, start + 1, start + 2)
+      options = {"residual": False}
+      whole.append(_picking(*picked, **options)(_LOGITS, _WINDOWS, _CLOSENESS)[0])
+      refiner = _picking(*picked, zeroed_input=name, **options)
+      columns.append(refiner(_LOGITS, _WINDOWS, _CLOSENESS)[0])
+    expected = np.concatenate(whole, axis=-1)
+    expected[:, first:end] = 0.0
+    self.assertAllEqual(tf.concat(columns, axis=-1), expected)
+
+  def test_a_zeroed_main_head_is_still_what_is_corrected(self):
+    refined = _picking(0, 1, 2, zeroed_input="main_head")(_LOGITS, _WINDOWS, _CLOSENESS)
+    self.assertAllEqual(refined, _LOGITS)
+
   def test_unknown_input(self):
     with self.assertRaisesRegex(ValueError, "^input is 'scores'; accepted: logits, probabilities$"):
       small.make_refiner(input_kind="scores")

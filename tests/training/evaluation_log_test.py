@@ -59,3 +59,22 @@ class TestReport:
       "warning: step 7: ground-truth boxes left out of these figures: 3; "
       "raise task.validation_data.max_num_boxes\n"
     )
+
+  def test_other_settings_leave_the_figures_of_the_run(self, task, tmp_path):
+    self.report(task, tmp_path)
+    before = (tmp_path / "evaluation-7.json").read_bytes()
+    changed = {"task.refinement.enabled": False}
+    text = evaluation_log.report(
+      task, str(tmp_path), "voc/mAP50_area", None, {"voc/mAP50_area": 0.1}, 7, changed=changed
+    )
+    assert (tmp_path / "evaluation-7.json").read_bytes() == before
+    (other,) = tmp_path.glob("evaluation-7-*.json")
+    assert json.loads(other.read_text()) == {
+      "step": 7,
+      "voc/mAP50_area": 0.1,
+      "changed_settings": changed,
+    }
+    assert f"settings that are not the run's: task.refinement.enabled False; figures in {other}" in (
+      text.splitlines()
+    )
+    assert evaluation_log.file_name(7, {"x": 1}) != evaluation_log.file_name(7, {"x": 2})

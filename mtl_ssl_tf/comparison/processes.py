@@ -1,14 +1,17 @@
-"""Runs a command on one processor and counts the CPU seconds of all its processes."""
+"""Runs commands, one on each processor, and counts the CPU seconds of all their processes."""
 
+import concurrent.futures
 import dataclasses
 import os
 import pathlib
+import queue
 import re
 import signal
 import subprocess
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 # A line of progress of our training, as in "step 40/1200 | loss 2.1".
 _STEP = re.compile(rb"^step (\d+)/\d+ \|")
@@ -17,6 +20,10 @@ _TICKS = os.sysconf("SC_CLK_TCK")
 _THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 _running: set[int] = set()
 _lock = threading.Lock()
+
+
+class RunError(Exception):
+  """A command of a run failed; the message names its log."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -91,6 +98,60 @@ def run(
   process.stdout.close()
   cpu_s = usage.ru_utime + usage.ru_stime
   return Usage(process.returncode, cpu_s, time.monotonic() - start, points)
+
+
+def in_parallel(
+  jobs: Mapping[str, Callable[[int], Any]],
+  processors: Sequence[int],
+  report: Callable[[int, str, Any], None],
+) -> set[str]:
+  """Carries out jobs, one on each processor at a time.
+
+  Args:
+    jobs: name -> function of the processor that it may use; a `RunError` is its failure, and any
+      other error ends all of them.
+    processors: their numbers.
+    report: called with the number of jobs that are done, a job's name, and what it returned, or the
+      words of its failure.
+
+  Returns:
+    The names of those that failed.
+  """
+  free = queue.SimpleQueue()
+  for processor in processors:
+    free.put(processor)
+
+  def run_one(job: Callable[[int], Any]) -> Any:
+    processor = free.get()
+    try:
+      return job(processor)
+    finally:
+      free.put(processor)
+
+  failures = set()
+  pool = concurrent.futures.ThreadPoolExecutor(len(processors))
+  try:
+    names = {pool.submit(run_one, job): name for name, job in jobs.items()}
+    for number, done in enumerate(concurrent.futures.as_completed(names), 1):
+      name = names[done]
+      try:
+        outcome = done.result() or "done"
+      except RunError as error:
+        failures.add(name)
+        outcome = str(error)
+      report(number, name, outcome)
+  except BaseException:
+    pool.shutdown(wait=False, cancel_futures=True)
+    kill_all()
+    raise
+  pool.shutdown()
+  return failures
+
+
+def last_line(log: pathlib.Path) -> str:
+  """Returns the last line of a log, at most 300 characters, for a message."""
+  lines = log.read_text(errors="replace").strip().splitlines()
+  return lines[-1][:300] if lines else "no output"
 
 
 def kill_all() -> None:

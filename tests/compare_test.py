@@ -1,0 +1,187 @@
+"""The command: arms side by side, resumed, reported; and equal initial weights of shared parts."""
+
+import json
+import pathlib
+
+import numpy as np
+import pytest
+import yaml
+
+from mtl_ssl_tf import compare
+from mtl_ssl_tf.comparison import processes
+from mtl_ssl_tf.tasks import mtl_detection
+from tests.tasks import tiny
+
+# mAP after the last step, by arm and seed; the figure before it is 10 points lower.
+FIGURES = {("a", 0): 0.50, ("a", 1): 0.54, ("b", 0): 0.60, ("b", 1): 0.65}
+
+
+@pytest.fixture
+def trainings(monkeypatch, tmp_path):
+  """Commands that were carried out; each leaves figures, unless its arm is in `failing`."""
+  calls, failing = [], set()
+
+  def stand_in(command, log, processor, *, cwd):
+    flags = dict(flag.split("=", 1) for flag in command if flag.startswith("--"))
+    folder = pathlib.Path(flags["--model_dir"])
+    arm, seed = folder.parts[-3], int(folder.parts[-2].removeprefix("seed_"))
+    calls.append((arm, seed, command))
+    log.write_text(f"error: {arm} is broken\n")
+    if arm in failing:
+      return processes.Usage(1, 1.0, 1.0, [])
+    folder.mkdir(parents=True)
+    for step, less in ((5, 0.1), (10, 0.0)):
+      figures = {"step": step, "voc/mAP50_area": FIGURES[arm, seed] - less, "voc/AP50_area/x": None}
+      (folder / f"evaluation-{step}.json").write_text(json.dumps(figures))
+    return processes.Usage(0, 120.0, 130.0, [])
+
+  monkeypatch.setattr(processes, "run", stand_in)
+  calls_and_failing = calls, failing
+  for name, depth in (("a", 16), ("b", 32)):
+    (tmp_path / f"{name}.yaml").write_text(
+      yaml.safe_dump({"task": {"rpn": {"depth": depth}}, "trainer": {"train_steps": 10}})
+    )
+  return calls_and_failing
+
+
+def call(tmp_path, *flags):
+  configs = [str(tmp_path / f"{name}.yaml") for name in "ab"]
+  output_dir = f"--output_dir={tmp_path / 'out'}"
+  return compare.main(
+    ["--configs", *configs, "--seeds", "0", "1", "--evaluations", "2", "--jobs", "1", output_dir]
+    + list(flags)
+  )
+
+
+def test_report(trainings, tmp_path, capsys):
+  assert call(tmp_path) == 0
+  calls, _ = trainings
+  assert [(arm, seed) for arm, seed, _ in calls] == [("a", 0), ("b", 0), ("a", 1), ("b", 1)]
+  found = json.loads((tmp_path / "out" / compare.JSON_FILE).read_text())
+  assert found["figures"]["10"]["b"] == {"0": pytest.approx(60.0), "1": pytest.approx(65.0)}
+  assert found["figures"]["5"]["a"]["1"] == pytest.approx(44.0)
+  difference = found["differences"]["b"]
+  assert difference["mean"] == pytest.approx(10.5)
+  assert difference["word"] == "better"
+  assert difference["count"] == 2
+  assert found["what_differs"] == {"task.rpn.depth": {"a": 16, "b": 32}}
+  assert found["cpu_minutes"] == {"a": [2.0, 2.0], "b": [2.0, 2.0]}
+  text = (tmp_path / "out" / compare.MARKDOWN_FILE).read_text()
+  assert text in capsys.readouterr().out
+  assert "| a | 0, 1 | 52.0 ± 2.8 | 50.0, 54.0 | 2.0 |" in text
+  assert "| b | +10.5 | +4.1 to +16.9 |  | better | " in text
+  assert "| 5 | 42.0 ± 2.8 | 52.5 ± 3.5 |" in text
+  page = (tmp_path / "out" / compare.PAGE_FILE).read_text()
+  assert "data:image/png;base64," in page and "<td>+10.5</td>" in page
+
+
+def test_a_run_has_its_seed_and_the_schedule_of_all(trainings, tmp_path):
+  call(tmp_path, "--init", "weights.h5", "--params_override", "task.rpn.nms_iou=0.6")
+  calls, _ = trainings
+  command = calls[1][2]
+  folder = tmp_path / "out/b/seed_0"
+  assert command[3:6] == [
+    "--experiment=mtl_frcnn",
+    "--mode=train_and_eval",
+    f"--model_dir={folder / 'model'}",
+  ]
+  assert command[6:] == [
+    f"--config_file={tmp_path / 'b.yaml'}",
+    f"--config_file={folder / 'overlay.yaml'}",
+    "--params_override=task.rpn.nms_iou=0.6",
+    "--init=weights.h5",
+  ]
+  overlay = yaml.safe_load((tmp_path / "out/b/seed_1/overlay.yaml").read_text())
+  assert overlay["task"]["seed"] == overlay["task"]["train_data"]["seed"] == 1
+  assert overlay["trainer"] == {
+    "train_steps": 10,
+    "validation_interval": 5,
+    "checkpoint_interval": 5,
+  }
+
+
+def test_a_finished_run_is_not_repeated_and_a_failed_one_is(trainings, tmp_path, capsys):
+  calls, failing = trainings
+  failing.add("b")
+  assert call(tmp_path) == 1
+  assert "b seed 0: failed with 1: " in (said := capsys.readouterr().err)
+  assert "error: b is broken" in said
+  failing.clear()
+  calls.clear()
+  assert call(tmp_path) == 0
+  assert [(arm, seed) for arm, seed, _ in calls] == [("b", 0), ("b", 1)]
+  calls.clear()
+  assert call(tmp_path, "--only_report") == 0
+  assert not calls
+
+
+def test_runs_of_other_settings_are_not_taken(trainings, tmp_path, capsys):
+  assert call(tmp_path) == 0
+  (tmp_path / "b.yaml").write_text(
+    yaml.safe_dump({"task": {"rpn": {"depth": 64}}, "trainer": {"train_steps": 10}})
+  )
+  assert call(tmp_path) == 1
+  assert "error: arm 'b': " in (said := capsys.readouterr().err)
+  assert "holds runs of other settings; accepted: " in said
+
+
+def test_refinement_ablation(trainings, tmp_path, monkeypatch):
+  assert call(tmp_path) == 0
+  evaluated = []
+
+  def evaluate(command, log, processor, *, cwd):
+    flags = dict(flag.split("=", 1) for flag in command if flag.startswith("--"))
+    folder = pathlib.Path(flags["--model_dir"])
+    assert flags["--mode"] == "eval"
+    setting = flags["--params_override"].split(",")[0]
+    evaluated.append((*folder.parts[-3:-1], setting))
+    less = 0.2 if setting == "task.refinement.enabled=false" else 0.1
+    arm, seed = folder.parts[-3], int(folder.parts[-2].removeprefix("seed_"))
+    content = {"step": 10, "voc/mAP50_area": FIGURES[arm, seed] - less, "changed_settings": {}}
+    (folder / "evaluation-10-12345678.json").write_text(json.dumps(content))
+    return processes.Usage(0, 1.0, 1.0, [])
+
+  monkeypatch.setattr(processes, "run", evaluate)
+  assert call(tmp_path, "--refinement_ablation", "--params_override", "") == 0
+  assert len(evaluated) == 2 * 2 * 4
+  assert ("b", "seed_1", "task.refinement.zeroed_input=closeness") in evaluated
+  found = json.loads((tmp_path / "out" / compare.JSON_FILE).read_text())
+  assert found["refinement_ablation"]["b"]["refinement_off"] == {
+    "0": pytest.approx(40.0),
+    "1": pytest.approx(45.0),
+  }
+  assert found["figures"]["10"]["b"]["0"] == pytest.approx(60.0)
+  text = (tmp_path / "out" / compare.MARKDOWN_FILE).read_text()
+  assert "| a | refinement off | 32.0 ± 2.8 | -20.0 | -20.0 to -20.0 | worse |" in text
+  evaluated.clear()
+  assert call(tmp_path, "--refinement_ablation") == 0
+  assert not evaluated
+
+
+@pytest.mark.parametrize(
+  ("flags", "message"),
+  [
+    (["--seeds", "0", "0"], "error: --seeds is [0, 0]; accepted: each seed once"),
+    (["--evaluations", "0"], "error: --evaluations is 0; accepted: at least 1"),
+    (["--only_report"], "holds no complete run of these arms"),
+    (["--metric", "coco/AP"], "error: --metric is 'coco/AP', which a seed 0 lacks; accepted: "),
+  ],
+)
+def test_what_is_refused(trainings, tmp_path, capsys, flags, message):
+  assert call(tmp_path, *flags) == 1
+  assert message in capsys.readouterr().err
+
+
+def test_arms_start_from_the_same_weights_of_the_parts_that_they_share(tmp_path):
+  tiny.write_records(tmp_path)
+  without = {name: {"loss_weight": 0.0} for name in ("multi_object", "closeness", "foreground")}
+  baseline = {"auxiliary": without, "refinement": {"enabled": False}}
+  weights = {}
+  for name, override in (("full", {}), ("baseline", baseline)):
+    params = tiny.experiment(tmp_path, {"task": {"seed": 3, **override}})
+    model = mtl_detection.MtlDetectionTask.for_run(params.task, params.runtime).build_model()
+    weights[name] = {variable.name: variable.numpy() for variable in model.variables}
+  shared = weights["full"].keys() & weights["baseline"].keys()
+  assert len(shared) == len(weights["baseline"]) < len(weights["full"])
+  for name in shared:
+    np.testing.assert_array_equal(weights["full"][name], weights["baseline"][name], name)
