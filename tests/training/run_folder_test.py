@@ -97,6 +97,25 @@ class TestCompare:
       "trainer.train_steps 300000 -> 7",
     ]
 
+  def test_what_figures_depend_on_is_told_of_an_evaluation(self, folder, model_dir, tmp_path):
+    override = {
+      "trainer": {"train_steps": 7},
+      "task": {
+        "train_data": {"short_side": 50},
+        "pictures": {"interval": 0},
+        "evaluation": {"results_dir": str(tmp_path), "iou_threshold": 0.75},
+        "refinement": {"enabled": False},
+      },
+    }
+    params = tiny.experiment(folder, override)
+    assert run_folder.evaluation_changes(params, str(model_dir)) == {
+      "task.evaluation.iou_threshold": 0.75,
+      "task.refinement.enabled": False,
+    }
+    same = tiny.experiment(folder)
+    assert run_folder.evaluation_changes(same, str(model_dir)) == {}
+    assert run_folder.evaluation_changes(params, str(tmp_path)) == {}
+
   @pytest.mark.parametrize(
     ("override", "reported"),
     [
