@@ -67,6 +67,8 @@ ALLOWED = {
   # It starts trainings as commands, and reads what they leave.
   "comparison": {"data", "evaluation"},
   "compare": {"command_line", "comparison", "configs", "registry_imports", "training"},
+  "suggestion": {"data"},
+  "suggest": {"checkpoints", "command_line", "data", "suggestion"},
   "preflight": {"command_line", "compilation", "configs"},
   "export_step": {"command_line", "compilation", "configs"},
   "predict": {"command_line", "data", "prediction", "serving"},
