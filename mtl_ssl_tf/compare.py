@@ -52,9 +52,7 @@ def run(args: argparse.Namespace, command: str) -> bool:
   arms = arms_lib.parse(args.configs, args.variants, args.params_override)
   resolved = {arm.name: _resolve(arm, args.experiment) for arm in arms}
   steps = arms_lib.equal_steps(resolved, args.steps)
-  schedule = runs.Schedule(
-    steps, -(-steps // args.evaluations), args.init, args.experiment
-  )
+  schedule = runs.Schedule(steps, -(-steps // args.evaluations), args.init, args.experiment)
   planned = [
     runs.Run(arm, seed, output_dir) for seed in args.seeds for arm in arms
   ]  # All arms of a seed first, so that what there is can be compared.
@@ -114,9 +112,7 @@ def carry_out(planned: Sequence[runs.Run], schedule: runs.Schedule, jobs: int) -
 
   def progress(number: int, name: str, outcome: str) -> None:
     left = (time.monotonic() - start) / number * (len(missing) - number)
-    _LOGGER.info(
-      f"[{number}/{len(missing)}] {name}: {outcome}; about {left / 60.0:.0f} min left"
-    )
+    _LOGGER.info(f"[{number}/{len(missing)}] {name}: {outcome}; about {left / 60.0:.0f} min left")
 
   processors = sorted(os.sched_getaffinity(0))[:jobs]
   return processes.in_parallel({one.name: job(one) for one in missing}, processors, progress)
@@ -141,9 +137,7 @@ def ablate(done: Sequence[runs.Run], schedule: runs.Schedule, jobs: int) -> set[
   return processes.in_parallel(planned, processors, progress)
 
 
-def _outcomes(
-  done: Sequence[runs.Run], step: int
-) -> Mapping[str, Mapping[int, outcomes.Outcomes]]:
+def _outcomes(done: Sequence[runs.Run], step: int) -> Mapping[str, Mapping[int, outcomes.Outcomes]]:
   """Returns arm -> seed -> outcomes of the runs whose result files are still there."""
   found: dict[str, dict[int, outcomes.Outcomes]] = {}
   for one in done:

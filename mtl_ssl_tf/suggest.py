@@ -1,7 +1,7 @@
 """Writes a configuration that suits the data: sizes, anchors, slots, flips, steps, each with why.
 
-  python -m mtl_ssl_tf.suggest --records 'data/mine/train-*' --validation_records 'data/mine/val-*' \\
-      --output configs/mine.yaml
+  python -m mtl_ssl_tf.suggest --records 'data/mine/train-*' --output configs/mine.yaml \\
+      --validation_records 'data/mine/val-*'
   python train.py --config_file=configs/mine.yaml --mode=train_and_eval --model_dir=runs/mine
 
 It starts from a preset and sets what depends on the data. With `--budget_minutes` some steps of the

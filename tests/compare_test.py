@@ -47,10 +47,8 @@ def trainings(monkeypatch, tmp_path):
 def call(tmp_path, *flags):
   configs = [str(tmp_path / f"{name}.yaml") for name in "ab"]
   output_dir = f"--output_dir={tmp_path / 'out'}"
-  return compare.main(
-    ["--configs", *configs, "--seeds", "0", "1", "--evaluations", "2", "--jobs", "1", output_dir]
-    + list(flags)
-  )
+  given = ["--configs", *configs, "--seeds", "0", "1", "--evaluations", "2", "--jobs", "1"]
+  return compare.main([*given, output_dir, *flags])
 
 
 def test_report(trainings, tmp_path, capsys):

@@ -34,9 +34,7 @@ def parser() -> argparse.ArgumentParser:
   add("--output_dir", required=True, help="folder of runs and report; the same command resumes")
   add("--steps", type=int, help="training steps of all arms (default: of the configurations)")
   add("--evaluations", type=int, default=4, help="of each run, the last at its end (default: 4)")
-  add(
-    "--metric", default="voc/mAP50_area", help="figure to compare (default: voc/mAP50_area)"
-  )
+  add("--metric", default="voc/mAP50_area", help="figure to compare (default: voc/mAP50_area)")
   add("--init", default="", help="start weights of all runs, as --init of training takes them")
   add(
     "--experiment",

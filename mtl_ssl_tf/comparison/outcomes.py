@@ -53,9 +53,7 @@ def read(results: pathlib.Path, ground_truth: pathlib.Path) -> Outcomes:
     counted = outcomes != voc_metrics.Outcome.IGNORED
     classes, scores = arguments["detection_classes"], arguments["detection_scores"]
     hits = outcomes == voc_metrics.Outcome.TRUE_POSITIVE
-    rows.append(
-      (np.full(counted.sum(), number), classes[counted], scores[counted], hits[counted])
-    )
+    rows.append((np.full(counted.sum(), number), classes[counted], scores[counted], hits[counted]))
   images, classes, scores, hits = map(np.concatenate, zip(*rows, strict=True))
   order = np.argsort(-scores, kind="stable")
   return Outcomes(images[order], classes[order].astype(np.int64), hits[order], num_objects)

@@ -52,7 +52,9 @@ def write(path: pathlib.Path, result: report.Result) -> None:
     "<h2>What differs between the arms</h2>",
     _table(report.differing_rows(result)),
     "<h2>How it was made</h2>",
-    "".join(f"<p>{html.escape(line.removeprefix('* '))}</p>" for line in report.about_lines(result)),
+    "".join(
+      f"<p>{html.escape(line.removeprefix('* '))}</p>" for line in report.about_lines(result)
+    ),
     "</body></html>",
   ]
   files.write_text(path, "\n".join(parts) + "\n")

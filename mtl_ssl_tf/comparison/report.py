@@ -19,7 +19,7 @@ _POINT = 1.0  # mAP, in per cent.
 
 @dataclasses.dataclass(frozen=True)
 class Result:
-  """What a comparison has found so far.
+  """The findings of a comparison so far.
 
   Attributes:
     metric: name of the figure that is compared.

@@ -171,9 +171,7 @@ def carry_out(run: Run, schedule: Schedule, processor: int) -> dict[str, Any]:
   has_begun = run.model_dir.exists()
   usage = processes.run(command(run, schedule), log, processor, cwd=pathlib.Path(os.getcwd()))
   if usage.status:
-    raise processes.RunError(
-      f"failed with {usage.status}: {log}: {processes.last_line(log)}"
-    )
+    raise processes.RunError(f"failed with {usage.status}: {log}: {processes.last_line(log)}")
   found = figures(run.model_dir)
   if schedule.steps not in found:
     raise processes.RunError(f"no figures of step {schedule.steps}: {log}: accepted: a whole run")
@@ -216,7 +214,9 @@ def ablate(run: Run, schedule: Schedule, setting: str, processor: int) -> dict[s
     filter(None, (run.arm.overrides, ABLATIONS[setting], "task.evaluation.results_dir=''"))
   )
   arguments = [
-    flag for flag in command(run, schedule) if not flag.startswith(("--params_override", "--mode"))
+    flag
+    for flag in command(run, schedule)
+    if not flag.startswith(("--params_override=", "--mode="))
   ]
   arguments += ["--mode=eval", f"--params_override={overrides}"]
   usage = processes.run(arguments, log, processor, cwd=pathlib.Path(os.getcwd()))

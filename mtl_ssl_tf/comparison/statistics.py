@@ -83,9 +83,7 @@ def paired_difference(
     return None
   found = summary(differences)
   half = _half_width(found.deviation, found.count, confidence)
-  return Difference(
-    found.count, found.mean, found.deviation, found.mean - half, found.mean + half
-  )
+  return Difference(found.count, found.mean, found.deviation, found.mean - half, found.mean + half)
 
 
 def seeds_to_tell(
@@ -127,7 +125,7 @@ def bootstrap_difference(
   """Returns the interval of the difference of mean mAPs under resampling of the test images.
 
   Each draw takes as many images as there are, with replacement, the same for both arms and all
-  seeds, and computes every mAP anew.
+  seeds, and computes every mAP of them.
 
   Args:
     first: outcomes by seed, of the same images in the same order.

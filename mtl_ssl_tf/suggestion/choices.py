@@ -110,8 +110,8 @@ def anchor_setting(boxes: np.ndarray) -> Setting:
   return Setting(
     "task.anchors",
     fields,
-    f"k-means of the boxes; anchors overlap {covered[0]:.1f} % of them by 0.5 and {covered[1]:.1f} %"
-    " by 0.7",
+    f"k-means of the boxes; anchors overlap {covered[0]:.1f} % of them by 0.5 and"
+    f" {covered[1]:.1f} % by 0.7",
   )
 
 

@@ -1,4 +1,4 @@
-"""What the settings of a run depend on, read from its ground truth."""
+"""Reads from ground truth what the settings of a run depend on."""
 
 import dataclasses
 

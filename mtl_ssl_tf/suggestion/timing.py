@@ -20,7 +20,7 @@ _MANY_STEPS = 10_000_000
 
 @dataclasses.dataclass(frozen=True)
 class Pace:
-  """How long a training takes: `start_up_s + steps * step_s`.
+  """The duration of a training: `start_up_s + steps * step_s`.
 
   Attributes:
     start_up_s: seconds of building and compiling.

@@ -42,7 +42,7 @@ def evaluation(tmp_path):
   """Files of an evaluation as training writes them, and what they hold."""
   rng = np.random.default_rng(3)
   images = [image_truth(rng, f"{name}", 4) for name in "abcde"]
-  truth = ground_truth.GroundTruth("made up", tuple(images), NAMES, (1, 2, 3))
+  truth = ground_truth.GroundTruth("made up", NAMES, (1, 2, 3), tuple(images))
   found = [detections(rng, image) for image in images]
   truth_file = tmp_path / detection_files.COCO_GROUND_TRUTH_FILE
   coco_truth.write_coco(truth, truth_file)

@@ -64,17 +64,19 @@ class TestReport:
     self.report(task, tmp_path)
     before = (tmp_path / "evaluation-7.json").read_bytes()
     changed = {"task.refinement.enabled": False}
+    figures = {"voc/mAP50_area": 0.1, "dropped_boxes": 0.0}
     text = evaluation_log.report(
-      task, str(tmp_path), "voc/mAP50_area", None, {"voc/mAP50_area": 0.1}, 7, changed=changed
+      task, str(tmp_path), "voc/mAP50_area", None, figures, 7, changed=changed
     )
     assert (tmp_path / "evaluation-7.json").read_bytes() == before
     (other,) = tmp_path.glob("evaluation-7-*.json")
     assert json.loads(other.read_text()) == {
       "step": 7,
-      "voc/mAP50_area": 0.1,
+      **figures,
       "changed_settings": changed,
     }
-    assert f"settings that are not the run's: task.refinement.enabled False; figures in {other}" in (
-      text.splitlines()
+    assert (
+      f"settings that are not the run's: task.refinement.enabled False; figures in {other}"
+      in (text.splitlines())
     )
     assert evaluation_log.file_name(7, {"x": 1}) != evaluation_log.file_name(7, {"x": 2})

@@ -114,7 +114,7 @@ class TestCompare:
     }
     same = tiny.experiment(folder)
     assert run_folder.evaluation_changes(same, str(model_dir)) == {}
-    assert run_folder.evaluation_changes(params, str(tmp_path)) == {}
+    assert run_folder.evaluation_changes(params, str(tmp_path / "none")) == {}
 
   @pytest.mark.parametrize(
     ("override", "reported"),
