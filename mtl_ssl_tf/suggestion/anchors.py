@@ -13,8 +13,10 @@ import numpy as np
 _CLUSTERS = 9
 _ROUNDS = 100
 _MOST_SCALES, _MOST_RATIOS = 6, 3
-# A grid is as good as a larger one if it covers nearly as many boxes.
-_AS_GOOD = 0.005
+# A grid is as good as a larger one if each further anchor covers fewer boxes than this share.
+_AS_GOOD = 0.01
+# Boxes of each class that anchors are fitted to, so that a frequent class is not all that counts.
+_BOXES_OF_CLASS = 300
 
 
 @dataclasses.dataclass(frozen=True)
@@ -87,13 +89,30 @@ def k_means(boxes: np.ndarray, number: int = _CLUSTERS) -> tuple[np.ndarray, np.
   return centers[counts > 0], counts[counts > 0]
 
 
-def fit(boxes: np.ndarray) -> Anchors:
+def balanced(boxes: np.ndarray, classes: np.ndarray) -> np.ndarray:
+  """Returns float [M, 2], as many boxes of each class, at equal steps of its areas.
+
+  Args:
+    boxes: float [N, 2].
+    classes: int [N].
+  """
+  parts = []
+  for number in np.unique(classes):
+    of_class = boxes[classes == number]
+    of_class = of_class[np.argsort(of_class.prod(axis=1), kind="stable")]
+    places = np.linspace(0, len(of_class) - 1, _BOXES_OF_CLASS).round().astype(int)
+    parts.append(of_class[places])
+  return np.concatenate(parts)
+
+
+def fit(boxes: np.ndarray, classes: np.ndarray) -> Anchors:
   """Returns the anchors that suit the boxes: few, and covering as well as more would.
 
   Args:
     boxes: float [N, 2], heights and widths in pixels of the resized image.
+    classes: int [N]; each class counts as much as any other.
   """
-  boxes = np.maximum(boxes, 1.0)
+  boxes = balanced(np.maximum(boxes, 1.0), classes)
   centers, counts = k_means(boxes)
   sides, ratios = np.sqrt(centers.prod(axis=1)), centers[:, 1] / centers[:, 0]  # [K] each
   best, best_score = None, -1.0

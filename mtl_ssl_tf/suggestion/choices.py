@@ -49,7 +49,7 @@ def choose(facts: facts_lib.DataFacts, largest: int, batch: int) -> list[Setting
   short, long, size_setting = input_size(facts, largest)
   return [
     size_setting,
-    anchor_setting(facts.resized_boxes(short, long)),
+    anchor_setting(facts.resized_boxes(short, long), facts.classes),
     slots(facts),
     flips(facts),
     schedule(facts, batch),
@@ -98,9 +98,9 @@ def smallest_class(facts: facts_lib.DataFacts, short: int, long: int) -> tuple[s
   return name, medians[name]
 
 
-def anchor_setting(boxes: np.ndarray) -> Setting:
+def anchor_setting(boxes: np.ndarray, classes: np.ndarray) -> Setting:
   """Returns the anchors, with the share of boxes that they cover."""
-  found = anchors_lib.fit(boxes)
+  found = anchors_lib.fit(boxes, classes)
   covered = [100.0 * anchors_lib.recall(boxes, found, iou) for iou in (0.5, 0.7)]
   fields = {
     "base_size_px": found.base_size_px,

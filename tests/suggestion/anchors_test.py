@@ -50,7 +50,7 @@ def test_k_means_finds_clusters_and_counts_all_boxes():
 
 
 def test_a_single_size_needs_a_single_anchor():
-  found = anchors.fit(np.full([30, 2], 50.0))
+  found = anchors.fit(np.full([30, 2], 50.0), np.ones(30))
   assert found == anchors.Anchors(50.0, (1.0,), (1.0,))
 
 
@@ -59,7 +59,7 @@ def test_a_single_size_needs_a_single_anchor():
 )
 def test_fit_finds_the_scales_and_ratios_that_there_are(sides, ratios):
   boxes = drawn(sides, ratios)
-  found = anchors.fit(boxes)
+  found = anchors.fit(boxes, np.ones(len(boxes)))
   assert anchors.recall(boxes, found, 0.5) == 1.0
   assert anchors.recall(boxes, found, 0.7) > 0.97
   assert len(found.aspect_ratios) == len(ratios)
@@ -71,4 +71,15 @@ def test_fit_covers_more_than_the_defaults_do():
   boxes = drawn([14.0, 30.0, 45.0], [0.4, 1.0])
   default = anchors.Anchors(256.0, (0.25, 0.5, 1.0, 2.0), (0.5, 1.0, 2.0))
   assert anchors.recall(boxes, default, 0.5) < 0.5
-  assert anchors.recall(boxes, anchors.fit(boxes), 0.5) > 0.99
+  assert anchors.recall(boxes, anchors.fit(boxes, np.ones(len(boxes))), 0.5) > 0.99
+
+
+def test_a_rare_class_counts_as_much_as_a_frequent_one():
+  rare = drawn([15.0], [1.0], number=8)
+  boxes = np.concatenate([drawn([90.0], [1.0], number=2000), rare])
+  classes = np.repeat([1, 2], [2000, 8])
+  kept = anchors.balanced(boxes, classes)
+  assert (kept.prod(axis=1) < 30.0**2).sum() == len(kept) / 2
+  found = anchors.fit(boxes, classes)
+  assert anchors.recall(rare, found, 0.7) > 0.8
+  assert len(found.scales) == 2
