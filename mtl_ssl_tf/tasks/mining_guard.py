@@ -3,8 +3,8 @@
 from collections.abc import Mapping
 
 from mtl_ssl_tf.configs import co_mining
-from mtl_ssl_tf.tasks import mining_figures
-from mtl_ssl_tf.training import stopping
+from mtl_ssl_tf.tasks import mining_measures
+from mtl_ssl_tf.training import progress, stopping
 
 # A softmax head's scores are higher than a sigmoid's for the same certainty.
 ADVICE = (
@@ -14,7 +14,7 @@ ADVICE = (
 
 
 class MiningGuard:
-  """Watches the figures of a run from loop to loop.
+  """Watches the measures of a run from loop to loop.
 
   Once mined boxes are mostly wrong, the detector learns to find more of them: their number rises
   until the slots are full, or losses rise. One crowded batch does the same, so that only steps in
@@ -32,13 +32,17 @@ class MiningGuard:
     # Of each limit the step from which on it has been exceeded.
     self._since: dict[str, int] = {}
 
-  def check(self, values: Mapping[str, float], step: int, loss: str) -> None:
-    """Takes the figures of a loop.
+  @property
+  def advice(self) -> str:
+    """Returns what to change."""
+    return ADVICE.format(threshold=self._config.score_threshold)
+
+  def check(self, values: Mapping[str, float], step: int) -> None:
+    """Takes the logs of a loop.
 
     Args:
-      values: by name, means over the steps of the loop.
+      values: by name, means over the steps of the loop; among them the total loss.
       step: at the end of the loop.
-      loss: name of the total loss.
 
     Raises:
       RunError: a limit has been exceeded for too long; one line that says what to change.
@@ -47,12 +51,12 @@ class MiningGuard:
     start = self._last_step if self._last_step is not None else step
     self._last_step = step
     most = guard.max_filled * config.num_slots
-    found = values.get(mining_figures.BOXES, 0.0)
+    found, loss = values.get(mining_measures.BOXES, 0.0), values[progress.TOTAL_LOSS]
     limits = {
       f"{found:.1f} boxes are mined in a view of {config.num_slots} slots; accepted: at most"
       f" {most:g} (task.mining.guard.max_filled)": ("boxes", found > most),
-      f"the loss is {values[loss]:.4g}; accepted: at most {guard.max_loss:g}"
-      " (task.mining.guard.max_loss)": ("loss", values[loss] > guard.max_loss),
+      f"the loss is {loss:.4g}; accepted: at most {guard.max_loss:g}"
+      " (task.mining.guard.max_loss)": ("loss", loss > guard.max_loss),
     }
     for text, (limit, is_exceeded) in limits.items():
       if not is_exceeded:
@@ -60,5 +64,4 @@ class MiningGuard:
         continue
       since = self._since.setdefault(limit, start)
       if guard.steps and step - since >= guard.steps:
-        advice = ADVICE.format(threshold=config.score_threshold)
-        raise stopping.RunError(f"step {step}: for {step - since} steps, {text}; {advice}")
+        raise stopping.RunError(f"step {step}: for {step - since} steps {text}; {self.advice}")

@@ -316,16 +316,18 @@ class MtlDetectionTask(task_lib.TrainableTask):
       ],
       total,
     )
-    logs = {self.loss: total, **losses, **measures}
+    logs = {self.loss: total, **losses}
+    logs |= {name: measure.mean for name, measure in measures.items()}
     num_dropped = tf.reduce_sum(tf.cast(inputs[1]["num_dropped_boxes"], tf.float32))
     logs["dropped_boxes"] = num_dropped * num_replicas
     for metric in metrics or ():
-      metric.update_state(logs[metric.name])
+      weight = measures[metric.name].count if metric.name in measures else None
+      metric.update_state(logs[metric.name], sample_weight=weight)
     return logs
 
   def _compute_replica_losses(
     self, inputs: tuple[tf.Tensor, dict[str, tf.Tensor]], model: detector.Detector, step: tf.Tensor
-  ) -> tuple[dict[str, tf.Tensor | batch_sum.BatchSum], dict[str, tf.Tensor]]:
+  ) -> tuple[dict[str, tf.Tensor | batch_sum.BatchSum], dict[str, training_losses.Measure]]:
     """A replica's part of every loss of a training step, and measures for the log.
 
     Needs nothing of other replicas.
