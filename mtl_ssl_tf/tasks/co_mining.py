@@ -64,6 +64,12 @@ class CoMiningTask(mtl_detection.MtlDetectionTask):
     """Builds the task of `mtl_detection`, and what watches over mining."""
     super().__init__(params, *args, **kwargs)
     self._mining_guard = mining_guard.MiningGuard(params.mining)
+    self._mine_for_pictures = tf.function(
+      lambda model, images, labels, step: mine_views(
+        params, (images, labels), model, step, training=False
+      ),
+      autograph=False,
+    )
 
   def build_inputs(
     self,
@@ -110,6 +116,16 @@ class CoMiningTask(mtl_detection.MtlDetectionTask):
       labels = mining.annotations_alone(labels)
     return super().auxiliary_targets(labels, step)
 
+  def mined_views(self, model: detector.Detector, inputs: Batch, step: tf.Tensor) -> "MinedViews":
+    """Returns the views of a batch in `step` with what the present weights mine in them.
+
+    The model runs as at inference, so that pictures change nothing; normalisation that learns
+    statistics may mine others in the training step.
+    """
+    images, labels = inputs
+    labels, _ = mining_measures.without_erased(labels)
+    return self._mine_for_pictures(model, images, labels, step)
+
   def build_metrics(self, training: bool = True) -> list[tf_keras.metrics.Metric]:
     """Returns a running mean for each loss and for each measure of mining."""
     metrics = super().build_metrics(training)
@@ -144,7 +160,11 @@ class CoMiningTask(mtl_detection.MtlDetectionTask):
 
 
 def mine_views(
-  config: config_lib.CoMining, inputs: Batch, model: detector.Detector, step: tf.Tensor
+  config: config_lib.CoMining,
+  inputs: Batch,
+  model: detector.Detector,
+  step: tf.Tensor,
+  training: bool = True,
 ) -> MinedViews:
   """Makes the views of a batch and mines boxes in each.
 
@@ -156,10 +176,11 @@ def mine_views(
     inputs: images and labels, see `data/pipeline/detection_parser.py`.
     model: the detector.
     step: integer scalar, seeds the second view and says which threshold holds.
+    training: mode of the first stage.
   """
   images, annotations = make_views(config, inputs, step)
   image_size_px = annotations["image_size_px"]
-  first = model.first_stage(images, image_size_px, training=True)
+  first = model.first_stage(images, image_size_px, training=training)
   settings = config.mining
   if not settings.mines:
     found = mining.nothing_mined(tf.shape(images)[0], settings.num_slots)

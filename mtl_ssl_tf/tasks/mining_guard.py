@@ -34,7 +34,9 @@ class MiningGuard:
 
   @property
   def advice(self) -> str:
-    """Returns what to change."""
+    """Returns what to change; empty where nothing is mined."""
+    if not self._config.mines:
+      return ""
     return ADVICE.format(threshold=self._config.score_threshold)
 
   def check(self, values: Mapping[str, float], step: int) -> None:
@@ -48,6 +50,8 @@ class MiningGuard:
       RunError: a limit has been exceeded for too long; one line that says what to change.
     """
     config, guard = self._config, self._config.guard
+    if not config.mines:
+      return
     start = self._last_step if self._last_step is not None else step
     self._last_step = step
     most = guard.max_filled * config.num_slots

@@ -89,6 +89,7 @@ class MtlDetectionTask(task_lib.TrainableTask):
       self.class_names,
       lambda: self.build_inputs(params.train_data),
       self.auxiliary_targets,
+      self.mined_views,
     )
     self._validation_panels = validation_panels.ValidationPanels(
       params.pictures, self.class_names, params.validation_data.input_path
@@ -276,6 +277,12 @@ class MtlDetectionTask(task_lib.TrainableTask):
   ) -> auxiliary_labels.AuxiliaryTargets:
     """Returns the auxiliary targets of a batch in `step`; compiled."""
     return self._make_auxiliary_targets(labels, tf.cast(step, tf.int32))
+
+  def mined_views(
+    self, model: detector.Detector, inputs: tuple[tf.Tensor, dict[str, tf.Tensor]], step: tf.Tensor
+  ) -> Any:
+    """Returns the views of a batch with the boxes mined in them, for pictures; None without any."""
+    return None
 
   # Nothing here branches in Python on a tensor, and unconverted code is traced twice as fast.
   @tf.autograph.experimental.do_not_convert
