@@ -118,10 +118,7 @@ def mine_pseudo_boxes(
   is_found = is_candidate
   if ignore_band:
     is_found = is_sound & (candidates.scores > score_threshold - ignore_band)
-  # Apart by more than an image, so that boxes of two classes never overlap.
-  offsets = tf.reduce_max(annotations["image_size_px"], axis=-1, keepdims=True) + 1.0  # [B, 1]
-  offsets *= tf.cast(candidates.classes, tf.float32)  # [B, K]
-  apart = candidates.boxes_px + offsets[..., tf.newaxis]  # [B, K, 4]
+  apart = _apart(candidates, annotations["image_size_px"])  # [B, K, 4]
   indices, kept = nms_ops.batched_nms(
     apart,
     candidates.scores,
@@ -135,22 +132,20 @@ def mine_pseudo_boxes(
     lambda values: tf.gather(values, indices, batch_dims=1), candidates
   )  # [B, P]
   is_mined = kept & (best.scores > score_threshold)  # [B, P]
-  on_annotation = _on_annotation(best, annotations, same_class_iou, any_class_iou)
-  survives, counts = kept, []
-  for dropped in on_annotation:
-    counts.append(_count(is_mined & survives & dropped))
-    survives &= ~dropped
   num_candidates = _count(is_candidate)  # [B]
-  num_dropped_nms = _num_overlapped(is_candidate, apart, indices, kept, nms_iou)  # [B]
-  num_left = num_candidates - num_dropped_nms - _count(is_mined)  # [B]
-  counts = MiningCounts(num_candidates, num_dropped_nms, num_left, *counts)
-  classes = tf.where(is_mined, best.classes, 0)  # [B, P]
+  num_overlapped = _num_overlapped(is_candidate, apart, indices, kept, nms_iou)
+  num_left = num_candidates - num_overlapped - _count(is_mined)
+  num_dropped = []
+  for dropped in _on_annotation(best, annotations, same_class_iou, any_class_iou):
+    num_dropped.append(_count(is_mined & kept & dropped))
+    kept &= ~dropped
   found = PseudoBoxes(
-    tf.where(survives[..., tf.newaxis], best.boxes_px, -1.0),
-    tf.where(survives, classes, -1),
-    tf.where(survives, best.scores, 0.0),
-    survives & is_mined,
+    boxes_px=tf.where(kept[..., tf.newaxis], best.boxes_px, -1.0),
+    classes=tf.where(kept, tf.where(is_mined, best.classes, 0), -1),
+    scores=tf.where(kept, best.scores, 0.0),
+    valid=kept & is_mined,
   )
+  counts = MiningCounts(num_candidates, num_overlapped, num_left, *num_dropped)
   return tf.nest.map_structure(tf.stop_gradient, (found, counts))
 
 
@@ -228,6 +223,16 @@ def _candidates(
   boxes_px = box_coder_ops.decode(deltas, proposals_px)
   scores = tf.reduce_max(tf.nn.softmax(class_logits), axis=-1)
   return _Candidates(box_ops.clip_to_size(boxes_px, image_size_px), classes, scores)
+
+
+def _apart(candidates: _Candidates, image_size_px: tf.Tensor) -> tf.Tensor:
+  """Returns the boxes [B, K, 4], each class more than an image away from the others.
+
+  So non-maximum suppression of all boxes is that within each class.
+  """
+  longest = tf.reduce_max(image_size_px, axis=-1, keepdims=True)  # [B, 1]
+  offsets = (longest + 1.0) * tf.cast(candidates.classes, tf.float32)  # [B, K]
+  return candidates.boxes_px + offsets[..., tf.newaxis]
 
 
 def _on_annotation(
