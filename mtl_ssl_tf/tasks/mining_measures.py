@@ -15,7 +15,7 @@ from mtl_ssl_tf.tasks import training_losses
 
 _PREFIX = "mining/"
 BOXES, SCORE, AGREEMENT = f"{_PREFIX}boxes", f"{_PREFIX}score", f"{_PREFIX}agreement"
-OVERFLOWED = f"{_PREFIX}overflowed"
+CANDIDATES, OVERFLOWED = f"{_PREFIX}candidates", f"{_PREFIX}overflowed"
 ERASED, PRECISION, RECALL = f"{_PREFIX}erased", f"{_PREFIX}precision", f"{_PREFIX}recall"
 # Shares of the candidates that a filter dropped: the measure, its count and its words.
 _DROPPED = {
@@ -24,7 +24,7 @@ _DROPPED = {
   f"{_PREFIX}dropped_any_class": ("dropped_annotated_any_class", "any class"),
   f"{_PREFIX}dropped_crowd": ("dropped_crowd", "crowds"),
 }
-NAMES = (BOXES, SCORE, *_DROPPED, OVERFLOWED, AGREEMENT, ERASED, PRECISION, RECALL)
+NAMES = (BOXES, SCORE, CANDIDATES, *_DROPPED, OVERFLOWED, AGREEMENT, ERASED, PRECISION, RECALL)
 # Labels of a batch that no loss may see.
 ERASED_LABELS = ("erased_boxes_px", "erased_classes")
 # IoU beyond which two boxes of a class are of the same object.
@@ -64,9 +64,9 @@ def measures(
     erased: `ERASED_LABELS` of the images, [V / num_views, N, ...]; empty where records have none.
 
   Returns:
-    Boxes, overflowed boxes and erased objects of a view; the mean score; shares of the candidates
-    that each filter dropped; the share of mined boxes that the other view has too; and of mined
-    boxes against erased objects, precision and recall.
+    Mined boxes, candidates, overflowed boxes and erased objects of a view; the mean score of mined
+    boxes; shares of the candidates that each filter dropped; the share of mined boxes that the
+    other view has too; and of mined boxes against erased objects, precision and recall.
   """
   measure = training_losses.Measure
   num_mined = _sum(pseudo.valid)
@@ -74,6 +74,7 @@ def measures(
   found = {
     BOXES: measure(num_mined, num_rows),
     SCORE: measure(_sum(tf.where(pseudo.valid, pseudo.scores, 0.0)), num_mined),
+    CANDIDATES: measure(_sum(counts.candidates), num_rows),
     OVERFLOWED: measure(_sum(counts.overflowed), num_rows),
   }
   for name, (field, _) in _DROPPED.items():

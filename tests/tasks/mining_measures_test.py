@@ -110,6 +110,7 @@ def test_measures_are_those_of_the_loops(compiled):
     expected = {
       "mining/boxes": (num_mined, 4),
       "mining/score": (pseudo.scores[pseudo.valid].sum(), num_mined),
+      "mining/candidates": (num_candidates, 4),
       "mining/dropped_nms": (counts.dropped_nms.sum(), num_candidates),
       "mining/dropped_same_class": (counts.dropped_annotated_same_class.sum(), num_candidates),
       "mining/dropped_any_class": (counts.dropped_annotated_any_class.sum(), num_candidates),
@@ -170,6 +171,7 @@ def test_erased_objects_are_taken_out_of_the_labels():
 VALUES = {
   "mining/boxes": 3.44,
   "mining/score": 0.871,
+  "mining/candidates": 9.9,
   "mining/dropped_nms": 0.312,
   "mining/dropped_same_class": 0.4,
   "mining/dropped_any_class": 0.02,
