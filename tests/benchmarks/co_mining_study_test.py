@@ -186,8 +186,6 @@ def test_a_study_from_beginning_to_end(machine, tmp_path, capsys):
   assert co_mining_study.main(command(tmp_path)) == 0
   assert machine.calls == [
     f"bccd/extreme/{arm}/20steps_seed{seed}" for seed in (0, 2) for arm in ("joint", "co_mining")
-  ] or machine.calls == [
-    f"extreme/{arm}/20steps_seed{seed}" for seed in (0, 2) for arm in ("joint", "co_mining")
   ]
   folder = tmp_path / "choosing"
   found = json.loads((folder / "study.json").read_text())
