@@ -14,11 +14,12 @@ from mtl_ssl_tf.visualization import curves, draw
 from tests import terminal_lines
 from tests.tasks import tiny
 
-# A new network is sure of nothing: whatever is more probable than the background is mined. Group
+# A new network is sure of nothing: whatever is more probable than the background is mined. There are
+# as many slots as rows. Group
 # norms mine the same for pictures as in a step.
 MINING = {
   "backbone": {"norm": {"type": "group"}},
-  "mining": {"score_threshold": 0.0, "num_slots": 6, "guard": {"steps": 0}},
+  "mining": {"score_threshold": 0.0, "num_slots": 4, "guard": {"steps": 0}},
 }
 
 
@@ -160,7 +161,7 @@ def test_a_run_that_mines_too_much_ends_with_one_line(sparse, tmp_path):
   with pytest.raises(stopping.RunError) as error:
     driver.run(experiment(sparse, override), "train", str(tmp_path / "run"))
   assert re.fullmatch(
-    r"step 4: for 2 steps [\d.]+ boxes are mined in a view of 6 slots; accepted: at most 0\.06 "
+    r"step 4: for 2 steps [\d.]+ boxes are mined in a view of 4 slots; accepted: at most 0\.04 "
     r"\(task\.mining\.guard\.max_filled\); raise task\.mining\.score_threshold \(0\): .+",
     str(error.value),
   )
