@@ -35,7 +35,6 @@ from typing import Any
 from benchmarks.accuracy import arms as arms_lib
 from benchmarks.accuracy import data as data_lib
 from benchmarks.accuracy import inspection, runs, tables
-from mtl_ssl_tf.comparison import processes
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -79,7 +78,7 @@ def _carry_out_all(data_sets: Sequence, arms: Sequence, options: argparse.Namesp
     for (data, arm), state in states.items()
   }
   processors = options.processors or sorted(os.sched_getaffinity(0))[: options.jobs]
-  failures = _in_parallel(calibrations, processors)
+  failures = runs.in_parallel(calibrations, processors)
   planned = {}
   # All arms of a seed before the next seed, so that what is finished can be compared.
   for data in data_sets:
@@ -91,7 +90,7 @@ def _carry_out_all(data_sets: Sequence, arms: Sequence, options: argparse.Namesp
             inspects = seed == options.seeds[0] and not options.no_inspection
             state = states.get((data.name, arm.name))
             planned[run.name] = _job(run, state, inspects)
-  return not failures | _in_parallel(planned, processors)
+  return not failures | runs.in_parallel(planned, processors)
 
 
 def _job(run: runs.Run, state: runs.ArmState | None, inspects: bool) -> Callable[[int], str]:
@@ -106,15 +105,6 @@ def _job(run: runs.Run, state: runs.ArmState | None, inspects: bool) -> Callable
     )
 
   return carry_out
-
-
-def _in_parallel(jobs: dict[str, Callable[[int], Any]], processors: Sequence[int]) -> set[str]:
-  """Carries out jobs, one on each processor at a time; returns the names of those that failed."""
-
-  def report(number: int, name: str, outcome: str) -> None:
-    print(f"[{number}/{len(jobs)}] {name}: {outcome}", flush=True)
-
-  return processes.in_parallel(jobs, processors, report)
 
 
 def _write_report(folder: pathlib.Path, found: Sequence[dict[str, Any]]) -> None:

@@ -17,6 +17,7 @@ import shutil
 import subprocess
 import sys
 import threading
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import yaml
@@ -97,9 +98,8 @@ class ArmState:
     )
     rate = budget.rate(usage.points)
     if usage.status or rate is None:
-      raise processes.RunError(
-        f"calibration failed with {usage.status}: {log}: {processes.last_line(log)}"
-      )
+      cause = processes.last_line(log)
+      raise processes.RunError(f"calibration failed with {usage.status}: {log}: {cause}")
     settings = yaml.safe_load((model_dir / "params.yaml").read_text())
     learning_rate = settings["trainer"]["optimizer_config"]["learning_rate"]["type"]
     shutil.rmtree(model_dir)
@@ -178,7 +178,7 @@ def carry_out(run: Run, processor: int, state: ArmState | None) -> dict[str, Any
     "minutes": run.minutes,
     "seed": run.seed,
     "started": started,
-    "commit": _commit(),
+    "commit": commit(),
     **training,
     **_judge(run, results, processor),
   }
@@ -286,14 +286,28 @@ def confused_pairs(names: list[str], counts: list[list[int]]) -> list[tuple[str,
 
 
 def _checked(command: list[str], run: Run, log_name: str, processor: int) -> processes.Usage:
-  log = run.folder / log_name
-  usage = processes.run(command, log, processor, cwd=data_lib.ROOT)
-  if usage.status:
-    raise processes.RunError(f"failed with {usage.status}: {log}: {processes.last_line(log)}")
-  return usage
+  return processes.check(command, run.folder / log_name, processor, data_lib.ROOT)
 
 
-def _commit() -> str:
+def in_parallel(jobs: Mapping[str, Callable[[int], Any]], processors: Sequence[int]) -> set[str]:
+  """Carries out jobs, one on each processor at a time, and prints a line on each.
+
+  Args:
+    jobs: by name; called with the number of a processor, they return words on the outcome.
+    processors: numbers.
+
+  Returns:
+    The names of those that failed.
+  """
+
+  def report(number: int, name: str, outcome: Any) -> None:
+    print(f"[{number}/{len(jobs)}] {name}: {outcome}", flush=True)
+
+  return processes.in_parallel(jobs, processors, report)
+
+
+def commit() -> str:
+  """Returns the commit of this checkout."""
   found = subprocess.run(
     ["git", "rev-parse", "--short", "HEAD"], cwd=data_lib.ROOT, capture_output=True, text=True
   )

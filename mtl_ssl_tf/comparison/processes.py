@@ -100,6 +100,18 @@ def run(
   return Usage(process.returncode, cpu_s, time.monotonic() - start, points)
 
 
+def check(command: Sequence[str], log: pathlib.Path, processor: int, cwd: pathlib.Path) -> Usage:
+  """Runs a command to its end; returns what it cost.
+
+  Raises:
+    RunError: it failed.
+  """
+  usage = run(command, log, processor, cwd=cwd)
+  if usage.status:
+    raise RunError(f"failed with {usage.status}: {log}: {last_line(log)}")
+  return usage
+
+
 def in_parallel(
   jobs: Mapping[str, Callable[[int], Any]],
   processors: Sequence[int],

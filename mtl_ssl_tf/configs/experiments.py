@@ -1,13 +1,26 @@
 """Named experiments: `--experiment=mtl_frcnn` is the starting point that a YAML file overrides."""
 
+from collections.abc import Mapping
+from typing import Any
+
 from official.core import config_definitions as cfg
 from official.core import exp_factory
 
-from mtl_ssl_tf.configs import detector, training
+from mtl_ssl_tf.configs import co_mining, detector, training
 from mtl_ssl_tf.configs import optimization as optimization_config
 
-# Any other one differs from it by values alone.
 DEFAULT = "mtl_frcnn"
+CO_MINING, RFCN_CO_MINING = "mtl_frcnn_co_mining", "mtl_rfcn_co_mining"
+
+
+def with_fields_of(fields: Any) -> str:
+  """Returns the name of an experiment that has all fields of a run's configuration.
+
+  Args:
+    fields: nested mapping, as a run writes it down.
+  """
+  task = fields.get("task") if isinstance(fields, Mapping) else None
+  return CO_MINING if isinstance(task, Mapping) and "mining" in task else DEFAULT
 
 
 @exp_factory.register_config_factory(DEFAULT)
@@ -39,3 +52,19 @@ def mtl_frcnn() -> cfg.ExperimentConfig:
     ),
     runtime=training.Runtime(),
   )
+
+
+@exp_factory.register_config_factory(CO_MINING)
+def mtl_frcnn_co_mining() -> cfg.ExperimentConfig:
+  """`mtl_frcnn`, trained by Co-mining: for images of which some objects have no annotation."""
+  params = mtl_frcnn()
+  params.task = co_mining.CoMining()
+  return params
+
+
+@exp_factory.register_config_factory(RFCN_CO_MINING)
+def mtl_rfcn_co_mining() -> cfg.ExperimentConfig:
+  """The same with R-FCN."""
+  params = mtl_frcnn_co_mining()
+  params.task.roi_head.type = "rfcn"
+  return params

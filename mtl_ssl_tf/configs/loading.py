@@ -64,6 +64,19 @@ def load_experiment(
   return params
 
 
+def load_run(path: str) -> cfg.ExperimentConfig:
+  """Returns the configuration that a run wrote down, whichever its experiment was.
+
+  Raises:
+    ValueError: if the file, or a field in it, is not known.
+  """
+  layers = yaml_files.read(path)
+  params = exp_factory.get_exp_config(experiments.with_fields_of(layers[-1].fields))
+  for layer in layers:
+    _override(params, layer)
+  return params
+
+
 def override_with_file(params: cfg.ExperimentConfig, path: str) -> None:
   """Sets the fields that a YAML file and its bases name.
 

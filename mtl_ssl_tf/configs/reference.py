@@ -52,11 +52,18 @@ def text() -> str:
   parts = [_HEAD]
   for section, sentence in _SECTIONS.items():
     parts += [f"## {section}\n", f"{sentence}\n"]
-    for path, config in _groups(getattr(params, section), section):
+    for path, config in _groups_of(section, getattr(params, section)):
       first_line = type(config).__doc__.strip().split("\n")[0]
       parts += [f"### `{path}`\n", f"{first_line}\n", *_table(config), ""]
     parts.append(_TAILS[section])
   return "\n".join(parts)
+
+
+def _groups_of(section: str, config: hyperparams.Config) -> Iterator[tuple[str, Any]]:
+  """`_groups` of a section, with those that some experiments alone have."""
+  yield from _groups(config, section)
+  if section == "task":
+    yield from _groups(experiments.mtl_frcnn_co_mining().task.mining, "task.mining")
 
 
 def _groups(config: hyperparams.Config, path: str) -> Iterator[tuple[str, hyperparams.Config]]:

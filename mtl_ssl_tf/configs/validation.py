@@ -7,7 +7,14 @@ from official.core import config_definitions as cfg
 from official.modeling import hyperparams
 from official.modeling.optimization.configs import optimization_config
 
-from mtl_ssl_tf.configs import data_validation, detector, fields, optimization, training
+from mtl_ssl_tf.configs import (
+  co_mining,
+  data_validation,
+  detector,
+  fields,
+  optimization,
+  training,
+)
 
 METRICS = ("voc", "coco")
 # Fields of Model Garden's learning rates that need no value.
@@ -22,6 +29,8 @@ def check_task(config: detector.MtlDetection) -> None:
   """
   fields.check(config, "task")
   data_validation.check_data(config)
+  if isinstance(config, co_mining.CoMining):
+    co_mining.check(config)
   for path in ("anchors.scales", "anchors.aspect_ratios"):
     values = _get(config, path)
     if not values or not all(isinstance(v, int | float) and v > 0.0 for v in values):

@@ -56,6 +56,7 @@ def auxiliary_targets(
   foreground_weighting: str,
   round_decimals: int | None,
   flip_labels: bool,
+  window_classes: tf.Tensor | None = None,
 ) -> AuxiliaryTargets:
   """Makes the targets of the three tasks from the ground-truth boxes.
 
@@ -79,6 +80,8 @@ def auxiliary_targets(
     foreground_weighting: `uniform` or `inverse_area`.
     round_decimals: of the soft labels, None for exact ones.
     flip_labels: whether windows and mask follow a flipped image.
+    window_classes: int32 [B, N], the classes without those of boxes that no window is to be drawn
+      around, which are -1 there; None is `gt_classes`.
 
   Raises:
     ValueError: `empty_image`, `window_sampling` or `foreground_weighting` is none of those.
@@ -87,8 +90,9 @@ def auxiliary_targets(
   """
   fields.check_value(auxiliary_config.MultiObject, "empty_image", empty_image)
   upright = mirror_boxes(gt_boxes_px, image_size_px, flipped)  # [B, N, 4]
+  drawn_around = gt_classes if window_classes is None else window_classes
   windows_px = windows.sample_windows(
-    seeds, upright, gt_classes, image_size_px, num_windows, min_window_px, window_sampling
+    seeds, upright, drawn_around, image_size_px, num_windows, min_window_px, window_sampling
   )  # [B, S, 4]
   window_labels = multi_object.multi_object_labels(
     windows_px, upright, gt_classes, num_classes, round_decimals=round_decimals

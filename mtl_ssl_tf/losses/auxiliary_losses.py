@@ -12,7 +12,7 @@ from mtl_ssl_tf.losses import batch_sum
 
 
 def multi_object_loss(
-  logits: tf.Tensor, labels: tf.Tensor, weights: tf.Tensor
+  logits: tf.Tensor, labels: tf.Tensor, weights: tf.Tensor, num_views: int = 1
 ) -> batch_sum.BatchSum:
   """Mean cross entropy with soft labels over the windows that count.
 
@@ -20,12 +20,15 @@ def multi_object_loss(
     logits: float32 [B, S, C].
     labels: float32 [B, S, C], rows sum to 1.
     weights: float32 [B, S], 0 for windows that carry no loss.
+    num_views: equal parts of the batch, each with a mean of its own.
 
   Returns:
     The sum of their cross entropies, over the sum of their weights.
   """
   entropy = tf.nn.softmax_cross_entropy_with_logits(labels, logits)  # [B, S]
-  return batch_sum.BatchSum(tf.reduce_sum(entropy * weights), tf.reduce_sum(weights))
+  return batch_sum.BatchSum(
+    batch_sum.sum_by_view(entropy * weights, num_views), batch_sum.sum_by_view(weights, num_views)
+  )
 
 
 def closeness_loss(
@@ -34,6 +37,7 @@ def closeness_loss(
   counted: tf.Tensor,
   drop_background: bool,
   normalizer: str,
+  num_views: int = 1,
 ) -> batch_sum.BatchSum:
   """Cross entropy with soft labels over the positive boxes.
 
@@ -45,6 +49,7 @@ def closeness_loss(
       background then add 0 but still count.
     normalizer: `batch_positives` divides by the positives of the batch; `per_image_sum` divides
       each image by its own and adds the images up (released code).
+    num_views: equal parts of the batch, each with a divisor of its own.
 
   Returns:
     The sum of cross entropies, over the number of positives where the batch has one divisor.
@@ -60,7 +65,9 @@ def closeness_loss(
   total = tf.reduce_sum(entropy * counted, axis=1)  # [B]
   num_counted = tf.reduce_sum(counted, axis=1)  # [B]
   if normalizer == "batch_positives":
-    return batch_sum.BatchSum(tf.reduce_sum(total), tf.reduce_sum(num_counted))
+    return batch_sum.BatchSum(
+      batch_sum.sum_by_view(total, num_views), batch_sum.sum_by_view(num_counted, num_views)
+    )
   return batch_sum.BatchSum(tf.reduce_sum(total / tf.maximum(num_counted, 1.0)))
 
 

@@ -12,6 +12,7 @@ Each head prepares the shared map once an image and then classifies any boxes (`
 Inference is `Detector.call`. A training step calls the parts in this order:
 
     tasks/mtl_detection.py      first_stage                      images -> map, anchors, proposals
+    (tasks/co_mining.py         propose_as_at_inference, score_proposals   boxes to learn from)
     tasks/training_losses.py    (RPN losses, sampled proposals)
       replica_losses            box_stage                        main and closeness logits
                                 prepare_multi_object, classify_windows       multi-object logits
@@ -25,6 +26,7 @@ each box, in refinement.
 """
 
 import contextlib
+import dataclasses
 from typing import NamedTuple
 
 import tensorflow as tf
@@ -141,6 +143,18 @@ class Detector(tf_keras.Model):
     self, first: FirstStage, image_size_px: tf.Tensor, training: bool = False
   ) -> dict[str, tf.Tensor]:
     """Returns what `call` returns, from the first stage's outputs for the same images."""
+    outputs, final_logits, box_deltas = self.score_proposals(first, image_size_px, training)
+    boxes_px, valid, _ = first.proposals
+    return outputs | self.detect(final_logits, box_deltas, boxes_px, valid, image_size_px)
+
+  def score_proposals(
+    self, first: FirstStage, image_size_px: tf.Tensor, training: bool = False
+  ) -> tuple[dict[str, tf.Tensor], tf.Tensor, tf.Tensor]:
+    """Returns all that `call` returns but the detections, and what these are selected by.
+
+    The second value are the class logits [B, P, C], refined where there is refinement; the third
+    the box deltas [B, P, C - 1, 4].
+    """
     boxes_px, valid, scores = first.proposals
     second = self.box_stage(first.features, boxes_px, image_size_px, training=training)
     outputs = {
@@ -156,7 +170,7 @@ class Detector(tf_keras.Model):
     if self.refiner is not None:
       outputs |= self._refine_proposals(first, second, image_size_px)
       final_logits = outputs["refined_logits"]
-    return outputs | self.detect(final_logits, second.box_deltas, boxes_px, valid, image_size_px)
+    return outputs, final_logits, second.box_deltas
 
   def first_stage(
     self, images: tf.Tensor, image_size_px: tf.Tensor, training: bool = False
@@ -177,6 +191,25 @@ class Detector(tf_keras.Model):
   def anchors_in_losses(self, features: tf.Tensor, image_size_px: tf.Tensor) -> proposals.Anchors:
     """Returns the anchors of the shared map as in training, whatever `first_stage` returned."""
     return self._anchor_grid(features, image_size_px, training=True)
+
+  def propose_as_at_inference(
+    self, first: FirstStage, image_size_px: tf.Tensor, num_proposals: int | None = None
+  ) -> FirstStage:
+    """Returns the first stage with anchors and proposals as at inference; no gradient passes.
+
+    Args:
+      first: what `first_stage` returned, in training or not.
+      image_size_px: float32 [B, 2].
+      num_proposals: the best so many; None is as many as the detector has.
+    """
+    propose = self._propose
+    if num_proposals is not None:
+      propose = dataclasses.replace(
+        propose, num_proposals=min(num_proposals, propose.num_proposals)
+      )
+    anchors = self._anchor_grid(first.features, image_size_px, training=False)
+    proposed = propose(first.rpn, anchors, image_size_px)
+    return FirstStage(tf.stop_gradient(first.features), first.rpn, anchors, proposed)
 
   def box_stage(
     self,

@@ -242,8 +242,8 @@ def _read_params(path: str):
       fields = yaml.safe_load(file)
   except (UnicodeDecodeError, yaml.YAMLError) as error:
     raise ValueError(f"{path}: not YAML ({' '.join(str(error).split())})") from error
-  params = exp_factory.get_exp_config(experiments.DEFAULT)
   fields = renamed.modernize(fields)
+  params = exp_factory.get_exp_config(experiments.with_fields_of(fields))
   overrides.check_overrides(fields, params, path)
   params.override(fields, is_strict=True)
   return params

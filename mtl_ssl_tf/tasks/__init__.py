@@ -1,1 +1,3 @@
-"""Tasks: `mtl_detection.MtlDetectionTask`, whose losses are in `training_losses.py`."""
+"""Tasks: `mtl_detection.MtlDetectionTask`, whose losses are in `training_losses.py`, and
+`co_mining.CoMiningTask`, which has another source of ground truth.
+"""

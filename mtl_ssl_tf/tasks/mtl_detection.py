@@ -89,6 +89,7 @@ class MtlDetectionTask(task_lib.TrainableTask):
       self.class_names,
       lambda: self.build_inputs(params.train_data),
       self.auxiliary_targets,
+      self.mined_views,
     )
     self._validation_panels = validation_panels.ValidationPanels(
       params.pictures, self.class_names, params.validation_data.input_path
@@ -277,6 +278,12 @@ class MtlDetectionTask(task_lib.TrainableTask):
     """Returns the auxiliary targets of a batch in `step`; compiled."""
     return self._make_auxiliary_targets(labels, tf.cast(step, tf.int32))
 
+  def mined_views(
+    self, model: detector.Detector, inputs: tuple[tf.Tensor, dict[str, tf.Tensor]], step: tf.Tensor
+  ) -> Any:
+    """Returns the views of a batch with the boxes mined in them, for pictures; None without any."""
+    return None
+
   # Nothing here branches in Python on a tensor, and unconverted code is traced twice as fast.
   @tf.autograph.experimental.do_not_convert
   def train_step(
@@ -295,7 +302,7 @@ class MtlDetectionTask(task_lib.TrainableTask):
     scales_loss = isinstance(optimizer, tf_keras.mixed_precision.LossScaleOptimizer)
     with tf.GradientTape() as tape:
       step = tf.convert_to_tensor(optimizer.iterations)
-      parts = self._compute_replica_losses(inputs, model, step)
+      parts, measures = self._compute_replica_losses(inputs, model, step)
       losses = training_losses.reduce_over_replicas(parts)
       total = tf.add_n(list(losses.values()))
       # Gradients are added over replicas.
@@ -317,22 +324,46 @@ class MtlDetectionTask(task_lib.TrainableTask):
       total,
     )
     logs = {self.loss: total, **losses}
+    logs |= {name: measure.mean for name, measure in measures.items()}
     num_dropped = tf.reduce_sum(tf.cast(inputs[1]["num_dropped_boxes"], tf.float32))
     logs["dropped_boxes"] = num_dropped * num_replicas
     for metric in metrics or ():
-      metric.update_state(logs[metric.name])
+      weight = measures[metric.name].count if metric.name in measures else None
+      metric.update_state(logs[metric.name], sample_weight=weight)
     return logs
 
   def _compute_replica_losses(
     self, inputs: tuple[tf.Tensor, dict[str, tf.Tensor]], model: detector.Detector, step: tf.Tensor
-  ) -> dict[str, tf.Tensor | batch_sum.BatchSum]:
-    """A replica's part of every loss of a training step; needs nothing of other replicas."""
-    images, labels = inputs
-    targets = self.auxiliary_targets(labels, step)
-    first = model.first_stage(images, labels["image_size_px"], training=True)
-    parts = training_losses.replica_losses(model, self.task_config, first, labels, targets, step)
+  ) -> tuple[dict[str, tf.Tensor | batch_sum.BatchSum], dict[str, training_losses.Measure]]:
+    """A replica's part of every loss of a training step, and measures for the log.
+
+    Needs nothing of other replicas.
+    """
+    supervision = self.supervise(inputs, model, step)
+    labels = supervision.labels
+    parts = training_losses.replica_losses(
+      model,
+      self.task_config,
+      supervision.first,
+      labels,
+      self.auxiliary_targets(labels, step),
+      step,
+      num_views=supervision.num_views,
+    )
     parts["weight_decay"] = training_losses.weight_decay(model, self.task_config.regularization)
-    return parts
+    return parts, supervision.measures
+
+  def supervise(
+    self, inputs: tuple[tf.Tensor, dict[str, tf.Tensor]], model: detector.Detector, step: tf.Tensor
+  ) -> training_losses.Supervision:
+    """Returns what the losses of `step` are computed from: the batch and its annotations.
+
+    A task with another source of ground truth overrides this method alone.
+    """
+    del step
+    images, labels = inputs
+    first = model.first_stage(images, labels["image_size_px"], training=True)
+    return training_losses.Supervision(first, labels)
 
   @tf.autograph.experimental.do_not_convert
   def validation_step(

@@ -7,13 +7,12 @@ from collections.abc import Sequence
 os.environ.setdefault("TF_USE_LEGACY_KERAS", "1")  # Or TensorFlow loads Keras 3, for nothing.
 
 import numpy as np
-from official.core import exp_factory
 
 from mtl_ssl_tf import terminal
 from mtl_ssl_tf.command_line import replay as replay_flags
-from mtl_ssl_tf.configs import experiments, loading
+from mtl_ssl_tf.configs import loading
 from mtl_ssl_tf.data import schema
-from mtl_ssl_tf.tasks import mtl_detection  # noqa: F401 - registers the task
+from mtl_ssl_tf.tasks import co_mining, mtl_detection  # noqa: F401 - registers the tasks
 from mtl_ssl_tf.training import reproduction, run_folder
 
 
@@ -45,8 +44,7 @@ def replay(folder: str) -> tuple[dict[str, float], dict[str, int]]:
   Raises:
     ValueError: a file of it is missing or cannot be read.
   """
-  params = exp_factory.get_exp_config(experiments.DEFAULT)
-  loading.override_with_file(params, os.path.join(folder, run_folder.PARAMS_FILE))
+  params = loading.load_run(os.path.join(folder, run_folder.PARAMS_FILE))
   # The run's own may have moved since.
   params.task.label_map = os.path.join(folder, schema.LABEL_MAP_FILE)
   return reproduction.repeat(params, folder)

@@ -1,5 +1,8 @@
 """Losses of a training step, from a batch through labels and model."""
 
+import dataclasses
+from typing import NamedTuple
+
 import tensorflow as tf
 
 from mtl_ssl_tf.configs import detector as detector_config
@@ -13,16 +16,57 @@ from mtl_ssl_tf.ops import resize_ops, seed_ops
 FIXED_STEP = 0
 
 
+class Measure(NamedTuple):
+  """A mean for the log over a step's boxes or images: float32 scalars, their sum and their number.
+
+  Over several steps it is the sum of all totals by that of all counts, so that a step without
+  anything to count leaves it as it is.
+  """
+
+  total: tf.Tensor
+  count: tf.Tensor
+
+  @property
+  def mean(self) -> tf.Tensor:
+    """Returns the mean; 0 where there is nothing to count."""
+    return tf.math.divide_no_nan(self.total, self.count)
+
+
+@dataclasses.dataclass(frozen=True)
+class Supervision:
+  """The images of a step as the model sees them, and their ground truth.
+
+  Attributes:
+    first: what `Detector.first_stage` returned for them in training.
+    labels: of the same images, as of a batch (`data/pipeline/detection_parser.py`). Where mined
+      boxes complete them, `is_pseudo` bool [B, N] says which rows those are.
+    num_views: the batch holds so many views of its images, one after the other. The losses of a
+      step are the sum of theirs.
+    measures: by name, for the log, no losses; of this replica's images.
+  """
+
+  first: detector.FirstStage
+  labels: dict[str, tf.Tensor]
+  num_views: int = 1
+  measures: dict[str, Measure] = dataclasses.field(default_factory=dict)
+
+
 def make_auxiliary_targets(
   config: detector_config.MtlDetection,
   labels: dict[str, tf.Tensor],
   step: tf.Tensor,
   num_classes: int,
 ) -> auxiliary_labels.AuxiliaryTargets:
-  """Returns the targets of the auxiliary tasks, as configured, for one step's batch."""
+  """Returns the targets of the auxiliary tasks, as configured, for one step's batch.
+
+  Windows are drawn around annotations alone, so that they are the same in all views of an image.
+  """
   auxiliary = config.auxiliary
   if auxiliary.multi_object.resample == "offline_fixed":
     step = FIXED_STEP
+  window_classes = None
+  if "is_pseudo" in labels:
+    window_classes = tf.where(labels["is_pseudo"], -1, labels["gt_classes"])
   return auxiliary_labels.auxiliary_targets(
     labels["gt_boxes_px"],
     labels["gt_classes"],
@@ -39,6 +83,7 @@ def make_auxiliary_targets(
     foreground_weighting=auxiliary.foreground.weighting,
     round_decimals=auxiliary.round_decimals,
     flip_labels=auxiliary.flip_labels,
+    window_classes=window_classes,
   )
 
 
@@ -65,6 +110,7 @@ def replica_losses(
   targets: auxiliary_labels.AuxiliaryTargets,
   step: tf.Tensor,
   training: bool = True,
+  num_views: int = 1,
 ) -> dict[str, tf.Tensor | batch_sum.BatchSum]:
   """Returns a replica's part of every configured loss, weighted, without weight decay.
 
@@ -76,10 +122,12 @@ def replica_losses(
     targets: of the auxiliary tasks.
     step: integer scalar, seeds the sampling.
     training: mode of the model; False for losses of the validation data.
+    num_views: of each image, one after the other in the batch; every loss is the sum of theirs.
 
   Returns:
     Parts by name: `rpn_objectness`, `rpn_box`, `roi_class`, `roi_box`, and where configured
-    `multi_object`, `closeness`, `foreground`, `refinement`. A scalar is a mean over images.
+    `multi_object`, `closeness`, `foreground`, `refinement`. A scalar is a mean over images, or the
+    sum of each view's mean.
   """
   losses = _rpn_losses(config, first, labels, step)
   rois = sample_rois(config, first.proposals, labels, step)
@@ -108,13 +156,19 @@ def replica_losses(
     prepared = model.prepare_multi_object(first.features, training=training)
   losses.update(
     _auxiliary_losses(
-      model, config, first, second, rois, targets, image_size_px, prepared, training
+      model, config, first, second, rois, targets, image_size_px, prepared, training, num_views
     )
   )
   if model.refiner is not None:
     losses["refinement"] = _refinement_loss(
       model, config, first, second, rois, image_size_px, prepared
     )
+  if num_views > 1:
+    losses = {
+      # The mean over all views, so many times, is the sum of the views' means.
+      name: part if isinstance(part, batch_sum.BatchSum) else num_views * part
+      for name, part in losses.items()
+    }
   return losses
 
 
@@ -147,7 +201,7 @@ def _rpn_losses(config, first: detector.FirstStage, labels, step) -> dict[str, t
     first.anchors.is_candidate,
     labels["gt_boxes_px"],
     labels["gt_classes"],
-    seed_ops.image_seeds(config.seed, seed_ops.RPN_SAMPLING, step, labels["image_key"]),
+    _sampling_seeds(config, seed_ops.RPN_SAMPLING, labels, step),
     num_samples=rpn.batch_size,
     positive_fraction=rpn.positive_fraction,
     positive_iou=rpn.positive_iou,
@@ -168,6 +222,12 @@ def _rpn_losses(config, first: detector.FirstStage, labels, step) -> dict[str, t
   }
 
 
+def _sampling_seeds(config, stream: int, labels, step) -> tf.Tensor:
+  """Returns a seed for each image, int32 [B, 2]; views of an image have seeds of their own."""
+  keys = labels.get("view_key", labels["image_key"])
+  return seed_ops.image_seeds(config.seed, stream, step, keys)
+
+
 def sample_rois(
   config: detector_config.MtlDetection,
   proposed: proposals.Proposals,
@@ -181,7 +241,7 @@ def sample_rois(
     proposed.valid,
     labels["gt_boxes_px"],
     labels["gt_classes"],
-    seed_ops.image_seeds(config.seed, seed_ops.ROI_SAMPLING, step, labels["image_key"]),
+    _sampling_seeds(config, seed_ops.ROI_SAMPLING, labels, step),
     num_samples=roi_head.batch_size,
     positive_fraction=roi_head.positive_fraction,
     positive_iou=roi_head.positive_iou,
@@ -190,7 +250,7 @@ def sample_rois(
 
 
 def _auxiliary_losses(
-  model, config, first, second, rois, targets, image_size_px, prepared, training
+  model, config, first, second, rois, targets, image_size_px, prepared, training, num_views
 ) -> dict[str, tf.Tensor]:
   auxiliary = config.auxiliary
   losses = {}
@@ -199,7 +259,7 @@ def _auxiliary_losses(
       first.features, targets.windows_px, image_size_px, training=training, prepared=prepared
     )
     losses["multi_object"] = auxiliary_losses.multi_object_loss(
-      logits, targets.window_labels, targets.window_weights
+      logits, targets.window_labels, targets.window_weights, num_views
     ).weighted(auxiliary.multi_object.loss_weight)
   if model.closeness_head is not None:
     roi_labels = tf.gather(targets.closeness_labels, rois.gt_indices, batch_dims=1)  # [B, K, C]
@@ -211,6 +271,7 @@ def _auxiliary_losses(
       rois.is_positive & has_label,
       auxiliary.closeness.drop_background,
       auxiliary.closeness.normalizer,
+      num_views,
     ).weighted(auxiliary.closeness.loss_weight)
   if model.foreground_head is not None:
     logits = foreground_logits(model, config, first.features, image_size_px)

@@ -13,7 +13,8 @@ The calls from `train.py` to the losses of a step; [MG] is Model Garden, [Orbit]
                   TaskTrainer.train_step            the next batch, on every replica
                     _guarded_step                   keeps what is not finite from the weights
                       MtlDetectionTask.train_step   losses -> gradients -> update
-                        _compute_replica_losses     auxiliary targets, first stage
+                        _compute_replica_losses     auxiliary targets
+                          supervise                 first stage, and the ground truth of the step
                           training_losses.replica_losses    RPN, heads, refinement
                         training_losses.reduce_over_replicas
 

@@ -59,7 +59,7 @@ def voc_folder(folder: pathlib.Path, **lists: list[str]) -> pathlib.Path:
 def converted(monkeypatch):
   """Arguments of the converters, none of which is started."""
   calls = []
-  monkeypatch.setattr(data, "_run", lambda *arguments: calls.append(arguments))
+  monkeypatch.setattr(data, "run_module", lambda *arguments: calls.append(arguments))
   monkeypatch.setattr(data, "_write_coco", lambda result: result.coco("test").write_text("{}"))
   return calls
 

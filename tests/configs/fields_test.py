@@ -9,6 +9,7 @@ from official.modeling import hyperparams
 
 from mtl_ssl_tf.configs import (
   auxiliary,
+  co_mining,
   data,
   detector,
   experiments,
@@ -18,7 +19,7 @@ from mtl_ssl_tf.configs import (
   training,
 )
 
-MODULES = (auxiliary, data, detector, optimization, training)
+MODULES = (auxiliary, co_mining, data, detector, optimization, training)
 OURS = [
   cls
   for module in MODULES

@@ -38,6 +38,11 @@ class MultiObjectLossTest(parameterized.TestCase, tf.test.TestCase):
     some = compute(self.LOGITS, self.LABELS, weights)
     self.assertAllClose(some, (1 + 2 + 1.5) * _LOG2 / 3)
 
+  def test_views_have_means_of_their_own(self):
+    weights = tf.constant([[1.0, 1.0, 0.0], [1.0, 0.0, 0.0]])
+    loss = _multi_object_loss(self.LOGITS, self.LABELS, weights, 2)
+    self.assertAllClose(loss, (1 + 2) * _LOG2 / 2 + 1.5 * _LOG2)
+
   def test_no_windows(self):
     loss = _multi_object_loss(self.LOGITS, self.LABELS, tf.zeros([2, 3]))
     self.assertAllEqual(loss, 0.0)
@@ -86,6 +91,13 @@ class ClosenessLossTest(parameterized.TestCase, tf.test.TestCase):
     compute = tf.function(_closeness_loss, jit_compile=jit_compile)
     loss = compute(self.LOGITS, self.LABELS, self.POSITIVE, drop_background, normalizer)
     self.assertAllClose(loss, expected)
+
+  @parameterized.parameters(*_NORMALIZERS)
+  def test_views_have_means_of_their_own(self, normalizer):
+    first, second = self.WHOLE
+    args = (self.LOGITS, self.LABELS, self.POSITIVE, False, normalizer)
+    loss = _closeness_loss(*args, num_views=2)
+    self.assertAllClose(loss, first.sum() / 3 + second / 1)
 
   def test_unknown_normalizer(self):
     message = "^normalizer is 'sum'; accepted: batch_positives, per_image_sum$"

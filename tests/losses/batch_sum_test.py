@@ -17,6 +17,16 @@ class BatchSumTest(tf.test.TestCase):
   def test_sum_without_divisor(self):
     self.assertAllEqual(batch_sum.BatchSum(tf.constant(6.0)).weighted(0.5).replica_loss(), 3.0)
 
+  def test_views_have_counts_of_their_own(self):
+    loss = batch_sum.BatchSum(tf.constant([6.0, 6.0, 0.0]), tf.constant([4.0, 2.0, 0.0]))
+    self.assertAllEqual(loss.weighted(2.0).replica_loss(), 9.0)
+    self.assertAllEqual(loss.local_loss(), 4.5)
+
+  def test_sum_by_view(self):
+    values = tf.constant([[1.0, 2.0], [3.0, 4.0], [5.0, 6.0], [7.0, 8.0]])
+    self.assertAllEqual(batch_sum.sum_by_view(values, 2), [10.0, 26.0])
+    self.assertAllEqual(batch_sum.sum_by_view(values, 1), [36.0])
+
   def test_the_count_learns_nothing(self):
     value = tf.Variable(2.0)
     with tf.GradientTape() as tape:

@@ -69,6 +69,27 @@ class FirstStageTest(tf.test.TestCase):
     self.assertTrue(np.all(first.proposals.valid))
 
 
+  def test_proposals_as_at_inference(self):
+    inference = self.model.first_stage(_images(), _SIZES)
+    training = self.model.first_stage(_images(), _SIZES, training=True)
+    again = self.model.propose_as_at_inference(training, _SIZES)
+    for ours, theirs in zip(
+      tf.nest.flatten(again[2:]), tf.nest.flatten(inference[2:]), strict=True
+    ):
+      self.assertAllEqual(ours, theirs)
+    few = self.model.propose_as_at_inference(training, _SIZES, 3).proposals
+    self.assertAllEqual(few.boxes_px, inference.proposals.boxes_px[:, :3])
+    more = self.model.propose_as_at_inference(training, _SIZES, 300).proposals
+    self.assertAllEqual(more.scores, inference.proposals.scores)
+
+  def test_proposals_as_at_inference_pass_no_gradient(self):
+    with tf.GradientTape() as tape:
+      first = self.model.first_stage(_images(), _SIZES, training=True)
+      again = self.model.propose_as_at_inference(first, _SIZES)
+      total = tf.reduce_sum(again.features) + tf.reduce_sum(again.proposals.boxes_px)
+    self.assertEqual(set(tape.gradient(total, self.model.variables)), {None})
+
+
 class BoxStageTest(tf.test.TestCase):
   def _plain(self, **components):
     """A detector whose class logits are the first channel's mean over the pooled crop."""

@@ -14,11 +14,12 @@ import numpy as np
 import tensorflow as tf
 import tf_keras
 
-from mtl_ssl_tf.configs import optimization
+from mtl_ssl_tf.configs import experiments, optimization
 from mtl_ssl_tf.losses import auxiliary_losses
-from mtl_ssl_tf.tasks import mtl_detection
 from mtl_ssl_tf.training import averaged_weights, determinism, nonfinite
+from mtl_ssl_tf.training import task as task_lib
 from tests import fixtures
+from tests.modeling import small_backbones
 from tests.tasks import tiny
 
 BATCH_SIZE = 4
@@ -42,6 +43,18 @@ OVERRIDE = {
   },
   # Some gradients are longer than that, some are not.
   "trainer": {"optimizer_config": {"optimizer": {"momentum": {"clipnorm": 0.1}}}},
+}
+
+
+# A new network's scores are next to a third; the closeness loss looks at the whole batch.
+CO_MINING_OVERRIDE = {
+  **OVERRIDE,
+  "task": {
+    **OVERRIDE["task"],
+    "backbone": {"type": "blocks"},
+    "auxiliary": {"multi_object": {"loss_weight": 0.0}},
+    "mining": {"score_threshold": 0.35, "num_slots": 3},
+  },
 }
 
 
@@ -114,7 +127,7 @@ def losses(strategy: tf.distribute.Strategy) -> dict[str, list[float]]:
 def step(experiment, strategy: tf.distribute.Strategy) -> tuple[dict[str, float], list[np.ndarray]]:
   """The means of all metrics, then gradients and all weights, after a step on the four images."""
   with strategy.scope():
-    task = mtl_detection.MtlDetectionTask(experiment.task)
+    task = task_lib.class_of(experiment.task)(experiment.task)
     model = task.build_model()
     optimizer = task.create_optimizer(experiment.trainer.optimizer_config, experiment.runtime)
     optimizer._create_all_weights(model.trainable_variables)
@@ -132,6 +145,11 @@ def step(experiment, strategy: tf.distribute.Strategy) -> tuple[dict[str, float]
   # After the first step, the momentum is the clipped sum of the replicas' gradients.
   gradients = [optimizer.get_slot(value, "momentum") for value in model.trainable_variables]
   return {"total": float(total), **values}, [value.numpy() for value in model.variables + gradients]
+
+
+def largest_error(values: list[np.ndarray], others: list[np.ndarray]) -> float:
+  """The largest difference of any entry."""
+  return float(max(np.abs(a - b).max() for a, b in zip(values, others, strict=True)))
 
 
 def guarded(strategy: tf.distribute.Strategy) -> list[float]:
@@ -227,14 +245,19 @@ def main() -> None:
     with determinism.deterministic(True):
       logs, values = step(experiment, one)
       other_logs, other_values = step(experiment, two)
+      with small_backbones.registered():
+        experiment = tiny.experiment(folder, CO_MINING_OVERRIDE, experiments.CO_MINING)
+        mined, mined_values = step(experiment, one)
+        other_mined, other_mined_values = step(experiment, two)
     both = averaged(two, folder)
-  errors = [np.abs(a - b).max() for a, b in zip(values, other_values, strict=True)]
   found = {
     "losses": [losses(one), losses(two)],
     "logs": [logs, other_logs],
     "guarded": guarded(two),
     "averaged": both,
-    "largest_error": float(max(errors)),
+    "largest_error": largest_error(values, other_values),
+    "co_mining": [mined, other_mined],
+    "co_mining_error": largest_error(mined_values, other_mined_values),
   }
   json.dump(found, sys.stdout)
 

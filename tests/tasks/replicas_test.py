@@ -94,6 +94,13 @@ def test_gradients_and_weights_are_those_of_one_replica(steps):
   assert steps["largest_error"] < 1e-5
 
 
+def test_each_replica_mines_its_own_images(steps):
+  one, two = steps["co_mining"]
+  assert one["mining/boxes"] > 0.0
+  assert two == pytest.approx(one, rel=1e-5)
+  assert steps["co_mining_error"] < 1e-5
+
+
 class Runs:
   """The same two steps and an evaluation, by one process and by others."""
 

@@ -70,8 +70,10 @@ def settings(folder: pathlib.Path) -> dict[str, Any]:
   }
 
 
-def experiment(folder: pathlib.Path, override: dict[str, Any] | None = None):
-  """The experiment with `settings`, and then `override`."""
+def experiment(
+  folder: pathlib.Path, override: dict[str, Any] | None = None, name: str = "mtl_frcnn"
+):
+  """The experiment of that name with `settings`, and then `override`."""
   path = folder / "tiny.yaml"
   path.write_text(yaml.safe_dump(settings(folder)))
-  return driver.load_experiment("mtl_frcnn", [str(path)], yaml.safe_dump(override or {}))
+  return driver.load_experiment(name, [str(path)], yaml.safe_dump(override or {}))

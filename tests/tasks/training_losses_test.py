@@ -300,6 +300,57 @@ class LossesTest(parameterized.TestCase, tf.test.TestCase):
     self.assertEqual(list(heads[2].stage2.seen), [(3, True), (4 * 4 + 1, False)])
 
 
+class ViewsTest(tf.test.TestCase):
+  def test_losses_are_the_sum_of_those_of_the_views(self):
+    # Two views of other images: both have the losses that they have alone.
+    model, config = _detector(), _config()
+    images = small.noise_images(2, 64, 96)
+    size = tf.repeat(_LABELS["image_size_px"], 2, axis=0)
+    first = model.first_stage(images, size, training=True)
+    proposed = [_proposals(_FAR, _B, _A), _proposals(_FAR, _A)]
+    proposed = tf.nest.map_structure(lambda *each: tf.concat(each, axis=0), *proposed)
+    first = first._replace(proposals=proposed)
+    labels = {name: tf.repeat(values, 2, axis=0) for name, values in _LABELS.items()}
+    labels["gt_classes"] = tf.constant([[2, 1, -1], [2, -1, -1]])
+    labels["view_key"] = tf.constant([17, 4])
+
+    def part(values, view):
+      return values if values.shape.rank == 2 and values.shape[1] == 4 else values[view : view + 1]
+
+    def losses(first, labels, num_views):
+      targets = training_losses.make_auxiliary_targets(config, labels, _STEP, small.NUM_CLASSES)
+      parts = training_losses.replica_losses(
+        model, config, first, labels, targets, _STEP, num_views=num_views
+      )
+      found = training_losses.reduce_over_replicas(parts)
+      return {name: float(loss) for name, loss in found.items()}
+
+    together = losses(first, labels, 2)
+    alone = [
+      losses(
+        tf.nest.map_structure(lambda values, view=view: part(values, view), first),
+        {name: values[view : view + 1] for name, values in labels.items()},
+        1,
+      )
+      for view in range(2)
+    ]
+    self.assertEqual(together.keys(), alone[0].keys())
+    for name, loss in together.items():
+      self.assertAllClose(loss, alone[0][name] + alone[1][name], rtol=1e-5, msg=name)
+
+  def test_views_are_sampled_by_keys_of_their_own(self):
+    labels = {**_LABELS, "view_key": tf.constant([4])}
+    for module, name in (
+      (training_losses.rpn_targets, "rpn_targets"),
+      (training_losses.roi_targets, "roi_targets"),
+    ):
+      with mock.patch.object(module, name, wraps=getattr(module, name)) as called:
+        _losses(_detector(), _config(), labels=labels)
+      stream = getattr(seed_ops, name.split("_")[0].upper() + "_SAMPLING")
+      expected = seed_ops.image_seeds(0, stream, _STEP, tf.constant([4]))
+      self.assertAllEqual(called.call_args.args[4], expected)
+
+
 class SamplingTest(tf.test.TestCase):
   def _call(self, module, name, config, step):
     """What one of the label makers is called with."""
@@ -361,6 +412,20 @@ class AuxiliaryTargetsTest(parameterized.TestCase, tf.test.TestCase):
     self.assertAllEqual(self._windows("online", 4), self._windows("online", 4))
     self.assertNotAllClose(self._windows("online", 4), self._windows("online", 5))
 
+  def test_windows_are_drawn_around_annotations(self):
+    # B was mined: it labels windows, and draws none.
+    labels = {**_LABELS, "is_pseudo": tf.constant([[False, True, False]])}
+    alone = {**_LABELS, "gt_classes": tf.constant([[2, -1, -1]])}
+    completed, annotated, both = (
+      training_losses.make_auxiliary_targets(_config(), given, _STEP, small.NUM_CLASSES)
+      for given in (labels, alone, _LABELS)
+    )
+    self.assertAllEqual(completed.windows_px, annotated.windows_px)
+    self.assertNotAllClose(completed.windows_px, both.windows_px)
+    self.assertAllEqual(completed.foreground_mask, both.foreground_mask)
+    self.assertAllEqual(completed.closeness_labels, both.closeness_labels)
+    self.assertNotAllClose(completed.closeness_labels, annotated.closeness_labels)
+
   def test_windows_drawn_once_as_released(self):
     fixed = self._windows("offline_fixed", 4)
     self.assertAllEqual(fixed, self._windows("offline_fixed", 5))
@@ -383,6 +448,7 @@ class AuxiliaryTargetsTest(parameterized.TestCase, tf.test.TestCase):
         "foreground_weighting": "inverse_area",
         "round_decimals": 3,
         "flip_labels": False,
+        "window_classes": None,
       },
     )
     boxes, classes, size, flipped, seeds, num_classes = called.call_args.args

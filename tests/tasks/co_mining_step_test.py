@@ -1,0 +1,87 @@
+"""The whole step of Co-mining as one XLA program, of both kinds of detector, in low precision."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from mtl_ssl_tf.configs import experiments
+from mtl_ssl_tf.tasks import co_mining, mining_measures
+from tests.modeling import small_backbones
+from tests.tasks import tiny
+
+
+@pytest.fixture(name="backbones", autouse=True, scope="module")
+def _backbones():
+  with small_backbones.registered():
+    yield
+
+
+class Run:
+  """A new tiny detector with its optimizer and data, the same every time."""
+
+  def __init__(self, folder, experiment, compiled, batch_size=2, precision="float32"):
+    task = {
+      "backbone": {"type": "blocks"},
+      "roi_head": {"rfcn": {"reduce_depth": 16}},
+      # A new network's scores are next to a third.
+      "mining": {"score_threshold": 0.35, "ignore_band": 0.05, "num_slots": 3},
+      "train_data": {"global_batch_size": batch_size},
+    }
+    params = tiny.experiment(
+      folder, {"task": task, "runtime": {"mixed_precision_dtype": precision}}, experiment
+    )
+    self.task = co_mining.CoMiningTask(
+      params.task, crop_method="matmul" if compiled else "native", precision=precision
+    )
+    self.model = self.task.build_model()
+    self.before = self.model.get_weights()
+    optimizer = self.task.create_optimizer(params.trainer.optimizer_config, params.runtime)
+
+    def step(images, labels):
+      return self.task.train_step((images, labels), self.model, optimizer)
+
+    self.step = tf.function(step, jit_compile=compiled or None, autograph=False)
+    self.batches = iter(self.task.build_inputs(self.task.task_config.train_data))
+
+  def logs(self) -> dict[str, float]:
+    """Takes a step."""
+    return {name: float(value) for name, value in self.step(*next(self.batches)).items()}
+
+  def update(self) -> np.ndarray:
+    """What the steps so far have added to all weights."""
+    weights = zip(self.model.get_weights(), self.before, strict=True)
+    return np.concatenate([np.ravel(after - before) for after, before in weights])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+  ("experiment", "batch_size"), [(experiments.CO_MINING, 3), (experiments.RFCN_CO_MINING, 1)]
+)
+def test_compiled_step_is_the_uncompiled_one(folder, experiment, batch_size):
+  plain, compiled = (
+    Run(folder, experiment, is_compiled, batch_size) for is_compiled in (False, True)
+  )
+  expected, found = plain.logs(), compiled.logs()
+  measured = mining_measures.names(plain.task.task_config.mining, with_erased=False)
+  assert set(found) == {"loss", "dropped_boxes", *tiny.LOSSES, *measured}
+  for name, value in expected.items():
+    np.testing.assert_allclose(found[name], value, atol=1e-4, rtol=1e-4, err_msg=name)
+  assert expected[mining_measures.BOXES] > 0.0
+  update = plain.update()
+  assert np.linalg.norm(compiled.update() - update) < 0.01 * np.linalg.norm(update)
+  traces = compiled.step.experimental_get_tracing_count()
+  compiled.logs()
+  assert compiled.step.experimental_get_tracing_count() == traces
+
+
+@pytest.mark.slow
+def test_low_precision(folder):
+  plain, half = (
+    Run(folder, experiments.CO_MINING, True, precision=precision)
+    for precision in ("float32", "bfloat16")
+  )
+  expected, found = plain.logs(), half.logs()
+  assert found[mining_measures.BOXES] > 0.0
+  for name in ("roi_class", "roi_box", "rpn_objectness"):
+    np.testing.assert_allclose(found[name], expected[name], rtol=0.1, atol=0.02, err_msg=name)
+  assert all(np.isfinite(value) for value in half.logs().values())

@@ -1,0 +1,60 @@
+"""A run of Co-mining that is stopped and resumed ends bit for bit like one that is not."""
+
+import os
+import signal
+
+import pytest
+
+from mtl_ssl_tf.configs import experiments
+from mtl_ssl_tf.training import driver, progress
+from tests.modeling import small_backbones
+from tests.tasks import tiny
+from tests.training import kill_training
+
+
+@pytest.fixture(name="backbones", autouse=True, scope="module")
+def _backbones():
+  with small_backbones.registered():
+    yield
+
+
+def train(folder, model_dir):
+  override = {
+    "task": {
+      "backbone": {"type": "blocks"},
+      "pictures": {"interval": 0},
+      # A new network's scores are next to a third. The threshold falls over the stop.
+      "mining": {"score_threshold": 0.35, "warmup_steps": 6, "warmup_score_threshold": 0.45},
+    },
+    "trainer": {
+      "train_steps": 6,
+      "steps_per_loop": 1,
+      "validation_interval": 6,
+      "checkpoint_interval": 2,
+      "optimizer_config": {"optimizer": {"type": "adam"}},
+    },
+  }
+  params = tiny.experiment(folder, override, experiments.CO_MINING)
+  return driver.run(params, "train_and_eval", str(model_dir))
+
+
+@pytest.mark.slow
+def test_the_same_end(folder, tmp_path, monkeypatch, capsys):
+  straight, stopped = tmp_path / "straight", tmp_path / "stopped"
+  _, figures = train(folder, straight)
+  assert "voc/mAP50_area" in figures
+  real = progress.ProgressLine.__call__
+  seen = []
+
+  def call(self, output):
+    real(self, output)
+    seen.append(float(output["mining/boxes"]))
+    if int(self._global_step.numpy()) == 3:
+      os.kill(os.getpid(), signal.SIGTERM)
+
+  monkeypatch.setattr(progress.ProgressLine, "__call__", call)
+  assert train(folder, stopped) == (None, {})
+  assert "the same command resumes from" in capsys.readouterr().out
+  train(folder, stopped)
+  assert max(seen) > 0.0
+  assert kill_training.differences(straight, stopped) == []
