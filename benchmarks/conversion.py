@@ -1,15 +1,18 @@
 """Rate, memory and resumption of the VOC converter.
 
     python -m benchmarks.conversion [--data_dir BCCD] [--num_images 3000] [--many 30000]
+    python -m benchmarks.conversion --coco_objects 250000 [--many 25000]
 
 Makes data sets of any size from the images of a VOC folder (its `trainval` split), by hard links,
-and converts them with the command that users call. Images a second are those of the whole command,
-start-up included, and of the steady part alone: the time that further images add. Where other
+and converts them with the command that users call. With `--coco_objects`, that is one COCO file
+with so many objects in `--many` images. Images a second are those of the whole command, start-up
+included, and of the steady part alone: the time that further images add. Where other
 programs share the cores, images for each second of processor time mean more than those of the
 clock. Memory is the highest resident size of any process of the command.
 """
 
 import argparse
+import json
 import os
 import pathlib
 import resource
@@ -20,7 +23,10 @@ import sys
 import tempfile
 import time
 
+import numpy as np
+
 _REPOSITORY = pathlib.Path(__file__).parents[1]
+_CLASSES = ("Platelets", "RBC", "WBC")
 
 
 def make_data_set(source: pathlib.Path, root: pathlib.Path, num_images: int) -> pathlib.Path:
@@ -41,10 +47,52 @@ def make_data_set(source: pathlib.Path, root: pathlib.Path, num_images: int) -> 
   return root
 
 
+def make_coco_file(data_dir: pathlib.Path, num_objects: int) -> pathlib.Path:
+  """A COCO file with so many objects in the images of a VOC folder, the same number in each."""
+  names = sorted(os.listdir(data_dir / "JPEGImages"))
+  rng = np.random.default_rng(0)
+  corners = rng.uniform(0.0, 300.0, [num_objects, 2]).round(2)
+  sizes = rng.uniform(10.0, 180.0, [num_objects, 2]).round(2)  # Within 640 x 480.
+  content = {
+    "images": [
+      {"id": number, "file_name": name, "height": 480, "width": 640}
+      for number, name in enumerate(names)
+    ],
+    "annotations": [
+      {
+        "id": number,
+        "image_id": number % len(names),
+        "category_id": 1 + number % 3,
+        "bbox": [*corners[number].tolist(), *sizes[number].tolist()],
+        "area": float(sizes[number].prod()),
+        "iscrowd": 0,
+        "segmentation": [[10.0, 10.0, 30.0, 10.0, 30.0, 30.0, 10.0, 30.0]],
+      }
+      for number in range(num_objects)
+    ],
+    "categories": [{"id": 1 + number, "name": name} for number, name in enumerate(_CLASSES)],
+  }
+  path = data_dir / "instances.json"
+  path.write_text(json.dumps(content))
+  return path
+
+
+def start_coco(data_dir: pathlib.Path, output_dir: pathlib.Path, workers: int) -> subprocess.Popen:
+  """The conversion of the COCO file in a folder, as `start`."""
+  source = [f"--annotations={data_dir}/instances.json", f"--image_dir={data_dir}/JPEGImages"]
+  return _start("coco_json", source, output_dir, workers)
+
+
 def start(data_dir: pathlib.Path, output_dir: pathlib.Path, workers: int) -> subprocess.Popen:
   """The command, under way, in a process group of its own."""
-  command = [sys.executable, "-m", "mtl_ssl_tf.data.pascal_voc", "--split=train"]
-  command += [f"--data_dir={data_dir}", f"--output_dir={output_dir}", f"--workers={workers}"]
+  return _start("pascal_voc", [f"--data_dir={data_dir}"], output_dir, workers)
+
+
+def _start(
+  module: str, source: list[str], output_dir: pathlib.Path, workers: int
+) -> subprocess.Popen:
+  command = [sys.executable, "-m", f"mtl_ssl_tf.data.{module}", "--split=train", *source]
+  command += [f"--output_dir={output_dir}", f"--workers={workers}"]
   command += ["--on_error=skip"]
   return subprocess.Popen(
     command, cwd=_REPOSITORY, stderr=subprocess.DEVNULL, start_new_session=True
@@ -101,7 +149,7 @@ def stages(data_dir: pathlib.Path, num_images: int = 1000) -> None:
   from mtl_ssl_tf.data.records import writer as record_writer
   from mtl_ssl_tf.data.sources import image_files, voc_source
 
-  source = voc_source.open_split(data_dir, "train").with_classes(["Platelets", "RBC", "WBC"], "")
+  source = voc_source.open_split(data_dir, "train").with_classes(_CLASSES, "")
   total = min(num_images, len(source))
   class_ids = {name: number for number, name in enumerate(source.classes, start=1)}
   seconds = dict.fromkeys(("annotation", "read", "decode check", "record", "write"), 0.0)
@@ -130,6 +178,24 @@ def stages(data_dir: pathlib.Path, num_images: int = 1000) -> None:
   print(f"  {'all':<14}{1000 * sum(seconds.values()) / total:8.3f}")
 
 
+def measure_coco(
+  source: pathlib.Path, root: pathlib.Path, num_images: int, num_objects: int
+) -> None:
+  """Prints rate and memory of converting one COCO file, with one worker and with two."""
+  data_dir = make_data_set(source, root / "coco", num_images)
+  mib = make_coco_file(data_dir, num_objects).stat().st_size / 2**20
+  print(f"COCO file: {num_objects} objects in {num_images} images, {mib:.0f} MiB")
+  for workers in (1, 2):
+    output_dir = root / "records"
+    seconds, cpu_seconds, peaks = finish(start_coco(data_dir, output_dir, workers))
+    shutil.rmtree(output_dir)
+    print(
+      f"{workers} workers: {seconds:.1f} s, {num_images / seconds:.0f} images/s, CPU"
+      f" {cpu_seconds:.1f} s; MiB: main {peaks['main']:.0f}, worker {peaks['worker']:.0f}",
+      flush=True,
+    )
+
+
 def main() -> None:
   parser = argparse.ArgumentParser(description=__doc__)
   default = _REPOSITORY / "../shared/data/bccd"
@@ -137,11 +203,15 @@ def main() -> None:
   parser.add_argument("--num_images", type=int, default=3000)
   parser.add_argument("--few", type=int, default=1000)
   parser.add_argument("--many", type=int, default=30_000)
+  parser.add_argument("--coco_objects", type=int, help="convert a COCO file with so many instead")
   flags = parser.parse_args()
   load, cores = os.getloadavg()[0], len(os.sched_getaffinity(0))
   print(f"load before: {load:.2f}; cores: {cores}", flush=True)
   with tempfile.TemporaryDirectory() as folder:
     root = pathlib.Path(folder)
+    if flags.coco_objects:
+      measure_coco(flags.data_dir, root, flags.many, flags.coco_objects)
+      return
     data_sets = {}
     for size in sorted({flags.few, flags.num_images, flags.many}):
       data_sets[size] = make_data_set(flags.data_dir, root / f"voc_{size}", size)

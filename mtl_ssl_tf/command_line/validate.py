@@ -17,11 +17,18 @@ def parser() -> argparse.ArgumentParser:
     allow_abbrev=False,
   )
   data = result.add_argument_group("what to examine")
-  data.add_argument("--records", help="record files: a path, a pattern or a folder with one split")
+  data.add_argument(
+    "--records",
+    action="append",
+    help="record files: a path, a pattern or a folder with one split; given repeatedly, pictures"
+    " that two splits share are reported too",
+  )
   data.add_argument("--data_dir", help=conversion.VOC_FOLDER)
   data.add_argument("--annotations", help="COCO: the JSON file")
   data.add_argument("--image_dir", help="COCO: the folder that its file names start from")
-  data.add_argument("--split", help=conversion.VOC_SPLIT)
+  data.add_argument(
+    "--split", action="append", help=f"{conversion.VOC_SPLIT}; given repeatedly, as --records"
+  )
   conversion.add_voc_layout(data)
   data.add_argument(
     "--label_map",

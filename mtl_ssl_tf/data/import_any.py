@@ -3,10 +3,11 @@
   python -m mtl_ssl_tf.data.import_any --format yolo --input DATA --output_dir records \\
       --datumaro_python .venv-datumaro/bin/python
 
-Datumaro reads them; the COCO files that come of it are converted as `coco_json` converts any, with
-the same checks. These files stay in `output_dir/imported`, so that `validate --annotations` can
-examine them. Each split that the data set has becomes one of records. What Datumaro loses, or COCO
-cannot hold, is listed. `docs/data_formats.md` has the formats and how to install Datumaro.
+Datumaro reads them, except for the JSON files of labelme, which it does not know. The COCO files
+that come of it are converted as `coco_json` converts any, with the same checks. They stay in
+`output_dir/imported`, so that `validate --annotations` can examine them. Each split that the data
+set has becomes one of records. What Datumaro loses, or COCO cannot hold, is listed.
+`docs/data_formats.md` has the formats and how to install Datumaro.
 """
 
 import json
@@ -23,7 +24,7 @@ import tensorflow as tf
 from mtl_ssl_tf.command_line import import_any as import_any_flags
 from mtl_ssl_tf.data import coco_json
 from mtl_ssl_tf.data.records import converter_command
-from mtl_ssl_tf.data.sources import datumaro_to_coco
+from mtl_ssl_tf.data.sources import datumaro_to_coco, labelme_json
 
 _LOGGER = logging.getLogger(
   "mtl_ssl_tf.data.import_any"
@@ -64,7 +65,10 @@ def import_dataset(
     raise ValueError(f"--input is {input_dir}; accepted: a folder with a data set")
   folder = pathlib.Path(output_dir) / FOLDER
   folder.mkdir(parents=True, exist_ok=True)
-  _run(datumaro_python, data_format, input_dir, folder)
+  if data_format == "labelme" and labelme_json.is_there(pathlib.Path(input_dir)):
+    datumaro_to_coco.write(*labelme_json.convert(pathlib.Path(input_dir)), folder)
+  else:
+    _run(datumaro_python, data_format, input_dir, folder)
   report = json.loads((folder / datumaro_to_coco.REPORT).read_text())
   for line in report["lost"]:
     _LOGGER.info(f"not imported: {line}")
@@ -76,6 +80,11 @@ def import_dataset(
       " leave out what is at fault with --on_error=skip"
     )
   splits = list(report["splits"])
+  if not splits:
+    raise ValueError(
+      f"--input {input_dir}: no image with its annotation was found as {data_format}; accepted: see"
+      " docs/data_formats.md"
+    )
   if split is not None and len(splits) > 1:
     if split not in splits:
       raise ValueError(f"--split is {split}; accepted: one of {', '.join(splits)}")

@@ -88,6 +88,8 @@ def arguments(flags: argparse.Namespace) -> dict[str, Any]:
 def source_options(flags: argparse.Namespace) -> dict[str, Any]:
   """Returns the flags of `command_line.conversion.add_voc_layout` as `open_split` has them."""
   share = flags.split_share
+  if share is None and flags.seed:
+    raise ValueError(f"--seed is {flags.seed}; accepted: with --split_share alone")
   return {
     "shares": None if share is None else voc_split.Shares.parse(share, flags.seed),
     "missing_annotation": flags.missing_annotation,

@@ -50,6 +50,11 @@ def manifest_file(split: str) -> str:
   return f"manifest_{split}.json"
 
 
+def pictures_file(split: str) -> str:
+  """Name of the file that lists a split's pictures by content; see `records/pictures.py`."""
+  return f"pictures_{split}.tsv"
+
+
 def shard_file(split: str, index: int, num_shards: int) -> str:
   """Name of one of a split's record files, numbered from 0."""
   return f"{split}-{index:05d}-of-{num_shards:05d}.tfrecord"

@@ -25,7 +25,13 @@ from mtl_ssl_tf import terminal
 from mtl_ssl_tf.command_line import validate as validate_flags
 from mtl_ssl_tf.configs import loading, validation
 from mtl_ssl_tf.data import faults, label_map, pascal_voc, progress_lines, schema
-from mtl_ssl_tf.data.inspection import checks, image_inspection, shard_checks, validation_report
+from mtl_ssl_tf.data.inspection import (
+  checks,
+  image_inspection,
+  repetitions,
+  shard_checks,
+  validation_report,
+)
 from mtl_ssl_tf.data.records import paths as record_paths
 from mtl_ssl_tf.data.sources import annotated, coco_source, split_source, voc_source
 
@@ -33,6 +39,16 @@ _LOGGER = logging.getLogger("mtl_ssl_tf.data.validate")  # `__name__` is `__main
 _MIB = 2**20
 # Flag that names the data -> the flags that it needs.
 _SOURCES = {"records": (), "data_dir": ("split",), "annotations": ("image_dir",)}
+# Flag -> the sources that it is about.
+_USED_WITH = {
+  "split": ("data_dir", "annotations"),
+  "image_dir": ("annotations",),
+  "split_share": ("data_dir",),
+  "seed": ("data_dir",),
+  "missing_annotation": ("data_dir",),
+  "clip_px": ("data_dir", "annotations"),
+  "ignore_faulty_boxes": ("data_dir", "annotations"),
+}
 
 
 def validate_records(
@@ -43,6 +59,7 @@ def validate_records(
   num_sampled: int = 0,
   num_threads: int = 1,
   max_listed: int = 1000,
+  more: Sequence[str] = (),
 ) -> validation_report.ValidationReport:
   """Validates record files.
 
@@ -54,11 +71,14 @@ def validate_records(
       inspects all.
     num_threads: how many records are checked at a time.
     max_listed: findings of each kind that are listed one by one.
+    more: further record files of the kind of `input_path`, whose images may have the same names.
+      Pictures that two splits share are found in any case.
 
   Raises:
     ValueError: there are no such files, or the label map is faulty.
   """
-  files = record_paths.match_files(input_path)
+  sets = [record_paths.match_files(path) for path in (input_path, *more)]
+  files = [file for of_set in sets for file in of_set]
   found = os.path.join(os.path.dirname(files[0]), schema.LABEL_MAP_FILE)
   if label_map_file is None and os.path.exists(found):
     label_map_file = found
@@ -75,25 +95,29 @@ def validate_records(
     progress.step((passed + count) // _MIB - passed // _MIB)
     passed += count
 
-  num_records = {}
-  for inspected in image_inspection.inspect_records(
-    files,
-    classes,
-    limits,
-    num_sampled=num_sampled,
-    num_threads=num_threads,
-    num_records=num_records,
-    step=step,
-  ):
-    report.add_image(inspected)
+  num_records, seen = {}, repetitions.Repetitions()
+  for of_set in sets:
+    for inspected in image_inspection.inspect_records(
+      of_set,
+      classes,
+      limits,
+      num_sampled=num_sampled,
+      num_threads=num_threads,
+      num_records=num_records,
+      step=step,
+      seen=seen,
+    ):
+      report.add_image(inspected)
+  report.add_general(seen.shared_pictures())
   report.add_general(shard_checks.check_manifests(num_records, classes))
   if not num_sampled:
-    report.add_general(report.statistics.findings(faults.listing([str(input_path)])))
+    names = faults.listing([*map(str, (input_path, *more))])
+    report.add_general(report.statistics.findings(names))
   return report
 
 
-def validate_split(
-  source: split_source.SplitSource,
+def validate_splits(
+  sources: Sequence[split_source.SplitSource],
   limits: checks.Limits,
   *,
   num_sampled: int = 0,
@@ -101,35 +125,47 @@ def validate_split(
   max_listed: int = 1000,
   rules: annotated.BoxRules = annotated.DEFAULT_RULES,
 ) -> validation_report.ValidationReport:
-  """Validates a split that is not converted yet.
+  """Validates splits of a data set that are not converted yet.
 
   Args:
-    source: the split; can be pickled. Classes that it lacks are collected from all its images.
+    sources: the splits; can be pickled. Classes that they lack are collected from all images.
     limits, num_sampled, num_threads, max_listed: see `validate_records`.
     rules: for boxes that are not as they should be.
   """
-  if source.classes is None:
-    names = set()
+  sources = _with_classes(sources)
+  report = validation_report.ValidationReport(limits, sources[0].classes, max_listed=max_listed)
+  seen = repetitions.Repetitions()
+  for source in sources:
+    report.add_general(image_inspection.finding_of_fault(fault, None) for fault in source.faults)
+    report.add_general(map(image_inspection.finding_of_remark, split_source.remarks(source)))
+    number = min(num_sampled or len(source), len(source))
+    progress = progress_lines.Progress(f"{source.split}: checking images", number, _LOGGER.info)
+    for inspected in image_inspection.inspect_split(
+      source, limits, num_sampled=num_sampled, num_threads=num_threads, rules=rules, seen=seen
+    ):
+      report.add_image(inspected)
+      progress.step()
+  report.add_general(seen.shared_pictures())
+  if not num_sampled:
+    report.add_general(report.statistics.findings(", ".join(source.split for source in sources)))
+  return report
+
+
+def _with_classes(
+  sources: Sequence[split_source.SplitSource],
+) -> Sequence[split_source.SplitSource]:
+  """The splits with the classes of all their annotations, where they have none of their own."""
+  if all(source.classes is not None for source in sources):
+    return sources
+  names = set()
+  for source in sources:
     progress = progress_lines.Progress(
       f"{source.split}: reading annotations", len(source), _LOGGER.info
     )
     for position in range(len(source)):
       names.update(source.class_names(position))
       progress.step()
-    source = split_source.collect_classes(names, source)
-  report = validation_report.ValidationReport(limits, source.classes, max_listed=max_listed)
-  report.add_general(image_inspection.finding_of_fault(fault, None) for fault in source.faults)
-  report.add_general(map(image_inspection.finding_of_remark, split_source.remarks(source)))
-  number = min(num_sampled or len(source), len(source))
-  progress = progress_lines.Progress(f"{source.split}: checking images", number, _LOGGER.info)
-  for inspected in image_inspection.inspect_split(
-    source, limits, num_sampled=num_sampled, num_threads=num_threads, rules=rules
-  ):
-    report.add_image(inspected)
-    progress.step()
-  if not num_sampled:
-    report.add_general(report.statistics.findings(source.split))
-  return report
+  return [split_source.collect_classes(names, source) for source in sources]
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -137,21 +173,16 @@ def main(argv: Sequence[str] | None = None) -> int:
   parser = validate_flags.parser()
   flags = parser.parse_args(argv)
   terminal.set_up()
-  given = [name for name in _SOURCES if getattr(flags, name) is not None]
-  if len(given) != 1:
-    parser.error(f"one of {', '.join(f'--{name}' for name in _SOURCES)} is needed")
-  for other in _SOURCES[given[0]]:
-    if getattr(flags, other) is None:
-      parser.error(f"--{given[0]} needs --{other}")
-
+  given = _given(parser, flags)
   try:
     limits = _limits(flags)
     _check_outputs([flags.report, flags.contact_sheet])
     report = _validate(flags, limits)
-    source = {name: getattr(flags, name) for name in (*given, *_SOURCES[given[0]])}
-    what = ", ".join(source.values())
+    source = {name: getattr(flags, name) for name in (given, *_SOURCES[given])}
+    what = ", ".join(faults.listing(_as_list(value)) for value in source.values())
     if flags.report:
-      about = {"source": source}
+      one = {name: _as_list(value) for name, value in source.items()}
+      about = {"source": {name: v[0] if len(v) == 1 else v for name, v in one.items()}}
       pathlib.Path(flags.report).write_text(report.as_json(**about), encoding="ascii")
     if flags.contact_sheet:
       pathlib.Path(flags.contact_sheet).write_bytes(report.html(what))
@@ -165,6 +196,27 @@ def main(argv: Sequence[str] | None = None) -> int:
   return 1 if num_faults or (flags.strict and num_warnings) else 0
 
 
+def _given(parser: argparse.ArgumentParser, flags: argparse.Namespace) -> str:
+  """The flag that names the data; ends the program where flags do not go together."""
+  given = [name for name in _SOURCES if getattr(flags, name) is not None]
+  if len(given) != 1:
+    parser.error(f"one of {', '.join(f'--{name}' for name in _SOURCES)} is needed")
+  for other in _SOURCES[given[0]]:
+    if getattr(flags, other) is None:
+      parser.error(f"--{given[0]} needs --{other}")
+  for name, sources in _USED_WITH.items():
+    if given[0] not in sources and getattr(flags, name) != parser.get_default(name):
+      accepted = " or ".join(f"--{source}" for source in sources)
+      parser.error(f"--{name} has no use with --{given[0]}; accepted with {accepted}")
+  if flags.annotations is not None and len(flags.split or ()) > 1:
+    parser.error("--split is given more than once; accepted with --annotations: once")
+  return given[0]
+
+
+def _as_list(value: str | list[str]) -> list[str]:
+  return [value] if isinstance(value, str) else value
+
+
 def _validate(
   flags: argparse.Namespace, limits: checks.Limits
 ) -> validation_report.ValidationReport:
@@ -174,23 +226,33 @@ def _validate(
     "max_listed": flags.max_listed,
   }
   if flags.records is not None:
-    return validate_records(flags.records, limits, label_map_file=flags.label_map, **options)
+    first, *more = flags.records
+    return validate_records(first, limits, label_map_file=flags.label_map, more=more, **options)
   with tempfile.TemporaryDirectory() as folder:
-    options_of_source = {
-      "label_map_file": flags.label_map,
-      "index_file": os.path.join(folder, "index"),
-    }
-    if flags.data_dir is not None:
-      options_of_source.update(pascal_voc.source_options(flags))
-      source = voc_source.open_split(flags.data_dir, flags.split, **options_of_source)
-    else:
-      split = flags.split or pathlib.Path(flags.annotations).stem
-      source = coco_source.open_split(
-        flags.annotations, flags.image_dir, split, **options_of_source
-      )
-    return validate_split(
-      source, limits, rules=annotated.BoxRules(flags.clip_px, flags.ignore_faulty_boxes), **options
+    sources = _open_splits(flags, folder)
+    return validate_splits(
+      sources, limits, rules=annotated.BoxRules(flags.clip_px, flags.ignore_faulty_boxes), **options
     )
+
+
+def _open_splits(flags: argparse.Namespace, folder: str) -> list[split_source.SplitSource]:
+  """The splits that flags name, with their indexes in a folder."""
+  options = {"label_map_file": flags.label_map}
+  if flags.data_dir is None:
+    split = (flags.split or [pathlib.Path(flags.annotations).stem])[0]
+    index_file = os.path.join(folder, "index")
+    return [
+      coco_source.open_split(
+        flags.annotations, flags.image_dir, split, index_file=index_file, **options
+      )
+    ]
+  options |= pascal_voc.source_options(flags)
+  return [
+    voc_source.open_split(
+      flags.data_dir, split, index_file=os.path.join(folder, f"index{number}"), **options
+    )
+    for number, split in enumerate(flags.split)
+  ]
 
 
 def _limits(flags: argparse.Namespace) -> checks.Limits:

@@ -157,7 +157,7 @@ class DetectionModule(tf.Module):
     )
 
   def _detect_encoded_images(self, encoded_images: tf.Tensor) -> dict[str, tf.Tensor]:
-    """Detections in encoded images [B]: JPEG, PNG, BMP or GIF, of which the first picture.
+    """Detections in encoded images [B]: JPEG, PNG, BMP, WebP or GIF, of which the first picture.
 
     Their sizes may differ. They are turned upright as EXIF says, and boxes are those of the
     upright image.

@@ -49,3 +49,9 @@ def contains(data: tf.Tensor, pattern: bytes) -> tf.Tensor:
 def is_any(value: tf.Tensor, values: Sequence[int]) -> tf.Tensor:
   """Whether a number int64 is one of several; bool scalar."""
   return tf.reduce_any(value == tf.constant(list(values), tf.int64))
+
+
+def length_without(data: tf.Tensor, last: int) -> tf.Tensor:
+  """The length int64 of bytes uint8 [n] when those of a value are cut off at their end."""
+  places = tf.range(1, tf.size(data, tf.int64) + 1)
+  return tf.reduce_max(tf.concat([[0], tf.where(data != last, places, 0)], axis=0))

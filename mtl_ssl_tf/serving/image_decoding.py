@@ -1,11 +1,12 @@
 """Decodes one image to upright RGB pixels of 8 bits, in graph operations.
 
 The pixels are those that the converters store (`data/sources/image_files.py`): turned upright,
-transparent parts white, of 16 bits the upper 8.
+transparent parts white, of 16 bits the upper 8. A JPEG that lacks its end marker alone is decoded.
 """
 
 import tensorflow as tf
 
+from mtl_ssl_tf.data.sources import image_files
 from mtl_ssl_tf.serving import encoded_bytes, exif_orientation, gif_header, image_headers
 
 
@@ -13,7 +14,7 @@ def decode_image(content: tf.Tensor, name: tf.Tensor) -> tf.Tensor:
   """The image uint8 [h, w, 3].
 
   Args:
-    content: string scalar: a JPEG, PNG, BMP or GIF, of which the first picture.
+    content: string scalar: a JPEG, PNG, BMP, WebP or GIF, of which the first picture.
     name: string scalar, what the requester knows the image by.
 
   Raises:
@@ -28,10 +29,11 @@ def decode_image(content: tf.Tensor, name: tf.Tensor) -> tf.Tensor:
     kind,
     [
       lambda: tf.zeros([0, 0, 3], tf.uint8),  # Refused already.
-      lambda: tf.io.decode_jpeg(content, channels=3),
+      lambda: _decode_jpeg(content, header.lacks_end, name),
       lambda: _decode_png(content),
       lambda: _decode_bmp(content),
       lambda: _decode_gif(content),
+      lambda: _decode_webp(content),
     ],
   )
   image = exif_orientation.turn_upright(image, header.orientation)
@@ -48,6 +50,34 @@ def _on_white(pixels: tf.Tensor) -> tf.Tensor:
     return tf.cast(tf.round(opacity * colours + (1.0 - opacity) * 255.0), tf.uint8)
 
   return tf.cond(tf.reduce_all(alpha == 255), lambda: pixels[..., :3], blended)
+
+
+def _decode_jpeg(content: tf.Tensor, lacks_end: tf.Tensor, name: tf.Tensor) -> tf.Tensor:
+  return tf.cond(
+    lacks_end,
+    lambda: _complete_jpeg(content, name),
+    lambda: tf.io.decode_jpeg(content, channels=3),
+  )
+
+
+def _complete_jpeg(content: tf.Tensor, name: tf.Tensor) -> tf.Tensor:
+  """Decodes a JPEG without its end marker, and refuses one that lacks pixels too.
+
+  The rule is that of `image_files`: pixels that are missing would be made up from what follows.
+  """
+  data = encoded_bytes.to_bytes(content)
+  end = encoded_bytes.length_without(data, 0)
+  is_half = encoded_bytes.starts_with(data, b"\xff", tf.maximum(end - 1, 0))  # Half of the marker.
+  end -= tf.cast(is_half, tf.int64)
+  body = tf.strings.substr(content, tf.zeros_like(end), end)
+  pictures = [
+    tf.io.decode_jpeg(tf.strings.join([body, filling + image_files.END_MARKER]), channels=3)
+    for filling in image_files.FILLINGS
+  ]
+  is_same = [tf.reduce_all(pictures[0] == picture) for picture in pictures[1:]]
+  refusal = tf.strings.join([name, ": ", image_headers.JPEG_CUT_SHORT])
+  with tf.control_dependencies([tf.debugging.Assert(tf.reduce_all(is_same), [refusal])]):
+    return tf.identity(pictures[0])
 
 
 def _decode_png(content: tf.Tensor) -> tf.Tensor:
@@ -92,3 +122,14 @@ def _decode_bmp(content: tf.Tensor) -> tf.Tensor:
 
 def _decode_gif(content: tf.Tensor) -> tf.Tensor:
   return gif_header.decode(content, gif_header.read(encoded_bytes.to_bytes(content)))
+
+
+def _decode_webp(content: tf.Tensor) -> tf.Tensor:
+  """Decodes a WebP by the operation for all formats: older servers have that, and refuse WebP."""
+  pixels = tf.raw_ops.DecodeImage(contents=content, channels=0, expand_animations=False)
+  pixels = tf.ensure_shape(pixels, [None, None, None])  # [h, w, 3 or 4]
+  return tf.cond(
+    tf.shape(pixels)[-1] == 4,
+    lambda: _on_white(tf.ensure_shape(pixels, [None, None, 4])),
+    lambda: tf.ensure_shape(pixels, [None, None, 3]),
+  )

@@ -10,11 +10,13 @@ from typing import NamedTuple
 import tensorflow as tf
 
 from mtl_ssl_tf.data.sources import image_files
-from mtl_ssl_tf.serving import encoded_bytes, exif_orientation, gif_header
+from mtl_ssl_tf.serving import encoded_bytes, exif_orientation, gif_header, webp_header
 
 MAX_PIXELS = image_files.MAX_PIXELS
-ACCEPTED = "a whole JPEG, PNG, BMP or GIF image"
-UNKNOWN, JPEG, PNG, BMP, GIF = range(5)
+ACCEPTED = "a whole JPEG, PNG, BMP, WebP or GIF image"
+UNKNOWN, JPEG, PNG, BMP, GIF, WEBP = range(6)
+
+JPEG_CUT_SHORT = f"a JPEG that is cut short; accepted: {ACCEPTED}"
 
 _PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _PNG_END = b"IEND\xaeB`\x82"  # An empty chunk and its checksum.
@@ -36,10 +38,11 @@ class Header(NamedTuple):
   """Format, size and orientation before decoding; scalars.
 
   Attributes:
-    kind: int32, JPEG, PNG, BMP, GIF or UNKNOWN.
+    kind: int32, JPEG, PNG, BMP, GIF, WEBP or UNKNOWN.
     height, width: int64, of the raster as it is stored.
     orientation: int64, 1 … 8; see `exif_orientation`.
     problem: string, why the image is refused, or empty.
+    lacks_end: bool, whether it is a JPEG that may lack its end marker alone.
   """
 
   kind: tf.Tensor
@@ -47,13 +50,14 @@ class Header(NamedTuple):
   width: tf.Tensor
   orientation: tf.Tensor
   problem: tf.Tensor
+  lacks_end: tf.Tensor
 
 
 def read_header(content: tf.Tensor) -> Header:
   """Reads the header from the bytes of one image, a string scalar."""
   data = encoded_bytes.to_bytes(content)
   kind = _kind(data)
-  height, width, orientation, problem = tf.switch_case(
+  height, width, orientation, problem, lacks_end = tf.switch_case(
     kind,
     [
       lambda: _unknown(data),
@@ -61,6 +65,7 @@ def read_header(content: tf.Tensor) -> Header:
       lambda: _png(data),
       lambda: _bmp(data),
       lambda: _gif(data),
+      lambda: _webp(data),
     ],
   )
   size = tf.strings.join([tf.strings.as_string(height), " x ", tf.strings.as_string(width)])
@@ -72,7 +77,7 @@ def read_header(content: tf.Tensor) -> Header:
     (has_no_pixel, tf.strings.join([size, " pixels; accepted: sides of at least 1"])),
     (is_too_large, tf.strings.join([size, f" pixels; accepted: at most {MAX_PIXELS} in all"])),
   )
-  return Header(kind, height, width, orientation, problem)
+  return Header(kind, height, width, orientation, problem, lacks_end)
 
 
 def _kind(data: tf.Tensor) -> tf.Tensor:
@@ -86,7 +91,8 @@ def _kind(data: tf.Tensor) -> tf.Tensor:
     (GIF, b"GIF89a"),
   ):
     kind = tf.where(encoded_bytes.starts_with(data, signature), format_kind, kind)
-  return kind
+  is_webp = encoded_bytes.starts_with(data, b"RIFF") & encoded_bytes.starts_with(data, b"WEBP", 8)
+  return tf.where(is_webp, WEBP, kind)
 
 
 def _unknown(data: tf.Tensor) -> tuple[tf.Tensor, ...]:
@@ -96,7 +102,7 @@ def _unknown(data: tf.Tensor) -> tuple[tf.Tensor, ...]:
     f"no bytes; accepted: {ACCEPTED}",
     f"bytes that do not begin like an image; accepted: {ACCEPTED}",
   )
-  return nothing, nothing, nothing + exif_orientation.UPRIGHT, problem
+  return nothing, nothing, nothing + exif_orientation.UPRIGHT, problem, tf.constant(False)
 
 
 def _jpeg(content: tf.Tensor, data: tf.Tensor) -> tuple[tf.Tensor, ...]:
@@ -154,8 +160,19 @@ def _jpeg(content: tf.Tensor, data: tf.Tensor) -> tuple[tf.Tensor, ...]:
     lambda: tf.cast(tf.image.extract_jpeg_shape(content)[:2], tf.int64),
   )
   orientation = exif_orientation.read(data[exif_span[0] : exif_span[1]])
-  problem = tf.where(is_cut, f"a JPEG that is cut short; accepted: {ACCEPTED}", "")
-  return sides[0], sides[1], orientation, problem
+  is_in_scan = is_found & encoded_bytes.starts_with(data, bytes([0xFF, _START_OF_SCAN]), at)
+  lacks_end = tf.cond(
+    is_cut, lambda: is_in_scan & _is_sent_in_one_scan(data), lambda: tf.constant(False)
+  )
+  problem = tf.where(is_cut & ~lacks_end, JPEG_CUT_SHORT, "")
+  return sides[0], sides[1], orientation, problem, lacks_end
+
+
+def _is_sent_in_one_scan(data: tf.Tensor) -> tf.Tensor:
+  """Whether a JPEG is none whose scans may be missing without a trace."""
+  is_progressive = encoded_bytes.contains(data, image_files.PROGRESSIVE)
+  is_baseline = [encoded_bytes.contains(data, marker) for marker in image_files.BASELINE]
+  return tf.reduce_any(is_baseline) & ~is_progressive
 
 
 def _png(data: tf.Tensor) -> tuple[tf.Tensor, ...]:
@@ -175,7 +192,7 @@ def _png(data: tf.Tensor) -> tuple[tf.Tensor, ...]:
     lambda: _png_orientation(data),
     lambda: tf.constant(exif_orientation.UPRIGHT, tf.int64),
   )
-  return height, width, orientation, problem
+  return height, width, orientation, problem, tf.constant(False)
 
 
 def _png_orientation(data: tf.Tensor) -> tf.Tensor:
@@ -232,7 +249,8 @@ def _bmp(data: tf.Tensor) -> tuple[tf.Tensor, ...]:
       ),
     ),
   )
-  return height, width, tf.constant(exif_orientation.UPRIGHT, tf.int64), problem
+  upright = tf.constant(exif_orientation.UPRIGHT, tf.int64)
+  return height, width, upright, problem, tf.constant(False)
 
 
 def bmp_row_bytes(width: tf.Tensor, depth: tf.Tensor) -> tf.Tensor:
@@ -250,7 +268,19 @@ def _gif(data: tf.Tensor) -> tuple[tf.Tensor, ...]:
     first.screen_size[1],
     tf.constant(exif_orientation.UPRIGHT, tf.int64),
     problem,
+    tf.constant(False),
   )
+
+
+def _webp(data: tf.Tensor) -> tuple[tf.Tensor, ...]:
+  header = webp_header.read(data)
+  pictures = tf.strings.as_string(header.num_pictures)
+  several = tf.strings.join([pictures, " pictures in one file; accepted: one still picture"])
+  problem = _first(
+    (~header.is_whole, f"a WebP that is cut short; accepted: {ACCEPTED}"),
+    (header.num_pictures > 1, several),
+  )
+  return header.height, header.width, header.orientation, problem, tf.constant(False)
 
 
 def _first(*cases: tuple[tf.Tensor, tf.Tensor | str]) -> tf.Tensor:

@@ -2,6 +2,7 @@
 
 import logging
 import os
+from collections.abc import Sequence
 
 import tensorflow as tf
 from official.core import config_definitions as cfg
@@ -10,7 +11,7 @@ from mtl_ssl_tf.checkpoints import keras_weights, pretrained, torch_files
 from mtl_ssl_tf.configs import data_validation, detector, validation
 from mtl_ssl_tf.data import faults, label_map, schema, validate
 from mtl_ssl_tf.data.inspection import checks, validation_report
-from mtl_ssl_tf.data.records import manifests
+from mtl_ssl_tf.data.records import manifests, pictures
 from mtl_ssl_tf.data.records import paths as record_paths
 from mtl_ssl_tf.modeling.backbones import registry
 
@@ -129,6 +130,27 @@ def check_data(config: detector.MtlDetection, name: str) -> None:
     )
   for line in lines:
     _LOGGER.warning(f"task.{name}.input_path: {line}")
+  if name == "validation_data":
+    _compare_pictures(files, config.train_data.input_path)
+
+
+def _compare_pictures(files: Sequence[str], train_path: str | Sequence[str]) -> None:
+  """Warns of pictures of the evaluation, in these record files, that are trained on."""
+  try:
+    train_files = record_paths.match_files(train_path)
+  except ValueError:  # An evaluation alone does not need them.
+    return
+  found = pictures.shared(files, train_files)
+  if found is None:
+    _LOGGER.info(
+      "task.validation_data.input_path: pictures are not compared with task.train_data, as a split"
+      " has no list of them; mtl-ssl validate --records TRAIN --records VALIDATION compares them"
+    )
+  elif found.number:
+    _LOGGER.warning(
+      "task.validation_data.input_path: pictures that are in task.train_data too, by content:"
+      f" {found.number}: {found}; accepted: each picture in one of them, or figures are too good"
+    )
 
 
 def inspect_data(

@@ -163,6 +163,11 @@ _kind("VOC: box turned around", _objects, voc_files.object_xml("cat", {"xmax": 1
 _kind("VOC: empty box", _objects, voc_files.object_xml("cat", {"ymax": 4}))
 _kind("VOC: box outside the image", _objects, voc_files.object_xml("cat", {"xmax": 99}))
 _kind("VOC: box a pixel too far", _objects, voc_files.object_xml("cat", {"xmax": 41}))
+_kind(
+  "VOC: box in fractions of the image",
+  _objects,
+  voc_files.object_xml("cat", {"xmin": 0.1, "ymin": 0.2, "xmax": 0.4, "ymax": 0.6}),
+)
 _kind("VOC: flag other than 0 and 1", _objects, voc_files.object_xml("cat", difficult=5))
 _kind(
   "VOC: flags that are not told",
@@ -177,7 +182,10 @@ _kind("VOC: size missing", _objects, size=None)
 _kind("VOC: file name that leads out", _objects, filename="../../secret.jpg")
 _kind("VOC: file name of another image", _objects, filename="other.jpg")
 _kind("VOC: file name of another image that is there", _objects, filename="good0.jpg")
-_kind("VOC: split with a folder in a line", _split_file, b"good0\n../bad\ngood1\n", 2)
+_kind("VOC: split with a folder in a line", _split_file, b"good0\n../nowhere\ngood1\n", 2)
+_kind(
+  "VOC: split with a path of another machine", _split_file, b"good0\n/home/me/bad.jpg\ngood1\n", 3
+)
 _kind("VOC: split with a line twice", _split_file, b"good0\nbad\ngood1\ngood0\n", 3)
 _kind("VOC: empty split", _split_file, b"\n", 0)
 _kind("VOC: split that is no text", _split_file, b"good0\n\xff\xfe\n", 0)
@@ -305,6 +313,7 @@ _kind("COCO: negative width", _coco_object, bbox=[9, 2, -3, 4])
 _kind("COCO: empty box", _coco_object, bbox=[9, 2, 3, 0])
 _kind("COCO: box outside the image", _coco_object, bbox=[30, 2, 30, 4])
 _kind("COCO: box a pixel too far", _coco_object, bbox=[30, 2, 11, 9])
+_kind("COCO: box in fractions of the image", _coco_object, bbox=[0.1, 0.2, 0.3, 0.4])
 _kind("COCO: iscrowd other than 0 and 1", _coco_object, iscrowd=2)
 _kind("COCO: negative area", _coco_object, area=-5)
 _kind("COCO: fields that are not told", _coco_object, iscrowd="null", area=-1, difficult="")

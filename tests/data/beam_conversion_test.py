@@ -34,7 +34,7 @@ def test_the_bytes_of_the_local_path(tmp_path, capsys):
     for folder in ("local", "records")
   )
   assert local == pipeline
-  assert len(local) == 4
+  assert len(local) == 5
 
 
 def test_without_beam_there_is_one_line(tmp_path, monkeypatch, capsys):

@@ -137,6 +137,7 @@ def _coco(
   """Three images, 1 to 3, with a cat and a dog each; each entry is changed."""
   (root / folder).mkdir(parents=True)
   for place, file in enumerate(files):
+    (root / folder / file).parent.mkdir(exist_ok=True)
     (root / folder / file).write_bytes(_jpeg(place))
   entries = [
     {"id": number, "file_name": f"b{number}.jpg", "width": 64, "height": 48}
@@ -206,11 +207,11 @@ CASES = {
   "05f_coco_null_area": Outcome(_made(annotations=lambda entry: entry | {"area": None})),
   "06_coco_backslashes": Outcome(
     _made(images=lambda entry: entry | {"file_name": f"images\\{entry['file_name']}"}),
-    words="image found by the last part of its path alone: 3",
+    words="image found by the end of its path alone: 3",
   ),
   "06c_coco_leads_out": Outcome(
     _made(images=lambda entry: entry | {"file_name": f"../../upload/4/{entry['file_name']}"}),
-    words="image found by the last part of its path alone: 3",
+    words="image found by the end of its path alone: 3",
   ),
   "06e_voc_filename_with_folder": Outcome(lambda root: _voc(root, filename="images/{}.jpg")),
   "08_coco_large_integer": Outcome(_made(images=lambda entry: entry | {"phash": 2**64 - 1})),
@@ -273,6 +274,168 @@ CASES = {
 }
 
 
+# Further ones of the same kinds: other wrappers, names of lists, empty forms, paths and layouts.
+
+
+def _told_otherwise(objects: str) -> Callable[[pathlib.Path], None]:
+  """The second image has this in the place of objects."""
+  return lambda root: _voc(root, _OBJECTS, [objects])
+
+
+def _lists_elsewhere(root: pathlib.Path, path: str, line: str = "{}") -> None:
+  """A list of the split that is not in `ImageSets/Main`, and an image that it does not have."""
+  names = ("a1", "a2", "a3", "other")
+  _voc(root, names=names, line=None)
+  (root / path).parent.mkdir(parents=True, exist_ok=True)
+  (root / path).write_text("".join(f"{line.format(name)}\n" for name in names[:3]))
+
+
+def _image_formats(root: pathlib.Path) -> None:
+  """Pictures of other formats under the ending of a JPEG."""
+  _voc(root, names=("a1", "a2", "a3"))
+  for name, image_format in (("a1", "WEBP"), ("a2", "GIF"), ("a3", "MPO")):
+    content = voc_files.image_bytes(voc_files.picture(48, 64), image_format)
+    (root / f"JPEGImages/{name}.jpg").write_bytes(content)
+
+
+def _renamed(**names: str) -> Callable[[dict], dict]:
+  """Changes an entry by renaming fields."""
+  return lambda entry: {names.get(field, field): value for field, value in entry.items()}
+
+
+_FRACTIONS = {1: [10 / 64, 8 / 48, 20 / 64, 32 / 48], 2: [34 / 64, 20 / 48, 26 / 64, 24 / 48]}
+_CAMERAS = ("cam1/b.jpg", "cam2/b.jpg", "b.jpg")
+OTHERS = {
+  "voc: capital Object": Outcome(
+    _told_otherwise(_OBJECTS[0].replace("object>", "Object>")),
+    None,
+    None,
+    f"a2.xml: Object: {_NOT_READ}",
+    (2, 4),
+  ),
+  "voc: sides as attributes": Outcome(
+    _told_otherwise("<objs><o xtl='10' ytl='8' xbr='30' ybr='40' label='cat'/></objs>"),
+    None,
+    None,
+    f"a2.xml: objs/o: {_NOT_READ}",
+    (2, 4),
+  ),
+  "voc: corner and size": Outcome(
+    _told_otherwise("<marks><m><x>10</x><y>8</y><w>20</w><h>32</h></m></marks>"),
+    None,
+    None,
+    f"a2.xml: marks/m: {_NOT_READ}",
+    (2, 4),
+  ),
+  "voc: polygon without a box": Outcome(
+    _told_otherwise("<object><name>cat</name><polygon><x1>1</x1><y1>2</y1></polygon></object>"),
+    None,
+    None,
+    "a2.xml: object 1 ('cat') bndbox: there are 0",
+    (2, 4),
+  ),
+  "voc: sides in fractions": Outcome(
+    lambda root: _voc(root, _OBJECTS, [_object("cat", (0.2, 0.1, 0.5, 0.8))]),
+    None,
+    None,
+    "bndbox: 0.1, 0.2, 0.8, 0.5 (top, left, bottom, right) are fractions of the image",
+    (2, 4),
+  ),
+  "voc: flags that say nothing": Outcome(_voc_flags(truncated="-", difficult="Not specified")),
+  "voc: list of absolute paths": Outcome(
+    lambda root: _lists_elsewhere(root, "ImageSets/Main/train.txt", "/home/me/JPEGImages/{}.jpg"),
+    words="lines: 3 lead elsewhere, and their ends count: a1, a2, a3",
+  ),
+  "voc: list of paths of Windows": Outcome(
+    lambda root: _lists_elsewhere(root, "ImageSets/Main/train.txt", "D:\\VOC\\JPEGImages\\{}.jpg"),
+    words="lines: 3 lead elsewhere",
+  ),
+  "voc: list in ImageSets": Outcome(lambda root: _lists_elsewhere(root, "ImageSets/train.txt")),
+  "voc: list beside the folders": Outcome(
+    lambda root: _lists_elsewhere(root, "train.txt", "JPEGImages/{}.jpg")
+  ),
+  "voc: other formats under .jpg": Outcome(
+    _image_formats, words="image converted to upright 8-bit RGB: 2"
+  ),
+  "coco: instances with rect": Outcome(
+    _made(list_name="instances", annotations=_renamed(bbox="rect")),
+    None,
+    None,
+    "instances: holds boxes, which are not read",
+  ),
+  "coco: labels with coordinates": Outcome(
+    _made(
+      list_name="labels",
+      annotations=lambda entry: {"image_id": entry["image_id"], "coordinates": entry["bbox"]},
+    ),
+    None,
+    None,
+    "labels: has entries of images, which are not read; accepted: a list of this name: annotations",
+  ),
+  "coco: shapes inside images": Outcome(
+    _made(
+      images=lambda entry: entry | {"shapes": [{"points": [[10, 8], [30, 40]]}]},
+      change=lambda content: content.update(annotations=[]),
+    ),
+    None,
+    None,
+    "image 1 shapes: holds boxes, which are not read",
+  ),
+  "coco: box as an object": Outcome(
+    _made(annotations=lambda entry: entry | {"bbox": {"x": 1, "y": 2, "width": 3, "height": 4}}),
+    None,
+    None,
+    "bbox: {'x': 1, 'y': 2",
+  ),
+  "coco: boxes in fractions": Outcome(
+    _made(annotations=lambda entry: entry | {"bbox": _FRACTIONS[entry["category_id"]]}),
+    None,
+    None,
+    "(top, left, bottom, right) are fractions of the image",
+  ),
+  "coco: flags that say nothing": Outcome(
+    _made(annotations=lambda entry: entry | {"iscrowd": [], "ignore": "n/a", "difficult": "?"})
+  ),
+  "coco: sizes that say nothing": Outcome(
+    _made(images=lambda entry: entry | {"width": "?", "height": "undefined"}),
+    words="the annotation does not say how large the image is: 3",
+  ),
+  "coco: ids as fractions, categories as text": Outcome(
+    _made(
+      images=lambda entry: entry | {"id": float(entry["id"])},
+      annotations=lambda entry: entry | {"category_id": "cd"[entry["category_id"] - 1]},
+      categories=({"id": "c", "name": "cat"}, {"id": "d", "name": "dog"}),
+    )
+  ),
+  "coco: paths of Windows with one name": Outcome(
+    _made(
+      files=_CAMERAS,
+      images=lambda entry: entry | {"file_name": f"C:\\me\\images\\{_CAMERAS[entry['id'] - 1]}"},
+    ),
+    words="image found by the end of its path alone: 3",
+  ),
+  "coco: paths of another machine with folders": Outcome(
+    _made(
+      files=_CAMERAS[:2],
+      images=lambda entry: entry | {"file_name": f"/home/me/images/{_CAMERAS[entry['id'] - 1]}"},
+    ),
+    2,
+    4,
+    "image found by the end of its path alone: 2",
+  ),
+  "coco: addresses of a bucket": Outcome(
+    _made(images=lambda entry: entry | {"file_name": f"s3://bucket/day%201/{entry['file_name']}"})
+  ),
+  "coco: files on Label Studio's disk": Outcome(
+    _made(images=lambda entry: entry | {"file_name": f"/data/local-files/?d={entry['file_name']}"})
+  ),
+  "coco: one file as ./b1.jpg and b1.jpg": Outcome(
+    _made(images=lambda entry: entry | ({"file_name": "./b1.jpg"} if entry["id"] == 2 else {})),
+    words="images: file_name: 'b1.jpg' (2 times)",
+  ),
+}
+
+
 def _convert(case: pathlib.Path, output: pathlib.Path, outcome: Outcome, capsys, on_error: str):
   """Exit status, what was said, and the manifest or None."""
   flags = [f"--split={outcome.split}", f"--output_dir={output}", "--workers=1", *outcome.flags]
@@ -308,10 +471,11 @@ def _check(case: pathlib.Path, tmp_path: pathlib.Path, outcome: Outcome, capsys)
     shutil.rmtree(output)
 
 
-@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize("name", [*CASES, *OTHERS])
 def test_kinds(name, tmp_path, capsys):
-  CASES[name].make(tmp_path / "case")
-  _check(tmp_path / "case", tmp_path, CASES[name], capsys)
+  outcome = (CASES | OTHERS)[name]
+  outcome.make(tmp_path / "case")
+  _check(tmp_path / "case", tmp_path, outcome, capsys)
 
 
 def test_a_picture_without_xml_is_a_fault_unless_it_is_told_to_be_background(tmp_path, capsys):

@@ -84,6 +84,14 @@ class TestCommand:
     assert status == 1
     assert said == "error: --split is test; accepted: one of train, val\n"
 
+  def test_nothing_found(self, run):
+    status, said = run(splits=())
+    assert status == 1
+    assert said == (
+      "error: --input /data: no image with its annotation was found as yolo; accepted: see"
+      " docs/data_formats.md\n"
+    )
+
   def test_faults(self, tmp_path, run):
     status, said = run(faults=["labels/a.txt: not read"])
     assert status == 1
@@ -125,68 +133,13 @@ class TestCommand:
     assert said.startswith(f"error: {message}")
 
 
-def _lines(name: str, form: str) -> str:
-  return "".join(
-    form.format(
-      *box,
-      kind=kind,
-      number=layout_files.CLASSES.index(kind),
-      x=(box[0] + box[2]) / 80,
-      y=(box[1] + box[3]) / 40,
-      width=(box[2] - box[0]) / 40,
-      height=(box[3] - box[1]) / 20,
-    )
-    for kind, box in layout_files.OBJECTS[name]
-  )
-
-
-def _write(root: pathlib.Path, image: str, label: str = "", form: str = "") -> None:
-  for name in layout_files.OBJECTS:
-    layout_files.write(root / image.format(name), layout_files.picture(name))
-    if label:
-      layout_files.write(root / label.format(name), _lines(name, form))
-
-
-_YOLO_LINE = "{number} {x} {y} {width} {height}\n"
-
-
-def _yolo(root: pathlib.Path) -> None:
-  _write(root, "images/train/{}.jpg", "labels/train/{}.txt", _YOLO_LINE)
-  layout_files.write(
-    root / "data.yaml", "path: .\ntrain: images/train\nnames:\n  0: cat\n  1: dog\n"
-  )
-
-
-def _roboflow(root: pathlib.Path) -> None:
-  _write(root, "train/images/{}.jpg", "train/labels/{}.txt", _YOLO_LINE)
-  layout_files.write(root / "data.yaml", "train: ../train/images\nnc: 2\nnames: ['cat', 'dog']\n")
-
-
-def _cvat(root: pathlib.Path) -> None:
-  _write(root, "images/{}.jpg")
-  labels = "".join(f"<label><name>{kind}</name></label>" for kind in layout_files.CLASSES)
-  box = (
-    '<box label="{kind}" source="manual" occluded="0" xtl="{0}" ytl="{1}" xbr="{2}" ybr="{3}"'
-    ' z_order="0"></box>'
-  )
-  images = "".join(
-    f'<image id="{number}" name="{name}.jpg" width="40" height="20">{_lines(name, box)}</image>'
-    for number, name in enumerate(layout_files.OBJECTS)
-  )
-  layout_files.write(
-    root / "annotations.xml",
-    f"<annotations><version>1.1</version><meta><task><size>4</size><mode>annotation</mode>"
-    f"<labels>{labels}</labels></task></meta>{images}</annotations>",
-  )
-
-
 def _kitti(root: pathlib.Path) -> None:
   line = "{kind} 0.00 0 -1.57 {0}.00 {1}.00 {2}.00 {3}.00 1.5 1.6 3.7 -2.7 1.7 38.6 -1.59\n"
-  _write(root, "training/image_2/{}.jpg", "training/label_2/{}.txt", line)
+  layout_files.write_images(root, "training/image_2/{}.jpg", "training/label_2/{}.txt", line)
 
 
 def _open_images(root: pathlib.Path) -> None:
-  _write(root, "images/train/{}.jpg")
+  layout_files.write_images(root, "images/train/{}.jpg")
   classes = "".join(f"{kind},{kind}\n" for kind in layout_files.CLASSES)
   layout_files.write(root / "annotations/class-descriptions-boxable.csv", classes)
   layout_files.write(
@@ -204,14 +157,35 @@ def _open_images(root: pathlib.Path) -> None:
   layout_files.write(root / "annotations/train-annotations-bbox.csv", rows)
 
 
+class TestLabelmeJson:
+  def test_records(self, tmp_path):
+    layout_files.labelme(tmp_path / "data")
+    (manifest,) = import_any.import_dataset(
+      "labelme", tmp_path / "data", tmp_path / "records", split="train", datumaro_python="/nowhere"
+    )
+    assert manifest["boxes_per_class"] == {"cat": 2, "dog": 2}
+    expected = layout_files.expected(tmp_path / "expected")
+    assert layout_files.records(tmp_path / "records") == expected
+
+  def test_faults_leave_images_out(self, tmp_path):
+    layout_files.labelme(tmp_path / "data")
+    (tmp_path / "data/a1.json").write_text("{")
+    with pytest.raises(ValueError, match="faults: 1; nothing was written"):
+      import_any.import_dataset("labelme", tmp_path / "data", tmp_path / "records")
+    (manifest,) = import_any.import_dataset(
+      "labelme", tmp_path / "data", tmp_path / "records", on_error="skip"
+    )
+    assert manifest["num_images"] == 3
+
+
 @pytest.mark.skipif(not os.path.exists(_PYTHON), reason="needs Datumaro: make datumaro")
 class TestDatumaro:
   @pytest.mark.parametrize(
     ("data_format", "write"),
     [
-      ("yolo", _yolo),
-      ("yolo", _roboflow),
-      ("cvat", _cvat),
+      ("yolo", layout_files.yolo),
+      ("yolo", layout_files.roboflow_yolo),
+      ("cvat", layout_files.cvat),
       ("kitti", _kitti),
       ("open_images", _open_images),
     ],
@@ -226,7 +200,7 @@ class TestDatumaro:
 
   def test_wider_has_one_class(self, tmp_path):
     data = tmp_path / "data"
-    _write(data, "WIDER_train/images/0--Parade/{}.jpg")
+    layout_files.write_images(data, "WIDER_train/images/0--Parade/{}.jpg")
     lines = "0--Parade/a1.jpg\n1\n2 3 10 12 0 0 0 0 0 0 \n0--Parade/a2.jpg\n0\n" + "0 " * 10
     layout_files.write(data / "wider_face_split/wider_face_train_bbx_gt.txt", lines)
     (manifest,) = import_any.import_dataset(

@@ -1,8 +1,12 @@
 """One data set of four images in the layouts of labelling tools, and its records to compare."""
 
+import dataclasses
 import json
 import pathlib
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
+import numpy as np
 import tensorflow as tf
 
 from mtl_ssl_tf.data import coco_json, schema
@@ -25,6 +29,26 @@ def picture(name: str) -> bytes:
   shift = list(OBJECTS).index(name)
   image = voc_files.picture(20, 40).point(lambda value: value + shift)
   return voc_files.image_bytes(image)
+
+
+@dataclasses.dataclass(frozen=True)
+class DataSet:
+  """Images and boxes to be written in any layout.
+
+  Attributes:
+    objects: name of each image -> class and xmin, ymin, xmax, ymax of its objects.
+    classes: names.
+    size: height and width of all images.
+    picture: gives the JPEG of an image.
+  """
+
+  objects: Mapping[str, Sequence[tuple[str, tuple[float, ...]]]]
+  classes: Sequence[str]
+  size: tuple[int, int]
+  picture: Callable[[str], bytes]
+
+
+SMALL = DataSet(OBJECTS, CLASSES, (20, 40), picture)
 
 
 def xml(name: str, filename: str) -> bytes:
@@ -94,6 +118,84 @@ def coco(root):
     write(root / f"images/{name}.jpg", picture(name))
 
 
+def _lines(data: DataSet, name: str, form: str) -> str:
+  height, width = data.size
+  return "".join(
+    form.format(
+      *box,
+      kind=kind,
+      number=data.classes.index(kind),
+      x=(box[0] + box[2]) / (2 * width),
+      y=(box[1] + box[3]) / (2 * height),
+      width=(box[2] - box[0]) / width,
+      height=(box[3] - box[1]) / height,
+    )
+    for kind, box in data.objects[name]
+  )
+
+
+def write_images(
+  root: pathlib.Path, image: str, label: str = "", form: str = "", data: DataSet = SMALL
+) -> None:
+  """Writes the images, and a text file with a line for each object to each of them."""
+  for name in data.objects:
+    write(root / image.format(name), data.picture(name))
+    if label:
+      write(root / label.format(name), _lines(data, name, form))
+
+
+_YOLO_LINE = "{number} {x} {y} {width} {height}\n"
+
+
+def yolo(root: pathlib.Path, data: DataSet = SMALL) -> None:
+  """The layout of ultralytics."""
+  write_images(root, "images/train/{}.jpg", "labels/train/{}.txt", _YOLO_LINE, data)
+  names = "".join(f"  {number}: {name}\n" for number, name in enumerate(data.classes))
+  write(root / "data.yaml", f"path: .\ntrain: images/train\nnames:\n{names}")
+
+
+def roboflow_yolo(root: pathlib.Path, data: DataSet = SMALL) -> None:
+  """Roboflow's YOLOv8."""
+  write_images(root, "train/images/{}.jpg", "train/labels/{}.txt", _YOLO_LINE, data)
+  names = f"nc: {len(data.classes)}\nnames: {list(data.classes)}\n"
+  write(root / "data.yaml", f"train: ../train/images\n{names}")
+
+
+def cvat(root: pathlib.Path, data: DataSet = SMALL) -> None:
+  """CVAT for images 1.1."""
+  write_images(root, "images/{}.jpg", data=data)
+  labels = "".join(f"<label><name>{kind}</name></label>" for kind in data.classes)
+  box = (
+    '<box label="{kind}" source="manual" occluded="0" xtl="{0}" ytl="{1}" xbr="{2}" ybr="{3}"'
+    ' z_order="0"></box>'
+  )
+  height, width = data.size
+  images = "".join(
+    f'<image id="{number}" name="{name}.jpg" width="{width}" height="{height}">'
+    f"{_lines(data, name, box)}</image>"
+    for number, name in enumerate(data.objects)
+  )
+  write(
+    root / "annotations.xml",
+    f"<annotations><version>1.1</version><meta><task><size>{len(data.objects)}</size>"
+    f"<mode>annotation</mode><labels>{labels}</labels></task></meta>{images}</annotations>",
+  )
+
+
+def labelme(root: pathlib.Path, data: DataSet = SMALL) -> None:
+  """The JSON files of labelme."""
+  height, width = data.size
+  write_images(root, "{}.jpg", data=data)
+  for name, objects in data.objects.items():
+    shapes = [
+      {"label": kind, "shape_type": "rectangle", "points": [box[2:], box[:2]], "flags": {}}
+      for kind, box in objects
+    ]
+    content = {"shapes": shapes, "imagePath": f"{name}.jpg"}
+    content |= {"imageHeight": height, "imageWidth": width}
+    write(root / f"{name}.json", json.dumps(content))
+
+
 def records(folder: pathlib.Path, split: str = "train") -> list[dict]:
   """The features of all records without ids, sorted by image."""
   found = []
@@ -110,3 +212,38 @@ def expected(folder: pathlib.Path) -> list[dict]:
   flags = [f"--annotations={folder / 'train.json'}", f"--image_dir={folder / 'images'}"]
   assert coco_json.main([*flags, "--split=train", f"--output_dir={folder / 'records'}"]) == 0
   return records(folder / "records")
+
+
+def features(folder: pathlib.Path, split: str = "train") -> list[dict[str, list[Any]]]:
+  """The features of all records without ids, sorted by image, and objects by their boxes."""
+  found = []
+  for path in sorted(folder.glob(f"{split}-*.tfrecord")):
+    for record in tf.data.TFRecordDataset(str(path)).as_numpy_iterator():
+      values = {}
+      for key, feature in tf.train.Example.FromString(record).features.feature.items():
+        kind = feature.WhichOneof("kind")
+        values[key] = list(getattr(feature, kind).value) if kind else []
+      sides = (schema.OBJECT_YMIN, schema.OBJECT_XMIN, schema.OBJECT_YMAX, schema.OBJECT_XMAX)
+      boxes = zip(*(np.round(values[key], 5) for key in (*sides, schema.OBJECT_LABEL)), strict=True)
+      order = [number for _, number in sorted((box, n) for n, box in enumerate(boxes))]
+      for key in values:
+        if key.startswith(schema.OBJECT_PREFIX):
+          values[key] = [values[key][number] for number in order]
+      found.append({key: values[key] for key in values if key not in IDS})
+  return sorted(found, key=lambda values: values[schema.IMAGE_ENCODED])
+
+
+def assert_same(
+  found: Sequence[Mapping[str, list[Any]]],
+  expected: Sequence[Mapping[str, list[Any]]],
+  without: Sequence[str] = (),
+) -> None:
+  """Compares `features`, numbers to about their last digit, but for those that a format lacks."""
+  assert len(found) == len(expected)
+  for values, wanted in zip(found, expected, strict=True):
+    assert values.keys() == wanted.keys()
+    for key in wanted.keys() - set(without):
+      if wanted[key] and isinstance(wanted[key][0], float):
+        np.testing.assert_allclose(values[key], wanted[key], rtol=2e-6, atol=2e-6, err_msg=key)
+      else:
+        assert values[key] == wanted[key], key

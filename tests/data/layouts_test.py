@@ -1,17 +1,12 @@
 """One data set in the layout of each labelling tool: the records are the same, ids aside."""
 
 import json
-import os
-import pathlib
-import shutil
 
 import pytest
 
 from mtl_ssl_tf.data import pascal_voc, schema, validate
 from tests.data import layout_files
 
-_REPOSITORY = pathlib.Path(__file__).parents[2]
-_BCCD = pathlib.Path(os.environ.get("BCCD_DIR", _REPOSITORY / "../shared/data/bccd"))
 # Layout -> what writes it, and flags of converter and validator beyond --data_dir.
 _VOC_LAYOUTS = {
   "VOC": (lambda root: layout_files.write_voc(root, line="{}"), []),
@@ -71,38 +66,3 @@ def test_drawn_splits_have_all_images_once(tmp_path, expected):
   assert sum(manifest["num_images"] for manifest in manifests) == len(expected)
   assert manifests[1]["options"]["split_share"] == {"train": 0.5, "val": 0.5}
   assert manifests[1]["options"]["seed"] == 1
-
-
-@pytest.mark.slow
-@pytest.mark.skipif(not _BCCD.is_dir(), reason=f"no BCCD data set at {_BCCD}; set BCCD_DIR")
-class TestBccd:
-  @pytest.fixture(name="expected_of_bccd", scope="class")
-  def _expected_of_bccd(self, tmp_path_factory):
-    return self._records(tmp_path_factory.mktemp("bccd"), _BCCD, "trainval")
-
-  def _records(self, output: pathlib.Path, data: pathlib.Path, split: str) -> list[dict]:
-    flags = [f"--data_dir={data}", f"--split={split}", "--on_error=skip"]  # It has two empty boxes.
-    assert pascal_voc.main([*flags, f"--output_dir={output}"]) == 0
-    return layout_files.records(output, split)
-
-  @pytest.mark.parametrize(
-    ("annotations", "images"),
-    [
-      ("Annotations", "JPEGImages"),
-      ("Annotations", "images"),
-      ("train", "train"),
-      ("Annotations/cam1", "JPEGImages/cam1"),
-    ],
-    ids=["labelme2voc", "Label Studio", "Roboflow", "CVAT"],
-  )
-  def test_layouts(self, tmp_path, expected_of_bccd, annotations, images):
-    for name in (_BCCD / "ImageSets/Main/trainval.txt").read_text().split():
-      for folder, file in (
-        (annotations, f"Annotations/{name}.xml"),
-        (images, f"JPEGImages/{name}.jpg"),
-      ):
-        (tmp_path / "data" / folder).mkdir(parents=True, exist_ok=True)
-        shutil.copy(_BCCD / file, tmp_path / "data" / folder)
-    records = self._records(tmp_path / "records", tmp_path / "data", "train")
-    assert len(records) == len(expected_of_bccd) > 200
-    assert records == expected_of_bccd

@@ -117,12 +117,12 @@ class TestFaults:
   def test_fail_lists_all_faults_and_writes_nothing(self, tmp_path, run):
     voc_files.write(tmp_path / "voc", _FAULTY)
     with open(tmp_path / "voc/ImageSets/Main/train.txt", "a") as file:
-      file.write("../a\nmissing\n")
+      file.write("../nowhere\nmissing\n")
     status, said = run()
     assert status == 1
     assert [line.split("; accepted")[0] for line in said.splitlines()] == [
       "train: the classes found in the annotations: cat, dog (2)",
-      "ImageSets/Main/train.txt: line 7: '../a'",
+      "ImageSets/Main/train.txt: line 7: '../nowhere'",
       "Annotations/d.xml: object 1 ('cat') difficult: '5'",
       "Annotations/e.xml: object 1 ('cat') bndbox/xmin: 'x'",
       "Annotations/e.xml: size: 2 x 1 (width x height)",

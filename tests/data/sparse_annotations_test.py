@@ -324,6 +324,7 @@ class TestManifest:
     assert names == [
       "label_map.txt",
       "manifest_train_50miss.json",
+      "pictures_train_50miss.tsv",
       "train_50miss-00000-of-00002.tfrecord",
       "train_50miss-00001-of-00002.tfrecord",
     ]
@@ -338,6 +339,7 @@ class TestManifest:
     names = {path.name for path in tmp_path.iterdir()} - {path.name for path in before}
     assert names == {
       "manifest_train_easy.json",
+      "pictures_train_easy.tsv",
       "train_easy-00000-of-00002.tfrecord",
       "train_easy-00001-of-00002.tfrecord",
     }

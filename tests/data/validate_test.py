@@ -3,6 +3,7 @@
 import json
 import os
 import pathlib
+from typing import ClassVar
 
 import pytest
 
@@ -25,6 +26,8 @@ def _picture(colour: int) -> bytes:
 
 # Resized, the boxes are 256 high, so that no warning is due.
 _SOUND = {"a.xml": _annotation("dog", "cat"), "b.xml": _annotation("cat"), "b.jpg": _picture(9)}
+
+_OF_VOC_FOLDERS = ("--split_share=a=1", "--missing_annotation=background")
 
 
 @pytest.fixture(name="run")
@@ -122,6 +125,28 @@ class TestStatus:
       ),
       (["--data_dir=x"], "error: --data_dir needs --split"),
       (["--annotations=x"], "error: --annotations needs --image_dir"),
+      *(
+        (
+          ["--records=x", flag],
+          f"error: {flag.split('=')[0]} has no use with --records; accepted w",
+        )
+        for flag in ("--split=x", "--image_dir=x", "--seed=1", "--clip_px=1", *_OF_VOC_FOLDERS)
+      ),
+      *(
+        (
+          ["--annotations=x", "--image_dir=x", flag],
+          "has no use with --annotations; accepted with --data_dir",
+        )
+        for flag in ("--seed=1", *_OF_VOC_FOLDERS)
+      ),
+      (
+        ["--annotations=x", "--image_dir=x", "--split=x", "--split=y"],
+        "error: --split is given more than once; accepted with --annotations: once",
+      ),
+      (
+        ["--data_dir=x", "--split=x", "--seed=3"],
+        "error: --seed is 3; accepted: with --split",
+      ),
       (["--annotations=x", "--image_dir=/nowhere"], "error: --image_dir /nowhere: no folder;"),
       (["--records=x", "--sample=-1"], "argument --sample: '-1'; accepted: 0 or more"),
       (["--records=x", "--threads=0"], "argument --threads: '0'; accepted: 1 or more"),
@@ -262,3 +287,50 @@ def test_bccd(tmp_path, run):
   assert {kind for kind, counts in parsed["kinds"].items() if counts["level"] == "warning"} == {
     "smaller_than_anchors"
   }
+
+
+class TestSeveralSplits:
+  """The picture of b.xml is in both splits, under the name c in `val`."""
+
+  _VAL: ClassVar = {"c.xml": _annotation("cat"), "c.jpg": _picture(9), "d.xml": _annotation("dog")}
+  _WORDS = "that are in {} too, by content: 1: '{}' ('{}' there); accepted: each picture in one"
+
+  def _write(self, tmp_path) -> None:
+    voc_files.write(tmp_path / "voc", _SOUND)
+    voc_files.write(tmp_path / "voc", self._VAL | {"d.jpg": _picture(30)}, "val")
+
+  def test_before_conversion(self, tmp_path, run):
+    self._write(tmp_path)
+    report = tmp_path / "report.json"
+    flags = [f"--data_dir={tmp_path / 'voc'}", "--split=train", "--split=val"]
+    status, said = run(*flags, f"--report={report}")
+    assert status == 0
+    assert f"warning: val: pictures: {self._WORDS.format('train', 'c', 'b')} split\n" in said
+    assert said.splitlines()[:2] == ["        3 cat", "        2 dog"]
+    assert said.splitlines()[-1] == "/voc, train, val: faults 0, warnings 1"
+    source = json.loads(report.read_text())["source"]
+    assert source == {"data_dir": str(tmp_path / "voc"), "split": ["train", "val"]}
+
+  def test_records(self, tmp_path, run, capsys):
+    self._write(tmp_path)
+    for split in ("train", "val"):
+      capsys.readouterr()
+      flags = [f"--data_dir={tmp_path / 'voc'}", f"--split={split}", "--num_shards=1"]
+      assert pascal_voc.main([*flags, f"--output_dir={tmp_path / 'records'}"]) == 0
+      converted = capsys.readouterr().err
+    assert (
+      "warning: val: pictures that are in split train too, by content: 1: 'c' ('b'" in converted
+    )
+    files = [f"--records={tmp_path / 'records' / split}-*" for split in ("train", "val")]
+    status, said = run(*files)
+    assert status == 0
+    names = [
+      f"{name} ({split}-00000-of-00001.tfrecord, record {number})"
+      for name, split, number in (("c", "val", 0), ("b", "train", 1))
+    ]
+    assert f"/records/val: pictures: {self._WORDS.format('/records/train', *names)} split\n" in said
+    assert said.splitlines()[-1] == "/records/train-*, /records/val-*: faults 0, warnings 1"
+    # A pattern of both is the same.
+    assert (
+      self._WORDS.format("/records/train", *names) in run(f"--records={tmp_path}/records/*-*")[1]
+    )

@@ -13,6 +13,8 @@ from tests import fixtures
 from tests.data import voc_files
 from tests.serving import tiny_run as tiny_run_lib
 
+_FORMATS = ("BMP", "GIF", "JPEG", "MPO", "PNG", "WEBP")
+
 
 @pytest.fixture(name="detect", scope="module")
 def _detect(tiny_loaded):
@@ -145,12 +147,16 @@ class TestEncodedImages:
 
   def test_formats(self, detect, detect_encoded):
     image = tiny_run_lib.images()[0]
-    contents = [_encode(image, image_format) for image_format in ("BMP", "GIF", "JPEG", "PNG")]
+    contents = [_encode(image, image_format) for image_format in _FORMATS]
     outputs = detect_encoded(contents)
     for i, content in enumerate(contents):
       decoded = tf.io.decode_image(content, expand_animations=False).numpy()
       assert decoded.shape == image.shape
       _assert_same({name: values[i : i + 1] for name, values in outputs.items()}, detect([decoded]))
+
+  def test_jpeg_without_its_end_marker(self, detect_encoded):
+    content = _encode(tiny_run_lib.images()[0], "JPEG")
+    _assert_same(detect_encoded([content[:-2]]), detect_encoded([content]))
 
   def test_grey_and_the_first_of_several_pictures(self, detect, detect_encoded):
     grey = tiny_run_lib.images()[0][..., 0]
@@ -172,7 +178,7 @@ class TestEncodedImages:
   @pytest.mark.parametrize(
     ("content", "message"),
     [
-      (b"no image", "bytes that do not begin like an image; accepted: a whole JPEG, PNG, BMP or"),
+      (b"no image", "bytes that do not begin like an image; accepted: a whole JPEG, PNG, BMP, W"),
       (_encode(tiny_run_lib.images()[0], "JPEG")[:900], "a JPEG that is cut short"),
       (_encode(tiny_run_lib.images()[0], "PNG")[:900], "a PNG that is cut short"),
     ],

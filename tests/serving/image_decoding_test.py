@@ -9,6 +9,7 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
+from mtl_ssl_tf.data import faults
 from mtl_ssl_tf.data.sources import image_files
 from mtl_ssl_tf.serving import image_decoding, image_headers
 from tests.data import voc_files
@@ -19,7 +20,7 @@ _decode = tf.function(
   autograph=False,
 )
 PICTURE = voc_files.picture(20, 30)
-ACCEPTED = "accepted: a whole JPEG, PNG, BMP or GIF image"
+ACCEPTED = "accepted: a whole JPEG, PNG, BMP, WebP or GIF image"
 
 
 def decode(content: bytes) -> np.ndarray:
@@ -68,6 +69,7 @@ class TestFormats:
       ("P", "PNG"),
       ("P", "BMP"),
       ("RGBA", "BMP"),
+      ("RGB", "MPO"),
     ],
   )
   def test_as_the_converters_store_it(self, mode, image_format):
@@ -137,13 +139,34 @@ class TestFormats:
     bomb = b"," + struct.pack("<HHHHBB", 0, 0, 65535, 65535, 0, 8) + b"\0;"
     np.testing.assert_array_equal(decode(content[:-1] + bomb), decode(content))
 
-  @pytest.mark.parametrize("image_format", ["JPEG", "PNG", "BMP", "GIF"])
+  @pytest.mark.parametrize("mode", ["RGB", "RGBA", "L"])
+  @pytest.mark.parametrize("lossless", [False, True], ids=["lossy", "lossless"])
+  def test_webp(self, mode, lossless):
+    picture = PICTURE.convert(mode)
+    if mode == "RGBA":
+      picture.putalpha(Image.fromarray(np.linspace(0, 255, 600).astype(np.uint8).reshape(20, 30)))
+    content = encode(picture, "WEBP", lossless=lossless)
+    np.testing.assert_allclose(decode(content), stored(content), atol=1)
+
+  def test_webp_with_further_chunks(self):
+    content = encode(PICTURE, "WEBP", lossless=True, icc_profile=b"odd", xmp=b"even")
+    assert content[12:16] == b"VP8X"
+    np.testing.assert_array_equal(decode(content), np.asarray(PICTURE))
+
+  def test_first_view_of_an_mpo(self):
+    views = [PICTURE, PICTURE.rotate(180)]
+    content = encode(views[0], "MPO", save_all=True, append_images=views[1:])
+    with Image.open(io.BytesIO(content)) as image:
+      assert (image.format, image.n_frames) == ("MPO", 2)
+    np.testing.assert_array_equal(decode(content), stored(content))
+
+  @pytest.mark.parametrize("image_format", ["JPEG", "PNG", "BMP", "GIF", "WEBP"])
   def test_one_pixel(self, image_format):
     assert decode(encode(voc_files.picture(1, 1), image_format)).shape == (1, 1, 3)
 
 
 class TestOrientation:
-  @pytest.mark.parametrize("image_format", ["JPEG", "PNG"])
+  @pytest.mark.parametrize("image_format", ["JPEG", "PNG", "WEBP"])
   def test_turned_upright(self, image_format):
     for orientation in range(1, 9):
       content = encode(PICTURE, image_format, exif=voc_files.exif(orientation))
@@ -177,10 +200,10 @@ class TestOrientation:
 class TestRefusals:
   def test_no_image(self):
     assert refusal(b"") == f"no bytes; {ACCEPTED}"
-    for content in (b"no image", b"\xff\xd8", encode(PICTURE, "TIFF"), encode(PICTURE, "WEBP")):
+    for content in (b"no image", b"\xff\xd8", encode(PICTURE, "TIFF"), b"RIFF\0\0\0\0WAVE"):
       assert refusal(content) == f"bytes that do not begin like an image; {ACCEPTED}"
 
-  @pytest.mark.parametrize("image_format", ["JPEG", "PNG", "BMP", "GIF"])
+  @pytest.mark.parametrize("image_format", ["JPEG", "PNG", "BMP", "GIF", "WebP"])
   @pytest.mark.parametrize("share", [0.1, 0.5, 0.99])
   def test_cut_short(self, image_format, share):
     content = encode(PICTURE, image_format)
@@ -210,6 +233,9 @@ class TestRefusals:
     gif = bytearray(encode(PICTURE.convert("L"), "GIF"))
     gif[6:10] = struct.pack("<HH", 20000, 20000)
     assert refusal(bytes(gif)) == sides
+    webp = bytearray(encode(PICTURE, "WEBP", xmp=b"x"))
+    webp[24:30] = 2 * (19999).to_bytes(3, "little")
+    assert refusal(bytes(webp)) == sides
 
   def test_limit(self):
     assert refusal(png(10**4, 10**4 + 1)).startswith("10000 x 10001 pixels; accepted: at most")
@@ -250,3 +276,39 @@ class TestRefusals:
     fill = b"\xff\xd8" + b"\xff" * 200_000 + encode(PICTURE, "JPEG")[2:]
     assert decode(fill).shape == (20, 30, 3)
     assert image_headers._MAX_SEGMENTS < 200_000
+
+  def test_animated_webp(self):
+    frames = [PICTURE, PICTURE.rotate(180)]
+    content = encode(frames[0], "WEBP", save_all=True, append_images=frames[1:])
+    words = "2 pictures in one file; accepted: one still picture"
+    assert refusal(content) == words
+    with pytest.raises(faults.FaultError, match=words):  # The converters say the same.
+      stored(content)
+
+
+class TestLostEnds:
+  """A JPEG that lacks its end marker alone; the converters have the same rule."""
+
+  @pytest.mark.parametrize("end", [b"", b"\xff", bytes(9)], ids=["none", "half", "zeros"])
+  def test_completed(self, end):
+    content = encode(PICTURE, "JPEG")
+    np.testing.assert_array_equal(decode(content[:-2] + end), decode(content))
+
+  def test_turned_upright(self):
+    content = encode(PICTURE, "JPEG", exif=voc_files.exif(6))[:-2]
+    np.testing.assert_allclose(decode(content), stored(content), atol=10)
+    assert decode(content).shape == (30, 20, 3)
+
+  @pytest.mark.parametrize("options", [{}, {"progressive": True}, {"subsampling": 0}])
+  def test_refused_where_the_converters_refuse(self, options):
+    content, outcomes = encode(PICTURE, "JPEG", **options), []
+    for length in [*range(len(content) - 40, len(content)), len(content) // 2, 300, 30]:
+      try:
+        stored(content[:length])
+        decode(content[:length])
+        outcomes.append(True)
+      except faults.FaultError:
+        assert refusal(content[:length]) == f"a JPEG that is cut short; {ACCEPTED}"
+        outcomes.append(False)
+    assert any(outcomes) != bool(options.get("progressive"))
+    assert not all(outcomes)

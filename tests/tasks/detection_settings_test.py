@@ -5,7 +5,9 @@ import json
 import pytest
 
 from mtl_ssl_tf.configs import detector
+from mtl_ssl_tf.data.records import pictures
 from mtl_ssl_tf.tasks import detection_settings
+from tests.data import picture_splits
 
 
 @pytest.mark.parametrize(
@@ -74,3 +76,46 @@ class TestBoxesOfTheRecords:
       ValueError, match=r"task.validation_data.input_path: no box in 7 images; acc"
     ):
       self._check(tmp_path, "validation_data")
+
+
+class TestPicturesOfBothSplits:
+  def _check(self, tmp_path, capsys, name="validation_data", **paths) -> str:
+    task = detector.MtlDetection()
+    task.label_map = str(tmp_path / "label_map.txt")
+    task.train_data.input_path = str(tmp_path / "train-*")
+    task.validation_data.input_path = str(tmp_path / "val-*")
+    for field, path in paths.items():
+      getattr(task, field).input_path = path
+    capsys.readouterr()
+    detection_settings.check_data(task, name)
+    return capsys.readouterr().err
+
+  @pytest.fixture(autouse=True)
+  def _splits(self, tmp_path):
+    picture_splits.write(tmp_path, "train", {"a": b"1", "b": b"2"})
+    picture_splits.write(tmp_path, "val", {"c": b"2", "d": b"3"})
+
+  def test_they_are_told(self, tmp_path, capsys):
+    assert self._check(tmp_path, capsys) == (
+      "warning: task.validation_data.input_path: pictures that are in task.train_data too, by"
+      " content: 1: 'c' ('b' there); accepted: each picture in one of them, or figures are too"
+      " good\n"
+    )
+
+  def test_once(self, tmp_path, capsys):
+    assert self._check(tmp_path, capsys, "train_data") == ""
+
+  def test_an_evaluation_needs_no_training_data(self, tmp_path, capsys):
+    assert self._check(tmp_path, capsys, train_data="/nowhere/train-*") == ""
+
+  def test_nothing_shared(self, tmp_path, capsys):
+    picture_splits.write(tmp_path, "val", {"c": b"5"})
+    assert self._check(tmp_path, capsys) == ""
+
+  def test_unknown(self, tmp_path, capsys, monkeypatch):
+    (tmp_path / "pictures_train.tsv").unlink()
+    monkeypatch.setattr(pictures, "MAX_READ_BYTES", 10)
+    assert self._check(tmp_path, capsys) == (
+      "task.validation_data.input_path: pictures are not compared with task.train_data, as a split"
+      " has no list of them; mtl-ssl validate --records TRAIN --records VALIDATION compares them\n"
+    )

@@ -34,6 +34,7 @@ class Record:
     end: offset in the file of what follows.
     content: None where it is damaged.
     fault: what the damage is.
+    folder: of the record file.
   """
 
   file: str
@@ -41,6 +42,7 @@ class Record:
   end: int
   content: bytes | None
   fault: checks.Finding | None = None
+  folder: str = ""
 
 
 class RecordFile:
@@ -53,7 +55,7 @@ class RecordFile:
       tf.errors.OpError: it cannot be read.
     """
     self._path = path
-    self._name = os.path.basename(path)
+    self._folder, self._name = os.path.split(path)
     self.size = tf.io.gfile.stat(path).length
     self._reader = tf_record.tf_record_random_reader(path)
 
@@ -70,11 +72,11 @@ class RecordFile:
 
     def damaged(end: int, kind: str, value: str, accepted: str) -> Record:
       fault = checks.Finding(kind, checks.FAULT, self._name, "framing", value, accepted, number)
-      return Record(self._name, number, end, None, fault)
+      return Record(self._name, number, end, None, fault, self._folder)
 
     try:
       content, end = self._reader.read(offset)
-      return Record(self._name, number, end, content)
+      return Record(self._name, number, end, content, folder=self._folder)
     except (tf.errors.DataLossError, tf.errors.OutOfRangeError, IndexError):
       pass  # It does not say what is damaged.
     with record_index.open_file(self._path) as file:

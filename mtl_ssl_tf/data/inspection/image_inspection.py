@@ -26,6 +26,7 @@ from mtl_ssl_tf.data.inspection import (
 )
 from mtl_ssl_tf.data.records import examples
 from mtl_ssl_tf.data.records import index as record_index
+from mtl_ssl_tf.data.records import paths as record_paths
 from mtl_ssl_tf.data.sources import annotated, split_source
 
 _Item, _Result = TypeVar("_Item"), TypeVar("_Result")
@@ -40,6 +41,7 @@ def inspect_records(
   num_threads: int = 1,
   num_records: MutableMapping[str, int] | None = None,
   step: Callable[[int], object] = lambda num_bytes: None,
+  seen: repetitions.Repetitions | None = None,
 ) -> Iterator[validation_report.Inspected]:
   """The records of some files, damaged ones included.
 
@@ -53,6 +55,7 @@ def inspect_records(
     num_threads: how many records are checked at a time.
     num_records: takes the number of records by file.
     step: called with the number of bytes that were passed.
+    seen: the images that were inspected before; None where there are none.
   """
 
   def inspect(record: damaged_files.Record) -> validation_report.Inspected:
@@ -65,14 +68,16 @@ def inspect_records(
       found += tuple(checks.check_image(checked.facts, limits))
     if checked.source_id is not None:
       name = f"{checked.source_id} ({name})"
+    split = os.path.join(record.folder, record_paths.split_name(record.file))
     return validation_report.Inspected(
-      name, checked.facts, found, checked.encoded, checked.boxes_orig
+      name, checked.facts, found, checked.encoded, checked.boxes_orig, split
     )
 
   records = _all_records(files, num_records, step)
   if num_sampled:
     records = _sampled_records(files, num_sampled, num_records)
-  return repetitions.add_findings(_map_in_order(inspect, records, num_threads))
+  seen = seen or repetitions.Repetitions()
+  return seen.add_findings(_map_in_order(inspect, records, num_threads))
 
 
 def inspect_split(
@@ -82,6 +87,7 @@ def inspect_split(
   num_sampled: int = 0,
   num_threads: int = 1,
   rules: annotated.BoxRules = annotated.DEFAULT_RULES,
+  seen: repetitions.Repetitions | None = None,
 ) -> Iterator[validation_report.Inspected]:
   """The images of a split as the converter would make records of them, without writing any.
 
@@ -91,6 +97,7 @@ def inspect_split(
     num_sampled: inspect so many images only, evenly spread; 0 inspects all.
     num_threads: how many images are checked at a time.
     rules: for boxes that are not as they should be.
+    seen: the images that were inspected before; None where there are none.
   """
   local = threading.local()
   pickled = pickle.dumps(source)
@@ -103,7 +110,8 @@ def inspect_split(
   positions = range(len(source))
   if num_sampled:
     positions = evenly_spread(len(source), num_sampled)
-  return repetitions.add_findings(_map_in_order(inspect, positions, num_threads))
+  seen = seen or repetitions.Repetitions()
+  return seen.add_findings(_map_in_order(inspect, positions, num_threads))
 
 
 def evenly_spread(number: int, num_sampled: int) -> list[int]:
@@ -222,7 +230,7 @@ def _inspect_converted(
     kept = zip(facts.object_numbers, facts.boxes_orig.tolist(), strict=True)
     boxes_orig = {**boxes_orig, **dict(kept)}
     encoded = converted.example.features.feature[schema.IMAGE_ENCODED].bytes_list.value[0]
-  return validation_report.Inspected(name, facts, tuple(found), encoded, boxes_orig)
+  return validation_report.Inspected(name, facts, tuple(found), encoded, boxes_orig, source.split)
 
 
 def _facts(

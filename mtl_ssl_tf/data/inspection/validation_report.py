@@ -26,6 +26,7 @@ class Inspected:
     findings: everything that is wrong with it, or may be.
     encoded: the image, if there is one.
     boxes_orig: number of each object to its box in pixels of the image, faulty ones included.
+    split: that it belongs to.
   """
 
   name: str
@@ -33,6 +34,7 @@ class Inspected:
   findings: tuple[checks.Finding, ...]
   encoded: bytes | None = None
   boxes_orig: Mapping[int, Sequence[float]] = dataclasses.field(default_factory=dict)
+  split: str = ""
 
 
 class ValidationReport:

@@ -26,19 +26,20 @@ import logging
 import os
 import pathlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, BinaryIO
 
 import PIL
 import tensorflow as tf
 
+from mtl_ssl_tf import files
 from mtl_ssl_tf.data import disk_index, faults, progress_lines, schema
-from mtl_ssl_tf.data.records import shards, summaries, worker_pool, workspace
+from mtl_ssl_tf.data.records import pictures, shards, summaries, worker_pool, workspace
 from mtl_ssl_tf.data.records import writer as record_writer
 from mtl_ssl_tf.data.sources import annotated, split_source
 
 _LOGGER = logging.getLogger(__name__)
 # Raised when the same source gives other records, so that shards of both are not mixed.
-_FORMAT_VERSION = 3
+_FORMAT_VERSION = 4
 _IMAGES_PER_SHARD = 512
 _MIN_SHARDS, _MAX_SHARDS = 4, 1024
 # Fewer are converted sooner than a worker process has started.
@@ -173,16 +174,14 @@ def _finish(
   num_shards: int,
 ) -> dict[str, Any]:
   """Sums up the shards and puts them in place; the manifest."""
-  total, listed = summaries.Summary(), []
+  total = summaries.Summary()
   total.faults.extend(source.faults)
   total.num_objects_left_out += summaries.num_objects(source.faults)
   hashes = disk_index.create(None, _HASHES)
   _insert_hashes(hashes, source.hashes)
-  for name in names:
-    summary, of_shard = shards.read_summary(space.folder / name)
-    total.add(summary)
-    listed.append({"file": name, "num_images": summary.num_images})
-    _insert_hashes(hashes, of_shard)
+  list_of_pictures = schema.pictures_file(source.split)
+  with files.writing(space.folder / list_of_pictures) as file:
+    listed = _add_shards(space.folder, names, total, hashes, file)
   if total.faults and options.on_error == "fail":
     raise faults.FaultError(total.faults)
   if not source.classes:
@@ -208,10 +207,30 @@ def _finish(
   }
   hashes.close()
   manifest = record_writer.make_manifest(source.split, source.classes, listed, total, about)
-  space.commit(names, source.classes, record_writer.manifest_bytes(manifest))
+  space.commit([*names, list_of_pictures], source.classes, record_writer.manifest_bytes(manifest))
   space.keep = False
   _log_outcome(manifest, total.faults)
+  for line in pictures.lines_on_shared(options.output_dir, source.split, names):
+    _LOGGER.warning(line)
   return manifest
+
+
+def _add_shards(
+  folder: pathlib.Path,
+  names: Sequence[str],
+  total: summaries.Summary,
+  hashes: Any,
+  list_of_pictures: BinaryIO,
+) -> list[dict[str, Any]]:
+  """Adds what the shards have to a summary, table of hashes and list; the manifest's `shards`."""
+  listed = []
+  for name in names:
+    summary, of_shard, lines = shards.read_summary(folder / name)
+    total.add(summary)
+    listed.append({"file": name, "num_images": summary.num_images})
+    _insert_hashes(hashes, of_shard)
+    list_of_pictures.writelines(os.fsencode(f"{line}\n") for line in lines)
+  return listed
 
 
 def _label_map_file(options: Options) -> pathlib.Path | None:

@@ -206,7 +206,9 @@ def _regions(
     is_inside = ymin >= 0 and xmin >= 0 and ymax <= height and xmax <= width
     if is_inside and (ymin == ymax or xmin == xmax):
       continue
-    region = annotated.cut_to_image((ymin, xmin, ymax, xmax), height, width) if box else None
+    region = None
+    if box and not annotated.are_fractions((ymin, xmin, ymax, xmax), height, width):
+      region = annotated.cut_to_image((ymin, xmin, ymax, xmax), height, width)
     if region is None or not rules.ignore_faulty:
       notes.append("faulty_without_place")
       return []

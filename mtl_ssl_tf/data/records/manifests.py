@@ -13,13 +13,19 @@ from mtl_ssl_tf.data import faults, schema
 
 def read(files: Sequence[str]) -> Iterator[dict[str, Any]]:
   """Yields the manifests next to the record files, those of their own splits."""
+  for _, manifest in by_folder(files):
+    yield manifest
+
+
+def by_folder(files: Sequence[str]) -> Iterator[tuple[str, dict[str, Any]]]:
+  """Yields the folder of each of these manifests, and the manifest."""
   for folder in sorted({os.path.dirname(file) for file in files}):
     names = {os.path.basename(file) for file in files if os.path.dirname(file) == folder}
     for path in sorted(tf.io.gfile.glob(os.path.join(folder, schema.manifest_file("*")))):
       with tf.io.gfile.GFile(path, "rb") as file:  # The records may lie on a remote file system.
         manifest = json.loads(file.read().decode(errors="surrogateescape"))
       if names & {shard["file"] for shard in manifest.get("shards", ())}:
-        yield manifest
+        yield folder, manifest
 
 
 def boxes_missing(files: Sequence[str], class_names: Sequence[str]) -> tuple[bool, list[str]]:

@@ -16,7 +16,7 @@ import tensorflow as tf
 
 from mtl_ssl_tf import files
 from mtl_ssl_tf.data import schema
-from mtl_ssl_tf.data.records import examples, summaries, workspace
+from mtl_ssl_tf.data.records import examples, pictures, summaries, workspace
 from mtl_ssl_tf.data.records import writer as record_writer
 from mtl_ssl_tf.data.sources import annotated, split_source
 
@@ -81,18 +81,19 @@ class WriteShard:
         return False
       summary_file.unlink()
 
-    summary, hashes = summaries.Summary(), {}
+    summary, hashes, lines = summaries.Summary(), {}, []
     with files.replacing(path) as part:
       with tf.io.TFRecordWriter(str(part)) as writer:
         for position in span:
           converted = examples.convert(self.source, position, self.rules)
           if converted.example is not None:
             writer.write(record_writer.serialize(converted.example))
+            lines.append(pictures.line(converted.example))
           summary.add_converted(converted, self.source.name(position))
           hashes |= converted.hashes
           step()
       sha256 = files.sha256(part)
-    content = {"signature": signature, "sha256": sha256, "hashes": hashes}
+    content = {"signature": signature, "sha256": sha256, "hashes": hashes, "pictures": lines}
     content["summary"] = summary.to_json()
     files.write_bytes(summary_file, summaries.json_bytes(content))
     return True
@@ -103,7 +104,8 @@ def summary_path(path: pathlib.Path) -> pathlib.Path:
   return path.with_name(path.name + workspace.SUMMARY_SUFFIX)
 
 
-def read_summary(path: pathlib.Path) -> tuple[summaries.Summary, dict[str, Any]]:
-  """The summary of a shard that is whole, and the SHA-256 of its source files, by name."""
+def read_summary(path: pathlib.Path) -> tuple[summaries.Summary, dict[str, Any], list[str]]:
+  """The summary of a shard that is whole, the SHA-256 of its source files, by name, and the lines
+  of its pictures."""
   content = json.loads(summary_path(path).read_bytes())
-  return summaries.Summary.from_json(content["summary"]), content["hashes"]
+  return summaries.Summary.from_json(content["summary"]), content["hashes"], content["pictures"]

@@ -1,7 +1,8 @@
 """The hidden folder in which the files of a split are made, and the step that makes them visible.
 
-Shards, label map and manifest appear all together or not at all: the manifest is written last and
-removed first, so that where there is one, the shards that it lists are whole and of one conversion.
+Shards, list of pictures, label map and manifest appear all together or not at all: the manifest is
+written last and removed first, so that where there is one, the shards that it lists are whole and
+of one conversion.
 A process that is killed leaves the hidden folder behind, and the next one continues in it.
 """
 
@@ -84,8 +85,13 @@ class Workspace:
     files.write_bytes(path, content)
     return False
 
-  def commit(self, shards: Sequence[str], classes: Sequence[str], manifest: bytes) -> None:
-    """Puts shards, label map and manifest in place of those of an earlier conversion.
+  def commit(self, names: Sequence[str], classes: Sequence[str], manifest: bytes) -> None:
+    """Puts files, label map and manifest in place of those of an earlier conversion.
+
+    Args:
+      names: of shards and list of pictures, which are in the hidden folder.
+      classes: of the label map.
+      manifest: its content.
 
     Raises:
       ValueError: there is a label map of other classes, written in the meantime.
@@ -93,7 +99,7 @@ class Workspace:
     check_label_map(self._output_dir, classes)
     manifest_name = schema.manifest_file(self._split)
     files.write_bytes(self.folder / manifest_name, manifest)
-    new = list(shards)
+    new = list(names)
     if not (self._output_dir / schema.LABEL_MAP_FILE).exists():
       text = label_map.label_map_text(classes)
       files.write_bytes(self.folder / schema.LABEL_MAP_FILE, text.encode())
@@ -141,7 +147,7 @@ class Workspace:
       if hidden.exists() or not visible.exists():
         continue
       summary = hidden.with_name(name + SUMMARY_SUFFIX)
-      if name == schema.LABEL_MAP_FILE or (
+      if name in (schema.LABEL_MAP_FILE, schema.pictures_file(self._split)) or (
         summary.exists() and json.loads(summary.read_bytes())["sha256"] == files.sha256(visible)
       ):
         visible.replace(hidden)

@@ -13,7 +13,7 @@ import numpy as np
 import tensorflow as tf
 
 from mtl_ssl_tf.data import schema
-from mtl_ssl_tf.data.records import summaries, workspace
+from mtl_ssl_tf.data.records import pictures, summaries, workspace
 
 
 def make_example(
@@ -140,6 +140,8 @@ class SplitWriter:
     self._workspace.takes_up({"written_by": "SplitWriter"})
     self._shards = []
     self._writer = None
+    self._list_name = schema.pictures_file(split)
+    self._list = open(self._workspace.folder / self._list_name, "wb")  # noqa: SIM115
     self._summary = summaries.Summary()
 
   def __enter__(self) -> Self:
@@ -147,6 +149,7 @@ class SplitWriter:
 
   def __exit__(self, *exception) -> None:
     self._close_shard()
+    self._list.close()
     self._workspace.__exit__(*exception)
 
   def write(self, example: tf.train.Example, position: int) -> None:
@@ -158,6 +161,7 @@ class SplitWriter:
     """
     self._open_shard(position * self._num_shards // self._num_images)
     self._writer.write(serialize(example))
+    self._list.write(os.fsencode(f"{pictures.line(example)}\n"))
     self._shards[-1]["num_images"] += 1
     self._summary.add_example(example)
 
@@ -180,8 +184,9 @@ class SplitWriter:
     self._open_shard(self._num_shards - 1)
     self._close_shard()
     manifest = make_manifest(self._split, self._classes, self._shards, self._summary, about)
-    shards = [shard["file"] for shard in self._shards]
-    self._workspace.commit(shards, self._classes, manifest_bytes(manifest))
+    self._list.close()
+    names = [*(shard["file"] for shard in self._shards), self._list_name]
+    self._workspace.commit(names, self._classes, manifest_bytes(manifest))
     return manifest
 
   def _open_shard(self, index: int) -> None:
@@ -221,7 +226,14 @@ def make_manifest(
     about: further entries.
   """
   counts = summary.about_records(classes)
-  return {"split": split, **counts, "classes": list(classes), "shards": list(shards), **about}
+  return {
+    "split": split,
+    **counts,
+    "classes": list(classes),
+    "shards": list(shards),
+    "pictures": schema.pictures_file(split),
+    **about,
+  }
 
 
 def manifest_bytes(manifest: Mapping[str, Any]) -> bytes:

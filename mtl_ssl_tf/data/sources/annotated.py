@@ -13,7 +13,12 @@ from mtl_ssl_tf.data import faults
 # that is more. Beyond it, its coordinates are of another image or another scale.
 _CLIP_PX, _CLIP_SHARE = 3.0, 0.01
 # Words that tools write where they have nothing to say of a field, in small letters.
-_NOT_STATED = ("", "unspecified", "null", "none", "unknown", "nan", "n/a")
+_NOT_STATED = frozenset(
+  (
+    *("", "-", "--", "?", "n/a", "na", "nan", "nil", "none", "null"),
+    *("not specified", "undefined", "unknown", "unset", "unspecified"),
+  )
+)
 _FLAG_WORDS = {"true": 1, "false": 0, "yes": 1, "no": 0}
 
 
@@ -44,11 +49,11 @@ DEFAULT_RULES = BoxRules()
 
 
 def is_stated(value: Any) -> bool:
-  """Whether a field says anything: not so if it is missing, null, -1, empty or `Unspecified`."""
+  """Whether a field says anything, unlike null, -1, empty values and words like `Unspecified`."""
   if isinstance(value, str):
     text = value.strip().lower()
     return text not in _NOT_STATED and text not in ("-1", "-1.0")
-  return value is not None and (isinstance(value, bool) or value != -1)
+  return isinstance(value, bool) or value not in (None, -1, [], {})
 
 
 def flag(value: Any) -> int | None:
@@ -162,6 +167,11 @@ def clip_box(
     faults.FaultError: it reaches further out than `rules` allow, or nothing is left of it.
   """
   limits = (height, width, height, width)
+  if are_fractions(annotated.box, height, width):
+    field = annotated.coordinate_fields[0].split("/")[0]
+    value = ", ".join(f"{value:g}" for value in annotated.box)
+    value += " (top, left, bottom, right) are fractions of the image"
+    raise faults.FaultError([annotated.fault(file, field, value, "pixels")])
   found = []
   for field, value, limit in zip(annotated.coordinate_fields, annotated.box, limits, strict=True):
     allowance = rules.allowance_px(limit)
@@ -178,6 +188,13 @@ def clip_box(
     field = annotated.coordinate_fields[0].split("/")[0]
     raise faults.FaultError([annotated.fault(file, field, outside, "a box inside the image")])
   return box
+
+
+def are_fractions(box: tuple[float, float, float, float], height: int, width: int) -> bool:
+  """Whether a box must be meant in fractions of the image, as it lies within its first pixel."""
+  ymin, xmin, ymax, xmax = box
+  is_part_of_pixel = ymax - ymin < 1.0 or xmax - xmin < 1.0
+  return min(height, width) > 1 and min(box) >= 0.0 and max(box) <= 1.0 and is_part_of_pixel
 
 
 def cut_to_image(

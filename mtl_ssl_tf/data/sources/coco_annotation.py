@@ -17,6 +17,7 @@ from mtl_ssl_tf.data.sources import annotated
 
 _WHOLE = re.compile(r"-?\d{1,30}", re.ASCII)
 _BBOX = ("x", "y", "width", "height")
+_LOCAL_FILES = "/data/local-files/?d="
 # Of these COCO itself has the first; the others come with data sets that were VOC once.
 FLAGS = ("iscrowd", "difficult", "truncated", "ignore")
 # Of a record, which keeps integers of 64 bits.
@@ -290,6 +291,9 @@ def image_name(entry: Mapping[str, Any]) -> str | None:
   if not isinstance(name, str) or "\0" in name:
     return None
   name = name.strip().replace("\\", "/")
+  _, found, rest = name.partition(_LOCAL_FILES)
+  if found:  # The address of a file on the disk of Label Studio's server.
+    name = urllib.parse.unquote(rest)
   if "://" in name:
     name = urllib.parse.unquote(urllib.parse.urlsplit(name).path).rsplit("/", 1)[-1]
   path = pathlib.PurePosixPath(name)

@@ -5,6 +5,7 @@ Checks that need the whole file are done here: identifiers that are repeated or 
 
 import contextlib
 import dataclasses
+import itertools
 import json
 import os
 import pathlib
@@ -16,10 +17,10 @@ from mtl_ssl_tf import files
 from mtl_ssl_tf.data import disk_index, faults, label_map
 from mtl_ssl_tf.data.sources import coco_annotation, coco_stream, image_folder, split_source
 
-_VERSION = 2
+_VERSION = 3
 _TABLES = """
 CREATE TABLE images (position INTEGER PRIMARY KEY, id TEXT UNIQUE, name TEXT, last_name TEXT,
-  entry TEXT, fault TEXT);
+  last_two TEXT, entry TEXT, fault TEXT);
 CREATE TABLE annotations (number INTEGER PRIMARY KEY, id INTEGER, image_id TEXT, category_id TEXT,
   entry TEXT);
 CREATE TABLE categories (number INTEGER PRIMARY KEY, id TEXT, name TEXT, entry TEXT);
@@ -32,6 +33,7 @@ CREATE INDEX by_image ON annotations (image_id, number);
 CREATE INDEX by_id ON annotations (id);
 CREATE INDEX by_name ON images (name);
 CREATE INDEX by_last_name ON images (last_name, name);
+CREATE INDEX by_last_two ON images (last_two, name);
 """
 
 
@@ -102,10 +104,14 @@ class CocoIndex:
         entry.pop("id", None)
       yield number, entry
 
-  def num_names_ending(self, last_name: str) -> int:
-    """The number of different paths in `images` that have this last part."""
-    query = "SELECT COUNT(DISTINCT name) FROM images WHERE last_name = ?"
-    return self._connection.execute(query, (image_folder.composed(last_name),)).fetchone()[0]
+  def num_names_ending(self, end: str) -> int:
+    """The number of different paths in `images` with this end of some parts; at most 2."""
+    end = image_folder.composed(end)
+    column = "last_two" if "/" in end else "last_name"
+    key = "/".join(end.split("/")[-2:])
+    rows = self._connection.execute(f"SELECT DISTINCT name FROM images WHERE {column} = ?", (key,))
+    ending = (name for (name,) in rows if f"/{name}".endswith(f"/{end}"))
+    return len(list(itertools.islice(ending, 2)))
 
 
 def open_index(
@@ -229,9 +235,9 @@ class _Tables:
           value = f"{coco_annotation.show(entry, 'id')} repeats image {first[0]}"
           image_id, fault = None, faults.Fault(self.file, field, value, "each id once")
     name = image_folder.composed(name) if name else None
-    last_name = name.rsplit("/", 1)[-1] if name else None
-    row = (number - 1, image_id, name, last_name, json.dumps(entry), _text(fault))
-    self.connection.execute("INSERT INTO images VALUES (?, ?, ?, ?, ?, ?)", row)
+    last_name, last_two = ("/".join(name.split("/")[-n:]) if name else None for n in (1, 2))
+    row = (number - 1, image_id, name, last_name, last_two, json.dumps(entry), _text(fault))
+    self.connection.execute("INSERT INTO images VALUES (?, ?, ?, ?, ?, ?, ?)", row)
 
   def add_annotation(self, number: int, entry: Any) -> None:
     """Adds an entry of `annotations`."""

@@ -32,10 +32,23 @@ SEGMENTATION = "segmentation"
 _BOX_FIELDS = frozenset(
   (
     *("annotations", "annotation", "objects", "regions", "shape_attributes"),
-    *("bbox", "bboxes", "bndbox", "box", "boxes", "xmin"),
+    *(
+      "bbox",
+      "bboxes",
+      "bndbox",
+      "box",
+      "boxes",
+      "bounding_box",
+      "boundingbox",
+      "rect",
+      "rectangle",
+    ),
+    *("rect", "rectangle", "xmin", "x_min", "xtl", "shapes", "instances"),
     *("segmentation", "polygon", "polygons"),
   )
 )
+# Fields, in small letters, by which entries of an unknown list mean images.
+_IMAGE_FIELDS = frozenset(("image_id", "imageid"))
 _ACCEPTED = "a COCO file: a JSON object with lists of images, annotations and categories"
 _CHUNK_BYTES = 1 << 18
 _DEPTH = {"start_map": 1, "start_array": 1, "end_map": -1, "end_array": -1}
@@ -104,17 +117,17 @@ def _entries(
   event, _ = next(events)
   if event != "start_map":
     raise _error(path, f"the outermost value is no object but {_kind(event)}")
-  seen = set()
+  seen, num_annotations, of_images = set(), 0, None
   for event, section in events:
     if event == "end_map":
       break
     event, _ = next(events)
     if section not in FIELDS:
-      if event in _DEPTH and _holds_boxes(section, event, events):
-        raise ValueError(
-          f"{path.name}: {section}: holds boxes, which are not read; accepted: a list of this name:"
-          " annotations"
-        )
+      if event in _DEPTH:
+        holds_boxes, means_images = _search(section, event, events)
+        if holds_boxes:
+          raise _unread(path, section, "holds boxes")
+        of_images = of_images or (section if means_images else None)
       continue
     if event != "start_array" or section in seen:
       value = "there are two" if section in seen else f"no list but {_kind(event)}"
@@ -128,7 +141,10 @@ def _entries(
         value = _entry(section, events, polygons)
       else:
         value = _value(event, value, events)
+      num_annotations += section == "annotations"
       yield section, number, value
+  if of_images is not None and not num_annotations:
+    raise _unread(path, of_images, "has entries of images")
   if "images" not in seen:
     raise _error(path, "no list of images")
   for _ in events:  # What follows the object is an error that is reported here.
@@ -152,7 +168,7 @@ def _entry(section: str, events: Iterator[tuple[str, Any]], polygons: bool) -> d
       if extent is not None:
         result[SEGMENTATION] = extent
     elif section == "images":
-      if _holds_boxes(key, event, events):
+      if _search(key, event, events)[0]:
         result[BOXES_INSIDE] = key
     else:
       _skip(event, events)
@@ -178,16 +194,22 @@ def _value(event: str, value: Any, events: Iterator[tuple[str, Any]]) -> Any:
   return value
 
 
-def _holds_boxes(name: str, event: str, events: Iterator[tuple[str, Any]]) -> bool:
-  """Passes over the list or object that begins with an event; whether it may have boxes in it."""
-  depth, found, is_empty = _DEPTH[event], False, True
+def _search(name: str, event: str, events: Iterator[tuple[str, Any]]) -> tuple[bool, bool]:
+  """Passes over the list or object that begins with an event.
+
+  Returns:
+    Whether it may have boxes in it, and whether it means images by their ids.
+  """
+  depth, found, is_empty, means_images = _DEPTH[event], False, True, False
   for event, value in events:
     depth += _DEPTH.get(event, 0)
     if not depth:
       break
     is_empty = False
-    found = found or (event == "map_key" and value.lower() in _BOX_FIELDS)
-  return found or (not is_empty and name.lower() in _BOX_FIELDS)
+    if event == "map_key":
+      key = value.lower()
+      found, means_images = found or key in _BOX_FIELDS, means_images or key in _IMAGE_FIELDS
+  return found or (not is_empty and name.lower() in _BOX_FIELDS), means_images
 
 
 def _extent(event: str, events: Iterator[tuple[str, Any]]) -> list[float] | bool | None:
@@ -238,6 +260,11 @@ class _Stream:
     cut = len(data) if at_end else data.rfind(b",")
     self._rest = data[cut:]
     return _ODD_NUMBER.sub(rb'\1"\2"', data[:cut])
+
+
+def _unread(path: pathlib.Path, section: str, value: str) -> ValueError:
+  accepted = "a list of this name: annotations"
+  return ValueError(f"{path.name}: {section}: {value}, which are not read; accepted: {accepted}")
 
 
 def _kind(event: str) -> str:

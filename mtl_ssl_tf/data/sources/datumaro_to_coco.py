@@ -55,10 +55,17 @@ def main(argv: Sequence[str] | None = None) -> int:
   contents, report = convert(items, [label.name for label in labels], root)
   if flags.format == "yolo":
     report["faults"] += unread_labels(root, [item.id for item in items]) + unordered_names(root)
-  for split, content in contents.items():
-    (output / f"{split}.json").write_text(json.dumps(content), encoding="ascii")
-  (output / REPORT).write_text(json.dumps(report), encoding="ascii")
+  write(contents, report, output)
   return 0
+
+
+def write(
+  contents: dict[str, dict[str, Any]], report: dict[str, Any], folder: pathlib.Path
+) -> None:
+  """Writes the COCO files, by split, and the report."""
+  for split, content in contents.items():
+    (folder / f"{split}.json").write_text(json.dumps(content), encoding="ascii")
+  (folder / REPORT).write_text(json.dumps(report), encoding="ascii")
 
 
 def convert(

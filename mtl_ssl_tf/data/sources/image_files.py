@@ -20,9 +20,11 @@ MAX_PIXELS = 100_000_000
 _FORMATS = ("JPEG", "PNG", "BMP", "TIFF", "WEBP", "GIF")
 _JPEG_FORMATS = ("JPEG", "MPO")  # MPO, as cameras write it: a JPEG with further views behind it.
 _ACCEPTED = "a whole JPEG, PNG, BMP, TIFF, WebP or GIF image"
-_END_MARKER = b"\xff\xd9"
-_BASELINE = (b"\xff\xc0", b"\xff\xc1")  # Start of a frame that is sent in one scan.
-_PROGRESSIVE = b"\xff\xc2"
+END_MARKER = b"\xff\xd9"
+BASELINE = (b"\xff\xc0", b"\xff\xc1")  # Start of a frame that is sent in one scan.
+PROGRESSIVE = b"\xff\xc2"
+# Bytes in the place of pixels: where some are missing, a decoder makes them up from what follows.
+FILLINGS = (b"", b"\x00" * 64, b"\x55" * 64)
 _UPRIGHT = {
   2: Image.Transpose.FLIP_LEFT_RIGHT,
   3: Image.Transpose.ROTATE_180,
@@ -93,7 +95,7 @@ def prepare_image(content: bytes, file: str) -> StoredImage:
       except tf.errors.InvalidArgumentError:
         if image.format not in _JPEG_FORMATS or not _lacks_end_marker(content):
           raise
-        with Image.open(io.BytesIO(content + _END_MARKER), formats=("JPEG",)) as repaired:
+        with Image.open(io.BytesIO(content + END_MARKER), formats=("JPEG",)) as repaired:
           return _convert(repaired, content, repaired=True)
       return _convert(image, content)
   except faults.FaultError:
@@ -140,14 +142,14 @@ def _lacks_end_marker(content: bytes) -> bool:
   Where pixels are missing too, a decoder makes them up from whatever follows, so that they differ
   between two continuations. The scans of a progressive file may be missing without a trace.
   """
-  if _PROGRESSIVE in content or not any(marker in content for marker in _BASELINE):
+  if PROGRESSIVE in content or not any(marker in content for marker in BASELINE):
     return False
   # Zeros are what an interrupted download fills up with, 255 is half of the marker.
   content = content.rstrip(b"\0").removesuffix(b"\xff")
   pictures = []
-  for continuation in (b"", b"\x00" * 64, b"\x55" * 64):
+  for filling in FILLINGS:
     try:
-      pictures.append(tf.io.decode_jpeg(content + continuation + _END_MARKER, channels=3).numpy())
+      pictures.append(tf.io.decode_jpeg(content + filling + END_MARKER, channels=3).numpy())
     except tf.errors.InvalidArgumentError:
       return False
   return all(np.array_equal(pictures[0], picture) for picture in pictures[1:])

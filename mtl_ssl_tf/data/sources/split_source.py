@@ -19,7 +19,7 @@ NOTES = {
   "annotation_missing": "image without an annotation, taken as background",
   "size_missing": "the annotation does not say how large the image is",
   "size_unreadable": "the annotation's size of the image is no whole number and is not used",
-  "image_found_by_name": "image found by the last part of its path alone",
+  "image_found_by_name": "image found by the end of its path alone",
   "end_marker_added": "JPEG without its end marker",
   "corners_swapped": "box whose corners were exchanged",
   "box_of_polygon": "box made from a polygon",

@@ -21,10 +21,20 @@ _NUMBER = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?", re.ASCII)
 _COORDINATES = ("ymin", "xmin", "ymax", "xmax")
 # Tags and attributes, in small letters, of elements that may be a box or an object.
 _BOX_TAGS = frozenset(
-  ("bndbox", "bbox", "box", "robndbox", "rect", "rectangle", "polygon", "object")
+  (
+    *("bndbox", "robndbox", "bbox", "box", "bounding_box", "boundingbox", "rect", "rectangle"),
+    *("polygon", "object", "obj", "region", "roi"),
+  )
 )
 _MAX_PATH = 80
-_SIDE_TAGS = frozenset((*_COORDINATES, "left", "top", "x1", "y1", "x2", "y2"))
+_SIDE_TAGS = frozenset(
+  (
+    *_COORDINATES,
+    *("left", "top", "right", "bottom", "x1", "y1", "x2", "y2", "xtl", "ytl", "xbr", "ybr"),
+    *("x_min", "y_min", "x_max", "y_max", "minx", "miny", "maxx", "maxy"),
+    *("x", "y", "cx", "cy", "x_center", "y_center"),
+  )
+)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

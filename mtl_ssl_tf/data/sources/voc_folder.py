@@ -130,7 +130,27 @@ class VocFolder:
 
   def is_known(self, stem: str) -> bool:
     """Whether there is an annotation or image of this name."""
+    query = f"SELECT 1 FROM files WHERE kind IN ('{_ANNOTATION}', '{_IMAGE}') AND stem = ?"
+    if self._index.execute(query, (os.fsencode(stem),)).fetchone() is not None:
+      return True
+    if stem.isascii():
+      return False
     return bool(self._names(_ANNOTATION, stem) or self._names(_IMAGE, stem))
+
+  def stem_at_end(self, path: str) -> str | None:
+    """The longest end of a path that is a name here; None where there is none.
+
+    The last part alone decides nothing where images in several folders have it.
+    """
+    parts = path.split("/")
+    for start in range(1, len(parts)):
+      stem = "/".join(parts[start:])
+      if ".." not in parts[start:] and self.is_known(stem):
+        is_alone = start + 1 < len(parts) or not any(
+          self._nested(os.path.basename(file)) for file in self._names(_IMAGE, stem)
+        )
+        return stem if is_alone else None
+    return None
 
   def is_annotated(self, stem: str) -> bool:
     """Whether there is an annotation of this name, spelt so."""
@@ -185,11 +205,18 @@ class VocFolder:
     rows = ((_key(name),) for name in names)
     self._index.executemany("INSERT OR IGNORE INTO claimed VALUES (?)", rows)
     self._index.execute("COMMIT")
+    vars(self).pop("_has_claims", None)
 
   def is_claimed(self, stem: str) -> bool:
     """Whether an annotation of another name may be that of this image, its folder apart."""
+    if not self._has_claims:  # Mostly, and asked of each image.
+      return False
     query = "SELECT 1 FROM claimed WHERE key = ?"
     return self._index.execute(query, (_key(stem),)).fetchone() is not None
+
+  @functools.cached_property
+  def _has_claims(self) -> bool:
+    return self._index.execute("SELECT 1 FROM claimed").fetchone() is not None
 
   def annotation_files(self, stem: str) -> list[str]:
     """All annotations of an image; a sound data set has one."""
@@ -244,10 +271,14 @@ class VocFolder:
 
   def _images_named(self, filename: str) -> list[str]:
     """The images of this name with its ending, in any folder."""
-    query = "SELECT name FROM nested_images WHERE last = ? ORDER BY name"
-    nested = self._all(query, os.fsencode(filename))
+    nested = self._nested(filename)
     top = self._names(_IMAGE, os.path.splitext(filename)[0])
     return [*(name for name in top if name == filename), *nested]
+
+  def _nested(self, last_name: str) -> list[str]:
+    """The images of this name with its ending that lie in folders within."""
+    query = "SELECT name FROM nested_images WHERE last = ? ORDER BY name"
+    return list(self._all(query, os.fsencode(last_name)))
 
   def _names(self, kind: str, stem: str) -> list[str]:
     """The files of a kind with this name."""

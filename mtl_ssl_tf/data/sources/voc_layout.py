@@ -78,13 +78,12 @@ def find(data_dir: str | os.PathLike[str], split: str | None = None) -> Layout:
       images = _images(root, base, annotations)
       if images is None:
         raise _no_folder(data_dir, root / base, IMAGES)
-      lists = os.path.join(base, SPLITS)
-      return Layout(root, annotations, images, lists if (root / lists).is_dir() else None)
+      return Layout(root, annotations, images, _lists(root, base, split))
   for base in reversed(bases):
     if _holds(root / base, _ANNOTATION_EXTENSIONS):
       # Images may be next to annotations, or in a folder of their own.
       images = base if _holds(root / base, IMAGE_EXTENSIONS) else _images(root, base, base)
-      return Layout(root, base, base if images is None else images, None)
+      return Layout(root, base, base if images is None else images, _lists(root, base, split))
   raise _no_folder(data_dir, root, ANNOTATIONS)
 
 
@@ -96,6 +95,29 @@ def _images(root: pathlib.Path, base: str, annotations: str) -> str | None:
       return os.path.join(base, folders[name.lower()])
   is_shared = next(_walk(root / annotations, IMAGE_EXTENSIONS), None) is not None
   return annotations if is_shared else None
+
+
+def _lists(root: pathlib.Path, base: str, split: str | None) -> str | None:
+  """The folder with lists of names: `SPLITS`, another one in `ImageSets`, or that of the data set.
+
+  Of others than `SPLITS`, the first one that lists the split counts, or else one in `ImageSets`
+  with any list: a split whose name is mistaken must not become all images.
+  """
+  outer, inner = SPLITS.lower().split("/")
+  image_sets = _folders(root / base).get(outer)
+  found = []
+  if image_sets is not None:
+    within = _folders(root / base / image_sets)
+    if inner in within:
+      return os.path.join(base, image_sets, within[inner])
+    found = [os.path.join(base, image_sets)]
+    found += [os.path.join(found[0], name) for name in sorted(within.values())]
+  wanted = f"{split}.txt".lower()
+  for folder in (*found, base):
+    if split and wanted in [name.lower() for name in os.listdir(root / folder)]:
+      return folder
+  with_any = (folder for folder in found if _holds(root / folder, (".txt",)))
+  return next(with_any, None)
 
 
 def _folders(folder: pathlib.Path) -> dict[str, str]:

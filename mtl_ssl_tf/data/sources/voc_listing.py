@@ -11,10 +11,11 @@ import os
 from collections.abc import Iterator, Mapping
 
 from mtl_ssl_tf.data import faults
-from mtl_ssl_tf.data.sources import voc_folder, voc_split
+from mtl_ssl_tf.data.sources import split_source, voc_folder, voc_split
 
 # In the place of a list's path.
 _NO_LIST = "(names of all images)"
+_MAX_NAMED = 3
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -26,12 +27,14 @@ class SplitList:
     faults: of the lines that are left out.
     hashes: SHA-256 of the lists, hexadecimal, by path inside the data set.
     origin: the lists in words.
+    remarks: see `split_source.SplitSource`.
   """
 
   num_images: int
   faults: tuple[faults.Fault, ...]
   hashes: Mapping[str, str]
   origin: str
+  remarks: tuple[split_source.Remark, ...] = ()
 
 
 def list_split(
@@ -51,24 +54,29 @@ def list_split(
   if folder.layout.splits is None:
     return _list_all(folder, split, shares)
   if shares is not None:
+    where = folder.layout.splits or folder.root.name
     raise ValueError(
-      f"--split_share has no use here, as {folder.layout.splits} lists the splits; accepted:"
-      f" --split with one of {faults.listing(sorted(_lists(folder)))}"
+      f"--split_share has no use here, as {where} lists the splits; accepted: --split with one of"
+      f" {faults.listing(sorted(_lists(folder)))}"
     )
   files = split_files(folder, split)
   is_of_class = files[0] != _lists(folder).get(split)
-  hashes, found = {}, []
+  hashes, found, ends = {}, [], _Ends()
 
   def lines() -> Iterator[tuple[int, str]]:
     for file in files:
       content = folder.read(file)
       hashes[file] = hashlib.sha256(content).hexdigest()
       images = folder.layout.images
-      for number, name in voc_split.names(content, folder.is_known, images, every=is_of_class):
+      for number, name, is_end in voc_split.names(
+        content, folder.is_known, images, every=is_of_class, by_end=folder.stem_at_end
+      ):
         if voc_split.problem(name):
           accepted = "the name of an image inside the data set"
           found.append(faults.Fault(file, f"line {number}", faults.quote(name), accepted))
         else:
+          if is_end:
+            ends.add(name)
           yield number, name
 
   try:
@@ -83,7 +91,28 @@ def list_split(
   num_images = folder.num_in_split()
   if not num_images and not found:
     raise ValueError(f"{files[0]}: it names no image; accepted: the name of an image on each line")
-  return SplitList(num_images, tuple(found), hashes, f"in {faults.listing(files)}")
+  origin = f"in {faults.listing(files)}"
+  return SplitList(num_images, tuple(found), hashes, origin, ends.remarks(files[0]))
+
+
+class _Ends:
+  """Names that only the ends of lines have led to: their number, and the first few."""
+
+  def __init__(self):
+    self._number, self._first = 0, []
+
+  def add(self, name: str) -> None:
+    self._number += 1
+    if self._number <= _MAX_NAMED:
+      self._first.append(name)
+
+  def remarks(self, file: str) -> tuple[split_source.Remark, ...]:
+    """A remark, if there are any."""
+    if not self._number:
+      return ()
+    value = f"{self._number} lead elsewhere, and their ends count: {', '.join(self._first)}"
+    fault = faults.Fault(file, "lines", value, "names of images inside the data set")
+    return (split_source.Remark("names_by_end", False, fault),)
 
 
 def split_files(folder: voc_folder.VocFolder, split: str) -> list[str]:
@@ -98,9 +127,9 @@ def split_files(folder: voc_folder.VocFolder, split: str) -> list[str]:
   of_classes = [file for stem, file in lists.items() if split and stem.endswith(f"_{split}")]
   if of_classes and all(voc_split.has_flags_only(folder.read(file)) for file in of_classes):
     return of_classes
+  file = folder.layout.file(folder.layout.splits, f"{split}.txt")
   raise ValueError(
-    f"--split {split}: no file {folder.layout.splits}/{split}.txt; accepted, as there are:"
-    f" {faults.listing(sorted(lists))}"
+    f"--split {split}: no file {file}; accepted, as there are: {faults.listing(sorted(lists))}"
   )
 
 
@@ -110,7 +139,7 @@ def _lists(folder: voc_folder.VocFolder) -> dict[str, str]:
   for name in sorted(os.listdir(folder.root / folder.layout.splits)):
     stem, extension = os.path.splitext(name)
     if extension.lower() == ".txt":
-      lists.setdefault(stem, f"{folder.layout.splits}/{name}")
+      lists.setdefault(stem, folder.layout.file(folder.layout.splits, name))
   return lists
 
 

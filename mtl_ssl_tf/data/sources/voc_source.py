@@ -67,6 +67,7 @@ def open_split(
     faults=listed.faults,
     hashes=listed.hashes,
     missing_annotation=missing_annotation,
+    remarks=listed.remarks,
   )
   if label_map_file is None:
     return source

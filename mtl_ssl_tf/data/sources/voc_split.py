@@ -64,9 +64,14 @@ class Shares:
 
 
 def names(
-  content: bytes, is_known: Callable[[str], bool], image_folder: str, *, every: bool = False
-) -> Iterator[tuple[int, str]]:
-  """Number, from 1, and name of each line of a list that names an image of the split.
+  content: bytes,
+  is_known: Callable[[str], bool],
+  image_folder: str,
+  *,
+  every: bool = False,
+  by_end: Callable[[str], str | None] = lambda path: None,
+) -> Iterator[tuple[int, str, bool]]:
+  """Names of the lines of a list that name an image of the split.
 
   A line is a name, or a name and a flag as in VOC's lists for single classes: 1 (holds the class),
   0 (holds difficult objects of it only) or -1 (does not, and is left out). The name may have the
@@ -77,21 +82,27 @@ def names(
     is_known: whether the data set has an annotation or image of a name.
     image_folder: as a name may start with it.
     every: whether names with -1 belong to the split too.
+    by_end: the name of the data set that a path, perhaps of another machine, ends in; None where it
+      ends in none.
+
+  Yields:
+    Number of the line, from 1; the name; whether only the end of the line has led to it.
 
   Raises:
     UnicodeDecodeError: it is no UTF-8 text.
   """
   for number, line in enumerate(io.BytesIO(content.removeprefix(b"\xef\xbb\xbf")), start=1):
     written = line.decode().strip()
-    name = _name(written, is_known, image_folder)
-    if not is_known(name):
+    name, is_there = _name(written, is_known, image_folder)
+    if not is_there:
       first, flag = _name_and_flag(written)
       if flag == _LEFT_OUT and not every:
         continue
       if flag is not None:
-        name = _name(first, is_known, image_folder)
+        name, is_there = _name(first, is_known, image_folder)
+    end = None if is_there or "/" not in name else by_end(name)
     if name:
-      yield number, name
+      yield number, end or name, end is not None
 
 
 def has_flags_only(content: bytes) -> bool:
@@ -112,12 +123,14 @@ def _name_and_flag(line: str) -> tuple[str, str | None]:
   return (first, flag[0]) if flag and flag[0] in _FLAGS else (line, None)
 
 
-def _name(written: str, is_known: Callable[[str], bool], image_folder: str) -> str:
-  """The name of an image as the data set's files have it."""
+def _name(written: str, is_known: Callable[[str], bool], image_folder: str) -> tuple[str, bool]:
+  """The name of an image as the data set's files have it, and whether there is such a file."""
   if is_known(written):
-    return written
+    return written, True
   name = written.replace("\\", "/").removeprefix("./")
   if image_folder and name.startswith(f"{image_folder}/"):
     name = name.removeprefix(f"{image_folder}/")
+  if name != written and is_known(name):
+    return name, True
   stem, ending = os.path.splitext(name)
-  return stem if not is_known(name) and ending.lower() in _ENDINGS else name
+  return (stem, is_known(stem)) if ending.lower() in _ENDINGS else (name, False)

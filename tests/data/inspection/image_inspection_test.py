@@ -124,7 +124,8 @@ class TestSample:
 
 
 def test_repetitions_in_records_and_splits(tmp_path):
-  files = [_records(tmp_path, _record("a"), name=f"{name}.tfrecord") for name in "xy"]
+  names = [f"train-0000{number}-of-00002.tfrecord" for number in range(2)]
+  files = [_records(tmp_path, _record("a"), name=name) for name in names]
   assert _kinds(_inspect(*files)) == [[], ["duplicate_source_id", "duplicate_image"]]
   source = _split(tmp_path, {f"{name}.xml": voc_files.annotation_xml() for name in "ab"})
   images = list(image_inspection.inspect_split(source, _LIMITS))

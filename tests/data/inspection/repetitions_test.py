@@ -1,5 +1,7 @@
 """Tests of finding names and pictures that were there before."""
 
+import dataclasses
+
 import numpy as np
 
 from mtl_ssl_tf.data.inspection import checks, repetitions, validation_report
@@ -11,7 +13,7 @@ def _image(source_id, encoded, record, *findings) -> validation_report.Inspected
 
 
 def _findings(*images) -> list[list[str]]:
-  results = list(repetitions.add_findings(images))
+  results = list(repetitions.Repetitions().add_findings(images))
   assert [inspected.name for inspected in results] == [inspected.name for inspected in images]
   return [[f"{f.level} {f.kind}: {f}" for f in inspected.findings] for inspected in results]
 
@@ -49,3 +51,20 @@ def test_images_that_cannot_be_used_or_have_no_name_repeat_nothing():
 def test_names_that_are_no_text():
   texts = _findings(_image("\udcff", b"1", 0), _image("\udcff", b"2", 1), _image("\ud800", b"3", 2))
   assert [len(found) for found in texts] == [0, 1, 0]
+
+
+def test_across_splits_names_may_repeat_and_pictures_are_counted():
+  seen = repetitions.Repetitions()
+  for split, images in (("train", b"123"), ("val", b"4213"), ("test", b"4")):
+    inspected = [
+      dataclasses.replace(_image(str(number), bytes([content]), number), split=split)
+      for number, content in enumerate(images)
+    ]
+    assert [image.findings for image in seen.add_findings(inspected)] == [()] * len(images)
+  assert [f"{found.level} {found.kind}: {found}" for found in seen.shared_pictures()] == [
+    "warning picture_in_two_splits: val: pictures: that are in train too, by content: 3: '1 (r 1)'"
+    " ('1 (r 1)' there), '2 (r 2)' ('0 (r 0)' there), '3 (r 3)' ('2 (r 2)' there); accepted: each"
+    " picture in one split",
+    "warning picture_in_two_splits: test: pictures: that are in val too, by content: 1: '0 (r 0)'"
+    " ('0 (r 0)' there); accepted: each picture in one split",
+  ]

@@ -91,6 +91,7 @@ class TestCommit:
     assert sorted(os.listdir(tmp_path / "new" / "folder")) == [
       "label_map.txt",
       "manifest_train.json",
+      "pictures_train.tsv",
       "train-00000-of-00002.tfrecord",
       "train-00001-of-00002.tfrecord",
     ]
@@ -141,6 +142,7 @@ class TestCommit:
       },
       "classes": ["cat", "dog"],
       "shards": [{"file": "train-00000-of-00001.tfrecord", "num_images": 4}],
+      "pictures": "pictures_train.tsv",
       "remark": "ä",
     }
     assert json.loads((tmp_path / "manifest_train.json").read_text()) == manifest

@@ -30,6 +30,19 @@ def test_the_last_name_counts_where_the_path_is_not_there(tmp_path, name):
   assert _find(tmp_path, name, "a/b.jpg", "c.jpg") == ("a/b.jpg", True)
 
 
+@pytest.mark.parametrize("name", ["/home/me/images/cam1/b.jpg", "../cam1/b.jpg", "x/cam1/b.jpg"])
+def test_the_longest_end_that_is_there_counts(tmp_path, name):
+  files = ("cam1/b.jpg", "cam2/b.jpg", "b.jpg")
+  assert _find(tmp_path, name, *files) == ("cam1/b.jpg", True)
+  with pytest.raises(faults.FaultError, match="of which more than one image may be meant"):
+    _find(tmp_path, name, *files, num_names=2)
+
+
+def test_what_follows_the_name_of_the_folder_counts(tmp_path):
+  name = f"/home/me/{tmp_path.name}/b.jpg"
+  assert _find(tmp_path, name, "b.jpg", "cam1/b.jpg") == ("b.jpg", True)
+
+
 def test_no_path_leads_out(tmp_path):
   (tmp_path / "secret.jpg").touch()
   (tmp_path / "images").mkdir()

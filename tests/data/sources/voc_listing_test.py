@@ -1,6 +1,8 @@
 """Tests of listing a split, from lists and from the files themselves."""
 
 import hashlib
+import pathlib
+import shutil
 
 import pytest
 
@@ -14,7 +16,7 @@ def _root(tmp_path):
 
 
 def _list(root, split: str = "train", **options):
-  folder = voc_folder.VocFolder(root)
+  folder = voc_folder.VocFolder(root, split=split)
   listed = voc_listing.list_split(folder, split, **options)
   return listed, [folder.stem(position) for position in range(listed.num_images)]
 
@@ -47,7 +49,7 @@ class TestLists:
     (root / file).touch()
     assert self._parse(root, b"scan 1\nscan 2\n") == (["scan 1", "scan 2"], [])
 
-  @pytest.mark.parametrize("name", ["../a", "/etc/passwd", "..", ".", "b\0"])
+  @pytest.mark.parametrize("name", ["../x", "/etc/passwd", "..", ".", "b\0"])
   def test_names_that_lead_out_are_faults(self, root, name):
     assert self._parse(root, f"a\n{name}\n".encode()) == (
       ["a"],
@@ -65,9 +67,45 @@ class TestLists:
     with pytest.raises(ValueError, match=r"train.txt: it names no image; accepted: the name"):
       self._parse(root, content)
 
+  @pytest.mark.parametrize(
+    "line", ["../a.jpg", "/home/me/a.jpg", "C:\\me\\a.jpg", "VOC/JPEGImages/a"]
+  )
+  def test_a_path_of_another_machine(self, root, line):
+    (root / "ImageSets/Main/train.txt").write_text(f"{line}\n/home/me/cam1/b.jpg\nc\n")
+    (root / "JPEGImages/cam1").mkdir()
+    (root / "JPEGImages/cam1/b.jpg").touch()
+    listed, names = _list(root)
+    assert (names, listed.faults) == (["a", "cam1/b", "c"], ())
+    (remark,) = listed.remarks
+    assert str(remark.fault) == (
+      "ImageSets/Main/train.txt: lines: 2 lead elsewhere, and their ends count: a, cam1/b;"
+      " accepted: names of images inside the data set"
+    )
+
+  def test_the_last_part_of_a_path_that_several_folders_have(self, root):
+    for name in ("JPEGImages/a.jpg", "JPEGImages/cam1/a.jpg"):
+      (root / name).parent.mkdir(exist_ok=True)
+      (root / name).touch()
+    names, problems = self._parse(root, b"/home/me/a.jpg\ncam2/a.jpg\n/x/cam1/a.jpg\n")
+    assert names == ["cam2/a", "cam1/a"]
+    assert "line 1: '/home/me/a'; accepted" in problems[0]
+
   def test_no_text(self, root):
     with pytest.raises(ValueError, match=r"train.txt: not a UTF-8 text file"):
       self._parse(root, b"\xff\xfea\0")
+
+  @pytest.mark.parametrize("folder", ["imagesets/main", "ImageSets", "ImageSets/Segmentation", "."])
+  def test_lists_in_other_folders(self, root, folder):
+    shutil.rmtree(root / "ImageSets")
+    (root / folder).mkdir(parents=True, exist_ok=True)
+    (root / folder / "val.txt").write_text("a")
+    (root / "JPEGImages/b.jpg").touch()
+    listed, names = _list(root, "val")
+    assert names == ["a"]
+    assert list(listed.hashes) == [(pathlib.PurePath(folder) / "val.txt").as_posix()]
+    if folder != ".":  # Of a folder without lists, all images are any split.
+      with pytest.raises(ValueError, match=f"no file {folder}/vall.txt; accepted, .*: val"):
+        _list(root, "vall")
 
   def test_lists_in_any_case(self, root):
     (root / "ImageSets/Main/val.TXT").write_text("a")

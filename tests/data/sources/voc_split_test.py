@@ -5,7 +5,7 @@ import pytest
 from mtl_ssl_tf.data.sources import voc_split
 
 
-def _names(text: str, known: str = "", every: bool = False) -> list[tuple[int, str]]:
+def _names(text: str, known: str = "", every: bool = False) -> list[tuple[int, str, bool]]:
   lines = voc_split.names(text.encode(), known.split(",").__contains__, "images", every=every)
   return list(lines)
 
@@ -32,20 +32,30 @@ class TestLines:
     ],
   )
   def test_name(self, line, name):
-    assert _names(line) == [(1, name)]
+    assert _names(line) == [(1, name, False)]
 
   def test_names_of_files_come_first(self):
     assert _names("scan 1\na.jpg\nx -1\nimages/b", "scan 1,a.jpg,x -1,images/b") == [
-      (1, "scan 1"),
-      (2, "a.jpg"),
-      (3, "x -1"),
-      (4, "images/b"),
+      (1, "scan 1", False),
+      (2, "a.jpg", False),
+      (3, "x -1", False),
+      (4, "images/b", False),
     ]
 
   def test_minus_one_is_left_out_unless_every_name_counts(self):
     text = "\ufeffa.jpg -1\n\nb 1\n"
-    assert _names(text) == [(3, "b")]
-    assert _names(text, every=True) == [(1, "a"), (3, "b")]
+    assert _names(text) == [(3, "b", False)]
+    assert _names(text, every=True) == [(1, "a", False), (3, "b", False)]
+
+  @pytest.mark.parametrize("line", ["/home/me/f1.jpg", "C:\\data\\f1.jpg 1", "../f1"])
+  def test_the_end_of_a_path_counts_where_there_is_no_file(self, line):
+    def by_end(path):
+      return "f1" if path.endswith("/f1") else None
+
+    lines = voc_split.names(line.encode(), ["f1"].__contains__, "images", by_end=by_end)
+    assert list(lines) == [(1, "f1", True)]
+    lines = voc_split.names(b"images/f1.jpg\nx/f2", ["f1"].__contains__, "images", by_end=by_end)
+    assert list(lines) == [(1, "f1", False), (2, "x/f2", False)]
 
   def test_lists_of_single_classes(self):
     assert voc_split.has_flags_only(b"a 1\n\nb.jpg -1\n")
