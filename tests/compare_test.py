@@ -67,10 +67,10 @@ def test_report(trainings, tmp_path, capsys):
   text = (tmp_path / "out" / compare.MARKDOWN_FILE).read_text()
   assert text in capsys.readouterr().out
   assert "| a | 0, 1 | 52.0 ± 2.8 | 50.0, 54.0 | 2.0 |" in text
-  assert "| b | +10.5 | +4.1 to +16.9 |  | better | " in text
+  assert "| b | +10.50 | +4.15 to +16.85 |  | better | " in text
   assert "| 5 | 42.0 ± 2.8 | 52.5 ± 3.5 |" in text
   page = (tmp_path / "out" / compare.PAGE_FILE).read_text()
-  assert "data:image/png;base64," in page and "<td>+10.5</td>" in page
+  assert "data:image/png;base64," in page and "<td>+10.50</td>" in page
 
 
 def test_a_run_has_its_seed_and_the_schedule_of_all(trainings, tmp_path):
@@ -150,7 +150,7 @@ def test_refinement_ablation(trainings, tmp_path, monkeypatch):
   }
   assert found["figures"]["10"]["b"]["0"] == pytest.approx(60.0)
   text = (tmp_path / "out" / compare.MARKDOWN_FILE).read_text()
-  assert "| a | refinement off | 32.0 ± 2.8 | -20.0 | -20.0 to -20.0 | worse |" in text
+  assert "| a | refinement off | 32.0 ± 2.8 | -20.00 | -20.00 to -20.00 | worse |" in text
   evaluated.clear()
   assert call(tmp_path, "--refinement_ablation") == 0
   assert not evaluated

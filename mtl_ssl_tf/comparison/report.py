@@ -226,7 +226,7 @@ def difference_rows(result: Result) -> list[tuple[str, ...]]:
     rows.append(
       (
         arm,
-        f"{difference.mean:+.1f}",
+        f"{difference.mean:+.2f}",
         _interval(difference.low, difference.high),
         _interval(*result.intervals[arm]) if arm in result.intervals else "",
         difference.word if difference.count > 1 else "one seed tells nothing",
@@ -257,7 +257,7 @@ def ablation_rows(result: Result) -> list[tuple[str, ...]]:
           arm,
           setting.replace("_", " "),
           _mean(list(found.values())),
-          f"{difference.mean:+.1f}",
+          f"{difference.mean:+.2f}",
           _interval(difference.low, difference.high),
           difference.word if difference.count > 1 else "one seed tells nothing",
         )
@@ -300,4 +300,4 @@ def _mean(values: Sequence[float]) -> str:
 
 
 def _interval(low: float, high: float) -> str:
-  return "" if math.isnan(low) else f"{low:+.1f} to {high:+.1f}"
+  return "" if math.isnan(low) else f"{low:+.2f} to {high:+.2f}"
