@@ -116,7 +116,9 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
   )
   parser.add_argument("--config_file", action="append", help=f"row; default: {ROW}")
   parser.add_argument("--params_override", help="fields over those of the row")
-  parser.add_argument("--checkpoint", help="weights of a run; default: those that a run starts from")
+  parser.add_argument(
+    "--checkpoint", help="weights of a run; default: those that a run starts from"
+  )
   parser.add_argument("--batch_size", type=int, help="images; default: the row's")
   parser.add_argument("--steps", type=int, default=10, help="timed steps of each")
   parser.add_argument("--enable_xla", action="store_true", help="compile the steps")

@@ -337,7 +337,9 @@ def test_score_threshold(settings, expected):
 def test_step_and_image_seed_the_second_view(folder, batch):
   config = make_task(folder).task_config
   seen = []
-  with mock.patch.object(co_mining, "second_view", lambda images, *args: seen.append(args) or images):
+  with mock.patch.object(
+    co_mining, "second_view", lambda images, *args: seen.append(args) or images
+  ):
     for step in (4, 4, 5):
       images, labels = co_mining.make_views(config, batch, tf.constant(step))
   (size, first, settings), (_, again, _), (_, later, _) = seen
