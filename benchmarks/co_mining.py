@@ -1,8 +1,8 @@
 """Time of a training step: of the plain detector, of two views, and of two views that are mined.
 
     python -m benchmarks.co_mining
-    python -m benchmarks.co_mining --config_file configs/experiments/voc07_rfcn_resnet101_mtl.yaml \\
-        --params_override 'task: {train_data: {input_size: [320, 320], short_side: 256}}' --enable_xla
+    python -m benchmarks.co_mining --config_file configs/experiments/bccd_frcnn_mobilenet_mtl.yaml
+    python -m benchmarks.co_mining --params_override task.roi_head.type=rfcn --enable_xla
     python -m benchmarks.co_mining --checkpoint runs/demo/model/ckpt-1200
 
 `joint` has two views of each image, `co_mining` also mines boxes in them. The steps of all three
@@ -116,7 +116,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
   )
   parser.add_argument("--config_file", action="append", help=f"row; default: {ROW}")
   parser.add_argument("--params_override", help="fields over those of the row")
-  parser.add_argument("--checkpoint", help="weights of a run; default: those that a run starts from")
+  parser.add_argument("--checkpoint", help="of a run; default: the weights that a run starts from")
   parser.add_argument("--batch_size", type=int, help="images; default: the row's")
   parser.add_argument("--steps", type=int, default=10, help="timed steps of each")
   parser.add_argument("--enable_xla", action="store_true", help="compile the steps")

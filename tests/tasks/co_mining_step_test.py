@@ -6,7 +6,7 @@ import tensorflow as tf
 
 from mtl_ssl_tf.configs import experiments
 from mtl_ssl_tf.tasks import co_mining, mining_measures
-from tests.modeling import small_backbones
+from tests.modeling import small, small_backbones
 from tests.tasks import tiny
 
 
@@ -23,8 +23,7 @@ class Run:
     task = {
       "backbone": {"type": "blocks"},
       "roi_head": {"rfcn": {"reduce_depth": 16}},
-      # A new network's scores are next to a third.
-      "mining": {"score_threshold": 0.35, "ignore_band": 0.05, "num_slots": 3},
+      "mining": {"score_threshold": 0.6, "ignore_band": 0.1, "num_slots": 3},
       "train_data": {"global_batch_size": batch_size},
     }
     params = tiny.experiment(
@@ -34,6 +33,7 @@ class Run:
       params.task, crop_method="matmul" if compiled else "native", precision=precision
     )
     self.model = self.task.build_model()
+    small.randomize(self.model)  # So that some places are objects to it.
     self.before = self.model.get_weights()
     optimizer = self.task.create_optimizer(params.trainer.optimizer_config, params.runtime)
 
