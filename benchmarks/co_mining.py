@@ -10,12 +10,16 @@ take turns in one process, so that what else the machine does falls on all alike
 is 0: all steps have the same weights. What refinement costs depends on how many proposals it finds
 worth it. A new network finds all worth it; a trained one, given by --checkpoint, finds few.
 
-Batches are those of the configuration's records, or made up where these are missing.
+Batches are those of the configuration's records. Where these are missing, a batch is made up, and
+where the label map is missing, one of 20 classes.
 """
 
 import argparse
+import os
+import pathlib
 import statistics
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -29,6 +33,7 @@ from mtl_ssl_tf.configs import experiments, loading
 ROW = "configs/experiments/demo_frcnn_mobilenet_mtl.yaml"
 PLAIN, JOINT, CO_MINING = "plain", "joint", "co_mining"
 WANTED = 1.15
+NUM_CLASSES = 20
 _STAND_STILL = {
   "trainer": {
     "optimizer_config": {
@@ -48,6 +53,8 @@ def configuration(variant: str, options: argparse.Namespace) -> Any:
     params.task.mining.mode = "joint"
   if options.batch_size:
     params.task.train_data.global_batch_size = options.batch_size
+  if not os.path.exists(params.task.label_map):
+    params.task.label_map = options.made_up_label_map
   return params
 
 
@@ -130,7 +137,12 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
 def main(argv: Sequence[str] | None = None) -> None:
   """Runs the command line."""
   options = parse(argv)
-  variants = {name: Variant(name, options) for name in (PLAIN, JOINT, CO_MINING)}
+  with tempfile.TemporaryDirectory() as folder:
+    options.made_up_label_map = os.path.join(folder, "label_map.txt")
+    pathlib.Path(options.made_up_label_map).write_text(
+      "".join(f"class{number}\n" for number in range(NUM_CLASSES))
+    )
+    variants = {name: Variant(name, options) for name in (PLAIN, JOINT, CO_MINING)}
   drawn = batches(variants[PLAIN], options.steps)
   for variant in variants.values():  # The first step traces, the second still warms up.
     variant.step(drawn[0])

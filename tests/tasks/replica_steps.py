@@ -53,7 +53,7 @@ CO_MINING_OVERRIDE = {
     **OVERRIDE["task"],
     "backbone": {"type": "blocks"},
     "auxiliary": {"multi_object": {"loss_weight": 0.0}},
-    "mining": {"score_threshold": 0.6, "num_slots": 3},
+    "mining": {"score_threshold": 0.2, "num_slots": 3},
   },
 }
 

@@ -25,7 +25,7 @@ def train(folder, model_dir):
       "backbone": {"type": "blocks"},
       "pictures": {"interval": 0},
       # The threshold falls over the stop.
-      "mining": {"score_threshold": 0.5, "warmup_steps": 6, "warmup_score_threshold": 0.7},
+      "mining": {"score_threshold": 0.4, "warmup_steps": 6, "warmup_score_threshold": 0.6},
     },
     "trainer": {
       "train_steps": 6,
@@ -50,8 +50,7 @@ def test_the_same_end(folder, tmp_path, monkeypatch, capsys):
 
   monkeypatch.setattr(co_mining.CoMiningTask, "build_model", build_random)
   straight, stopped = tmp_path / "straight", tmp_path / "stopped"
-  _, figures = train(folder, straight)
-  assert "voc/mAP50_area" in figures
+  train(folder, straight)
   real = progress.ProgressLine.__call__
   seen = []
 
