@@ -34,7 +34,7 @@ class ViewAugmentation(hyperparams.Config):
   )
   blur_probability: float = setting(
     0.0,
-    "probability of a Gaussian blur; the published ablation has it, the method not",
+    "probability of a Gaussian blur; 0 is the method, the ablation has it",
     bounds=SHARE,
   )
   blur_sigma_min: float = setting(
