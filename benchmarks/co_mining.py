@@ -1,8 +1,8 @@
 """Time of a training step: of the plain detector, of two views, and of two views that are mined.
 
     python -m benchmarks.co_mining
-    python -m benchmarks.co_mining --config_file configs/experiments/voc07_rfcn_resnet101_mtl.yaml \\
-        --params_override 'task: {train_data: {input_size: [320, 320], short_side: 256}}' --enable_xla
+    python -m benchmarks.co_mining --config_file configs/experiments/bccd_frcnn_mobilenet_mtl.yaml
+    python -m benchmarks.co_mining --params_override task.roi_head.type=rfcn --enable_xla
     python -m benchmarks.co_mining --checkpoint runs/demo/model/ckpt-1200
 
 `joint` has two views of each image, `co_mining` also mines boxes in them. The steps of all three
@@ -10,12 +10,16 @@ take turns in one process, so that what else the machine does falls on all alike
 is 0: all steps have the same weights. What refinement costs depends on how many proposals it finds
 worth it. A new network finds all worth it; a trained one, given by --checkpoint, finds few.
 
-Batches are those of the configuration's records, or made up where these are missing.
+Batches are those of the configuration's records. Where these are missing, a batch is made up, and
+where the label map is missing, one of 20 classes.
 """
 
 import argparse
+import os
+import pathlib
 import statistics
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -29,6 +33,7 @@ from mtl_ssl_tf.configs import experiments, loading
 ROW = "configs/experiments/demo_frcnn_mobilenet_mtl.yaml"
 PLAIN, JOINT, CO_MINING = "plain", "joint", "co_mining"
 WANTED = 1.15
+NUM_CLASSES = 20
 _STAND_STILL = {
   "trainer": {
     "optimizer_config": {
@@ -48,6 +53,8 @@ def configuration(variant: str, options: argparse.Namespace) -> Any:
     params.task.mining.mode = "joint"
   if options.batch_size:
     params.task.train_data.global_batch_size = options.batch_size
+  if not os.path.exists(params.task.label_map):
+    params.task.label_map = options.made_up_label_map
   return params
 
 
@@ -116,7 +123,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
   )
   parser.add_argument("--config_file", action="append", help=f"row; default: {ROW}")
   parser.add_argument("--params_override", help="fields over those of the row")
-  parser.add_argument("--checkpoint", help="weights of a run; default: those that a run starts from")
+  parser.add_argument("--checkpoint", help="of a run; default: the weights that a run starts from")
   parser.add_argument("--batch_size", type=int, help="images; default: the row's")
   parser.add_argument("--steps", type=int, default=10, help="timed steps of each")
   parser.add_argument("--enable_xla", action="store_true", help="compile the steps")
@@ -130,7 +137,12 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
 def main(argv: Sequence[str] | None = None) -> None:
   """Runs the command line."""
   options = parse(argv)
-  variants = {name: Variant(name, options) for name in (PLAIN, JOINT, CO_MINING)}
+  with tempfile.TemporaryDirectory() as folder:
+    options.made_up_label_map = os.path.join(folder, "label_map.txt")
+    pathlib.Path(options.made_up_label_map).write_text(
+      "".join(f"class{number}\n" for number in range(NUM_CLASSES))
+    )
+    variants = {name: Variant(name, options) for name in (PLAIN, JOINT, CO_MINING)}
   drawn = batches(variants[PLAIN], options.steps)
   for variant in variants.values():  # The first step traces, the second still warms up.
     variant.step(drawn[0])

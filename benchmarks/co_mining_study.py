@@ -53,7 +53,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except ValueError as error:
       parser.error(str(error))
     failed = _carry_out_all(planned, options)
-  found = [accuracy_runs.read_json(path) for path in sorted(folder.glob(f"*/*/*/*/{runs.RUN_FILE}"))]
+  found = [
+    accuracy_runs.read_json(path) for path in sorted(folder.glob(f"*/*/*/*/{runs.RUN_FILE}"))
+  ]
   if not found:
     print(f"{folder} holds no finished run", file=sys.stderr)
     return 1

@@ -33,7 +33,9 @@ class ViewAugmentation(hyperparams.Config):
     hue=0.2,
   )
   blur_probability: float = setting(
-    0.0, "probability of a Gaussian blur; the published ablation has it, the method not", bounds=SHARE
+    0.0,
+    "probability of a Gaussian blur; 0 is the method, the ablation has it",
+    bounds=SHARE,
   )
   blur_sigma_min: float = setting(
     0.1, "smallest standard deviation of the blur, pixels of the input", bounds=(0.01, None)

@@ -1,10 +1,10 @@
 """Co-mining: a detector that completes sparse annotations by its own detections while it trains.
 
-    batch -> two views of each image -> first stage -> proposals as at inference -> second stage
-                                            |                                           |
-                                            |         annotations + detections mined in the other view
-                                            |                                           |
-                                            +----> losses of mtl_detection, summed over the views
+    images -> two views of each -> first stage -> proposals as at inference -> second stage
+                                       |                                            |
+                                       |     annotations + detections mined in the other view
+                                       |                                            |
+                                       +-----> losses of mtl_detection, summed over the views
 
 All else is `mtl_detection`: model, labels, losses, evaluation. Letters: `B` images, `V` views of
 each, `P` slots of mined boxes.

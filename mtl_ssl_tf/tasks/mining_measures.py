@@ -100,9 +100,7 @@ def is_in_both_views(pseudo: mining.PseudoBoxes) -> tf.Tensor:
   return pseudo.valid & tf.reduce_any(agrees, axis=-1)
 
 
-def found_objects(
-  pseudo: mining.PseudoBoxes, boxes_px: tf.Tensor, classes: tf.Tensor
-) -> tf.Tensor:
+def found_objects(pseudo: mining.PseudoBoxes, boxes_px: tf.Tensor, classes: tf.Tensor) -> tf.Tensor:
   """Marks the objects that a mined box of their view found.
 
   That is a pair of one class with an IoU above 0.5 in which each is the other's best, so that no

@@ -90,7 +90,10 @@ def test_further_arms(tmp_path):
 @pytest.mark.parametrize(
   ("words", "message"),
   [
-    (["--variant", "late"], "--variant is 'late'; accepted: NAME=ARM;OVERRIDES, with ARM one of plai"),
+    (
+      ["--variant", "late"],
+      "--variant is 'late'; accepted: NAME=ARM;OVERRIDES, with ARM one of plai",
+    ),
     (["--variant", "x=none;task.seed=1"], "--variant is 'x=none;task.seed=1'; accepted: "),
     (["--variant", "joint=co_mining;task.seed=1"], "arms are plain, augmented, joint, self_mining"),
     (["--arms"], "arms are none; accepted: at least one, each once"),
@@ -170,7 +173,9 @@ def machine(monkeypatch):
   stand_in = Machine()
   monkeypatch.setattr(processes, "run", stand_in)
   curve = [{"step": 10, "boxes": 1.0, "recall": 0.2}, {"step": 20, "boxes": 3.0, "recall": 0.4}]
-  monkeypatch.setattr(runs, "read_curve", lambda folder: curve if "co_mining" in str(folder) else [])
+  monkeypatch.setattr(
+    runs, "read_curve", lambda folder: curve if "co_mining" in str(folder) else []
+  )
   monkeypatch.setattr(data, "run_module", lambda *words: None)
   monkeypatch.setattr(data, "prepare", lambda source, folder: data.DataSet(source.name, folder))
   return stand_in
@@ -196,8 +201,9 @@ def test_a_study_from_beginning_to_end(machine, tmp_path, capsys):
   report = (folder / "report.md").read_text()
   assert report in capsys.readouterr().out
   # 50 and 52 against 60 and 62.
-  assert "| bccd | extreme | joint | 2 | 20 | 51.0 ± 1.4 | 25.0 ± 0.0 |  |  |  |  | 2.0 ± 0.0 |" in (
-    report
+  assert (
+    "| bccd | extreme | joint | 2 | 20 | 51.0 ± 1.4 | 25.0 ± 0.0 |  |  |  |  | 2.0 ± 0.0 |"
+    in (report)
   )
   assert (
     "| bccd | extreme | co_mining | 2 | 20 | 61.0 ± 1.4 | 25.0 ± 0.0 | 10.0 ± 0.0 | 3.0 ± 0.0 |  |"
@@ -238,7 +244,10 @@ def test_runs_of_other_settings_are_refused(machine, tmp_path, capsys):
 @pytest.mark.parametrize(
   ("words", "message"),
   [
-    (["--sets", "bccd:none"], "--sets is 'bccd:none'; accepted: DATA:SET, with DATA bccd or scenes"),
+    (
+      ["--sets", "bccd:none"],
+      "--sets is 'bccd:none'; accepted: DATA:SET, with DATA bccd or scenes",
+    ),
     (["--sets", "voc:hard"], "--sets is 'voc:hard'; accepted: "),
     (["--sets", "bccd:hard"], "--bccd names no folder; accepted: BCCD in VOC layout"),
     (["--views", "3"], "3; accepted: an even number from 2 on"),
@@ -287,7 +296,13 @@ def test_differences_are_of_equal_seeds():
 
 def test_arms_come_in_the_order_of_the_study():
   found = [record(arm, 0, 1.0) for arm in ("late", "co_mining", "joint", "a", "plain")]
-  assert [arm for _, _, arm in tables.grouped(found)] == ["plain", "joint", "co_mining", "a", "late"]
+  assert [arm for _, _, arm in tables.grouped(found)] == [
+    "plain",
+    "joint",
+    "co_mining",
+    "a",
+    "late",
+  ]
 
 
 def test_experiments_of_the_arms_are_known():

@@ -184,7 +184,7 @@ def test_small_row_differs_in_its_records_alone(name):
   command = f"--protocol {protocol.name}"
   if protocol.share:
     command += f" --share {protocol.share}"
-  assert f"python -m mtl_ssl_tf.data.sparse_annotations --input_dir " in card(name)
+  assert "python -m mtl_ssl_tf.data.sparse_annotations --input_dir " in card(name)
   assert f"{command} python train.py" in card(name)
   assert f"_{protocol.title}-" in after["task.train_data.input_path"]
 

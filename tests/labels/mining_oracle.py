@@ -4,6 +4,7 @@ It knows nothing of batches, slots or padding: lists go in and come out.
 """
 
 import dataclasses
+import itertools
 
 import numpy as np
 
@@ -145,5 +146,5 @@ def closest_call(view: View, scores, ious) -> float:
       margins += [abs(intersection(box, other) / max(area(box), 1e-9) - 0.5)]
       margins += [abs(intersection(box, other) / max(area(other), 1e-9) - 0.5)]
   ranked = sorted(score for *_, score in found)
-  margins += [high - low for low, high in zip(ranked, ranked[1:], strict=False)]
+  margins += [high - low for low, high in itertools.pairwise(ranked)]
   return min(margins, default=1.0)

@@ -189,9 +189,7 @@ class MinePseudoBoxesTest(parameterized.TestCase, tf.test.TestCase):
   def test_nothing_mined(self):
     expected = _mine([(_A, 0, 0.9)])
     nothing = mining.nothing_mined(1, 5)
-    for ours, theirs in zip(
-      tf.nest.flatten(nothing), tf.nest.flatten(expected), strict=True
-    ):
+    for ours, theirs in zip(tf.nest.flatten(nothing), tf.nest.flatten(expected), strict=True):
       self.assertAllEqual(ours, theirs)
       self.assertEqual(ours.dtype, theirs.dtype)
 

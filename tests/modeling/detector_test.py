@@ -68,7 +68,6 @@ class FirstStageTest(tf.test.TestCase):
     self.assertAllEqual(first.proposals.boxes_px, expected.boxes_px)
     self.assertTrue(np.all(first.proposals.valid))
 
-
   def test_proposals_as_at_inference(self):
     inference = self.model.first_stage(_images(), _SIZES)
     training = self.model.first_stage(_images(), _SIZES, training=True)

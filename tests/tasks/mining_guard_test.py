@@ -1,7 +1,5 @@
 """Runs that end because of their mined boxes, and runs that do not."""
 
-import pytest
-
 from mtl_ssl_tf.configs import co_mining
 from mtl_ssl_tf.tasks import mining_guard, mining_measures
 from mtl_ssl_tf.training import stopping

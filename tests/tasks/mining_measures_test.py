@@ -74,7 +74,7 @@ def in_both_views(pseudo) -> int:
 
 
 def found(pseudo, erased, num_views) -> int:
-  """Pairs of a mined box and an erased object in which each is the other's best, the first of equals."""
+  """Pairs of a mined box and an erased object, each the other's best, the first of equals."""
   pairs = 0
   for view in range(num_views * NUM_IMAGES):
     image = view % NUM_IMAGES

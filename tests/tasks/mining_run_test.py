@@ -14,9 +14,8 @@ from mtl_ssl_tf.visualization import curves, draw
 from tests import terminal_lines
 from tests.tasks import tiny
 
-# A new network is sure of nothing: whatever is more probable than the background is mined. There are
-# as many slots as rows. Group
-# norms mine the same for pictures as in a step.
+# A new network is sure of nothing: whatever is more probable than the background is mined, in
+# as many slots as there are rows. Group norms mine the same for pictures as in a step.
 MINING = {
   "backbone": {"norm": {"type": "group"}},
   "mining": {"score_threshold": 0.0, "num_slots": 4, "guard": {"steps": 0}},
@@ -129,7 +128,9 @@ def test_a_run_tells_and_draws_what_it_mines(sparse, tmp_path, monkeypatch, caps
   printed = capsys.readouterr().out
   assert not terminal_lines.foreign(printed, *terminal_lines.TRAINING)
   (line, *_) = [line for line in printed.splitlines() if line.startswith("step ")]
-  assert re.search(r"\) \| mined [\d.]+ a view \(score [\d.]+; views agree \d+ %; dropped: NMS ", line)
+  assert re.search(
+    r"\) \| mined [\d.]+ a view \(score [\d.]+; views agree \d+ %; dropped: NMS ", line
+  )
   assert "of 1.0 erased: precision" in line
   # Nothing of mining stands among the losses.
   assert "mining/" not in line

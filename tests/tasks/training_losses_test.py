@@ -315,7 +315,8 @@ class ViewsTest(tf.test.TestCase):
     labels["view_key"] = tf.constant([17, 4])
 
     def part(values, view):
-      return values if values.shape.rank == 2 and values.shape[1] == 4 else values[view : view + 1]
+      is_anchors = len(values.shape) == 2 and values.shape[1] == 4
+      return values if is_anchors else values[view : view + 1]
 
     def losses(first, labels, num_views):
       targets = training_losses.make_auxiliary_targets(config, labels, _STEP, small.NUM_CLASSES)

@@ -110,7 +110,10 @@ def test_views_are_those_of_their_image(monkeypatch, task):
     # Two images and then their copies, which are darker; the box of each row tells the row.
     rows = tf.range(4.0)[:, tf.newaxis, tf.newaxis]
     pseudo = mining.PseudoBoxes(
-      rows + [[[0.0, 0.0, 9.0, 9.0]]], tf.ones([4, 1], tf.int32), rows[..., 0] / 10, rows[..., 0] >= 0
+      tf.add(rows, [[[0.0, 0.0, 9.0, 9.0]]]),
+      tf.ones([4, 1], tf.int32),
+      rows[..., 0] / 10,
+      rows[..., 0] >= 0,
     )
     return types.SimpleNamespace(images=tf.concat([images, images / 2], 0), pseudo=pseudo)
 

@@ -6,8 +6,9 @@ import signal
 import pytest
 
 from mtl_ssl_tf.configs import experiments
+from mtl_ssl_tf.tasks import co_mining
 from mtl_ssl_tf.training import driver, progress
-from tests.modeling import small_backbones
+from tests.modeling import small, small_backbones
 from tests.tasks import tiny
 from tests.training import kill_training
 
@@ -23,8 +24,8 @@ def train(folder, model_dir):
     "task": {
       "backbone": {"type": "blocks"},
       "pictures": {"interval": 0},
-      # A new network's scores are next to a third. The threshold falls over the stop.
-      "mining": {"score_threshold": 0.35, "warmup_steps": 6, "warmup_score_threshold": 0.45},
+      # The threshold falls over the stop.
+      "mining": {"score_threshold": 0.4, "warmup_steps": 6, "warmup_score_threshold": 0.6},
     },
     "trainer": {
       "train_steps": 6,
@@ -40,9 +41,16 @@ def train(folder, model_dir):
 
 @pytest.mark.slow
 def test_the_same_end(folder, tmp_path, monkeypatch, capsys):
+  build = co_mining.CoMiningTask.build_model
+
+  def build_random(task):
+    model = build(task)
+    small.randomize(model)  # So that some places are objects to it.
+    return model
+
+  monkeypatch.setattr(co_mining.CoMiningTask, "build_model", build_random)
   straight, stopped = tmp_path / "straight", tmp_path / "stopped"
-  _, figures = train(folder, straight)
-  assert "voc/mAP50_area" in figures
+  train(folder, straight)
   real = progress.ProgressLine.__call__
   seen = []
 

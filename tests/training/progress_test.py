@@ -60,7 +60,9 @@ def test_words_of_the_task_come_after_the_losses():
   )
   line({**OUTPUT, "found": tf.constant(2.0)})
   line(OUTPUT)
-  assert ["(rpn_box 0.250 roi_class 1.500) | found 2.0 | rate 0.012 |" in text for text in lines] == [
+  assert [
+    "(rpn_box 0.250 roi_class 1.500) | found 2.0 | rate 0.012 |" in text for text in lines
+  ] == [
     True,
     False,
   ]

@@ -39,9 +39,7 @@ def record(erased=(ERASED,), classes=(2,), annotated=(ANNOTATED,), source_id="a"
 def parse(serialized, seed=0, with_erased=True, is_training=True, **settings):
   data = data_config.Data(**SIZES)
   data.override(settings)
-  parser = detection_parser.DetectionParser(
-    data, is_training=is_training, with_erased=with_erased
-  )
+  parser = detection_parser.DetectionParser(data, is_training=is_training, with_erased=with_erased)
   image, labels = parser(tf.constant(serialized), tf.constant([3, seed], tf.int64))
   return image.numpy(), {name: value.numpy() for name, value in labels.items()}
 
@@ -117,7 +115,9 @@ def test_they_are_cut_to_the_image_and_those_without_area_are_left_out():
 
 
 def test_batches_hold_them_where_asked_for(tmp_path):
-  path = fixtures.write_records(tmp_path / "a.tfrecord", [record(source_id=str(i)) for i in range(4)])
+  path = fixtures.write_records(
+    tmp_path / "a.tfrecord", [record(source_id=str(i)) for i in range(4)]
+  )
   bare = fixtures.write_records(
     tmp_path / "b.tfrecord", [fixtures.serialized_example(fixtures.noise_image(40, 60))]
   )
