@@ -186,7 +186,7 @@ def test_names_of_early_versions(model, monkeypatch):
 def test_other_classes_leave_the_heads_out(model, given, monkeypatch):
   given.update(state_dict(model, num_classes=91))
   message = (
-    r"has 'roi_heads.box_predictor.bbox_pred.bias' of shape \(364,\), which the detector has no "
+    r"has 'roi_heads.box_predictor.cls_score.weight' of shape \(91, 16\), which the detector has no "
     r"place for; accepted: .*fasterrcnn_resnet50_fpn; task.init_modules: backbone leaves"
   )
   with pytest.raises(ValueError, match=message):

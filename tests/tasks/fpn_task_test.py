@@ -158,6 +158,8 @@ def test_a_checkpoint_initialises_another_detector(folder, trained):
 
 def test_normalisation_over_replicas_is_refused_before_the_losses():
   config = small_fpn.config({"fpn": {"norm": "sync"}})
-  with pytest.raises(ValueError, match=r"task\.fpn\.norm is 'sync'; accepted: frozen, group, batch x"):
+  with pytest.raises(
+    ValueError, match=r"task\.fpn\.norm is 'sync'; accepted: frozen, group, batch x"
+  ):
     detection_settings.check_split(config, "x")
   detection_settings.check_split(small_fpn.config(), "x")
