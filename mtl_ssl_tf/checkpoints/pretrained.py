@@ -3,7 +3,8 @@
 `imagenet`             ImageNet weights of tf_keras.applications, downloaded
 `efficientnet_lite0`   ImageNet weights of that network from an installed package; also 1 and 2
 a file *.h5            weights of such a Keras network
-a file *.pth or *.pt   a PyTorch state dict of the classification network
+a file *.pth or *.pt   a PyTorch state dict of the classification network, or, on a feature pyramid,
+                       of torchvision's detector
 a TF-slim checkpoint   of the classification network
 a released checkpoint  of a detector of the authors, in TF-slim's names
 a checkpoint of ours   of a detector, with or without auxiliary heads
@@ -74,7 +75,7 @@ def load(
   if path == keras_weights.IMAGENET or path.endswith(".h5"):
     return keras_weights.load(model, path, source, auxiliary=copy_missing)
   if path.endswith(torch_files.ENDINGS):
-    return torch_weights.load(model, path, source, auxiliary=copy_missing)
+    return torch_weights.load(model, path, source, auxiliary=copy_missing, modules=modules)
   path = reading.find(path, source)
   names = reading.names(path, source)
   try:

@@ -26,12 +26,15 @@ AUXILIARY_SCOPES = {
 }
 STAGE1_SCOPE = "FirstStageFeatureExtractor"
 STAGE2_SCOPE = "SecondStageFeatureExtractor"
+PYRAMID_SCOPE = "FeaturePyramid"
 
 
 def reference_variables(model: detector.Detector) -> dict[str, tf.Variable]:
   """Returns every variable of the detector under its name in the released code."""
   scope = model.backbone.slim_scope
   named = dict(_stage(STAGE1_SCOPE, scope, model.stage1))
+  if model.pyramid is not None:
+    named.update(_stage(PYRAMID_SCOPE, scope, model.pyramid))
   named.update(_layer("FirstStageBoxPredictor/Conv", model.rpn.conv))
   named.update(_layer("FirstStageBoxPredictor/BoxEncodingPredictor", model.rpn.box))
   named.update(_layer("FirstStageBoxPredictor/ClassPredictor", model.rpn.objectness))
@@ -75,7 +78,7 @@ def classification_variables(
   """
   backbone = model.backbone
   named = {}
-  stages = model.stages if auxiliary else [model.stage1, *model.box_head.stages]
+  stages = model.backbone_stages(auxiliary)
   for stage in stages:
     in_stage2 = stage is not model.stage1
     for name, variable in _stage("", backbone.slim_scope, stage):

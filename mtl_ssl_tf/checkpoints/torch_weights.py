@@ -13,7 +13,7 @@ import numpy as np
 import tensorflow as tf
 import tf_keras
 
-from mtl_ssl_tf.checkpoints import torch_files
+from mtl_ssl_tf.checkpoints import torch_detector, torch_files
 from mtl_ssl_tf.checkpoints.report import Report
 from mtl_ssl_tf.modeling import detector
 from mtl_ssl_tf.modeling.backbones import base
@@ -32,14 +32,19 @@ AXES = {"kernel": (2, 3, 1, 0), "depthwise_kernel": (2, 3, 0, 1)}
 IGNORED_LEAVES = ("num_batches_tracked",)
 
 
-def load(model: detector.Detector, path: str, source: str, auxiliary: bool = True) -> Report:
+def load(
+  model: detector.Detector, path: str, source: str, auxiliary: bool = True, modules: str = "all"
+) -> Report:
   """Loads a classification network's weights into the stages of the detector.
+
+  A detector on a feature pyramid takes a whole detector's, too (`torch_detector`).
 
   Args:
     model: the detector, with its variables made.
     path: of a file that `torch_files.read_state_dict` reads.
     source: how the path came about, for the message.
     auxiliary: whether the auxiliary heads' second stages get them too.
+    modules: of a detector's weights, see `pretrained.load`.
 
   Returns:
     A report with PyTorch's names.
@@ -48,14 +53,16 @@ def load(model: detector.Detector, path: str, source: str, auxiliary: bool = Tru
     ValueError: if the file cannot be read, or is of another network; nothing is assigned then.
   """
   try:
-    stages = model.stages if auxiliary else [model.stage1, *model.box_head.stages]
-    variables, modules = _variables(model.backbone, stages)
+    stages = model.backbone_stages(auxiliary)
+    variables, torch_modules = _variables(model.backbone, stages)
     arrays = torch_files.read_state_dict(path)
   except ValueError as error:
     raise ValueError(f"{source} {error}") from error
   arrays = {n: array for n, array in arrays.items() if n.rsplit(".", 1)[-1] not in IGNORED_LEAVES}
+  if model.pyramid is not None and torch_detector.is_detector(arrays):
+    return _load_detector(model, arrays, f"{source} {path!r}", modules, auxiliary)
   try:
-    _check_names(set(variables), modules, set(arrays))
+    _check_names(set(variables), torch_modules, set(arrays))
     values = {name: _value(name, arrays[name], *variables[name]) for name in variables}
   except ValueError as error:
     raise ValueError(
@@ -65,6 +72,22 @@ def load(model: detector.Detector, path: str, source: str, auxiliary: bool = Tru
     for target in targets:
       target.assign(values[name])
   return Report(sorted(variables), [], sorted(set(arrays) - set(variables)))
+
+
+def _load_detector(
+  model: detector.Detector,
+  arrays: Mapping[str, np.ndarray],
+  source: str,
+  modules: str,
+  auxiliary: bool,
+) -> Report:
+  try:
+    return torch_detector.assign(model, arrays, modules, auxiliary)
+  except ValueError as error:
+    hint = "" if modules == "backbone" else "; task.init_modules: backbone leaves the heads out"
+    raise ValueError(
+      f"{source} {error}; accepted: a state dict of {torch_detector.NETWORK}{hint}"
+    ) from error
 
 
 def _variables(

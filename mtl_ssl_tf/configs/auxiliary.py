@@ -91,13 +91,14 @@ class SharedMap(hyperparams.Config):
   stride: int = setting(
     2,
     "cells of the shared map from one cell of their maps to the next, 1 or 2; of MobileNet, whose "
-    "second stage strides, 1 is a dense form of it; Inception has 2 alone",
+    "second stage strides, 1 is a dense form of it; Inception has 2 alone; not of a pyramid, which "
+    "has 1 alone",
     bounds=(1, 2),
   )
   reduce_depth: int = setting(
     0,
     "channels of the map that the score maps are made from; 0 makes them from what the second "
-    "stage puts out",
+    "stage puts out, or on a pyramid from as many channels as that has",
     bounds=COUNT_OR_NONE,
   )
   num_bins: int = setting(
@@ -123,7 +124,8 @@ class Auxiliary(hyperparams.Config):
     "features that the multi-object and the closeness head classify. `own_stage2`: the output of a "
     "second stage of their own, run as the main head's is (paper); `shared_map`: of a second stage "
     "of their own, run once over the shared map, from which regions are pooled as in R-FCN; "
-    "`main_head`: the pooled features of the main second stage, of Faster R-CNN",
+    "`main_head`: the pooled features of the main second stage, of Faster R-CNN. On a feature "
+    "pyramid, `own_stage2` has layers of its own, and `shared_map` a convolution on every map",
     choices=("own_stage2", "shared_map", "main_head"),
   )
   shared_map: SharedMap = group(SharedMap, "settings of `features: shared_map`")

@@ -42,7 +42,10 @@ class Norm(hyperparams.Config):
 
 @dataclasses.dataclass
 class Backbone(hyperparams.Config):
-  """The network that is cut into the shared stage 1 and the per-box stage 2."""
+  """The network that is cut into the shared stage 1 and the per-box stage 2.
+
+  With a feature pyramid it is not cut.
+  """
 
   type: str = setting(
     "resnet_101",
@@ -63,7 +66,7 @@ class Backbone(hyperparams.Config):
   fused_stage2: bool = setting(
     True,
     "MobileNet only: stage 2 as in the released detector; false is that of the classification "
-    "network, whose weights it takes whole",
+    "network, whose weights it takes whole, as it always does with a feature pyramid",
   )
   layout: str = setting(
     "slim",
@@ -92,6 +95,47 @@ class Anchors(hyperparams.Config):
   aspect_ratios: list[float] = setting(
     [0.5, 1.0, 2.0], "width over height, of anchors of the same area"
   )
+  cells: float = setting(
+    8.0,
+    "with `roi_head.type: fpn`, in place of `base_size_px`: side of the square anchor of scale 1, "
+    "cells of the level",
+    bounds=(0.5, None),
+  )
+  level_scales: list[float] = setting(
+    [1.0], "with `roi_head.type: fpn`, in place of `scales`: factors of that size on each level"
+  )
+  whole_px: bool = setting(
+    False,
+    "half heights and widths are rounded to whole pixels, as torchvision's detectors have them",
+  )
+
+
+@dataclasses.dataclass
+class Fpn(hyperparams.Config):
+  """Feature pyramid, of `roi_head.type: fpn`."""
+
+  depth: int = setting(256, "channels of its maps", bounds=COUNT)
+  min_level: int = setting(
+    2,
+    "finest level; level l has a cell every 2^l pixels. Images are cheaper from 3 on",
+    bounds=(2, 4),
+  )
+  max_level: int = setting(
+    6,
+    "coarsest level. Boxes are classified on levels up to 5, those above have anchors alone",
+    bounds=(5, 7),
+  )
+  coarser: str = setting(
+    "subsample",
+    "how levels above 5 are made: `subsample` takes every other cell of the level below, "
+    "`convolution` is one with stride 2",
+    choices=("subsample", "convolution"),
+  )
+  norm: str = setting(
+    "none",
+    "normalisation after its convolutions, as of `backbone.norm.type`, or `none` as published",
+    choices=("none", "frozen", "batch", "sync", "group"),
+  )
 
 
 @dataclasses.dataclass
@@ -112,7 +156,8 @@ class Rpn(hyperparams.Config):
   )
   pre_nms_top_k: int = setting(
     0,
-    "best-scored anchors that NMS is applied to; 0 is all of them, as published",
+    "best-scored anchors that NMS is applied to; 0 is all of them, as published. With "
+    "`roi_head.type: fpn` of each level, and 0 is 1000, as published",
     bounds=COUNT_OR_NONE,
   )
   num_proposals: int = setting(
@@ -141,14 +186,44 @@ class Rfcn(hyperparams.Config):
 
 
 @dataclasses.dataclass
+class FpnHead(hyperparams.Config):
+  """Second stages on a feature pyramid."""
+
+  layers: str = setting(
+    "2fc",
+    "`2fc`, two fully connected layers, or `4conv1fc`, four convolutions and one such layer",
+    choices=("2fc", "4conv1fc"),
+  )
+  dense_depth: int = setting(1024, "outputs of the fully connected layers", bounds=COUNT)
+  conv_depth: int = setting(256, "channels of the convolutions of `4conv1fc`", bounds=COUNT)
+  norm: str = setting(
+    "none",
+    "normalisation after the convolutions of `4conv1fc`, as of `backbone.norm.type`, or `none`",
+    choices=("none", "frozen", "batch", "sync", "group"),
+  )
+  canonical_size_px: float = setting(
+    224.0,
+    "side of the square box that is cropped from level 4; twice as large ones are from level 5, "
+    "half as large ones from level 3, and so on. Pixels of the resized image",
+    bounds=(1.0, None),
+  )
+  samples: int = setting(
+    2,
+    "bilinear samples a side of each of a crop's cells, which is their mean; 1 is cheaper",
+    bounds=(1, 4),
+  )
+
+
+@dataclasses.dataclass
 class RoiHead(hyperparams.Config):
   """Second stage: sampling of proposals, crop and main head."""
 
   type: str = setting(
     "faster_rcnn",
     "`faster_rcnn` runs stage 2 on crops of the shared map; `rfcn` runs it on the map and pools "
-    "position-sensitive score maps",
-    choices=("faster_rcnn", "rfcn"),
+    "position-sensitive score maps; `fpn` runs layers of its own on crops of a feature pyramid, "
+    "see `task.fpn`",
+    choices=("faster_rcnn", "rfcn", "fpn"),
   )
   batch_size: int = setting(
     256, "proposals of an image that are sampled for the loss", bounds=COUNT
@@ -164,7 +239,11 @@ class RoiHead(hyperparams.Config):
     "add the ground-truth boxes to the proposals that are sampled from; the paper and the released "
     "code do not. It helps short runs from scratch",
   )
-  crop_size: int = setting(7, "`faster_rcnn` only: samples a side of a crop", bounds=COUNT)
+  crop_size: int = setting(
+    7,
+    "`faster_rcnn` and `fpn`: cells a side of a crop; of `faster_rcnn` one sample each",
+    bounds=COUNT,
+  )
   max_pool: int = setting(
     1, "`faster_rcnn` only: side and stride of the pooling after the crop; 1 is none", bounds=COUNT
   )
@@ -183,11 +262,15 @@ class RoiHead(hyperparams.Config):
   )
   initializer: str = setting(
     "truncated_normal",
-    "initial weights of the last layers of the main head of `faster_rcnn`: `truncated_normal`, or "
-    "`glorot_uniform` as published for COCO",
+    "initial weights of the last layers of the main head of `faster_rcnn` and `fpn`: "
+    "`truncated_normal`, or `glorot_uniform` as published for COCO",
     choices=("truncated_normal", "glorot_uniform"),
   )
+  class_agnostic_boxes: bool = setting(
+    False, "one box for all classes of a proposal, in place of one for each; not of `rfcn`"
+  )
   rfcn: Rfcn = group(Rfcn, "settings of `rfcn`")
+  fpn: FpnHead = group(FpnHead, "settings of `fpn`")
   box_loss_weight: float = setting(2.0, "weight of the loss of box offsets", bounds=WEIGHT)
   class_loss_weight: float = setting(1.0, "weight of the classification loss", bounds=WEIGHT)
   box_loss_sigma: float = setting(
@@ -299,6 +382,7 @@ class MtlDetection(cfg.TaskConfig):
   )
   backbone: Backbone = group(Backbone, "the network")
   anchors: Anchors = group(Anchors, "anchors of the region proposal network")
+  fpn: Fpn = group(Fpn, "feature pyramid, of `roi_head.type: fpn`")
   rpn: Rpn = group(Rpn, "region proposal network")
   roi_head: RoiHead = group(RoiHead, "second stage")
   auxiliary: auxiliary_config.Auxiliary = group(auxiliary_config.Auxiliary, "auxiliary tasks")
@@ -317,3 +401,10 @@ class MtlDetection(cfg.TaskConfig):
   )
   evaluation: data_config.Evaluation = group(data_config.Evaluation, "what is measured")
   pictures: data_config.Pictures = group(data_config.Pictures, "pictures for TensorBoard")
+
+
+def norm_types(config: MtlDetection) -> list[str]:
+  """Returns the types of all normalisations that a detector has; `none` may be among them."""
+  if config.roi_head.type != "fpn":
+    return [config.backbone.norm.type]
+  return [config.backbone.norm.type, config.fpn.norm, config.roi_head.fpn.norm]

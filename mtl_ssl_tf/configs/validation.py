@@ -31,7 +31,7 @@ def check_task(config: detector.MtlDetection) -> None:
   data_validation.check_data(config)
   if isinstance(config, co_mining.CoMining):
     co_mining.check(config)
-  for path in ("anchors.scales", "anchors.aspect_ratios"):
+  for path in ("anchors.scales", "anchors.level_scales", "anchors.aspect_ratios"):
     values = _get(config, path)
     if not values or not all(isinstance(v, int | float) and v > 0.0 for v in values):
       raise ValueError(f"task.{path} is {values!r}; accepted: a list of numbers above 0")
@@ -52,6 +52,7 @@ def check_task(config: detector.MtlDetection) -> None:
         f"task.{path}.crop_size is {pooling.crop_size}; accepted: a multiple of "
         f"task.{path}.num_bins ({pooling.num_bins})"
       )
+  check_pyramid(config)
   backbone = config.backbone
   if backbone.recompute and backbone.norm.type not in ("frozen", "group"):
     raise ValueError(
@@ -87,6 +88,32 @@ def check_task(config: detector.MtlDetection) -> None:
   if not config.label_map:
     raise ValueError(
       "task.label_map is empty; accepted: the label_map.txt that the converter wrote"
+    )
+
+
+def check_pyramid(config: detector.MtlDetection) -> None:
+  """Refuses what does not go with a feature pyramid.
+
+  Raises:
+    ValueError: naming the field, its value and what is accepted.
+  """
+  roi_head = config.roi_head
+  if roi_head.type == "rfcn" and roi_head.class_agnostic_boxes:
+    raise ValueError(
+      "task.roi_head.class_agnostic_boxes is true; accepted: false where task.roi_head.type is "
+      "'rfcn'"
+    )
+  if roi_head.type != "fpn":
+    return
+  if roi_head.max_pool != 1:
+    raise ValueError(
+      f"task.roi_head.max_pool is {roi_head.max_pool}; accepted: 1 where task.roi_head.type is "
+      "'fpn', whose crops have task.roi_head.fpn.samples"
+    )
+  if config.auxiliary.features == "shared_map" and config.auxiliary.shared_map.num_bins != 1:
+    raise ValueError(
+      f"task.auxiliary.shared_map.num_bins is {config.auxiliary.shared_map.num_bins}; accepted: 1 "
+      "where task.roi_head.type is 'fpn'"
     )
 
 

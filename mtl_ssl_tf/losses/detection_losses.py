@@ -79,7 +79,7 @@ def roi_box_loss(
   """Smooth L1 of the target class's box deltas, divided by all sampled boxes of the image.
 
   Args:
-    deltas: float32 [B, K, C - 1, 4].
+    deltas: float32 [B, K, C - 1, 4], or [B, K, 1, 4] for all classes.
     target_classes: int32 [B, K].
     target_deltas: float32 [B, K, 4].
     positive: bool [B, K].
@@ -89,7 +89,7 @@ def roi_box_loss(
   Returns:
     A scalar.
   """
-  columns = tf.maximum(target_classes - 1, 0)  # [B, K]
+  columns = tf.clip_by_value(target_classes - 1, 0, deltas.shape[2] - 1)  # [B, K]
   own = tf.gather(deltas, columns, axis=2, batch_dims=2)  # [B, K, 4]
   return _mean_over_valid(smooth_l1(own - target_deltas, sigma), positive, valid)
 

@@ -9,7 +9,7 @@ from mtl_ssl_tf.ops import box_coder_ops, box_ops, nms_ops
 
 @dataclasses.dataclass(frozen=True)
 class DetectionGenerator:
-  """Decodes and clips class-specific boxes, and applies non-maximum suppression to each class.
+  """Decodes and clips boxes, and applies non-maximum suppression to each class.
 
   Attributes:
     score_threshold: detections must score strictly more.
@@ -37,7 +37,7 @@ class DetectionGenerator:
 
     Args:
       class_logits: float32 [B, P, C], background first.
-      box_deltas: float32 [B, P, C - 1, 4].
+      box_deltas: float32 [B, P, C - 1, 4], or [B, P, 1, 4] for all classes.
       proposals_px: float32 [B, P, 4].
       proposals_valid: bool [B, P].
       image_size_px: float32 [B, 2].
@@ -48,7 +48,8 @@ class DetectionGenerator:
       `detection_proposal_indices` int32 [B, D], the proposal that each comes from.
     """
     scores = tf.nn.softmax(class_logits)[..., 1:]  # [B, P, C - 1]
-    boxes_px = box_coder_ops.decode(box_deltas, proposals_px[:, :, tf.newaxis])  # [B, P, C - 1, 4]
+    # [B, P, C - 1 or 1, 4]
+    boxes_px = box_coder_ops.decode(box_deltas, proposals_px[:, :, tf.newaxis])
     boxes, scores, classes, num_detections, indices = nms_ops.multiclass_nms(
       box_ops.clip_to_size(boxes_px, image_size_px),
       scores,

@@ -9,6 +9,12 @@
              main + multi-object + closeness logits -> refinement -> detections
 
 Each head prepares the shared map once an image and then classifies any boxes (`heads/base.py`).
+With a feature pyramid stage 1 is the whole network, and the shared map is the pyramid:
+
+    images -> stage 1 -> C2 ... C5 -> pyramid -> P2 ... P6 -> RPN on each -> proposals
+                                         |
+                                         |-> packed into one map, that boxes are cropped from
+
 Inference is `Detector.call`. A training step calls the parts in this order:
 
     tasks/mtl_detection.py      first_stage                      images -> map, anchors, proposals
@@ -32,17 +38,28 @@ from typing import NamedTuple
 import tensorflow as tf
 import tf_keras
 
-from mtl_ssl_tf.modeling import detections, proposals, refinement
+from mtl_ssl_tf.modeling import (
+  detections,
+  proposals,
+  pyramid_proposals,
+  refinement,
+)
+from mtl_ssl_tf.modeling import pyramid as pyramid_lib
 from mtl_ssl_tf.modeling.backbones import base
 from mtl_ssl_tf.modeling.heads import base as heads_base
-from mtl_ssl_tf.modeling.heads import foreground_head, rpn_head
-from mtl_ssl_tf.ops import box_ops
+from mtl_ssl_tf.modeling.heads import foreground_head, pyramid_pooling, rpn_head
+from mtl_ssl_tf.ops import box_ops, pyramid_ops
+
+# The map [B, h, w, c] that all heads share, or a pyramid of maps.
+SharedMap = tf.Tensor | pyramid_ops.PackedMaps
+# Level whose cells the foreground head classifies: its stride is that of the shared map.
+FOREGROUND_LEVEL = 4
 
 
 class FirstStage(NamedTuple):
-  """Shared map [B, h, w, c], RPN outputs, anchors and proposals."""
+  """Shared map, RPN outputs, anchors and proposals."""
 
-  features: tf.Tensor
+  features: SharedMap
   rpn: rpn_head.RpnOutputs
   anchors: proposals.Anchors
   proposals: proposals.Proposals
@@ -53,7 +70,7 @@ class BoxStage(NamedTuple):
 
   Attributes:
     class_logits: float32 [B, R, C], background first.
-    box_deltas: float32 [B, R, C - 1, 4].
+    box_deltas: float32 [B, R, C - 1, 4], or [B, R, 1, 4] for all classes.
     closeness_logits: float32 [B, R, C], or None without that head.
     box_features: float32 [B, R, depth], the main head's, or None of heads on maps.
   """
@@ -79,9 +96,9 @@ class Detector(tf_keras.Model):
     self,
     *,
     backbone: base.Backbone,
-    anchor_grid: proposals.AnchorGrid,
+    anchor_grid: proposals.AnchorGrid | pyramid_proposals.PyramidAnchorGrid,
     rpn: rpn_head.RpnHead,
-    proposal_generator: proposals.ProposalGenerator,
+    proposal_generator: proposals.ProposalGenerator | pyramid_proposals.PyramidProposalGenerator,
     box_head: heads_base.MainHead,
     multi_object_head: heads_base.AuxiliaryHead | None,
     closeness_head: heads_base.AuxiliaryHead | None,
@@ -91,18 +108,22 @@ class Detector(tf_keras.Model):
     stop_gradient_shared: bool,
     stop_gradient_foreground: bool,
     rows_are_independent: bool = False,
+    pyramid: pyramid_lib.FeaturePyramid | None = None,
+    pyramid_cropper: pyramid_pooling.PyramidCropper | None = None,
     **kwargs,
   ):
     """Takes the parts, and of `configs/detector.py` what concerns more than one of them.
 
     `rows_are_independent` says that no normalisation depends on other rows of a batch or on the
-    mode, so that work can be split and shared without changing its results.
+    mode, so that work can be split and shared without changing its results. With a `pyramid`,
+    `pyramid_cropper` is that of its heads, and anchors, RPN and proposals are those of pyramids.
     """
     # Images must not be rounded before their mean is taken off, and sizes never.
     super().__init__(autocast=False, **kwargs)
     self.backbone = backbone
     # Checkpoints are read by the names of these attributes, and optimizer slots by their order.
-    self.stage1 = backbone.make_stage1()
+    self.stage1 = backbone.make_stage1() if pyramid is None else backbone.make_network()
+    self.pyramid = pyramid
     self.rpn = rpn
     self.box_head = box_head
     self.multi_object_head = multi_object_head
@@ -111,7 +132,8 @@ class Detector(tf_keras.Model):
     # Keras tracks a layer, but not the dataclass that holds it.
     self.refiner = None if refinement_stage is None else refinement_stage.layer
     self._refinement = refinement_stage
-    self._anchor_grid = anchor_grid
+    self._pyramid_cropper = pyramid_cropper
+    self.anchor_grid = anchor_grid
     self._propose = proposal_generator
     self.detect = detection_generator
     self._stop_gradient_shared = stop_gradient_shared
@@ -129,7 +151,7 @@ class Detector(tf_keras.Model):
       training: bool, as in `first_stage` and `box_stage`.
 
     Returns:
-      What `DetectionGenerator` returns, and the tensors on the way: `features` [B, h, w, c],
+      What `DetectionGenerator` returns, and the tensors on the way: `features`, the shared map,
       `proposals_px` [B, P, 4], `proposals_valid` and `proposals_scores` [B, P], `class_logits`
       [B, P, C] (unrefined), and where there are such heads `refined_logits` and
       `closeness_logits` [B, P, C], and `refined` bool [B, P]: proposals that are not refined keep
@@ -183,14 +205,19 @@ class Detector(tf_keras.Model):
       training: bool; the anchors that cross the border are dropped, not clipped.
     """
     inputs = self.backbone.preprocess(images) * content_mask(images, image_size_px)
-    features = self.stage1(inputs, training=training)  # [B, h, w, c]
+    features = self.stage1(inputs, training=training)  # [B, h, w, c], or one for each level
+    if self.pyramid is not None:
+      features = self.pyramid(features, training=training)
     rpn = self.rpn(features)
-    anchors = self._anchor_grid(features, image_size_px, training)
+    anchors = self.anchor_grid(features, image_size_px, training)
+    if self.pyramid is not None:
+      features = self._pyramid_cropper.pack(features, image_size_px)
     return FirstStage(features, rpn, anchors, self._propose(rpn, anchors, image_size_px))
 
-  def anchors_in_losses(self, features: tf.Tensor, image_size_px: tf.Tensor) -> proposals.Anchors:
+  def anchors_in_losses(self, features: SharedMap, image_size_px: tf.Tensor) -> proposals.Anchors:
     """Returns the anchors of the shared map as in training, whatever `first_stage` returned."""
-    return self._anchor_grid(features, image_size_px, training=True)
+    maps = features if self.pyramid is None else features.maps
+    return self.anchor_grid(maps, image_size_px, training=True)
 
   def propose_as_at_inference(
     self, first: FirstStage, image_size_px: tf.Tensor, num_proposals: int | None = None
@@ -209,11 +236,13 @@ class Detector(tf_keras.Model):
       )
     anchors = self._anchor_grid(first.features, image_size_px, training=False)
     proposed = propose(first.rpn, anchors, image_size_px)
-    return FirstStage(tf.stop_gradient(first.features), first.rpn, anchors, proposed)
+    # A feature pyramid has several maps.
+    features = tf.nest.map_structure(tf.stop_gradient, first.features)
+    return FirstStage(features, first.rpn, anchors, proposed)
 
   def box_stage(
     self,
-    features: tf.Tensor,
+    features: SharedMap,
     boxes_px: tf.Tensor,
     image_size_px: tf.Tensor,
     training: bool = False,
@@ -222,7 +251,7 @@ class Detector(tf_keras.Model):
     """Classifies boxes and refines their position.
 
     Args:
-      features: float32 [B, h, w, c], the shared map.
+      features: the shared map.
       boxes_px: float32 [B, R, 4].
       image_size_px: float32 [B, 2].
       training: bool.
@@ -247,16 +276,16 @@ class Detector(tf_keras.Model):
     return BoxStage(main.class_logits, main.box_deltas, closeness_logits, main.box_features)
 
   def prepare_multi_object(
-    self, features: tf.Tensor, training: bool = False
+    self, features: SharedMap, training: bool = False
   ) -> heads_base.PreparedFeatures:
     """Returns the shared map as the multi-object head prepares it, for all windows of an image."""
     if self._stop_gradient_shared:
-      features = tf.stop_gradient(features)
+      features = tf.nest.map_structure(tf.stop_gradient, features)
     return self.multi_object_head.prepare(features, training)
 
   def classify_windows(
     self,
-    features: tf.Tensor,
+    features: SharedMap,
     windows_px: tf.Tensor,
     image_size_px: tf.Tensor,
     training: bool = False,
@@ -265,7 +294,7 @@ class Detector(tf_keras.Model):
     """Returns multi-object logits [B, S, C] of windows [B, S, 4].
 
     Args:
-      features: float32 [B, h, w, c], the shared map.
+      features: the shared map.
       windows_px: float32 [B, S, 4].
       image_size_px: float32 [B, 2].
       training: bool.
@@ -275,8 +304,18 @@ class Detector(tf_keras.Model):
     windows_norm = box_ops.normalize(windows_px, image_size_px)
     return self.multi_object_head(prepared, windows_norm, image_size_px, training)
 
-  def predict_foreground(self, features: tf.Tensor) -> tf.Tensor:
-    """Returns background and foreground logits [B, h, w, 2] of the shared map's cells."""
+  @property
+  def foreground_stride(self) -> int:
+    """Pixels from one cell that the foreground head classifies to the next."""
+    return self.backbone.stride if self.pyramid is None else 2**FOREGROUND_LEVEL
+
+  def predict_foreground(self, features: SharedMap) -> tf.Tensor:
+    """Returns background and foreground logits [B, h, w, 2] of the shared map's cells.
+
+    Of a pyramid they are those of level 4.
+    """
+    if self.pyramid is not None:
+      features = features.maps[self.pyramid.levels.index(FOREGROUND_LEVEL)]  # [B, h, w, c]
     if self._stop_gradient_foreground:
       features = tf.stop_gradient(features)
     return self.foreground_head(features)
@@ -289,7 +328,7 @@ class Detector(tf_keras.Model):
 
   def refine(
     self,
-    features: tf.Tensor,
+    features: SharedMap,
     boxes_px: tf.Tensor,
     class_logits: tf.Tensor,
     mean_closeness: tf.Tensor | None,
@@ -300,7 +339,7 @@ class Detector(tf_keras.Model):
     """Returns refined class logits [B, R, C].
 
     Args:
-      features: float32 [B, h, w, c], the shared map.
+      features: the shared map.
       boxes_px: float32 [B, R, 4].
       class_logits: float32 [B, R, C] of the main head for these boxes.
       mean_closeness: float32 [B, 1, C] of `mean_closeness`, or None without that head.
@@ -316,7 +355,7 @@ class Detector(tf_keras.Model):
 
   def expanded_window_logits(
     self,
-    features: tf.Tensor,
+    features: SharedMap,
     boxes_px: tf.Tensor,
     image_size_px: tf.Tensor,
     box_features: tf.Tensor | None = None,
@@ -326,7 +365,7 @@ class Detector(tf_keras.Model):
     """Returns multi-object logits [B, R, Q, C] of the windows around boxes, without gradient.
 
     Args:
-      features: float32 [B, h, w, c], the shared map.
+      features: the shared map.
       boxes_px: float32 [B, R, 4].
       image_size_px: float32 [B, 2].
       box_features: float32 [B, R, depth] of `box_stage` for these boxes, if there are any.
@@ -348,7 +387,7 @@ class Detector(tf_keras.Model):
 
   def _closeness(
     self,
-    features: tf.Tensor,
+    features: SharedMap,
     boxes_norm: tf.Tensor,
     image_size_px: tf.Tensor,
     training: bool,
@@ -359,7 +398,7 @@ class Detector(tf_keras.Model):
     They do where that saves time: rows are independent, and each costs a second stage.
     """
     if self._stop_gradient_shared:
-      features = tf.stop_gradient(features)
+      features = tf.nest.map_structure(tf.stop_gradient, features)
     head = self.closeness_head
     prepared = head.prepare(features, training)
     can_split = training and self._rows_are_independent and head.runs_on_crops
@@ -399,8 +438,23 @@ class Detector(tf_keras.Model):
 
   @property
   def stages(self) -> list[base.Stage]:
-    """Stage 1 and the second stages of all heads."""
-    return [self.stage1, *(stage for head in self.region_heads for stage in head.stages)]
+    """Stage 1, the pyramid if there is one, and the second stages of all heads."""
+    pyramid = [] if self.pyramid is None else [self.pyramid]
+    return [self.stage1, *pyramid, *self.second_stages]
+
+  @property
+  def second_stages(self) -> list[base.Stage]:
+    """Those of all heads, the main head's first."""
+    return [stage for head in self.region_heads for stage in head.stages]
+
+  def backbone_stages(self, auxiliary: bool = True) -> list[base.Stage]:
+    """Returns the stages that weights of a classification network are of.
+
+    Args:
+      auxiliary: whether those of the auxiliary heads are among them.
+    """
+    stages = self.stages if auxiliary else [self.stage1, *self.box_head.stages]
+    return [stage for stage in stages if stage.is_backbone]
 
   def build_variables(self) -> None:
     """Creates every variable by one pass over an empty image."""
@@ -424,7 +478,7 @@ class Detector(tf_keras.Model):
 
   def start_auxiliary_heads_like_main(self) -> None:
     """Copies the main head's second stage into those of the auxiliary heads."""
-    _, main, *others = self.stages
+    main, *others = self.second_stages
     for stage in others:
       stage.set_weights(main.get_weights())
 

@@ -14,6 +14,7 @@ from mtl_ssl_tf.modeling import (
   detector,
   normalization,
   proposals,
+  pyramid_factory,
   refinement,
   window_evidence,
 )
@@ -64,8 +65,9 @@ def build_detector(
       float32 in any case.
 
   Raises:
-    ValueError: if `roi_head.convolution` does not go with this precision, the backbone is unknown
-      or has no second stage with so small an `auxiliary.shared_map.stride`.
+    ValueError: if `roi_head.convolution` does not go with this precision, the backbone is unknown,
+      or has no maps for a pyramid or no second stage with so small an
+      `auxiliary.shared_map.stride`.
   """
   # Layers take Keras' global policy when they are made; nobody else is to find it changed.
   policy = tf_keras.mixed_precision.global_policy()
@@ -80,26 +82,16 @@ def _build_detector(
   config: detector_config.MtlDetection, num_classes: int, crop_method: str, precision: str
 ) -> detector.Detector:
   backbone = build_backbone(config.backbone)
-  anchor_grid = proposals.AnchorGrid(
-    backbone.stride,
-    config.anchors.base_size_px,
-    tuple(config.anchors.scales),
-    tuple(config.anchors.aspect_ratios),
-  )
   auxiliary = config.auxiliary
   # Where one native kernel runs, so does the other.
   nms_method = "native" if crop_method == "native" else "loop"
+  first_stage = _first_stage_parts(config, backbone, crop_method, nms_method)
   box_head, multi_object_head, closeness_head = _RegionHeads(
     config, backbone, num_classes, crop_method, _by_fourier(config, crop_method, precision)
   ).make_all()
-  norm = config.backbone.norm.type
   model = detector.Detector(
     backbone=backbone,
-    anchor_grid=anchor_grid,
-    rpn=rpn_head.RpnHead(anchor_grid.anchors_per_cell, config.rpn.depth, name="rpn"),
-    proposal_generator=proposals.ProposalGenerator(
-      config.rpn.nms_iou, config.rpn.num_proposals, config.rpn.pre_nms_top_k or None, nms_method
-    ),
+    **first_stage,
     box_head=box_head,
     multi_object_head=multi_object_head,
     closeness_head=closeness_head,
@@ -116,7 +108,10 @@ def _build_detector(
     stop_gradient_foreground=(
       auxiliary.stop_gradient_shared and auxiliary.stop_gradient_includes_foreground
     ),
-    rows_are_independent=norm in normalization.INDEPENDENT_NORM_TYPES,
+    rows_are_independent=all(
+      norm in (*normalization.INDEPENDENT_NORM_TYPES, "none")
+      for norm in detector_config.norm_types(config)
+    ),
     name="detector",
   )
   freeze = config.backbone.freeze
@@ -125,6 +120,38 @@ def _build_detector(
   if auxiliary.init_from == "main_stage2":
     model.start_auxiliary_heads_like_main()
   return model
+
+
+def _first_stage_parts(
+  config: detector_config.MtlDetection, backbone: base.Backbone, crop_method: str, nms_method: str
+) -> dict[str, object]:
+  """Returns the arguments of `Detector` that are others on a pyramid, but for heads on boxes."""
+  rpn = config.rpn
+  if config.roi_head.type == "fpn":
+    pyramid_factory.check_backbone(backbone)
+    parts = pyramid_factory.PyramidParts(config, crop_method, nms_method)
+    anchor_grid = parts.anchor_grid()
+    return {
+      "pyramid": parts.pyramid(),
+      "pyramid_cropper": parts.cropper(),
+      "anchor_grid": anchor_grid,
+      "rpn": rpn_head.PyramidRpnHead(anchor_grid.anchors_per_cell, rpn.depth, name="rpn"),
+      "proposal_generator": parts.proposal_generator(),
+    }
+  anchor_grid = proposals.AnchorGrid(
+    backbone.stride,
+    config.anchors.base_size_px,
+    tuple(config.anchors.scales),
+    tuple(config.anchors.aspect_ratios),
+    config.anchors.whole_px,
+  )
+  return {
+    "anchor_grid": anchor_grid,
+    "rpn": rpn_head.RpnHead(anchor_grid.anchors_per_cell, rpn.depth, name="rpn"),
+    "proposal_generator": proposals.ProposalGenerator(
+      rpn.nms_iou, rpn.num_proposals, rpn.pre_nms_top_k or None, nms_method
+    ),
+  }
 
 
 def _by_fourier(config: detector_config.MtlDetection, crop_method: str, precision: str) -> bool:
@@ -175,7 +202,11 @@ class _RegionHeads:
       pooler = self._pooler(roi_head.rfcn)
       return rfcn_heads.MapBoxHead(stage2, self.num_classes, pooler, depth, name="box_head")
     return roi_heads.BoxHead(
-      self._crop_features(), self.num_classes, roi_head.initializer, name="box_head"
+      self._crop_features(),
+      self.num_classes,
+      roi_head.initializer,
+      roi_head.class_agnostic_boxes,
+      name="box_head",
     )
 
   def _auxiliary(self, name: str, main: heads_base.MainHead) -> heads_base.AuxiliaryHead:
@@ -185,6 +216,8 @@ class _RegionHeads:
         main.crop_features, self.num_classes, auxiliary.stop_gradient_shared, name=name
       )
     if auxiliary.features == "shared_map":
+      if self._on_pyramid is not None:
+        return self._on_pyramid.map_head(name, self.num_classes)
       return self._shared_map_head(name)
     if roi_head.type == "rfcn":
       depth, stage2 = roi_head.rfcn.reduce_depth, self._stage2()
@@ -215,6 +248,12 @@ class _RegionHeads:
       stage2, self.num_classes, pooler, config.reduce_depth, stride, name=name
     )
 
+  @property
+  def _on_pyramid(self) -> pyramid_factory.PyramidParts | None:
+    if self.config.roi_head.type != "fpn":
+      return None
+    return pyramid_factory.PyramidParts(self.config, self.crop_method, "loop")
+
   def _stage2(self) -> base.Stage:
     return self.backbone.make_stage2("stage2")
 
@@ -235,6 +274,8 @@ class _RegionHeads:
 
   def _crop_features(self) -> pooling.CropFeatures:
     """Returns features by a second stage of their own, as accelerated as is configured."""
+    if self._on_pyramid is not None:
+      return self._on_pyramid.box_features()
     config = self.config.roi_head
     cropper = pooling.Cropper(
       self.backbone.stride, config.crop_size, config.max_pool, self.crop_method, config.keep_border

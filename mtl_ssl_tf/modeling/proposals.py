@@ -3,6 +3,7 @@
 import dataclasses
 from typing import NamedTuple
 
+import numpy as np
 import tensorflow as tf
 
 from mtl_ssl_tf.modeling.heads import rpn_head
@@ -44,6 +45,7 @@ class AnchorGrid:
   base_size_px: float
   scales: tuple[float, ...]
   aspect_ratios: tuple[float, ...]
+  whole_px: bool = False
 
   @property
   def anchors_per_cell(self) -> int:
@@ -52,17 +54,23 @@ class AnchorGrid:
   def __call__(self, features: tf.Tensor, image_size_px: tf.Tensor, training: bool) -> Anchors:
     """Returns the anchors of the map [B, h, w, c] over images of size `image_size_px` [B, 2]."""
     feature_size = (features.shape[1], features.shape[2])
-    boxes = anchor_ops.grid_anchors(
-      feature_size, self.stride, self.base_size_px, self.scales, self.aspect_ratios
-    )
-    on_content = anchor_ops.on_content(
-      feature_size, image_size_px, self.stride, self.anchors_per_cell
-    )
+    boxes = self.boxes_px(feature_size)
+    on_content = self.on_content(feature_size, image_size_px)
     if training:
       return Anchors(boxes, on_content & anchor_ops.inside_image(boxes, image_size_px))
     batch_size = tf.shape(image_size_px)[0]
     tiled = tf.tile(boxes[tf.newaxis], [batch_size, 1, 1])  # [B, A, 4]
     return Anchors(box_ops.clip_to_size(tiled, image_size_px), on_content)
+
+  def boxes_px(self, feature_size: tuple[int, int]) -> np.ndarray:
+    """Returns float32 [A, 4], the anchors of a map of that many rows and columns."""
+    return anchor_ops.grid_anchors(
+      feature_size, self.stride, self.base_size_px, self.scales, self.aspect_ratios, self.whole_px
+    )
+
+  def on_content(self, feature_size: tuple[int, int], image_size_px: tf.Tensor) -> tf.Tensor:
+    """Returns bool [B, A], the anchors that are not over an image's padding."""
+    return anchor_ops.on_content(feature_size, image_size_px, self.stride, self.anchors_per_cell)
 
 
 @dataclasses.dataclass(frozen=True)

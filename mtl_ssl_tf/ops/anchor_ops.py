@@ -1,4 +1,4 @@
-"""Anchors on a single feature map, as the released detectors place them.
+"""Anchors on a feature map, as the released detectors place them.
 
 Centres sit at multiples of the stride starting from zero, not at half a stride, so a map of
 ceil(size / stride) cells has its last centres at the right and bottom of the image.
@@ -16,6 +16,7 @@ def grid_anchors(
   base_size: float,
   scales: Sequence[float],
   aspect_ratios: Sequence[float],
+  whole_px: bool = False,
 ) -> np.ndarray:
   """Anchors of every cell of a feature map.
 
@@ -28,6 +29,7 @@ def grid_anchors(
     base_size: pixels, side of the square anchor of scale 1.
     scales: sizes relative to `base_size`.
     aspect_ratios: widths over heights.
+    whole_px: round half heights and widths to whole pixels.
 
   Returns:
     float32 [A, 4], pixels, A = rows · columns · ratios · scales: cells row by row, in a cell
@@ -39,6 +41,7 @@ def grid_anchors(
     indexing="ij",
   )  # [ratios, scales] each
   half_sizes = 0.5 * np.stack([sizes / roots, sizes * roots], axis=-1).reshape(-1, 2)
+  half_sizes = np.round(half_sizes) if whole_px else half_sizes
   cells = np.stack(np.indices(feature_size), axis=-1).reshape(-1, 1, 2)  # [cells, 1, 2]
   centers = float(stride) * cells
   anchors = np.concatenate([centers - half_sizes, centers + half_sizes], axis=-1)

@@ -68,17 +68,32 @@ def match(
     claimed_anchors = tf.argmax(iou, axis=1, output_type=tf.int32)  # [B, N]
     # Padding, and every box of an image without candidates, would otherwise claim anchor 0.
     has_claim = tf.reduce_max(iou, axis=1) >= 0.0  # [B, N]
-    anchor_range = tf.range(tf.shape(iou)[1])  # [A]
-    is_claimed_by = has_claim[:, tf.newaxis] & tf.equal(
-      claimed_anchors[:, tf.newaxis], anchor_range[:, tf.newaxis]
-    )  # [B, A, N]
-    is_forced = tf.reduce_any(is_claimed_by, axis=-1)  # [B, A]
-    first_claimant = tf.argmax(
-      tf.cast(is_claimed_by, tf.int32), axis=-1, output_type=tf.int32
-    )  # [B, A]
+    first_claimant = _first_claimants(claimed_anchors, has_claim, tf.shape(iou)[1])  # [B, A]
+    is_forced = first_claimant < iou.shape[2]  # [B, A]
     indices = tf.where(is_forced, first_claimant, indices)
     is_positive |= is_forced
     is_negative &= ~is_forced
   if candidates is not None:
     is_negative &= candidates
   return Match(indices, is_positive, is_negative)
+
+
+def _first_claimants(
+  claimed_anchors: tf.Tensor, has_claim: tf.Tensor, num_anchors: tf.Tensor
+) -> tf.Tensor:
+  """Returns int32 [B, A], the first box that claims an anchor; N where none does.
+
+  Args:
+    claimed_anchors: int32 [B, N].
+    has_claim: bool [B, N].
+    num_anchors: A.
+  """
+  num_images, num_boxes = tf.shape(claimed_anchors)[0], claimed_anchors.shape[1]
+  # Boxes without a claim go to one more anchor, which is cut off.
+  anchors = tf.where(has_claim, claimed_anchors, num_anchors)  # [B, N]
+  images = tf.repeat(tf.range(num_images)[:, tf.newaxis], num_boxes, axis=1)  # [B, N]
+  boxes = tf.broadcast_to(tf.range(num_boxes), tf.shape(anchors))  # [B, N]
+  claimants = tf.tensor_scatter_nd_min(
+    tf.fill([num_images, num_anchors + 1], num_boxes), tf.stack([images, anchors], axis=-1), boxes
+  )  # [B, A + 1]
+  return claimants[:, :-1]

@@ -13,6 +13,7 @@ from mtl_ssl_tf.data import faults, label_map, schema, validate
 from mtl_ssl_tf.data.inspection import checks, validation_report
 from mtl_ssl_tf.data.records import manifests, pictures
 from mtl_ssl_tf.data.records import paths as record_paths
+from mtl_ssl_tf.modeling import factory, pyramid_factory
 from mtl_ssl_tf.modeling.backbones import registry
 
 _LOGGER = logging.getLogger(__name__)
@@ -26,11 +27,14 @@ FIXED = (
   "task.backbone.norm.type",
   "task.backbone.norm.groups",
   "task.anchors",
+  "task.fpn",
   "task.rpn.depth",
   "task.roi_head.type",
   "task.roi_head.crop_size",
   "task.roi_head.max_pool",
   "task.roi_head.rfcn",
+  "task.roi_head.fpn",
+  "task.roi_head.class_agnostic_boxes",
   "task.auxiliary.features",
   "task.auxiliary.shared_map",
   "task.auxiliary.foreground.head",
@@ -55,6 +59,8 @@ def check(params: cfg.ExperimentConfig) -> None:
   """
   validation.check_task(params.task)
   registry.check(params.task.backbone.type)
+  if params.task.roi_head.type == "fpn":
+    pyramid_factory.check_backbone(factory.build_backbone(params.task.backbone))
   data_validation.check_loops(params.task, params.trainer)
   validation.check_weight_decay(
     params.trainer.optimizer_config.optimizer, params.task.regularization
@@ -67,8 +73,14 @@ def check_split(config: detector.MtlDetection, reason: str) -> None:
   Raises:
     ValueError: naming the field, its value, what is accepted and `reason`.
   """
-  if config.backbone.norm.type == "sync":
-    raise ValueError(f"task.backbone.norm.type is 'sync'; accepted: frozen, group, batch {reason}")
+  if "sync" in detector.norm_types(config):
+    fields = {
+      "backbone.norm.type": config.backbone.norm.type,
+      "fpn.norm": config.fpn.norm,
+      "roi_head.fpn.norm": config.roi_head.fpn.norm,
+    }
+    name = next(name for name, value in fields.items() if value == "sync")
+    raise ValueError(f"task.{name} is 'sync'; accepted: frozen, group, batch {reason}")
   if (
     config.refinement.enabled
     and config.auxiliary.closeness.loss_weight

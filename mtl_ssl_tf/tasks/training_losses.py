@@ -281,10 +281,12 @@ def _auxiliary_losses(
   return losses
 
 
-def foreground_logits(model, config, features: tf.Tensor, image_size_px: tf.Tensor) -> tf.Tensor:
+def foreground_logits(
+  model, config, features: detector.SharedMap, image_size_px: tf.Tensor
+) -> tf.Tensor:
   """Returns the foreground head's logits [B, h, w, 2] at the size of the mask."""
   foreground = config.auxiliary.foreground
-  content_cells = tf.math.ceil(image_size_px / model.backbone.stride)  # [B, 2]
+  content_cells = tf.math.ceil(image_size_px / model.foreground_stride)  # [B, 2]
   side = foreground.mask_size
   return resize_ops.bilinear_resize(
     model.predict_foreground(features),

@@ -22,6 +22,21 @@ RENAMED_VALUES: dict[str, dict[str, str]] = dict.fromkeys(
 NEW: dict[str, Any] = {
   "task.evaluation.losses": False,
   "task.refinement.zeroed_input": "",
+  "task.anchors.cells": 8.0,
+  "task.anchors.level_scales": [1.0],
+  "task.anchors.whole_px": False,
+  "task.fpn.depth": 256,
+  "task.fpn.min_level": 2,
+  "task.fpn.max_level": 6,
+  "task.fpn.coarser": "subsample",
+  "task.fpn.norm": "none",
+  "task.roi_head.class_agnostic_boxes": False,
+  "task.roi_head.fpn.layers": "2fc",
+  "task.roi_head.fpn.dense_depth": 1024,
+  "task.roi_head.fpn.conv_depth": 256,
+  "task.roi_head.fpn.norm": "none",
+  "task.roi_head.fpn.canonical_size_px": 224.0,
+  "task.roi_head.fpn.samples": 2,
 } | {
   f"task.{data}.{field}": value
   for data in DATA

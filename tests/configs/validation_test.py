@@ -314,3 +314,35 @@ def test_learning_rate_field_that_needs_no_value():
   learning_rate = {"type": "exponential", "exponential": rate}
   config = experiment(trainer={"optimizer_config": {"learning_rate": learning_rate}})
   validation.check_trainer(config.trainer)
+
+
+@pytest.mark.parametrize(
+  ("fields", "message"),
+  [
+    (
+      {"roi_head": {"type": "rfcn", "class_agnostic_boxes": True}},
+      "task.roi_head.class_agnostic_boxes is true; accepted: false where task.roi_head.type is "
+      "'rfcn'",
+    ),
+    (
+      {"roi_head": {"type": "fpn", "max_pool": 2}},
+      "task.roi_head.max_pool is 2; accepted: 1 where task.roi_head.type is 'fpn', whose crops "
+      "have task.roi_head.fpn.samples",
+    ),
+    (
+      {
+        "roi_head": {"type": "fpn"},
+        "auxiliary": {"features": "shared_map", "shared_map": {"num_bins": 7}},
+      },
+      "task.auxiliary.shared_map.num_bins is 7; accepted: 1 where task.roi_head.type is 'fpn'",
+    ),
+  ],
+)
+def test_on_a_feature_pyramid(fields, message):
+  config = experiment().task
+  config.override(fields)
+  with pytest.raises(ValueError) as error:
+    validation.check_task(config)
+  assert str(error.value) == message
+  config.override({"roi_head": {"type": "faster_rcnn"}})
+  validation.check_task(config)

@@ -34,6 +34,9 @@ KINDS = {
   "ResNet of basic blocks, Faster R-CNN": ("small_basic_resnet", "faster_rcnn", "own_stage2"),
   "EfficientNet-Lite, Faster R-CNN": ("small_efficientnet", "faster_rcnn", "own_stage2"),
   "Inception-ResNet, Faster R-CNN": ("small_inception", "faster_rcnn", "own_stage2"),
+  "ResNet of basic blocks, pyramid": ("small_basic_resnet", "fpn", "own_stage2"),
+  "EfficientNet-Lite, pyramid, shared map": ("small_efficientnet", "fpn", "shared_map"),
+  "mobilenet, pyramid, main head's features": ("mobilenet_v1", "fpn", "main_head"),
 }
 
 
@@ -45,7 +48,8 @@ def written(kind, path):
     {
       "backbone": {"type": backbone, "depth_multiplier": 0.125},
       "rpn": {"depth": 8, "num_proposals": 6},
-      "roi_head": {"type": head, "rfcn": {"reduce_depth": 4}},
+      "fpn": {"depth": 4},
+      "roi_head": {"type": head, "rfcn": {"reduce_depth": 4}, "fpn": {"dense_depth": 4}},
       "auxiliary": {"features": features, "shared_map": {"reduce_depth": 4, "stride": 1}},
     },
     is_strict=True,

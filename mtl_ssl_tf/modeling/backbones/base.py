@@ -2,7 +2,8 @@
 
 A backbone is cut in two. Stage 1 runs once over the image and gives the shared map at stride 16.
 Stage 2 runs on crops of that map (Faster R-CNN) or on the whole of it (R-FCN); every head that
-needs one makes its own copy.
+needs one makes its own copy. For a feature pyramid it is not cut: the whole network runs over the
+image and gives maps at four strides.
 
 To add a backbone, write a file with a `Backbone` and register it (`registry.py`).
 """
@@ -10,7 +11,7 @@ To add a backbone, write a file with a `Backbone` and register it (`registry.py`
 import abc
 import dataclasses
 import functools
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import NamedTuple
 
 import tensorflow as tf
@@ -26,7 +27,11 @@ class Stage(tf_keras.layers.Layer):
     recompute: in training, keep no more of a unit than its input, and compute the rest again on the
       way back: less memory for more time. Not with normalisation that learns statistics, which
       would see every batch twice.
+    is_backbone: whether its layers are those of a backbone, of which classification networks have
+      weights.
   """
+
+  is_backbone = True
 
   def __init__(self, recompute: bool = False, **kwargs):
     super().__init__(**kwargs)
@@ -39,6 +44,21 @@ class Stage(tf_keras.layers.Layer):
     run = functools.partial(unit, training=training)
     run = tf.recompute_grad(run) if self.recompute and training else run
     return run(net, *others)
+
+  def run_units(
+    self,
+    units: Mapping[str, Callable[..., tf.Tensor]],
+    net: tf.Tensor,
+    training: bool,
+    kept: Collection[str],
+  ) -> tuple[tf.Tensor, ...]:
+    """Runs units one after the other; returns the maps after those whose names are in `kept`."""
+    maps = []
+    for name, unit in units.items():
+      net = self.run_unit(unit, net, training)
+      if name in kept:
+        maps.append(net)
+    return tuple(maps)
 
   @property
   def decayed_kernels(self) -> list[tf.Variable]:
@@ -70,6 +90,10 @@ class Stage(tf_keras.layers.Layer):
         )
       for layer in known[group]:
         layer.trainable = False
+
+
+# Levels of the maps of a network that is not cut: level l has stride 2^l.
+MAP_LEVELS = (2, 3, 4, 5)
 
 
 class TorchNames(NamedTuple):
@@ -117,6 +141,27 @@ class Backbone(abc.ABC):
     Raises:
       ValueError: there is no dense form.
     """
+
+  @property
+  def map_depths(self) -> tuple[int, ...]:
+    """Channels of the maps that `make_network` gives, one for each of `MAP_LEVELS`.
+
+    Raises:
+      ValueError: as `make_network`.
+    """
+    raise ValueError(f"{type(self).__name__} has no maps at four strides")
+
+  def make_network(self) -> Stage:
+    """Returns the whole network in one stage, under the name and with the layers of both.
+
+    It takes [B, H, W, 3] and returns its last maps at strides 4, 8, 16 and 32, each
+    [B, ceil(H / stride), ceil(W / stride), depth]. Strided convolutions pad symmetrically, so that
+    cell i of a map sees the image around pixel stride x i, whatever the size of the image.
+
+    Raises:
+      ValueError: the backbone has no such form.
+    """
+    raise ValueError(f"{type(self).__name__} has no maps at four strides")
 
   def with_conv_norm(self, conv_norm: layers.ConvNormFn) -> "Backbone":
     """Returns the same backbone with another way to compute its `layers.ConvNorm`s.

@@ -6,7 +6,10 @@ and 7 and the last 1 x 1 convolution, which belongs to the pretrained features: 
 ImageNet sees its mean, as our heads do, and it is a seventh of the stage's work.
 
 Strided convolutions pad as the weights were trained, which is TensorFlow's SAME: on maps of even
-sides at the end alone. Inputs whose sides are multiples of 16 have only such maps in stage 1.
+sides at the end alone. Inputs whose sides are multiples of 16 have only such maps in stage 1. In
+the network for a feature pyramid they pad symmetrically, which moves the maps' cells to where
+anchors and crops expect them. That network ends with group 7: the last convolution makes features
+for the mean over the image.
 """
 
 import dataclasses
@@ -49,6 +52,8 @@ GROUPS = (
   Group(1, 3, 1, 6, 320, scaled=False),
 )
 STAGE1_GROUPS = 5
+# The last group of blocks at strides 4, 8, 16 and 32, counted from 0.
+MAP_GROUPS = (1, 2, 4, 6)
 # Factors of channels and of blocks by name; stem and head keep theirs.
 FACTORS = {
   "efficientnet_lite0": (1.0, 1.0),
@@ -117,10 +122,16 @@ def list_blocks(width: float, depth: float) -> tuple[list[Block], list[Block]]:
 
 @dataclasses.dataclass(frozen=True)
 class ConvMaker:
-  """Makes a convolution with its normalisation; attributes as in `EfficientNetLite`."""
+  """Makes a convolution with its normalisation.
+
+  Attributes:
+    norm_fn, conv_norm: as in `EfficientNetLite`.
+    symmetric: whether strided convolutions pad symmetrically.
+  """
 
   norm_fn: layers.NormFn
   conv_norm: layers.ConvNormFn
+  symmetric: bool = False
 
   def __call__(
     self, name: str, depth: int, kernel_size: int = 1, stride: int = 1, activation=tf.nn.relu6
@@ -129,7 +140,7 @@ class ConvMaker:
       depth,
       kernel_size,
       strides=stride,
-      padding="same",
+      padding=self._padding(stride),
       use_bias=False,
       kernel_initializer=_kernel_initializer(),
       name="conv",
@@ -144,12 +155,16 @@ class ConvMaker:
       kernel_size,
       strides=stride,
       dilation_rate=dilation,
-      padding="same",
+      padding=self._padding(stride),
       use_bias=False,
       depthwise_initializer=_kernel_initializer(),
       name="conv",
     )
     return self._with_norm(name, conv, depth, tf.nn.relu6)
+
+  def _padding(self, stride: int) -> str:
+    # `valid` ones get their zeros before (`layers.pad_for`).
+    return "valid" if self.symmetric and stride > 1 else "same"
 
   def _with_norm(self, name: str, conv, depth: int, activation) -> layers.ConvNorm:
     return self.conv_norm(conv, self.norm_fn(depth, epsilon=EPSILON), activation, name=name)
@@ -181,7 +196,7 @@ class InvertedBottleneck(tf_keras.layers.Layer):
   def call(self, inputs: tf.Tensor, training: bool = False) -> tf.Tensor:
     net = inputs
     for conv in self.convs.values():
-      net = conv(net, training=training)
+      net = conv(layers.pad_for(conv.conv, net), training=training)
     return inputs + net if self._has_shortcut else net
 
 
@@ -217,6 +232,20 @@ class EfficientNetStage(base.Stage):
     for part in self._parts.values():
       net = self.run_unit(part, net, training)
     return net
+
+
+class EfficientNetNetwork(EfficientNetStage):
+  """[B, H, W, 3] -> the outputs of `MAP_GROUPS`, at strides 4, 8, 16 and 32."""
+
+  def __init__(self, parts: dict[str, tf_keras.layers.Layer], kept: tuple[str, ...], **kwargs):
+    """Takes the stem and the blocks by name, and the names of the blocks whose outputs are kept."""
+    super().__init__(parts, **kwargs)
+    self._kept = kept
+
+  def call(self, inputs, training=False):
+    (_, stem), *blocks = self._parts.items()
+    net = stem(layers.pad_for(stem.conv, inputs), training=training)
+    return self.run_units(dict(blocks), net, training, self._kept)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -259,7 +288,7 @@ class EfficientNetLite(base.Backbone):
   def make_stage1(self) -> EfficientNetStage:
     """Returns [B, H, W, 3] -> [B, ceil(H / 16), ceil(W / 16), 112 x width]."""
     blocks, _ = list_blocks(self.width, self.depth)
-    parts = {"stem": self._make_conv("stem", STEM_DEPTH, 3, 2)}
+    parts = {"stem": self._make_conv()("stem", STEM_DEPTH, 3, 2)}
     parts.update(self._make_blocks(blocks))
     return EfficientNetStage(parts, recompute=self.recompute, name="stage1")
 
@@ -270,8 +299,23 @@ class EfficientNetLite(base.Backbone):
     """
     _, blocks = list_blocks(self.width, self.depth)
     parts = self._make_blocks(blocks, dense)
-    parts["head"] = self._make_conv("head", HEAD_DEPTH)
+    parts["head"] = self._make_conv()("head", HEAD_DEPTH)
     return EfficientNetStage(parts, recompute=self.recompute, name=name)
+
+  @property
+  def map_depths(self) -> tuple[int, ...]:
+    return tuple(scaled_depth(GROUPS[i].depth, self.width) for i in MAP_GROUPS)
+
+  def make_network(self) -> EfficientNetNetwork:
+    blocks = [block for stage in list_blocks(self.width, self.depth) for block in stage]
+    parts = {"stem": self._make_conv(symmetric=True)("stem", STEM_DEPTH, 3, 2)}
+    parts.update(self._make_blocks(blocks, symmetric=True))
+    last, stride = {}, 2
+    for block in blocks:
+      stride *= block.stride
+      last[stride] = f"blocks_{block.number}"
+    kept = tuple(last[2**level] for level in base.MAP_LEVELS)
+    return EfficientNetNetwork(parts, kept, recompute=self.recompute, name="stage1")
 
   def stage2_cells(self, cells: tf.Tensor) -> tf.Tensor:
     return tf.math.ceil(cells / 2.0)
@@ -284,16 +328,16 @@ class EfficientNetLite(base.Backbone):
     return base.TorchNames(prefix + conv, prefix + norm)
 
   def _make_blocks(
-    self, blocks: list[Block], dense: bool = False
+    self, blocks: list[Block], dense: bool = False, symmetric: bool = False
   ) -> dict[str, tf_keras.layers.Layer]:
     """The blocks by name, `blocks_0` first; dense ones do not stride but dilate what follows."""
     parts, dilation = {}, 1
     for block in blocks:
       name, stride = f"blocks_{block.number}", 1 if dense else block.stride
-      parts[name] = InvertedBottleneck(self._make_conv, block, stride, dilation, name)
+      make_conv = self._make_conv(symmetric)
+      parts[name] = InvertedBottleneck(make_conv, block, stride, dilation, name)
       dilation *= block.stride if dense else 1
     return parts
 
-  @property
-  def _make_conv(self) -> ConvMaker:
-    return ConvMaker(self.norm_fn, self.conv_norm)
+  def _make_conv(self, symmetric: bool = False) -> ConvMaker:
+    return ConvMaker(self.norm_fn, self.conv_norm, symmetric)

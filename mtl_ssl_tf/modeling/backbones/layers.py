@@ -43,6 +43,13 @@ class ConvNorm(tf_keras.layers.Layer):
     return net if self.activation is None else self.activation(net)
 
 
+def pad_for(conv: tf_keras.layers.Layer, inputs: tf.Tensor) -> tf.Tensor:
+  """Returns the input of a convolution: padded symmetrically where it strides without padding."""
+  if conv.padding == "same" or max(conv.strides) == 1:
+    return inputs
+  return pad_symmetrically(inputs, conv.kernel_size[0])
+
+
 def pad_symmetrically(inputs: tf.Tensor, kernel_size: int) -> tf.Tensor:
   """Pads a map [B, h, w, c] by zeros on all sides, so that a strided VALID convolution starts at
   the same place whatever the map's size; SAME starts elsewhere on even sizes.

@@ -6,6 +6,7 @@ the kernels of a classification network do not fit.
 """
 
 import dataclasses
+import functools
 
 import tensorflow as tf
 import tf_keras
@@ -26,6 +27,8 @@ BLOCKS = (
 )
 STAGE1_BLOCKS = 11
 MIN_CHANNELS = 8
+# The last block at strides 4, 8, 16 and 32.
+MAP_BLOCKS = (3, 5, 11, 13)
 # TF-slim draws kernels from this; it is too small to start a network without normalisation.
 SLIM_STDDEV = 0.09
 
@@ -34,16 +37,23 @@ def _kernel_initializer() -> tf_keras.initializers.Initializer:
   return tf_keras.initializers.TruncatedNormal(stddev=SLIM_STDDEV)
 
 
-def _conv(channels: int, kernel_size: int, stride: int) -> tf_keras.layers.Layer:
+def _conv(
+  channels: int, kernel_size: int, stride: int, symmetric: bool = False
+) -> tf_keras.layers.Layer:
   return tf_keras.layers.Conv2D(
     channels,
     kernel_size,
     strides=stride,
-    padding="same",
+    padding=_padding(stride, symmetric),
     use_bias=False,
     kernel_initializer=_kernel_initializer(),
     name="conv",
   )
+
+
+def _padding(stride: int, symmetric: bool) -> str:
+  """Padding of a convolution; `valid` ones get their zeros before (`layers.pad_for`)."""
+  return "valid" if symmetric and stride > 1 else "same"
 
 
 class MobileNetStage(base.Stage):
@@ -80,6 +90,21 @@ class MobileNetStage(base.Stage):
     for layer in self._layers_by_name.values():
       net = self.run_unit(layer, net, training)
     return net
+
+
+class MobileNetNetwork(MobileNetStage):
+  """[B, H, W, 3] -> the outputs of `MAP_BLOCKS`, at strides 4, 8, 16 and 32."""
+
+  def call(self, inputs, training=False):
+    units = {
+      name: functools.partial(_run_padded, layer) for name, layer in self._layers_by_name.items()
+    }
+    kept = [f"Conv2d_{number}_pointwise" for number in MAP_BLOCKS]
+    return self.run_units(units, inputs, training, kept)
+
+
+def _run_padded(layer: layers.ConvNorm, inputs: tf.Tensor, training: bool) -> tf.Tensor:
+  return layer(layers.pad_for(layer.conv, inputs), training=training)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -141,8 +166,20 @@ class MobileNetV1(base.Backbone):
   def stage2_cells(self, cells: tf.Tensor) -> tf.Tensor:
     return tf.math.ceil(cells / 2.0)
 
+  @property
+  def map_depths(self) -> tuple[int, ...]:
+    return tuple(self.channels[number] for number in MAP_BLOCKS)
+
+  def make_network(self) -> MobileNetNetwork:
+    """Returns the classification network, whatever `fused_stage2` says."""
+    channels = self.channels
+    named = self._layer("Conv2d_0", _conv(channels[0], 3, 2, symmetric=True), channels[0])
+    for number, (stride, _) in enumerate(BLOCKS, start=1):
+      named.update(self._separable_block(number, stride, symmetric=True))
+    return MobileNetNetwork(named, recompute=self.recompute, name="stage1")
+
   def _separable_block(
-    self, number: int, stride: int, dilation: int = 1
+    self, number: int, stride: int, dilation: int = 1, symmetric: bool = False
   ) -> dict[str, layers.ConvNorm]:
     """Depthwise and pointwise convolution of block 1 ... 13, each with its normalisation."""
     depth_in, depth = self.channels[number - 1 : number + 1]
@@ -150,7 +187,7 @@ class MobileNetV1(base.Backbone):
       3,
       strides=stride,
       dilation_rate=dilation,
-      padding="same",
+      padding=_padding(stride, symmetric),
       use_bias=False,
       depthwise_initializer=_kernel_initializer(),
       name="conv",

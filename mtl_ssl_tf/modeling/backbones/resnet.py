@@ -10,7 +10,9 @@
     unit, convolutions have no bias, images are RGB with mean 0 and deviation 1 of each colour.
     ResNet-18 and ResNet-34, whose units are basic blocks, have no other layout.
 
-In all of them the shared map has stride 16, and block 4, the second stage, does not stride.
+In all of them the shared map has stride 16, and block 4, the second stage, does not stride. It does
+in the network for a feature pyramid, which `slim` has no form of: its blocks end at the next map's
+stride.
 """
 
 import dataclasses
@@ -192,9 +194,15 @@ class ResNetStage(base.Stage):
 class ResNetStage1(ResNetStage):
   """[B, H, W, 3] -> [B, ceil(H / 16), ceil(W / 16), 256 expansion]."""
 
-  def __init__(self, make_conv: ConvMaker, unit: type[Unit], num_units: tuple[int, ...], **kwargs):
-    # In the order of the layout, strides 2, 2, 1 bring stride 4 to 16.
-    strides = (2, 2, 1) if make_conv.layout == "slim" else (1, 2, 2)
+  def __init__(
+    self,
+    make_conv: ConvMaker,
+    unit: type[Unit],
+    num_units: tuple[int, ...],
+    strides: tuple[int, ...],
+    **kwargs,
+  ):
+    """Makes blocks 1, 2 and so on, one for each of `strides`; the rest as in `ResNet`."""
     units, depth = {}, STEM_CHANNELS
     for number, stride in enumerate(strides, start=1):
       units.update(_make_block(make_conv, unit, number, depth, num_units[number - 1], stride))
@@ -207,12 +215,23 @@ class ResNetStage1(ResNetStage):
     return {"conv1": self.conv1, **super().named_layers()}
 
   def call(self, inputs, training=False):
+    return super().call(self.stem(inputs, training), training=training)
+
+  def stem(self, inputs: tf.Tensor, training: bool) -> tf.Tensor:
+    """Returns the input of block 1, [B, ceil(H / 4), ceil(W / 4), 64]."""
     net = self.conv1(layers.pad_symmetrically(inputs, 7), training=training)  # [B, H/2, W/2, 64]
     if self._pad_pool:
-      net = tf.nn.max_pool2d(layers.pad_symmetrically(net, 3), 3, 2, "VALID")
-    else:
-      net = tf.nn.max_pool2d(net, 3, 2, "SAME")  # [B, H/4, W/4, 64]
-    return super().call(net, training=training)
+      return tf.nn.max_pool2d(layers.pad_symmetrically(net, 3), 3, 2, "VALID")
+    return tf.nn.max_pool2d(net, 3, 2, "SAME")  # [B, H/4, W/4, 64]
+
+
+class ResNetNetwork(ResNetStage1):
+  """[B, H, W, 3] -> the outputs of blocks 1 ... 4, at strides 4, 8, 16 and 32."""
+
+  def call(self, inputs, training=False):
+    last_units = {name.split("/")[0]: name for name in self._units}
+    net = self.stem(inputs, training)
+    return self.run_units(self._units, net, training, last_units.values())
 
 
 class ResNetStage2(ResNetStage):
@@ -266,8 +285,23 @@ class ResNet(base.Backbone):
     return images if self.layout == "slim" else images[..., ::-1]
 
   def make_stage1(self) -> ResNetStage1:
+    # In the order of the layout, strides 2, 2, 1 bring stride 4 to 16.
+    strides = (2, 2, 1) if self.layout == "slim" else (1, 2, 2)
     return ResNetStage1(
-      self._make_conv, self.unit, self.num_units, recompute=self.recompute, name="stage1"
+      self._make_conv, self.unit, self.num_units, strides, recompute=self.recompute, name="stage1"
+    )
+
+  @property
+  def map_depths(self) -> tuple[int, ...]:
+    if self.layout == "slim":
+      raise ValueError("layout 'slim' has no maps at four strides")
+    return tuple(self.unit.expansion * channels for channels in CHANNELS)
+
+  def make_network(self) -> ResNetNetwork:
+    num_blocks = len(self.map_depths)  # It refuses a layout.
+    strides = (1,) + (2,) * (num_blocks - 1)
+    return ResNetNetwork(
+      self._make_conv, self.unit, self.num_units, strides, recompute=self.recompute, name="stage1"
     )
 
   def make_stage2(self, name: str, dense: bool = False) -> ResNetStage2:

@@ -24,7 +24,7 @@ class BoxOutputs(NamedTuple):
 
   Attributes:
     class_logits: float32 [B, R, C], background first.
-    box_deltas: float32 [B, R, C - 1, 4].
+    box_deltas: float32 [B, R, C - 1, 4], or [B, R, 1, 4] for all classes.
     box_features: float32 [B, R, depth], the pooled features of heads on crops; None of others.
   """
 

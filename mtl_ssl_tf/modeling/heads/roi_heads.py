@@ -1,4 +1,4 @@
-"""Heads on crops of the shared map: the main head and the two auxiliary classifiers.
+"""Heads on crops of the shared map or of a pyramid: the main head, two auxiliary classifiers.
 
 What comes after their second stage is float32, in mixed precision too.
 """
@@ -84,17 +84,18 @@ class CropClassifier(tf_keras.layers.Layer):
 
 
 class BoxHead(CropClassifier):
-  """The main head: class logits and class-specific box deltas; see `base.MainHead`."""
+  """The main head: class logits and box deltas, of each class or of all; see `base.MainHead`."""
 
   def __init__(
     self,
     crop_features: pooling.CropFeatures,
     num_classes: int,
     initializer: str = "truncated_normal",
+    class_agnostic: bool = False,
     **kwargs,
   ):
     super().__init__(crop_features, num_classes, initializer, **kwargs)
-    self.box = _dense(4 * (num_classes - 1), "box", initializer)
+    self.box = _dense(4 * (1 if class_agnostic else num_classes - 1), "box", initializer)
 
   @property
   def last_kernels(self) -> list[tf.Variable]:
@@ -112,10 +113,10 @@ class BoxHead(CropClassifier):
   ) -> base.BoxOutputs:
     num_boxes = boxes_norm.shape[1]
     features = self.crop_features(prepared, boxes_norm, image_size_px, training)  # [B R, depth]
-    deltas = tf.reshape(self.box(features), [-1, self.box.units // 4, 4])  # [B R, C - 1, 4]
+    deltas = tf.reshape(self.box(features), [-1, self.box.units // 4, 4])  # [B R, C - 1 or 1, 4]
     return base.BoxOutputs(
       base.by_box(self.classifier(features), num_boxes),  # [B, R, C]
-      base.by_box(deltas, num_boxes),  # [B, R, C - 1, 4]
+      base.by_box(deltas, num_boxes),  # [B, R, C - 1 or 1, 4]
       base.by_box(features, num_boxes),  # [B, R, depth]
     )
 

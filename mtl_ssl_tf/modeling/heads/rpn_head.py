@@ -14,12 +14,12 @@ class RpnOutputs(NamedTuple):
   Attributes:
     deltas: float32 [B, A, 4], encoded boxes.
     logits: float32 [B, A, 2], background and object.
-    features: float32 [B, h, w, depth], the head's hidden map.
+    features: float32 [B, h, w, depth], the head's hidden map; of a pyramid, one for each level.
   """
 
   deltas: tf.Tensor
   logits: tf.Tensor
-  features: tf.Tensor
+  features: tf.Tensor | tuple[tf.Tensor, ...]
 
 
 def _initializer() -> tf_keras.initializers.Initializer:
@@ -65,3 +65,15 @@ class RpnHead(tf_keras.layers.Layer):
     deltas = tf.reshape(self.box(hidden), [batch_size, num_anchors, 4])  # [B, A, 4]
     logits = tf.reshape(self.objectness(hidden), [batch_size, num_anchors, 2])
     return RpnOutputs(deltas, logits, hidden)
+
+
+class PyramidRpnHead(RpnHead):
+  """The same convolutions on every map of a pyramid; anchors follow each other level by level.
+
+  Reference: Lin et al., "Feature Pyramid Networks for Object Detection", CVPR 2017, section 4.1.
+  """
+
+  def call(self, features: tuple[tf.Tensor, ...]) -> RpnOutputs:
+    outputs = [super(PyramidRpnHead, self).call(m) for m in features]
+    deltas, logits, hidden = zip(*outputs, strict=True)
+    return RpnOutputs(tf.concat(deltas, axis=1), tf.concat(logits, axis=1), hidden)

@@ -1,0 +1,110 @@
+"""Configuration to the parts of a detector on a feature pyramid, for `factory`."""
+
+import dataclasses
+import functools
+
+from mtl_ssl_tf.configs import detector as detector_config
+from mtl_ssl_tf.modeling import normalization, proposals, pyramid, pyramid_proposals
+from mtl_ssl_tf.modeling.backbones import base, layers
+from mtl_ssl_tf.modeling.heads import box_stages, pyramid_heads, pyramid_pooling
+
+# Of each level, where `rpn.pre_nms_top_k` is 0: as published.
+PRE_NMS_TOP_K = 1000
+
+
+def check_backbone(backbone: base.Backbone) -> None:
+  """Refuses backbones without maps for a pyramid.
+
+  Raises:
+    ValueError: naming the field, its value and what is accepted.
+  """
+  try:
+    _ = backbone.map_depths
+  except ValueError as error:
+    raise ValueError(
+      f"task.roi_head.type is 'fpn'; accepted: faster_rcnn or rfcn with this backbone: {error}"
+    ) from error
+
+
+@dataclasses.dataclass(frozen=True)
+class PyramidParts:
+  """Makes the parts of a detector that are others on a pyramid.
+
+  Attributes:
+    config: the task's configuration.
+    crop_method: one of `crop_ops.METHODS`.
+    nms_method: one of `nms_ops.METHODS`.
+  """
+
+  config: detector_config.MtlDetection
+  crop_method: str
+  nms_method: str
+
+  def pyramid(self) -> pyramid.FeaturePyramid:
+    """Returns the pyramid."""
+    fpn = self.config.fpn
+    return pyramid.FeaturePyramid(
+      fpn.depth,
+      fpn.min_level,
+      fpn.max_level,
+      fpn.coarser,
+      self._norm_fn(fpn.norm),
+      name="pyramid",
+    )
+
+  def anchor_grid(self) -> pyramid_proposals.PyramidAnchorGrid:
+    """Returns the anchors, of the same shapes in cells on every level."""
+    anchors, fpn = self.config.anchors, self.config.fpn
+    grids = [
+      proposals.AnchorGrid(
+        2**level,
+        anchors.cells * 2**level,
+        tuple(anchors.level_scales),
+        tuple(anchors.aspect_ratios),
+        anchors.whole_px,
+      )
+      for level in range(fpn.min_level, fpn.max_level + 1)
+    ]
+    return pyramid_proposals.PyramidAnchorGrid(tuple(grids))
+
+  def proposal_generator(self) -> pyramid_proposals.PyramidProposalGenerator:
+    """Returns what makes proposals of all levels."""
+    rpn = self.config.rpn
+    return pyramid_proposals.PyramidProposalGenerator(
+      rpn.nms_iou, rpn.num_proposals, rpn.pre_nms_top_k or PRE_NMS_TOP_K, self.nms_method
+    )
+
+  def cropper(self) -> pyramid_pooling.PyramidCropper:
+    """Returns what crops boxes for second stages."""
+    fpn, roi_head = self.config.fpn, self.config.roi_head
+    return pyramid_pooling.PyramidCropper(
+      fpn.min_level,
+      min(fpn.max_level, pyramid.TOP_MAP_LEVEL),
+      roi_head.crop_size,
+      roi_head.fpn.canonical_size_px,
+      roi_head.fpn.samples,
+      self.crop_method,
+    )
+
+  def box_features(self) -> pyramid_pooling.PyramidFeatures:
+    """Returns features of boxes by a second stage of their own."""
+    head = self.config.roi_head.fpn
+    stage = box_stages.BoxStage(
+      head.layers, head.dense_depth, head.conv_depth, self._norm_fn(head.norm), name="stage2"
+    )
+    return pyramid_pooling.PyramidFeatures(self.cropper(), stage)
+
+  def map_head(self, name: str, num_classes: int) -> pyramid_heads.PyramidMapClassifier:
+    """Returns an auxiliary head that runs once over every map."""
+    shared_map = self.config.auxiliary.shared_map
+    cropper = dataclasses.replace(self.cropper(), size=shared_map.crop_size, num_samples=1)
+    depth = shared_map.reduce_depth or self.config.fpn.depth
+    return pyramid_heads.PyramidMapClassifier(cropper, num_classes, depth, name=name)
+
+  def _norm_fn(self, norm_type: str) -> layers.NormFn | None:
+    if norm_type == "none":
+      return None
+    norm = self.config.backbone.norm
+    return functools.partial(
+      normalization.make_norm, norm_type, momentum=norm.momentum, groups=norm.groups
+    )
