@@ -12,7 +12,9 @@ from mtl_ssl_tf.ops import replica_ops
 
 def random_order(num_rows: int, seed: tf.Tensor) -> tf.Tensor:
   """Returns int32 [num_rows], each row once; `seed` is int32 [2] and stateless."""
-  return tf.argsort(tf.random.stateless_uniform([num_rows], seed), stable=True)
+  # The generator is named because the default one differs between devices.
+  keys = tf.random.stateless_uniform([num_rows], seed, alg="philox")
+  return tf.argsort(keys, stable=True)
 
 
 def inverse(order: tf.Tensor) -> tf.Tensor:

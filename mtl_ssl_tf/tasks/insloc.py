@@ -12,7 +12,6 @@ Reference: Yang et al., "Instance Localization for Self-supervised Detection Pre
 2021.
 """
 
-import logging
 from collections.abc import Sequence
 from typing import Any, Self
 
@@ -26,39 +25,24 @@ from mtl_ssl_tf.configs import insloc as insloc_config
 from mtl_ssl_tf.configs import training as training_config
 from mtl_ssl_tf.data.composites import reader as composite_reader
 from mtl_ssl_tf.data.pipeline import reader
-from mtl_ssl_tf.data.records import paths as record_paths
 from mtl_ssl_tf.evaluation import knn_probe
 from mtl_ssl_tf.labels import box_augmentation
 from mtl_ssl_tf.losses import contrastive_losses
-from mtl_ssl_tf.modeling.backbones import registry
 from mtl_ssl_tf.modeling.pretraining import insloc_model
 from mtl_ssl_tf.ops import replica_ops, seed_ops, shuffle_ops
-from mtl_ssl_tf.tasks import insloc_pictures
+from mtl_ssl_tf.tasks import insloc_pictures, insloc_probe, insloc_settings
 from mtl_ssl_tf.training import nonfinite
 from mtl_ssl_tf.training import task as task_lib
 
-_LOGGER = logging.getLogger(__name__)
 # A spread of the keys below this is a collapse, once the queue holds keys of trained weights alone.
 COLLAPSED = 0.05
-# What a checkpoint's weights depend on.
-FIXED = (
-  "task.backbone.type",
-  "task.backbone.depth_multiplier",
-  "task.backbone.fused_stage2",
-  "task.backbone.layout",
-  "task.backbone.norm.type",
-  "task.backbone.norm.groups",
-  "task.queue_size",
-  "task.projection_hidden",
-  "task.projection_depth",
-)
 
 
 @task_factory.register_task_cls(insloc_config.InsLoc)
 class InsLocTask(task_lib.TrainableTask):
   """Trains a query encoder to know an instance again wherever it was pasted."""
 
-  fixed_fields = FIXED
+  fixed_fields = insloc_settings.FIXED
   counters = ("queue_filled",)
 
   def __init__(
@@ -87,7 +71,7 @@ class InsLocTask(task_lib.TrainableTask):
     self._crop_method, self._precision = crop_method, precision
     self._num_replicas = tf.distribute.get_strategy().num_replicas_in_sync
     insloc_config.check_groups(params, self._num_replicas)
-    self._probe = knn_probe.KnnProbe(params.probe_neighbours)
+    self._probe = insloc_probe.Probe(params.probe_neighbours)
     self._pictures = insloc_pictures.InsLocPictures(
       params.num_pictures, lambda: self.build_inputs(params.train_data), self._query_boxes
     )
@@ -97,39 +81,17 @@ class InsLocTask(task_lib.TrainableTask):
   @classmethod
   def check(cls, params: cfg.ExperimentConfig) -> None:
     """Raises ValueError where nothing can be pretrained with the settings."""
-    insloc_config.check(params.task, params.trainer)
-    registry.check(params.task.backbone.type)
-    if params.task.shuffle != "none" and insloc_config.has_one_group(params.task):
-      _LOGGER.warning(
-        "task.shuffle is %r, but all images of a batch are normalised together: what a query shares"
-        " with its key may give them away; task.group_size at most half the batch prevents it",
-        params.task.shuffle,
-      )
+    insloc_settings.check(params)
 
   @classmethod
   def check_split(cls, config: insloc_config.InsLoc, reason: str) -> None:
     """Raises ValueError where replicas would have to exchange values within the encoders."""
-    if config.backbone.norm.type == "sync":
-      raise ValueError(f"task.backbone.norm.type is 'sync'; accepted: group, batch {reason}")
+    insloc_settings.check_split(config, reason)
 
   @classmethod
   def check_data(cls, config: insloc_config.InsLoc, name: str) -> None:
-    """Raises ValueError where the probe has no records.
-
-    Images without annotations are read when training begins, and broken ones are left out then.
-    """
-    if name != "validation_data":
-      return
-    path = config.validation_data.input_path
-    if not path:
-      raise ValueError(
-        f"task.{insloc_config.PROBE}.input_path is {path!r}; accepted: records of a few annotated "
-        "images, or --mode=train, which measures nothing"
-      )
-    try:
-      record_paths.match_files(path)
-    except ValueError as error:
-      raise ValueError(f"task.{insloc_config.PROBE}.{error}") from error
+    """Raises ValueError where the probe has no records."""
+    insloc_settings.check_data(config, name)
 
   @classmethod
   def for_run(
@@ -344,34 +306,15 @@ class InsLocTask(task_lib.TrainableTask):
     model: insloc_model.InsLocModel,
     metrics: Sequence[tf_keras.metrics.Metric] | None = None,
   ) -> dict[str, tf.Tensor]:
-    """Returns the features of ground-truth boxes, their classes and the images' numbers."""
+    """Returns the features of annotated objects, see `insloc_probe.outputs`."""
     del metrics
-    images, labels = inputs
-    features = model.query_encoder.box_features(
-      images, labels["gt_boxes_px"], labels["image_size_px"]
-    )
-    return {
-      "features": features,  # [B, N, depth]
-      "gt_classes": labels["gt_classes"],
-      "example_valid": labels["example_valid"],
-      "example_index": labels["example_index"],
-    }
+    return insloc_probe.outputs(inputs, model)
 
   def aggregate_logs(self, state: Any, step_logs: dict[str, Any]) -> bool:
     """Adds the objects of one step to the probe; `state` is None at the start."""
     if state is None:
       self._probe.reset()
-    logs = {
-      name: np.concatenate([np.asarray(value) for value in values])
-      for name, values in step_logs.items()
-    }
-    for row in np.flatnonzero(logs["example_valid"]):
-      is_object = logs["gt_classes"][row] > 0
-      self._probe.update(
-        int(logs["example_index"][row]),
-        logs["features"][row][is_object],
-        logs["gt_classes"][row][is_object],
-      )
+    self._probe.update_batch(step_logs)
     return True
 
   def reduce_aggregated_logs(
@@ -383,13 +326,7 @@ class InsLocTask(task_lib.TrainableTask):
 
   def describe_evaluation(self, figures: dict[str, float]) -> list[str]:
     """Returns a line on the probe."""
-    return [
-      f"probe: {figures[knn_probe.NUM_OBJECTS]:.0f} objects of "
-      f"{figures[knn_probe.NUM_CLASSES]:.0f} classes by {self.task_config.probe_neighbours} "
-      f"neighbours: {figures[knn_probe.ACCURACY]:.1f} % right, mean of the classes (chance "
-      f"{figures[knn_probe.CHANCE]:.1f}), {figures[knn_probe.OBJECT_ACCURACY]:.1f} % of the objects; "
-      f"spread {figures[knn_probe.SPREAD]:.3f}"
-    ]
+    return [insloc_probe.describe(figures, self.task_config.probe_neighbours)]
 
   @property
   def picture_interval(self) -> int:

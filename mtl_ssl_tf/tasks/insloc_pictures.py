@@ -6,17 +6,11 @@ import numpy as np
 import tensorflow as tf
 
 from mtl_ssl_tf.training import determinism
-from mtl_ssl_tf.visualization import canvas, sheets
-
-_EXACT_COLOR: canvas.Color = (0, 220, 90)
-_POOLED_COLOR: canvas.Color = (255, 190, 0)
+from mtl_ssl_tf.visualization import composites
 
 
 class InsLocPictures:
-  """Draws query and key side by side: the exact box green, and what a query is pooled from dashed.
-
-  The composites come from a stream of its own.
-  """
+  """Draws queries and keys side by side, from a stream of composites of its own."""
 
   def __init__(
     self,
@@ -36,21 +30,13 @@ class InsLocPictures:
     self._batches: Iterator | None = None
 
   def draw(self, step: int) -> list[np.ndarray]:
-    """Returns one uint8 [H, W, 3] picture for each of the next `num_pairs` pairs."""
+    """Returns a picture for each of the next `num_pairs` pairs, see `composites.draw_pairs`."""
     if self._batches is None:
       self._batches = iter(determinism.Batches(self._make_batches()))
     pictures: list[np.ndarray] = []
     while len(pictures) < self._num_pairs:
       batch = next(self._batches)
-      pooled_px = self._query_boxes(
-        batch["query_boxes"], batch["query_images"].shape[1], tf.constant(step)
-      ).numpy()
-      batch = {name: value.numpy() for name, value in batch.items()}
-      for row in range(len(pooled_px)):
-        query = canvas.Canvas(batch["query_images"][row])
-        query.outline(batch["query_boxes"][row], _EXACT_COLOR, shadow=True)
-        query.dashed_outline(pooled_px[row], _POOLED_COLOR)
-        key = canvas.Canvas(batch["key_images"][row])
-        key.outline(batch["key_boxes"][row], _EXACT_COLOR, shadow=True)
-        pictures.append(sheets.in_a_row([query.pixels(), key.pixels()]))
+      boxes_px, side = batch["query_boxes"], batch["query_images"].shape[1]
+      pooled_px = self._query_boxes(boxes_px, side, tf.constant(step))
+      pictures += composites.draw_pairs(batch, pooled_px.numpy())
     return pictures[: self._num_pairs]

@@ -15,7 +15,8 @@ import tensorflow as tf
 from mtl_ssl_tf.modeling.pretraining import insloc_model
 from mtl_ssl_tf.ops import seed_ops, shuffle_ops
 from mtl_ssl_tf.tasks import insloc
-from mtl_ssl_tf.training import driver
+from mtl_ssl_tf.training import driver, reproduction, stopping
+from mtl_ssl_tf.visualization import composites
 from tests.tasks import insloc_tiny, tiny
 from tests.training import kill_training
 
@@ -178,7 +179,8 @@ def _folder(tmp_path_factory):
 
 
 def test_a_killed_run_ends_like_one_that_was_not(folder):
-  many = {"trainer": {"train_steps": 3000}}
+  rate = {"learning_rate": {"cosine": {"decay_steps": 3000}}}
+  many = {"trainer": {"train_steps": 3000, "optimizer_config": rate}}
   process = subprocess.Popen(
     [sys.executable, "-m", "tests.tasks.insloc_tiny", str(folder), json.dumps(many)],
     cwd=_ROOT,
@@ -190,7 +192,7 @@ def test_a_killed_run_ends_like_one_that_was_not(folder):
   process.kill()
   assert process.wait() == -signal.SIGKILL
   last = kill_training.last_step(folder / "run") + 3
-  override = {"trainer": {"train_steps": last}}
+  override = {"trainer": {"train_steps": last, "optimizer_config": rate}}
   insloc_tiny.run(folder, "run", override)
   insloc_tiny.run(folder, "whole", override)
   names = kill_training.tensors(folder / "whole")
@@ -233,34 +235,30 @@ def test_the_probe_measures_features_of_objects(folder):
   assert np.concatenate(task._probe._images).tolist() == [0, 0, 1, 1, 2, 2]
 
 
-def test_nan_is_not_applied_and_the_state_stays(folder, monkeypatch, tmp_path):
-  del folder
-  real = insloc_tiny.random_batch
-  monkeypatch.setattr(insloc_tiny, "random_batch", _with_nan(real, 5))
-  states = {}
-  real_enqueue = insloc.InsLocTask.train_step
+def test_a_step_that_is_not_applied_leaves_all_of_the_state(monkeypatch, tmp_path):
+  built = {}
+  real = insloc_model.build
 
-  def train_step(self, inputs, model, *args, **kwargs):
-    states["model"] = model
-    return real_enqueue(self, inputs, model, *args, **kwargs)
+  def build(*args, **kwargs):
+    built["model"] = real(*args, **kwargs)
+    return built["model"]
 
-  monkeypatch.setattr(insloc.InsLocTask, "train_step", train_step)
-  with pytest.raises(Exception, match="step 6 .batch 5. has a loss that is not finite") as error:
-    driver.run(insloc_tiny.experiment(), "train", str(tmp_path))
+  monkeypatch.setattr(insloc_model, "build", build)
+  # From the sixth step on no loss is small enough.
+  bound = {"loss_upper_bound": 1e-6, "recovery_begin_steps": 5}
+  with pytest.raises(stopping.RunError, match="step 6 .batch 5. has a loss above") as error:
+    driver.run(insloc_tiny.experiment({"trainer": bound}), "train", str(tmp_path / "bad"))
   assert "noise 5" in str(error.value)
-  model = states["model"]
-  assert int(model.queue.num_enqueued) == 5 * insloc_tiny.BATCH_SIZE
-  for variable in model.variables:
-    assert np.all(np.isfinite(variable.numpy())), variable.name
-
-
-def _with_nan(real, bad: int):
-  def batch(number, rows):
-    made = real(number, rows)
-    broken = tf.where(number == bad, float("nan"), made["query_boxes"])
-    return {**made, "query_boxes": broken}
-
-  return batch
+  after = {variable.name: variable.numpy() for variable in built["model"].variables}
+  driver.run(insloc_tiny.experiment({"trainer": {"train_steps": 5}}), "train", str(tmp_path / "5"))
+  assert int(built["model"].queue.num_enqueued) == 5 * insloc_tiny.BATCH_SIZE
+  for variable in built["model"].variables:
+    np.testing.assert_array_equal(after[variable.name], variable, err_msg=variable.name)
+  # The folder that repeats the step reproduces it.
+  (folder,) = (tmp_path / "bad").glob("nonfinite-6")
+  losses, gradients = reproduction.repeat(insloc_tiny.experiment(), str(folder))
+  assert f"{losses['contrastive']:.4g}" in str(error.value)
+  assert gradients == {}
 
 
 def test_a_collapse_is_told_in_one_line():
@@ -295,15 +293,14 @@ def test_a_collapsed_network_is_found(folder, capsys):
 
 
 def test_pictures_show_pairs_with_their_boxes():
-  step = Step()
-  (picture, *others) = step.task.draw(step.model, 0)
-  assert len(others) == 3
-  assert picture.dtype == np.uint8
-  assert picture.shape == (64, 2 * 64 + 4, 3)
-  # The exact box of the query is outlined in green.
-  box = insloc_tiny.random_batch(tf.constant(0, tf.int64), (0, 4))["query_boxes"][0].numpy()
-  top, left = int(box[0]), int(box[1])
-  assert picture[top, left + 8].tolist() in ([0, 220, 90], [255, 190, 0])
+  step = Step(box_augmentation={"min_iou": 0.3})
+  pictures = step.task.draw(step.model, 2)
+  assert len(pictures) == 4
+  # The stream's first batch, with the boxes that step 2 would pool from.
+  batch = insloc_tiny.random_batch(tf.constant(0, tf.int64), (0, 4))
+  pooled = step.task._query_boxes(batch["query_boxes"], 64, tf.constant(2)).numpy()
+  expected = composites.draw_pairs(batch, pooled)
+  np.testing.assert_array_equal(pictures, expected)
 
 
 class TestRefused:
