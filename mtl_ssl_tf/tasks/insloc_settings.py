@@ -2,6 +2,7 @@
 
 import logging
 
+import tensorflow as tf
 from official.core import config_definitions as cfg
 
 from mtl_ssl_tf.configs import insloc
@@ -50,22 +51,25 @@ def check_split(config: insloc.InsLoc, reason: str) -> None:
 
 
 def check_data(config: insloc.InsLoc, name: str) -> None:
-  """Refuses a probe without records.
+  """Refuses images that are not there, and a probe without records.
 
-  Images without annotations are read when training begins, and broken ones are left out then.
+  Images are read when training begins, and broken ones are left out then.
 
   Raises:
     ValueError: naming the field, its value and what is accepted.
   """
-  if name != "validation_data":
+  field = "train_data" if name == "train_data" else insloc.PROBE
+  data = getattr(config, name)
+  if name == "train_data" and data.image_dir:
+    if not tf.io.gfile.isdir(data.image_dir):
+      raise ValueError(f"task.{field}.image_dir is {data.image_dir!r}; accepted: a folder of images")
     return
-  path = config.validation_data.input_path
-  if not path:
+  if not data.input_path:
     raise ValueError(
-      f"task.{insloc.PROBE}.input_path is {path!r}; accepted: records of a few annotated images, or"
-      " --mode=train, which measures nothing"
+      f"task.{field}.input_path is {data.input_path!r}; accepted: records of a few annotated images,"
+      " or --mode=train, which measures nothing"
     )
   try:
-    record_paths.match_files(path)
+    record_paths.match_files(data.input_path)
   except ValueError as error:
-    raise ValueError(f"task.{insloc.PROBE}.{error}") from error
+    raise ValueError(f"task.{field}.{error}") from error

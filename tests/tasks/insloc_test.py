@@ -329,6 +329,19 @@ class TestRefused:
       driver.run(insloc_tiny.experiment(override), "train_and_eval", str(tmp_path))
     assert str(error.value).startswith("task.probe_data.input_path is ''; accepted: records of a ")
 
+  @pytest.mark.parametrize(
+    ("data", "expected"),
+    [
+      ({"image_dir": "/nowhere"}, "task.train_data.image_dir is '/nowhere'; accepted: a folder "),
+      ({"input_path": "/nowhere/x-*"}, "task.train_data.input_path: no record files match"),
+    ],
+  )
+  def test_no_images(self, data, expected):
+    config = insloc_tiny.experiment({"task": {"train_data": {"image_dir": "", **data}}}).task
+    with pytest.raises(ValueError) as error:
+      insloc.InsLocTask.check_data(config, "train_data")
+    assert str(error.value).startswith(expected)
+
   def test_weight_decay_twice(self, tmp_path):
     optimizer = {"type": "adamw", "adamw": {"weight_decay_rate": 0.1}}
     override = {"trainer": {"optimizer_config": {"optimizer": optimizer}}}

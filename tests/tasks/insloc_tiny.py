@@ -56,6 +56,11 @@ class RandomInsLocTask(insloc.InsLocTask):
     )
     return numbers.map(lambda number: random_batch(number, (0, BATCH_SIZE)))
 
+  @classmethod
+  def check_data(cls, config, name):
+    if name != "train_data":
+      super().check_data(config, name)
+
   def image_ids(self, params, batch):
     return [f"noise {batch}"]
 
