@@ -47,11 +47,9 @@ class GroupedBatchNorm(tf_keras.layers.BatchNormalization):
       output, mean, variance = tf.compat.v1.nn.fused_batch_norm(
         group, self.gamma if self.scale else ones, self.beta, epsilon=self.epsilon
       )
-      num_cells = group.shape.num_elements() // group.shape[-1]
       outputs.append(output)
       means.append(mean)
-      # The kernel's variance is that of a population that the cells were drawn from.
-      variances.append(variance * ((num_cells - 1) / num_cells))
+      variances.append(variance)
     for moving, values in ((self.moving_mean, means), (self.moving_variance, variances)):
       value = tf.add_n(values) / len(values)  # [c]
       moving.assign_sub((1.0 - self.momentum) * (moving - tf.stop_gradient(value)))

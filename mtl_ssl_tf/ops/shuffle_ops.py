@@ -12,8 +12,11 @@ from mtl_ssl_tf.ops import replica_ops
 
 def random_order(num_rows: int, seed: tf.Tensor) -> tf.Tensor:
   """Returns int32 [num_rows], each row once; `seed` is int32 [2] and stateless."""
-  # The generator is named because the default one differs between devices.
-  keys = tf.random.stateless_uniform([num_rows], seed, alg="philox")
+  # The generator is named because the default one differs between devices, and integers are drawn
+  # because compiled code makes other fractions of the same bits.
+  keys = tf.random.stateless_uniform(
+    [num_rows], seed, minval=0, maxval=2**31 - 1, dtype=tf.int32, alg="philox"
+  )
   return tf.argsort(keys, stable=True)
 
 

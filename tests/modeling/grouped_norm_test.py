@@ -31,8 +31,10 @@ def test_each_group_by_itself(jit_compile, scale, group_size):
   for first in range(0, 6, group_size):
     group = _MAPS[first : first + group_size].astype(np.float64)
     means.append(group.mean(axis=(0, 1, 2)))
-    variances.append(group.var(axis=(0, 1, 2)))
-    expected = gamma * (group - means[-1]) / np.sqrt(variances[-1] + 1e-3) + np.arange(5) - 2.0
+    # Of the population that the cells are drawn from, as Keras keeps it.
+    variances.append(group.var(axis=(0, 1, 2), ddof=1))
+    deviation = np.sqrt(group.var(axis=(0, 1, 2)) + 1e-3)
+    expected = gamma * (group - means[-1]) / deviation + np.arange(5) - 2.0
     np.testing.assert_allclose(found[first : first + group_size], expected, atol=1e-4)
   # From 0 and 1, a quarter of the way to the means over the groups.
   np.testing.assert_allclose(norm.moving_mean, 0.25 * np.mean(means, axis=0), rtol=1e-5)

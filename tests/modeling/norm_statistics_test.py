@@ -6,9 +6,10 @@ import tensorflow as tf
 
 from mtl_ssl_tf.configs import detector as detector_config
 from mtl_ssl_tf.modeling import factory, norm_statistics
+from tests.modeling.pretraining import small
 
 SMALL = {
-  "backbone": {"type": "mobilenet_v1", "depth_multiplier": 0.125},
+  "backbone": {"type": small.BACKBONE},
   "rpn": {"depth": 8},
   "roi_head": {"crop_size": 3},
 }
@@ -39,8 +40,8 @@ def _batch(seed: int, sizes=((64, 80), (64, 80))):
 
 def _first_maps(model, images: np.ndarray) -> np.ndarray:
   """What the first normalisation of stage 1 gets."""
-  layer = model.stage1.named_layers()["Conv2d_0"]
-  return tf.nn.conv2d(model.backbone.preprocess(images), layer.conv.kernel, 2, "SAME").numpy()
+  layer = model.stage1.named_layers()["first"]
+  return tf.nn.conv2d(model.backbone.preprocess(images), layer.conv.kernel, 4, "SAME").numpy()
 
 
 def test_the_first_norm_has_the_plain_statistics_of_all_pixels():
@@ -52,8 +53,8 @@ def test_the_first_norm_has_the_plain_statistics_of_all_pixels():
   assert found == (6, len(norms))
   maps = np.concatenate(
     [_first_maps(model, images[:, :64, :80]) for images, _ in batches]
-  ).astype(np.float64)  # [6, 32, 40, c]
-  norm = model.stage1.named_layers()["Conv2d_0"].norm
+  ).astype(np.float64)  # [6, 16, 20, c]
+  norm = model.stage1.named_layers()["first"].norm
   np.testing.assert_allclose(norm.moving_mean, maps.mean(axis=(0, 1, 2)), rtol=1e-4, atol=1e-5)
   np.testing.assert_allclose(norm.moving_variance, maps.var(axis=(0, 1, 2)), rtol=1e-4)
 
@@ -100,7 +101,7 @@ def test_only_what_all_images_of_a_batch_have_counts():
     changed[:, 64:] += change
     changed[:, :, 64:] += change
     norm_statistics.estimate(model, config.backbone, [(tf.constant(changed), labels)])
-    means.append(model.stage1.named_layers()["Conv2d_0"].norm.moving_mean.numpy())
+    means.append(model.stage1.named_layers()["first"].norm.moving_mean.numpy())
   np.testing.assert_array_equal(*means)
 
 

@@ -44,6 +44,7 @@ def _pretraining(tmp_path_factory):
   settings = {
     "task": {
       **small.CONFIG,
+      "backbone": {"type": "mobilenet_v1", "depth_multiplier": 0.125},
       "picture_interval": 2,
       "num_pictures": 2,
       "probe_neighbours": 1,

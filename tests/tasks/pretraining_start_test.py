@@ -1,16 +1,16 @@
 """A detector that starts from a pretraining: its weights, its statistics, and what is refused."""
 
-import logging
-
 import numpy as np
 import pytest
 import tensorflow as tf
+import yaml
 
 from mtl_ssl_tf.checkpoints import pretrained
 from mtl_ssl_tf.tasks import detection_settings, mtl_detection, pretraining_start
+from tests.modeling.pretraining import small
 from tests.tasks import insloc_tiny, tiny
 
-BACKBONE = {"type": "mobilenet_v1", "depth_multiplier": 0.125, "norm": {"type": "batch"}}
+BACKBONE = {"type": small.BACKBONE, "norm": {"type": "batch"}}
 SOURCE = "task.init_checkpoint:"
 
 
@@ -160,34 +160,56 @@ class TestFrozenStatistics:
 
 
 class TestRefused:
-  def _message(self, folder, backbone, path="run") -> str:
+  @pytest.fixture(name="run")
+  def _run(self, tmp_path):
+    """The folder of a pretraining of MobileNet, without its weights."""
+    params = insloc_tiny.experiment(
+      {"task": {"backbone": {"type": "mobilenet_v1", "depth_multiplier": 0.125}}}
+    )
+    (tmp_path / "params.yaml").write_text(yaml.safe_dump(params.as_dict()))
+    (tmp_path / "best").mkdir()
+    return tmp_path
+
+  def _message(self, folder, run, backbone) -> str:
     config = tiny.experiment(
-      folder, {"task": {"backbone": backbone, "init_checkpoint": str(folder / path)}}
+      folder, {"task": {"backbone": backbone, "init_checkpoint": str(run)}}
     ).task
     with pytest.raises(ValueError) as error:
-      detection_settings.check_start(config)
+      pretraining_start.check_backbone(config)
     return str(error.value)
 
-  @pytest.mark.parametrize("path", ["run", "run/ckpt-4"])
-  def test_another_network(self, folder, path):
-    source = f"accepted with task.init_checkpoint '{folder / path}'"
+  @pytest.mark.parametrize("inside", ["", "best", "ckpt-4", "best/ckpt-4"])
+  def test_another_network(self, folder, run, inside):
+    source = f"accepted with task.init_checkpoint '{run / inside}'"
     expected = f"task.backbone.type is 'resnet_50'; {source}: 'mobilenet_v1', as in that pretraining"
-    assert self._message(folder, {"type": "resnet_50"}, path) == expected
-    message = self._message(folder, {"depth_multiplier": 0.5}, path)
+    assert self._message(folder, run / inside, {"type": "resnet_50"}) == expected
+
+  def test_another_width_or_form(self, folder, run):
+    source = f"accepted with task.init_checkpoint '{run}'"
+    message = self._message(folder, run, {"depth_multiplier": 0.5})
     assert message.startswith(f"task.backbone.depth_multiplier is 0.5; {source}: 0.125")
-    message = self._message(folder, {"fused_stage2": False}, path)
+    message = self._message(folder, run, {"fused_stage2": False})
     assert message.startswith("task.backbone.fused_stage2 is False; ")
 
-  def test_another_kind_of_norm(self, folder):
-    message = self._message(folder, {"norm": {"type": "group"}})
+  def test_another_kind_of_norm(self, folder, run):
+    message = self._message(folder, run, {"norm": {"type": "group"}})
     assert message.startswith("task.backbone.norm.type is 'group'; accepted with ")
     assert message.endswith(": frozen, batch, sync, as that pretraining had 'batch'")
 
-  def test_fitting_ones_are_not(self, folder, caplog):
-    config = tiny.experiment(folder, {"task": {"init_checkpoint": str(folder / "run")}}).task
-    with caplog.at_level(logging.WARNING):
-      detection_settings.check_start(config)
-    assert not caplog.records
+  def test_by_the_start_of_a_run(self, folder):
+    backbone = {"type": "mobilenet_v1"}
+    override = {"task": {"backbone": backbone, "init_checkpoint": str(folder / "run")}}
+    with pytest.raises(ValueError, match="task.backbone.type is 'mobilenet_v1'; accepted with"):
+      detection_settings.check_start(tiny.experiment(folder, override).task)
+
+  def test_fitting_ones_are_not(self, folder, run):
+    pretraining_start.check_backbone(
+      tiny.experiment(folder, {"task": {"init_checkpoint": str(run)}}).task
+    )
+    # What a network does not have plays no part.
+    override = {"task": {"backbone": {**BACKBONE, "depth_multiplier": 0.5}}}
+    override["task"]["init_checkpoint"] = str(folder / "run")
+    detection_settings.check_start(tiny.experiment(folder, override).task)
 
 
 def test_a_layout_comes_with_the_weights(folder, tmp_path):

@@ -50,12 +50,19 @@ class KeyEncoder(encoder.Encoder):
 
   @property
   def non_trainable_weights(self) -> list[tf.Variable]:
-    return [*super().trainable_weights, *super().non_trainable_weights]
+    return [*self.averages, *self.statistics]
 
   @property
   def averages(self) -> list[tf.Variable]:
     """The variables that follow the trained ones of the other encoder, in their order."""
     return super().trainable_weights
+
+  @property
+  def statistics(self) -> list[tf.Variable]:
+    """Moving means and variances."""
+    # Keras lists a variable that is not trainable here, too, wherever it was made.
+    averages = {variable.ref() for variable in self.averages}
+    return [v for v in super().non_trainable_weights if v.ref() not in averages]
 
   def build_variables(self) -> None:
     with untrained_variables():
@@ -65,7 +72,7 @@ class KeyEncoder(encoder.Encoder):
     """Takes all weights and statistics of an encoder; outside of a step."""
     pairs = [
       *zip(self.averages, query.trainable_weights, strict=True),
-      *zip(super().non_trainable_weights, query.non_trainable_weights, strict=True),
+      *zip(self.statistics, query.non_trainable_weights, strict=True),
     ]
     for own, other in pairs:
       own.assign(other.read_value())
