@@ -33,7 +33,6 @@ from mtl_ssl_tf.configs import experiments
 from mtl_ssl_tf.losses import contrastive_losses
 from mtl_ssl_tf.modeling import factory
 from mtl_ssl_tf.tasks import insloc, training_losses
-from mtl_ssl_tf.tasks import mtl_detection  # noqa: F401 - registers the task
 from mtl_ssl_tf.training import momentum
 
 NUM_CLASSES = 4
@@ -168,9 +167,7 @@ def detection_step(options: argparse.Namespace) -> Callable[[], Any]:
   """A training step of a detector with all tasks on one image of noise."""
   config = detector_config.MtlDetection()
   config.override({"backbone": backbone_fields(options)}, is_strict=True)
-  model = factory.build_detector(
-    config, NUM_CLASSES, "matmul" if options.jit_compile else "native"
-  )
+  model = factory.build_detector(config, NUM_CLASSES, "matmul" if options.jit_compile else "native")
   optimizer = momentum.Momentum(1e-4, momentum=0.9)
   rng = np.random.default_rng(0)
   height, width = options.image_size

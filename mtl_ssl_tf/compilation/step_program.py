@@ -82,8 +82,8 @@ def check(params: cfg.ExperimentConfig) -> None:
   """
   if not isinstance(params.task, detector_config.MtlDetection):
     raise ValueError(
-      f"the task of --experiment is {type(params.task).__name__}; accepted: that of a detector, such"
-      " as mtl_frcnn"
+      f"the task of --experiment is {type(params.task).__name__}; accepted: that of a detector, "
+      "such as mtl_frcnn"
     )
   validation.check_task(params.task)
   registry.check(params.task.backbone.type)

@@ -282,8 +282,8 @@ class MtlDetection(cfg.TaskConfig):
   init_checkpoint: str = setting(
     "",
     "weights to start from: `imagenet`, `efficientnet_lite0` (1, 2), a .h5 file of a Keras "
-    "network, a .pth file of a PyTorch network, a TF-slim checkpoint, or a checkpoint of a detector "
-    "or a pretraining; see `docs/start_weights.md`",
+    "network, a .pth file of a PyTorch network, a TF-slim checkpoint, or a checkpoint of a "
+    "detector or a pretraining; see `docs/start_weights.md`",
   )
   init_modules: str = setting(
     "all",

@@ -57,11 +57,15 @@ class InsLoc(cfg.TaskConfig):
     7, "samples a side of a crop, as `roi_head.crop_size` of the detector", bounds=COUNT
   )
   max_pool: int = setting(
-    1, "side and stride of the pooling after the crop, as `roi_head.max_pool`; 1 is none", bounds=COUNT
+    1,
+    "side and stride of the pooling after the crop, as `roi_head.max_pool`; 1 is none",
+    bounds=COUNT,
   )
   keep_border: bool = setting(True, "as `roi_head.keep_border` of the detector")
   projection_hidden: int = setting(
-    2048, "channels of the hidden layer between features and vectors; 0 has none", bounds=COUNT_OR_NONE
+    2048,
+    "channels of the hidden layer between features and vectors; 0 has none",
+    bounds=COUNT_OR_NONE,
   )
   projection_depth: int = setting(128, "length of the vectors that are compared", bounds=(2, None))
   queue_size: int = setting(
@@ -83,7 +87,9 @@ class InsLoc(cfg.TaskConfig):
     insloc_data.BoxAugmentation, "boxes that queries are pooled from"
   )
   probe_neighbours: int = setting(
-    5, "nearest objects of other images that say what class an object is, in the probe", bounds=COUNT
+    5,
+    "nearest objects of other images that say what class an object is, in the probe",
+    bounds=COUNT,
   )
   picture_interval: int = setting(
     1000, "training steps from one set of pictures to the next; 0 is never", bounds=COUNT_OR_NONE

@@ -99,7 +99,9 @@ def _vote(
     votes = np.zeros([len(nearest), num_classes])
     for place in range(nearest.shape[1]):
       others = weights[:, place] > -np.inf
-      np.add.at(votes, (np.flatnonzero(others), classes[nearest[others, place]]), weights[others, place])
+      np.add.at(
+        votes, (np.flatnonzero(others), classes[nearest[others, place]]), weights[others, place]
+      )
     has_voters = np.isfinite(weights[:, :1]).any(axis=1)
     predicted[rows] = np.where(has_voters, np.argmax(votes, axis=1), -1)
   return predicted

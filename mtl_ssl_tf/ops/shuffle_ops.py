@@ -1,8 +1,8 @@
 """Random orders of the rows of a batch, over replicas too, and the way back.
 
-  order = random_order(num_rows, seed)
-  values = take_rows(values, order)            rows of all replicas, mixed; as many for each
-  values = take_rows(values, inverse(order))   each row back on its own replica, at its own place
+order = random_order(num_rows, seed)
+values = take_rows(values, order)            rows of all replicas, mixed; as many for each
+values = take_rows(values, inverse(order))   each row back on its own replica, at its own place
 """
 
 import tensorflow as tf

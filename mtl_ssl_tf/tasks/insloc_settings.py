@@ -62,12 +62,14 @@ def check_data(config: insloc.InsLoc, name: str) -> None:
   data = getattr(config, name)
   if name == "train_data" and data.image_dir:
     if not tf.io.gfile.isdir(data.image_dir):
-      raise ValueError(f"task.{field}.image_dir is {data.image_dir!r}; accepted: a folder of images")
+      raise ValueError(
+        f"task.{field}.image_dir is {data.image_dir!r}; accepted: a folder of images"
+      )
     return
   if not data.input_path:
     raise ValueError(
-      f"task.{field}.input_path is {data.input_path!r}; accepted: records of a few annotated images,"
-      " or --mode=train, which measures nothing"
+      f"task.{field}.input_path is {data.input_path!r}; accepted: records of a few annotated "
+      "images, or --mode=train, which measures nothing"
     )
   try:
     record_paths.match_files(data.input_path)

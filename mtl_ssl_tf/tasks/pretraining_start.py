@@ -72,9 +72,7 @@ def check_backbone(config: detector_config.MtlDetection) -> None:
     )
 
 
-def after_pretraining(
-  model: detector.Detector, config: detector_config.MtlDetection
-) -> list[str]:
+def after_pretraining(model: detector.Detector, config: detector_config.MtlDetection) -> list[str]:
   """Estimates the statistics of frozen norms on training images; returns lines on the start.
 
   Args:
@@ -101,9 +99,7 @@ def after_pretraining(
   num_batches = -(-config.init_statistics_images // _BATCH_SIZE)
   data = config.train_data.replace(global_batch_size=_BATCH_SIZE)
   batches = itertools.islice(determinism.Batches(reader.make_dataset(data)), num_batches)
-  found = norm_statistics.estimate(
-    model, config.backbone, batches, with_auxiliary=copies
-  )
+  found = norm_statistics.estimate(model, config.backbone, batches, with_auxiliary=copies)
   return [
     *lines,
     f"statistics of {found.num_norms} frozen norms: estimated on {found.num_images} training "

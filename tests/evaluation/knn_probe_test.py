@@ -50,7 +50,9 @@ def test_of_two_classes_with_as_many_votes_the_nearer_one_wins():
 
 def test_length_does_not_matter():
   probe = knn_probe.KnnProbe(1)
-  for image, (degrees, length, label) in enumerate([(0, 9.0, 1), (3, 0.1, 1), (8, 5.0, 2), (9, 5.0, 2)]):
+  for image, (degrees, length, label) in enumerate(
+    [(0, 9.0, 1), (3, 0.1, 1), (8, 5.0, 2), (9, 5.0, 2)]
+  ):
     probe.update(image, length * _at(degrees), np.array([label]))
   assert probe.result()["probe/accuracy"] == 100.0
 

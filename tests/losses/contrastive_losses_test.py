@@ -18,7 +18,9 @@ def _oracle(queries, keys, negatives, temperature) -> tuple[float, list[bool]]:
   losses, firsts = [], []
   for query, key in zip(queries.astype(np.float64), keys.astype(np.float64), strict=True):
     own = math.exp(float(query @ key) / temperature)
-    others = [math.exp(float(query @ other) / temperature) for other in negatives.astype(np.float64)]
+    others = [
+      math.exp(float(query @ other) / temperature) for other in negatives.astype(np.float64)
+    ]
     losses.append(-math.log(own / (own + sum(others))))
     firsts.append(all(own > other for other in others))
   return sum(losses) / len(losses), firsts

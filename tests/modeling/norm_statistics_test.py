@@ -51,9 +51,9 @@ def test_the_first_norm_has_the_plain_statistics_of_all_pixels():
   found = norm_statistics.estimate(model, config.backbone, batches)
   norms = [layer.norm for stage in model.stages for layer in stage.named_layers().values()]
   assert found == (6, len(norms))
-  maps = np.concatenate(
-    [_first_maps(model, images[:, :64, :80]) for images, _ in batches]
-  ).astype(np.float64)  # [6, 16, 20, c]
+  maps = np.concatenate([_first_maps(model, images[:, :64, :80]) for images, _ in batches]).astype(
+    np.float64
+  )  # [6, 16, 20, c]
   norm = model.stage1.named_layers()["first"].norm
   np.testing.assert_allclose(norm.moving_mean, maps.mean(axis=(0, 1, 2)), rtol=1e-4, atol=1e-5)
   np.testing.assert_allclose(norm.moving_variance, maps.var(axis=(0, 1, 2)), rtol=1e-4)
@@ -65,9 +65,7 @@ def test_of_one_batch_they_are_what_batch_normalisation_saw():
   images, labels = _batch(0)
   norm_statistics.estimate(model, config.backbone, [(images, labels)])
   # The same network with `batch` and a momentum of 0 keeps the statistics of its last batch.
-  usual = factory.build_detector(
-    _config(backbone={"norm": {"type": "batch", "momentum": 0.0}}), 3
-  )
+  usual = factory.build_detector(_config(backbone={"norm": {"type": "batch", "momentum": 0.0}}), 3)
   names = zip(usual.stages[:2], model.stages[:2], strict=True)
   for stage, other in names:
     for name, layer in stage.named_layers().items():
@@ -129,7 +127,7 @@ def test_auxiliary_stages_get_them_too_where_asked(changed, num_second):
     model = factory.build_detector(config, 3)
     before = [stage.get_weights() for stage in model.stages]
     norm_statistics.estimate(model, config.backbone, [_batch(0)], with_auxiliary)
-    stage1, *second = model.stages
+    _, *second = model.stages
     assert len(second) == num_second
     changed_stages = [
       any(np.any(now != was) for now, was in zip(stage.get_weights(), values, strict=True))

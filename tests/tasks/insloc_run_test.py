@@ -104,7 +104,10 @@ def test_a_detector_starts_from_it(pretraining, weights):
   config.write_text(yaml.safe_dump(settings))
   model_dir = folder / f"detector-{os.path.basename(weights)}"
   done = _train(
-    f"--config_file={config}", "--mode=train", f"--init={folder / weights}", f"--model_dir={model_dir}"
+    f"--config_file={config}",
+    "--mode=train",
+    f"--init={folder / weights}",
+    f"--model_dir={model_dir}",
   )
   assert f"start weights {folder / weights}\n" in done.stdout
   assert "query encoder of a pretraining: stage 1 and stage 2" in done.stdout

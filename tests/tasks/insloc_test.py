@@ -34,9 +34,7 @@ class Step:
     rate = {"learning_rate": {"cosine": {"decay_steps": decay_steps}}}
     params = insloc_tiny.experiment({"task": task, "trainer": {"optimizer_config": rate}})
     method = "matmul" if jit_compile else "native"
-    self.task = insloc_tiny.RandomInsLocTask(
-      params.task, crop_method=method, precision=precision
-    )
+    self.task = insloc_tiny.RandomInsLocTask(params.task, crop_method=method, precision=precision)
     self.model = self.task.build_model()
     self.optimizer = self.task.create_optimizer(params.trainer.optimizer_config, params.runtime)
     self.optimizer._create_all_weights(self.model.trainable_variables)
@@ -71,7 +69,9 @@ def test_a_step_is_what_the_method_says():
     variable.assign(0.9 * was + 0.1 * query)
   queries = other.query_encoder(batch["query_images"], batch["query_boxes"], training=True).numpy()
   keys = other.key_encoder(batch["key_images"], batch["key_boxes"], training=True).numpy()
-  similarities = np.concatenate([np.sum(queries * keys, axis=1)[:, None], queries @ queue.T], axis=1)
+  similarities = np.concatenate(
+    [np.sum(queries * keys, axis=1)[:, None], queries @ queue.T], axis=1
+  )
   exponents = np.exp(similarities / 0.2)
   loss = np.mean(-np.log(exponents[:, 0] / exponents.sum(axis=1)))
   assert logs["contrastive"] == pytest.approx(loss, rel=1e-4)
@@ -151,7 +151,8 @@ def test_queries_are_pooled_from_other_boxes():
 
 
 @pytest.mark.parametrize(
-  "task", [{}, {"pooling": "image", "shuffle": "replica"}, {"backbone": {"norm": {"type": "group"}}}]
+  "task",
+  [{}, {"pooling": "image", "shuffle": "replica"}, {"backbone": {"norm": {"type": "group"}}}],
 )
 def test_the_compiled_step_is_the_same(task):
   plain, compiled = Step(**task), Step(jit_compile=True, **task)
@@ -251,7 +252,7 @@ def test_a_step_that_is_not_applied_leaves_all_of_the_state(monkeypatch, tmp_pat
   monkeypatch.setattr(insloc_model, "build", build)
   # From the sixth step on no loss is small enough.
   bound = {"loss_upper_bound": 1e-6, "recovery_begin_steps": 5}
-  with pytest.raises(stopping.RunError, match="step 6 .batch 5. has a loss above") as error:
+  with pytest.raises(stopping.RunError, match=r"step 6 \(batch 5\) has a loss above") as error:
     driver.run(insloc_tiny.experiment({"trainer": bound}), "train", str(tmp_path / "bad"))
   assert "noise 5" in str(error.value)
   after = {variable.name: variable.numpy() for variable in built["model"].variables}
@@ -317,7 +318,7 @@ class TestRefused:
       ({"group_size": 3}, "task.group_size is 3; accepted with task.backbone.norm.type batch: "),
       ({"backbone": {"norm": {"type": "frozen"}}}, "task.backbone.norm.type is 'frozen'; accepted: "
                                                    "batch, sync, group"),
-      ({"backbone": {"recompute": True}}, "task.backbone.recompute is true; accepted: false where "),
+      ({"backbone": {"recompute": True}}, "task.backbone.recompute is true; accepted: false "),
       ({"temperature": 0.0}, "task.temperature is 0.0; accepted: at least 0.001"),
       ({"backbone": {"type": "resnet"}}, "task.backbone.type is 'resnet'; accepted: "),
       ({"shuffle": "all"}, "task.shuffle is 'all'; accepted: batch, replica, none"),

@@ -11,6 +11,7 @@ from tests.modeling.pretraining import small
 from tests.tasks import insloc_tiny, tiny
 
 BACKBONE = {"type": small.BACKBONE, "norm": {"type": "batch"}}
+FROZEN = {**BACKBONE, "norm": {"type": "frozen"}}
 SOURCE = "task.init_checkpoint:"
 
 
@@ -125,10 +126,8 @@ class TestWeights:
 
 
 class TestFrozenStatistics:
-  FROZEN = {**BACKBONE, "norm": {"type": "frozen"}}
-
   def test_are_estimated_on_training_images(self, folder, weights, capsys):
-    task = _task(folder, backbone=self.FROZEN, init_statistics_images=10)
+    task = _task(folder, backbone=FROZEN, init_statistics_images=10)
     model = task.build_model()
     task.initialize(model)
     pretrained_stage = weights.query_encoder.stage1
@@ -150,7 +149,7 @@ class TestFrozenStatistics:
     assert 0.05 < np.mean(maps) < 3.0
 
   def test_stay_where_none_are_wanted(self, folder, weights, capsys):
-    task = _task(folder, backbone=self.FROZEN, init_statistics_images=0)
+    task = _task(folder, backbone=FROZEN, init_statistics_images=0)
     model = task.build_model()
     task.initialize(model)
     _assert_equal(_named(model.stage1), _named(weights.query_encoder.stage1))
@@ -181,7 +180,9 @@ class TestRefused:
   @pytest.mark.parametrize("inside", ["", "best", "ckpt-4", "best/ckpt-4"])
   def test_another_network(self, folder, run, inside):
     source = f"accepted with task.init_checkpoint '{run / inside}'"
-    expected = f"task.backbone.type is 'resnet_50'; {source}: 'mobilenet_v1', as in that pretraining"
+    expected = (
+      f"task.backbone.type is 'resnet_50'; {source}: 'mobilenet_v1', as in that pretraining"
+    )
     assert self._message(folder, run / inside, {"type": "resnet_50"}) == expected
 
   def test_another_width_or_form(self, folder, run):
@@ -199,7 +200,7 @@ class TestRefused:
   def test_by_the_start_of_a_run(self, folder):
     backbone = {"type": "mobilenet_v1"}
     override = {"task": {"backbone": backbone, "init_checkpoint": str(folder / "run")}}
-    with pytest.raises(ValueError, match="task.backbone.type is 'mobilenet_v1'; accepted with"):
+    with pytest.raises(ValueError, match=r"task\.backbone\.type is 'mobilenet_v1'; accepted with"):
       detection_settings.check_start(tiny.experiment(folder, override).task)
 
   def test_fitting_ones_are_not(self, folder, run):
