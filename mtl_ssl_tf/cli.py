@@ -23,6 +23,10 @@ COMMANDS = {
   "convert-beam": ("mtl_ssl_tf.data.beam_conversion", "either of them on many machines"),
   "validate": ("mtl_ssl_tf.data.validate", "list what is wrong with a data set"),
   "sparse-annotations": ("mtl_ssl_tf.data.sparse_annotations", "erase annotations on purpose"),
+  "composites": (
+    "mtl_ssl_tf.visualization.composites",
+    "draw what pretraining makes of images",
+  ),
   "suggest": ("mtl_ssl_tf.suggest", "write a configuration that suits the data"),
   "train": ("mtl_ssl_tf.train", "train and evaluate a detector"),
   "curves": ("mtl_ssl_tf.visualization.curves", "draw the losses and metrics of a run"),

@@ -39,6 +39,7 @@ ALLOWED = {
   "data.sources": _DATA_BASE,
   "data.records": {"data.sources"} | _DATA_BASE,
   "data.pipeline": {"configs", "ops", "data.records"} | _DATA_BASE,
+  "data.composites": {"configs", "data.sources", "data.records", "data.pipeline"} | _DATA_BASE,
   "data.inspection": {"configs", "data.sources", "data.records", "data.pipeline"} | _DATA_BASE,
   "data.ground_truth": {"data.sources", "data.records"} | _DATA_BASE,
   "data.sparse": {"data.records"} | _DATA_BASE,
@@ -48,6 +49,7 @@ ALLOWED = {
   "evaluation": set(),
   "visualization": set(),
   "visualization.curves": {"command_line"},
+  "visualization.composites": {"command_line", "configs", "data", "labels"},
   "modeling": {"configs", "ops", "labels"},
   "checkpoints": {"modeling"},
   # A command, next to train and export.
@@ -195,6 +197,7 @@ _TO_THE_RIGHT = {
   "data.sources.voc_source": "data.records.writer",
   "data.records.conversion": "data.pipeline.reader",
   "data.pipeline.reader": "data.inspection.checks",
+  "data.composites.pairs": "data.inspection.checks",
   "data.inspection.checks": "data.ground_truth.objects",
   "data.ground_truth.objects": "data.pipeline.reader",
   "data.sparse.erasing": "data.pipeline.reader",

@@ -12,7 +12,7 @@ import tensorflow as tf
 
 def grid_anchors(
   feature_size: tuple[int, int],
-  stride: int,
+  stride: float,
   base_size: float,
   scales: Sequence[float],
   aspect_ratios: Sequence[float],

@@ -46,7 +46,7 @@ def balanced_sample_mask(
 
   # One sort puts the positives first and the negatives behind them, each in random order.
   group = tf.where(is_positive, 0, tf.where(is_negative, 1, 2))  # [B, A]
-  shuffled = tf.argsort(group * _NUM_KEYS + _random_keys(seeds, is_positive), axis=-1)  # [B, A]
+  shuffled = tf.argsort(group * _NUM_KEYS + random_keys(seeds, is_positive), axis=-1)  # [B, A]
   rank = tf.argsort(shuffled, axis=-1)  # [B, A], the inverse permutation
   is_drawn_positive = is_positive & (rank < max_positives)
   is_drawn_negative = is_negative & (rank - num_positives < num_negatives_to_draw)
@@ -83,11 +83,7 @@ def balanced_sample_indices(
   return indices, tf.pad(valid, padding)  # [B, K]
 
 
-def _count(mask: tf.Tensor) -> tf.Tensor:
-  return tf.reduce_sum(tf.cast(mask, tf.int32), axis=-1, keepdims=True)  # [B, 1]
-
-
-def _random_keys(seeds: tf.Tensor, like: tf.Tensor) -> tf.Tensor:
+def random_keys(seeds: tf.Tensor, like: tf.Tensor) -> tf.Tensor:
   """Random integers from 0 to below `_NUM_KEYS`, [B, A] as `like`, row b from seed b alone."""
   num_columns = like.shape[1]
   # The generator is named because the default one differs between devices, and integers are drawn
@@ -99,3 +95,7 @@ def _random_keys(seeds: tf.Tensor, like: tf.Tensor) -> tf.Tensor:
     seeds,
     fn_output_signature=tf.TensorSpec([num_columns], tf.int32),
   )
+
+
+def _count(mask: tf.Tensor) -> tf.Tensor:
+  return tf.reduce_sum(tf.cast(mask, tf.int32), axis=-1, keepdims=True)  # [B, 1]

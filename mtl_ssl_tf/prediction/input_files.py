@@ -7,10 +7,9 @@ import os
 import pathlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-SUFFIXES = (
-  *(".jpg", ".jpeg", ".jpe", ".jfif", ".mpo"),
-  *(".png", ".bmp", ".tif", ".tiff", ".webp", ".gif"),
-)
+from mtl_ssl_tf.data.sources import image_folder
+
+SUFFIXES = image_folder.SUFFIXES
 VIDEO_SUFFIXES = (".mp4", ".m4v", ".mov", ".avi", ".mkv", ".webm", ".mpg", ".mpeg", ".wmv")
 _ACCEPTED = ", ".join((*SUFFIXES, *VIDEO_SUFFIXES))
 

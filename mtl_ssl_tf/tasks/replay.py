@@ -10,9 +10,10 @@ import numpy as np
 
 from mtl_ssl_tf import terminal
 from mtl_ssl_tf.command_line import replay as replay_flags
+from mtl_ssl_tf.configs import insloc as insloc_config
 from mtl_ssl_tf.configs import loading
 from mtl_ssl_tf.data import schema
-from mtl_ssl_tf.tasks import co_mining, mtl_detection  # noqa: F401 - registers the tasks
+from mtl_ssl_tf.tasks import co_mining, insloc, mtl_detection  # noqa: F401 - registers the tasks
 from mtl_ssl_tf.training import reproduction, run_folder
 
 
@@ -45,8 +46,9 @@ def replay(folder: str) -> tuple[dict[str, float], dict[str, int]]:
     ValueError: a file of it is missing or cannot be read.
   """
   params = loading.load_run(os.path.join(folder, run_folder.PARAMS_FILE))
-  # The run's own may have moved since.
-  params.task.label_map = os.path.join(folder, schema.LABEL_MAP_FILE)
+  if not isinstance(params.task, insloc_config.InsLoc):
+    # The run's own may have moved since.
+    params.task.label_map = os.path.join(folder, schema.LABEL_MAP_FILE)
   return reproduction.repeat(params, folder)
 
 

@@ -37,6 +37,7 @@ NEW: dict[str, Any] = {
   "task.roi_head.fpn.norm": "none",
   "task.roi_head.fpn.canonical_size_px": 224.0,
   "task.roi_head.fpn.samples": 2,
+  "task.init_statistics_images": 64,
 } | {
   f"task.{data}.{field}": value
   for data in DATA

@@ -25,6 +25,7 @@ class BatchOrder:
 
   Attributes:
     global_batch_size: rows of a batch, those of all workers together.
+    seed: of the order.
   """
 
   def __init__(self, buckets: Sequence[np.ndarray], global_batch_size: int, seed: int):
@@ -40,7 +41,7 @@ class BatchOrder:
     self._sizes = np.array([len(bucket) for bucket in buckets], np.int64)
     self._starts = np.cumsum(self._sizes) - self._sizes
     self.global_batch_size = global_batch_size
-    self._seed = seed
+    self.seed = seed
 
   def partner(self, number: int) -> Self:
     """Another order of the same buckets, for records that go with those of this one.
@@ -51,7 +52,7 @@ class BatchOrder:
     Args:
       number: of the partner, from 0; each has an order of its own.
     """
-    return type(self)(self._buckets, self.global_batch_size, self._seed + _SEED_STEP * (number + 1))
+    return type(self)(self._buckets, self.global_batch_size, self.seed + _SEED_STEP * (number + 1))
 
   def bucket(self, batch: tf.Tensor) -> tf.Tensor:
     """The bucket of a batch, int64; `batch` is int64."""
@@ -63,7 +64,7 @@ class BatchOrder:
     size = tf.gather(self._sizes, bucket)
     place = bucket_batch * self.global_batch_size + row  # In the endless sequence of the bucket.
     epoch, place = place // size, place % size
-    stream = tf.stack([self._seed, epoch * len(self._sizes) + bucket])
+    stream = tf.stack([self.seed, epoch * len(self._sizes) + bucket])
     # `index_shuffle` makes much the same of seeds that lie close together; these are spread.
     seed = tf.random.stateless_uniform([2], stream, None, None, tf.uint32, alg="philox")
     shuffled = tf.random.experimental.index_shuffle(place, seed, size - 1)

@@ -14,6 +14,11 @@ from collections.abc import Callable, Iterator
 
 from mtl_ssl_tf.data.sources import safe_files
 
+# Endings of the images that `image_files` reads, in small letters.
+SUFFIXES = (
+  *(".jpg", ".jpeg", ".jpe", ".jfif", ".mpo"),
+  *(".png", ".bmp", ".tif", ".tiff", ".webp", ".gif"),
+)
 _MAX_NAMED = 3
 
 
@@ -113,6 +118,11 @@ def names_that_are(files: list[str]) -> str:
   """A verb and the first few of the names."""
   more = f" and {len(files) - _MAX_NAMED} more" if len(files) > _MAX_NAMED else ""
   return f"{'is' if len(files) == 1 else 'are'} {', '.join(map(repr, files[:_MAX_NAMED]))}{more}"
+
+
+def visible_files(folder: pathlib.Path) -> Iterator[str]:
+  """The paths inside a folder of its files, sorted, without those whose path has a hidden part."""
+  return (file for file in _files(folder) if not f"/{file}".count("/."))
 
 
 def _files(folder: pathlib.Path) -> Iterator[str]:

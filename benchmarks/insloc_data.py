@@ -1,0 +1,122 @@
+"""Speed of the input of pretraining, stage by stage and whole.
+
+    python -m benchmarks.insloc_data [--records=data/bccd/trainval-*.tfrecord]
+
+The images: records of BCCD, 640 x 480 (README.md says how to get them), and JPEGs of 1600 x 1200,
+drawn into a temporary folder. The tables:
+
+* making the images ready, once: images a second;
+* each stage of a composite by itself, milliseconds, one call after the other;
+* the whole dataset: pairs of composites a second on all processors, and milliseconds of processor
+  time a pair, as published (256 pixels) and half as large; with images as they come, made ready,
+  and kept in memory; and without changes of colours.
+
+Times of stages are medians of one run. `taskset -c 0` measures a single core.
+"""
+
+import argparse
+import pathlib
+import tempfile
+import time
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from benchmarks import input_pipeline
+from mtl_ssl_tf.configs import insloc_data as insloc_config
+from mtl_ssl_tf.data.composites import colors, pairs, pasting, reader
+from mtl_ssl_tf.data.pipeline import color_jitter
+
+BATCH = 16
+DATASET_BATCHES = 20
+REPEATS = 30
+OFF = {"jitter_probability": 0.0, "grey_probability": 0.0, "blur_probability": 0.0}
+DATASETS: dict[str, dict[str, Any]] = {
+  "as they come": {"store_side": 0.0},
+  "made ready": {},
+  "made ready, in memory": {"cache": True},
+  "made ready, no colours": {"colors": OFF},
+  "made ready, 128 pixels": {"composite": {"size": 128}},
+}
+
+
+def settings(path: str, store_dir: str, **fields: Any) -> insloc_config.InsLocData:
+  data = insloc_config.InsLocData(
+    input_path=path, store_dir=store_dir, global_batch_size=BATCH, is_training=True
+  )
+  data.override(fields, is_strict=True)
+  return data
+
+
+def median_ms(function: Callable, *args: Any) -> float:
+  """Returns the median milliseconds of calls, after two."""
+  times = []
+  for _ in range(REPEATS + 2):
+    start = time.perf_counter()
+    tf.nest.flatten(function(*args))[0].numpy()
+    times.append(1000.0 * (time.perf_counter() - start))
+  return float(np.median(times[2:]))
+
+
+def stages(data: insloc_config.InsLocData) -> dict[str, float]:
+  """Milliseconds of each stage of one composite by itself."""
+  content = next(iter(tf.data.TFRecordDataset(reader.record_files(data)).take(1)))
+  image = pairs.decode_image(content)
+  size, seed = data.composite.size, tf.constant([0, 1], tf.int64)
+  composite = tf.cast(tf.image.resize(image, [size, size]), tf.float32)
+  strengths = data.colors.jitter.as_dict()
+  functions: dict[str, tuple[Callable, Any]] = {
+    "decode": (pairs.decode_image, content),
+    "decode half": (lambda content: pairs.decode_image(content, size), content),
+    "paste": (lambda image: pasting.composite(image, image, seed, data.composite), image),
+    "jitter": (lambda image: color_jitter.random_color_jitter(image, seed, **strengths), composite),
+    "greyscale": (colors.greyscale, composite),
+    "blur": (lambda image: colors.blur(image, tf.constant(1.0)), composite),
+  }
+  return {name: median_ms(tf.function(f), argument) for name, (f, argument) in functions.items()}
+
+
+def dataset_rate(data: insloc_config.InsLocData) -> tuple[float, float]:
+  """Pairs a second and milliseconds of processors a pair, over many batches."""
+  batches = iter(reader.make_dataset(data))
+  for _ in range(3):
+    next(batches)
+  used, start = time.process_time(), time.perf_counter()
+  for _ in range(DATASET_BATCHES):
+    next(batches)
+  num_pairs = BATCH * DATASET_BATCHES
+  rate = num_pairs / (time.perf_counter() - start)
+  return rate, 1000.0 * (time.process_time() - used) / num_pairs
+
+
+def measure(name: str, path: str, folder: str) -> None:
+  """Prints the tables of some images."""
+  data = settings(path, folder)
+  start = time.perf_counter()
+  num_images = reader.num_images(data)
+  seconds = time.perf_counter() - start
+  print(f"\n{name}: {num_images} images made ready, {num_images / seconds:.0f} a second")
+  for kind, fields in (("as they come", {"store_side": 0.0}), ("made ready", {})):
+    found = stages(settings(path, folder, **fields))
+    print(f"{kind:<14}" + "".join(f"{stage:>10} {ms:5.2f}" for stage, ms in found.items()))
+  print("pairs a second, milliseconds of processors a pair")
+  for kind, fields in DATASETS.items():
+    rate, processor_ms = dataset_rate(settings(path, folder, **fields))
+    print(f"{kind:<26}{rate:8.0f}{processor_ms:8.2f}", flush=True)
+
+
+def main() -> None:
+  arguments = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+  arguments.add_argument("--records", default="data/bccd/trainval-*.tfrecord")
+  options = arguments.parse_args()
+  with tempfile.TemporaryDirectory() as folder:
+    store = str(pathlib.Path(folder) / "store")
+    measure("BCCD, 640 x 480", options.records, store)
+    drawn = input_pipeline.write_records(pathlib.Path(folder), 1200, 1600)
+    measure("JPEG of 1600 x 1200", drawn, store)
+
+
+if __name__ == "__main__":
+  main()

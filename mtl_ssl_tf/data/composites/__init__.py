@@ -1,0 +1,1 @@
+"""Images without annotations to batches of composites, two of one instance each."""

@@ -1,0 +1,102 @@
+"""Records of images to pairs of composites, one image and its seed at a time."""
+
+from collections.abc import Callable
+
+import tensorflow as tf
+
+from mtl_ssl_tf.configs import insloc_data as insloc_config
+from mtl_ssl_tf.data import schema
+from mtl_ssl_tf.data.composites import colors, pasting
+
+# The two composites of an image; each has a background of its own.
+ROLES = ("query", "key")
+
+
+def make_pair(
+  content: tf.Tensor,
+  read_background: Callable[[int], tf.Tensor],
+  seed: tf.Tensor,
+  data: insloc_config.InsLocData,
+) -> dict[str, tf.Tensor]:
+  """Two composites that show crops of one image, with the places of the crops.
+
+  Args:
+    content: string scalar, a record that holds an image.
+    read_background: gives such a record for each of the `ROLES`, by its number.
+    seed: integers [2], for stateless random numbers.
+    data: the settings.
+
+  Returns:
+    `query_images` and `key_images`: uint8 [size, size, 3], RGB, colours changed. `query_boxes` and
+    `key_boxes`: float32 [4], ymin, xmin, ymax, xmax in pixels of the composite; the end is not part
+    of the box, so that 0 … size is all of it.
+  """
+  foreground = decode_image(content)
+  made = {}
+  for number, (role, role_seed) in enumerate(
+    zip(ROLES, tf.unstack(tf.random.split(seed, len(ROLES))), strict=True)
+  ):
+    background = decode_image(read_background(number), min_side=data.composite.size)
+    image, box_px = make_composite(foreground, background, role_seed, data)
+    made |= {f"{role}_images": image, f"{role}_boxes": box_px}
+  return made
+
+
+def make_composite(
+  foreground: tf.Tensor,
+  background: tf.Tensor,
+  seed: tf.Tensor,
+  data: insloc_config.InsLocData,
+) -> tuple[tf.Tensor, tf.Tensor]:
+  """One composite, pasted, changed in its colours and perhaps mirrored, with its box.
+
+  Args:
+    foreground: uint8 [h, w, 3].
+    background: uint8 [h', w', 3].
+    seed: integers [2].
+    data: the settings.
+
+  Returns:
+    uint8 [size, size, 3] and float32 [4], as `make_pair`.
+  """
+  paste_seed, color_seed, mirror_seed = tf.unstack(tf.random.split(seed, 3))
+  image, box_px = pasting.composite(foreground, background, paste_seed, data.composite)
+  image = colors.random_colors(image, color_seed, data.colors)
+  image, box_px = pasting.random_mirror(
+    image, box_px, mirror_seed, data.composite.flip_probability
+  )
+  return tf.saturate_cast(tf.round(image), tf.uint8), box_px
+
+
+def decode_image(content: tf.Tensor, min_side: int | None = None) -> tf.Tensor:
+  """The image of a record, uint8 [h, w, 3].
+
+  Args:
+    content: string scalar.
+    min_side: what the sides have to be at least; a JPEG that is twice as large or more is decoded
+      at half its size, in a fraction of the time. None wants all pixels.
+  """
+  features = tf.io.parse_single_example(
+    content,
+    {
+      schema.IMAGE_ENCODED: tf.io.FixedLenFeature([], tf.string),
+      schema.IMAGE_FORMAT: tf.io.FixedLenFeature([], tf.string, ""),
+      schema.IMAGE_HEIGHT: tf.io.FixedLenFeature([], tf.int64, 0),
+      schema.IMAGE_WIDTH: tf.io.FixedLenFeature([], tf.int64, 0),
+    },
+  )
+  encoded = features[schema.IMAGE_ENCODED]
+
+  def whole() -> tf.Tensor:
+    return tf.io.decode_image(encoded, channels=3, expand_animations=False)
+
+  if min_side is None:
+    image = whole()
+  else:
+    shorter = tf.minimum(features[schema.IMAGE_HEIGHT], features[schema.IMAGE_WIDTH])
+    image = tf.cond(
+      (features[schema.IMAGE_FORMAT] == b"jpeg") & (shorter >= 2 * min_side),
+      lambda: tf.io.decode_jpeg(encoded, channels=3, ratio=2),
+      whole,
+    )
+  return tf.ensure_shape(image, [None, None, 3])

@@ -1,0 +1,247 @@
+"""Images that are kept ready: what becomes of each kind, what is left out, and reuse."""
+
+import io
+import json
+import os
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from PIL import Image
+
+from mtl_ssl_tf.data import faults, schema
+from mtl_ssl_tf.data.composites import image_store
+from tests import fixtures
+
+RED, GREEN, BLUE = (255, 0, 0), (0, 255, 0), (0, 0, 255)
+ROTATE_90_CLOCKWISE = 6  # EXIF's orientation of a camera held upright.
+
+
+def quarters() -> np.ndarray:
+  """uint8 [40, 60, 3]: red and green above blue and white."""
+  image = np.full([40, 60, 3], 255, np.uint8)
+  image[:20, :30], image[:20, 30:], image[20:, :30] = RED, GREEN, BLUE
+  return image
+
+
+def save(path, image: Image.Image | np.ndarray, **options) -> None:
+  os.makedirs(path.parent, exist_ok=True)
+  if isinstance(image, np.ndarray):
+    image = Image.fromarray(image)
+  image.save(path, **options)
+
+
+def ready(tmp_path, short_side=0, **source) -> list[str]:
+  settings = {"image_dir": "", "input_path": "", "store_dir": str(tmp_path / "store")}
+  return image_store.ready_files(**{**settings, **source}, short_side=short_side)
+
+
+def read(files) -> dict[str, np.ndarray]:
+  """The images by name, in order."""
+  found = {}
+  for content in tf.data.TFRecordDataset(files).as_numpy_iterator():
+    feature = tf.train.Example.FromString(content).features.feature
+    image = tf.io.decode_image(feature[schema.IMAGE_ENCODED].bytes_list.value[0], channels=3)
+    name = feature[schema.IMAGE_SOURCE_ID].bytes_list.value[0].decode()
+    sides = [feature[key].int64_list.value[0] for key in (schema.IMAGE_HEIGHT, schema.IMAGE_WIDTH)]
+    assert image.shape[:2] == tuple(sides)
+    found[name] = image.numpy()
+  return found
+
+
+@pytest.fixture
+def messages(caplog):
+  caplog.set_level("INFO", logger="mtl_ssl_tf")
+  return lambda: [record.getMessage() for record in caplog.records]
+
+
+def test_images_of_all_kinds_become_upright_rgb(tmp_path):
+  images = tmp_path / "images"
+  picture = Image.fromarray(quarters())
+  save(images / "plain.png", picture)
+  exif = Image.Exif()
+  exif[0x0112] = ROTATE_90_CLOCKWISE
+  save(images / "turned.jpg", picture, exif=exif, quality=95, subsampling=0)
+  save(images / "deep" / "er" / "palette.gif", picture.quantize(8))
+  clear = picture.convert("RGBA")
+  clear.putalpha(Image.fromarray(np.where(np.arange(60) < 30, 255, 0).astype(np.uint8)[None].repeat(40, 0)))
+  save(images / "clear.png", clear)
+  save(images / "ink.jpg", picture.convert("CMYK"), quality=95)
+  sixteen = (np.arange(40 * 60).reshape(40, 60) * 27).astype(np.uint16)
+  save(images / "sixteen.png", Image.fromarray(sixteen))
+  save(images / "tagged.tiff", picture.convert("L"))
+
+  found = read(ready(tmp_path, image_dir=str(images)))
+
+  assert list(found) == [
+    "clear.png", "ink.jpg", "plain.png", "sixteen.png", "tagged.tiff", "turned.jpg",
+    "deep/er/palette.gif",
+  ]  # fmt: skip
+  np.testing.assert_array_equal(found["plain.png"], quarters())
+  np.testing.assert_array_equal(found["deep/er/palette.gif"][5, 5], RED)
+  np.testing.assert_array_equal(found["clear.png"][5, [5, 50]], [RED, (255, 255, 255)])
+  np.testing.assert_array_equal(found["sixteen.png"][..., 1], sixteen >> 8)
+  # Turned clockwise, blue comes to lie above, to the left of red.
+  assert found["turned.jpg"].shape == (60, 40, 3)
+  np.testing.assert_allclose(found["turned.jpg"][5, [5, 35]], [BLUE, RED], atol=12)
+  assert found["tagged.tiff"].shape == (40, 60, 3) and found["tagged.tiff"][5, 5].ptp() == 0
+  assert found["ink.jpg"].shape == (40, 60, 3)
+
+
+def test_broken_images_are_named_and_left_out(tmp_path, messages):
+  images = tmp_path / "images"
+  for name in ("a.png", "c.png"):
+    save(images / name, fixtures.noise_image(20, 20))
+  content = io.BytesIO()
+  Image.fromarray(fixtures.noise_image(64, 64)).save(content, "JPEG")
+  (images / "b.jpg").write_bytes(content.getvalue()[:600])
+  (images / "empty.png").write_bytes(b"")
+  (images / "text.jpg").write_text("not an image")
+  (images / "gone.png").symlink_to(images / "nowhere.png")
+  (images / "notes.txt").write_text("passed over")
+  (images / ".hidden.png").write_bytes(b"passed over, too")
+  (images / ".folder").mkdir()
+  (images / ".folder" / "d.png").write_bytes(b"the same")
+
+  files = ready(tmp_path, image_dir=str(images))
+
+  assert list(read(files)) == ["a.png", "c.png"]
+  told = messages()
+  for name in ("b.jpg", "empty.png", "text.jpg"):
+    assert sum(line.startswith(f"left out: {name}: image: ") for line in told) == 1
+  assert any(line.startswith("left out: gone.png: file: cannot be read") for line in told)
+  assert f"{images}: files passed over: 1 .txt" in told
+  assert f"{images}: images read: 2, left out: 4" in told
+  kept = image_store.read_faults(os.path.dirname(files[0]))
+  assert [fault.file for fault in kept] == ["b.jpg", "empty.png", "gone.png", "text.jpg"]
+  assert isinstance(kept[0], faults.Fault)
+
+
+def test_a_second_start_reads_no_image(tmp_path, monkeypatch, messages):
+  images = tmp_path / "images"
+  save(images / "a.png", fixtures.noise_image(20, 20))
+  (images / "b.png").write_bytes(b"broken")
+  first = ready(tmp_path, image_dir=str(images))
+  with monkeypatch.context() as patch:
+    patch.setattr(image_store, "ready_image", None)
+    assert ready(tmp_path, image_dir=str(images)) == first
+  folder = os.path.dirname(first[0])
+  assert messages()[-1] == f"{images}: images left out: 1, listed in {folder}"
+
+
+def test_a_change_of_the_images_is_seen(tmp_path):
+  images = tmp_path / "images"
+  save(images / "a.png", fixtures.noise_image(20, 20))
+  first = ready(tmp_path, image_dir=str(images))
+  save(images / "b.png", fixtures.noise_image(20, 20, 1))
+  second = ready(tmp_path, image_dir=str(images))
+  assert list(read(second)) == ["a.png", "b.png"]
+  # The files of a run that is under way stay as they are.
+  assert list(read(first)) == ["a.png"]
+  os.utime(images / "a.png", ns=(0, 0))
+  assert ready(tmp_path, image_dir=str(images)) not in (first, second)
+  assert ready(tmp_path, image_dir=str(images), short_side=10) not in (first, second)
+
+
+@pytest.mark.parametrize("name", ["a.png", "a.jpg"])
+def test_large_images_are_shrunk(tmp_path, name):
+  image = quarters().repeat(4, axis=0).repeat(4, axis=1)  # 160 x 240
+  save(tmp_path / "images" / name, image)
+  (found,) = read(ready(tmp_path, image_dir=str(tmp_path / "images"), short_side=50)).values()
+  assert found.shape == (50, 75, 3)
+  corners = found[[5, 5, 45, 45], [5, 70, 5, 70]]
+  np.testing.assert_allclose(corners, [RED, GREEN, BLUE, (255, 255, 255)], atol=8)
+
+
+def test_images_that_are_small_enough_stay_byte_for_byte(tmp_path):
+  path = tmp_path / "images" / "a.jpg"
+  save(path, fixtures.noise_image(20, 30))
+  (file,) = ready(tmp_path, image_dir=str(path.parent), short_side=20)
+  (content,) = tf.data.TFRecordDataset(file).as_numpy_iterator()
+  feature = tf.train.Example.FromString(content).features.feature
+  assert feature[schema.IMAGE_ENCODED].bytes_list.value[0] == path.read_bytes()
+  assert feature[schema.IMAGE_FORMAT].bytes_list.value[0] == b"jpeg"
+  assert feature[schema.IMAGE_FILENAME].bytes_list.value[0] == b"a.jpg"
+  assert not feature[schema.OBJECT_LABEL].int64_list.value
+
+
+def test_many_images_keep_their_order_over_several_files(tmp_path, monkeypatch):
+  monkeypatch.setattr(image_store, "_IMAGES_PER_FILE", 3)
+  monkeypatch.setattr(image_store, "_IMAGES_IN_FLIGHT", 4)
+  for number in range(10):
+    save(tmp_path / "images" / f"{number}.png", fixtures.solid_image(4, 4, number))
+  (tmp_path / "images" / "5.png").write_bytes(b"broken")
+  files = ready(tmp_path, image_dir=str(tmp_path / "images"))
+  assert len(files) == 4
+  found = read(files)
+  assert [int(image[0, 0, 0]) for image in found.values()] == [0, 1, 2, 3, 4, 6, 7, 8, 9]
+
+
+def test_records_are_taken_as_they_are_or_made_ready(tmp_path, messages):
+  good = [fixtures.serialized_example(fixtures.noise_image(40, 40, i), source_id=f"n{i}") for i in range(2)]
+  example = tf.train.Example.FromString(good[0])
+  example.features.feature[schema.IMAGE_ENCODED].bytes_list.value[0] = b"broken"
+  example.features.feature[schema.IMAGE_SOURCE_ID].bytes_list.value[0] = b"bad"
+  lacking = tf.train.Example().SerializeToString()
+  path = fixtures.write_records(
+    tmp_path / "train-0.tfrecord", [good[0], example.SerializeToString(), lacking, good[1]]
+  )
+  assert ready(tmp_path, input_path=path) == [path]
+  found = read(ready(tmp_path, input_path=path, short_side=20))
+  assert list(found) == ["n0", "n1"]
+  assert found["n1"].shape == (20, 20, 3)
+  told = messages()
+  assert any(line.startswith("left out: bad: image: ") for line in told)
+  assert any(line.startswith("left out: train-0.tfrecord: record 2: ") for line in told)
+
+
+@pytest.mark.parametrize(
+  ("make", "message"),
+  [
+    (lambda folder: None, "image_dir is '.*images'; accepted: a folder that exists"),
+    (lambda folder: folder.mkdir(), "which holds no image; accepted: a folder with files that end"),
+    (
+      lambda folder: (folder.mkdir(), (folder / "a.png").write_bytes(b"")),
+      "no image is left to read; accepted: at least one sound image\na.png: image: ",
+    ),
+  ],
+)
+def test_no_image_is_an_error(tmp_path, make, message):
+  make(tmp_path / "images")
+  with pytest.raises(ValueError, match=message):
+    ready(tmp_path, image_dir=str(tmp_path / "images"))
+  # Nothing is left behind.
+  assert not (tmp_path / "store").exists() or not os.listdir(tmp_path / "store")
+
+
+def test_what_another_process_wrote_meanwhile_is_taken(tmp_path, monkeypatch):
+  images = tmp_path / "images"
+  save(images / "a.png", fixtures.noise_image(20, 20))
+  before = image_store._write_records
+
+  def write(source, short_side, folder):
+    monkeypatch.setattr(image_store, "_write_records", before)
+    ready(tmp_path, image_dir=str(images))
+    return before(source, short_side, folder)
+
+  monkeypatch.setattr(image_store, "_write_records", write)
+  files = ready(tmp_path, image_dir=str(images))
+  assert list(read(files)) == ["a.png"]
+  assert len(os.listdir(tmp_path / "store")) == 1
+
+
+def test_the_summary_says_what_the_files_hold(tmp_path):
+  save(tmp_path / "images" / "a.png", fixtures.noise_image(20, 20))
+  files = ready(tmp_path, image_dir=str(tmp_path / "images"), short_side=64)
+  with open(os.path.join(os.path.dirname(files[0]), "summary.json")) as file:
+    assert json.load(file) == {
+      "source": str(tmp_path / "images"), "short_side": 64, "num_images": 1, "faults": []
+    }  # fmt: skip
+
+
+def test_the_default_folder_is_in_the_users_cache(monkeypatch):
+  monkeypatch.setenv("XDG_CACHE_HOME", "/somewhere")
+  assert str(image_store.default_dir()) == "/somewhere/mtl_ssl_tf/images"
+  monkeypatch.delenv("XDG_CACHE_HOME")
+  monkeypatch.setenv("HOME", "/home/me")
+  assert str(image_store.default_dir()) == "/home/me/.cache/mtl_ssl_tf/images"

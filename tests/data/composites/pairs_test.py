@@ -1,0 +1,122 @@
+"""Pairs of composites: what each shows, their seeds, and how images are decoded."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from mtl_ssl_tf.configs import insloc_data as insloc_config
+from mtl_ssl_tf.data import schema
+from mtl_ssl_tf.data.composites import pairs
+from tests import fixtures
+
+OFF = insloc_config.Colors(jitter_probability=0.0, grey_probability=0.0, blur_probability=0.0)
+DATA = insloc_config.InsLocData(
+  composite=insloc_config.Composite(size=32, flip_probability=0.0), colors=OFF
+)
+
+
+def record(value: int, height: int = 20, width: int = 24) -> bytes:
+  return fixtures.serialized_example(fixtures.solid_image(height, width, value))
+
+
+def make(seed=0, data=DATA) -> dict[str, np.ndarray]:
+  backgrounds = tf.constant([record(50), record(100)])
+  made = pairs.make_pair(
+    tf.constant(record(200)), lambda number: backgrounds[number], tf.constant([1, seed]), data
+  )
+  return {name: value.numpy() for name, value in made.items()}
+
+
+def inside(box: np.ndarray, size: int = 32) -> np.ndarray:
+  """bool [size, size], the pixels of a box."""
+  ymin, xmin, ymax, xmax = box.astype(int)
+  mask = np.zeros([size, size], bool)
+  mask[ymin:ymax, xmin:xmax] = True
+  return mask
+
+
+def test_each_shows_the_foreground_on_a_background_of_its_own():
+  for seed in range(5):
+    made = make(seed)
+    assert {name: (value.dtype, value.shape) for name, value in made.items()} == {
+      "query_images": (np.uint8, (32, 32, 3)),
+      "query_boxes": (np.float32, (4,)),
+      "key_images": (np.uint8, (32, 32, 3)),
+      "key_boxes": (np.float32, (4,)),
+    }
+    for role, background in (("query", 50), ("key", 100)):
+      expected = np.where(inside(made[f"{role}_boxes"]), 200, background)
+      np.testing.assert_array_equal(made[f"{role}_images"][..., 1], expected)
+    assert np.any(made["query_boxes"] != made["key_boxes"])
+
+
+def test_a_mirrored_box_still_covers_the_crop():
+  plain, mirrored = (
+    make(3, DATA.replace(composite=DATA.composite.replace(flip_probability=p))) for p in (0.0, 1.0)
+  )
+  for role in pairs.ROLES:
+    mask = inside(mirrored[f"{role}_boxes"])
+    np.testing.assert_array_equal(mirrored[f"{role}_images"][..., 0] == 200, mask)
+    np.testing.assert_array_equal(mask, inside(plain[f"{role}_boxes"])[:, ::-1])
+
+
+def test_colours_change_the_whole_composite_each_by_itself():
+  jitter = OFF.jitter.replace(contrast=0.0, saturation=0.0, hue=0.0)
+  data = DATA.replace(colors=OFF.replace(jitter_probability=1.0, jitter=jitter))
+  factors = []
+  for seed in range(4):
+    made = make(seed, data)
+    for role, background in (("query", 50), ("key", 100)):
+      mask = inside(made[f"{role}_boxes"])
+      outside = np.unique(made[f"{role}_images"][~mask])
+      crop = np.unique(made[f"{role}_images"][mask])
+      assert len(outside) == len(crop) == 1
+      factors.append(outside[0] / background)
+      # The same factor for the crop and the rest, where nothing is cut at 255.
+      assert abs(min(factors[-1] * 200, 255) - crop[0]) <= 3
+  assert len(set(np.round(factors, 2))) > 4
+
+
+def test_the_same_seed_gives_the_same_and_each_part_has_its_own():
+  data = DATA.replace(
+    colors=insloc_config.Colors(), composite=DATA.composite.replace(flip_probability=0.5)
+  )
+  for name, value in make(0, data).items():
+    np.testing.assert_array_equal(value, make(0, data)[name])
+    assert np.any(value != make(1, data)[name])
+
+
+def jpeg_record(image: np.ndarray) -> bytes:
+  example = tf.train.Example.FromString(fixtures.serialized_example(image))
+  feature = example.features.feature
+  feature[schema.IMAGE_ENCODED].bytes_list.value[0] = tf.io.encode_jpeg(image, quality=98).numpy()
+  feature[schema.IMAGE_FORMAT].bytes_list.value[0] = b"jpeg"
+  return example.SerializeToString()
+
+
+@pytest.mark.parametrize(
+  ("min_side", "size"), [(None, (64, 96)), (32, (32, 48)), (33, (64, 96)), (4, (32, 48))]
+)
+def test_large_jpegs_are_decoded_at_half_their_size(min_side, size):
+  image = np.repeat(fixtures.noise_image(64, 96) // 8, 1, axis=0)
+  image[:, 48:] += 200  # Left and right can be told apart.
+  decoded = pairs.decode_image(tf.constant(jpeg_record(image)), min_side).numpy()
+  assert decoded.shape == (*size, 3)
+  assert decoded[:, : size[1] // 2 - 2].mean() < 30 and decoded[:, size[1] // 2 + 2 :].mean() > 190
+
+
+def test_pngs_are_decoded_whole():
+  image = fixtures.noise_image(64, 64)
+  decoded = pairs.decode_image(tf.constant(fixtures.serialized_example(image)), 8)
+  np.testing.assert_array_equal(decoded, image)
+
+
+def test_records_that_do_not_state_a_size_are_decoded_whole():
+  image = fixtures.noise_image(40, 48)
+  feature = {
+    schema.IMAGE_ENCODED: tf.train.Feature(
+      bytes_list=tf.train.BytesList(value=[tf.io.encode_jpeg(image).numpy()])
+    )
+  }
+  content = tf.train.Example(features=tf.train.Features(feature=feature)).SerializeToString()
+  assert pairs.decode_image(tf.constant(content), 8).shape == (40, 48, 3)
