@@ -65,7 +65,10 @@ def test_crops_are_distributed_as_by_the_plain_rule(size):
         0.035 * largest
       )
   # Height and width belong together: the share of the area and the shape.
-  for values in (lambda c: c[:, 0] * c[:, 1] / math.prod(size), lambda c: np.log(c[:, 1] / c[:, 0])):
+  for values in (
+    lambda c: c[:, 0] * c[:, 1] / math.prod(size),
+    lambda c: np.log(c[:, 1] / c[:, 0]),
+  ):
     for q in (5, 50, 95):
       assert abs(np.percentile(values(found), q) - np.percentile(values(expected), q)) < 0.08
 
