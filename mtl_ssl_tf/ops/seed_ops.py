@@ -3,7 +3,7 @@
 import tensorflow as tf
 
 # One stream for each purpose, so that no two choices of a step share their random numbers.
-RPN_SAMPLING, ROI_SAMPLING, WINDOWS = range(3)
+RPN_SAMPLING, ROI_SAMPLING, WINDOWS, COLORS = range(4)
 
 
 def image_seeds(seed: int, stream: int, step: tf.Tensor, image_keys: tf.Tensor) -> tf.Tensor:
