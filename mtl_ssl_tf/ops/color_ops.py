@@ -5,6 +5,7 @@ plays no part and stays as it is.
 """
 
 import functools
+import math
 from collections.abc import Sequence
 
 import tensorflow as tf
@@ -12,9 +13,8 @@ import tensorflow as tf
 # Values that a random number from 0 to 1 can have. It is drawn as a whole number by a generator
 # with a name: devices have other default ones, and compiled code makes other fractions of the bits.
 _NUM_FRACTIONS = 2**24
-# Standard deviations of a blur, pixels, and how far away the pixels are that take part in it.
-BLUR_SIGMAS = (0.1, 2.0)
-_BLUR_REACH = 6
+# Standard deviations that a blur reaches in each direction; what lies beyond counts nothing.
+_BLUR_REACH = 3.0
 
 
 def jitter_colors(
@@ -27,7 +27,8 @@ def jitter_colors(
   contrast: float = 0.0,
   saturation: float = 0.0,
   hue: float = 0.0,
-  blur: float = 0.0,
+  blur_probability: float = 0.0,
+  blur_sigmas: tuple[float, float] = (0.1, 2.0),
 ) -> tf.Tensor:
   """A batch of images, each with its colours changed and then blurred, by chance.
 
@@ -37,7 +38,8 @@ def jitter_colors(
     seeds: int32 [B, 2], one for each image.
     probability: that the colours of an image are changed at all.
     brightness, contrast, saturation, hue: strengths, see `random_color_jitter`.
-    blur: probability that an image is blurred, by a standard deviation drawn from `BLUR_SIGMAS`.
+    blur_probability: that an image is blurred.
+    blur_sigmas: smallest and largest standard deviation of a blur, pixels.
 
   Returns:
     float32 [B, H, W, 3]; padding is that of `images`.
@@ -46,31 +48,37 @@ def jitter_colors(
   strengths 0.8, 0.8, 0.8 and 0.2. What its blur was like is not published; ours is the one of
   Chen et al., "Improved Baselines with Momentum Contrastive Learning", 2020.
   """
-  is_content = _content_mask(images, image_size_px)  # [B, H, W, 1]
   strengths = {
     "brightness": brightness,
     "contrast": contrast,
     "saturation": saturation,
     "hue": hue,
   }
+  changes_colors = bool(probability) and any(strengths.values())
+  if not (changes_colors or blur_probability):
+    return images
+  is_content = _content_mask(images, image_size_px)  # [B, H, W, 1]
 
   def change(inputs: tuple[tf.Tensor, tf.Tensor, tf.Tensor]) -> tf.Tensor:
     image, seed, is_content = inputs
     seeds = tf.unstack(tf.random.split(seed, 3, alg="philox"))
-    if probability and any(strengths.values()):
+    if changes_colors:
       image = _sometimes(
         lambda image, seed: random_color_jitter(image, seed, is_content=is_content, **strengths),
         image,
         seeds[:2],
         probability,
       )
-    if blur:
+    if blur_probability:
+      low, high = blur_sigmas
       seeds = tf.unstack(tf.random.split(seeds[2], 2, alg="philox"))
       image = _sometimes(
-        lambda image, seed: gaussian_blur(image, _between(BLUR_SIGMAS, seed), is_content),
+        lambda image, seed: gaussian_blur(
+          image, low + (high - low) * _fractions([], seed), is_content, high
+        ),
         image,
         seeds,
-        blur,
+        blur_probability,
       )
     return image
 
@@ -180,8 +188,10 @@ def adjust_hue(image: tf.Tensor, shift: tf.Tensor) -> tf.Tensor:
   return tf.image.adjust_hue(image, shift)
 
 
-def gaussian_blur(image: tf.Tensor, sigma: tf.Tensor, is_content: tf.Tensor) -> tf.Tensor:
-  """The image blurred by a normal distribution, as far as `_BLUR_REACH` pixels.
+def gaussian_blur(
+  image: tf.Tensor, sigma: tf.Tensor, is_content: tf.Tensor, largest_sigma: float
+) -> tf.Tensor:
+  """The image blurred by a normal distribution.
 
   Each pixel becomes a mean over those near it that are content, so that neither the padding nor
   what lies beyond the border darkens the image.
@@ -190,11 +200,13 @@ def gaussian_blur(image: tf.Tensor, sigma: tf.Tensor, is_content: tf.Tensor) -> 
     image: float32 [H, W, 3].
     sigma: float32 scalar, standard deviation in pixels, above 0.
     is_content: bool [H, W, 1].
+    largest_sigma: that there can be, which decides how many pixels are added up.
 
   Returns:
     float32 [H, W, 3]; 0 far from the content.
   """
-  distances = tf.range(-_BLUR_REACH, _BLUR_REACH + 1, dtype=tf.float32)  # [n]
+  reach = math.ceil(_BLUR_REACH * largest_sigma)
+  distances = tf.range(-reach, reach + 1, dtype=tf.float32)  # [n]
   weights = tf.nn.softmax(-0.5 * (distances / sigma) ** 2)  # [n]
   kernel = tf.tile(weights[:, tf.newaxis, tf.newaxis, tf.newaxis], [1, 1, 4, 1])  # [n, 1, 4, 1]
   counted = tf.cast(is_content, tf.float32)  # [H, W, 1]
@@ -208,11 +220,6 @@ def _sometimes(change, image: tf.Tensor, seeds: Sequence[tf.Tensor], probability
   """The image, changed with a probability; one seed is for the chance, one for the change."""
   is_changed = _fractions([], seeds[0]) < probability
   return tf.cond(is_changed, lambda: change(image, seeds[1]), lambda: image)
-
-
-def _between(ends: tuple[float, float], seed: tf.Tensor) -> tf.Tensor:
-  """A number between two, float32 scalar."""
-  return ends[0] + (ends[1] - ends[0]) * _fractions([], seed)
 
 
 def _fractions(shape: list[int], seed: tf.Tensor) -> tf.Tensor:

@@ -209,7 +209,7 @@ def test_padding_changes_nothing_and_stays():
   for image, (height, width) in zip(padded, SIZES.astype(int), strict=True):
     image[height:] = 0.0
     image[:, width:] = 0.0
-  settings = {**STRENGTHS, "blur": 1.0}
+  settings = {**STRENGTHS, "blur_probability": 1.0}
   changed, without = (jitter_batch(values, **settings) for values in (images, padded))
   for i, (height, width) in enumerate(SIZES.astype(int)):
     np.testing.assert_array_equal(changed[i, :height, :width], without[i, :height, :width])
@@ -219,7 +219,7 @@ def test_padding_changes_nothing_and_stays():
 
 def test_an_image_does_not_depend_on_its_batch():
   images = batch()
-  settings = {**STRENGTHS, "blur": 1.0}
+  settings = {**STRENGTHS, "blur_probability": 1.0}
   whole = jitter_batch(images, **settings)
   for i in range(len(images)):
     alone = jitter_batch(images[i : i + 1], sizes=SIZES[i : i + 1], seeds=SEEDS[i : i + 1], **settings)
@@ -232,13 +232,13 @@ def test_probability_is_the_share_of_changed_images():
   for settings, share in (
     ({"probability": 0.8, "brightness": 0.5}, 0.8),
     ({"probability": 0.0, "brightness": 0.5}, 0.0),
-    ({"probability": 0.0, "blur": 0.3}, 0.0),  # Of an even image no pixel changes.
+    ({"probability": 0.0, "blur_probability": 0.3}, 0.0),  # Of an even image no pixel changes.
   ):
     changed = jitter_batch(images, sizes=sizes, seeds=seeds, **settings)
     # Three standard deviations are 0.06.
     assert np.mean(np.abs(changed - images).max((1, 2, 3)) > 0.01) == pytest.approx(share, abs=0.06)
   images[:, 0, 0] = 0.0
-  blurred = jitter_batch(images, 0.0, sizes, seeds, blur=0.3)
+  blurred = jitter_batch(images, 0.0, sizes, seeds, blur_probability=0.3)
   # A standard deviation near 0.1 changes nothing to be seen.
   assert np.mean(np.abs(blurred - images).max((1, 2, 3)) > 0.01) == pytest.approx(0.28, abs=0.06)
 
@@ -254,7 +254,7 @@ def test_blur_is_a_mean_of_the_content_near_a_pixel():
   is_content = np.zeros([6, 8, 1], bool)
   is_content[:height, :width] = True
   for sigma in (0.3, 1.5):
-    found = color_ops.gaussian_blur(tf.constant(image), sigma, tf.constant(is_content)).numpy()
+    found = color_ops.gaussian_blur(tf.constant(image), sigma, tf.constant(is_content), 2.0).numpy()
     for y in range(height):
       for x in range(width):
         rows, columns = np.mgrid[:height, :width]
