@@ -27,7 +27,7 @@ import tensorflow as tf
 from benchmarks import input_pipeline
 from mtl_ssl_tf.configs import insloc_data as insloc_config
 from mtl_ssl_tf.data.composites import colors, pairs, pasting, reader
-from mtl_ssl_tf.data.pipeline import color_jitter
+from mtl_ssl_tf.ops import color_ops
 
 BATCH = 16
 DATASET_BATCHES = 20
@@ -71,9 +71,9 @@ def stages(data: insloc_config.InsLocData) -> dict[str, float]:
     "decode": (pairs.decode_image, content),
     "decode half": (lambda content: pairs.decode_image(content, size), content),
     "paste": (lambda image: pasting.composite(image, image, seed, data.composite), image),
-    "jitter": (lambda image: color_jitter.random_color_jitter(image, seed, **strengths), composite),
+    "jitter": (lambda image: color_ops.random_color_jitter(image, seed, **strengths), composite),
     "greyscale": (colors.greyscale, composite),
-    "blur": (lambda image: colors.blur(image, tf.constant(1.0)), composite),
+    "blur": (lambda image: colors.blur(image, tf.constant(1.0), 2.0), composite),
   }
   return {name: median_ms(tf.function(f), argument) for name, (f, argument) in functions.items()}
 

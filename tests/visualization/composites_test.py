@@ -54,7 +54,8 @@ def run(tmp_path, capsys, *flags) -> tuple[int, str, str]:
 def test_the_command_draws_a_sheet(tmp_path, capsys, name):
   (tmp_path / "images").mkdir()
   for number in range(3):
-    Image.fromarray(fixtures.noise_image(40, 50, number)).save(tmp_path / "images" / f"{number}.png")
+    image = Image.fromarray(fixtures.noise_image(40, 50, number))
+    image.save(tmp_path / "images" / f"{number}.png")
   output = tmp_path / name
   status, out, err = run(
     tmp_path, capsys, "--image_dir", str(tmp_path / "images"), "--output", str(output),

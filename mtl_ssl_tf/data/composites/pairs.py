@@ -1,5 +1,6 @@
 """Records of images to pairs of composites, one image and its seed at a time."""
 
+import functools
 from collections.abc import Callable
 
 import tensorflow as tf
@@ -32,12 +33,14 @@ def make_pair(
     of the box, so that 0 … size is all of it.
   """
   foreground = decode_image(content)
+  # Traced once and called twice, as tracing takes most of the time in which a run starts.
+  make = tf.function(functools.partial(make_composite, data=data), autograph=False)
   made = {}
   for number, (role, role_seed) in enumerate(
     zip(ROLES, tf.unstack(tf.random.split(seed, len(ROLES))), strict=True)
   ):
     background = decode_image(read_background(number), min_side=data.composite.size)
-    image, box_px = make_composite(foreground, background, role_seed, data)
+    image, box_px = make(foreground, background, role_seed)
     made |= {f"{role}_images": image, f"{role}_boxes": box_px}
   return made
 
