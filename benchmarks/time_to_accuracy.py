@@ -25,10 +25,8 @@ Written to the output folder: runs.json, report.md, accuracy.png.
 """
 
 import argparse
-import concurrent.futures
 import os
 import pathlib
-import queue
 import signal
 import sys
 from collections.abc import Callable, Sequence
@@ -80,7 +78,7 @@ def _carry_out_all(data_sets: Sequence, arms: Sequence, options: argparse.Namesp
     for (data, arm), state in states.items()
   }
   processors = options.processors or sorted(os.sched_getaffinity(0))[: options.jobs]
-  failures = _in_parallel(calibrations, processors)
+  failures = processes.in_parallel(calibrations, processors)
   planned = {}
   # All arms of a seed before the next seed, so that what is finished can be compared.
   for data in data_sets:
@@ -92,7 +90,7 @@ def _carry_out_all(data_sets: Sequence, arms: Sequence, options: argparse.Namesp
             inspects = seed == options.seeds[0] and not options.no_inspection
             state = states.get((data.name, arm.name))
             planned[run.name] = _job(run, state, inspects)
-  return not failures | _in_parallel(planned, processors)
+  return not failures | processes.in_parallel(planned, processors)
 
 
 def _job(run: runs.Run, state: runs.ArmState | None, inspects: bool) -> Callable[[int], str]:
@@ -107,39 +105,6 @@ def _job(run: runs.Run, state: runs.ArmState | None, inspects: bool) -> Callable
     )
 
   return carry_out
-
-
-def _in_parallel(jobs: dict[str, Callable[[int], Any]], processors: Sequence[int]) -> set[str]:
-  """Carries out jobs, one on each processor at a time; returns the names of those that failed."""
-  free = queue.SimpleQueue()
-  for processor in processors:
-    free.put(processor)
-
-  def run(job: Callable[[int], Any]) -> Any:
-    processor = free.get()
-    try:
-      return job(processor)
-    finally:
-      free.put(processor)
-
-  failures = set()
-  pool = concurrent.futures.ThreadPoolExecutor(len(processors))
-  try:
-    names = {pool.submit(run, job): name for name, job in jobs.items()}
-    for number, done in enumerate(concurrent.futures.as_completed(names), 1):
-      name = names[done]
-      try:
-        outcome = done.result() or "done"
-      except runs.RunError as error:
-        failures.add(name)
-        outcome = str(error)
-      print(f"[{number}/{len(jobs)}] {name}: {outcome}", flush=True)
-  except BaseException:
-    pool.shutdown(wait=False, cancel_futures=True)
-    processes.kill_all()
-    raise
-  pool.shutdown()
-  return failures
 
 
 def _write_report(folder: pathlib.Path, found: Sequence[dict[str, Any]]) -> None:

@@ -108,7 +108,7 @@ def prepare(source: Source, folder: pathlib.Path) -> DataSet:
   shutil.rmtree(folder / "records", ignore_errors=True)
   for split in SPLITS:
     (copy / _LISTS / f"{split}.txt").write_text("".join(f"{stem}\n" for stem in stems[split]))
-    _run(
+    run_module(
       "mtl_ssl_tf.data.pascal_voc",
       f"--data_dir={copy}",
       f"--split={split}",
@@ -151,7 +151,7 @@ def split_off(stems: Sequence[str], part: float) -> tuple[list[str], list[str]]:
 
 
 def _draw(source: Source, folder: pathlib.Path) -> pathlib.Path:
-  _run(
+  run_module(
     "mtl_ssl_tf.data.synthetic",
     f"--output_dir={folder}",
     f"--num_train={source.num_scenes}",
@@ -169,7 +169,12 @@ def _write_coco(data: DataSet) -> None:
     coco_truth.write_coco(truth_readers.read_records(data.records(split)), data.coco(split))
 
 
-def _run(module: str, *arguments: str) -> None:
+def run_module(module: str, *arguments: str) -> None:
+  """Runs a command of the package.
+
+  Raises:
+    ValueError: it failed; the message is the last line that it printed.
+  """
   process = subprocess.run(
     [sys.executable, "-m", module, *arguments], cwd=ROOT, capture_output=True, text=True
   )

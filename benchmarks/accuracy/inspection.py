@@ -32,7 +32,7 @@ def inspect(run: runs.Run, processor: int) -> dict[str, Any]:
   command = [sys.executable, "-m", "benchmarks.accuracy.inspection", str(run.folder)]
   usage = processes.run(command, log, processor, cwd=data_lib.ROOT)
   if usage.status:
-    raise runs.RunError(f"inspection failed with {usage.status}: {log}")
+    raise processes.RunError(f"inspection failed with {usage.status}: {log}")
   return json.loads(log.read_text().strip().splitlines()[-1])
 
 

@@ -1,14 +1,17 @@
 """Runs a command on one processor and counts the CPU seconds of all its processes."""
 
+import concurrent.futures
 import dataclasses
 import os
 import pathlib
+import queue
 import re
 import signal
 import subprocess
 import threading
 import time
 from collections.abc import Callable, Sequence
+from typing import Any
 
 # A line of progress of our training, as in "step 40/1200 | loss 2.1".
 _STEP = re.compile(rb"^step (\d+)/\d+ \|")
@@ -17,6 +20,10 @@ _TICKS = os.sysconf("SC_CLK_TCK")
 _THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 _running: set[int] = set()
 _lock = threading.Lock()
+
+
+class RunError(Exception):
+  """A command of a run failed; the message names its log."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -91,6 +98,65 @@ def run(
   process.stdout.close()
   cpu_s = usage.ru_utime + usage.ru_stime
   return Usage(process.returncode, cpu_s, time.monotonic() - start, points)
+
+
+def check(command: Sequence[str], log: pathlib.Path, processor: int, cwd: pathlib.Path) -> Usage:
+  """Runs a command to its end; returns what it cost.
+
+  Raises:
+    RunError: it failed.
+  """
+  usage = run(command, log, processor, cwd=cwd)
+  if usage.status:
+    raise RunError(f"failed with {usage.status}: {log}: {last_line(log)}")
+  return usage
+
+
+def last_line(log: pathlib.Path) -> str:
+  """Returns the end of what a command printed."""
+  lines = log.read_text(errors="replace").strip().splitlines()
+  return lines[-1][:300] if lines else "no output"
+
+
+def in_parallel(jobs: dict[str, Callable[[int], Any]], processors: Sequence[int]) -> set[str]:
+  """Carries out jobs, one on each processor at a time, and prints a line on each.
+
+  Args:
+    jobs: by name; called with the number of a processor, they return words on the outcome.
+    processors: numbers.
+
+  Returns:
+    The names of the jobs that failed with a RunError.
+  """
+  free = queue.SimpleQueue()
+  for processor in processors:
+    free.put(processor)
+
+  def run(job: Callable[[int], Any]) -> Any:
+    processor = free.get()
+    try:
+      return job(processor)
+    finally:
+      free.put(processor)
+
+  failures = set()
+  pool = concurrent.futures.ThreadPoolExecutor(len(processors))
+  try:
+    names = {pool.submit(run, job): name for name, job in jobs.items()}
+    for number, done in enumerate(concurrent.futures.as_completed(names), 1):
+      name = names[done]
+      try:
+        outcome = done.result() or "done"
+      except RunError as error:
+        failures.add(name)
+        outcome = str(error)
+      print(f"[{number}/{len(jobs)}] {name}: {outcome}", flush=True)
+  except BaseException:
+    pool.shutdown(wait=False, cancel_futures=True)
+    kill_all()
+    raise
+  pool.shutdown()
+  return failures
 
 
 def kill_all() -> None:

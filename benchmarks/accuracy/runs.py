@@ -34,10 +34,6 @@ _CALIBRATION_S = 40.0
 _CONFUSED_PAIRS = 3
 
 
-class RunError(Exception):
-  """A command of a run failed; the message names its log."""
-
-
 @dataclasses.dataclass(frozen=True)
 class Run:
   """A training of one arm on one data set."""
@@ -100,7 +96,8 @@ class ArmState:
     )
     rate = budget.rate(usage.points)
     if usage.status or rate is None:
-      raise RunError(f"calibration failed with {usage.status}: {log}: {_last_line(log)}")
+      cause = processes.last_line(log)
+      raise processes.RunError(f"calibration failed with {usage.status}: {log}: {cause}")
     settings = yaml.safe_load((model_dir / "params.yaml").read_text())
     learning_rate = settings["trainer"]["optimizer_config"]["learning_rate"]["type"]
     shutil.rmtree(model_dir)
@@ -179,7 +176,7 @@ def carry_out(run: Run, processor: int, state: ArmState | None) -> dict[str, Any
     "minutes": run.minutes,
     "seed": run.seed,
     "started": started,
-    "commit": _commit(),
+    "commit": commit(),
     **training,
     **_judge(run, results, processor),
   }
@@ -234,7 +231,7 @@ def _run_peer(run: Run, processor: int) -> tuple[dict[str, Any], pathlib.Path]:
     }
     usage = _checked(run.arm.command(values), run, "train.log", processor)
     if not results.exists():
-      raise RunError(f"{results} is missing; the command of --peer is to write it")
+      raise processes.RunError(f"{results} is missing; the command of --peer is to write it")
     report = read_json(report_file) if report_file.exists() else {}
     train_cpu_s = report.get("train_cpu_s", usage.cpu_s)
     write_json(
@@ -287,19 +284,11 @@ def confused_pairs(names: list[str], counts: list[list[int]]) -> list[tuple[str,
 
 
 def _checked(command: list[str], run: Run, log_name: str, processor: int) -> processes.Usage:
-  log = run.folder / log_name
-  usage = processes.run(command, log, processor, cwd=data_lib.ROOT)
-  if usage.status:
-    raise RunError(f"failed with {usage.status}: {log}: {_last_line(log)}")
-  return usage
+  return processes.check(command, run.folder / log_name, processor, data_lib.ROOT)
 
 
-def _last_line(log: pathlib.Path) -> str:
-  lines = log.read_text(errors="replace").strip().splitlines()
-  return lines[-1][:300] if lines else "no output"
-
-
-def _commit() -> str:
+def commit() -> str:
+  """Returns the commit of this checkout."""
   found = subprocess.run(
     ["git", "rev-parse", "--short", "HEAD"], cwd=data_lib.ROOT, capture_output=True, text=True
   )

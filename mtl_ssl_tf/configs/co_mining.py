@@ -46,6 +46,24 @@ class ViewAugmentation(hyperparams.Config):
 
 
 @dataclasses.dataclass
+class Guard(hyperparams.Config):
+  """When a run ends because its mined boxes confirm themselves."""
+
+  steps: int = setting(
+    50, "steps in a row beyond a limit that end the run; 0 never does", bounds=COUNT_OR_NONE
+  )
+  max_filled: float = setting(
+    0.8,
+    "most slots, as a share of `num_slots`, that mined boxes may fill on average; raise "
+    "`num_slots` where images hold so many objects",
+    bounds=SHARE,
+  )
+  max_loss: float = setting(
+    100.0, "largest loss; that of an ordinary run is some ones", bounds=(0.0, None)
+  )
+
+
+@dataclasses.dataclass
 class Mining(hyperparams.Config):
   """Co-mining, of the experiments `mtl_frcnn_co_mining` and `mtl_rfcn_co_mining` alone."""
 
@@ -115,6 +133,7 @@ class Mining(hyperparams.Config):
     choices=(COMPLETED, ANNOTATIONS),
   )
   augmentation: ViewAugmentation = group(ViewAugmentation, "the second view")
+  guard: Guard = group(Guard, "when mining ends a run")
 
   @property
   def mines(self) -> bool:

@@ -28,9 +28,11 @@ OBJECT_ID = "image/object/id"  # int64: COCO's annotation id; in VOC the place i
 # Every list of an image's objects is called so.
 OBJECT_PREFIX = "image/object/"
 # Of a sparsely annotated split, the same lists of the objects whose annotations were erased, e.g.
-# image/object_erased/bbox/ymin. For measuring what a detector finds by itself: no decoder reads
-# them, so that they never reach a loss.
+# image/object_erased/bbox/ymin. For measuring what a detector finds by itself: `DetectionDecoder`
+# does not read them, and what does (`decoder.erased_objects`) never reaches a loss.
 ERASED_PREFIX = "image/object_erased/"
+ERASED_BOX = tuple(f"{ERASED_PREFIX}bbox/{side}" for side in ("ymin", "xmin", "ymax", "xmax"))
+ERASED_LABEL = f"{ERASED_PREFIX}class/label"
 
 # Places of objects whose annotations cannot be used, as fractions of the image; only
 # in records that have such. In training they are regions to be ignored, of no class.

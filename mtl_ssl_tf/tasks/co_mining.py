@@ -14,6 +14,8 @@ Detection", AAAI 2021. The paper has one-stage detectors; here the boxes are tho
 stage, and both stages learn from them.
 """
 
+import functools
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import tensorflow as tf
@@ -21,11 +23,13 @@ import tf_keras
 from official.core import task_factory
 
 from mtl_ssl_tf.configs import co_mining as config_lib
+from mtl_ssl_tf.configs import data as data_config
+from mtl_ssl_tf.data.pipeline import reader
 from mtl_ssl_tf.labels import auxiliary as auxiliary_labels
 from mtl_ssl_tf.labels import mining
 from mtl_ssl_tf.modeling import detector
-from mtl_ssl_tf.ops import seed_ops
-from mtl_ssl_tf.tasks import mining_measures, mtl_detection, training_losses
+from mtl_ssl_tf.ops import color_ops, seed_ops
+from mtl_ssl_tf.tasks import mining_guard, mining_measures, mtl_detection, training_losses
 
 # Bits of an image's key that the key of its second view has otherwise.
 _SECOND_VIEW_BITS = 0x2AAAAAAA
@@ -54,25 +58,54 @@ class MinedViews(NamedTuple):
 class CoMiningTask(mtl_detection.MtlDetectionTask):
   """Trains a detector on annotations and on what each view of an image mines for the other."""
 
-  counters = (
-    *mtl_detection.MtlDetectionTask.counters,
-    *(name for name in mining_measures.NAMES if name != mining_measures.PSEUDO_BOXES),
-  )
+  counters = (*mtl_detection.MtlDetectionTask.counters, *mining_measures.NAMES)
+
+  def __init__(self, params: config_lib.CoMining, *args, **kwargs):
+    """Builds the task of `mtl_detection`, and what watches over mining."""
+    super().__init__(params, *args, **kwargs)
+    self._mining_guard = mining_guard.MiningGuard(params.mining)
+    self._mine_for_pictures = tf.function(
+      lambda model, images, labels, step: mine_views(
+        params, (images, labels), model, step, training=False
+      ),
+      autograph=False,
+    )
+
+  def build_inputs(
+    self,
+    params: data_config.Data,
+    input_context: tf.distribute.InputContext | None = None,
+    first_batch: int = 0,
+    skipped_batches: Sequence[int] = (),
+  ) -> tf.data.Dataset:
+    """Returns batches as `MtlDetectionTask` does, of training with the erased objects, if any."""
+    return reader.make_dataset(
+      params,
+      first_batch=first_batch,
+      skipped_batches=skipped_batches,
+      input_context=input_context,
+      with_erased=self._measures_erased,
+    )
 
   def supervise(
     self, inputs: Batch, model: detector.Detector, step: tf.Tensor
   ) -> training_losses.Supervision:
     """Returns the views of a batch, with their annotations completed by mined boxes."""
     config = self.task_config.mining
-    views = mine_views(self.task_config, inputs, model, step)
-    pseudo = views.pseudo
+    images, labels = inputs
+    # From here on, nothing but the measures knows of them.
+    labels, erased = mining_measures.without_erased(labels)
+    views = mine_views(self.task_config, (images, labels), model, step)
+    pseudo, measures = views.pseudo, {}
+    if config.mines:
+      measures = mining_measures.measures(views.pseudo, views.counts, config.views, erased)
     if config.mode == config_lib.CO_MINING:
       pseudo = mining.of_other_view(pseudo)
     return training_losses.Supervision(
       views.first,
       mining.complete_ground_truth(views.annotations, pseudo),
       num_views=config.views,
-      measures=mining_measures.measures(views.pseudo, views.counts),
+      measures=measures,
     )
 
   def auxiliary_targets(
@@ -83,16 +116,55 @@ class CoMiningTask(mtl_detection.MtlDetectionTask):
       labels = mining.annotations_alone(labels)
     return super().auxiliary_targets(labels, step)
 
+  def mined_views(self, model: detector.Detector, inputs: Batch, step: tf.Tensor) -> "MinedViews":
+    """Returns the views of a batch in `step` with what the present weights mine in them.
+
+    The model runs as at inference, so that pictures change nothing; normalisation that learns
+    statistics may mine others in the training step.
+    """
+    images, labels = inputs
+    labels, _ = mining_measures.without_erased(labels)
+    return self._mine_for_pictures(model, images, labels, step)
+
   def build_metrics(self, training: bool = True) -> list[tf_keras.metrics.Metric]:
     """Returns a running mean for each loss and for each measure of mining."""
     metrics = super().build_metrics(training)
     if training:
-      metrics += [tf_keras.metrics.Mean(name, dtype=tf.float32) for name in mining_measures.NAMES]
+      names = mining_measures.names(self.task_config.mining, self._measures_erased)
+      metrics += [tf_keras.metrics.Mean(name, dtype=tf.float32) for name in names]
     return metrics
+
+  def describe_logs(self, values: Mapping[str, float]) -> str:
+    """Returns how mining goes, for the progress line."""
+    return mining_measures.describe(values)
+
+  def check_logs(self, values: Mapping[str, float], step: int) -> None:
+    """Raises RunError where mined boxes, or losses, have become too many or too large."""
+    self._mining_guard.check(values, step)
+
+  @property
+  def nonfinite_advice(self) -> str:
+    """Returns what to change where losses are not finite: mined boxes are their usual cause."""
+    return self._mining_guard.advice
+
+  @functools.cached_property
+  def _measures_erased(self) -> bool:
+    """Whether mined boxes can be compared with annotations that were erased on purpose."""
+    data = self.task_config.train_data
+    if data.augmentation.mosaic or data.augmentation.copy_paste:
+      return False  # Composed images show objects of several records.
+    try:
+      return reader.carries_erased(data.input_path)
+    except ValueError:  # There are no records, and whoever needs them says so.
+      return False
 
 
 def mine_views(
-  config: config_lib.CoMining, inputs: Batch, model: detector.Detector, step: tf.Tensor
+  config: config_lib.CoMining,
+  inputs: Batch,
+  model: detector.Detector,
+  step: tf.Tensor,
+  training: bool = True,
 ) -> MinedViews:
   """Makes the views of a batch and mines boxes in each.
 
@@ -104,10 +176,11 @@ def mine_views(
     inputs: images and labels, see `data/pipeline/detection_parser.py`.
     model: the detector.
     step: integer scalar, seeds the second view and says which threshold holds.
+    training: mode of the first stage.
   """
   images, annotations = make_views(config, inputs, step)
   image_size_px = annotations["image_size_px"]
-  first = model.first_stage(images, image_size_px, training=True)
+  first = model.first_stage(images, image_size_px, training=training)
   settings = config.mining
   if not settings.mines:
     found = mining.nothing_mined(tf.shape(images)[0], settings.num_slots)
@@ -161,9 +234,16 @@ def second_view(
   seeds: tf.Tensor,
   settings: config_lib.ViewAugmentation,
 ) -> tf.Tensor:
-  """Returns the images with other colours, float32 [B, H, W, 3]."""
-  del image_size_px, seeds, settings
-  return images
+  """Returns the images with other colours, by chance, float32 [B, H, W, 3]; see `color_ops`."""
+  return color_ops.jitter_colors(
+    images,
+    image_size_px,
+    seeds,
+    probability=settings.probability,
+    blur_probability=settings.blur_probability,
+    blur_sigmas=(settings.blur_sigma_min, settings.blur_sigma_max),
+    **settings.color_jitter.as_dict(),
+  )
 
 
 def score_threshold(config: config_lib.Mining, step: tf.Tensor) -> float | tf.Tensor:

@@ -89,6 +89,7 @@ class MtlDetectionTask(task_lib.TrainableTask):
       self.class_names,
       lambda: self.build_inputs(params.train_data),
       self.auxiliary_targets,
+      self.mined_views,
     )
     self._validation_panels = validation_panels.ValidationPanels(
       params.pictures, self.class_names, params.validation_data.input_path
@@ -277,6 +278,12 @@ class MtlDetectionTask(task_lib.TrainableTask):
     """Returns the auxiliary targets of a batch in `step`; compiled."""
     return self._make_auxiliary_targets(labels, tf.cast(step, tf.int32))
 
+  def mined_views(
+    self, model: detector.Detector, inputs: tuple[tf.Tensor, dict[str, tf.Tensor]], step: tf.Tensor
+  ) -> Any:
+    """Returns the views of a batch with the boxes mined in them, for pictures; None without any."""
+    return None
+
   # Nothing here branches in Python on a tensor, and unconverted code is traced twice as fast.
   @tf.autograph.experimental.do_not_convert
   def train_step(
@@ -316,16 +323,18 @@ class MtlDetectionTask(task_lib.TrainableTask):
       ],
       total,
     )
-    logs = {self.loss: total, **losses, **measures}
+    logs = {self.loss: total, **losses}
+    logs |= {name: measure.mean for name, measure in measures.items()}
     num_dropped = tf.reduce_sum(tf.cast(inputs[1]["num_dropped_boxes"], tf.float32))
     logs["dropped_boxes"] = num_dropped * num_replicas
     for metric in metrics or ():
-      metric.update_state(logs[metric.name])
+      weight = measures[metric.name].count if metric.name in measures else None
+      metric.update_state(logs[metric.name], sample_weight=weight)
     return logs
 
   def _compute_replica_losses(
     self, inputs: tuple[tf.Tensor, dict[str, tf.Tensor]], model: detector.Detector, step: tf.Tensor
-  ) -> tuple[dict[str, tf.Tensor | batch_sum.BatchSum], dict[str, tf.Tensor]]:
+  ) -> tuple[dict[str, tf.Tensor | batch_sum.BatchSum], dict[str, training_losses.Measure]]:
     """A replica's part of every loss of a training step, and measures for the log.
 
     Needs nothing of other replicas.

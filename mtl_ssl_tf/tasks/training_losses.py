@@ -1,6 +1,7 @@
 """Losses of a training step, from a batch through labels and model."""
 
 import dataclasses
+from typing import NamedTuple
 
 import tensorflow as tf
 
@@ -15,6 +16,22 @@ from mtl_ssl_tf.ops import resize_ops, seed_ops
 FIXED_STEP = 0
 
 
+class Measure(NamedTuple):
+  """A mean for the log over a step's boxes or images: float32 scalars, their sum and their number.
+
+  Over several steps it is the sum of all totals by that of all counts, so that a step without
+  anything to count leaves it as it is.
+  """
+
+  total: tf.Tensor
+  count: tf.Tensor
+
+  @property
+  def mean(self) -> tf.Tensor:
+    """Returns the mean; 0 where there is nothing to count."""
+    return tf.math.divide_no_nan(self.total, self.count)
+
+
 @dataclasses.dataclass(frozen=True)
 class Supervision:
   """The images of a step as the model sees them, and their ground truth.
@@ -25,13 +42,13 @@ class Supervision:
       boxes complete them, `is_pseudo` bool [B, N] says which rows those are.
     num_views: the batch holds so many views of its images, one after the other. The losses of a
       step are the sum of theirs.
-    measures: scalars by name for the log, no losses; of this replica's images.
+    measures: by name, for the log, no losses; of this replica's images.
   """
 
   first: detector.FirstStage
   labels: dict[str, tf.Tensor]
   num_views: int = 1
-  measures: dict[str, tf.Tensor] = dataclasses.field(default_factory=dict)
+  measures: dict[str, Measure] = dataclasses.field(default_factory=dict)
 
 
 def make_auxiliary_targets(

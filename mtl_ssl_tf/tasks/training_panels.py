@@ -11,12 +11,15 @@ from mtl_ssl_tf.modeling import detector
 from mtl_ssl_tf.training import determinism
 from mtl_ssl_tf.visualization import draw
 
+_VIEWS = ("mined in the image (dashed)", "mined in its copy (dashed)")
+
 
 class TrainingPanels:
   """Draws training images from a stream of its own.
 
   Each picture shows the ground truth, the detections of the present weights, and the three
-  auxiliary labels made by the function that makes them in the training step, for this step.
+  auxiliary labels made by the function that makes them in the training step, for this step. Of a
+  task that mines boxes, it shows each view of the image with what was mined in it.
   """
 
   def __init__(
@@ -25,6 +28,7 @@ class TrainingPanels:
     class_names: list[str],
     batches: Callable[[], tf.data.Dataset],
     auxiliary_targets: Callable[[dict[str, tf.Tensor], tf.Tensor], Any],
+    mined_views: Callable[[detector.Detector, Any, tf.Tensor], Any] = lambda *_: None,
   ):
     """Takes the source of images and labels; no data are read yet.
 
@@ -33,9 +37,12 @@ class TrainingPanels:
       class_names: class 1 first.
       batches: returns the training batches `(images, labels)`.
       auxiliary_targets: the auxiliary labels of a batch's labels at a step.
+      mined_views: the views of a batch `(images, labels)` at a step, one after the other, with
+        their `images` and `pseudo` boxes, see `co_mining.MinedViews`; None without any.
     """
     self._config, self._class_names = config, class_names
     self._make_batches, self._auxiliary_targets = batches, auxiliary_targets
+    self._mined_views = mined_views
     self._batches: Iterator | None = None
     self._predict = tf.function(lambda model, images, sizes: model(images, sizes), autograph=False)
 
@@ -46,8 +53,12 @@ class TrainingPanels:
       images, labels = next(self._training_batches())
       targets = self._auxiliary_targets(labels, tf.constant(step))
       outputs = self._predict(model, images, labels["image_size_px"])
+      views = self._mined_views(model, (images, labels), tf.constant(step))
       for i in range(len(images)):
-        panels.append(self._panel(model, i, images, labels, targets, outputs))
+        parts = _auxiliary_parts(model, targets, i)
+        if views is not None:
+          parts["mined_views"] = _views_of(views, i, len(images))
+        panels.append(self._panel(i, images, labels, outputs, parts))
     return panels[: self._config.num_images]
 
   def _training_batches(self) -> Iterator:
@@ -55,20 +66,9 @@ class TrainingPanels:
       self._batches = iter(determinism.Batches(self._make_batches()))
     return self._batches
 
-  def _panel(
-    self, model: detector.Detector, i: int, images, labels, targets, outputs
-  ) -> np.ndarray:
-    auxiliary = {}
-    if model.multi_object_head is not None:
-      auxiliary["windows_px"] = targets.windows_px[i].numpy()
-      auxiliary["window_labels"] = targets.window_labels[i].numpy()
-      auxiliary["window_weights"] = targets.window_weights[i].numpy()
-    if model.closeness_head is not None:
-      auxiliary["closeness_labels"] = targets.closeness_labels[i].numpy()
-    if model.foreground_head is not None:
-      auxiliary["foreground_mask"] = targets.foreground_mask[i].numpy()
+  def _panel(self, i: int, images, labels, outputs, parts: dict[str, Any]) -> np.ndarray:
     return draw.training_panel(
-      np.clip(np.round(images[i]), 0, 255).astype(np.uint8),
+      _as_bytes(images[i]),
       labels["gt_boxes_px"][i].numpy(),
       labels["gt_classes"][i].numpy(),
       self._class_names,
@@ -77,5 +77,37 @@ class TrainingPanels:
       detection_scores=outputs["detection_scores"][i].numpy(),
       min_score=self._config.score_threshold,
       image_size_px=labels["image_size_px"][i].numpy(),
-      **auxiliary,
+      **parts,
     )
+
+
+def _auxiliary_parts(model: detector.Detector, targets, i: int) -> dict[str, np.ndarray]:
+  """The auxiliary labels of an image, of the heads that there are."""
+  parts = {}
+  if model.multi_object_head is not None:
+    parts["windows_px"] = targets.windows_px[i].numpy()
+    parts["window_labels"] = targets.window_labels[i].numpy()
+    parts["window_weights"] = targets.window_weights[i].numpy()
+  if model.closeness_head is not None:
+    parts["closeness_labels"] = targets.closeness_labels[i].numpy()
+  if model.foreground_head is not None:
+    parts["foreground_mask"] = targets.foreground_mask[i].numpy()
+  return parts
+
+
+def _views_of(views, i: int, num_images: int) -> list[draw.MinedView]:
+  """The views of image i of a batch, each with its mined boxes."""
+  return [
+    draw.MinedView(
+      caption,
+      _as_bytes(views.images[row]),
+      views.pseudo.boxes_px[row].numpy(),
+      views.pseudo.classes[row].numpy(),
+      views.pseudo.scores[row].numpy(),
+    )
+    for row, caption in zip(range(i, len(views.images), num_images), _VIEWS, strict=False)
+  ]
+
+
+def _as_bytes(image: tf.Tensor) -> np.ndarray:
+  return np.clip(np.round(image), 0, 255).astype(np.uint8)

@@ -204,12 +204,17 @@ class TrainingRun:
       self._params.task.train_data.global_batch_size,
       self._task.counters,
       self._task.count_warning,
+      self._task.describe_logs,
     )
     drawing = pictures.TrainingPictures(
       self._task, trainer.model, trainer.global_step, self._model_dir
     )
+
+    def check(output: dict[str, tf.Tensor]) -> None:
+      self._task.check_logs(progress.as_numbers(output), int(trainer.global_step.numpy()))
+
     # The time that drawing takes does not count for the rate of training.
-    return progress_line, [progress_line, drawing, lambda _: progress_line.resume()]
+    return progress_line, [progress_line, check, drawing, lambda _: progress_line.resume()]
 
 
 def _with_best_metric(

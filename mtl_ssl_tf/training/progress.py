@@ -3,7 +3,7 @@
 import contextlib
 import logging
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import numpy as np
 import orbit
@@ -31,6 +31,7 @@ class ProgressLine:
     images_per_step: int,
     counters: Sequence[str] = (),
     count_warning: Callable[[dict[str, float]], str | None] = lambda values: None,
+    describe: Callable[[dict[str, float]], str] = lambda values: "",
     write: Callable[[str], object] | None = None,
     clock: Callable[[], float] = time.monotonic,
   ):
@@ -42,6 +43,7 @@ class ProgressLine:
       images_per_step: over all replicas.
       counters: names of logs that are no losses, and not shown.
       count_warning: the warning that logs give rise to, or None; logged once.
+      describe: words on the logs that come after the losses; empty adds none.
       write: takes each line; standard output by default.
       clock: seconds.
     """
@@ -49,6 +51,7 @@ class ProgressLine:
     self._train_steps = train_steps
     self._images_per_step = images_per_step
     self._counters, self._count_warning = tuple(counters), count_warning
+    self._describe = describe
     self._write = write or (lambda line: print(line, flush=True))
     self._clock = clock
     self._last_line_time = None
@@ -69,7 +72,7 @@ class ProgressLine:
     self._num_rates += 1
     self._steps_per_second += share * (rate - self._steps_per_second)
     self._last_time, self._last_step = now, step
-    values = {name: float(np.asarray(value)) for name, value in output.items()}
+    values = as_numbers(output)
     warning = None if self._warned else self._count_warning(values)
     if warning is not None:
       self._warned = True
@@ -86,9 +89,10 @@ class ProgressLine:
       if name != TOTAL_LOSS and name not in (RATE, *self._counters)
     )
     seconds_left = (self._train_steps - step) / max(self._steps_per_second, 1e-9)
+    words = self._describe(values)
     return (
       f"step {step}/{self._train_steps} | loss {values[TOTAL_LOSS]:.3f} ({losses}) | "
-      f"rate {values[RATE]:.2g} | "
+      f"{words}{' | ' if words else ''}rate {values[RATE]:.2g} | "
       f"{self._steps_per_second * self._images_per_step:.1f} images/s | "
       f"{format_seconds(seconds_left)} left"
     )
@@ -145,6 +149,11 @@ class ReportingController(orbit.Controller):
     if is_saved:
       print(f"saved checkpoint: {self.checkpoint_manager.latest_checkpoint}", flush=True)
     return is_saved
+
+
+def as_numbers(output: Mapping[str, tf.Tensor]) -> dict[str, float]:
+  """Returns the logs of a loop as numbers."""
+  return {name: float(np.asarray(value)) for name, value in output.items()}
 
 
 def format_seconds(seconds: float) -> str:

@@ -102,6 +102,8 @@ class Recovery:
       )
     ids = trainer.task.image_ids(data, batch)
     text = describe(step + 1, batch, losses, gradients, ids)
+    if trainer.task.nonfinite_advice:
+      text += f"\n{trainer.task.nonfinite_advice}"
     # Whole, that is for all replicas: it can be examined alone.
     inputs = next(iter(trainer.task.build_inputs(data, first_batch=batch)))
     folder = self._save(step + 1, batch, inputs, text)  # Takes all workers.

@@ -13,12 +13,13 @@ In the order in which a run calls them:
     build_model, create_optimizer, initialize  Model Garden's trainer
     build_inputs                               trainer: from batch `first_batch` on
     train_step, draw                           every step, every `picture_interval` steps
+    describe_logs, check_logs                  every loop of `steps_per_loop` steps
     validation_step, aggregate_logs, reduce_aggregated_logs,
     describe_evaluation, evaluation_warnings   evaluation, on the host in the end
     image_ids                                  recovery: whose images a bad step saw
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -183,6 +184,23 @@ class TrainableTask(base_task.Task):
   def count_warning(self, values: dict[str, float]) -> str | None:
     """Returns a warning that the logs of a training step give rise to; it is logged once."""
     return None
+
+  def describe_logs(self, values: Mapping[str, float]) -> str:
+    """Returns words on the logs of a loop of steps, for the progress line; empty adds none."""
+    return ""
+
+  def check_logs(self, values: Mapping[str, float], step: int) -> None:
+    """Raises RunError, saying what to change, where the logs of a loop show a run gone wrong.
+
+    Args:
+      values: by name, means over the steps of the loop.
+      step: at the end of the loop.
+    """
+
+  @property
+  def nonfinite_advice(self) -> str:
+    """Returns what to change where a loss is not finite; empty knows nothing better."""
+    return ""
 
   @property
   def picture_interval(self) -> int:

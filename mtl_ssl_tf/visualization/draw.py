@@ -4,10 +4,11 @@ Images are uint8 [H, W, 3] RGB. Boxes are pixels of the image given. Where an im
 padded input, `image_size_px` (height, width) cuts it to its content, which lies top left. Rows with
 class 0 or less are no objects and are skipped. Class id i is called `class_names[i - 1]`.
 
-Letters: N ground-truth boxes, D detections, S windows, C classes with background.
+Letters: N ground-truth boxes, D detections, P mined boxes, S windows, C classes with background.
 """
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 from PIL import Image
@@ -68,6 +69,59 @@ def draw_boxes(
       canvas.label_box(boxes_px[row], " ".join(words), canvas_lib.class_color(classes[row]))
   for box_px in () if class_names is None else regions_px:
     canvas.label_box(box_px, "ignored", canvas_lib.GREY)
+  return canvas.pixels()
+
+
+class MinedView(NamedTuple):
+  """A view of an image, and the boxes that were mined in it for lack of annotations.
+
+  Attributes:
+    caption: of the picture.
+    image: uint8 [H, W, 3].
+    boxes_px: float [P, 4].
+    classes: int [P]; 0 is a doubtful one, whose place is ignored, and less is none.
+    scores: float [P].
+  """
+
+  caption: str
+  image: np.ndarray
+  boxes_px: np.ndarray
+  classes: np.ndarray
+  scores: np.ndarray
+
+
+def draw_mined(
+  view: MinedView,
+  gt_boxes_px: np.ndarray,
+  gt_classes: np.ndarray,
+  class_names: Sequence[str],
+  image_size_px: Sequence[float] | None = None,
+) -> np.ndarray:
+  """A view with its mined boxes, dashed and with name and score; annotations are plain outlines.
+
+  Both have the colours of their classes. Doubtful boxes are dashed and grey.
+
+  Args:
+    view: the image and its mined boxes.
+    gt_boxes_px: float [N, 4], the annotations.
+    gt_classes: int [N].
+    class_names: names of the object classes.
+    image_size_px: [2] or None.
+
+  Returns:
+    uint8, the size of the view or its content.
+  """
+  canvas = canvas_lib.Canvas(_content(view.image, image_size_px))
+  for row in np.flatnonzero(gt_classes > 0):
+    canvas.outline(gt_boxes_px[row], canvas_lib.class_color(gt_classes[row]))
+  rows = np.flatnonzero(view.classes >= 0)
+  rows = rows[np.argsort(view.scores[rows], kind="stable")]
+  for row in rows:
+    canvas.dashed_outline(view.boxes_px[row], canvas_lib.class_color(view.classes[row]))
+  for row in rows[::-1]:
+    if view.classes[row] > 0:
+      words = f"{_class_name(view.classes[row], class_names)} {view.scores[row]:.2f}"
+      canvas.label_box(view.boxes_px[row], words, canvas_lib.class_color(view.classes[row]))
   return canvas.pixels()
 
 
@@ -244,6 +298,7 @@ def training_panel(
   detection_classes: np.ndarray | None = None,
   detection_scores: np.ndarray | None = None,
   min_score: float = 0.3,
+  mined_views: Sequence[MinedView] = (),
   image_size_px: Sequence[float] | None = None,
   cell_px: int = 512,
 ) -> np.ndarray:
@@ -266,6 +321,7 @@ def training_panel(
     detection_classes: int [D].
     detection_scores: float [D].
     min_score: detections below it are left out.
+    mined_views: views of the image, of its size, with what was mined in each.
     image_size_px: [2] or None.
     cell_px: the longer side of each image in the picture; the image is scaled to it.
 
@@ -289,6 +345,10 @@ def training_panel(
       detection_scores,
       min_score,
     )
+  for view in mined_views:
+    view_image, _ = _scale_to(_content(view.image, image_size_px), cell_px)
+    scaled = view._replace(image=view_image, boxes_px=view.boxes_px * scale)
+    cells[view.caption] = draw_mined(scaled, gt_boxes_px, gt_classes, class_names)
   if foreground_mask is not None:
     cells["label: foreground"] = draw_foreground(image, foreground_mask)
   if closeness_labels is not None:

@@ -97,7 +97,7 @@ def voc_folder(folder: pathlib.Path, **lists: list[str]) -> pathlib.Path:
 def converted(monkeypatch):
   """Arguments of the converters, none of which is started."""
   calls = []
-  monkeypatch.setattr(data, "_run", lambda *arguments: calls.append(arguments))
+  monkeypatch.setattr(data, "run_module", lambda *arguments: calls.append(arguments))
   monkeypatch.setattr(data, "_write_coco", lambda result: result.coco("test").write_text("{}"))
   return calls
 
@@ -416,7 +416,7 @@ def test_an_inspection_knows_the_arm(tmp_path, monkeypatch):
   files = [OWN_DATA, str(run.folder / "overlay.yaml")]
   assert request == {"config_files": files, "overrides": "task.seed=3", "init": "weights"}
   status[0] = 1
-  with pytest.raises(runs.RunError, match="inspection failed with 1: "):
+  with pytest.raises(processes.RunError, match="inspection failed with 1: "):
     inspection.inspect(run, 0)
 
 

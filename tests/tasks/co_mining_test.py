@@ -231,8 +231,8 @@ def test_no_gradient_comes_from_mining(task, model, batch):
   with tf.GradientTape() as tape:
     supervision = task.supervise(batch, model, STEP)
     total = tf.reduce_sum(supervision.labels["gt_boxes_px"])
-    total += tf.add_n(list(supervision.measures.values()))
-  assert float(supervision.measures["pseudo_boxes"]) > 0.0
+    total += tf.add_n([measure.mean for measure in supervision.measures.values()])
+  assert float(supervision.measures[mining_measures.BOXES].total) > 0.0
   assert set(tape.gradient(total, model.variables)) == {None}
 
 
@@ -243,27 +243,29 @@ def test_a_threshold_of_one_is_joint_training(folder):
       for settings in ({"score_threshold": 1.0}, {"mode": "joint"}, {})
     ]
     never, joint, mined = (run.step() for run in runs)
-  assert never == joint
+  assert losses(never) == losses(joint) == joint
   for ours, theirs in zip(runs[0].model.get_weights(), runs[1].model.get_weights(), strict=True):
     np.testing.assert_array_equal(ours, theirs)
-  assert mined["pseudo_boxes"] > 0.0
+  assert mined[mining_measures.BOXES] > 0.0
   assert losses(mined) != losses(joint)
 
 
 def test_metrics_are_those_of_the_log(folder):
-  run = Run(make_task(folder), folder)
+  task = make_task(folder)
+  run = Run(task, folder)
   logs = run.step()
   names = [metric.name for metric in run.metrics]
-  assert names == [*tiny.LOSSES, "dropped_boxes", *mining_measures.NAMES]
+  measured = mining_measures.names(task.task_config.mining, with_erased=False)
+  assert names == [*tiny.LOSSES, "dropped_boxes", *measured]
   assert set(logs) == {"loss", *names}
   for metric in run.metrics:
     assert float(metric.result()) == logs[metric.name]
   assert logs["loss"] == pytest.approx(sum(logs[name] for name in tiny.LOSSES), rel=1e-5)
-  shares = ("dropped_nms", "overflowed", "dropped_annotated_same_class")
-  shares += ("dropped_annotated_any_class", "dropped_crowd")
-  found = logs["pseudo_boxes"] + sum(logs[f"mining_{name}"] for name in shares)
-  assert found == pytest.approx(logs["mining_candidates"])
-  assert 0.2 < logs["pseudo_score"] < 1.0
+  # Every candidate is mined, finds no slot or is dropped for one reason.
+  counted = logs[mining_measures.BOXES] + logs[mining_measures.OVERFLOWED]
+  shares = sum(logs[name] for name in names if name.startswith("mining/dropped_"))
+  assert counted == pytest.approx((1.0 - shares) * logs[mining_measures.CANDIDATES], rel=1e-4)
+  assert 0.2 < logs[mining_measures.SCORE] < 1.0
 
 
 def test_identical_views_have_twice_the_loss(folder, model, batch):
@@ -297,7 +299,7 @@ def test_a_batch_without_boxes_trains(folder):
     "gt_classes": -tf.ones_like(labels["gt_classes"]),
   }
   logs = run.step((images, empty))
-  assert logs["pseudo_boxes"] > 0.0
+  assert logs[mining_measures.BOXES] > 0.0
   assert all(np.isfinite(value) for value in logs.values())
   assert all(np.isfinite(value).all() for value in run.model.get_weights())
 

@@ -1,9 +1,12 @@
 """Panels of a training batch, with a stand-in for the detector, which need not be right."""
 
+import types
+
 import numpy as np
 import pytest
 import tensorflow as tf
 
+from mtl_ssl_tf.labels import mining
 from mtl_ssl_tf.tasks import training_panels
 from mtl_ssl_tf.visualization import draw
 
@@ -96,3 +99,43 @@ def test_panels_show_the_labels_of_the_step(panels, monkeypatch, task):
 def test_heads_that_are_not_there_are_not_shown(panels, monkeypatch):
   call = drawn(monkeypatch, panels, BareDetector())[0]
   assert not {"windows_px", "closeness_labels", "foreground_mask"} & set(call)
+
+
+def test_views_are_those_of_their_image(monkeypatch, task):
+  config, asked = task.task_config, []
+
+  def mined_views(model, inputs, step):
+    images, labels = inputs
+    asked.append((model, labels, int(step)))
+    # Two images and then their copies, which are darker; the box of each row tells the row.
+    rows = tf.range(4.0)[:, tf.newaxis, tf.newaxis]
+    pseudo = mining.PseudoBoxes(
+      tf.add(rows, [[[0.0, 0.0, 9.0, 9.0]]]),
+      tf.ones([4, 1], tf.int32),
+      rows[..., 0] / 10,
+      rows[..., 0] >= 0,
+    )
+    return types.SimpleNamespace(images=tf.concat([images, images / 2], 0), pseudo=pseudo)
+
+  panels = training_panels.TrainingPanels(
+    config.pictures,
+    task.class_names,
+    lambda: task.build_inputs(config.train_data),
+    task.auxiliary_targets,
+    mined_views,
+  )
+  model = Detector()
+  calls = drawn(monkeypatch, panels, model)
+  assert [(who, step) for who, _, step in asked] == [(model, STEP)] * 2
+  for number, call in enumerate(calls):
+    original, copy = call["mined_views"]
+    np.testing.assert_array_equal(original.image, call["image"])
+    np.testing.assert_allclose(copy.image, call["image"] / 2.0, atol=1.0)
+    row = number % 2
+    assert [view.boxes_px[0, 0] for view in (original, copy)] == [row, row + 2]
+    np.testing.assert_allclose([original.scores[0], copy.scores[0]], [row / 10, row / 10 + 0.2])
+    assert original.classes.tolist() == [1]
+
+
+def test_without_mining_there_are_no_views(panels, monkeypatch):
+  assert "mined_views" not in drawn(monkeypatch, panels, BareDetector())[0]

@@ -48,6 +48,27 @@ def test_line():
   ]
 
 
+def test_words_of_the_task_come_after_the_losses():
+  lines = []
+  line = progress.ProgressLine(
+    tf.Variable(5, dtype=tf.int64),
+    5,
+    1,
+    counters=("dropped_boxes", "found"),
+    describe=lambda values: f"found {values['found']:.1f}" if "found" in values else "",
+    write=lines.append,
+  )
+  line({**OUTPUT, "found": tf.constant(2.0)})
+  line(OUTPUT)
+  assert [
+    "(rpn_box 0.250 roi_class 1.500) | found 2.0 | rate 0.012 |" in text for text in lines
+  ] == [
+    True,
+    False,
+  ]
+  assert "roi_class 1.500) | rate 0.012 |" in lines[1]
+
+
 def test_lines_are_some_seconds_apart_and_the_last_is_never_left_out():
   run = Run(train_steps=50)
   for _ in range(5):

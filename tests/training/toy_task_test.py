@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from mtl_ssl_tf.training import driver, pictures, strategies
+from mtl_ssl_tf.training import driver, pictures, stopping, strategies
 from tests.training import toy_task
 
 _ROOT = pathlib.Path(__file__).parents[2]
@@ -95,6 +95,36 @@ def test_the_progress_line_reports_what_the_task_warns_of(folder, monkeypatch, c
     "stepwise and cosine rates do",
     "warning: too many rows",
   ]
+
+
+def test_the_task_has_its_words_on_each_loop_and_may_end_the_run(folder, monkeypatch, capsys):
+  checked = []
+
+  def check(self, values, step):
+    checked.append((set(values), step))
+    if step == 60:
+      raise stopping.RunError("enough")
+
+  monkeypatch.setattr(toy_task.ToyTask, "check_logs", check)
+  monkeypatch.setattr(toy_task.ToyTask, "describe_logs", lambda self, values: f"rows {len(values)}")
+  with pytest.raises(stopping.RunError, match=r"^enough$"):
+    toy_task.run(folder, "run", {"trainer": {"train_steps": 100}})
+  assert checked == [({"training_loss", "learning_rate"}, step) for step in (20, 40, 60)]
+  assert " | rows 2 | rate 0.01 | " in capsys.readouterr().out
+
+
+def test_a_loss_that_is_not_finite_ends_with_the_advice_of_the_task(folder, monkeypatch):
+  bound = {"trainer": {"train_steps": 20, "loss_upper_bound": 0.0}}
+  texts = []
+  for advice in ("", "change that"):
+    monkeypatch.setattr(toy_task.ToyTask, "nonfinite_advice", advice)
+    with pytest.raises(stopping.RunError) as error:
+      toy_task.run(folder, f"run {advice}", bound)
+    texts.append(str(error.value).splitlines())
+  plain, advised = texts
+  assert set(advised) - {"change that"} >= set(plain[:2])
+  assert "change that" in advised and "change that" not in plain
+  assert len(advised) == len(plain) + 1
 
 
 def test_an_early_stopping_that_cannot_act_is_warned_of(folder, capsys):

@@ -258,6 +258,71 @@ class TestDrawForeground:
     assert draw.draw_foreground(grey_image(1, 1), np.ones((64, 64))).shape == (1, 1, 3)
 
 
+class TestDrawMined:
+  GT = np.array([[40, 10, 100, 60]], np.float32), np.array([1])
+
+  def view(self, boxes, classes, scores, image=None):
+    image = grey_image() if image is None else image
+    return draw.MinedView(
+      "mined", image, np.array(boxes, np.float32), np.array(classes), np.array(scores)
+    )
+
+  def test_mined_boxes_are_dashed_and_annotations_are_not(self):
+    picture = draw.draw_mined(
+      self.view([[40, 90, 100, 150], [-1] * 4], [2, -1], [0.9, 0.0]), *self.GT, NAMES
+    )
+    assert (picture[40:100, 10] == CAT).all()  # The left side of the annotation.
+    dashes = (picture[40:100, 90] == DOG).all(axis=-1)
+    assert 0.3 < dashes.mean() < 0.7
+    # Above it are name and score; the annotation has neither.
+    assert has(picture[:40, 80:], DOG) and not has(picture[:40], CAT)
+
+  def test_better_boxes_are_drawn_over_worse_ones(self):
+    box = [40, 90, 100, 150]
+    picture = draw.draw_mined(
+      self.view([box, box], [1, 2], [0.9, 0.8]), NO_BOXES, NO_CLASSES, NAMES
+    )
+    # Both have the same dashes; further up are the names.
+    assert has(picture[65:95, 90:92], CAT) and not has(picture[65:95, 90:92], DOG)
+
+  def test_doubtful_boxes_are_grey_and_have_no_name(self):
+    picture = draw.draw_mined(
+      self.view([[40, 90, 100, 150]], [0], [0.6]), NO_BOXES, NO_CLASSES, NAMES
+    )
+    dashes = (picture[40:100, 90] == canvas_lib.GREY).all(axis=-1)
+    assert 0.3 < dashes.mean() < 0.7
+    assert (picture[:40] == 90).all()
+
+  def test_the_panel_shows_each_view_at_its_size(self):
+    views = [
+      self.view([[20, 10, 60, 50]], [2], [0.5], grey_image(96, 128, value))._replace(
+        caption=caption
+      )
+      for value, caption in ((90, "one"), (40, "two"))
+    ]
+    padded = [
+      view._replace(image=np.pad(view.image, [(0, 9), (0, 9), (0, 0)], constant_values=7))
+      for view in views
+    ]
+    gt = np.array([[40, 70, 90, 120]], np.float32), np.array([1])
+    panel = draw.training_panel(
+      np.pad(grey_image(96, 128), [(0, 9), (0, 9), (0, 0)]),
+      *gt,
+      NAMES,
+      mined_views=padded,
+      image_size_px=(96.0, 128.0),
+      cell_px=256,
+    )
+    # Ground truth and both views, 192 x 256 each, at twice the size of the image.
+    assert panel.shape[1] == 3 * 256 + 2 * 4
+    for left, value in ((260, 90), (520, 40)):
+      cell = panel[-192:, left : left + 256]
+      assert tuple(cell[10, 10]) == (value, value, value)
+      assert (cell[82:178, 140] == CAT).all()
+      assert 0.3 < (cell[42:118, 20] == DOG).all(axis=-1).mean() < 0.7
+    assert not has(panel[-192:, :256], DOG)
+
+
 class TestTrainingPanel:
   IMAGE = grey_image(96, 128)
   TRUTH = (np.array([[20, 10, 60, 50], [-1, -1, -1, -1]], np.float32), np.array([1, -1]))

@@ -33,10 +33,21 @@ def _random_mirror(
   image: tf.Tensor, boxes_norm: tf.Tensor, seed: tf.Tensor, probability: float, axis: int
 ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
   mirrored = (tf.random.stateless_uniform([], seed) < probability) & (tf.shape(boxes_norm)[0] > 0)
+  image = tf.cond(mirrored, lambda: tf.reverse(image, [axis]), lambda: image)
+  return image, mirror_boxes(boxes_norm, mirrored, axis), mirrored
+
+
+def mirror_boxes(boxes_norm: tf.Tensor, mirrored: tf.Tensor, axis: int) -> tf.Tensor:
+  """Boxes with the ends of an axis exchanged, where the image was mirrored.
+
+  Args:
+    boxes_norm: float32 [N, 4], fractions of the image, without padding.
+    mirrored: bool scalar.
+    axis: 0 from top to bottom, 1 from left to right.
+  """
   sides = tf.unstack(boxes_norm, axis=-1)  # 4 x [N]
   sides[axis], sides[axis + 2] = 1.0 - sides[axis + 2], 1.0 - sides[axis]
-  image = tf.cond(mirrored, lambda: tf.reverse(image, [axis]), lambda: image)
-  return image, tf.where(mirrored, tf.stack(sides, axis=-1), boxes_norm), mirrored
+  return tf.where(mirrored, tf.stack(sides, axis=-1), boxes_norm)
 
 
 def random_quarter_turns(

@@ -38,3 +38,30 @@ class DetectionDecoder(tf_example_decoder.TfExampleDecoder):
     sides = [tf.sparse.to_dense(features[key]) for key in schema.IGNORED_BOX]
     decoded["ignored_boxes"] = tf.stack(sides, axis=-1)  # [M, 4]
     return decoded
+
+
+def erased_objects(serialized_example: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+  """The m objects of a record whose annotations were erased on purpose.
+
+  They tell how good the boxes are that a detector finds by itself, and are for that alone: who
+  hands them to a loss undoes the erasing.
+
+  Args:
+    serialized_example: string scalar, a serialized tf.Example.
+
+  Returns:
+    Boxes float32 [m, 4] as fractions of the image, cut to it and of positive area, and classes
+    int32 [m], from 1; none where the record has no such objects.
+  """
+  features = tf.io.parse_single_example(
+    serialized_example,
+    {
+      schema.ERASED_LABEL: tf.io.VarLenFeature(tf.int64),
+      **{key: tf.io.VarLenFeature(tf.float32) for key in schema.ERASED_BOX},
+    },
+  )
+  sides = [tf.sparse.to_dense(features[key]) for key in schema.ERASED_BOX]
+  boxes_norm = tf.clip_by_value(tf.stack(sides, axis=-1), 0.0, 1.0)  # [m', 4]
+  classes = tf.cast(tf.sparse.to_dense(features[schema.ERASED_LABEL]), tf.int32)  # [m']
+  has_area = tf.reduce_all(boxes_norm[:, 2:] > boxes_norm[:, :2], axis=-1)  # [m']
+  return tf.boolean_mask(boxes_norm, has_area), tf.boolean_mask(classes, has_area)

@@ -15,13 +15,12 @@ from mtl_ssl_tf.configs import fields
 from mtl_ssl_tf.data.pipeline import (
   annotated_image,
   augmentations,
-  color_jitter,
   composition,
   decoder,
   fitting,
   object_selection,
 )
-from mtl_ssl_tf.ops import box_ops
+from mtl_ssl_tf.ops import box_ops, color_ops
 
 _NUM_IMAGE_KEYS = 2**31 - 1
 # Fields of `Data` that the parser goes by, and whose values it checks one by one.
@@ -76,6 +75,9 @@ class DetectionParser:
     image_key: int32, a number made from the source id; stays with the image in every epoch,
       whatever else is composed with it.
     example_valid: bool, False for a row that only fills up the last batch.
+    erased_boxes_px, erased_classes: only where asked for, in training: the objects whose
+      annotations were erased on purpose, as `gt_boxes_px` and `gt_classes` would have them. For
+      measuring alone.
 
   To add a change of your own, see the two comments in `__call__`; draw its seed in `_Seeds`.
 
@@ -88,6 +90,7 @@ class DetectionParser:
     data: data_config.Data,
     input_size: Sequence[int] | None = None,
     is_training: bool = False,
+    with_erased: bool = False,
   ):
     """Checks the settings; later changes to `data` do not count.
 
@@ -97,6 +100,7 @@ class DetectionParser:
       input_size: H and W, in the place of those of `data`. Make it square for images of either
         orientation.
       is_training: change images at random.
+      with_erased: in training, add the objects whose annotations were erased.
 
     Raises:
       ValueError: a setting is out of its range.
@@ -114,6 +118,12 @@ class DetectionParser:
     augmentation = data.augmentation
     self._zooms = is_training and (data.scale_min, data.scale_max) != (1.0, 1.0)
     self._composes = is_training and bool(augmentation.mosaic or augmentation.copy_paste)
+    self._with_erased = is_training and with_erased
+    if self._with_erased and self._composes:
+      raise ValueError(
+        "with_erased is True; accepted: False with augmentation.mosaic or copy_paste, whose images"
+        " show erased objects of several records"
+      )
     self._decoder = decoder.DetectionDecoder()
 
   def __call__(
@@ -145,11 +155,10 @@ class DetectionParser:
     flipped = tf.constant(False)
     if self._is_training:
       # A change of your own that moves pixels goes into this method, with image and boxes.
-      image, boxes_norm, flipped = self._turn_and_mirror(image, boxes_norm, seeds)
+      image, boxes_norm, flipped, move = self._turn_and_mirror(image, boxes_norm, seeds)
     original_size = _size(image)
-    scaled_size, offset, kept_size = self._window(original_size, seeds.zoom)
-    boxes_px = boxes_norm * tf.tile(scaled_size, [2]) - tf.tile(offset, [2])  # [n, 4]
-    boxes_px, keep = augmentations.crop_boxes(boxes_px, kept_size)
+    window = scaled_size, offset, kept_size = self._window(original_size, seeds.zoom)
+    boxes_px, keep = _cut_out(boxes_norm, *window)
     # The rest of a region that is mostly cut off is still no background.
     keep |= (classes == 0) & (box_ops.area(boxes_px) > 0.0)
     labels = {
@@ -168,10 +177,12 @@ class DetectionParser:
       "image_key": _image_key(decoded["source_id"]),
       "example_valid": tf.constant(True),
     }
+    if self._with_erased:
+      labels |= self._erased_labels(serialized_example, move, window)
     image = fitting.resize_and_crop(image, scaled_size, offset, kept_size)
     if self._is_training:
       # A change of your own that leaves the boxes where they are goes here.
-      image = color_jitter.random_color_jitter(
+      image = color_ops.random_color_jitter(
         image, seeds.color, **self._data.augmentation.color_jitter.as_dict()
       )
     return fitting.pad(image, self._input_size), labels
@@ -226,21 +237,45 @@ class DetectionParser:
 
   def _turn_and_mirror(
     self, image: tf.Tensor, boxes_norm: tf.Tensor, seeds: "_Seeds"
-  ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-    """The image and its boxes turned and mirrored, and whether from left to right."""
-    data = self._data
-    if data.augmentation.rotate_90:
-      image, boxes_norm = augmentations.random_quarter_turns(
-        image, boxes_norm, seeds.turn, data.augmentation.rotate_90
-      )
+  ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor, Callable[[tf.Tensor], tf.Tensor]]:
+    """The image and its boxes turned and mirrored, whether from left to right, and the same move.
+
+    The move takes other boxes of the image, float32 [m, 4], along.
+    """
+    data, turns = self._data, self._data.augmentation.rotate_90
+    upside_down = tf.constant(False)
+    if turns:
+      image, boxes_norm = augmentations.random_quarter_turns(image, boxes_norm, seeds.turn, turns)
     image, boxes_norm, flipped = augmentations.random_horizontal_flip(
       image, boxes_norm, seeds.flip, data.flip_probability
     )
     if data.vertical_flip_probability:
-      image, boxes_norm, _ = augmentations.random_vertical_flip(
+      image, boxes_norm, upside_down = augmentations.random_vertical_flip(
         image, boxes_norm, seeds.vertical, data.vertical_flip_probability
       )
-    return image, boxes_norm, flipped
+
+    def move(others_norm: tf.Tensor) -> tf.Tensor:
+      if turns:
+        pixel = tf.zeros([1, 1, 3], tf.uint8)
+        _, others_norm = augmentations.random_quarter_turns(pixel, others_norm, seeds.turn, turns)
+      others_norm = augmentations.mirror_boxes(others_norm, flipped, axis=1)
+      return augmentations.mirror_boxes(others_norm, upside_down, axis=0)
+
+    return image, boxes_norm, flipped, move
+
+  def _erased_labels(
+    self,
+    serialized_example: tf.Tensor,
+    move: Callable[[tf.Tensor], tf.Tensor],
+    window: tuple[tf.Tensor, tf.Tensor, tf.Tensor],
+  ) -> dict[str, tf.Tensor]:
+    """The erased objects, moved and cut as the others were; nothing else depends on them."""
+    boxes_norm, classes = decoder.erased_objects(serialized_example)
+    boxes_px, keep = _cut_out(move(boxes_norm), *window)
+    return {
+      "erased_boxes_px": self._kept(boxes_px, keep, -1.0),  # [N, 4]
+      "erased_classes": self._kept(classes, keep, -1),  # [N]
+    }
 
   def _window(
     self, original_size: tf.Tensor, seed: tf.Tensor
@@ -293,6 +328,14 @@ class _Seeds(NamedTuple):
 
 def _image_key(source_id: tf.Tensor) -> tf.Tensor:
   return tf.cast(tf.strings.to_hash_bucket_fast(source_id, _NUM_IMAGE_KEYS), tf.int32)
+
+
+def _cut_out(
+  boxes_norm: tf.Tensor, scaled_size: tf.Tensor, offset: tf.Tensor, kept_size: tf.Tensor
+) -> tuple[tf.Tensor, tf.Tensor]:
+  """Boxes [n, 4] in pixels of what is cut out of the resized image, and which to keep, bool [n]."""
+  boxes_px = boxes_norm * tf.tile(scaled_size, [2]) - tf.tile(offset, [2])  # [n, 4]
+  return augmentations.crop_boxes(boxes_px, kept_size)
 
 
 def _size(image: tf.Tensor) -> tf.Tensor:

@@ -34,6 +34,7 @@ def make_dataset(
   first_batch: int = 0,
   skipped_batches: Sequence[int] = (),
   input_context: tf.distribute.InputContext | None = None,
+  with_erased: bool = False,
 ) -> tf.data.Dataset:
   """Batches of static shape: without end for training, each image once for evaluation.
 
@@ -55,6 +56,8 @@ def make_dataset(
     first_batch: number of the training batch to begin with.
     skipped_batches: numbers of training batches to leave out.
     input_context: which worker this is, from `tf.distribute`; None is the only one.
+    with_erased: add to training's labels the objects whose annotations were erased on purpose, see
+      `DetectionParser`; no loss may see them.
 
   Returns:
     Dataset of `(images, labels)`: float32 [B, H, W, 3] and the dict of `DetectionParser`, with B in
@@ -69,7 +72,7 @@ def make_dataset(
   context = input_context or tf.distribute.InputContext()
   input_checks.check_batches(batch_size, context, first_batch, skipped_batches, is_training)
   parsers = {
-    bucket: detection_parser.DetectionParser(data, size, is_training)
+    bucket: detection_parser.DetectionParser(data, size, is_training, with_erased)
     for bucket, size in enumerate(input_sizes.sizes(data.input_layout, data.input_size))
   }
   files = record_paths.match_files(data.input_path)
@@ -128,6 +131,19 @@ def image_ids(
     feature = tf.train.Example.FromString(index.read(record).numpy()).features.feature
     ids.append(feature[schema.IMAGE_SOURCE_ID].bytes_list.value[0].decode())
   return ids
+
+
+def carries_erased(input_path: str | Sequence[str]) -> bool:
+  """Returns whether the records hold objects whose annotations were erased, by the first of them.
+
+  Raises:
+    ValueError: no file matches.
+  """
+  first_file = record_paths.match_files(input_path)[0]
+  for record in tf.data.TFRecordDataset(first_file).take(1):
+    features = tf.train.Example.FromString(record.numpy()).features.feature
+    return any(name.startswith(schema.ERASED_PREFIX) for name in features)
+  return False
 
 
 def _buckets(index: record_index.RecordIndex, input_layout: str) -> list[np.ndarray]:
