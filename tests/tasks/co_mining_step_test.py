@@ -57,9 +57,7 @@ class Run:
 
 @pytest.mark.slow
 def test_compiled_step_is_the_uncompiled_one(folder):
-  plain, compiled = (
-    Run(folder, is_compiled, batch_size=3) for is_compiled in (False, True)
-  )
+  plain, compiled = (Run(folder, is_compiled, batch_size=3) for is_compiled in (False, True))
   assert not graph_checks.check(compiled.step.get_concrete_function(*compiled.batch).graph)
   expected, found = plain.logs(), compiled.logs()
   measured = mining_measures.names(plain.task.task_config.mining, with_erased=False)
