@@ -3,7 +3,7 @@
     python -m benchmarks.co_mining_study --output_dir runs/mining --bccd FOLDER --steps 1500 \\
         --sets bccd:hard bccd:extreme scenes:50miss --seeds 0 1 2
     ... --arms joint co_mining --thresholds 0.6 0.7 0.9       (a sweep, on each training set)
-    ... --arms co_mining --label_arms --sets bccd:extreme     (auxiliary labels of annotations alone)
+    ... --arms co_mining --label_arms --sets bccd:extreme     (labels of annotations alone)
     ... --variant 'late=co_mining;task.mining.start_step=300'
 
 Annotations of the training records are erased by `sparse_annotations`, seed 0; figures are those on

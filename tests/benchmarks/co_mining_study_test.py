@@ -211,8 +211,8 @@ def test_a_study_from_beginning_to_end(machine, tmp_path, capsys):
   ) in report
   assert "| bccd | extreme | co_mining | recall |  | 0.20 | 0.20 | 0.40 |" in report
   assert (
-    "* bccd extreme: Co-mining is above joint training by +10.0; two standard deviations, of the arm"
-    " that varies more, are 2.8: shown"
+    "* bccd extreme: Co-mining is above joint training by +10.0; two standard deviations, of the"
+    " arm that varies more, are 2.8: shown"
   ) in report
   # The models are gone, and nothing is left to do.
   assert not list(folder.rglob("model"))

@@ -12,6 +12,7 @@ from mtl_ssl_tf.tasks import co_mining, mining_measures
 from mtl_ssl_tf.training import driver, stopping
 from mtl_ssl_tf.visualization import curves, draw
 from tests import terminal_lines
+from tests.modeling import small_backbones
 from tests.tasks import tiny
 
 # A new network is sure of nothing: whatever is more probable than the background is mined, in
@@ -20,6 +21,20 @@ MINING = {
   "backbone": {"norm": {"type": "group"}},
   "mining": {"score_threshold": 0.0, "num_slots": 4, "guard": {"steps": 0}},
 }
+
+
+# The least that mines, for whole runs.
+SMALL = {
+  "backbone": {"type": "blocks"},
+  "auxiliary": {name: {"loss_weight": 0.0} for name in ("multi_object", "closeness", "foreground")},
+  "refinement": {"enabled": False},
+}
+
+
+@pytest.fixture(name="backbones", autouse=True, scope="module")
+def _backbones():
+  with small_backbones.registered():
+    yield
 
 
 def experiment(folder, override=None):
@@ -121,9 +136,8 @@ def test_a_run_tells_and_draws_what_it_mines(sparse, tmp_path, monkeypatch, caps
     return np.zeros([4, 4, 3], np.uint8)
 
   monkeypatch.setattr(draw, "training_panel", panel)
-  params = experiment(
-    sparse, {"task": {"pictures": {"interval": 4, "num_images": 2}}, "trainer": {"train_steps": 4}}
-  )
+  task = {**SMALL, "pictures": {"interval": 4, "num_images": 2}}
+  params = experiment(sparse, {"task": task, "trainer": {"train_steps": 4}})
   driver.run(params, "train", str(tmp_path / "run"))
   printed = capsys.readouterr().out
   assert not terminal_lines.foreign(printed, *terminal_lines.TRAINING)
@@ -155,9 +169,12 @@ def test_a_run_tells_and_draws_what_it_mines(sparse, tmp_path, monkeypatch, caps
 
 @pytest.mark.slow
 def test_a_run_that_mines_too_much_ends_with_one_line(sparse, tmp_path):
+  # It does not learn to mine less.
+  no_rate = {"learning_rate": {"constant": {"learning_rate": 0.0}}}
+  mining = {"guard": {"steps": 2, "max_filled": 0.01}}
   override = {
-    "task": {"mining": {"guard": {"steps": 2, "max_filled": 0.01}}, "pictures": {"interval": 0}},
-    "trainer": {"train_steps": 6},
+    "task": {**SMALL, "mining": mining, "pictures": {"interval": 0}},
+    "trainer": {"train_steps": 6, "optimizer_config": no_rate},
   }
   with pytest.raises(stopping.RunError) as error:
     driver.run(experiment(sparse, override), "train", str(tmp_path / "run"))

@@ -109,7 +109,8 @@ def test_the_task_has_its_words_on_each_loop_and_may_end_the_run(folder, monkeyp
   monkeypatch.setattr(toy_task.ToyTask, "describe_logs", lambda self, values: f"rows {len(values)}")
   with pytest.raises(stopping.RunError, match=r"^enough$"):
     toy_task.run(folder, "run", {"trainer": {"train_steps": 100}})
-  assert checked == [({"training_loss", "learning_rate"}, step) for step in (20, 40, 60)]
+  # At 50 a loop ends for a checkpoint.
+  assert checked == [({"training_loss", "learning_rate"}, step) for step in (20, 40, 50, 60)]
   assert " | rows 2 | rate 0.01 | " in capsys.readouterr().out
 
 
