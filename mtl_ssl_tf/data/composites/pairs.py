@@ -1,6 +1,5 @@
 """Records of images to pairs of composites, one image and its seed at a time."""
 
-import functools
 from collections.abc import Callable
 
 import tensorflow as tf
@@ -34,7 +33,10 @@ def make_pair(
   """
   foreground = decode_image(content)
   # Traced once and called twice, as tracing takes most of the time in which a run starts.
-  make = tf.function(functools.partial(make_composite, data=data), autograph=False)
+  make = tf.function(
+    lambda foreground, background, seed: make_composite(foreground, background, seed, data),
+    autograph=False,
+  )
   made = {}
   for number, (role, role_seed) in enumerate(
     zip(ROLES, tf.unstack(tf.random.split(seed, len(ROLES))), strict=True)
@@ -65,9 +67,7 @@ def make_composite(
   paste_seed, color_seed, mirror_seed = tf.unstack(tf.random.split(seed, 3))
   image, box_px = pasting.composite(foreground, background, paste_seed, data.composite)
   image = colors.random_colors(image, color_seed, data.colors)
-  image, box_px = pasting.random_mirror(
-    image, box_px, mirror_seed, data.composite.flip_probability
-  )
+  image, box_px = pasting.random_mirror(image, box_px, mirror_seed, data.composite.flip_probability)
   return tf.saturate_cast(tf.round(image), tf.uint8), box_px
 
 
