@@ -69,7 +69,6 @@ def stages(data: insloc_config.InsLocData) -> dict[str, float]:
   strengths = data.colors.jitter.as_dict()
   functions: dict[str, tuple[Callable, Any]] = {
     "decode": (pairs.decode_image, content),
-    "decode half": (lambda content: pairs.decode_image(content, size), content),
     "paste": (lambda image: pasting.composite(image, image, seed, data.composite), image),
     "jitter": (lambda image: color_ops.random_color_jitter(image, seed, **strengths), composite),
     "greyscale": (colors.greyscale, composite),

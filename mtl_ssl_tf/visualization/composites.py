@@ -77,7 +77,7 @@ def sheet(data: insloc_config.InsLocData, boxes: insloc_config.BoxAugmentation) 
     scales=boxes.scales,
     aspect_ratios=boxes.aspect_ratios,
   )
-  captions = [f"image {number}: query, key" for number in batch["source_index"].numpy()]
+  captions = reader.image_ids(data, 0)
   return sheets.contact_sheet(draw_pairs(batch, augmented.numpy()), captions, _COLUMNS)
 
 
