@@ -23,6 +23,10 @@ TRAINING = (
   r"of [\d.]+ points of mAP lost, fixed alone would gain: .+",
   r"most are lost to .+; what helps: .+",
   r"confusion matrix: \S+",
+  # Of a pretraining.
+  r"probe: \d+ objects of \d+ classes by \d+ neighbours: .+",
+  r"probe/\w+ ([\d.]+|nan)( \(best [\d.]+\))?",
+  r"\S+: images read: \d+, left out: \d+",
 )
 # Standard output of export.py.
 EXPORT = (

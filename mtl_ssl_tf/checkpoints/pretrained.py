@@ -6,9 +6,11 @@ a file *.h5            weights of such a Keras network
 a file *.pth or *.pt   a PyTorch state dict of the classification network
 a TF-slim checkpoint   of the classification network
 a released checkpoint  of a detector of the authors, in TF-slim's names
-a checkpoint of ours   of a detector, with or without auxiliary heads
+a checkpoint of ours   of a detector, with or without auxiliary heads, or of a pretraining
 
 From a classification network, the auxiliary heads' second stages start as the main head's does.
+So they do from a pretraining by instance localisation, of which the query encoder's two stages are
+loaded.
 From a detector without auxiliary heads they start from the detector's own second stage, which the
 paper calls replicating it.
 """
@@ -31,6 +33,9 @@ MODULES = ("all", "backbone")
 # Last parts of names that are none of a network's weights: in TF-slim's checkpoints, in ours.
 IGNORED_LEAVES = ("Momentum", "ExponentialMovingAverage", "global_step", "mean_rgb")
 OPTIMIZER_SLOT = ".OPTIMIZER_SLOT"
+# In a checkpoint of a pretraining, what is none of a detector's weights.
+_KEY_ENCODER = "model/key_encoder/"
+PRETRAINING_PARTS = (_KEY_ENCODER, "model/queue/", "model/query_encoder/projection/")
 
 
 def check_source(path: str, source: str) -> None:
@@ -46,6 +51,20 @@ def check_source(path: str, source: str) -> None:
       raise ValueError(f"{source} {path!r} does not exist")
   elif path != keras_weights.IMAGENET:
     reading.find(path, source)
+
+
+def is_pretraining(path: str, source: str) -> bool:
+  """Returns whether weights are those of a pretraining by instance localisation.
+
+  Raises:
+    ValueError: it is a checkpoint that is not there or cannot be read.
+  """
+  is_other = path in (*efficientnet_weights.NAMES, keras_weights.IMAGENET)
+  if is_other or path.endswith((".h5", *torch_files.ENDINGS)):
+    return False
+  return any(
+    name.startswith(_KEY_ENCODER) for name in reading.names(reading.find(path, source), source)
+  )
 
 
 def load(
@@ -100,10 +119,13 @@ def load(
 
 
 def ignored(name: str) -> bool:
-  """Returns whether a TF-slim checkpoint's variable is none of a detector's weights.
+  """Returns whether a checkpoint's variable is none of a detector's weights.
 
-  The released graph makes ResNet's block 4 in the first stage too, and has no use for it.
+  The released graph makes ResNet's block 4 in the first stage too, and has no use for it. A
+  pretraining has a key encoder and a queue.
   """
+  if name.startswith(PRETRAINING_PARTS):
+    return True
   parts = name.split("/")
   unused_block4 = parts[0] == "FirstStageFeatureExtractor" and parts[2:3] == ["block4"]
   return unused_block4 or parts[-1] in IGNORED_LEAVES

@@ -18,7 +18,8 @@ HELP = {
   "model_dir": "Folder of the run: checkpoints, losses, figures. A run that is there is resumed."
   " Needed.",
   "init": "Weights to start from: imagenet, efficientnet_lite0 (1, 2), a .h5 file of a Keras"
-  " network, a .pth file of a PyTorch network, a TF-slim checkpoint or a detector's checkpoint."
+  " network, a .pth file of a PyTorch network, a TF-slim checkpoint, or a checkpoint of a detector"
+  " or a pretraining."
   " Sets task.init_checkpoint.",
   "validate_data": "Records of each input that are examined before anything is built; faults end"
   " the run. 0 examines none; mtl-ssl validate examines all. Default: 64.",

@@ -19,6 +19,7 @@ from tensorflow.compiler.xla.service import hlo_pb2
 from tensorflow.python.ops import handle_data_util
 
 from mtl_ssl_tf.checkpoints import model_checkpoint
+from mtl_ssl_tf.configs import detector as detector_config
 from mtl_ssl_tf.configs import validation
 from mtl_ssl_tf.modeling.backbones import registry
 from mtl_ssl_tf.training import averaged_weights, trainer
@@ -79,6 +80,11 @@ def check(params: cfg.ExperimentConfig) -> None:
   Raises:
     ValueError: naming the field, its value and what is accepted.
   """
+  if not isinstance(params.task, detector_config.MtlDetection):
+    raise ValueError(
+      f"the task of --experiment is {type(params.task).__name__}; accepted: that of a detector, "
+      "such as mtl_frcnn"
+    )
   validation.check_task(params.task)
   registry.check(params.task.backbone.type)
   validation.check_trainer(params.trainer)

@@ -282,14 +282,20 @@ class MtlDetection(cfg.TaskConfig):
   init_checkpoint: str = setting(
     "",
     "weights to start from: `imagenet`, `efficientnet_lite0` (1, 2), a .h5 file of a Keras "
-    "network, a .pth file of a PyTorch network, a TF-slim checkpoint, or a detector's checkpoint; "
-    "see `docs/start_weights.md`",
+    "network, a .pth file of a PyTorch network, a TF-slim checkpoint, or a checkpoint of a "
+    "detector or a pretraining; see `docs/start_weights.md`",
   )
   init_modules: str = setting(
     "all",
     "what a detector's checkpoint initialises: `all`, or `backbone` to leave the heads out, e.g. "
     "because the classes are others",
     choices=("all", "backbone"),
+  )
+  init_statistics_images: int = setting(
+    64,
+    "training images on which the statistics of norm `frozen` are estimated after a start from a "
+    "pretraining run (`--experiment=insloc`), whose own are those of composites; 0 keeps these",
+    bounds=COUNT_OR_NONE,
   )
   backbone: Backbone = group(Backbone, "the network")
   anchors: Anchors = group(Anchors, "anchors of the region proposal network")

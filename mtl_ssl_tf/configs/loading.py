@@ -9,12 +9,13 @@ from official.core import config_definitions as cfg
 from official.core import exp_factory
 from official.modeling.hyperparams import params_dict
 
-from mtl_ssl_tf.configs import data_validation, experiments, renamed, yaml_files
+from mtl_ssl_tf.configs import data_validation, experiments, insloc, renamed, yaml_files
 from mtl_ssl_tf.configs import overrides as config_overrides
 
 # A group of a YAML file, not of the configuration: fields of both splits.
 _BOTH_SPLITS = "data"
 _LABEL_MAP = "label_map.txt"
+_PROBED = "validation_data"
 # Learning rates that fall until the last step, unless their `decay_steps` say otherwise.
 _FALL_TO_THE_END = ("cosine", "polynomial")
 
@@ -84,6 +85,8 @@ def _override(params: cfg.ExperimentConfig, layer: yaml_files.Layer, *, note: bo
 def _spread(fields: Any, params: cfg.ExperimentConfig, source: str) -> Any:
   """Returns the fields with those of `task.data` in each split that does not set its own."""
   task = fields.get("task") if isinstance(fields, Mapping) else None
+  if isinstance(params.task, insloc.InsLoc):
+    return _with_probe(fields, task)
   if not isinstance(task, Mapping) or _BOTH_SPLITS not in task:
     return fields
   both = task[_BOTH_SPLITS]
@@ -97,10 +100,18 @@ def _spread(fields: Any, params: cfg.ExperimentConfig, source: str) -> Any:
   return {**fields, "task": {**others, **splits}}
 
 
+def _with_probe(fields: Any, task: Any) -> Any:
+  """Returns the fields of a pretraining with its probe under the name that the task has it by."""
+  if not isinstance(task, Mapping) or insloc.PROBE not in task:
+    return fields
+  others = {name: value for name, value in task.items() if name != insloc.PROBE}
+  return {**fields, "task": {_PROBED: task[insloc.PROBE], **others}}
+
+
 def _follow(params: cfg.ExperimentConfig) -> None:
   """Sets fields that follow others, where nothing else was asked for."""
   task, trainer = params.task, params.trainer
-  if not task.label_map:
+  if not getattr(task, "label_map", "no need"):
     found = (_label_map_next_to(getattr(task, name).input_path) for name in data_validation.DATA)
     task.label_map = next(filter(None, found), "")
   learning_rate = trainer.optimizer_config.learning_rate

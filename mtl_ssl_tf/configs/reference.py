@@ -32,6 +32,11 @@ _SECTIONS = {
   "trainer": "How long a run takes, what it saves and when it ends.",
   "runtime": "Devices, precision and compilation.",
 }
+_PRETRAINING = """## task of `--experiment=insloc`
+
+Pretraining on images without annotations, see [`pretraining.md`](pretraining.md). `backbone` and
+`validation_data` have the fields of a detector's. Its `trainer` is the same with other defaults.
+"""
 _TAILS = {
   "task": """`validation_data` has the fields of `train_data`; its `is_training` is `false`. Model
 Garden's other fields of its data have no effect and must keep their defaults.
@@ -53,10 +58,19 @@ def text() -> str:
   for section, sentence in _SECTIONS.items():
     parts += [f"## {section}\n", f"{sentence}\n"]
     for path, config in _groups(getattr(params, section), section):
-      first_line = type(config).__doc__.strip().split("\n")[0]
-      parts += [f"### `{path}`\n", f"{first_line}\n", *_table(config), ""]
+      parts += _section(path, config)
     parts.append(_TAILS[section])
-  return "\n".join(parts)
+  known = {type(config) for _, config in _groups(params.task, "task")}
+  parts.append(_PRETRAINING)
+  for path, config in _groups(experiments.insloc_c4().task, "task"):
+    if type(config) not in known:
+      parts += _section(path, config)
+  return "\n".join(parts).rstrip("\n") + "\n"
+
+
+def _section(path: str, config: hyperparams.Config) -> list[str]:
+  first_line = type(config).__doc__.strip().split("\n")[0]
+  return [f"### `{path}`\n", f"{first_line}\n", *_table(config), ""]
 
 
 def _groups(config: hyperparams.Config, path: str) -> Iterator[tuple[str, hyperparams.Config]]:

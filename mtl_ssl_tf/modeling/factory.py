@@ -18,7 +18,7 @@ from mtl_ssl_tf.modeling import (
   window_evidence,
 )
 from mtl_ssl_tf.modeling.acceleration import folding, resnet_stage2
-from mtl_ssl_tf.modeling.backbones import base, registry, resnet
+from mtl_ssl_tf.modeling.backbones import base, layers, registry, resnet
 from mtl_ssl_tf.modeling.heads import base as heads_base
 from mtl_ssl_tf.modeling.heads import (
   foreground_head,
@@ -29,13 +29,20 @@ from mtl_ssl_tf.modeling.heads import (
 )
 
 
-def build_backbone(config: detector_config.Backbone) -> base.Backbone:
+def build_backbone(
+  config: detector_config.Backbone, norm_fn: layers.NormFn | None = None
+) -> base.Backbone:
   """Returns the backbone that `config.type` names.
+
+  Args:
+    config: its settings.
+    norm_fn: makes the normalisation layers; None makes those of `config.norm`.
 
   Raises:
     ValueError: for an unknown type.
   """
-  backbone = registry.build(config.type, functools.partial(_norm, config.norm), config)
+  norm_fn = norm_fn or functools.partial(_norm, config.norm)
+  backbone = registry.build(config.type, norm_fn, config)
   return backbone.with_conv_norm(folding.conv_norm)
 
 

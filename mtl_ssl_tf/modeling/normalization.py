@@ -2,6 +2,7 @@
 
 import math
 
+import tensorflow as tf
 import tf_keras
 
 from mtl_ssl_tf.configs import detector as detector_config
@@ -17,6 +18,42 @@ class FrozenBatchNorm(tf_keras.layers.BatchNormalization):
 
   def call(self, inputs, training=None):
     return super().call(inputs, training=False)
+
+
+class GroupedBatchNorm(tf_keras.layers.BatchNormalization):
+  """Batch normalisation of groups of rows, each by its own mean and variance ("ghost batches").
+
+  In training the first `group_size` rows of a map [B, h, w, c] are one group, the next ones
+  another, as if each were the batch of a replica. Moving statistics follow the mean over groups, so
+  that two replicas with a group each have those of one replica with two. At inference it is
+  ordinary batch normalisation.
+
+  Reference: Hoffer et al., "Train longer, generalize better", NeurIPS 2017, section 4.
+  """
+
+  def __init__(self, group_size: int, **kwargs):
+    super().__init__(**kwargs)
+    self._group_size = group_size
+
+  def call(self, inputs, training=None):
+    if not training:
+      return super().call(inputs, training=False)
+    num_rows = inputs.shape[0]
+    if num_rows % self._group_size:
+      raise ValueError(f"a batch has {num_rows} rows; accepted: groups of {self._group_size}")
+    ones = tf.ones(self.moving_mean.shape)
+    outputs, means, variances = [], [], []
+    for group in tf.split(inputs, num_rows // self._group_size):
+      output, mean, variance = tf.compat.v1.nn.fused_batch_norm(
+        group, self.gamma if self.scale else ones, self.beta, epsilon=self.epsilon
+      )
+      outputs.append(output)
+      means.append(mean)
+      variances.append(variance)
+    for moving, values in ((self.moving_mean, means), (self.moving_variance, variances)):
+      value = tf.add_n(values) / len(values)  # [c]
+      moving.assign_sub((1.0 - self.momentum) * (moving - tf.stop_gradient(value)))
+    return tf.concat(outputs, axis=0)
 
 
 def make_norm(

@@ -1,4 +1,4 @@
-"""Sums and means over the replicas of a `tf.distribute` strategy.
+"""Sums and means over the replicas of a `tf.distribute` strategy, and the rows of all of them.
 
 With one replica, and outside of a replica's code, a value is returned as it is.
 """
@@ -18,6 +18,40 @@ def sum_over_replicas(value: tf.Tensor) -> tf.Tensor:
 def mean_over_replicas(value: tf.Tensor) -> tf.Tensor:
   """The mean of every replica's `value`; see `sum_over_replicas`."""
   return _reduce(tf.distribute.ReduceOp.MEAN, value)
+
+
+def gather_rows(values: tf.Tensor) -> tf.Tensor:
+  """The rows of all replicas, those of the first one first; see `sum_over_replicas`.
+
+  Args:
+    values: [B, ...], of the same static shape on each replica.
+
+  Returns:
+    [N, ...] of the same type, N the rows of all replicas.
+  """
+  context = tf.distribute.get_replica_context()
+  if context is None or context.num_replicas_in_sync == 1:
+    return values
+  if values.dtype != tf.uint8:
+    return context.all_gather(values, axis=0)
+  # Collectives of GPUs know no bytes, but four of them are a number that they know.
+  row = values.shape[1:]
+  if row.num_elements() % 4:
+    return tf.cast(context.all_gather(tf.cast(values, tf.int32), axis=0), tf.uint8)
+  numbers = tf.bitcast(tf.reshape(values, [values.shape[0], -1, 4]), tf.int32)  # [B, row / 4]
+  numbers = context.all_gather(numbers, axis=0)  # [N, row / 4]
+  return tf.reshape(tf.bitcast(numbers, tf.uint8), [-1, *row])
+
+
+def own_rows(values: tf.Tensor) -> tf.Tensor:
+  """This replica's share of the rows [N, ...] that all replicas have; with `gather_rows` undone."""
+  context = tf.distribute.get_replica_context()
+  if context is None or context.num_replicas_in_sync == 1:
+    return values
+  share = values.shape[0] // context.num_replicas_in_sync
+  first = context.replica_id_in_sync_group * share
+  size = [share, *values.shape[1:]]
+  return tf.slice(values, [first, *[0] * (len(size) - 1)], size)
 
 
 def _reduce(op: tf.distribute.ReduceOp, value: tf.Tensor) -> tf.Tensor:

@@ -13,6 +13,7 @@ from mtl_ssl_tf.data.inspection import checks, validation_report
 from mtl_ssl_tf.data.records import manifests
 from mtl_ssl_tf.data.records import paths as record_paths
 from mtl_ssl_tf.modeling.backbones import registry
+from mtl_ssl_tf.tasks import pretraining_start
 
 _LOGGER = logging.getLogger(__name__)
 INIT_FIELD = "task.init_checkpoint:"
@@ -82,6 +83,7 @@ def check_start(config: detector.MtlDetection) -> None:
   """Refuses missing start weights, and warns of frozen norms without start weights."""
   if config.init_checkpoint:
     pretrained.check_source(config.init_checkpoint, INIT_FIELD)
+    pretraining_start.check_backbone(config)
   elif config.backbone.norm.type == "frozen":
     _LOGGER.warning(
       "task.backbone.norm.type is 'frozen' and there are no start weights (--init): statistics "
@@ -90,12 +92,15 @@ def check_start(config: detector.MtlDetection) -> None:
 
 
 def start_from(config: detector.MtlDetection, weights: str) -> None:
-  """Sets the start weights; for ResNet, those of Keras and of PyTorch bring their layout."""
+  """Sets the start weights; for ResNet, those of others and of a pretraining bring their layout."""
   config.init_checkpoint = weights
   if weights == keras_weights.IMAGENET and config.backbone.type in keras_weights.RESNETS:
     config.backbone.layout = "keras"
   if weights.endswith(torch_files.ENDINGS) and config.backbone.type.startswith("resnet"):
     config.backbone.layout = "torchvision"
+  pretraining = pretraining_start.pretraining_task(weights)
+  if pretraining is not None and config.backbone.type.startswith("resnet"):
+    config.backbone.layout = pretraining["backbone"]["layout"]
 
 
 def check_data(config: detector.MtlDetection, name: str) -> None:

@@ -25,6 +25,7 @@ from mtl_ssl_tf.modeling.backbones import registry
 from mtl_ssl_tf.tasks import (
   detection_evaluation,
   detection_settings,
+  pretraining_start,
   training_losses,
   training_panels,
   validation_outputs,
@@ -212,10 +213,15 @@ class MtlDetectionTask(task_lib.TrainableTask):
       copy_missing=config.auxiliary.init_from == "main_stage2",
     )
     print(f"start weights {config.init_checkpoint}\n{report.text(limit=3)}", flush=True)
+    text = f"{config.init_checkpoint}\n{report.text(limit=None)}\n"
+    if pretrained.is_pretraining(config.init_checkpoint, detection_settings.INIT_FIELD):
+      for line in pretraining_start.after_pretraining(model, config):
+        print(line, flush=True)
+        text += f"{line}\n"
     if self.logging_dir:
       tf.io.gfile.makedirs(self.logging_dir)
       with tf.io.gfile.GFile(os.path.join(self.logging_dir, START_WEIGHTS_FILE), "w") as file:
-        file.write(f"{config.init_checkpoint}\n{report.text(limit=None)}\n")
+        file.write(text)
 
   def build_inputs(
     self,

@@ -11,8 +11,9 @@ from official.core import exp_factory
 
 from mtl_ssl_tf import terminal
 from mtl_ssl_tf.command_line import replay as replay_flags
-from mtl_ssl_tf.configs import experiments, loading
+from mtl_ssl_tf.configs import experiments, insloc, loading, yaml_files
 from mtl_ssl_tf.data import schema
+from mtl_ssl_tf.tasks import insloc as insloc_task  # noqa: F401 - registers the task
 from mtl_ssl_tf.tasks import mtl_detection  # noqa: F401 - registers the task
 from mtl_ssl_tf.training import reproduction, run_folder
 
@@ -45,10 +46,13 @@ def replay(folder: str) -> tuple[dict[str, float], dict[str, int]]:
   Raises:
     ValueError: a file of it is missing or cannot be read.
   """
-  params = exp_factory.get_exp_config(experiments.DEFAULT)
-  loading.override_with_file(params, os.path.join(folder, run_folder.PARAMS_FILE))
-  # The run's own may have moved since.
-  params.task.label_map = os.path.join(folder, schema.LABEL_MAP_FILE)
+  path = os.path.join(folder, run_folder.PARAMS_FILE)
+  is_pretraining = insloc.is_pretraining(yaml_files.read(path)[-1].fields)
+  params = exp_factory.get_exp_config(experiments.INSLOC if is_pretraining else experiments.DEFAULT)
+  loading.override_with_file(params, path)
+  if not is_pretraining:
+    # The run's own may have moved since.
+    params.task.label_map = os.path.join(folder, schema.LABEL_MAP_FILE)
   return reproduction.repeat(params, folder)
 
 

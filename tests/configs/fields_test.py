@@ -13,12 +13,14 @@ from mtl_ssl_tf.configs import (
   detector,
   experiments,
   fields,
+  insloc,
+  insloc_data,
   optimization,
   reference,
   training,
 )
 
-MODULES = (auxiliary, data, detector, optimization, training)
+MODULES = (auxiliary, data, detector, insloc, insloc_data, optimization, training)
 OURS = [
   cls
   for module in MODULES
@@ -114,8 +116,9 @@ def test_every_field_of_ours_has_a_word(cls):
     assert "|" not in text, name  # It becomes a cell of a table.
 
 
-def test_defaults_are_accepted():
-  params = experiments.mtl_frcnn()
+@pytest.mark.parametrize("experiment", [experiments.mtl_frcnn, experiments.insloc_c4])
+def test_defaults_are_accepted(experiment):
+  params = experiment()
   for part in ("task", "trainer", "runtime"):
     fields.check(getattr(params, part), part)
 

@@ -21,6 +21,7 @@ RENAMED_VALUES: dict[str, dict[str, str]] = dict.fromkeys(
 # Field that the record does not have -> its value in every row.
 NEW: dict[str, Any] = {
   "task.evaluation.losses": False,
+  "task.init_statistics_images": 64,
 } | {
   f"task.{data}.{field}": value
   for data in DATA

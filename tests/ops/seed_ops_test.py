@@ -27,7 +27,14 @@ class ImageSeedsTest(parameterized.TestCase, tf.test.TestCase):
     self.assertFalse(np.any(same))
 
   def test_streams_differ(self):
-    streams = (seed_ops.RPN_SAMPLING, seed_ops.ROI_SAMPLING, seed_ops.WINDOWS, seed_ops.COLORS)
+    streams = (
+      seed_ops.RPN_SAMPLING,
+      seed_ops.ROI_SAMPLING,
+      seed_ops.WINDOWS,
+      seed_ops.COLORS,
+      seed_ops.KEY_SHUFFLE,
+      seed_ops.BOX_AUGMENTATION,
+    )
     self.assertLen({tuple(_seeds(stream=stream)[0]) for stream in streams}, 4)
 
   def test_no_two_images_and_steps_share_a_seed(self):

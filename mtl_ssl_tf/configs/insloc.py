@@ -1,0 +1,171 @@
+"""Settings of pretraining by instance localisation; the defaults are the published ones.
+
+What was published is the form with a feature pyramid. The form with one map at stride 16, which is
+this one, was described but its configuration never released: its crop and its projection are ours.
+
+Reference: Yang et al., "Instance Localization for Self-supervised Detection Pretraining", CVPR
+2021, and the configuration that its authors released.
+"""
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+from official.core import config_definitions as cfg
+
+from mtl_ssl_tf.configs import data as data_config
+from mtl_ssl_tf.configs import detector as detector_config
+from mtl_ssl_tf.configs import fields, insloc_data, optimization, training
+from mtl_ssl_tf.configs.fields import COUNT, COUNT_OR_NONE, WEIGHT, group, setting
+
+# In YAML files, another name of `validation_data`.
+PROBE = "probe_data"
+
+
+@dataclasses.dataclass
+class InsLoc(cfg.TaskConfig):
+  """Pretraining of a detector's backbone and second stage on images without annotations."""
+
+  seed: int = setting(0, "seed of the initial weights and of every random choice in a step")
+  backbone: detector_config.Backbone = group(
+    detector_config.Backbone,
+    "the network; `freeze` has no effect",
+    type="resnet_50",
+    layout="torchvision",
+    norm={"type": "batch", "momentum": 0.9},
+  )
+  group_size: int = setting(
+    32,
+    "images that norm `batch` takes mean and variance of; a divisor of each replica's share of the "
+    "batch",
+    bounds=COUNT,
+  )
+  shuffle: str = setting(
+    "batch",
+    "how key images and their boxes change places before they are normalised in groups, so that a "
+    "query and its key are not recognised by the company they were in: over the whole `batch`, for "
+    "which replicas exchange images; within each `replica`; or not at all, `none`",
+    choices=("batch", "replica", "none"),
+  )
+  pooling: str = setting(
+    "box",
+    "what features are the mean of: the pasted `box`, or the whole `image`, which is a control for "
+    "experiments",
+    choices=("box", "image"),
+  )
+  crop_size: int = setting(
+    7, "samples a side of a crop, as `roi_head.crop_size` of the detector", bounds=COUNT
+  )
+  max_pool: int = setting(
+    1,
+    "side and stride of the pooling after the crop, as `roi_head.max_pool`; 1 is none",
+    bounds=COUNT,
+  )
+  keep_border: bool = setting(True, "as `roi_head.keep_border` of the detector")
+  projection_hidden: int = setting(
+    2048,
+    "channels of the hidden layer between features and vectors; 0 has none",
+    bounds=COUNT_OR_NONE,
+  )
+  projection_depth: int = setting(128, "length of the vectors that are compared", bounds=(2, None))
+  queue_size: int = setting(
+    65_536,
+    "keys of earlier batches that queries are told from; a multiple of the batch size",
+    bounds=COUNT,
+  )
+  temperature: float = setting(0.2, "divides the similarities", bounds=(1e-3, None))
+  momentum: float = setting(
+    0.999, "share of its own weights that the key encoder keeps in a step", bounds=(0.0, 1.0)
+  )
+  weight_decay: float = setting(
+    1e-4,
+    "scale / 2 x the sum of squares of all trained weights, those of norms and biases included, is "
+    "added to the loss",
+    bounds=WEIGHT,
+  )
+  box_augmentation: insloc_data.BoxAugmentation = group(
+    insloc_data.BoxAugmentation, "boxes that queries are pooled from"
+  )
+  probe_neighbours: int = setting(
+    5,
+    "nearest objects of other images that say what class an object is, in the probe",
+    bounds=COUNT,
+  )
+  picture_interval: int = setting(
+    1000, "training steps from one set of pictures to the next; 0 is never", bounds=COUNT_OR_NONE
+  )
+  num_pictures: int = setting(4, "pairs of composites of a set", bounds=COUNT)
+  train_data: insloc_data.InsLocData = group(
+    insloc_data.InsLocData, "images to pretrain on", is_training=True
+  )
+  validation_data: data_config.Data = group(
+    data_config.Data,
+    "the probe: records of a few annotated images, whose objects measure the features; YAML files "
+    "may call it `probe_data`. `--mode=train` needs none",
+    is_training=False,
+    global_batch_size=1,
+    drop_remainder=False,
+  )
+
+
+def is_pretraining(fields: Any) -> bool:
+  """Whether the fields of a configuration, nested, are those of a pretraining."""
+  task = fields.get("task") if isinstance(fields, Mapping) else None
+  return isinstance(task, Mapping) and "queue_size" in task
+
+
+def check(config: InsLoc, trainer: training.Trainer) -> None:
+  """Refuses settings that nothing can be pretrained with.
+
+  Raises:
+    ValueError: naming the field, its value and what is accepted.
+  """
+  fields.check(config, "task")
+  insloc_data.check(config.train_data, "task.train_data")
+  insloc_data.check_box_augmentation(config.box_augmentation, "task.box_augmentation")
+  norm = config.backbone.norm.type
+  if norm == "frozen":
+    raise ValueError(
+      "task.backbone.norm.type is 'frozen'; accepted: batch, sync, group, as there are no "
+      "statistics yet; a detector with norm 'frozen' can start from a run with norm batch"
+    )
+  if config.backbone.recompute and norm != "group":
+    raise ValueError(
+      f"task.backbone.recompute is true; accepted: false where task.backbone.norm.type is {norm!r},"
+      " whose statistics would see every batch twice"
+    )
+  batch_size = config.train_data.global_batch_size
+  if config.queue_size % batch_size:
+    raise ValueError(
+      f"task.queue_size is {config.queue_size}; accepted: a multiple of "
+      f"task.train_data.global_batch_size ({batch_size}), so that a batch never splits at its end"
+    )
+  check_groups(config)
+  found = optimization.weight_decay(trainer.optimizer_config.optimizer)
+  if found is not None and config.weight_decay:
+    raise ValueError(
+      f"trainer.optimizer_config.optimizer.{found[0]} is {found[1]}; accepted: 0, or 0 for "
+      f"task.weight_decay ({config.weight_decay}), as weights would decay twice"
+    )
+
+
+def check_groups(config: InsLoc, num_replicas: int = 1) -> None:
+  """Refuses groups of normalisation that a replica's share of the batch is not made of.
+
+  Raises:
+    ValueError: naming the field, its value and what is accepted.
+  """
+  share = config.train_data.global_batch_size // num_replicas
+  if config.backbone.norm.type == "batch" and share % config.group_size:
+    of_replica = "" if num_replicas == 1 else f" over {num_replicas} replicas"
+    raise ValueError(
+      f"task.group_size is {config.group_size}; accepted with task.backbone.norm.type batch: a "
+      f"divisor of task.train_data.global_batch_size{of_replica}, {share}"
+    )
+
+
+def has_one_group(config: InsLoc) -> bool:
+  """Whether all images of a batch are normalised together, so that shuffling changes nothing."""
+  norm = config.backbone.norm.type
+  one = norm == "batch" and config.group_size == config.train_data.global_batch_size
+  return norm == "sync" or one

@@ -1,0 +1,1 @@
+"""Networks that are trained without annotations, for a detector to start from."""

@@ -1,0 +1,77 @@
+"""Checks settings and data of a pretraining before it is built."""
+
+import logging
+
+import tensorflow as tf
+from official.core import config_definitions as cfg
+
+from mtl_ssl_tf.configs import insloc
+from mtl_ssl_tf.data.records import paths as record_paths
+from mtl_ssl_tf.modeling.backbones import registry
+
+_LOGGER = logging.getLogger(__name__)
+# What a checkpoint's weights depend on.
+FIXED = (
+  "task.backbone.type",
+  "task.backbone.depth_multiplier",
+  "task.backbone.fused_stage2",
+  "task.backbone.layout",
+  "task.backbone.norm.type",
+  "task.backbone.norm.groups",
+  "task.queue_size",
+  "task.projection_hidden",
+  "task.projection_depth",
+)
+
+
+def check(params: cfg.ExperimentConfig) -> None:
+  """Refuses settings that nothing can be pretrained with; warns of groups that cannot be mixed.
+
+  Raises:
+    ValueError: naming the field, its value and what is accepted.
+  """
+  insloc.check(params.task, params.trainer)
+  registry.check(params.task.backbone.type)
+  if params.task.shuffle != "none" and insloc.has_one_group(params.task):
+    _LOGGER.warning(
+      "task.shuffle is %r, but all images of a batch are normalised together: what a query shares "
+      "with its key may give them away; task.group_size at most half the batch prevents it",
+      params.task.shuffle,
+    )
+
+
+def check_split(config: insloc.InsLoc, reason: str) -> None:
+  """Refuses settings for which replicas exchange values within the encoders.
+
+  Raises:
+    ValueError: naming the field, its value, what is accepted and `reason`.
+  """
+  if config.backbone.norm.type == "sync":
+    raise ValueError(f"task.backbone.norm.type is 'sync'; accepted: group, batch {reason}")
+
+
+def check_data(config: insloc.InsLoc, name: str) -> None:
+  """Refuses images that are not there, and a probe without records.
+
+  Images are read when training begins, and broken ones are left out then.
+
+  Raises:
+    ValueError: naming the field, its value and what is accepted.
+  """
+  field = "train_data" if name == "train_data" else insloc.PROBE
+  data = getattr(config, name)
+  if name == "train_data" and data.image_dir:
+    if not tf.io.gfile.isdir(data.image_dir):
+      raise ValueError(
+        f"task.{field}.image_dir is {data.image_dir!r}; accepted: a folder of images"
+      )
+    return
+  if not data.input_path:
+    raise ValueError(
+      f"task.{field}.input_path is {data.input_path!r}; accepted: records of a few annotated "
+      "images, or --mode=train, which measures nothing"
+    )
+  try:
+    record_paths.match_files(data.input_path)
+  except ValueError as error:
+    raise ValueError(f"task.{field}.{error}") from error

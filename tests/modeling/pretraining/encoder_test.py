@@ -1,0 +1,105 @@
+"""Vectors of boxes, by the parts of a detector."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from mtl_ssl_tf.configs import detector as detector_config
+from mtl_ssl_tf.modeling import factory
+from mtl_ssl_tf.modeling.pretraining import insloc_model
+from tests.modeling.pretraining import small
+
+
+def _image(side: int = 64) -> tf.Tensor:
+  return tf.constant(np.random.default_rng(0).integers(0, 256, [2, side, side, 3], np.uint8))
+
+
+@pytest.fixture(name="encoder", scope="module")
+def _encoder():
+  # With the statistics of a batch: new ones let next to nothing through.
+  config = small.config()
+  config.backbone.norm.momentum = 0.0
+  made = insloc_model.build(config).query_encoder
+  made(_image(), tf.constant([[0.0, 0.0, 64.0, 64.0]] * 2), training=True)
+  return made
+
+
+def test_vectors_have_length_1(encoder):
+  vectors = encoder(_image(), tf.constant([[0.0, 0.0, 64.0, 64.0], [8.0, 16.0, 30.0, 60.0]]))
+  assert vectors.shape == [2, 4]
+  assert vectors.dtype == tf.float32
+  np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), 1.0, rtol=1e-5)
+
+
+def _sizes(side: int) -> tf.Tensor:
+  return tf.constant([[side, side]] * 2, tf.float32)
+
+
+def test_the_projection_is_on_the_features_of_the_box(encoder):
+  boxes = tf.constant([[3.0, 8.0, 40.0, 60.0], [8.0, 16.0, 30.0, 60.0]])
+  features = encoder.box_features(tf.cast(_image(), tf.float32), boxes[:, tf.newaxis], _sizes(64))
+  expected = encoder.projection(features[:, 0])
+  np.testing.assert_allclose(encoder(_image(), boxes), expected, atol=1e-5)
+
+
+def test_without_pooling_boxes_play_no_part():
+  encoder = insloc_model.build(small.config(pooling="image")).query_encoder
+  one = encoder(_image(), tf.constant([[0.0, 0.0, 64.0, 64.0]] * 2))
+  np.testing.assert_array_equal(one, encoder(_image(), tf.constant([[8.0, 16.0, 30.0, 60.0]] * 2)))
+  maps = encoder.stage1(encoder.backbone.preprocess(tf.cast(_image(), tf.float32)))
+  means = tf.reduce_mean(encoder.box_head.stage2(maps), axis=[1, 2])
+  np.testing.assert_allclose(one, encoder.projection(means), atol=1e-5)
+
+
+@pytest.mark.parametrize("head", ["faster_rcnn", "rfcn"])
+def test_features_are_those_of_a_detector_with_these_weights(encoder, head):
+  config = detector_config.MtlDetection()
+  config.override(
+    {
+      "backbone": {"type": small.BACKBONE, "norm": {"type": "batch"}},
+      "roi_head": {"crop_size": 3, "type": head},
+      "rpn": {"depth": 8},
+    },
+    is_strict=True,
+  )
+  detector = factory.build_detector(config, 3)
+  detector.stage1.set_weights(encoder.stage1.get_weights())
+  detector.box_head.stage2.set_weights(encoder.box_head.stage2.get_weights())
+  images = tf.cast(_image(), tf.float32)
+  maps = detector.first_stage(images, _sizes(64)).features
+  np.testing.assert_allclose(
+    maps, encoder.stage1(encoder.backbone.preprocess(images)), rtol=1e-5, atol=1e-5
+  )
+  if head == "faster_rcnn":  # The other has no features of a box.
+    boxes = tf.constant([[[3.0, 8.0, 40.0, 60.0]], [[8.0, 16.0, 30.0, 60.0]]])
+    expected = detector.box_stage(maps, boxes, _sizes(64)).box_features
+    found = encoder.box_features(images, boxes, _sizes(64))
+    np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+  ("backbone", "depth"),
+  [
+    ({"type": "resnet_18", "layout": "torchvision"}, 512),
+    ({"type": "efficientnet_lite0"}, 1280),
+    ({"type": "mobilenet_v1", "depth_multiplier": 0.125}, 128),
+  ],
+)
+def test_other_backbones(backbone, depth):
+  encoder = insloc_model.build(small.config(backbone=backbone)).query_encoder
+  vectors = encoder(_image(), tf.constant([[0.0, 0.0, 64.0, 64.0]] * 2), training=True)
+  assert vectors.shape == [2, 4]
+  boxes = tf.constant([[[0.0, 0.0, 64.0, 64.0]]] * 2)
+  features = encoder.box_features(tf.cast(_image(), tf.float32), boxes, _sizes(64))
+  assert features.shape == [2, 1, depth]
+
+
+def test_mixed_precision_ends_in_float32():
+  model = insloc_model.build(small.config(), precision="bfloat16")
+  encoder = model.query_encoder
+  vectors = encoder(_image(), tf.constant([[0.0, 0.0, 64.0, 64.0]] * 2), training=True)
+  assert vectors.dtype == tf.float32
+  maps = encoder.stage1(encoder.backbone.preprocess(tf.cast(_image(), tf.float32)))
+  assert maps.dtype == tf.bfloat16
+  assert model.queue.keys.dtype == tf.float32
+  assert tf.convert_to_tensor(model.queue.keys).dtype == tf.float32

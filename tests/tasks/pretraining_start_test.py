@@ -1,0 +1,225 @@
+"""A detector that starts from a pretraining: its weights, its statistics, and what is refused."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+import yaml
+
+from mtl_ssl_tf.checkpoints import pretrained
+from mtl_ssl_tf.tasks import detection_settings, mtl_detection, pretraining_start
+from tests.modeling.pretraining import small
+from tests.tasks import insloc_tiny, tiny
+
+BACKBONE = {"type": small.BACKBONE, "norm": {"type": "batch"}}
+FROZEN = {**BACKBONE, "norm": {"type": "frozen"}}
+SOURCE = "task.init_checkpoint:"
+
+
+@pytest.fixture(name="folder", scope="module")
+def _folder(tmp_path_factory):
+  """Records, and a pretraining run of some steps in `run`."""
+  folder = tmp_path_factory.mktemp("start")
+  tiny.write_records(folder)
+  insloc_tiny.run(folder, "run", {"trainer": {"train_steps": 4}})
+  return folder
+
+
+@pytest.fixture(name="weights", scope="module")
+def _weights(folder):
+  """The pretraining model with the weights of the run's last checkpoint."""
+  task = insloc_tiny.RandomInsLocTask(insloc_tiny.experiment().task)
+  model = task.build_model()
+  path = tf.train.latest_checkpoint(str(folder / "run"))
+  tf.train.Checkpoint(model=model).read(path).expect_partial()
+  return model
+
+
+def _task(folder, **changed) -> mtl_detection.MtlDetectionTask:
+  params = tiny.experiment(
+    folder,
+    {
+      "task": {
+        "init_checkpoint": str(folder / "run"),
+        "backbone": BACKBONE,
+        "roi_head": {"crop_size": 3},
+        **changed,
+      }
+    },
+  )
+  return mtl_detection.MtlDetectionTask(params.task, logging_dir=str(folder / "detector"))
+
+
+def _named(stage) -> dict[str, np.ndarray]:
+  """The weights of a stage by layer and place."""
+  return {
+    f"{name}/{part}/{leaf}": value.numpy()
+    for name, layer in stage.named_layers().items()
+    for part, values in (("conv", layer.conv.weights), ("norm", layer.norm.weights))
+    for leaf, value in enumerate(values)
+  }
+
+
+def _assert_equal(found: dict, expected: dict) -> None:
+  assert found.keys() == expected.keys()
+  for name, value in expected.items():
+    np.testing.assert_array_equal(found[name], value, err_msg=name)
+
+
+class TestWeights:
+  def test_are_those_of_the_query_encoder(self, folder, weights, capsys):
+    task = _task(folder)
+    model = task.build_model()
+    task.initialize(model)
+    stage1, *second = model.stages
+    query = weights.query_encoder
+    _assert_equal(_named(stage1), _named(query.stage1))
+    assert len(second) == 3  # The main one and those of both auxiliary heads.
+    for stage in second:
+      _assert_equal(_named(stage), _named(query.box_head.stage2))
+    # Which are not those of the key encoder.
+    keys = _named(weights.key_encoder.stage1)
+    assert any(np.any(keys[name] != value) for name, value in _named(stage1).items())
+    out = capsys.readouterr().out
+    num_loaded = len(_named(query.stage1)) + len(_named(query.box_head.stage2))
+    assert f"\nloaded: {num_loaded}\n" in out
+    assert "in the file, but not used: 0" in out
+    assert "query encoder of a pretraining: stage 1 and stage 2, which the auxiliary second" in out
+    assert "frozen norms" not in out
+    text = (folder / "detector" / "start_weights.txt").read_text()
+    assert "query encoder of a pretraining" in text
+
+  def test_the_first_forward_pass_uses_them(self, folder, weights):
+    task = _task(folder)
+    model = task.build_model()
+    task.initialize(model)
+    rng = np.random.default_rng(0)
+    images = tf.constant(rng.uniform(0.0, 255.0, [2, 64, 64, 3]), tf.float32)
+    boxes = tf.constant([[[4.0, 8.0, 40.0, 60.0]], [[0.0, 0.0, 64.0, 30.0]]])
+    sizes = tf.constant([[64.0, 64.0]] * 2)
+    maps = model.first_stage(images, sizes).features
+    found = model.box_stage(maps, boxes, sizes).box_features
+    expected = weights.query_encoder.box_features(images, boxes, sizes)
+    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
+
+  def test_rfcn_takes_both_stages_too(self, folder, weights):
+    task = _task(folder, roi_head={"type": "rfcn", "rfcn": {"reduce_depth": 8}})
+    model = task.build_model()
+    task.initialize(model)
+    _assert_equal(_named(model.stage1), _named(weights.query_encoder.stage1))
+    _assert_equal(_named(model.box_head.stage2), _named(weights.query_encoder.box_head.stage2))
+
+  def test_random_auxiliary_stages_stay_random(self, folder, capsys):
+    task = _task(folder, auxiliary={"init_from": "random"})
+    model = task.build_model()
+    _, main, *others = (_named(stage) for stage in model.stages)
+    task.initialize(model)
+    for stage, before in zip(model.stages[2:], others, strict=True):
+      _assert_equal(_named(stage), before)
+    assert "stage 1 and stage 2; its projection" in capsys.readouterr().out
+    del main
+
+  def test_what_a_pretraining_is(self, folder):
+    assert pretrained.is_pretraining(str(folder / "run"), SOURCE)
+    assert not pretrained.is_pretraining("imagenet", SOURCE)
+    assert not pretrained.is_pretraining("efficientnet_lite0", SOURCE)
+    assert not pretrained.is_pretraining("net.pth", SOURCE)
+
+
+class TestFrozenStatistics:
+  def test_are_estimated_on_training_images(self, folder, weights, capsys):
+    task = _task(folder, backbone=FROZEN, init_statistics_images=10)
+    model = task.build_model()
+    task.initialize(model)
+    pretrained_stage = weights.query_encoder.stage1
+    for name, layer in model.stage1.named_layers().items():
+      other = pretrained_stage.named_layers()[name]
+      np.testing.assert_array_equal(layer.conv.weights[0], other.conv.weights[0])
+      np.testing.assert_array_equal(layer.norm.gamma, other.norm.gamma)
+      assert np.any(layer.norm.moving_mean.numpy() != other.norm.moving_mean.numpy())
+    num_norms = sum(len(stage.named_layers()) for stage in model.stages)
+    line = (
+      f"statistics of {num_norms} frozen norms: estimated on 16 training images, with their boxes "
+      "as regions"
+    )
+    assert line in capsys.readouterr().out
+    assert line in (folder / "detector" / "start_weights.txt").read_text()
+    # What comes out of stage 1 is in the range of its activation, not blown up or dead.
+    images, labels = next(iter(task.build_inputs(task.task_config.train_data)))
+    maps = model.first_stage(images, labels["image_size_px"]).features.numpy()
+    assert 0.05 < np.mean(maps) < 3.0
+
+  def test_stay_where_none_are_wanted(self, folder, weights, capsys):
+    task = _task(folder, backbone=FROZEN, init_statistics_images=0)
+    model = task.build_model()
+    task.initialize(model)
+    _assert_equal(_named(model.stage1), _named(weights.query_encoder.stage1))
+    captured = capsys.readouterr()
+    assert "task.init_statistics_images is 0: frozen norms keep" in captured.err
+    assert "frozen norms:" not in captured.out
+
+
+class TestRefused:
+  @pytest.fixture(name="run")
+  def _run(self, tmp_path):
+    """The folder of a pretraining of MobileNet, without its weights."""
+    params = insloc_tiny.experiment(
+      {"task": {"backbone": {"type": "mobilenet_v1", "depth_multiplier": 0.125}}}
+    )
+    (tmp_path / "params.yaml").write_text(yaml.safe_dump(params.as_dict()))
+    (tmp_path / "best").mkdir()
+    return tmp_path
+
+  def _message(self, folder, run, backbone) -> str:
+    config = tiny.experiment(
+      folder, {"task": {"backbone": backbone, "init_checkpoint": str(run)}}
+    ).task
+    with pytest.raises(ValueError) as error:
+      pretraining_start.check_backbone(config)
+    return str(error.value)
+
+  @pytest.mark.parametrize("inside", ["", "best", "ckpt-4", "best/ckpt-4"])
+  def test_another_network(self, folder, run, inside):
+    source = f"accepted with task.init_checkpoint '{run / inside}'"
+    expected = (
+      f"task.backbone.type is 'resnet_50'; {source}: 'mobilenet_v1', as in that pretraining"
+    )
+    assert self._message(folder, run / inside, {"type": "resnet_50"}) == expected
+
+  def test_another_width_or_form(self, folder, run):
+    source = f"accepted with task.init_checkpoint '{run}'"
+    message = self._message(folder, run, {"depth_multiplier": 0.5})
+    assert message.startswith(f"task.backbone.depth_multiplier is 0.5; {source}: 0.125")
+    message = self._message(folder, run, {"fused_stage2": False})
+    assert message.startswith("task.backbone.fused_stage2 is False; ")
+
+  def test_another_kind_of_norm(self, folder, run):
+    message = self._message(folder, run, {"norm": {"type": "group"}})
+    assert message.startswith("task.backbone.norm.type is 'group'; accepted with ")
+    assert message.endswith(": frozen, batch, sync, as that pretraining had 'batch'")
+
+  def test_by_the_start_of_a_run(self, folder):
+    backbone = {"type": "mobilenet_v1"}
+    override = {"task": {"backbone": backbone, "init_checkpoint": str(folder / "run")}}
+    with pytest.raises(ValueError, match=r"task\.backbone\.type is 'mobilenet_v1'; accepted with"):
+      detection_settings.check_start(tiny.experiment(folder, override).task)
+
+  def test_fitting_ones_are_not(self, folder, run):
+    pretraining_start.check_backbone(
+      tiny.experiment(folder, {"task": {"init_checkpoint": str(run)}}).task
+    )
+    # What a network does not have plays no part.
+    override = {"task": {"backbone": {**BACKBONE, "depth_multiplier": 0.5}}}
+    override["task"]["init_checkpoint"] = str(folder / "run")
+    detection_settings.check_start(tiny.experiment(folder, override).task)
+
+
+def test_a_layout_comes_with_the_weights(folder, tmp_path):
+  text = (folder / "run" / "params.yaml").read_text()
+  (tmp_path / "params.yaml").write_text(text)
+  assert "layout: torchvision" in text
+  config = tiny.experiment(folder, {"task": {"backbone": {"type": "resnet_50"}}}).task
+  detection_settings.start_from(config, str(tmp_path))
+  assert config.backbone.layout == "torchvision"
+  # Of a detector's run, nothing does.
+  (tmp_path / "params.yaml").write_text("task: {backbone: {layout: keras}}")
+  assert pretraining_start.pretraining_task(str(tmp_path)) is None
