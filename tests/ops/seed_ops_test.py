@@ -35,7 +35,7 @@ class ImageSeedsTest(parameterized.TestCase, tf.test.TestCase):
       seed_ops.KEY_SHUFFLE,
       seed_ops.BOX_AUGMENTATION,
     )
-    self.assertLen({tuple(_seeds(stream=stream)[0]) for stream in streams}, 4)
+    self.assertLen({tuple(_seeds(stream=stream)[0]) for stream in streams}, 6)
 
   def test_no_two_images_and_steps_share_a_seed(self):
     # Neighbouring keys in neighbouring steps, too.
