@@ -39,7 +39,8 @@ ALLOWED = {
   "data.sources": _DATA_BASE,
   "data.records": {"data.sources"} | _DATA_BASE,
   "data.pipeline": {"configs", "ops", "data.records"} | _DATA_BASE,
-  "data.composites": {"configs", "data.sources", "data.records", "data.pipeline"} | _DATA_BASE,
+  "data.composites": {"configs", "ops", "data.sources", "data.records", "data.pipeline"}
+  | _DATA_BASE,
   "data.inspection": {"configs", "data.sources", "data.records", "data.pipeline"} | _DATA_BASE,
   "data.ground_truth": {"data.sources", "data.records"} | _DATA_BASE,
   "data.sparse": {"data.records"} | _DATA_BASE,

@@ -3,6 +3,7 @@
     sources/            annotation files and images as tools write them
       -> records/       converts them, writes TFRecords and finds them again
         -> pipeline/    records to batches: order, decoding, flips, resizing
+        -> composites/  images without annotations to pairs of composites, for pretraining
         -> inspection/  faults and statistics of a data set
         -> ground_truth/  objects and detections as metrics need them
         -> sparse/      training sets with annotations erased on purpose

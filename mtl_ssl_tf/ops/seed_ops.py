@@ -3,7 +3,7 @@
 import tensorflow as tf
 
 # One stream for each purpose, so that no two choices of a step share their random numbers.
-RPN_SAMPLING, ROI_SAMPLING, WINDOWS, KEY_SHUFFLE, BOX_AUGMENTATION = range(5)
+RPN_SAMPLING, ROI_SAMPLING, WINDOWS, COLORS, KEY_SHUFFLE, BOX_AUGMENTATION = range(6)
 
 
 def step_seed(seed: int, stream: int, step: tf.Tensor) -> tf.Tensor:

@@ -35,7 +35,7 @@ def test_defaults_are_the_published_ones():
   ("fields", "message"),
   [
     ({"image_dir": ""}, "task.train_data.image_dir is '' and task.train_data.input_path ''"),
-    ({"input_path": "a"}, "image_dir is 'images' and task.train_data.input_path 'a'; accepted: one"),
+    ({"input_path": "a"}, "image_dir is .images. and task.train_data.input_path .a.; accepted: o"),
     ({"composite": {"size": 8}}, "task.train_data.composite.size is 8; accepted: at least 16"),
     ({"composite": {"crop_area_min": 1.5}}, "composite.crop_area_min is 1.5; accepted: 0.0 to 1"),
     (

@@ -33,10 +33,13 @@ def iou(one, other) -> np.ndarray:
 
 
 def pasted_boxes(count, side=256) -> np.ndarray:
-  """Boxes as large and as long as pasted crops are."""
+  """Boxes as large and as long as crops of square images come to be pasted."""
   rng = np.random.default_rng(0)
-  sizes = rng.uniform(0.4, 0.95, [count, 1]) * side * np.array([[1.0, 1.0]])
-  sizes[np.arange(count), rng.integers(0, 2, count)] *= rng.uniform(0.5, 1.0, count)
+  aspects = np.exp(rng.uniform(-np.log(2.0), np.log(2.0), count))
+  sizes = np.stack([aspects**-0.5, aspects**0.5], axis=1)
+  bounds = np.sort(rng.uniform(0.5, 254 / 256, [count, 2])) * side
+  scales = np.minimum(bounds[:, 1] / sizes.max(axis=1), bounds[:, 0] / sizes.min(axis=1))
+  sizes *= scales[:, np.newaxis]
   places = rng.uniform(0.0, 1.0, [count, 2]) * (side - sizes)
   return np.concatenate([places, places + sizes], axis=1).astype(np.float32)
 

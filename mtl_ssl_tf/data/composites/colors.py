@@ -10,15 +10,15 @@ from collections.abc import Callable
 import tensorflow as tf
 
 from mtl_ssl_tf.configs import insloc_data as insloc_config
-from mtl_ssl_tf.data.pipeline import color_jitter
+from mtl_ssl_tf.ops import color_ops
 
 # The side of composites for which the settings state the standard deviations of blurs.
 _SIGMA_SIDE = 256.0
+# Less leaves an image as it is, and 0 would divide by itself.
+_LEAST_SIGMA = 1e-3
 
 
-def random_colors(
-  image: tf.Tensor, seed: tf.Tensor, settings: insloc_config.Colors
-) -> tf.Tensor:
+def random_colors(image: tf.Tensor, seed: tf.Tensor, settings: insloc_config.Colors) -> tf.Tensor:
   """An image that is jittered, made grey and blurred, each with a probability.
 
   Args:
@@ -30,13 +30,15 @@ def random_colors(
     float32 [S, S, 3], RGB 0 … 255.
   """
   jitter_seed, grey_seed, blur_seed = tf.unstack(tf.random.split(seed, 3))
-  jitter = functools.partial(color_jitter.random_color_jitter, **settings.jitter.as_dict())
   scale = image.shape[0] / _SIGMA_SIDE
-  sigmas = settings.blur_sigma_min * scale, settings.blur_sigma_max * scale
+  sigmas = [
+    max(sigma * scale, _LEAST_SIGMA) for sigma in (settings.blur_sigma_min, settings.blur_sigma_max)
+  ]
+  jitter = functools.partial(color_ops.random_color_jitter, **settings.jitter.as_dict())
   image = _sometimes(jitter, image, jitter_seed, settings.jitter_probability)
   image = _sometimes(lambda image, _: greyscale(image), image, grey_seed, settings.grey_probability)
   return _sometimes(
-    lambda image, seed: blur(image, tf.random.stateless_uniform([], seed, *sigmas)),
+    lambda image, seed: blur(image, tf.random.stateless_uniform([], seed, *sigmas), sigmas[1]),
     image,
     blur_seed,
     settings.blur_probability,
@@ -48,30 +50,10 @@ def greyscale(image: tf.Tensor) -> tf.Tensor:
   return tf.repeat(tf.image.rgb_to_grayscale(image), 3, axis=-1)
 
 
-def blur(image: tf.Tensor, sigma: tf.Tensor) -> tf.Tensor:
-  """The image under a Gaussian, as products with a matrix of weights for rows and for columns.
-
-  Weights of pixels outside the image fall to those inside, so that the border does not darken.
-
-  Args:
-    image: float32 [H, W, 3], H and W known statically.
-    sigma: float32 scalar, standard deviation in pixels; 0 leaves the image as it is.
-
-  Returns:
-    float32 [H, W, 3].
-  """
-  rows, columns = (_gaussian(length, sigma) for length in image.shape[:2])  # [H, H], [W, W]
-  image = tf.tensordot(rows, image, [[1], [0]])  # [H, W, 3]
-  return tf.einsum("xw,hwc->hxc", columns, image)  # [H, W, 3]
-
-
-def _gaussian(length: int, sigma: tf.Tensor) -> tf.Tensor:
-  """Shares of the pixels of a line in each blurred pixel, float32 [length, length]."""
-  places = tf.range(length, dtype=tf.float32)
-  distances = places[:, tf.newaxis] - places  # [length, length]
-  # A sigma next to 0 would make 0 / 0 in the middle.
-  weights = tf.exp(-0.5 * tf.square(distances / tf.maximum(sigma, 1e-3)))
-  return weights / tf.reduce_sum(weights, axis=-1, keepdims=True)
+def blur(image: tf.Tensor, sigma: tf.Tensor, largest_sigma: float) -> tf.Tensor:
+  """The whole image blurred, see `color_ops.gaussian_blur`; float32 [H, W, 3]."""
+  everywhere = tf.ones([*image.shape[:2], 1], tf.bool)
+  return color_ops.gaussian_blur(image, sigma, everywhere, largest_sigma)
 
 
 def _sometimes(
@@ -81,6 +63,8 @@ def _sometimes(
   probability: float,
 ) -> tf.Tensor:
   """An image to which `change` was applied with a probability."""
+  if not probability:
+    return image
   draw_seed, change_seed = tf.unstack(tf.random.split(seed, 2))
   is_changed = tf.random.stateless_uniform([], draw_seed) < probability
   return tf.cond(is_changed, lambda: change(image, change_seed), lambda: image)

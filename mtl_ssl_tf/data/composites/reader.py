@@ -128,6 +128,7 @@ def _pairs(
   rows = record_streams.training(read_record, order, first_batch, skipped_batches, context)
   backgrounds = [order.partner(number) for number in range(len(pairs.ROLES))]
 
+  @tf.autograph.experimental.do_not_convert
   def make_pair(number, bucket, content):
     del bucket  # There is one.
     batch, row = number // order.global_batch_size, number % order.global_batch_size

@@ -15,13 +15,12 @@ from mtl_ssl_tf.configs import fields
 from mtl_ssl_tf.data.pipeline import (
   annotated_image,
   augmentations,
-  color_jitter,
   composition,
   decoder,
   fitting,
   object_selection,
 )
-from mtl_ssl_tf.ops import box_ops
+from mtl_ssl_tf.ops import box_ops, color_ops
 
 _NUM_IMAGE_KEYS = 2**31 - 1
 # Fields of `Data` that the parser goes by, and whose values it checks one by one.
@@ -171,7 +170,7 @@ class DetectionParser:
     image = fitting.resize_and_crop(image, scaled_size, offset, kept_size)
     if self._is_training:
       # A change of your own that leaves the boxes where they are goes here.
-      image = color_jitter.random_color_jitter(
+      image = color_ops.random_color_jitter(
         image, seeds.color, **self._data.augmentation.color_jitter.as_dict()
       )
     return fitting.pad(image, self._input_size), labels

@@ -50,9 +50,15 @@ def read(files) -> dict[str, np.ndarray]:
 
 
 @pytest.fixture
-def messages(caplog):
-  caplog.set_level("INFO", logger="mtl_ssl_tf")
-  return lambda: [record.getMessage() for record in caplog.records]
+def messages(capsys):
+  """The lines of a command so far."""
+  told = []
+
+  def lines() -> list[str]:
+    told.extend(capsys.readouterr().err.splitlines())
+    return told
+
+  return lines
 
 
 def test_images_of_all_kinds_become_upright_rgb(tmp_path):
@@ -64,7 +70,8 @@ def test_images_of_all_kinds_become_upright_rgb(tmp_path):
   save(images / "turned.jpg", picture, exif=exif, quality=95, subsampling=0)
   save(images / "deep" / "er" / "palette.gif", picture.quantize(8))
   clear = picture.convert("RGBA")
-  clear.putalpha(Image.fromarray(np.where(np.arange(60) < 30, 255, 0).astype(np.uint8)[None].repeat(40, 0)))
+  half = np.where(np.arange(60) < 30, 255, 0).astype(np.uint8)
+  clear.putalpha(Image.fromarray(np.tile(half, [40, 1])))
   save(images / "clear.png", clear)
   save(images / "ink.jpg", picture.convert("CMYK"), quality=95)
   sixteen = (np.arange(40 * 60).reshape(40, 60) * 27).astype(np.uint16)
@@ -84,7 +91,7 @@ def test_images_of_all_kinds_become_upright_rgb(tmp_path):
   # Turned clockwise, blue comes to lie above, to the left of red.
   assert found["turned.jpg"].shape == (60, 40, 3)
   np.testing.assert_allclose(found["turned.jpg"][5, [5, 35]], [BLUE, RED], atol=12)
-  assert found["tagged.tiff"].shape == (40, 60, 3) and found["tagged.tiff"][5, 5].ptp() == 0
+  assert found["tagged.tiff"].shape == (40, 60, 3) and np.ptp(found["tagged.tiff"][5, 5]) == 0
   assert found["ink.jpg"].shape == (40, 60, 3)
 
 
@@ -108,8 +115,8 @@ def test_broken_images_are_named_and_left_out(tmp_path, messages):
   assert list(read(files)) == ["a.png", "c.png"]
   told = messages()
   for name in ("b.jpg", "empty.png", "text.jpg"):
-    assert sum(line.startswith(f"left out: {name}: image: ") for line in told) == 1
-  assert any(line.startswith("left out: gone.png: file: cannot be read") for line in told)
+    assert sum(line.startswith(f"warning: left out: {name}: image: ") for line in told) == 1
+  assert any(line.startswith("warning: left out: gone.png: file: cannot be read") for line in told)
   assert f"{images}: files passed over: 1 .txt" in told
   assert f"{images}: images read: 2, left out: 4" in told
   kept = image_store.read_faults(os.path.dirname(files[0]))
@@ -126,7 +133,11 @@ def test_a_second_start_reads_no_image(tmp_path, monkeypatch, messages):
     patch.setattr(image_store, "ready_image", None)
     assert ready(tmp_path, image_dir=str(images)) == first
   folder = os.path.dirname(first[0])
-  assert messages()[-1] == f"{images}: images left out: 1, listed in {folder}"
+  told = list(messages())
+  assert told[-1] == f"warning: {images}: images left out: 1, listed in {folder}"
+  # Once is enough for a run.
+  assert ready(tmp_path, image_dir=str(images)) == first
+  assert messages() == told
 
 
 def test_a_change_of_the_images_is_seen(tmp_path):
@@ -178,7 +189,10 @@ def test_many_images_keep_their_order_over_several_files(tmp_path, monkeypatch):
 
 
 def test_records_are_taken_as_they_are_or_made_ready(tmp_path, messages):
-  good = [fixtures.serialized_example(fixtures.noise_image(40, 40, i), source_id=f"n{i}") for i in range(2)]
+  good = [
+    fixtures.serialized_example(fixtures.noise_image(40, 40, i), source_id=f"n{i}")
+    for i in range(2)
+  ]
   example = tf.train.Example.FromString(good[0])
   example.features.feature[schema.IMAGE_ENCODED].bytes_list.value[0] = b"broken"
   example.features.feature[schema.IMAGE_SOURCE_ID].bytes_list.value[0] = b"bad"
@@ -191,8 +205,8 @@ def test_records_are_taken_as_they_are_or_made_ready(tmp_path, messages):
   assert list(found) == ["n0", "n1"]
   assert found["n1"].shape == (20, 20, 3)
   told = messages()
-  assert any(line.startswith("left out: bad: image: ") for line in told)
-  assert any(line.startswith("left out: train-0.tfrecord: record 2: ") for line in told)
+  assert any(line.startswith("warning: left out: bad: image: ") for line in told)
+  assert any(line.startswith("warning: left out: train-0.tfrecord: record 2: ") for line in told)
 
 
 @pytest.mark.parametrize(

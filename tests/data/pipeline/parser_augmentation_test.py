@@ -8,12 +8,8 @@ import pytest
 import tensorflow as tf
 
 from mtl_ssl_tf.configs import data as data_config
-from mtl_ssl_tf.data.pipeline import (
-  augmentations,
-  color_jitter,
-  composition,
-  detection_parser,
-)
+from mtl_ssl_tf.data.pipeline import augmentations, composition, detection_parser
+from mtl_ssl_tf.ops import color_ops
 from tests import fixtures
 
 SIZES = {"input_size": (48, 64), "short_side": 48, "long_side": 64, "max_num_boxes": 4}
@@ -273,7 +269,7 @@ RANDOM_CHANGES = (
   (augmentations, "random_horizontal_flip", 2),
   (augmentations, "random_vertical_flip", 2),
   (augmentations, "random_zoom_window", 2),
-  (color_jitter, "random_color_jitter", 1),
+  (color_ops, "random_color_jitter", 1),
   (composition, "compose", 2),
 )
 
