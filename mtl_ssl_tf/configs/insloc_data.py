@@ -79,9 +79,7 @@ class BoxAugmentation(hyperparams.Config):
   """Boxes near a pasted crop that take its place where the query's features are pooled."""
 
   enabled: bool = setting(True, "pool the query's features from such a box, not from the exact one")
-  min_iou: float = setting(
-    0.5, "boxes overlap the pasted crop by an IoU above this", bounds=SHARE
-  )
+  min_iou: float = setting(0.5, "boxes overlap the pasted crop by an IoU above this", bounds=SHARE)
   cells: int = setting(
     16, "rows and columns of the grid on whose corners the boxes are centred", bounds=(1, None)
   )

@@ -6,6 +6,7 @@ draws a sheet of them. Solid boxes are the pasted crops, which both show parts o
 dashed one is a box that may take the place of the query's.
 """
 
+import argparse
 import os
 import sys
 from collections.abc import Mapping, Sequence
@@ -16,7 +17,8 @@ from PIL import Image
 
 from mtl_ssl_tf import files, terminal
 from mtl_ssl_tf.command_line import composites as composites_flags
-from mtl_ssl_tf.configs import insloc_data as insloc_config
+from mtl_ssl_tf.configs import experiments, loading
+from mtl_ssl_tf.configs import insloc as insloc_config
 from mtl_ssl_tf.data.composites import reader
 from mtl_ssl_tf.labels import box_augmentation
 from mtl_ssl_tf.visualization import canvas as canvas_lib
@@ -55,30 +57,42 @@ def draw_pairs(
   return pictures
 
 
-def sheet(data: insloc_config.InsLocData, boxes: insloc_config.BoxAugmentation) -> np.ndarray:
-  """A sheet with the pairs of the first batch, uint8 [H, W, 3].
+def sheet(config: insloc_config.InsLoc, num_images: int) -> np.ndarray:
+  """A sheet with the pairs that a pretraining begins with, uint8 [H, W, 3].
 
   Args:
-    data: the images and how composites are made.
-    boxes: of the dashed boxes, one for each query.
+    config: the images, how composites are made, and which dashed boxes there are.
+    num_images: pairs on the sheet.
 
   Raises:
     ValueError: as `reader.make_dataset`.
   """
+  data = config.train_data.replace(global_batch_size=num_images, seed=config.train_data.seed or 0)
   batch = next(iter(reader.make_dataset(data)))
-  seeds = tf.stack([tf.fill([data.global_batch_size], data.seed or 0)] * 2, axis=-1)  # [B, 2]
-  seeds += tf.range(data.global_batch_size)[:, tf.newaxis]
-  augmented = box_augmentation.augment_boxes(
-    batch["query_boxes"],
-    seeds,
-    data.composite.size,
-    min_iou=boxes.min_iou,
-    cells=boxes.cells,
-    scales=boxes.scales,
-    aspect_ratios=boxes.aspect_ratios,
-  )
-  captions = [f"image {number}: query, key" for number in batch["source_index"].numpy()]
-  return sheets.contact_sheet(draw_pairs(batch, augmented.numpy()), captions, _COLUMNS)
+  boxes, augmented_px = config.box_augmentation, None
+  if boxes.enabled:
+    seeds = tf.stack([tf.zeros([num_images], tf.int32), tf.range(num_images)], axis=-1)  # [B, 2]
+    augmented_px = box_augmentation.augment_boxes(
+      batch["query_boxes"],
+      seeds,
+      data.composite.size,
+      min_iou=boxes.min_iou,
+      cells=boxes.cells,
+      scales=boxes.scales,
+      aspect_ratios=boxes.aspect_ratios,
+    ).numpy()
+  return sheets.contact_sheet(draw_pairs(batch, augmented_px), reader.image_ids(data, 0), _COLUMNS)
+
+
+def _config(flags: argparse.Namespace) -> insloc_config.InsLoc:
+  """The pretraining that the flags ask for; images named there take the place of its own."""
+  config = loading.load_experiment(
+    experiments.INSLOC, flags.config_file, flags.params_override
+  ).task
+  if flags.image_dir or flags.records:
+    images = {"image_dir": flags.image_dir or "", "input_path": flags.records or ""}
+    config.override({"train_data": images})
+  return config
 
 
 def _image_format(output: str) -> str:
@@ -93,18 +107,9 @@ def main(argv: Sequence[str] | None = None) -> int:
   """Runs the command; returns its exit status."""
   flags = composites_flags.parser().parse_args(argv)
   terminal.set_up()
-  data = insloc_config.InsLocData(
-    image_dir=flags.image_dir or "",
-    input_path=flags.records or "",
-    store_dir=flags.store_dir or "",
-    global_batch_size=flags.num_images,
-    is_training=True,
-    seed=flags.seed,
-    composite=insloc_config.Composite(size=flags.size),
-  )
   try:
     image_format = _image_format(flags.output)
-    picture = sheet(data, insloc_config.BoxAugmentation())
+    picture = sheet(_config(flags), flags.num_images)
     with files.writing(flags.output) as file:
       Image.fromarray(picture).save(file, image_format)
   except (ValueError, OSError, tf.errors.OpError) as error:

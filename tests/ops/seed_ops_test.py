@@ -27,8 +27,15 @@ class ImageSeedsTest(parameterized.TestCase, tf.test.TestCase):
     self.assertFalse(np.any(same))
 
   def test_streams_differ(self):
-    streams = (seed_ops.RPN_SAMPLING, seed_ops.ROI_SAMPLING, seed_ops.WINDOWS, seed_ops.SECOND_VIEW)
-    self.assertLen({tuple(_seeds(stream=stream)[0]) for stream in streams}, 4)
+    streams = (
+      seed_ops.RPN_SAMPLING,
+      seed_ops.ROI_SAMPLING,
+      seed_ops.WINDOWS,
+      seed_ops.SECOND_VIEW,
+      seed_ops.KEY_SHUFFLE,
+      seed_ops.BOX_AUGMENTATION,
+    )
+    self.assertLen({tuple(_seeds(stream=stream)[0]) for stream in streams}, 6)
 
   def test_no_two_images_and_steps_share_a_seed(self):
     # Neighbouring keys in neighbouring steps, too.

@@ -193,6 +193,7 @@ def test_a_killed_run_ends_like_one_that_was_not(folder):
   )
   deadline = time.monotonic() + 240.0
   while not (folder / "run" / "checkpoint").exists() and time.monotonic() < deadline:
+    assert process.poll() is None
     time.sleep(0.01)
   process.kill()
   assert process.wait() == -signal.SIGKILL

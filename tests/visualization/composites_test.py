@@ -45,8 +45,8 @@ def test_the_other_box_of_the_query_is_dashed():
 
 
 def run(tmp_path, capsys, *flags) -> tuple[int, str, str]:
-  flags = ["--store_dir", str(tmp_path / "store"), *flags]
-  status = composites.main(flags)
+  data = f"{{store_dir: {tmp_path / 'store'}, composite: {{size: 32}}}}"
+  status = composites.main(["--params_override", f"task: {{train_data: {data}}}", *flags])
   return status, *capsys.readouterr()
 
 
@@ -59,7 +59,7 @@ def test_the_command_draws_a_sheet(tmp_path, capsys, name):
   output = tmp_path / name
   status, out, err = run(
     tmp_path, capsys, "--image_dir", str(tmp_path / "images"), "--output", str(output),
-    "--num_images", "5", "--size", "32",
+    "--num_images", "5",
   )  # fmt: skip
   assert status == 0, err
   assert out == f"5 pairs of composites drawn to {output}\n"

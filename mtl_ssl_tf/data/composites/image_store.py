@@ -9,6 +9,7 @@ images and settings finds the files and reads nothing else.
 
 import concurrent.futures
 import dataclasses
+import functools
 import hashlib
 import io
 import itertools
@@ -68,8 +69,8 @@ def ready_files(
   folder = pathlib.Path(store_dir or default_dir()) / f"{source.name}-{key}"
   if not (folder / _SUMMARY).exists():
     _write(source, short_side, folder)
-  elif num_left_out := len(read_faults(folder)):
-    _LOGGER.warning(f"{source.location}: images left out: {num_left_out}, listed in {folder}")
+  else:
+    _warn_of_faults(source.location, folder)
   return record_paths.match_files(str(folder))
 
 
@@ -116,6 +117,13 @@ def ready_image(content: bytes, name: str, short_side: int) -> image_files.Store
   return dataclasses.replace(
     image, encoded=shrunk.getvalue(), height=height, width=width, reencoded=True
   )
+
+
+@functools.cache  # A run reads the same images for training and for pictures.
+def _warn_of_faults(location: str, folder: pathlib.Path) -> None:
+  """Tells how many images are left out, once in the life of the process."""
+  if num_left_out := len(read_faults(folder)):
+    _LOGGER.warning(f"{location}: images left out: {num_left_out}, listed in {folder}")
 
 
 def _write(source: image_sources.ImageSource, short_side: int, folder: pathlib.Path) -> None:
@@ -211,6 +219,4 @@ def _log(
     _LOGGER.warning(f"left out: {line}")
   for what, count in source.passed_over.items():
     _LOGGER.info(f"{source.location}: files passed over: {count} {what}")
-  _LOGGER.info(
-    f"{source.location}: images read: {num_images}, left out: {len(left_out)}"
-  )
+  _LOGGER.info(f"{source.location}: images read: {num_images}, left out: {len(left_out)}")

@@ -1,6 +1,5 @@
 """Records of images to pairs of composites, one image and its seed at a time."""
 
-import functools
 from collections.abc import Callable
 
 import tensorflow as tf
@@ -34,12 +33,15 @@ def make_pair(
   """
   foreground = decode_image(content)
   # Traced once and called twice, as tracing takes most of the time in which a run starts.
-  make = tf.function(functools.partial(make_composite, data=data), autograph=False)
+  make = tf.function(
+    lambda foreground, background, seed: make_composite(foreground, background, seed, data),
+    autograph=False,
+  )
   made = {}
   for number, (role, role_seed) in enumerate(
     zip(ROLES, tf.unstack(tf.random.split(seed, len(ROLES))), strict=True)
   ):
-    background = decode_image(read_background(number), min_side=data.composite.size)
+    background = decode_image(read_background(number))
     image, box_px = make(foreground, background, role_seed)
     made |= {f"{role}_images": image, f"{role}_boxes": box_px}
   return made
@@ -65,41 +67,14 @@ def make_composite(
   paste_seed, color_seed, mirror_seed = tf.unstack(tf.random.split(seed, 3))
   image, box_px = pasting.composite(foreground, background, paste_seed, data.composite)
   image = colors.random_colors(image, color_seed, data.colors)
-  image, box_px = pasting.random_mirror(
-    image, box_px, mirror_seed, data.composite.flip_probability
-  )
+  image, box_px = pasting.random_mirror(image, box_px, mirror_seed, data.composite.flip_probability)
   return tf.saturate_cast(tf.round(image), tf.uint8), box_px
 
 
-def decode_image(content: tf.Tensor, min_side: int | None = None) -> tf.Tensor:
-  """The image of a record, uint8 [h, w, 3].
-
-  Args:
-    content: string scalar.
-    min_side: what the sides have to be at least; a JPEG that is twice as large or more is decoded
-      at half its size, in a fraction of the time. None wants all pixels.
-  """
+def decode_image(content: tf.Tensor) -> tf.Tensor:
+  """The image of a record, uint8 [h, w, 3]; `content` is a string scalar."""
   features = tf.io.parse_single_example(
-    content,
-    {
-      schema.IMAGE_ENCODED: tf.io.FixedLenFeature([], tf.string),
-      schema.IMAGE_FORMAT: tf.io.FixedLenFeature([], tf.string, ""),
-      schema.IMAGE_HEIGHT: tf.io.FixedLenFeature([], tf.int64, 0),
-      schema.IMAGE_WIDTH: tf.io.FixedLenFeature([], tf.int64, 0),
-    },
+    content, {schema.IMAGE_ENCODED: tf.io.FixedLenFeature([], tf.string)}
   )
-  encoded = features[schema.IMAGE_ENCODED]
-
-  def whole() -> tf.Tensor:
-    return tf.io.decode_image(encoded, channels=3, expand_animations=False)
-
-  if min_side is None:
-    image = whole()
-  else:
-    shorter = tf.minimum(features[schema.IMAGE_HEIGHT], features[schema.IMAGE_WIDTH])
-    image = tf.cond(
-      (features[schema.IMAGE_FORMAT] == b"jpeg") & (shorter >= 2 * min_side),
-      lambda: tf.io.decode_jpeg(encoded, channels=3, ratio=2),
-      whole,
-    )
+  image = tf.io.decode_image(features[schema.IMAGE_ENCODED], channels=3, expand_animations=False)
   return tf.ensure_shape(image, [None, None, 3])

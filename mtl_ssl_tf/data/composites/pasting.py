@@ -145,9 +145,7 @@ def random_place(patch_size: tf.Tensor, side: int, seed: tf.Tensor) -> tf.Tensor
   return tf.cast(tf.minimum(place, room - 1.0), tf.int32)
 
 
-def paste(
-  background: tf.Tensor, patch: tf.Tensor, place: tf.Tensor
-) -> tuple[tf.Tensor, tf.Tensor]:
+def paste(background: tf.Tensor, patch: tf.Tensor, place: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
   """The background with a patch in the place of some of its pixels, and the patch's box.
 
   Args:

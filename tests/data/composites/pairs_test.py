@@ -1,11 +1,9 @@
 """Pairs of composites: what each shows, their seeds, and how images are decoded."""
 
 import numpy as np
-import pytest
 import tensorflow as tf
 
 from mtl_ssl_tf.configs import insloc_data as insloc_config
-from mtl_ssl_tf.data import schema
 from mtl_ssl_tf.data.composites import pairs
 from tests import fixtures
 
@@ -86,37 +84,8 @@ def test_the_same_seed_gives_the_same_and_each_part_has_its_own():
     assert np.any(value != make(1, data)[name])
 
 
-def jpeg_record(image: np.ndarray) -> bytes:
-  example = tf.train.Example.FromString(fixtures.serialized_example(image))
-  feature = example.features.feature
-  feature[schema.IMAGE_ENCODED].bytes_list.value[0] = tf.io.encode_jpeg(image, quality=98).numpy()
-  feature[schema.IMAGE_FORMAT].bytes_list.value[0] = b"jpeg"
-  return example.SerializeToString()
-
-
-@pytest.mark.parametrize(
-  ("min_side", "size"), [(None, (64, 96)), (32, (32, 48)), (33, (64, 96)), (4, (32, 48))]
-)
-def test_large_jpegs_are_decoded_at_half_their_size(min_side, size):
-  image = np.repeat(fixtures.noise_image(64, 96) // 8, 1, axis=0)
-  image[:, 48:] += 200  # Left and right can be told apart.
-  decoded = pairs.decode_image(tf.constant(jpeg_record(image)), min_side).numpy()
-  assert decoded.shape == (*size, 3)
-  assert decoded[:, : size[1] // 2 - 2].mean() < 30 and decoded[:, size[1] // 2 + 2 :].mean() > 190
-
-
-def test_pngs_are_decoded_whole():
+def test_an_image_is_decoded_as_it_was_stored():
   image = fixtures.noise_image(64, 64)
-  decoded = pairs.decode_image(tf.constant(fixtures.serialized_example(image)), 8)
+  decoded = pairs.decode_image(tf.constant(fixtures.serialized_example(image)))
   np.testing.assert_array_equal(decoded, image)
 
-
-def test_records_that_do_not_state_a_size_are_decoded_whole():
-  image = fixtures.noise_image(40, 48)
-  feature = {
-    schema.IMAGE_ENCODED: tf.train.Feature(
-      bytes_list=tf.train.BytesList(value=[tf.io.encode_jpeg(image).numpy()])
-    )
-  }
-  content = tf.train.Example(features=tf.train.Features(feature=feature)).SerializeToString()
-  assert pairs.decode_image(tf.constant(content), 8).shape == (40, 48, 3)

@@ -152,7 +152,7 @@ def test_geometry_has_the_published_statistics():
       crop_size, _ = pasting.random_crop(image_size, crop_seed, AREAS, ASPECTS)
       return pasting.random_size(crop_size, size_seed, sides)
 
-    keys = seeds(count) + [0, first]
+    keys = tf.add(seeds(count), [0, first])
     return tf.map_fn(one, keys, fn_output_signature=tf.int32, parallel_iterations=1)
 
   image_sizes = tf.constant([(375, 500), (500, 375), (333, 500), (500, 500)])

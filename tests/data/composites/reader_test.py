@@ -212,5 +212,5 @@ def test_replicas_share_each_batch(records):
   indices, boxes = json.loads(done.stdout.splitlines()[-1])
   whole = batches(settings(records, global_batch_size=4), 2)[1]
   assert [len(part) for part in indices] == [2, 2]
-  assert sum(indices, []) == whole["source_index"].tolist()
-  assert sum(boxes, []) == whole["query_boxes"].tolist()
+  np.testing.assert_array_equal(np.concatenate(indices), whole["source_index"])
+  np.testing.assert_array_equal(np.concatenate(boxes), whole["query_boxes"])
