@@ -12,6 +12,7 @@ clock. Memory is the highest resident size of any process of the command.
 """
 
 import argparse
+import functools
 import json
 import os
 import pathlib
@@ -164,7 +165,13 @@ def stages(data_dir: pathlib.Path, num_images: int = 1000) -> None:
         times.append(time.perf_counter())
         image_files.prepare_image(content, image.image_file)
         times.append(time.perf_counter())
-        converted = examples.convert_example(source.folder.read, image, class_ids, "")
+        converted = examples.convert_example(
+          source.folder.read,
+          image,
+          class_ids,
+          "",
+          stated_boxes=functools.partial(source.stated_boxes, position),
+        )
         times.append(time.perf_counter())
         writer.write(record_writer.serialize(converted.example))
         times.append(time.perf_counter())

@@ -185,6 +185,8 @@ class TestDatumaro:
     [
       ("yolo", layout_files.yolo),
       ("yolo", layout_files.roboflow_yolo),
+      ("yolo", layout_files.cvat_yolo),
+      ("yolo", layout_files.cvat_ultralytics),
       ("cvat", layout_files.cvat),
       ("kitti", _kitti),
       ("open_images", _open_images),

@@ -161,6 +161,23 @@ def roboflow_yolo(root: pathlib.Path, data: DataSet = SMALL) -> None:
   write(root / "data.yaml", f"train: ../train/images\n{names}")
 
 
+def cvat_yolo(root: pathlib.Path, data: DataSet = SMALL) -> None:
+  """CVAT's YOLO 1.1."""
+  write_images(root, "obj_train_data/{}.jpg", "obj_train_data/{}.txt", _YOLO_LINE, data)
+  write(root / "obj.names", "".join(f"{name}\n" for name in data.classes))
+  write(root / "train.txt", "".join(f"data/obj_train_data/{name}.jpg\n" for name in data.objects))
+  names = "train = data/train.txt\nnames = data/obj.names\nbackup = backup/\n"
+  write(root / "obj.data", f"classes = {len(data.classes)}\n{names}")
+
+
+def cvat_ultralytics(root: pathlib.Path, data: DataSet = SMALL) -> None:
+  """CVAT's Ultralytics YOLO Detection 1.0."""
+  yolo(root, data)
+  content = (root / "data.yaml").read_text().replace("train: images/train", "train: train.txt")
+  write(root / "data.yaml", content)
+  write(root / "train.txt", "".join(f"data/images/train/{name}.jpg\n" for name in data.objects))
+
+
 def cvat(root: pathlib.Path, data: DataSet = SMALL) -> None:
   """CVAT for images 1.1."""
   write_images(root, "images/{}.jpg", data=data)

@@ -2,7 +2,7 @@
 
 Next to the records of a split lies a list, `schema.pictures_file`. Each of its lines has the first
 16 hexadecimal digits of the SHA-256 of an image as the record stores it, a tab, and the image's
-name, in the order of the records. Records without a list are read instead, up to `MAX_READ_BYTES`.
+name (the one of its file where its id is another), in the order of the records. Records without a list are read instead, up to `MAX_READ_BYTES`.
 """
 
 import dataclasses
@@ -62,6 +62,9 @@ def line(example: tf.train.Example) -> str:
   encoded = feature[schema.IMAGE_ENCODED].bytes_list.value
   digest = digests[0].decode() if digests else hashlib.sha256(encoded[0]).hexdigest()
   name = os.fsdecode(feature[schema.IMAGE_SOURCE_ID].bytes_list.value[0])
+  file_name = os.fsdecode(b"".join(feature[schema.IMAGE_FILENAME].bytes_list.value[:1]))
+  if os.path.basename(name) not in (file_name, os.path.splitext(file_name)[0]):
+    name = file_name or name  # An id that says nothing of the file.
   return f"{digest[:_DIGITS]}\t{name}".replace("\n", " ")
 
 

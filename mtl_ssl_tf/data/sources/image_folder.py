@@ -26,7 +26,7 @@ class ImageFolder:
   """A folder of images. Its files are listed once, where a path is not there as it is written."""
 
   def __init__(self, folder: pathlib.Path):
-    self._folder = folder
+    self._folder, self._path = folder, os.fspath(folder)
 
   def find(self, name: str, num_names_ending: Callable[[str], int]) -> tuple[str, bool]:
     """The path of an image inside the folder, and whether only the end of its path has led there.
@@ -40,7 +40,7 @@ class ImageFolder:
     """
     path = pathlib.PurePosixPath(name)
     is_inside = not path.is_absolute() and ".." not in path.parts
-    if is_inside and os.path.lexists(self._folder / path):
+    if is_inside and os.path.lexists(os.path.join(self._path, path)):
       return str(path), False
     end = self._end(path, num_names_ending)
     if end is not None:
@@ -70,7 +70,7 @@ class ImageFolder:
         known_by = f"{path.parts[start - 1]}/{end}"
         if path.parts[start - 1] != self._folder.name:
           return None
-      if ".." not in path.parts[start:] and os.path.lexists(self._folder / end):
+      if ".." not in path.parts[start:] and os.path.lexists(os.path.join(self._path, end)):
         return end if num_names_ending(known_by) <= 1 else None
     return None
 
@@ -102,12 +102,13 @@ class _Listing:
 
 def composed(text: str) -> str:
   """Text whose letters with accents are one character each, whichever way it was written."""
-  return unicodedata.normalize("NFC", text)
+  return text if text.isascii() else unicodedata.normalize("NFC", text)
 
 
 def likeness(stem: str) -> str:
   """Key that names without folders and endings share if they differ by case or `%20` alone."""
-  return composed(urllib.parse.unquote(os.path.basename(stem))).casefold()
+  last = stem.rsplit("/", 1)[-1]
+  return composed(urllib.parse.unquote(last) if "%" in last else last).casefold()
 
 
 def _likeness(last_name: str) -> str:

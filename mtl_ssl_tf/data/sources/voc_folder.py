@@ -56,15 +56,9 @@ class VocFolder:
       (_ANNOTATION, self._layout.annotation_names()),
       (_IMAGE, self._layout.image_names()),
     ):
-      self._index.executemany(
-        "INSERT INTO files VALUES (?, ?, ?)",
-        ((kind, os.fsencode(os.path.splitext(name)[0]), os.fsencode(name)) for name in names),
-      )
-    nested = (
-      (os.fsencode(os.path.basename(name)), os.fsencode(name))
-      for name in self._all(f"SELECT name FROM files WHERE kind = '{_IMAGE}'")
-      if "/" in name
-    )
+      self._index.executemany("INSERT INTO files VALUES (?, ?, ?)", _rows(kind, names))
+    query = f"SELECT name FROM files WHERE kind = '{_IMAGE}' AND instr(name, x'2f')"
+    nested = ((os.path.basename(name), name) for (name,) in self._index.execute(query))
     self._index.executemany("INSERT INTO nested_images VALUES (?, ?)", nested)
     self._index.execute("COMMIT")
 
@@ -292,20 +286,26 @@ class VocFolder:
 
   def _near_names(self, kind: str, stem: str) -> list[str]:
     """The files of a kind with nearly this name, their folders apart."""
-    return self._names_by_likeness.get((kind, image_folder.likeness(stem)), [])
+    if kind not in self._by_likeness:  # Made once, where the first one is missing.
+      found = self._by_likeness[kind] = {}
+      for name in self._all("SELECT name FROM files WHERE kind = ? ORDER BY name", kind):
+        found.setdefault(image_folder.likeness(name[: name.rindex(".")]), []).append(name)
+    return self._by_likeness[kind].get(image_folder.likeness(stem), [])
 
   @functools.cached_property
-  def _names_by_likeness(self) -> dict[tuple[str, str], list[str]]:
-    """All files; made where one is missing."""
-    found: dict[tuple[str, str], list[str]] = {}
-    for kind in (_ANNOTATION, _IMAGE):
-      for name in self._all("SELECT name FROM files WHERE kind = ? ORDER BY name", kind):
-        key = kind, image_folder.likeness(os.path.splitext(name)[0])
-        found.setdefault(key, []).append(name)
-    return found
+  def _by_likeness(self) -> dict[str, dict[str, list[str]]]:
+    """Kind of file -> likeness -> names, for kinds of which a file is missing."""
+    return {}
 
   def _all(self, query: str, *values: str | bytes) -> Iterator[str]:
     return (os.fsdecode(text) for (text,) in self._index.execute(query, values))
+
+
+def _rows(kind: str, names: Iterable[str]) -> Iterator[tuple[str, bytes, bytes]]:
+  """Rows of the table of files; each name has an ending."""
+  for name in names:
+    encoded = os.fsencode(name)
+    yield kind, encoded[: encoded.rindex(b".")], encoded
 
 
 def _key(name: str) -> str:

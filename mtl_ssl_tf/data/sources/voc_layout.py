@@ -134,7 +134,10 @@ def _holds(folder: pathlib.Path, extensions: Sequence[str]) -> bool:
 
 def _is_one_of(name: str, extensions: Sequence[str]) -> bool:
   # macOS keeps a companion `._a.xml` of `a.xml` on disks of others.
-  return os.path.splitext(name)[1].lower() in extensions and not name.startswith("._")
+  if name.startswith("."):
+    return os.path.splitext(name)[1].lower() in extensions and not name.startswith("._")
+  _, dot, ending = name.rpartition(".")
+  return bool(dot) and f".{ending.lower()}" in extensions
 
 
 def _no_folder(data_dir: str | os.PathLike[str], there: pathlib.Path, name: str) -> ValueError:
@@ -159,7 +162,7 @@ def _walk(folder: pathlib.Path, extensions: Sequence[str]) -> Iterator[str]:
     below = pending.pop()
     with os.scandir(folder / below) as entries:
       for entry in entries:
-        name = os.path.join(below, entry.name)
+        name = f"{below}/{entry.name}" if below else entry.name
         if _is_one_of(entry.name, extensions):
           yield name
         elif entry.name.startswith(".") or entry.name in _FOREIGN or not entry.is_dir():

@@ -5,7 +5,6 @@ import hashlib
 import io
 import math
 import os
-import pathlib
 from collections.abc import Callable, Iterator
 
 from mtl_ssl_tf.data.sources import voc_layout
@@ -114,8 +113,8 @@ def has_flags_only(content: bytes) -> bool:
 
 def problem(name: str) -> bool:
   """Whether a name cannot be that of an image inside the data set."""
-  path = pathlib.PurePosixPath(name)
-  return "\0" in name or path.is_absolute() or ".." in path.parts or not path.name
+  parts = [part for part in name.split("/") if part not in ("", ".")]
+  return "\0" in name or name.startswith("/") or ".." in parts or not parts
 
 
 def _name_and_flag(line: str) -> tuple[str, str | None]:

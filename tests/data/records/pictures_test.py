@@ -85,6 +85,15 @@ def test_records_are_not_read_where_there_is_a_list(splits):
   assert pictures.shared(splits[1], splits[0]).number == 2
 
 
+@pytest.mark.parametrize(
+  ("source_id", "file_name", "name"),
+  [("cam1/a", "a.jpg", "cam1/a"), ("a.jpg", "a.jpg", "a.jpg"), ("17", "a.jpg", "a.jpg"), ("17", "", "17")],
+)
+def test_the_name_of_the_file_where_the_id_is_another(source_id, file_name, name):
+  example = picture_splits.example(source_id, b"1", file_name)
+  assert pictures.line(example) == f"6b86b273ff34fce1\t{name}"
+
+
 def test_names_that_are_no_text(tmp_path):
   one = picture_splits.write(tmp_path, "train", {"\udcff\n": b"1"})
   two = picture_splits.write(tmp_path, "val", {"b": b"1"})
