@@ -7,8 +7,7 @@
 
 `joint` has two views of each image, `co_mining` also mines boxes in them. The steps of all three
 take turns in one process, so that what else the machine does falls on all alike. The learning rate
-is 0: all steps have the same weights. What refinement costs depends on how many proposals it finds
-worth it. A new network finds all worth it; a trained one, given by --checkpoint, finds few.
+is 0: all steps have the same weights, those of --checkpoint if it is given.
 
 Batches are those of the configuration's records. Where these are missing, a batch is made up, and
 where the label map is missing, one of 20 classes.
@@ -25,10 +24,12 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import tensorflow as tf
+import yaml
 
 from mtl_ssl_tf import registry_imports  # noqa: F401
 from mtl_ssl_tf.compilation import step_inputs, step_program
 from mtl_ssl_tf.configs import experiments, loading
+from mtl_ssl_tf.tasks import mining_measures
 
 ROW = "configs/experiments/demo_frcnn_mobilenet_mtl.yaml"
 PLAIN, JOINT, CO_MINING = "plain", "joint", "co_mining"
@@ -48,6 +49,8 @@ def configuration(variant: str, options: argparse.Namespace) -> Any:
   """Returns the row's configuration as one of the three trains it."""
   experiment = experiments.DEFAULT if variant == PLAIN else experiments.CO_MINING
   params = loading.load_experiment(experiment, options.config_file, options.params_override)
+  if variant != PLAIN:
+    params.override({"task": {"mining": options.mining}}, is_strict=True)
   params.override(_STAND_STILL, is_strict=True)
   if variant == JOINT:
     params.task.mining.mode = "joint"
@@ -123,6 +126,9 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
   )
   parser.add_argument("--config_file", action="append", help=f"row; default: {ROW}")
   parser.add_argument("--params_override", help="fields over those of the row")
+  parser.add_argument(
+    "--mining", type=yaml.safe_load, default={}, help="fields of task.mining, e.g. {num_proposals: 64}"
+  )
   parser.add_argument("--checkpoint", help="of a run; default: the weights that a run starts from")
   parser.add_argument("--batch_size", type=int, help="images; default: the row's")
   parser.add_argument("--steps", type=int, default=10, help="timed steps of each")
@@ -154,8 +160,9 @@ def main(argv: Sequence[str] | None = None) -> None:
   print("\n".join(table({name: variant.times for name, variant in variants.items()})))
   mined = variants[CO_MINING].logs
   print(
-    f"pseudo boxes a view {mined['pseudo_boxes']:.1f}, of {mined['mining_candidates']:.1f} "
-    f"candidates; wanted of co_mining to joint: at most {WANTED}"
+    f"mined boxes a view {mined[mining_measures.BOXES]:.1f}, of"
+    f" {mined[mining_measures.CANDIDATES]:.1f} candidates; wanted of co_mining to joint: at most"
+    f" {WANTED}"
   )
 
 

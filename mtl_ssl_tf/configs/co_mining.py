@@ -105,6 +105,12 @@ class Mining(hyperparams.Config):
     "best proposals that are mined among; 0 is all that inference has, `rpn.num_proposals`",
     bounds=COUNT_OR_NONE,
   )
+  max_refined: int = setting(
+    16,
+    "proposals of a view whose scores are refined, those most likely objects, and as many that give "
+    "the mean closeness; the others keep the main head's scores. 0 is as at inference, and slow",
+    bounds=COUNT_OR_NONE,
+  )
   min_size_px: float = setting(
     2.0, "least height and width of a mined box, pixels of the input", bounds=(0.0, None)
   )

@@ -12,7 +12,7 @@ Each head prepares the shared map once an image and then classifies any boxes (`
 Inference is `Detector.call`. A training step calls the parts in this order:
 
     tasks/mtl_detection.py      first_stage                      images -> map, anchors, proposals
-    (tasks/co_mining.py         propose_as_at_inference, score_proposals   boxes to learn from)
+    (tasks/co_mining.py         propose_as_at_inference, mining_scores     boxes to learn from)
     tasks/training_losses.py    (RPN losses, sampled proposals)
       replica_losses            box_stage                        main and closeness logits
                                 prepare_multi_object, classify_windows       multi-object logits
@@ -218,6 +218,7 @@ class Detector(tf_keras.Model):
     image_size_px: tf.Tensor,
     training: bool = False,
     num_closeness_rows: int | None = None,
+    with_closeness: bool = True,
   ) -> BoxStage:
     """Classifies boxes and refines their position.
 
@@ -229,12 +230,13 @@ class Detector(tf_keras.Model):
       num_closeness_rows: closeness logits from this row on are not used in the loss; None if all
         are used. They carry no gradient where the closeness head runs a second stage of its own on
         crops and rows are independent, which saves two thirds of their cost.
+      with_closeness: False leaves the closeness head out.
     """
     boxes_norm = box_ops.normalize(boxes_px, image_size_px)
     prepared = self.box_head.prepare(features, training)
     main = self.box_head(prepared, boxes_norm, image_size_px, training)
     closeness_logits = None
-    if self.closeness_head is not None:
+    if self.closeness_head is not None and with_closeness:
       with _after(main.class_logits):
         if self.closeness_head.uses_box_features:
           closeness_logits = self.closeness_head(
@@ -245,6 +247,20 @@ class Detector(tf_keras.Model):
             features, boxes_norm, image_size_px, training, num_closeness_rows
           )
     return BoxStage(main.class_logits, main.box_deltas, closeness_logits, main.box_features)
+
+  def classify_closeness(
+    self,
+    features: tf.Tensor,
+    boxes_px: tf.Tensor,
+    image_size_px: tf.Tensor,
+    box_features: tf.Tensor | None = None,
+  ) -> tf.Tensor:
+    """Returns closeness logits [B, R, C] of boxes as at inference; arguments as of `refine`."""
+    boxes_norm = box_ops.normalize(boxes_px, image_size_px)
+    if not self.closeness_head.uses_box_features:
+      return self._closeness(features, boxes_norm, image_size_px, False, None)
+    prepared = self.box_head.prepare(features)
+    return self.closeness_head(prepared, boxes_norm, image_size_px, False, box_features)
 
   def prepare_multi_object(
     self, features: tf.Tensor, training: bool = False

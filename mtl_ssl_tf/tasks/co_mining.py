@@ -27,7 +27,7 @@ from mtl_ssl_tf.configs import data as data_config
 from mtl_ssl_tf.data.pipeline import reader
 from mtl_ssl_tf.labels import auxiliary as auxiliary_labels
 from mtl_ssl_tf.labels import mining
-from mtl_ssl_tf.modeling import detector
+from mtl_ssl_tf.modeling import detector, mining_scores
 from mtl_ssl_tf.ops import color_ops, seed_ops
 from mtl_ssl_tf.tasks import mining_guard, mining_measures, mtl_detection, training_losses
 
@@ -188,7 +188,9 @@ def mine_views(
   as_at_inference = model.propose_as_at_inference(
     first, image_size_px, settings.num_proposals or None
   )
-  _, class_logits, box_deltas = model.score_proposals(as_at_inference, image_size_px)
+  class_logits, box_deltas = mining_scores.mining_scores(
+    model, as_at_inference, image_size_px, settings.max_refined
+  )
   found = mining.mine_pseudo_boxes(
     class_logits,
     box_deltas,

@@ -31,6 +31,7 @@ def test_values_of_two_stages():
   mining = co_mining.Mining()
   assert (mining.score_threshold, mining.any_class_iou) == (0.8, 0.7)
   assert (mining.num_slots, mining.num_proposals, mining.min_size_px) == (50, 128, 2.0)
+  assert mining.max_refined == 16
 
 
 @pytest.mark.parametrize(

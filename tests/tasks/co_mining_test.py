@@ -10,6 +10,7 @@ import tensorflow as tf
 from mtl_ssl_tf.configs import experiments
 from mtl_ssl_tf.data import schema
 from mtl_ssl_tf.labels import mining
+from mtl_ssl_tf.modeling import mining_scores
 from mtl_ssl_tf.tasks import co_mining, mining_measures, training_losses
 from mtl_ssl_tf.training import determinism
 from mtl_ssl_tf.training import task as task_lib
@@ -122,6 +123,7 @@ def test_predictions_are_those_of_inference(folder, batch, head, num_proposals):
   with mock.patch.object(mining, "mine_pseudo_boxes", wraps=mining.mine_pseudo_boxes) as called:
     co_mining.mine_views(task.task_config, batch, model, STEP)
   class_logits, _, boxes_px, valid, annotations = called.call_args.args
+  assert not num_proposals or class_logits.shape[1] == num_proposals
   outputs = model(images, labels["image_size_px"])
   kept = slice(num_proposals or None)
   for view in (slice(NUM_IMAGES), slice(NUM_IMAGES, None)):
@@ -130,6 +132,18 @@ def test_predictions_are_those_of_inference(folder, batch, head, num_proposals):
     np.testing.assert_array_equal(annotations["gt_classes"][view], labels["gt_classes"])
     if not num_proposals:  # Refinement goes by the mean over all proposals.
       np.testing.assert_allclose(class_logits[view], outputs["refined_logits"], atol=1e-4)
+
+
+def test_few_are_refined(folder, model, batch):
+  settings = make_task(folder, {"max_refined": 5}).task_config
+  scores = mining_scores.mining_scores
+  with mock.patch.object(mining_scores, "mining_scores", wraps=scores) as called:
+    co_mining.mine_views(settings, batch, model, STEP)
+  given, first, size, max_refined = called.call_args.args
+  assert given is model
+  assert first.proposals.valid.shape == [2 * NUM_IMAGES, 8]
+  np.testing.assert_array_equal(size[:NUM_IMAGES], batch[1]["image_size_px"])
+  assert max_refined == 5
 
 
 def test_every_setting_reaches_the_miner(folder, model, batch):

@@ -130,7 +130,10 @@ def step(experiment, strategy: tf.distribute.Strategy) -> tuple[dict[str, float]
     task = task_lib.class_of(experiment.task)(experiment.task)
     model = task.build_model()
     if experiment.task.backbone.type == "blocks":
-      small.randomize(model)  # So that some places are objects to it.
+      small.randomize(model)
+      # All places are objects to it.
+      model.box_head.classifier.bias.assign([-9.0, 1.0, 0.0])
+      model.refiner.linear.kernel.assign(0.01 * model.refiner.linear.kernel)
     optimizer = task.create_optimizer(experiment.trainer.optimizer_config, experiment.runtime)
     optimizer._create_all_weights(model.trainable_variables)
     metrics = task.build_metrics()

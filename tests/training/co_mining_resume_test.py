@@ -24,6 +24,9 @@ def train(folder, model_dir):
     "task": {
       "backbone": {"type": "blocks"},
       "pictures": {"interval": 0},
+      # The others draw nothing, and are traced for nothing.
+      "auxiliary": {"closeness": {"loss_weight": 0.0}, "foreground": {"loss_weight": 0.0}},
+      "refinement": {"enabled": False},
       # The threshold falls over the stop.
       "mining": {"score_threshold": 0.4, "warmup_steps": 6, "warmup_score_threshold": 0.6},
     },
