@@ -202,7 +202,8 @@ def test_readme_says_whose_figures_they_are():
   section = README.split("## Co-mining", 1)[1].split("\n## ", 1)[0]
   assert "RetinaNet and FCOS" in section
   for name, (_, paper) in SETS.items():
-    (line,) = [line for line in section.splitlines() if f"{name}_frcnn_baseline.flags" in line]
+    (line,) = [line for line in section.splitlines() if line.startswith(f"| `{name}` |")]
+    assert f"{name}_frcnn_baseline.flags" in line
     for figures in paper.values():
       assert all(f"{figure}" in line for figure in figures)
   for name, (_, figure) in ABLATIONS.items():
