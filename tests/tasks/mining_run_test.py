@@ -1,6 +1,7 @@
 """A tiny run of Co-mining as a user sees it; erased objects are measured by and change nothing."""
 
 import re
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -12,7 +13,7 @@ from mtl_ssl_tf.tasks import co_mining, mining_measures
 from mtl_ssl_tf.training import driver, stopping
 from mtl_ssl_tf.visualization import curves, draw
 from tests import terminal_lines
-from tests.modeling import small_backbones
+from tests.modeling import small, small_backbones
 from tests.tasks import tiny
 
 # A new network is sure of nothing: whatever is more probable than the background is mined, in
@@ -23,7 +24,7 @@ MINING = {
 }
 
 
-# The least that mines, for whole runs.
+# The least that mines, for whole runs, with random weights.
 SMALL = {
   "backbone": {"type": "blocks"},
   "auxiliary": {name: {"loss_weight": 0.0} for name in ("multi_object", "closeness", "foreground")},
@@ -34,6 +35,20 @@ SMALL = {
 @pytest.fixture(name="backbones", autouse=True, scope="module")
 def _backbones():
   with small_backbones.registered():
+    yield
+
+
+@pytest.fixture(name="sure")
+def _sure():
+  """Detectors to which some places are objects."""
+  build = co_mining.CoMiningTask.build_model
+
+  def build_random(task):
+    model = build(task)
+    small.randomize(model)
+    return model
+
+  with mock.patch.object(co_mining.CoMiningTask, "build_model", build_random):
     yield
 
 
@@ -128,6 +143,7 @@ def test_erased_objects_change_no_loss_and_no_weight(sparse):
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("sure")
 def test_a_run_tells_and_draws_what_it_mines(sparse, tmp_path, monkeypatch, capsys):
   drawn = []
 
@@ -168,6 +184,7 @@ def test_a_run_tells_and_draws_what_it_mines(sparse, tmp_path, monkeypatch, caps
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("sure")
 def test_a_run_that_mines_too_much_ends_with_one_line(sparse, tmp_path):
   # It does not learn to mine less.
   no_rate = {"learning_rate": {"constant": {"learning_rate": 0.0}}}
