@@ -6,7 +6,7 @@ matched to them, and no background either, so nothing in them is a negative.
 
 import tensorflow as tf
 
-from mtl_ssl_tf.ops import box_ops
+from mtl_ssl_tf.ops import box_ops, matching_ops
 
 # The lowest threshold at which COCO's evaluation forgives a detection inside a crowd.
 _MIN_INSIDE = 0.5
@@ -33,9 +33,18 @@ def in_ignored_region(
   detections with crowds, and what mmdetection's assigners call `ignore_iof`. The papers of
   Faster R-CNN and of this detector do not mention such regions.
   """
-  shared_area = box_ops.pairwise_intersection(boxes_px, gt_boxes_px)  # [B, A, N]
+  is_region = tf.equal(gt_classes, 0)  # [B, N]
   own_area = box_ops.area(boxes_px)[..., tf.newaxis]  # [B, A, 1]
-  lies_inside = (shared_area > 0.0) & (shared_area >= _MIN_INSIDE * own_area)  # [B, A, N]
-  is_near = box_ops.pairwise_iou(boxes_px, gt_boxes_px) >= min_iou  # [B, A, N]
-  is_region = tf.equal(gt_classes, 0)[:, tf.newaxis]  # [B, 1, N]
-  return tf.reduce_any((lies_inside | is_near) & is_region, axis=-1)  # [B, A]
+
+  def step(n: tf.Tensor, found: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    region_px = tf.gather(gt_boxes_px, [n], axis=1)  # [B, 1, 4]
+    shared_area = box_ops.pairwise_intersection(boxes_px, region_px)  # [B, A, 1]
+    lies_inside = (shared_area > 0.0) & (shared_area >= _MIN_INSIDE * own_area)  # [B, A, 1]
+    is_near = box_ops.pairwise_iou(boxes_px, region_px) >= min_iou  # [B, A, 1]
+    return n + 1, found | ((lies_inside | is_near)[..., 0] & tf.gather(is_region, [n], axis=1))
+
+  # Box by box: few images have such regions, and anchors are many.
+  end = matching_ops.number_of_rows(is_region)
+  nowhere = tf.zeros([tf.shape(gt_boxes_px)[0], tf.shape(boxes_px)[-2]], tf.bool)  # [B, A]
+  _, found = tf.while_loop(lambda n, _: n < end, step, (0, nowhere))
+  return found

@@ -5,7 +5,7 @@ from typing import NamedTuple
 import tensorflow as tf
 
 from mtl_ssl_tf.labels import ignored_regions
-from mtl_ssl_tf.ops import box_coder_ops, box_ops, matching_ops, sampling_ops
+from mtl_ssl_tf.ops import box_coder_ops, matching_ops, sampling_ops
 
 
 class RpnTargets(NamedTuple):
@@ -57,8 +57,9 @@ def rpn_targets(
 
   Reference: Ren et al., "Faster R-CNN", NeurIPS 2015, sections 3.1.2 and 3.1.3.
   """
-  match = matching_ops.match(
-    box_ops.pairwise_iou(anchors, gt_boxes_px),
+  match = matching_ops.match_boxes(
+    anchors,
+    gt_boxes_px,
     gt_classes > 0,
     positive_iou,
     negative_iou,

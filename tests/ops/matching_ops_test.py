@@ -1,9 +1,10 @@
 import functools
 
+import numpy as np
 import tensorflow as tf
 from absl.testing import parameterized
 
-from mtl_ssl_tf.ops import matching_ops
+from mtl_ssl_tf.ops import box_ops, matching_ops
 
 # Rows are anchors, columns ground-truth boxes. By 0.7 and 0.3: anchor 0 is positive for box 1,
 # anchor 1 for box 0 right at the threshold, anchor 2 right at the other threshold is ignored,
@@ -107,9 +108,43 @@ class MatchTest(parameterized.TestCase, tf.test.TestCase):
       for field_together, field_alone in zip(together, alone, strict=True):
         self.assertAllEqual(field_together[image], field_alone[0])
 
+  @parameterized.product(
+    force_match=[False, True], with_candidates=[False, True], jit_compile=[False, True]
+  )
+  def test_box_by_box(self, force_match, with_candidates, jit_compile):
+    # On a coarse grid, so that many overlaps are equal.
+    rng = np.random.default_rng(0)
+    first = rng.integers(0, 4, [60, 2])
+    anchors = np.concatenate([first, first + rng.integers(1, 4, [60, 2])], axis=-1)
+    first = rng.integers(0, 5, [3, 9, 2])
+    boxes = np.concatenate([first, first + rng.integers(1, 4, [3, 9, 2])], axis=-1)
+    # Full, with gaps, and empty.
+    valid = np.array([[True] * 9, [True, False, True, False, True, True] + [False] * 3, [False] * 9])
+    boxes[~valid] = -1
+    anchors, boxes = tf.constant(anchors, tf.float32), tf.constant(boxes, tf.float32)
+    candidates = tf.constant(rng.uniform(size=[3, 60]) < 0.7) if with_candidates else None
+    options = (tf.constant(valid), 0.6, 0.3, force_match, candidates)
+    expected = matching_ops.match(box_ops.pairwise_iou(anchors, boxes), *options)
+    match_fn = tf.function(
+      lambda boxes: matching_ops.match_boxes(anchors, boxes, *options), jit_compile=jit_compile
+    )
+    for field, value in zip(match_fn(boxes), expected, strict=True):
+      self.assertAllEqual(field, value)
+    self.assertGreater(np.sum(expected.is_positive), 5)
+
+  def test_rows_up_to_the_last_that_is_used(self):
+    used = [[False, True, False, False], [True, False, False, False]]
+    self.assertEqual(int(matching_ops.number_of_rows(tf.constant(used))), 2)
+    self.assertEqual(int(matching_ops.number_of_rows(tf.zeros([2, 4], tf.bool))), 0)
+    self.assertEqual(int(matching_ops.number_of_rows(tf.ones([2, 4], tf.bool))), 4)
+
   def test_thresholds_in_the_wrong_order(self):
     with self.assertRaisesRegex(ValueError, "negative_threshold is 0.5"):
       matching_ops.match(tf.zeros([1, 2, 3]), tf.ones([1, 3], tf.bool), 0.3, 0.5)
+    with self.assertRaisesRegex(ValueError, "negative_threshold is 0.5"):
+      matching_ops.match_boxes(
+        tf.zeros([2, 4]), tf.zeros([1, 3, 4]), tf.ones([1, 3], tf.bool), 0.3, 0.5
+      )
 
 
 if __name__ == "__main__":
