@@ -7,7 +7,8 @@
 
 `joint` has two views of each image, `co_mining` also mines boxes in them. The steps of all three
 take turns in one process, so that what else the machine does falls on all alike. The learning rate
-is 0: all steps have the same weights, those of --checkpoint if it is given.
+is 0: all steps have the same weights, those of --checkpoint if it is given. On a machine that does
+other things besides, go by the CPU times.
 
 Batches are those of the configuration's records. Where these are missing, a batch is made up, and
 where the label map is missing, one of 20 classes.
@@ -74,6 +75,7 @@ class Variant:
     self._jit_compile = options.enable_xla or None
     self.params, self.task = params, self._program.task
     self.times: list[float] = []
+    self.cpu_times: list[float] = []
     self.logs: dict[str, float] = {}
 
   def step(self, batch: tuple) -> None:
@@ -86,10 +88,11 @@ class Variant:
         jit_compile=self._jit_compile,
         autograph=False,
       )
-    start = time.perf_counter()
+    start, cpu_start = time.perf_counter(), time.process_time()
     logs = self._take(*batch)
     self.logs = {name: float(value) for name, value in logs.items()}
     self.times.append(time.perf_counter() - start)
+    self.cpu_times.append(time.process_time() - cpu_start)
 
 
 def batches(variant: Variant, number: int) -> list[tuple]:
@@ -127,7 +130,10 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
   parser.add_argument("--config_file", action="append", help=f"row; default: {ROW}")
   parser.add_argument("--params_override", help="fields over those of the row")
   parser.add_argument(
-    "--mining", type=yaml.safe_load, default={}, help="fields of task.mining, e.g. {num_proposals: 64}"
+    "--mining",
+    type=yaml.safe_load,
+    default={},
+    help="fields of task.mining, e.g. {num_proposals: 64}",
   )
   parser.add_argument("--checkpoint", help="of a run; default: the weights that a run starts from")
   parser.add_argument("--batch_size", type=int, help="images; default: the row's")
@@ -154,10 +160,14 @@ def main(argv: Sequence[str] | None = None) -> None:
     variant.step(drawn[0])
     variant.step(drawn[0])
     variant.times.clear()
+    variant.cpu_times.clear()
   for number in range(options.steps):
     for variant in variants.values():
       variant.step(drawn[number % len(drawn)])
-  print("\n".join(table({name: variant.times for name, variant in variants.items()})))
+  for kind in ("times", "cpu_times"):
+    print(f"{kind.replace('_', ' ')}\n")
+    print("\n".join(table({name: vars(variant)[kind] for name, variant in variants.items()})))
+    print()
   mined = variants[CO_MINING].logs
   print(
     f"mined boxes a view {mined[mining_measures.BOXES]:.1f}, of"

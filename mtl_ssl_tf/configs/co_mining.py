@@ -107,8 +107,8 @@ class Mining(hyperparams.Config):
   )
   max_refined: int = setting(
     16,
-    "proposals of a view whose scores are refined, those most likely objects, and as many that give "
-    "the mean closeness; the others keep the main head's scores. 0 is as at inference, and slow",
+    "proposals of a view whose scores are refined, those most likely objects, and as many that "
+    "give the mean closeness; the others keep the main head's scores. 0 is as at inference, slowly",
     bounds=COUNT_OR_NONE,
   )
   min_size_px: float = setting(

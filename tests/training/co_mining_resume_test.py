@@ -28,18 +28,18 @@ def train(folder, model_dir):
       "auxiliary": {"closeness": {"loss_weight": 0.0}, "foreground": {"loss_weight": 0.0}},
       "refinement": {"enabled": False},
       # The threshold falls over the stop.
-      "mining": {"score_threshold": 0.4, "warmup_steps": 6, "warmup_score_threshold": 0.6},
+      "mining": {"score_threshold": 0.4, "warmup_steps": 4, "warmup_score_threshold": 0.6},
     },
     "trainer": {
-      "train_steps": 6,
+      "train_steps": 4,
       "steps_per_loop": 1,
-      "validation_interval": 6,
+      "summary_interval": 1,
       "checkpoint_interval": 2,
       "optimizer_config": {"optimizer": {"type": "adam"}},
     },
   }
   params = tiny.experiment(folder, override, experiments.CO_MINING)
-  return driver.run(params, "train_and_eval", str(model_dir))
+  return driver.run(params, "train", str(model_dir))
 
 
 @pytest.mark.slow
@@ -60,7 +60,7 @@ def test_the_same_end(folder, tmp_path, monkeypatch, capsys):
   def call(self, output):
     real(self, output)
     seen.append(float(output["mining/boxes"]))
-    if int(self._global_step.numpy()) == 3:
+    if int(self._global_step.numpy()) == 2:
       os.kill(os.getpid(), signal.SIGTERM)
 
   monkeypatch.setattr(progress.ProgressLine, "__call__", call)
