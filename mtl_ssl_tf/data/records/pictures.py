@@ -2,7 +2,8 @@
 
 Next to the records of a split lies a list, `schema.pictures_file`. Each of its lines has the first
 16 hexadecimal digits of the SHA-256 of an image as the record stores it, a tab, and the image's
-name (the one of its file where its id is another), in the order of the records. Records without a list are read instead, up to `MAX_READ_BYTES`.
+name, or that of its file where the name is an id, in the order of the records. Records without a
+list are read instead, up to `MAX_READ_BYTES`.
 """
 
 import dataclasses

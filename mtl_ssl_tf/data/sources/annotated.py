@@ -193,8 +193,9 @@ def clip_box(
 def are_fractions(box: tuple[float, float, float, float], height: int, width: int) -> bool:
   """Whether a box must be meant in fractions of the image, as it lies within its first pixel."""
   ymin, xmin, ymax, xmax = box
-  is_part_of_pixel = ymax - ymin < 1.0 or xmax - xmin < 1.0
-  return min(height, width) > 1 and min(box) >= 0.0 and max(box) <= 1.0 and is_part_of_pixel
+  if ymax > 1.0 or xmax > 1.0 or ymin < 0.0 or xmin < 0.0:
+    return False
+  return min(height, width) > 1 and (ymax - ymin < 1.0 or xmax - xmin < 1.0)
 
 
 def cut_to_image(

@@ -87,7 +87,12 @@ def test_records_are_not_read_where_there_is_a_list(splits):
 
 @pytest.mark.parametrize(
   ("source_id", "file_name", "name"),
-  [("cam1/a", "a.jpg", "cam1/a"), ("a.jpg", "a.jpg", "a.jpg"), ("17", "a.jpg", "a.jpg"), ("17", "", "17")],
+  [
+    ("cam1/a", "a.jpg", "cam1/a"),
+    ("a.jpg", "a.jpg", "a.jpg"),
+    ("17", "a.jpg", "a.jpg"),
+    ("17", "", "17"),
+  ],
 )
 def test_the_name_of_the_file_where_the_id_is_another(source_id, file_name, name):
   example = picture_splits.example(source_id, b"1", file_name)
