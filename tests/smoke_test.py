@@ -227,9 +227,15 @@ def test_evaluation_alone(run, capsys):
   before = json.loads(report.read_text())
   best_before = sorted(os.listdir(run.model_dir / "best"))
   driver.run(params, "eval", str(run.model_dir))
-  after = json.loads(report.read_text())
+  assert json.loads(report.read_text()) == before
+  # Its settings are not the run's, so that its figures have a file of their own.
+  (other,) = run.model_dir.glob(f"evaluation-{run.last_step}-*.json")
   names = {name for name in before if not name.startswith(("auxiliary/", "best_"))}
-  assert after == {name: before[name] for name in names}
+  changed = {"task.evaluation.auxiliary_metrics": False}
+  assert json.loads(other.read_text()) == {
+    **{name: before[name] for name in names},
+    "changed_settings": changed,
+  }
   assert f"evaluation at step {run.last_step}, " in capsys.readouterr().out
   # It does not take part in the choice of the best checkpoint.
   assert sorted(os.listdir(run.model_dir / "best")) == best_before
