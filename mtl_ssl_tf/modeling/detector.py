@@ -216,8 +216,13 @@ class Detector(tf_keras.Model):
 
   def anchors_in_losses(self, features: SharedMap, image_size_px: tf.Tensor) -> proposals.Anchors:
     """Returns the anchors of the shared map as in training, whatever `first_stage` returned."""
+    return self._anchors(features, image_size_px, training=True)
+
+  def _anchors(
+    self, features: SharedMap, image_size_px: tf.Tensor, training: bool
+  ) -> proposals.Anchors:
     maps = features if self.pyramid is None else features.maps
-    return self.anchor_grid(maps, image_size_px, training=True)
+    return self.anchor_grid(maps, image_size_px, training)
 
   def propose_as_at_inference(
     self, first: FirstStage, image_size_px: tf.Tensor, num_proposals: int | None = None
@@ -234,7 +239,7 @@ class Detector(tf_keras.Model):
       propose = dataclasses.replace(
         propose, num_proposals=min(num_proposals, propose.num_proposals)
       )
-    anchors = self._anchor_grid(first.features, image_size_px, training=False)
+    anchors = self._anchors(first.features, image_size_px, training=False)
     proposed = propose(first.rpn, anchors, image_size_px)
     # A feature pyramid has several maps.
     features = tf.nest.map_structure(tf.stop_gradient, first.features)
