@@ -32,15 +32,17 @@ def gather_rows(values: tf.Tensor) -> tf.Tensor:
   context = tf.distribute.get_replica_context()
   if context is None or context.num_replicas_in_sync == 1:
     return values
-  if values.dtype != tf.uint8:
-    return context.all_gather(values, axis=0)
-  # Collectives of GPUs know no bytes, but four of them are a number that they know.
   row = values.shape[1:]
+  shape = [values.shape[0] * context.num_replicas_in_sync, *row]  # Which gathering forgets.
+  if values.dtype != tf.uint8:
+    return tf.ensure_shape(context.all_gather(values, axis=0), shape)
+  # Collectives of GPUs know no bytes, but four of them are a number that they know.
   if row.num_elements() % 4:
-    return tf.cast(context.all_gather(tf.cast(values, tf.int32), axis=0), tf.uint8)
+    numbers = context.all_gather(tf.cast(values, tf.int32), axis=0)
+    return tf.ensure_shape(tf.cast(numbers, tf.uint8), shape)
   numbers = tf.bitcast(tf.reshape(values, [values.shape[0], -1, 4]), tf.int32)  # [B, row / 4]
   numbers = context.all_gather(numbers, axis=0)  # [N, row / 4]
-  return tf.reshape(tf.bitcast(numbers, tf.uint8), [-1, *row])
+  return tf.reshape(tf.bitcast(numbers, tf.uint8), shape)
 
 
 def own_rows(values: tf.Tensor) -> tf.Tensor:

@@ -14,6 +14,9 @@ SMALL = {
   "roi_head": {"crop_size": 3},
 }
 
+# What a normalisation sees of `_batch`: 2 images of 64 x 80 pixels, at strides 4 and 16; 2 x 3 crops.
+NUM_CELLS = {"first": 2 * 16 * 20, "second": 2 * 4 * 5, "third": 6 * 3 * 3}
+
 
 def _config(**changed) -> detector_config.MtlDetection:
   config = detector_config.MtlDetection()
@@ -81,19 +84,19 @@ def test_of_one_batch_they_are_what_batch_normalisation_saw():
     for name, layer in stage.named_layers().items():
       norm, given = layer.norm, other.named_layers()[name].norm
       np.testing.assert_allclose(given.moving_mean, norm.moving_mean, atol=1e-3, err_msg=name)
-      np.testing.assert_allclose(
-        given.moving_variance, norm.moving_variance, rtol=2e-2, atol=1e-4, err_msg=name
-      )
+      # Keras keeps the variance of the population that the cells are drawn from.
+      num_cells = NUM_CELLS[name]
+      variance = norm.moving_variance * ((num_cells - 1) / num_cells)
+      np.testing.assert_allclose(given.moving_variance, variance, rtol=1e-3, err_msg=name)
 
 
 def test_only_what_all_images_of_a_batch_have_counts():
   config = _config()
   sizes = ((96, 64), (64, 96))
   images, labels = _batch(1, sizes)
+  model = factory.build_detector(config, 3)
   means = []
   for change in (0.0, 50.0):
-    model = factory.build_detector(config, 3)
-    model.stage1.set_weights(_weights(config))
     # Padding, and content that only one of the images has.
     changed = images.numpy()
     changed[:, 64:] += change
@@ -101,11 +104,7 @@ def test_only_what_all_images_of_a_batch_have_counts():
     norm_statistics.estimate(model, config.backbone, [(tf.constant(changed), labels)])
     means.append(model.stage1.named_layers()["first"].norm.moving_mean.numpy())
   np.testing.assert_array_equal(*means)
-
-
-def _weights(config) -> list[np.ndarray]:
-  tf.random.set_seed(0)
-  return factory.build_detector(config, 3).stage1.get_weights()
+  assert np.all(means[0] != 0.0)
 
 
 def test_an_image_without_boxes_is_taken_whole():

@@ -103,9 +103,12 @@ def test_shuffling_loses_nothing_and_boxes_follow_their_images(shuffle):
 def test_key_images_are_normalised_in_mixed_company():
   """The keys of a step are those of the groups that its order makes."""
   step = Step(momentum=1.0, box_augmentation={"enabled": False})
-  seed = seed_ops.step_seed(0, seed_ops.KEY_SHUFFLE, tf.constant(0))
-  order = shuffle_ops.random_order(4, seed).numpy()
-  assert {frozenset(order[:2]), frozenset(order[2:])} != {frozenset([0, 1]), frozenset([2, 3])}
+  for number in range(20):
+    seed = seed_ops.step_seed(0, seed_ops.KEY_SHUFFLE, tf.constant(number))
+    order = shuffle_ops.random_order(4, seed).numpy()
+    if sorted(order[:2]) not in ([0, 1], [2, 3]):
+      break
+  step.optimizer.iterations.assign(number)
   batch = insloc_tiny.random_batch(tf.constant(0, tf.int64), (0, 4))
   other = insloc_model.build(step.task.task_config)
   other.set_weights(step.model.get_weights())
@@ -172,8 +175,8 @@ def test_mixed_precision(precision):
 def test_a_network_learns_to_tell_images_apart():
   settings = {"queue_size": 16, "momentum": 0.9, "weight_decay": 0.0}
   step = Step(decay_steps=1000, box_augmentation={"enabled": False}, **settings)
-  accuracies = [step(number % 6)["accuracy"] for number in range(150)]
-  assert np.mean(accuracies[-30:]) > np.mean(accuracies[10:40]) + 0.1
+  losses = [step(number % 6)["contrastive"] for number in range(120)]
+  assert np.mean(losses[-12:]) < np.mean(losses[6:18]) - 0.1
 
 
 @pytest.fixture(name="folder", scope="module")
@@ -193,6 +196,7 @@ def test_a_killed_run_ends_like_one_that_was_not(folder):
   )
   deadline = time.monotonic() + 240.0
   while not (folder / "run" / "checkpoint").exists() and time.monotonic() < deadline:
+    assert process.poll() is None
     time.sleep(0.01)
   process.kill()
   assert process.wait() == -signal.SIGKILL

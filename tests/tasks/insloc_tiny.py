@@ -29,11 +29,11 @@ class RandomInsLoc(insloc_config.InsLoc):
 
 
 def random_batch(number: tf.Tensor, rows: tuple[int, int]) -> dict[str, tf.Tensor]:
-  """Rows of a batch by its number: noise, of which query and key have the same."""
+  """Rows of a batch by its number: noise on a colour, of which query and key have the same."""
   seed = tf.stack([tf.constant(7, tf.int64), number])
   seeds = tf.random.split(seed, 3)
   shape = [BATCH_SIZE, SIDE, SIDE, 3]
-  images = tf.random.stateless_uniform(shape, seeds[0], 0, 200, tf.int32)
+  images = tf.random.stateless_uniform([BATCH_SIZE, 1, 1, 3], seeds[0], 0, 200, tf.int32)
   made = {"source_index": number * BATCH_SIZE + tf.range(BATCH_SIZE, dtype=tf.int64)}
   for role, role_seed in (("query", seeds[1]), ("key", seeds[2])):
     corners = tf.random.stateless_uniform([BATCH_SIZE, 2, 2], role_seed, 0.0, SIDE / 2)

@@ -13,7 +13,7 @@ CONFIG = {
   "backbone": {"type": BACKBONE},
   "group_size": 2,
   "crop_size": 3,
-  "projection_hidden": 8,
+  "projection_hidden": 32,
   "projection_depth": 4,
   "queue_size": 8,
 }
