@@ -28,7 +28,7 @@ import tensorflow as tf
 
 from benchmarks import input_pipeline
 from mtl_ssl_tf.configs import insloc_data as insloc_config
-from mtl_ssl_tf.data.composites import colors, pairs, pasting, reader
+from mtl_ssl_tf.data.composites import colors, images, pasting, reader
 from mtl_ssl_tf.ops import color_ops
 from mtl_ssl_tf.tasks import insloc
 from mtl_ssl_tf.training import driver, trainer
@@ -45,6 +45,7 @@ DATASETS: dict[str, dict[str, Any]] = {
   "made ready, in memory": {"cache": True},
   "made ready, no colours": {"colors": OFF},
   "made ready, 128 pixels": {"composite": {"size": 128}},
+  "in memory, 128 pixels": {"composite": {"size": 128}, "cache": True},
 }
 
 
@@ -69,12 +70,12 @@ def median_ms(function: Callable, *args: Any) -> float:
 def stages(data: insloc_config.InsLocData) -> dict[str, float]:
   """Milliseconds of each stage of one composite by itself."""
   content = next(iter(tf.data.TFRecordDataset(reader.record_files(data)).take(1)))
-  image = pairs.decode_image(content)
+  image = images.decode_image(content)
   size, seed = data.composite.size, tf.constant([0, 1], tf.int64)
   composite = tf.cast(tf.image.resize(image, [size, size]), tf.float32)
   strengths = data.colors.jitter.as_dict()
   functions: dict[str, tuple[Callable, Any]] = {
-    "decode": (pairs.decode_image, content),
+    "decode": (images.decode_image, content),
     "paste": (lambda image: pasting.composite(image, image, seed, data.composite), image),
     "jitter": (lambda image: color_ops.random_color_jitter(image, seed, **strengths), composite),
     "greyscale": (colors.greyscale, composite),
@@ -112,12 +113,12 @@ def measure(name: str, path: str, folder: str) -> None:
     print(f"{kind:<26}{rate:8.0f}{processor_ms:8.2f}", flush=True)
 
 
-def step_seconds(options: argparse.Namespace, store: str) -> dict[str, float]:
+def step_seconds(records: str, store: str, cache: bool) -> dict[str, float]:
   """Median seconds of a training step with one batch again and again, of one that is fed by the
   input, and of the wait for a batch in between."""
   params = driver.load_experiment("insloc", [str(ROW)])
   data = params.task.train_data
-  data.override({"image_dir": "", "input_path": options.records, "store_dir": store})
+  data.override({"image_dir": "", "input_path": records, "store_dir": store, "cache": cache})
   task = insloc.InsLocTask(params.task)
   model = task.build_model()
   optimizer = task.create_optimizer(params.trainer.optimizer_config, params.runtime)
@@ -145,12 +146,15 @@ def step_seconds(options: argparse.Namespace, store: str) -> dict[str, float]:
 
 def measure_step(options: argparse.Namespace, store: str) -> None:
   """Prints what the input costs a training step of the row."""
-  found = step_seconds(options, store)
-  held, fed, wait = (found[kind] for kind in ("held", "fed", "wait"))
-  print(
-    f"\nstep of {ROW.name}: {held:.2f} s with a held batch, {fed:.2f} s fed by the input (ratio"
-    f" {fed / held:.2f}), of which it waits {1000 * wait:.0f} ms ({wait / fed:.1%})"
-  )
+  for cache in (False, True):
+    found = step_seconds(options.records, store, cache)
+    held, fed, wait = (found[kind] for kind in ("held", "fed", "wait"))
+    print(
+      f"\nstep of {ROW.name}, images in memory: {cache}; {held:.2f} s with a held batch, {fed:.2f} s"
+      f" fed by the input (ratio {fed / held:.2f}), of which it waits {1000 * wait:.0f} ms"
+      f" ({wait / fed:.1%})",
+      flush=True,
+    )
 
 
 def main() -> None:

@@ -116,7 +116,11 @@ class InsLocData(cfg.DataConfig):
   is_training: bool | None = setting(
     None, "true in `train_data`, without end; otherwise as many whole batches as there are images"
   )
-  cache: bool = setting(False, "keep the images in memory, compressed")
+  cache: bool = setting(
+    False,
+    "keep the decoded images in memory: 1 MB for each as published, a quarter of it with "
+    "composites of 128 pixels",
+  )
   composite: Composite = group(Composite, "how crops are drawn and pasted")
   colors: Colors = group(Colors, "how colours change")
   seed: int | None = setting(

@@ -1,11 +1,10 @@
-"""Records of images to pairs of composites, one image and its seed at a time."""
+"""Images to pairs of composites, one image and its seed at a time."""
 
 from collections.abc import Callable
 
 import tensorflow as tf
 
 from mtl_ssl_tf.configs import insloc_data as insloc_config
-from mtl_ssl_tf.data import schema
 from mtl_ssl_tf.data.composites import colors, pasting
 
 # The two composites of an image; each has a background of its own.
@@ -13,7 +12,7 @@ ROLES = ("query", "key")
 
 
 def make_pair(
-  content: tf.Tensor,
+  foreground: tf.Tensor,
   read_background: Callable[[int], tf.Tensor],
   seed: tf.Tensor,
   data: insloc_config.InsLocData,
@@ -21,8 +20,8 @@ def make_pair(
   """Two composites that show crops of one image, with the places of the crops.
 
   Args:
-    content: string scalar, a record that holds an image.
-    read_background: gives such a record for each of the `ROLES`, by its number.
+    foreground: uint8 [h, w, 3].
+    read_background: gives such an image for each of the `ROLES`, by its number.
     seed: integers [2], for stateless random numbers.
     data: the settings.
 
@@ -31,7 +30,6 @@ def make_pair(
     `key_boxes`: float32 [4], ymin, xmin, ymax, xmax in pixels of the composite; the end is not part
     of the box, so that 0 … size is all of it.
   """
-  foreground = decode_image(content)
   # Traced once and called twice, as tracing takes most of the time in which a run starts.
   make = tf.function(
     lambda foreground, background, seed: make_composite(foreground, background, seed, data),
@@ -41,8 +39,7 @@ def make_pair(
   for number, (role, role_seed) in enumerate(
     zip(ROLES, tf.unstack(tf.random.split(seed, len(ROLES))), strict=True)
   ):
-    background = decode_image(read_background(number))
-    image, box_px = make(foreground, background, role_seed)
+    image, box_px = make(foreground, read_background(number), role_seed)
     made |= {f"{role}_images": image, f"{role}_boxes": box_px}
   return made
 
@@ -70,11 +67,3 @@ def make_composite(
   image, box_px = pasting.random_mirror(image, box_px, mirror_seed, data.composite.flip_probability)
   return tf.saturate_cast(tf.round(image), tf.uint8), box_px
 
-
-def decode_image(content: tf.Tensor) -> tf.Tensor:
-  """The image of a record, uint8 [h, w, 3]; `content` is a string scalar."""
-  features = tf.io.parse_single_example(
-    content, {schema.IMAGE_ENCODED: tf.io.FixedLenFeature([], tf.string)}
-  )
-  image = tf.io.decode_image(features[schema.IMAGE_ENCODED], channels=3, expand_animations=False)
-  return tf.ensure_shape(image, [None, None, 3])

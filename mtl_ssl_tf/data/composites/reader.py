@@ -13,7 +13,7 @@ import tensorflow as tf
 
 from mtl_ssl_tf.configs import insloc_data as insloc_config
 from mtl_ssl_tf.data import schema
-from mtl_ssl_tf.data.composites import image_store, pairs
+from mtl_ssl_tf.data.composites import image_store, images, pairs
 from mtl_ssl_tf.data.pipeline import batch_order, input_checks, record_streams
 from mtl_ssl_tf.data.records import index as record_index
 
@@ -124,20 +124,21 @@ def _pairs(
   context: tf.distribute.InputContext,
 ) -> tf.data.Dataset:
   """The worker's rows, one pair of composites each."""
-  read_record = record_streams.record_reader(index, data.cache)
-  rows = record_streams.training(read_record, order, first_batch, skipped_batches, context)
+  read_image = images.image_reader(index, data.cache)
+  # The numbers of the records are passed on in the place of their contents.
+  rows = record_streams.training(tf.identity, order, first_batch, skipped_batches, context)
   backgrounds = [order.partner(number) for number in range(len(pairs.ROLES))]
 
   @tf.autograph.experimental.do_not_convert
-  def make_pair(number, bucket, content):
+  def make_pair(number, bucket, record):
     del bucket  # There is one.
     batch, row = number // order.global_batch_size, number % order.global_batch_size
     made = pairs.make_pair(
-      content,
-      lambda role: read_record(backgrounds[role].record(batch, row)),
+      read_image(record),
+      lambda role: read_image(backgrounds[role].record(batch, row)),
       tf.stack([tf.constant(order.seed, tf.int64), number]),
       data,
     )
-    return {**made, "source_index": order.record(batch, row)}
+    return {**made, "source_index": record}
 
   return rows.map(make_pair, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
