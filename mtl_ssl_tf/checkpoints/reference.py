@@ -35,7 +35,8 @@ def reference_variables(model: detector.Detector) -> dict[str, tf.Variable]:
   named = dict(_stage(STAGE1_SCOPE, scope, model.stage1))
   if model.pyramid is not None:
     named.update(_stage(PYRAMID_SCOPE, scope, model.pyramid))
-  named.update(_layer("FirstStageBoxPredictor/Conv", model.rpn.conv))
+  for i, conv in enumerate(model.rpn.convs):
+    named.update(_layer(f"FirstStageBoxPredictor/Conv{f'_{i}' if i else ''}", conv))
   named.update(_layer("FirstStageBoxPredictor/BoxEncodingPredictor", model.rpn.box))
   named.update(_layer("FirstStageBoxPredictor/ClassPredictor", model.rpn.objectness))
   named.update(_stage(STAGE2_SCOPE, scope, model.box_head.stage2))

@@ -10,8 +10,6 @@ roi_heads.box_predictor      its last layers, of which ours has no box of the ba
 
 Deltas are [x, y, width, height] there, and the RPN's without the factors 10 and 5
 (`box_coder_ops`). A cell's anchors go by height over width there, by width over height here.
-Detectors whose RPN has two convolutions, the `v2` of torchvision, have no place for the second one
-here.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -177,7 +175,8 @@ def _rpn_targets(model: detector.Detector) -> Iterator[tuple[str, tuple[tf.Varia
     factors = _RPN_FACTORS.reshape(1, 4, *[1] * (array.ndim - 1))
     return _last((deltas * factors).reshape(array.shape))
 
-  yield from _layer("rpn.head.conv.0.0", model.rpn.conv, _last)
+  for i, conv in enumerate(model.rpn.convs):
+    yield from _layer(f"rpn.head.conv.{i}.0", conv, _last)
   yield from _layer("rpn.head.cls_logits", model.rpn.objectness, objectness)
   yield from _layer("rpn.head.bbox_pred", model.rpn.box, box)
 

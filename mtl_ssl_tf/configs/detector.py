@@ -142,7 +142,8 @@ class Fpn(hyperparams.Config):
 class Rpn(hyperparams.Config):
   """Region proposal network."""
 
-  depth: int = setting(512, "channels of the network's own convolution", bounds=COUNT)
+  depth: int = setting(512, "channels of the network's own convolutions", bounds=COUNT)
+  num_convs: int = setting(1, "how many of 3 x 3 it has; torchvision's `v2` have 2", bounds=(1, 4))
   positive_iou: float = setting(
     0.7, "smallest IoU with an object that makes an anchor positive", bounds=SHARE
   )

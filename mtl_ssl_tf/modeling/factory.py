@@ -142,7 +142,9 @@ def _first_stage_parts(
       "pyramid": parts.pyramid(),
       "pyramid_cropper": parts.cropper(),
       "anchor_grid": anchor_grid,
-      "rpn": rpn_head.PyramidRpnHead(anchor_grid.anchors_per_cell, rpn.depth, name="rpn"),
+      "rpn": rpn_head.PyramidRpnHead(
+        anchor_grid.anchors_per_cell, rpn.depth, rpn.num_convs, name="rpn"
+      ),
       "proposal_generator": parts.proposal_generator(),
     }
   anchor_grid = proposals.AnchorGrid(
@@ -154,7 +156,7 @@ def _first_stage_parts(
   )
   return {
     "anchor_grid": anchor_grid,
-    "rpn": rpn_head.RpnHead(anchor_grid.anchors_per_cell, rpn.depth, name="rpn"),
+    "rpn": rpn_head.RpnHead(anchor_grid.anchors_per_cell, rpn.depth, rpn.num_convs, name="rpn"),
     "proposal_generator": proposals.ProposalGenerator(
       rpn.nms_iou, rpn.num_proposals, rpn.pre_nms_top_k or None, nms_method
     ),

@@ -10,6 +10,8 @@ from mtl_ssl_tf.modeling.heads import box_stages, pyramid_heads, pyramid_pooling
 
 # Of each level, where `rpn.pre_nms_top_k` is 0: as published.
 PRE_NMS_TOP_K = 1000
+# As torchvision's and detectron2's layers have it.
+NORM_EPSILON = 1e-5
 
 
 def check_backbone(backbone: base.Backbone) -> None:
@@ -106,5 +108,9 @@ class PyramidParts:
       return None
     norm = self.config.backbone.norm
     return functools.partial(
-      normalization.make_norm, norm_type, momentum=norm.momentum, groups=norm.groups
+      normalization.make_norm,
+      norm_type,
+      momentum=norm.momentum,
+      groups=norm.groups,
+      epsilon=NORM_EPSILON,
     )

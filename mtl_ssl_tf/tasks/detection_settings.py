@@ -30,6 +30,7 @@ FIXED = (
   "task.anchors",
   "task.fpn",
   "task.rpn.depth",
+  "task.rpn.num_convs",
   "task.roi_head.type",
   "task.roi_head.crop_size",
   "task.roi_head.max_pool",

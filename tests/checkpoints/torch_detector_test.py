@@ -26,6 +26,13 @@ def build(*overrides):
     return small_fpn.build(RESNET, *overrides)
 
 
+V2 = {
+  "fpn": {"norm": "frozen"},
+  "rpn": {"num_convs": 2},
+  "roi_head": {"fpn": {"layers": "4conv1fc", "norm": "frozen"}},
+}
+
+
 def state_dict(model, kind="2fc", old_names=False, num_classes=small_fpn.NUM_CLASSES):
   """Noise by PyTorch's names, in its order of axes, for the whole of a detector."""
   rng = np.random.default_rng(1)
@@ -62,6 +69,19 @@ def state_dict(model, kind="2fc", old_names=False, num_classes=small_fpn.NUM_CLA
     scope = f"roi_heads.box_predictor.{name}"
     shapes[f"{scope}.weight"], shapes[f"{scope}.bias"] = (depth, DENSE), (depth,)
   return {name: rng.uniform(0.1, 0.5, shape).astype(np.float32) for name, shape in shapes.items()}
+
+
+def v2_state_dict(model):
+  """The same with two convolutions in the RPN, and normalised ones in pyramid and head."""
+  arrays, rng = state_dict(model, "4conv1fc"), np.random.default_rng(2)
+  blocks = [f"backbone.fpn.{kind}_blocks.{i}" for kind in ("inner", "layer") for i in range(4)]
+  for block in (*blocks, *(f"roi_heads.box_head.{i}" for i in range(4))):
+    del arrays[f"{block}.0.bias"]
+    for leaf in ("weight", "bias", "running_mean", "running_var"):
+      arrays[f"{block}.1.{leaf}"] = rng.uniform(0.1, 0.5, [DEPTH]).astype(np.float32)
+  for leaf in ("weight", "bias"):
+    arrays[f"rpn.head.conv.1.0.{leaf}"] = arrays[f"rpn.head.conv.0.0.{leaf}"] + np.float32(0.1)
+  return arrays
 
 
 @pytest.fixture(name="model", scope="module")
@@ -162,6 +182,31 @@ def test_second_stage_and_predictor(monkeypatch, kind):
   np.testing.assert_allclose(found, deltas, rtol=1e-4)
 
 
+def test_second_version(monkeypatch):
+  model = build(V2)
+  arrays = v2_state_dict(model)
+  monkeypatch.setattr(torch_files, "read_state_dict", {"net.pth": arrays}.__getitem__)
+  assert load(model).loaded == sorted(arrays)
+
+  def normalised(maps, block):
+    scale, mean = arrays[f"{block}.1.weight"], arrays[f"{block}.1.running_mean"]
+    deviation = np.sqrt(arrays[f"{block}.1.running_var"] + 1e-5)
+    kernel = arrays[f"{block}.0.weight"].transpose(2, 3, 1, 0)
+    net = tf.nn.conv2d(maps, kernel, 1, "SAME")
+    return (net - mean) / deviation * scale + arrays[f"{block}.1.bias"]
+
+  maps = tf.constant(RNG.normal(size=(2, CROP, CROP, DEPTH)), tf.float32)
+  layer = model.box_head.stage2.named_layers()["conv3"]
+  expected = tf.nn.relu(normalised(maps, "roi_heads.box_head.2"))
+  np.testing.assert_allclose(layer(maps), expected, rtol=1e-4)
+  layer = model.pyramid.named_layers()["output_4"]
+  expected = normalised(maps, "backbone.fpn.layer_blocks.2")
+  np.testing.assert_allclose(layer(maps), expected, rtol=1e-4)
+  hidden = tf.nn.relu(conv(maps, arrays, "rpn.head.conv.0.0"))
+  hidden = tf.nn.relu(conv(hidden, arrays, "rpn.head.conv.1.0"))
+  np.testing.assert_allclose(model.rpn((maps,)).features[0], hidden, rtol=1e-4)
+
+
 @pytest.mark.parametrize("auxiliary", [True, False])
 def test_auxiliary_heads_start_like_the_main_head(model, given, auxiliary):
   del given
@@ -186,8 +231,8 @@ def test_names_of_early_versions(model, monkeypatch):
 def test_other_classes_leave_the_heads_out(model, given, monkeypatch):
   given.update(state_dict(model, num_classes=91))
   message = (
-    r"has 'roi_heads.box_predictor.cls_score.weight' of shape \(91, 16\), which the detector has no "
-    r"place for; accepted: .*fasterrcnn_resnet50_fpn; task.init_modules: backbone leaves"
+    r"has 'roi_heads.box_predictor.cls_score.weight' of shape \(91, 16\), which the detector has "
+    r"no place for; accepted: .*fasterrcnn_resnet50_fpn; task.init_modules: backbone leaves"
   )
   with pytest.raises(ValueError, match=message):
     load(model)

@@ -25,6 +25,7 @@ NEW: dict[str, Any] = {
   "task.anchors.cells": 8.0,
   "task.anchors.level_scales": [1.0],
   "task.anchors.whole_px": False,
+  "task.rpn.num_convs": 1,
   "task.fpn.depth": 256,
   "task.fpn.min_level": 2,
   "task.fpn.max_level": 6,

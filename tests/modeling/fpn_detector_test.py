@@ -34,7 +34,7 @@ def test_parts_are_as_configured():
         "aspect_ratios": [1.0],
         "whole_px": True,
       },
-      "rpn": {"depth": 7, "nms_iou": 0.65, "num_proposals": 11, "pre_nms_top_k": 0},
+      "rpn": {"depth": 7, "num_convs": 2, "nms_iou": 0.65, "num_proposals": 11, "pre_nms_top_k": 0},
       "roi_head": {
         "crop_size": 5,
         "class_agnostic_boxes": True,
@@ -46,7 +46,9 @@ def test_parts_are_as_configured():
     proposals.AnchorGrid(2**level, 6.0 * 2**level, (1.0, 1.5), (1.0,), True)
     for level in range(2, 6)
   )
-  assert (model.rpn.conv.filters, model.rpn.box.filters) == (7, 8)
+  assert [conv.filters for conv in model.rpn.convs] == [7, 7]
+  assert model.rpn.box.filters == 8
+  assert len(model.rpn.decayed_kernels) == 4
   generator = model._propose
   assert (generator.nms_iou, generator.num_proposals) == (0.65, 11)
   assert (generator.pre_nms_top_k, generator.nms_method) == (1000, "native")

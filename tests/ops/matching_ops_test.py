@@ -119,7 +119,9 @@ class MatchTest(parameterized.TestCase, tf.test.TestCase):
     first = rng.integers(0, 5, [3, 9, 2])
     boxes = np.concatenate([first, first + rng.integers(1, 4, [3, 9, 2])], axis=-1)
     # Full, with gaps, and empty.
-    valid = np.array([[True] * 9, [True, False, True, False, True, True] + [False] * 3, [False] * 9])
+    valid = np.array(
+      [[True] * 9, [True, False, True, False, True, True] + [False] * 3, [False] * 9]
+    )
     boxes[~valid] = -1
     anchors, boxes = tf.constant(anchors, tf.float32), tf.constant(boxes, tf.float32)
     candidates = tf.constant(rng.uniform(size=[3, 60]) < 0.7) if with_candidates else None

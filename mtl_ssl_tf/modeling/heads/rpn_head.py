@@ -26,23 +26,24 @@ def _initializer() -> tf_keras.initializers.Initializer:
   return tf_keras.initializers.TruncatedNormal(stddev=INIT_STDDEV)
 
 
+def _conv(depth: int, name: str) -> tf_keras.layers.Layer:
+  return tf_keras.layers.Conv2D(
+    depth, 3, padding="same", activation="relu", kernel_initializer=_initializer(), name=name
+  )
+
+
 class RpnHead(tf_keras.layers.Layer):
-  """A 3 x 3 convolution with ReLU, then 1 x 1 convolutions to box deltas and two logits.
+  """3 x 3 convolutions with ReLU, then 1 x 1 convolutions to box deltas and two logits.
 
   The last two compute in float32, in mixed precision too: logits of 8 bits would be full of ties,
   and proposals come in their order.
   """
 
-  def __init__(self, anchors_per_cell: int, depth: int, **kwargs):
+  def __init__(self, anchors_per_cell: int, depth: int, num_convs: int = 1, **kwargs):
     super().__init__(**kwargs)
-    self.conv = tf_keras.layers.Conv2D(
-      depth,
-      3,
-      padding="same",
-      activation="relu",
-      kernel_initializer=_initializer(),
-      name="conv",
-    )
+    self.conv = _conv(depth, "conv")
+    if num_convs > 1:  # An empty list would be an object in checkpoints.
+      self.more_convs = [_conv(depth, f"conv_{i}") for i in range(1, num_convs)]
     self.box = tf_keras.layers.Conv2D(
       4 * anchors_per_cell, 1, kernel_initializer=_initializer(), dtype="float32", name="box"
     )
@@ -55,11 +56,18 @@ class RpnHead(tf_keras.layers.Layer):
     )
 
   @property
+  def convs(self) -> list[tf_keras.layers.Layer]:
+    """The 3 x 3 convolutions in their order."""
+    return [self.conv, *getattr(self, "more_convs", [])]
+
+  @property
   def decayed_kernels(self) -> list[tf.Variable]:
-    return [layer.kernel for layer in (self.conv, self.box, self.objectness)]
+    return [layer.kernel for layer in (*self.convs, self.box, self.objectness)]
 
   def call(self, features: tf.Tensor) -> RpnOutputs:
-    hidden = self.conv(features)  # [B, h, w, depth]
+    hidden = features
+    for conv in self.convs:
+      hidden = conv(hidden)  # [B, h, w, depth]
     batch_size = tf.shape(hidden)[0]
     num_anchors = hidden.shape[1] * hidden.shape[2] * (self.box.filters // 4)
     deltas = tf.reshape(self.box(hidden), [batch_size, num_anchors, 4])  # [B, A, 4]
