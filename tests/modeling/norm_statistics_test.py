@@ -14,7 +14,7 @@ SMALL = {
   "roi_head": {"crop_size": 3},
 }
 
-# What a normalisation sees of `_batch`: 2 images of 64 x 80 pixels, at strides 4 and 16; 2 x 3 crops.
+# What a normalisation sees of `_batch`: 2 images of 64 x 80 pixels, at strides 4 and 16; 6 crops.
 NUM_CELLS = {"first": 2 * 16 * 20, "second": 2 * 4 * 5, "third": 6 * 3 * 3}
 
 

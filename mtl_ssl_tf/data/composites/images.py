@@ -9,9 +9,7 @@ from mtl_ssl_tf.data import schema
 from mtl_ssl_tf.data.records import index as record_index
 
 
-def image_reader(
-  index: record_index.RecordIndex, cache: bool
-) -> Callable[[tf.Tensor], tf.Tensor]:
+def image_reader(index: record_index.RecordIndex, cache: bool) -> Callable[[tf.Tensor], tf.Tensor]:
   """Returns a function, of graphs too, from a record's number to its image, uint8 [h, w, 3].
 
   Args:

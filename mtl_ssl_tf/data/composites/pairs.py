@@ -66,4 +66,3 @@ def make_composite(
   image = colors.random_colors(image, color_seed, data.colors)
   image, box_px = pasting.random_mirror(image, box_px, mirror_seed, data.composite.flip_probability)
   return tf.saturate_cast(tf.round(image), tf.uint8), box_px
-
