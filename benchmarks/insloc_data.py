@@ -151,8 +151,8 @@ def measure_step(options: argparse.Namespace, store: str) -> None:
     held, fed, wait = (found[kind] for kind in ("held", "fed", "wait"))
     print(
       f"\nstep of {ROW.name}, images in memory: {cache}; {held:.2f} s with a held batch,"
-      f" {fed:.2f} s fed by the input (ratio {fed / held:.2f}), of which it waits {1000 * wait:.0f} ms"
-      f" ({wait / fed:.1%})",
+      f" {fed:.2f} s fed by the input (ratio {fed / held:.2f}), of which it waits"
+      f" {1000 * wait:.0f} ms ({wait / fed:.1%})",
       flush=True,
     )
 
