@@ -190,8 +190,10 @@ def test_no_top_k_is_all_anchors():
 @pytest.mark.parametrize("residual", [False, True])
 @pytest.mark.parametrize("stop", [False, True])
 @pytest.mark.parametrize("use_bias", [False, True])
-@pytest.mark.parametrize("kind", ["logits", "probabilities"])
-def test_refinement_is_as_configured(residual, stop, use_bias, kind):
+@pytest.mark.parametrize(
+  ("kind", "zeroed"), [("logits", ""), ("probabilities", ""), ("logits", "closeness")]
+)
+def test_refinement_is_as_configured(residual, stop, use_bias, kind, zeroed):
   with mock.patch.object(factory.refinement, "Refinement") as build:
     _components(
       {
@@ -200,10 +202,11 @@ def test_refinement_is_as_configured(residual, stop, use_bias, kind):
           "stop_gradient_residual": stop,
           "use_bias": use_bias,
           "input": kind,
+          "zeroed_input": zeroed,
         }
       }
     )
-  assert build.call_args.args == (NUM_CLASSES, residual, stop, use_bias, kind)
+  assert build.call_args.args == (NUM_CLASSES, residual, stop, use_bias, kind, zeroed)
 
 
 def test_foreground_head_is_as_configured():

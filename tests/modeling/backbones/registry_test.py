@@ -45,7 +45,9 @@ def test_names():
     "mobilenet_v1",
     *(f"resnet_{depth}" for depth in (101, 18, 34, 50)),
   ]
-  assert registry.names() == names
+  # Other tests of this process may have registered more.
+  ours = [name for name in registry.names() if "tests" not in registry._BUILDERS[name].__module__]
+  assert ours == names
   with pytest.raises(
     ValueError, match=r"task\.backbone\.type is 'vgg'; accepted: efficientnet_lite0"
   ):
