@@ -10,6 +10,8 @@ from mtl_ssl_tf.tasks import mtl_detection
 from mtl_ssl_tf.training import driver
 from tests.tasks import tiny
 
+EXPERIMENTS = "mtl_frcnn, mtl_frcnn_co_mining, mtl_rfcn_co_mining, insloc"
+
 
 class TestRun:
   """Nothing here gets as far as training, and mostly not as far as a model."""
@@ -183,7 +185,7 @@ class TestMainWithFlags:
     [
       ({}, "error: --model_dir is empty; accepted: a folder"),
       ({"experiment": None}, "error: --model_dir is empty; accepted: a folder"),
-      ({"experiment": "x"}, "error: --experiment is 'x'; accepted: mtl_frcnn"),
+      ({"experiment": "x"}, f"error: --experiment is 'x'; accepted: {EXPERIMENTS}"),
       (
         # From within Model Garden.
         {
