@@ -133,9 +133,10 @@ def test_erased_objects_change_no_loss_and_no_weight(sparse):
   for other_logs, other_weights in results.values():
     for name, value in logs.items():
       if name not in (mining_measures.ERASED, mining_measures.PRECISION, mining_measures.RECALL):
-        assert other_logs[name] == value, name
+        assert other_logs[name] == pytest.approx(value, rel=1e-5, abs=1e-6), name
     for one, two in zip(weights, other_weights, strict=True):
-      np.testing.assert_array_equal(one, two)
+      # Sums of several threads are rounded in another order each time.
+      np.testing.assert_allclose(one, two, rtol=0.0, atol=1e-6)
   # What was mined in the image itself is found; the copy mines nearly the same.
   assert results["as mined"][0]["mining/precision"] > 0.5
   assert results["none"][0]["mining/precision"] == results["none"][0]["mining/erased"] == 0.0
