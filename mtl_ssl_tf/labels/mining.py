@@ -86,7 +86,7 @@ def mine_pseudo_boxes(
 
   Args:
     class_logits: float32 [B, K, C], background first.
-    box_deltas: float32 [B, K, C - 1, 4].
+    box_deltas: float32 [B, K, C - 1, 4], or [B, K, 1, 4] for all classes.
     proposals_px: float32 [B, K, 4].
     proposals_valid: bool [B, K].
     annotations: labels of the views: `gt_boxes_px` float32 [B, G, 4], `gt_classes` int32 [B, G],
@@ -218,7 +218,7 @@ def _candidates(
 ) -> _Candidates:
   """Returns each proposal's most probable class with its score and its box."""
   classes = tf.argmax(class_logits, axis=-1, output_type=tf.int32)  # [B, K]
-  columns = tf.maximum(classes - 1, 0)
+  columns = tf.clip_by_value(classes - 1, 0, box_deltas.shape[2] - 1)  # [B, K]
   deltas = tf.gather(box_deltas, columns, axis=2, batch_dims=2)  # [B, K, 4]
   boxes_px = box_coder_ops.decode(deltas, proposals_px)
   scores = tf.reduce_max(tf.nn.softmax(class_logits), axis=-1)

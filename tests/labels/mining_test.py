@@ -124,6 +124,22 @@ class MinePseudoBoxesTest(parameterized.TestCase, tf.test.TestCase):
     found, _ = _mine([([90.0, -10.0, 120.0, 90.0], 1, 0.9)])
     self.assertAllClose(found.boxes_px[0, 0], [90.0, 0.0, 100.0, 80.0])
 
+  @parameterized.parameters(NUM_CLASSES - 1, 1)
+  def test_deltas_of_each_class_or_of_all(self, num_deltas):
+    # Of the last class, or of all: 10 px down, 20 px high.
+    deltas = np.zeros([1, 1, num_deltas, 4], np.float32)
+    deltas[..., -1, :] = [5.0, 0.0, 0.0, 0.0]
+    found, _ = mining.mine_pseudo_boxes(
+      tf.constant([[_logits(NUM_CLASSES - 1, 0.9)]], tf.float32),
+      tf.constant(deltas),
+      tf.constant([[_A]]),
+      tf.constant([[True]]),
+      _labels(),
+      **_SETTINGS,
+      nms_method="loop",
+    )
+    self.assertAllClose(found.boxes_px[0, 0], [10.0, 0.0, 30.0, 20.0])
+
   def test_slots_are_for_the_best(self):
     detections = [([0.0, 10.0 * i, 9.0, 10.0 * i + 9.0], 1, 0.9 + 0.01 * i) for i in range(5)]
     found, counts = _mine(detections, num_slots=2)
