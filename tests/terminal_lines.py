@@ -7,7 +7,7 @@ import re
 TRAINING = (
   r"restored from checkpoint: \S+",
   r"changed since the run began: \S+ .+ -> .+",
-  r"learning rate \S+ \(.+\), batch \d+.*",
+  r"learning rate \S+( x \d+/\d+ = \S+)? \(.+\), batch \d+.*",
   r"best/: the \d+ best checkpoints by .+; early stopping: .+",
   r"step \d+/\d+ \| loss [\d.]+ \(.+\) \| rate \S+ \| [\d.]+ images/s \| [\d:]+ left",
   r"saved checkpoint: \S+",

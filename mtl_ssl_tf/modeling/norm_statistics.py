@@ -130,7 +130,7 @@ def _content(
 def _stage2_inputs(
   head, features: tf.Tensor, boxes_norm: tf.Tensor, size_px: tf.Tensor
 ) -> tf.Tensor:
-  """What the main head's second stage would process: crops [B N, s, s, c], or the map."""
+  """Inputs of the main head's second stage: crops [B N, s, s, c], or the map."""
   if head.runs_on_crops:
     return head.crop_features.cropper(features, boxes_norm, size_px)
   return features[:, :: head.stride, :: head.stride]

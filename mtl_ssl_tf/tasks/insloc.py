@@ -192,45 +192,52 @@ class InsLocTask(task_lib.TrainableTask):
     # In float16, so that small gradients do not become 0 on their way.
     scales_loss = isinstance(optimizer, tf_keras.mixed_precision.LossScaleOptimizer)
     step = tf.cast(optimizer.iterations, tf.int32)
-    order = self._key_order(inputs["key_boxes"].shape[0], step)
-    key_images, key_boxes = (
-      self._exchange(inputs[name], order) for name in ("key_images", "key_boxes")
-    )
-    query_boxes = self._query_boxes(inputs["query_boxes"], inputs["query_images"].shape[1], step)
     with tf.GradientTape() as tape:
-      queries, mixed_keys, decay = self._encode(
-        model, inputs["query_images"], query_boxes, key_images, key_boxes
-      )
-      keys = self._exchange(mixed_keys, None if order is None else shuffle_ops.inverse(order))
-      contrast = contrastive_losses.info_nce(
-        queries, keys, model.queue.keys, self.task_config.temperature
-      )
-      total = contrast.loss + decay
+      logs, keys = self._compare(inputs, model, step)
       # Gradients are added over replicas.
-      scaled = total / self._num_replicas
+      scaled = logs[self.loss] / self._num_replicas
       if scales_loss:
         scaled = optimizer.get_scaled_loss(scaled)
     variables = model.trainable_variables
     gradients = tape.gradient(scaled, variables)
     if scales_loss:
       gradients = optimizer.get_unscaled_gradients(gradients)
-    nonfinite.apply_gradients(
-      self.guard, optimizer, list(zip(gradients, variables, strict=True)), total
-    )
-    all_keys = replica_ops.gather_rows(keys)  # [N, D], the same on every replica
-    logs = {
-      self.loss: total,
-      "contrastive": contrast.loss,
-      "weight_decay": decay,
-      "accuracy": tf.reduce_mean(tf.cast(contrast.is_first, tf.float32)),
-      "spread": contrastive_losses.spread(all_keys),
-      "queue_age": model.queue.mean_age(all_keys.shape[0]),
+    pairs = list(zip(gradients, variables, strict=True))
+    nonfinite.apply_gradients(self.guard, optimizer, pairs, logs[self.loss])
+    keys = replica_ops.gather_rows(keys)  # [N, D], the same on every replica
+    logs |= {
+      "spread": contrastive_losses.spread(keys),
+      "queue_age": model.queue.mean_age(keys.shape[0]),
       "queue_filled": model.queue.filled(),
     }
-    model.queue.enqueue(all_keys)
+    model.queue.enqueue(keys)
     for metric in metrics or ():
       metric.update_state(logs[metric.name])
     return logs
+
+  def _compare(
+    self, inputs: dict[str, tf.Tensor], model: insloc_model.InsLocModel, step: tf.Tensor
+  ) -> tuple[dict[str, tf.Tensor], tf.Tensor]:
+    """Losses and accuracy of a replica's queries, and its keys [B, D] in the order of the batch."""
+    order = self._key_order(inputs["key_boxes"].shape[0], step)
+    key_images, key_boxes = (
+      self._exchange(inputs[name], order) for name in ("key_images", "key_boxes")
+    )
+    query_boxes = self._query_boxes(inputs["query_boxes"], inputs["query_images"].shape[1], step)
+    queries, mixed_keys, decay = self._encode(
+      model, inputs["query_images"], query_boxes, key_images, key_boxes
+    )
+    keys = self._exchange(mixed_keys, None if order is None else shuffle_ops.inverse(order))
+    contrast = contrastive_losses.info_nce(
+      queries, keys, model.queue.keys, self.task_config.temperature
+    )
+    logs = {
+      self.loss: contrast.loss + decay,
+      "contrastive": contrast.loss,
+      "weight_decay": decay,
+      "accuracy": tf.reduce_mean(tf.cast(contrast.is_first, tf.float32)),
+    }
+    return logs, keys
 
   def _encode(
     self,
