@@ -82,9 +82,10 @@ def test_the_same_seed_gives_the_same_and_each_part_has_its_own():
   data = DATA.replace(
     colors=insloc_config.Colors(), composite=DATA.composite.replace(flip_probability=0.5)
   )
-  for name, value in make(0, data).items():
-    np.testing.assert_array_equal(value, make(0, data)[name])
-    assert np.any(value != make(1, data)[name])
+  first, again, other = make(0, data), make(0, data), make(1, data)
+  for name, value in first.items():
+    np.testing.assert_array_equal(value, again[name])
+    assert np.any(value != other[name])
 
 
 def seeds_of(functions, call) -> list[tuple[int, ...]]:
