@@ -326,9 +326,10 @@ class FilesTest(ReaderTest):
     parser = detection_parser.DetectionParser
     with mock.patch.object(detection_parser, "DetectionParser", side_effect=parser) as make:
       fixtures.make_dataset(self._write(2), global_batch_size=1, is_training=True, **settings)
-    (data, input_size, is_training, *_), _ = make.call_args
+    (data, input_size, is_training, with_erased), _ = make.call_args
     assert {name: getattr(data, name) for name in settings} == settings
     assert (tuple(input_size), is_training) == (settings["input_size"], True)
+    assert not with_erased
     with self.assertRaisesRegex(ValueError, "locked"):
       data.short_side = 20
 
