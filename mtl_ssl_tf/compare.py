@@ -63,7 +63,7 @@ def run(args: argparse.Namespace, command: str) -> bool:
   failed = set() if args.only_report else carry_out(planned, schedule, args.jobs)
   done = [one for one in planned if one.is_complete]
   if args.refinement_ablation:
-    refined = {name for name, fields in resolved.items() if fields["task.refinement.enabled"]}
+    refined = {name for name, fields in resolved.items() if fields.get("task.refinement.enabled")}
     failed |= ablate([one for one in done if one.arm.name in refined], schedule, args.jobs)
   if not done:
     raise ValueError(f"--output_dir {args.output_dir!r} holds no complete run of these arms")

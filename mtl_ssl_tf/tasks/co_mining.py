@@ -168,8 +168,9 @@ def mine_views(
 ) -> MinedViews:
   """Makes the views of a batch and mines boxes in each.
 
-  Mined are detections as at inference: proposals are not sampled, annotations are none of them, and
-  scores are refined where there is refinement. No gradient passes from them.
+  Mined are detections as at inference: proposals are not sampled, and annotations are none of them.
+  Where there is refinement, scores are refined: those of `task.mining.max_refined` proposals of a
+  view, or with 0 as at inference. No gradient passes from them.
 
   Args:
     config: of the task.
