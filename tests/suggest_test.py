@@ -102,3 +102,15 @@ def test_records_without_an_object_are_refused(records, capsys):
   fixtures.write_noise_records(records / "train.tfrecord", 2, [], [])
   assert call(records) == 1
   assert "no object in 2 images; accepted: at least one" in capsys.readouterr().err
+
+
+def test_the_largest_side_and_the_batch_are_each_their_own(records, capsys):
+  # Objects of 8 pixels want more than is allowed.
+  fixtures.write_noise_records(
+    records / "train.tfrecord", 2, [[0, 0, 8, 8], [20, 20, 28, 28]], [1, 2], size=(600, 800)
+  )
+  assert call(records, "--largest_side=416", "--batch_size=3") == 0
+  params = loading.load_experiment("mtl_frcnn", [str(records / "mine.yaml")])
+  assert params.task.train_data.long_side == 416
+  assert params.task.train_data.input_size == [320, 416]
+  assert "2 images in batches of 3: " in capsys.readouterr().out

@@ -1,5 +1,8 @@
 """Hits and misses by image: any weighting gives what the evaluator gives for copied images."""
 
+import dataclasses
+import json
+
 import numpy as np
 import pytest
 
@@ -84,3 +87,20 @@ def test_weightings_are_apart_and_none_is_nan(evaluation):
   apart = [outcomes.mean_average_precisions(read, row[np.newaxis])[0] for row in both]
   np.testing.assert_array_equal(together, apart)
   assert np.isnan(together[2]) and not np.isnan(together[:2]).any()
+
+
+def test_crowds_are_left_out_as_difficult_objects_are(evaluation):
+  results, truth_file, images, found = evaluation
+  content = json.loads(truth_file.read_text())
+  numbers = [place for place, row in enumerate(content["annotations"]) if not row["ignore"]][:6]
+  for number in numbers:
+    content["annotations"][number]["iscrowd"] = 1
+  truth_file.write_text(json.dumps(content))
+  first = 0
+  for place, image in enumerate(images):
+    crowd = np.isin(np.arange(first, first + len(image.classes)), numbers)
+    images[place] = dataclasses.replace(image, difficult=image.difficult | crowd)
+    first += len(image.classes)
+  read = outcomes.read(results, truth_file)
+  (value,) = outcomes.mean_average_precisions(read, np.ones([1, 5], np.int64))
+  assert value == pytest.approx(evaluated(images, found, [1] * 5))

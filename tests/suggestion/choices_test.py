@@ -85,3 +85,13 @@ def test_boxes_are_measured_in_the_resized_image():
   # The short side decides where it is the tighter bound.
   np.testing.assert_allclose(facts.scales(120, 320), 0.25)
   assert facts.most_objects == 2 and facts.num_images == 40
+
+
+def test_anchors_are_for_the_size_that_is_chosen():
+  by_path = {setting.path: setting.fields for setting in choices.choose(made_up(), 640, 4)}
+  # Half the size: sides of 32 and 80 pixels.
+  assert by_path["task.anchors"] == {
+    "base_size_px": 80.0,
+    "scales": [0.4, 1.0],
+    "aspect_ratios": [1.0],
+  }
