@@ -379,3 +379,19 @@ def test_step_and_image_seed_the_second_view(folder, batch):
   keys = labels["view_key"].numpy()
   np.testing.assert_array_equal(keys[:NUM_IMAGES], batch[1]["image_key"])
   assert len(set(keys.tolist())) == 2 * NUM_IMAGES
+
+
+def test_colours_and_blur_of_the_second_view_have_probabilities_of_their_own(folder):
+  images = tf.fill([4, 32, 32, 3], 100.0)
+  sizes, seeds = tf.fill([4, 2], 32.0), tf.constant([[1, i] for i in range(4)])
+  config = make_task(folder).task_config.mining.augmentation
+
+  def change(probability, blur_probability):
+    settings = config.replace(probability=probability, blur_probability=blur_probability)
+    return np.abs(co_mining.second_view(images, sizes, seeds, settings) - images).max(
+      axis=(1, 2, 3)
+    )
+
+  # A blur leaves an image of one colour as it is.
+  np.testing.assert_allclose(change(0.0, 1.0), 0.0, atol=1e-2)
+  assert (change(1.0, 0.0) > 1.0).all()
