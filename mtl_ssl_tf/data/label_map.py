@@ -3,6 +3,7 @@
 Class 0, the background, has no line.
 """
 
+import functools
 import os
 import pathlib
 from collections.abc import Sequence
@@ -61,6 +62,7 @@ def check_class_names(classes: Sequence[str], where: str) -> None:
       )
 
 
+@functools.lru_cache(maxsize=1024)  # A data set has few names and many objects.
 def name_problem(name: str) -> str | None:
   """Returns why `name` is not a valid class name, or None if it is."""
   if not name.strip() or name != name.strip():

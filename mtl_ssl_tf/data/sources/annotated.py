@@ -1,6 +1,7 @@
 """Images and objects as annotations describe them, whatever the format."""
 
 import dataclasses
+import functools
 import math
 from collections.abc import Mapping
 from typing import Any, ClassVar
@@ -58,23 +59,32 @@ def is_stated(value: Any) -> bool:
 
 def flag(value: Any) -> int | None:
   """The flag that a value means: 0 where it is not stated, None where it is no flag."""
+  if isinstance(value, str):
+    return _flag_of_text(value)
   if not is_stated(value):
     return 0
-  if isinstance(value, str):
-    text = value.strip().lower()
-    if text in _FLAG_WORDS:
-      return _FLAG_WORDS[text]
-    try:
-      value = float(text)
-    except ValueError:
-      return None
   return int(value) if isinstance(value, int | float) and value in (0, 1) else None
+
+
+@functools.lru_cache(maxsize=1024)  # Nearly all texts of a data set are "0" or "1".
+def _flag_of_text(value: str) -> int | None:
+  if not is_stated(value):
+    return 0
+  text = value.strip().lower()
+  if text in _FLAG_WORDS:
+    return _FLAG_WORDS[text]
+  try:
+    number = float(text)
+  except ValueError:
+    return None
+  return int(number) if number in (0, 1) else None
 
 
 def share_flag(value: Any) -> int:
   """A flag that training does not use: 1 for any share above 0, 0 for what is no number."""
-  if flag(value) is not None:
-    return flag(value)
+  known = flag(value)
+  if known is not None:
+    return known
   try:
     return int(float(value) > 0.0)
   except (TypeError, ValueError):

@@ -173,31 +173,31 @@ def _object(
   notes: list[str],
 ) -> VocObject | None:
   """The object, or None if it has faults, which are appended to `found`."""
-  name = (_text(element, "name") or "").strip()
-  quoted_name = faults.quote(name) if name else None
+  texts = _texts(element)
+  name = texts.get("name", "")
   num_found = len(found)
 
   def report(field: str, value: str, accepted: str) -> None:
+    quoted_name = faults.quote(name) if name else None
     found.append(faults.Fault(file, field, value, accepted, number, quoted_name))
 
   problem = label_map.name_problem(name)
   if problem:
-    report("name", _quote_or_missing(_text(element, "name")), problem)
-  difficult = annotated.flag(_text(element, "difficult"))
+    report("name", _quote_or_missing(texts.get("name")), problem)
+  difficult = annotated.flag(texts.get("difficult"))
   if difficult is None:
-    report("difficult", _quote_or_missing(_text(element, "difficult")), "0 or 1")
+    report("difficult", _quote_or_missing(texts.get("difficult")), "0 or 1")
   boxes = element.findall("bndbox")
   if len(boxes) != 1:
     report("bndbox", f"there are {len(boxes)}", "one box")
     return None
-  values = {}
+  sides = _texts(boxes[0])
+  values = {field: _number(sides.get(field)) for field in _COORDINATES}
   for field in _COORDINATES:
-    text = _text(boxes[0], field)
-    values[field] = _number(text)
     if values[field] is None:
-      report(f"bndbox/{field}", _quote_or_missing(text), "a finite number")
+      report(f"bndbox/{field}", _quote_or_missing(sides.get(field)), "a finite number")
   if None not in values.values():
-    box = tuple(values[field] for field in _COORDINATES)
+    box = tuple(values.values())
     ordered = annotated.ordered_box(box)
     if ordered != box:
       notes.append("corners_swapped")
@@ -220,8 +220,13 @@ def _object(
     name,
     tuple(values[field] for field in _COORDINATES),
     difficult=difficult,
-    truncated=annotated.share_flag(_text(element, "truncated")),
+    truncated=annotated.share_flag(texts.get("truncated")),
   )
+
+
+def _texts(element: ElementTree.Element) -> dict[str, str]:
+  """The texts of all children at once, as `_text`: of several with one tag, that of the first."""
+  return {child.tag: (child.text or "").strip() for child in element[::-1]}
 
 
 def _text(element: ElementTree.Element, field: str) -> str | None:

@@ -100,10 +100,14 @@ class VocFolder:
     Raises:
       faults.FaultError: it cannot be read, is no regular file or leads out of the data set.
     """
+    return safe_files.read(self.path(file), self._roots, file)
+
+  @functools.cached_property
+  def _roots(self) -> tuple[pathlib.Path, ...]:
+    """The folders that a file may lie in, links followed; asked for with every file."""
     layout = self._layout
     folders = {folder for folder in (layout.annotations, layout.images, layout.splits) if folder}
-    roots = (layout.root, *(pathlib.Path(os.path.realpath(layout.root / f)) for f in folders))
-    return safe_files.read(self.path(file), roots, file)
+    return layout.root, *(pathlib.Path(os.path.realpath(layout.root / f)) for f in folders)
 
   def path(self, file: str) -> pathlib.Path:
     """Returns the path of a file, links not followed; `file` as for `read`."""
