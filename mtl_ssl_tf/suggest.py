@@ -44,7 +44,7 @@ def run(args: argparse.Namespace) -> None:
   truth = truth_readers.read_records(args.records)
   truth_readers.read_records(args.validation_records)  # Refused here rather than in the training.
   facts = facts_lib.read(truth)
-  settings = choices.choose(facts, args.largest_side, args.batch_size)
+  settings = choices.choose(facts, args.largest_side, args.batch_size, _levels(base))
   paths = {
     "task.train_data.input_path": args.records,
     "task.validation_data.input_path": args.validation_records,
@@ -81,6 +81,15 @@ def _check(args: argparse.Namespace) -> None:
     raise ValueError(f"--output {args.output} exists; accepted: another file, or --overwrite")
   if not (output.parent or pathlib.Path()).is_dir():
     raise ValueError(f"--output {args.output}: its folder is missing; accepted: one that exists")
+
+
+def _levels(preset: pathlib.Path) -> tuple[int, int] | None:
+  """Returns the finest and the coarsest level of a preset's pyramid; None where it has none."""
+  # TensorFlow comes with it.
+  from mtl_ssl_tf.configs import loading
+
+  task = loading.load_experiment("mtl_frcnn", [str(preset)]).task
+  return (task.fpn.min_level, task.fpn.max_level) if task.roi_head.type == "fpn" else None
 
 
 def _default_preset() -> str:

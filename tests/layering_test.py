@@ -71,7 +71,7 @@ ALLOWED = {
   "comparison": {"data", "evaluation"},
   "compare": {"command_line", "comparison", "configs", "registry_imports", "training"},
   "suggestion": {"data"},
-  "suggest": {"checkpoints", "command_line", "data", "suggestion"},
+  "suggest": {"checkpoints", "command_line", "configs", "data", "suggestion"},
   "preflight": {"command_line", "compilation", "configs"},
   "export_step": {"command_line", "compilation", "configs"},
   "predict": {"command_line", "data", "prediction", "serving"},

@@ -5,6 +5,7 @@ import pathlib
 import pytest
 
 from mtl_ssl_tf import suggest
+from mtl_ssl_tf.command_line import suggest as suggest_flags
 from mtl_ssl_tf.configs import loading, validation
 from mtl_ssl_tf.suggestion import timing
 from tests import fixtures
@@ -31,7 +32,7 @@ def call(folder: pathlib.Path, *flags: str) -> int:
   )
 
 
-@pytest.mark.parametrize("preset", ["small_data", "from_scratch"])
+@pytest.mark.parametrize("preset", suggest_flags.PRESETS)
 def test_what_is_written_can_be_trained(records, capsys, preset):
   assert call(records, f"--preset={preset}", "--batch_size=2") == 0
   text = (records / "mine.yaml").read_text()
@@ -44,10 +45,29 @@ def test_what_is_written_can_be_trained(records, capsys, preset):
   assert params.task.train_data.input_size == params.task.validation_data.input_size
   assert params.task.train_data.max_num_boxes == 10
   assert params.trainer.train_steps == 1200
+
+
+@pytest.mark.parametrize("preset", ["small_data", "from_scratch"])
+def test_anchors_of_a_single_map(records, preset):
+  assert call(records, f"--preset={preset}") == 0
+  params = loading.load_experiment("mtl_frcnn", [str(records / "mine.yaml")])
   # Sides of 16 and 32 pixels, resized from 64 to 320 or less.
   base = params.task.anchors.base_size_px
   assert len(params.task.anchors.scales) == 2
   assert params.task.anchors.scales[0] * base == pytest.approx(base / 2, rel=0.05)
+
+
+@pytest.mark.parametrize("preset", ["small_data_fpn", "from_scratch_fpn"])
+def test_anchors_of_a_pyramid(records, preset):
+  assert call(records, f"--preset={preset}") == 0
+  params = loading.load_experiment("mtl_frcnn", [str(records / "mine.yaml")])
+  anchors = params.task.anchors
+  # Sides of 16 x 32 and 32 x 16 pixels, five times as large: from level 4 on, 3 cells are 48.
+  text = (records / "mine.yaml").read_text()
+  levels = params.task.fpn
+  smallest, largest = (anchors.cells * 2**level for level in (levels.min_level, levels.max_level))
+  assert f"sides from {smallest:.0f} to {largest * anchors.level_scales[-1]:.0f} pixels" in text
+  assert "base_size_px" not in text
 
 
 def test_a_budget_is_filled_by_the_measured_pace(records, monkeypatch, capsys):
@@ -70,7 +90,7 @@ def test_without_pretrained_weights_it_trains_from_scratch(records, monkeypatch,
     "mtl_ssl_tf.checkpoints.efficientnet_weights.importlib.util.find_spec", lambda name: None
   )
   assert call(records) == 0
-  assert "from_scratch.yaml" in (records / "mine.yaml").read_text()
+  assert "from_scratch_fpn.yaml" in (records / "mine.yaml").read_text()
   assert "is not installed" in capsys.readouterr().err
 
 

@@ -4,7 +4,8 @@ import argparse
 
 from mtl_ssl_tf import command_line
 
-PRESETS = ("small_data", "from_scratch")
+# The first two are the default, with and without pretrained weights.
+PRESETS = ("small_data_fpn", "from_scratch_fpn", "small_data", "from_scratch")
 
 
 def parser() -> argparse.ArgumentParser:
@@ -21,8 +22,8 @@ def parser() -> argparse.ArgumentParser:
   add(
     "--preset",
     choices=PRESETS,
-    help="what the file starts from (default: small_data where its ImageNet weights are installed,"
-    " else from_scratch)",
+    help="what the file starts from (default: small_data_fpn where its ImageNet weights are"
+    " installed, else from_scratch_fpn)",
   )
   add("--presets_dir", help="folder of the presets (default: configs/presets of the clone)")
   add(

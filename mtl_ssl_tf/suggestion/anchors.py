@@ -14,7 +14,7 @@ _CLUSTERS = 9
 _ROUNDS = 100
 _MOST_SCALES, _MOST_RATIOS = 6, 3
 # A grid is as good as a larger one if each further anchor covers fewer boxes than this share.
-_AS_GOOD = 0.01
+AS_GOOD = 0.01
 # Boxes of each class that anchors are fitted to, so that a frequent class is not all that counts.
 _BOXES_OF_CLASS = 300
 
@@ -117,14 +117,14 @@ def fit(boxes: np.ndarray, classes: np.ndarray) -> Anchors:
   sides, ratios = np.sqrt(centers.prod(axis=1)), centers[:, 1] / centers[:, 0]  # [K] each
   best, best_score = None, -1.0
   grids = [
-    (_centers_1d(sides, counts, s), _centers_1d(ratios, counts, r))
+    (centers_1d(sides, counts, s), centers_1d(ratios, counts, r))
     for s, r in itertools.product(range(1, _MOST_SCALES + 1), range(1, _MOST_RATIOS + 1))
   ]
   for grid in sorted(set(grids), key=lambda grid: (len(grid[0]) * len(grid[1]), grid)):
     anchors = _rounded(*grid)
     # What trains well is what many boxes overlap by 0.7, and all by 0.5.
     score = recall(boxes, anchors, 0.5) + recall(boxes, anchors, 0.7)
-    if score > best_score + _AS_GOOD * (len(grid[0]) * len(grid[1]) - _number(best)):
+    if score > best_score + AS_GOOD * (len(grid[0]) * len(grid[1]) - _number(best)):
       best, best_score = anchors, score
   return best
 
@@ -133,7 +133,7 @@ def _number(anchors: Anchors | None) -> int:
   return 0 if anchors is None else len(anchors.scales) * len(anchors.aspect_ratios)
 
 
-def _centers_1d(values: np.ndarray, counts: np.ndarray, number: int) -> tuple[float, ...]:
+def centers_1d(values: np.ndarray, counts: np.ndarray, number: int) -> tuple[float, ...]:
   """Returns `number` centres of weighted values in their logarithm, ascending; at most all."""
   order = np.argsort(values, kind="stable")
   logs, weights = np.log(values[order]), counts[order].astype(float)

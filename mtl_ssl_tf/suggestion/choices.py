@@ -9,6 +9,7 @@ import numpy as np
 
 from mtl_ssl_tf.suggestion import anchors as anchors_lib
 from mtl_ssl_tf.suggestion import facts as facts_lib
+from mtl_ssl_tf.suggestion import pyramid_anchors
 
 # Sides of the input are multiples of it: whole cells of the feature map of stride 16, twice.
 _MULTIPLE = 32
@@ -38,18 +39,26 @@ class Setting:
   reason: str
 
 
-def choose(facts: facts_lib.DataFacts, largest: int, batch: int) -> list[Setting]:
+def choose(
+  facts: facts_lib.DataFacts, largest: int, batch: int, levels: tuple[int, int] | None = None
+) -> list[Setting]:
   """Returns the settings for a data set.
 
   Args:
     facts: of the training split.
     largest: long side of the input at most, pixels: what the machine allows.
     batch: images of a step.
+    levels: finest and coarsest of the detector's feature pyramid; None for a single map.
   """
   short, long, size_setting = input_size(facts, largest)
+  boxes = facts.resized_boxes(short, long)
+  if levels is None:
+    anchors = anchor_setting(boxes, facts.classes)
+  else:
+    anchors = pyramid_setting(boxes, facts.classes, levels)
   return [
     size_setting,
-    anchor_setting(facts.resized_boxes(short, long), facts.classes),
+    anchors,
     slots(facts),
     flips(facts),
     schedule(facts, batch),
@@ -112,6 +121,24 @@ def anchor_setting(boxes: np.ndarray, classes: np.ndarray) -> Setting:
     fields,
     f"k-means of the boxes; anchors overlap {covered[0]:.1f} % of them by 0.5 and"
     f" {covered[1]:.1f} % by 0.7",
+  )
+
+
+def pyramid_setting(boxes: np.ndarray, classes: np.ndarray, levels: tuple[int, int]) -> Setting:
+  """Returns the anchors of a feature pyramid, with the share of boxes that they cover."""
+  found = pyramid_anchors.fit(boxes, classes, levels)
+  covered = [100.0 * pyramid_anchors.recall(boxes, found, iou) for iou in (0.5, 0.7)]
+  fields = {
+    "cells": found.cells,
+    "level_scales": list(found.level_scales),
+    "aspect_ratios": list(found.aspect_ratios),
+  }
+  smallest, largest = (found.cells * 2.0**level for level in levels)
+  return Setting(
+    "task.anchors",
+    fields,
+    f"sides from {smallest:.0f} to {largest * found.level_scales[-1]:.0f} pixels; anchors overlap"
+    f" {covered[0]:.1f} % of the boxes by 0.5 and {covered[1]:.1f} % by 0.7",
   )
 
 

@@ -110,7 +110,7 @@ def test_a_short_file_on_a_preset_builds(path, tmp_path):
   own = tmp_path / "own.yaml"
   text = (CONFIGS / "own_data.yaml").read_text()
   assert len(text.splitlines()) <= 12
-  text = text.replace("presets/small_data.yaml", str(path)).replace("data/mine", str(tmp_path))
+  text = text.replace("presets/small_data_fpn.yaml", str(path)).replace("data/mine", str(tmp_path))
   own.write_text(text)
   params = driver.load_experiment("mtl_frcnn", [str(own)])
   validation.check_task(params.task)
