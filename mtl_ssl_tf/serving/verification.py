@@ -142,7 +142,10 @@ def compare(
   """
   config = task.evaluation
   evaluators = [
-    voc_evaluator.VOCEvaluator(class_names, config.iou_threshold, config.voc_ap) for _ in range(2)
+    voc_evaluator.VOCEvaluator(
+      class_names, config.iou_threshold, config.voc_ap, config.voc_inclusive_pixels
+    )
+    for _ in range(2)
   ]
   data = task.validation_data
   num_images = min(num_images, record_paths.count_examples(data.input_path))
@@ -155,9 +158,13 @@ def compare(
     side = float(tf.reduce_max(labels["image_info"][0, 0]))
     largest = np.maximum(largest, largest_differences(expected, found, side))
     num_other_counts += len(expected[1]) != len(found[1])
-    truth = [labels[name][0].numpy() for name in ("gt_boxes_orig", "gt_classes", "gt_difficult")]
+    boxes_orig, classes, difficult, is_crowd = (
+      labels[name][0].numpy()
+      for name in ("gt_boxes_orig", "gt_classes", "gt_difficult", "gt_is_crowd")
+    )
     for evaluator, rows in zip(evaluators, (expected, found), strict=True):
-      evaluator.update(*truth, *rows)
+      # As in `DetectionMetrics`, so that the figures are those of an evaluation.
+      evaluator.update(boxes_orig, classes, difficult | is_crowd, *rows)
     progress_line.step()
   maps = [evaluator.result()[evaluator.main_key] for evaluator in evaluators]
   box_px, box_fraction, score = map(float, largest)

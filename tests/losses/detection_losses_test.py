@@ -17,10 +17,10 @@ class SmoothL1Test(parameterized.TestCase, tf.test.TestCase):
     self.assertAllClose(loss, [0.125 + 0.5 + 2.5, 0.02])
 
   def test_sigma_3(self):
-    # Quadratic up to 1/9: 4.5 x 0.01; beyond, the size less 1/18.
-    errors = tf.constant([[0.1, -0.5, 0.0, 0.0], [0.0, 0.0, 2.0, -1 / 9]])
+    # Quadratic up to 1/9: 4.5 x 0.01; beyond, as at 0.2 already, the size less 1/18.
+    errors = tf.constant([[0.1, -0.5, 0.2, 0.0], [0.0, 0.0, 2.0, -1 / 9]])
     loss = detection_losses.smooth_l1(errors, 3.0)
-    self.assertAllClose(loss, [0.045 + 0.5 - 1 / 18, 2.0 - 1 / 18 + 1 / 18])
+    self.assertAllClose(loss, [0.045 + 0.5 - 1 / 18 + 0.2 - 1 / 18, 2.0 - 1 / 18 + 1 / 18])
 
   @parameterized.parameters(1.0, 3.0)
   def test_gradient_is_at_most_one(self, sigma):

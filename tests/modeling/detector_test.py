@@ -181,8 +181,8 @@ class RefineTest(parameterized.TestCase, tf.test.TestCase):
     self.assertEqual(list(seen.seen), [(2 * (3 * 4 + 1), False)])
     whole = tf.concat([tf.zeros([2, 1, 2]), _SIZES[:, tf.newaxis]], axis=-1)
     image_logits = self.model.classify_windows(self.features, whole, _SIZES)  # [B, 1, C]
-    # Of the padding row too.
-    self.assertAllEqual(logits[:, :, 4], tf.repeat(image_logits, 3, axis=1))
+    # Of the padding row too; in a batch of other windows the same up to rounding.
+    self.assertAllClose(logits[:, :, 4], tf.repeat(image_logits, 3, axis=1), rtol=1e-5, atol=1e-5)
 
   def test_padding_in_the_first_row(self):
     logits = self.model.expanded_window_logits(self.features, _BOXES, _SIZES)
@@ -557,6 +557,21 @@ class SelectedTest(tf.test.TestCase):
     model.multi_object_head.stage2.seen = []
     model(_images(), _SIZES)
     self.assertEqual(model.multi_object_head.stage2.seen, [(2 * 6, False)] * 2)
+
+
+class PaddingTest(tf.test.TestCase):
+  def test_padding_among_proposals_changes_nothing(self):
+    model = small.make_detector()
+    first = model.first_stage(_images(), _SIZES)
+    few = proposals.Proposals(*(values[:, :3] for values in first.proposals))
+    padded = proposals.Proposals(*(
+      tf.pad(values, [[0, 0], [0, 2]] + [[0, 0]] * (len(values.shape) - 2)) for values in few
+    ))  # fmt: skip
+    expected, *_ = model.score_proposals(first._replace(proposals=few), _SIZES)
+    outputs, *_ = model.score_proposals(first._replace(proposals=padded), _SIZES)
+    for name in ("class_logits", "closeness_logits", "window_logits", "refined_logits"):
+      self.assertAllClose(outputs[name][:, :3], expected[name], rtol=1e-5, atol=1e-5, msg=name)
+    self.assertNotAllClose(outputs["closeness_logits"][:, 3:], expected["closeness_logits"][:, :2])
 
 
 class OrderTest(tf.test.TestCase):

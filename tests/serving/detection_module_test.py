@@ -254,6 +254,45 @@ class TestServer:
       call(signature, value)
 
 
+class _Foreground:
+  """Stands in for the detector: of two cells, the second shows an object for certain."""
+
+  foreground_head = True
+
+  def predict_foreground(self, features):
+    assert features == "map"
+    return tf.constant([[[[50.0, 0.0], [0.0, 50.0]]]])
+
+
+def test_each_raw_output_is_made_of_the_logits_of_its_name():
+  # Two proposals and padding; each kind of logits is certain of another class.
+  certain = {
+    "class_logits": 0,
+    "refined_logits": 1,
+    "closeness_logits": 2,
+    "window_logits": 3,
+  }
+  outputs = {name: 50.0 * tf.one_hot([[column] * 3], 4) for name, column in certain.items()}
+  outputs |= {
+    "features": "map",
+    "proposals_valid": tf.constant([[True, True, False]]),
+    "proposals_scores": tf.constant([[0.75, 0.5, 0.0]]),
+  }
+  found = detection_module._raw_outputs(_Foreground(), outputs)
+  assert found.pop("num_proposals").numpy().tolist() == [2.0]
+  assert found.pop("proposal_scores").numpy().tolist() == [[0.75, 0.5, 0.0]]
+  np.testing.assert_allclose(found.pop("foreground_scores"), [[[0.0, 1.0]]], atol=1e-6)
+  columns = {name: np.argmax(values, axis=-1).tolist() for name, values in found.items()}
+  assert columns == {
+    "proposal_class_scores": [[0] * 3],
+    "proposal_refined_class_scores": [[1] * 3],
+    "proposal_closeness_scores": [[2] * 3],
+    "proposal_multi_object_scores": [[3] * 3],
+  }
+  for values in found.values():
+    np.testing.assert_allclose(tf.reduce_sum(values, axis=-1), 1.0)
+
+
 class TestOptions:
   def test_raw_outputs(self, model, tiny_run, detect):
     module = _module(model, tiny_run, raw_outputs=True)

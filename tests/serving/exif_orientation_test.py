@@ -72,7 +72,7 @@ class TestRead:
     lengths = [read(content[:length]) for length in range(len(content) + 1)]
     assert lengths == [1] * 34 + [6] * (len(content) - 33)  # 34 bytes up to the second entry's end.
 
-  @hypothesis.settings(max_examples=300, deadline=None, derandomize=True)
+  @hypothesis.settings(max_examples=300, deadline=None, derandomize=True, database=None)
   @hypothesis.given(
     strategies.sampled_from("<>"),
     strategies.integers(0, 9),

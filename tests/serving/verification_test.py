@@ -4,8 +4,11 @@ import dataclasses
 
 import numpy as np
 import pytest
+import tensorflow as tf
 
+from mtl_ssl_tf.configs import detector
 from mtl_ssl_tf.serving import export_lib, verification
+from tests import fixtures
 
 BOXES = np.array([[0.0, 0.0, 10.0, 20.0], [5.0, 5.0, 30.0, 40.0], [50.0, 50.0, 60.0, 60.0]])
 SCORES, CLASSES = np.array([0.9, 0.8, 0.1]), np.array([1, 2, 1])
@@ -64,6 +67,82 @@ class TestReport:
   )
   def test_differs(self, change):
     assert not dataclasses.replace(self.SOUND, **change).agrees
+
+
+@pytest.fixture(name="task")
+def _task(tmp_path):
+  """The configuration of images of 40 x 60, twice as large in the input, with three objects."""
+  path = fixtures.write_records(
+    tmp_path / "val.tfrecord",
+    [
+      fixtures.serialized_example(
+        fixtures.solid_image(40, 60, number),
+        [[0, 0, 20, 30], [20, 0, 40, 30], [0, 30, 20, 60]],
+        [1, 1, 1],
+        difficult=[0, 1, 0],
+        is_crowd=[0, 0, 1],
+        source_id=str(number),
+      )
+      for number in (1, 2)
+    ],
+  )
+  task = detector.MtlDetection()
+  data = {"input_path": path, "input_size": [80, 128], "short_side": 80, "long_side": 128}
+  task.override({"validation_data": data})
+  return task
+
+
+def _detections(box_px):
+  """One object of class 1, as a detector or an export gives it, with padding."""
+  return {
+    "detection_boxes_px": tf.constant([[box_px, [0.0] * 4]]),
+    "detection_scores": tf.constant([[0.75, 0.0]]),
+    "detection_classes": tf.constant([[1.0, 0.0]]),
+    "num_detections": tf.constant([1.0]),
+  }
+
+
+class TestCompare:
+  def compare(self, task, found_px, asked=None):
+    """A checkpoint that finds the first object, 12 px too narrow in the input, and an export."""
+
+    def ask(record, *inputs):
+      if asked is not None:
+        asked.append((record.numpy(), *(values.numpy() for values in inputs)))
+      return _detections(found_px)
+
+    checkpoint = lambda images, sizes_px: _detections([0.0, 0.0, 40.0, 48.0])  # noqa: E731
+    return verification.compare(checkpoint, ask, task, ["cat"], num_images=9)
+
+  def test_figures_are_those_of_an_evaluation(self, task):
+    # Neither the difficult object nor the crowd has to be found.
+    report = self.compare(task, [0.0, 0.0, 20.0, 24.0])
+    assert (report.num_images, report.box_px, report.num_other_counts) == (2, 0.0, 0)
+    assert report.checkpoint_map == report.export_map == 1.0
+    assert report.map_name == "voc/mAP50_area"
+    # IoU 24 / 30, and with the last pixels 25 / 31.
+    task.override({"evaluation": {"iou_threshold": 0.803, "voc_ap": "11point"}})
+    report = self.compare(task, [0.0, 0.0, 20.0, 27.0])
+    assert (report.checkpoint_map, report.export_map) == (0.0, 1.0)
+    assert report.map_name.endswith("_11point")
+    task.override({"evaluation": {"voc_inclusive_pixels": True}})
+    assert self.compare(task, [0.0, 0.0, 20.0, 24.0]).export_map == 1.0
+
+  def test_differences_are_in_pixels_of_the_image_and_shares_of_its_longer_side(self, task):
+    report = self.compare(task, [0.0, 0.0, 20.0, 24.6])
+    assert report.box_px == pytest.approx(0.6, rel=1e-4)
+    assert report.box_fraction == pytest.approx(0.01, rel=1e-4)
+
+  def test_who_is_asked_is_given_the_image_in_every_form(self, task):
+    asked = []
+    self.compare(task, [0.0, 0.0, 20.0, 24.0], asked)
+    for number, (record, images, size_px, original_size) in enumerate(asked, start=1):
+      features = tf.train.Example.FromString(record).features.feature
+      assert features["image/source_id"].bytes_list.value[0] == str(number).encode()
+      assert images.shape == (1, 80, 128, 3)
+      assert np.all(images[:, :, :120] == number) and not images[:, :, 120:].any()
+      assert (size_px.tolist(), original_size.tolist()) == ([[80.0, 120.0]], [[40.0, 60.0]])
+    assert len(asked) == 2
 
 
 def test_has_records(tiny_run):

@@ -100,6 +100,27 @@ def test_settings_reach_the_metrics(tmp_path):
     assert hits == (matches if fields["score_threshold"] < 0.5 else 0)
 
 
+def test_everything_known_of_an_image_reaches_the_metrics_under_its_name(tmp_path, monkeypatch):
+  evaluation, given = make(tmp_path, input_path="nowhere.tfrecord"), {}
+  monkeypatch.setattr(evaluation.metrics, "update", lambda **arguments: given.update(arguments))
+  found = row(3, boxes=shifted(3.0), scores=(0.75, 0.5), classes=(2, 1))
+  # A crowd and, as in every row here, a difficult object.
+  evaluation.update(found | {"gt_is_crowd": np.array([True, False, False, False])})
+  assert {name: np.asarray(values).tolist() for name, values in given.items()} == {
+    "image_id": 3,
+    "gt_boxes": tiny.BOXES,
+    "gt_boxes_xywh": [[0, 0, 28, 48], [8, 12, 16, 24]],
+    "gt_classes": [1, 2],
+    "gt_difficult": [False, True],
+    "gt_is_crowd": [True, False],
+    "gt_areas": [48 * 28, 24 * 16],
+    "detection_boxes": [[0, 1, 48, 29], [12, 9, 36, 25]],
+    "detection_boxes_xywh": [[1, 0, 28, 48], [9, 12, 16, 24]],
+    "detection_scores": [0.75, 0.5],
+    "detection_classes": [2, 1],
+  }
+
+
 def test_names_come_from_the_records(records):
   evaluation = make(records, metrics=["coco"])
   result = fill(evaluation)

@@ -299,6 +299,19 @@ class LossesTest(parameterized.TestCase, tf.test.TestCase):
     # Windows are used in the loss; those of refinement are only classified.
     self.assertEqual(list(heads[2].stage2.seen), [(3, True), (4 * 4 + 1, False)])
 
+  def test_closeness_is_learnt_from_every_positive_of_a_full_minibatch(self):
+    # Half of four may be positive, and A and B are; the other rows are classified apart.
+    model, config = small.make_detector(rows_are_independent=True), _config()
+    first = _first_stage(model)
+    rois = training_losses.sample_rois(config, first.proposals, _LABELS, _STEP)
+    self.assertEqual(int(tf.reduce_sum(tf.cast(rois.is_positive, tf.int32))), 2)
+    model.closeness_head.stage2.seen = []
+    _losses(model, config, first)
+    self.assertCountEqual(model.closeness_head.stage2.seen, [(2, True), (4 - 2, True)])
+    with mock.patch.object(model, "box_stage", wraps=model.box_stage) as box_stage:
+      _losses(model, config, first)
+    self.assertEqual(box_stage.call_args.kwargs["num_closeness_rows"], 2)
+
 
 class ViewsTest(tf.test.TestCase):
   def test_losses_are_the_sum_of_those_of_the_views(self):

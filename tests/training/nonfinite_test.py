@@ -87,16 +87,18 @@ class TestGuard:
     np.testing.assert_allclose(run.model.w, [0.0, 0.0], atol=1e-7)
     assert float(run.model.statistic) == 2.0
 
-  @pytest.mark.parametrize("bad", [math.nan, math.inf, 1e7])
-  def test_a_bad_step_and_all_after_it_change_nothing(self, jit_compile, bad):
+  @pytest.mark.parametrize(("bad", "num_good"), [(math.nan, 1), (math.inf, 1), (1e7, 0)])
+  def test_a_bad_step_and_all_after_it_change_nothing(self, jit_compile, bad, num_good):
     run = Run(jit_compile)
-    run.take([1.0, 2.0])
+    run.take(*[[1.0, 2.0]] * num_good)
     before = run.state()
+    assert not run.guard.is_bad()
     run.take([bad, 0.0], [1.0, 1.0], [math.nan, 1.0])
     assert run.state() == before
+    assert run.guard.is_bad()
     with pytest.raises(nonfinite.NonFiniteError) as error:
       run.guard.check()
-    assert error.value.step == 1
+    assert error.value.step == num_good
     run.guard.reset()
     run.guard.check()
     run.take([1.0, 1.0])

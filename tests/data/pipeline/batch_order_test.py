@@ -78,6 +78,14 @@ def test_each_bucket_has_its_epochs():
   assert len({tuple(row) for row in records[buckets == 0].reshape([-1, 5])}) > 10
 
 
+def test_each_epoch_of_each_bucket_has_an_order_of_its_own():
+  # Of two buckets of one size, whose records could otherwise come in one order.
+  order = batch_order.BatchOrder([np.arange(20), np.arange(20) + 20], 20, seed=0)
+  buckets, epochs = draw(order, 10, 20)
+  assert buckets.tolist() == [1, 0] * 5
+  assert len({tuple(epoch % 20) for epoch in epochs}) == 10
+
+
 def test_partners_are_each_record_once_too_in_orders_of_their_own():
   order = batch_order.BatchOrder([np.arange(12) + 5, np.arange(7) + 50], 2, seed=3)
   own_buckets, own = draw(order, 38, 2)

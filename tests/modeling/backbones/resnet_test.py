@@ -183,10 +183,12 @@ def test_preprocessing():
   np.testing.assert_allclose(found, [[0, 0, 0], [1, 2, -1]], atol=1e-5)
 
 
-def test_biases_belong_to_the_keras_layout(stage1):
-  biases = {layer.conv.use_bias for layer in stage1.named_layers().values()}
-  assert len(biases) == 1
-  assert biases == {stage1.named_layers()["conv1"].conv.bias is not None}
+@pytest.mark.parametrize("layout", resnet.LAYOUTS)
+def test_biases_belong_to_the_keras_layout(layout):
+  made = backbone(layout)
+  stages = (made.make_stage1(), made.make_stage2("s"))
+  biases = {layer.conv.use_bias for stage in stages for layer in stage.named_layers().values()}
+  assert biases == {layout == "keras"}
 
 
 def test_frozen_normalisation_trains_nothing_of_its_own(stage1):
