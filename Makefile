@@ -5,6 +5,7 @@
 #   make beam    adds Apache Beam, for conversions on many machines
 #   make datumaro  .venv-datumaro, for `mtl-ssl import-any --datumaro_python .venv-datumaro/bin/python`
 #   make test-next  the tests with the next TensorFlow; see docs/model_garden.md
+#   make mutants  what the tests of some modules would not notice; see [tool.mutmut] in pyproject.toml
 #   make lock    the pinned requirements from requirements.in and requirements-beam.in
 
 PYTHON ?= python3.11
@@ -24,7 +25,7 @@ PYTEST := $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 # tests have processes of their own.
 COMPILING := tests/smoke_test.py tests/tasks
 
-.PHONY: setup beam datumaro demo test test-next lock clean-demo
+.PHONY: setup beam datumaro demo test test-next mutants lock clean-demo
 
 setup: $(READY)
 
@@ -68,6 +69,19 @@ $(NEXT)/.ready: requirements.txt requirements-beam.txt requirements-next.txt
 
 test-next: $(NEXT)/.ready
 	$(NEXT)/bin/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
+
+# It works on a copy in mutants/ and keeps what it found there; a later run tries what has changed.
+MUTANTS_READY := .venv/.mutants_ready
+
+$(MUTANTS_READY): requirements-mutants.in $(READY)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-mutants.in
+	touch $@
+
+mutants: $(MUTANTS_READY)
+	mkdir -p mutants
+	printf '%s\n' tensorflow tf_keras official.core.config_definitions > mutants/preload.txt
+	$(BIN)/mutmut run --max-children 2
+	$(BIN)/mutmut results
 
 demo: $(READY)
 	$(BIN)/python -m mtl_ssl_tf.data.synthetic --output_dir $(DEMO)/scenes

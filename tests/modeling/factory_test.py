@@ -74,6 +74,24 @@ def test_components_are_as_configured():
     assert parts[name].crop_features.cropper == pooling.Cropper(16, 14, 2)
 
 
+@pytest.mark.parametrize("value", [False, True])
+def test_switches_and_kernels_reach_the_parts(value):
+  switches = {
+    "anchors": {"whole_px": value},
+    "rpn": {"num_convs": 1 + value},
+    "roi_head": {"keep_border": value, "class_agnostic_boxes": value},
+  }
+  parts = _components(switches, crop_method="matmul")
+  assert parts["anchor_grid"].whole_px == value
+  assert len(parts["rpn"].convs) == 1 + value
+  assert parts["box_head"].box.units == 4 * (1 if value else NUM_CLASSES - 1)
+  on_maps = {"roi_head": {"type": "rfcn", "keep_border": value}}
+  on_maps = _components(on_maps, crop_method="matmul")
+  for name in ("box_head", "multi_object_head", "closeness_head"):
+    for part in (parts[name].crop_features.cropper, on_maps[name].pooler):
+      assert (part.method, part.keep_border) == ("matmul", value), name
+
+
 def test_where_crops_compile_so_does_suppression():
   parts = _components(crop_method="matmul")
   assert parts["proposal_generator"].nms_method == "loop"
@@ -307,13 +325,22 @@ def test_backbone_is_as_configured():
   config = config_lib.Backbone(
     type="mobilenet_v1",
     depth_multiplier=0.25,
+    fused_stage2=False,
+    recompute=True,
     norm=config_lib.Norm(type="batch", momentum=0.6, groups=4),
   )
   backbone = factory.build_backbone(config)
-  assert backbone.depth_multiplier == 0.25
+  assert (backbone.depth_multiplier, backbone.fused_stage2) == (0.25, False)
+  assert backbone.recompute
   assert backbone.norm_fn(8).momentum == 0.6
   config.norm.type = "group"
   assert factory.build_backbone(config).norm_fn(8).groups == 4
+
+
+def test_efficientnets_by_name():
+  backbone = factory.build_backbone(config_lib.Backbone(type="efficientnet_lite2", recompute=True))
+  assert (backbone.name, backbone.recompute) == ("efficientnet_lite2", True)
+  assert (backbone.width, backbone.depth) == (1.1, 1.2)
 
 
 @pytest.mark.parametrize(

@@ -254,6 +254,40 @@ class TestServer:
       call(signature, value)
 
 
+def _around_content(padded, sizes_px):
+  """Stands in for the detector: one box around the content; it scores what the input shows."""
+  num_images = tf.shape(padded)[0]
+  return {
+    "detection_boxes_px": tf.concat([tf.zeros_like(sizes_px), sizes_px], axis=-1)[:, tf.newaxis],
+    "detection_scores": tf.reduce_mean(padded, axis=[1, 2, 3])[:, tf.newaxis] / 255.0,
+    "detection_classes": tf.ones([num_images, 1], tf.int32),
+    "num_detections": tf.ones([num_images], tf.int32),
+  }
+
+
+def test_the_detector_is_given_the_image_as_evaluation_has_it(tmp_path):
+  (tmp_path / "label_map.txt").write_text("all\n")
+  module = detection_module.DetectionModule(
+    _around_content,
+    input_size=[64, 96],
+    short_side=30,
+    long_side=50,
+    label_map_file=tmp_path / "label_map.txt",
+  )
+  # White, 20 x 40: the long side allows 5/4, so that the input shows 25 x 50 of it.
+  image = fixtures.solid_image(20, 40, 255)
+  found = {
+    "images": module.detect_images(tf.constant(image[np.newaxis])),
+    "bytes": module.detect_encoded_images(tf.constant([_encode(image, "PNG")])),
+    "records": module.detect_tf_examples(tf.constant([fixtures.serialized_example(image)])),
+  }
+  for kind, outputs in found.items():
+    np.testing.assert_allclose(outputs["detection_boxes"], [[[0, 0, 1, 1]]], err_msg=kind)
+    np.testing.assert_allclose(outputs["detection_boxes_px"], [[[0, 0, 20, 40]]], err_msg=kind)
+    shown = 25 * 50 / (64 * 96)
+    np.testing.assert_allclose(outputs["detection_scores"], [[shown]], rtol=1e-5, err_msg=kind)
+
+
 class _Foreground:
   """Stands in for the detector: of two cells, the second shows an object for certain."""
 

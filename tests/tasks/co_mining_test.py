@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from mtl_ssl_tf.configs import data as data_config
 from mtl_ssl_tf.configs import experiments
 from mtl_ssl_tf.data import schema
 from mtl_ssl_tf.labels import mining
@@ -88,6 +89,25 @@ def negative(images, *others):
   """Stands in for the change of colours."""
   del others
   return 255.0 - images
+
+
+@pytest.mark.parametrize("carries_erased", [False, True])
+def test_every_setting_of_the_data_reaches_the_reader(folder, monkeypatch, carries_erased):
+  given = {}
+  for name, stand_in in (
+    ("make_dataset", lambda data, **options: given.update(options, data=data)),
+    ("carries_erased", lambda input_path: carries_erased),
+  ):
+    monkeypatch.setattr(co_mining.reader, name, stand_in)
+  data = data_config.Data(input_path="records", seed=3, is_training=True)
+  make_task(folder).build_inputs(data, "context", first_batch=4, skipped_batches=[5])
+  assert given == {
+    "data": data,
+    "first_batch": 4,
+    "skipped_batches": [5],
+    "input_context": "context",
+    "with_erased": carries_erased,
+  }
 
 
 def test_identical_views_mine_the_same(task, model, batch):

@@ -7,6 +7,8 @@ import signal
 import subprocess
 import sys
 import time
+import types
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -90,6 +92,39 @@ def test_a_step_is_what_the_method_says():
     np.any(now.numpy() != was)
     for now, was in zip(model.query_encoder.trainable_weights, before, strict=True)
   )
+
+
+@pytest.mark.parametrize(
+  ("is_training", "module"), [(True, insloc.composite_reader), (False, insloc.reader)]
+)
+def test_every_setting_of_the_data_reaches_its_reader(monkeypatch, is_training, module):
+  given = {}
+  monkeypatch.setattr(
+    module, "make_dataset", lambda params, **options: given.update(options, params=params)
+  )
+  task = insloc.InsLocTask(insloc_tiny.experiment().task)
+  params = types.SimpleNamespace(is_training=is_training)
+  task.build_inputs(params, "context", first_batch=4, skipped_batches=[5])
+  assert given == {
+    "params": params,
+    "first_batch": 4,
+    "skipped_batches": [5],
+    "input_context": "context",
+  }
+
+
+def test_every_setting_of_the_boxes_reaches_their_augmentation(monkeypatch):
+  settings = {"min_iou": 0.4, "cells": 5, "scales": [1.0, 2.0], "aspect_ratios": [0.5]}
+  task = insloc.InsLocTask(
+    insloc_tiny.experiment({"task": {"box_augmentation": settings, "seed": 2}}).task
+  )
+  boxes_px = tf.constant([[0.0, 0.0, 40.0, 40.0]] * 4)
+  with mock.patch.object(insloc.box_augmentation, "augment_boxes") as augment_boxes:
+    task._query_boxes(boxes_px, 64, tf.constant(3))
+  given, seeds, side = augment_boxes.call_args.args
+  assert (given is boxes_px, side, augment_boxes.call_args.kwargs) == (True, 64, settings)
+  expected = seed_ops.image_seeds(2, seed_ops.BOX_AUGMENTATION, 3, tf.range(4))
+  np.testing.assert_array_equal(seeds, expected)
 
 
 @pytest.mark.parametrize("shuffle", ["batch", "replica"])

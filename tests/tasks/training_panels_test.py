@@ -96,6 +96,20 @@ def test_panels_show_the_labels_of_the_step(panels, monkeypatch, task):
   assert row == len(calls)
 
 
+def test_detections_are_shown_from_the_configured_score_on(monkeypatch, task):
+  config = task.task_config
+  panels = training_panels.TrainingPanels(
+    config.pictures.replace(score_threshold=0.21, num_images=1),
+    task.class_names,
+    lambda: task.build_inputs(config.train_data),
+    lambda labels, step: None,
+  )
+  call = drawn(monkeypatch, panels, BareDetector())[0]
+  assert call["min_score"] == 0.21
+  assert call["detection_classes"].tolist() == [1]
+  assert call["detection_scores"].tolist() == [1.0]
+
+
 def test_heads_that_are_not_there_are_not_shown(panels, monkeypatch):
   call = drawn(monkeypatch, panels, BareDetector())[0]
   assert not {"windows_px", "closeness_labels", "foreground_mask"} & set(call)
