@@ -2,6 +2,5 @@
 
 regular_files   files, and neither pipes nor devices, up to a size
 json_text       JSON, up to a depth and length of numbers, and its types
-yaml_text       YAML, up to a size with its aliases expanded
 quoting         values in messages, on one line of bounded length
 """

@@ -37,15 +37,21 @@ class _Repr(reprlib.Repr):
     return f"{{{', '.join(items + ['...'] * (len(x) > self.maxdict))}}}"
 
 
+_REPR = _Repr()
+
+
 def shown(value: Any) -> str:
   """The `repr` of a value on one line, cut to `MAX_CHARACTERS`."""
-  return one_line(_Repr().repr(value))
+  return one_line(_REPR.repr(value))
 
 
 def one_line(text: str) -> str:
   """A text on one line, cut to `MAX_CHARACTERS`, without what controls a terminal."""
-  # Cut first: the text may be large. Blanks that are removed were at most half of it.
-  line = " ".join(text[: 4 * MAX_CHARACTERS].split())
-  line = "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in line)
+  line = text[: 4 * MAX_CHARACTERS]  # Cut first: the text may be large.
+  lines = line.splitlines()
+  if len(lines) > 1:
+    line = " ".join(filter(None, map(str.strip, lines)))
+  if not line.isprintable():
+    line = "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in line)
   is_cut = len(line) > MAX_CHARACTERS or len(text) > 4 * MAX_CHARACTERS
   return f"{line[: MAX_CHARACTERS - 1]}…" if is_cut else line
