@@ -50,8 +50,12 @@ def check_if_present(path: str | os.PathLike[str]) -> None:
     _check_kind(path, mode)
 
 
-def open_file(path: str | os.PathLike[str]) -> BinaryIO:
+def open_file(path: str | os.PathLike[str], buffering: int = -1) -> BinaryIO:
   """Opens a local regular file for reading, and nothing else, without waiting.
+
+  Args:
+    path: of the file.
+    buffering: as Python's `open` has it.
 
   Raises:
     OSError: it cannot be opened, or is no regular file.
@@ -61,7 +65,7 @@ def open_file(path: str | os.PathLike[str]) -> BinaryIO:
   descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))
   try:
     _check_kind(path, os.fstat(descriptor).st_mode)
-    return open(descriptor, "rb")
+    return open(descriptor, "rb", buffering)
   except BaseException:
     os.close(descriptor)
     raise
