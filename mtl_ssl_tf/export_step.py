@@ -21,6 +21,7 @@ from mtl_ssl_tf import terminal
 from mtl_ssl_tf.command_line import export_step as export_step_flags
 from mtl_ssl_tf.compilation import portable, step_inputs, step_program
 from mtl_ssl_tf.configs import loading
+from mtl_ssl_tf.reading import quoting
 
 _LOGGER = logging.getLogger("mtl_ssl_tf.export_step")  # `__name__` is `__main__` in `python -m`.
 
@@ -53,8 +54,8 @@ def export(
   portable.check_output_dir(output_dir)
   if params.runtime.crop_method not in ("auto", "matmul"):
     raise ValueError(
-      f"runtime.crop_method is {params.runtime.crop_method!r}; accepted: auto or matmul, as the"
-      " others do not compile"
+      f"runtime.crop_method is {quoting.shown(params.runtime.crop_method)}; accepted: auto or"
+      " matmul, as the others do not compile"
     )
   if batch_size is not None and batch_size < 1:
     raise ValueError(f"--batch_size is {batch_size}; accepted: at least 1")
@@ -93,8 +94,8 @@ def _batch(
   if step_inputs.is_there(data):
     return next(iter(step_inputs.batches(program.task, data, size))), "records"
   _LOGGER.info(
-    f"task.train_data.input_path: no records match {data.input_path!r}; the batch is made up: noise"
-    " and random boxes"
+    f"task.train_data.input_path: no records match {quoting.shown(data.input_path)}; the batch is"
+    " made up: noise and random boxes"
   )
   return step_inputs.made_up_batch(program.task, data, size), "made up"
 

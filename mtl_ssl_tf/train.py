@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from absl import app, flags
 
 from mtl_ssl_tf import command_line
+from mtl_ssl_tf.command_line import flag_files
 from mtl_ssl_tf.command_line import train as train_flags
 
 _HELP_FLAGS = {"-h", "-help", "--help", "-helpshort", "--helpshort", "-?"}
@@ -37,6 +38,10 @@ def run() -> None:
 
 def _parse(argv: Sequence[str]) -> list[str]:
   """Parses flags; where one is unknown, TensorFlow, which has flags too, is asked."""
+  try:
+    flag_files.check(argv)
+  except ValueError as error:
+    sys.exit(f"error: {error}")
   try:
     return flags.FLAGS(argv)
   except flags.UnrecognizedFlagError:

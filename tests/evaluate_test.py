@@ -4,6 +4,7 @@ import contextlib
 import csv
 import io
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -284,3 +285,65 @@ def test_classes_without_an_object_are_told(folder, tmp_path):
   status, _, err = run(*inputs, "--metric", "voc")
   assert status == 0
   assert "truth.json: classes without an object: dog (1 of 2)" in err
+
+
+# What a file holds in the place of results, and the message after its name.
+_FOREIGN_RESULTS = {
+  "deep": ("[" * 100_000, "file: no JSON (objects and lists in each other; at most 32 levels)"),
+  "deep entry": ('[{"image_id": ' + "[" * 50 + "]" * 50 + "}]", "file: no JSON (objects and lists"),
+  "long number": (
+    f'[{{"image_id": {"7" * 400}, "category_id": 17, "bbox": [1, 1, 1, 1], "score": 1}}]',
+    "file: no JSON (a number of 400 characters, 77777777777777777777…; at most 100)",
+  ),
+  "number": ("3", "file: int; accepted: a list of {image_id, category_id, bbox, score}"),
+  "text": ('"cat"', "file: str; accepted: a list of {image_id, category_id, bbox, score}"),
+  "entry": ('[3, "cat", null]', "entry 1: 3; accepted: an object with image_id"),
+  "images": (
+    '{"images": [null], "annotations": [], "categories": []}',
+    "images: entry 1: None; accepted: an object with id and name",
+  ),
+  "categories": (
+    '{"images": [], "annotations": [], "categories": ["cat"]}',
+    "categories: entry 1: 'cat'; accepted: an object with id and name",
+  ),
+  "long text": (
+    json.dumps([{"image_id": 700, "category_id": "x" * 10**6}]),
+    f"entry 1: category_id: 'xx{'x' * 196}…; accepted: a category of",
+  ),
+}
+
+
+@pytest.mark.parametrize("name", _FOREIGN_RESULTS)
+def test_foreign_json_in_the_place_of_results(folder, tmp_path, name):
+  content, message = _FOREIGN_RESULTS[name]
+  (tmp_path / "a.json").write_text(content)
+  inputs = ("--predictions", tmp_path / "a.json", "--ground_truth", folder / "truth.json")
+  status, _, err = run(*inputs, "--ids_of", "ground_truth", "--metric", "voc")
+  assert status == 1
+  assert err.startswith(f"{tmp_path}/a.json: {message}")
+  assert "Traceback" not in err
+
+
+@pytest.mark.parametrize(
+  ("content", "message"),
+  [
+    ("3", "content is 3; accepted: an object, as in what a converter wrote"),
+    ("{", "no JSON (Expecting property name"),
+    ('{"shards": [null]}', "content: shards: entry 1 is null; accepted: an object"),
+    (
+      '{"shards": [{"file": "val.tfrecord"}], "category_ids": {"cat": null, "dog": 1}}',
+      "content: category_ids: cat is null; accepted: a whole number of 64 bits",
+    ),
+  ],
+)
+def test_a_manifest_that_is_none(folder, tmp_path, content, message):
+  for file in ("val.tfrecord", schema.LABEL_MAP_FILE):
+    shutil.copy(folder / file, tmp_path)
+  (tmp_path / "manifest_val.json").write_text(content)
+  (tmp_path / "manifest_of another program.json").write_text("3")
+  inputs = ("--predictions", folder / "results.json", "--ground_truth", tmp_path / "val.tfrecord")
+  status, _, err = run(*inputs, "--metric", "voc")
+  assert status == 1
+  assert err.startswith(f"{tmp_path}/manifest_val.json: manifest: {message}")
+  (tmp_path / "manifest_val.json").unlink()
+  assert run(*inputs, "--metric", "voc")[0] == 0

@@ -230,7 +230,7 @@ class TestFaults:
     )
     assert listed[1].startswith("  c.jpg: damaged or truncated")
     assert listed[2] == "  d.jpg: detection failed (out of memory)"
-    assert listed[3].startswith("  f.jpg: [Errno 2] No such file")
+    assert listed[3].startswith("  f.jpg: cannot be read (No such file")
 
   def test_nothing_readable(self, tmp_path, run):
     (tmp_path / "in" / "a.jpg").write_bytes(b"no image")
@@ -483,7 +483,7 @@ class TestGoingOn:
       "resuming after 7 of them",
       "1 files came later and are left for the next time",
     ]
-    assert printed[-1] == "  v.avi: no such file"
+    assert printed[-1] == "  v.avi: cannot be read (No such file or directory)"
     assert len(dataset["images"]) == 6
     assert detector.sizes == []
     assert "00.png" in _names(run(*self._FLAGS)[2])

@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator
 import numpy as np
 import tf_keras
 
-from mtl_ssl_tf.checkpoints import reference
+from mtl_ssl_tf.checkpoints import reading, reference
 from mtl_ssl_tf.checkpoints.report import Report
 from mtl_ssl_tf.modeling import detector
 from mtl_ssl_tf.modeling.backbones import (
@@ -95,6 +95,8 @@ def _maker(backbone) -> Callable[..., tf_keras.Model]:
 
 
 def _read(make: Callable[..., tf_keras.Model], weights: str, source: str) -> tf_keras.Model:
+  if weights != IMAGENET:
+    reading.check_files([weights], source)
   try:
     if weights == IMAGENET:
       return make(include_top=False, weights=IMAGENET)

@@ -50,6 +50,7 @@ def check_source(path: str, source: str) -> None:
   elif path.endswith((".h5", *torch_files.ENDINGS)):
     if not tf.io.gfile.exists(path):
       raise ValueError(f"{source} {path!r} does not exist")
+    reading.check_files([path], source)
   elif path != keras_weights.IMAGENET:
     reading.find(path, source)
 

@@ -1,12 +1,18 @@
 """TensorFlow checkpoints of any age as arrays by name."""
 
+import glob
 import os
+from collections.abc import Iterable
 
 import numpy as np
 import tensorflow as tf
 
+from mtl_ssl_tf.reading import regular_files
+
 # What a checkpoint of `tf.train.Checkpoint` holds besides its variables.
 OBJECT_GRAPH = "_CHECKPOINTABLE_OBJECT_GRAPH"
+# By which TensorFlow finds the latest of a folder.
+_STATE_FILE = "checkpoint"
 
 
 def find(path: str, source: str) -> str:
@@ -20,12 +26,13 @@ def find(path: str, source: str) -> str:
     ValueError: if there is none.
   """
   if tf.io.gfile.isdir(path):
+    check_files([os.path.join(path, _STATE_FILE)], source)
     latest = tf.train.latest_checkpoint(path)
     if latest is None:
       raise ValueError(
         f"{source} {path!r} is a folder without checkpoints; accepted: one with checkpoints"
       )
-    return latest
+    path = latest
   for ending in (".index", ".data-00000-of-00001", ".meta"):
     path = path.removesuffix(ending)
   # Checkpoints in the format of 2016, as TF-slim published them, are one file without ending.
@@ -33,7 +40,21 @@ def find(path: str, source: str) -> str:
     near = _neighbours(path)
     hint = f"; that folder holds {near}" if near else ""
     raise ValueError(f"{source} {path!r} does not exist{hint}")
+  check_files([path, f"{path}.index", *tf.io.gfile.glob(f"{glob.escape(path)}.data-*")], source)
   return path
+
+
+def check_files(paths: Iterable[str], source: str) -> None:
+  """Refuses pipes, devices and sockets, for which a reader would wait, where files should be.
+
+  Raises:
+    ValueError: naming the path.
+  """
+  for path in paths:
+    try:
+      regular_files.check_if_present(path)
+    except OSError as error:
+      raise ValueError(f"{source} {path!r} is {error.strerror}; accepted: a file") from error
 
 
 def names(path: str, source: str) -> list[str]:

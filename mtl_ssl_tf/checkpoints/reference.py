@@ -10,6 +10,7 @@ from mtl_ssl_tf.checkpoints.report import Report
 from mtl_ssl_tf.modeling import detector
 from mtl_ssl_tf.modeling.backbones import base
 from mtl_ssl_tf.modeling.heads import base as heads_base
+from mtl_ssl_tf.reading import quoting
 
 # Attribute of one of our layers -> leaf of the reference name.
 CONV_LEAVES = {
@@ -114,14 +115,16 @@ def assign_named(
   if not loaded:
     raise ValueError(
       f"none of the {len(arrays)} given names is a variable of the detector; it has e.g. "
-      f"{min(variables)!r}, given is e.g. {min(arrays, default=None)!r}"
+      f"{quoting.shown(min(variables))}, given is e.g. {quoting.shown(min(arrays, default=None))}"
     )
   for name in loaded:
     given = tuple(np.shape(arrays[name]))
     for variable in variables[name]:
       ours = tuple(variable.shape)
       if ours != given:
-        raise ValueError(f"variable {name!r}: given shape {given}, the detector's is {ours}")
+        raise ValueError(
+          f"variable {quoting.shown(name)}: given shape {given}, the detector's is {ours}"
+        )
   for name in loaded:
     for variable in variables[name]:
       variable.assign(arrays[name])

@@ -22,6 +22,7 @@ from mtl_ssl_tf.checkpoints.report import Report
 from mtl_ssl_tf.modeling import detector
 from mtl_ssl_tf.modeling import pyramid as pyramid_lib
 from mtl_ssl_tf.modeling.backbones import base
+from mtl_ssl_tf.reading import quoting
 
 BODY = "backbone.body."
 # The one shape of anchors that torchvision's weights are for: heights over widths, in their order.
@@ -68,13 +69,16 @@ def assign(
   targets = dict(_targets(model, modules))
   missing = sorted(set(targets) - set(arrays))
   if missing:
-    raise ValueError(f"lacks {len(missing)} of {len(targets)} tensors, e.g. {missing[0]!r}")
+    raise ValueError(
+      f"lacks {len(missing)} of {len(targets)} tensors, e.g. {quoting.shown(missing[0])}"
+    )
   used = {name.rpartition(".")[0] for name in targets}
   parts = ("rpn.head.", "roi_heads.box_head.") if modules == "all" else ("roi_heads.box_head.",)
   others = [n for n in arrays if n.startswith(parts) and n.rpartition(".")[0] not in used]
   if others:
     raise ValueError(
-      f"is of a larger network: it has {len(others)} more tensors, e.g. {min(others)!r}"
+      f"is of a larger network: it has {len(others)} more tensors, e.g."
+      f" {quoting.shown(min(others))}"
     )
   values = {name: _value(name, arrays[name], *target) for name, target in targets.items()}
   for name, (variable, _) in targets.items():
@@ -101,13 +105,17 @@ def _value(name: str, array: np.ndarray, variable: tf.Variable, convert: Convert
     ValueError: a sentence's predicate, for another shape, whole numbers, or what is not finite.
   """
   if not np.issubdtype(array.dtype, np.floating) or not np.isfinite(array).all():
-    raise ValueError(f"has {name!r} with values that are not finite, or of type {array.dtype}")
+    raise ValueError(
+      f"has {quoting.shown(name)} with values that are not finite, or of type {array.dtype}"
+    )
   try:
     value = convert(array.astype(np.float32))
   except (ValueError, IndexError):
     value = np.zeros([0])
   if value.shape != tuple(variable.shape):
-    raise ValueError(f"has {name!r} of shape {array.shape}, which the detector has no place for")
+    raise ValueError(
+      f"has {quoting.shown(name)} of shape {array.shape}, which the detector has no place for"
+    )
   return value
 
 

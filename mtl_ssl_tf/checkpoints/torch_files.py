@@ -16,15 +16,16 @@ import zlib
 from collections.abc import Callable, Iterator
 
 import numpy as np
-import tensorflow as tf
 
 from mtl_ssl_tf.checkpoints import torch_pickle
+from mtl_ssl_tf.reading import regular_files
 
 ENDINGS = (".pth", ".pt")
 # Names that training scripts give a state dict in a file with other things, the first that fits.
 WRAPPERS = ("state_dict", "model_state_dict", "model", "net", "state_dict_ema", "model_ema", "ema")
 # What wrapping a network for several devices puts before all its names.
 PARALLEL_PREFIX = "module."
+MAX_BYTES = 16 * 2**30
 MAX_MEMBERS = 20_000
 MAX_AXES = 32  # NumPy's.
 MAX_EMPTY_SIZE = 2**31 - 1  # Of an axis, where another has no elements.
@@ -59,10 +60,9 @@ def read_state_dict(path: str) -> dict[str, np.ndarray]:
     ValueError: naming the file, if it cannot be read, is damaged, or has other contents.
   """
   try:
-    with tf.io.gfile.GFile(path, "rb") as file:
-      data = file.read()
-  except tf.errors.OpError as error:
-    raise ValueError(f"{path!r} cannot be read ({error.message})") from error
+    data = regular_files.read_bytes(path, MAX_BYTES)
+  except OSError as error:
+    raise ValueError(f"{path!r} cannot be read ({error.strerror})") from error
   try:
     read = _read_zip if data.startswith(_ZIP_START) else _read_legacy
     contents, read_storage = read(data)

@@ -17,6 +17,7 @@ from mtl_ssl_tf.checkpoints import torch_detector, torch_files
 from mtl_ssl_tf.checkpoints.report import Report
 from mtl_ssl_tf.modeling import detector
 from mtl_ssl_tf.modeling.backbones import base
+from mtl_ssl_tf.reading import quoting
 
 # Attribute of our layer -> last part of PyTorch's name.
 CONV_LEAVES = {"kernel": "weight", "depthwise_kernel": "weight", "bias": "bias"}
@@ -125,14 +126,16 @@ def _check_names(ours: set[str], modules: set[str], given: set[str]) -> None:
   missing = sorted(ours - given)
   if len(missing) == len(ours):
     raise ValueError(
-      f"is of another network: it has e.g. {min(given)!a:.100}, but no {min(ours)!r}"
+      f"is of another network: it has e.g. {min(given)!a:.100}, but no {quoting.shown(min(ours))}"
     )
   parts = {module.split(".")[0] for module in modules}
   others = sorted(
     name for name in given if name.split(".")[0] in parts and name.rpartition(".")[0] not in modules
   )
   if missing:
-    raise ValueError(f"lacks {len(missing)} of {len(ours)} tensors, e.g. {missing[0]!r}")
+    raise ValueError(
+      f"lacks {len(missing)} of {len(ours)} tensors, e.g. {quoting.shown(missing[0])}"
+    )
   if others:
     raise ValueError(
       f"is of a larger network: it has {len(others)} more tensors, e.g. {others[0]!a:.100}"
@@ -151,9 +154,11 @@ def _value(
   axes = AXES.get(attribute, range(len(ours)))
   expected = tuple(ours[axis] for axis in np.argsort(axes))
   if array.shape != expected:
-    raise ValueError(f"has {name!r} of shape {array.shape}, the backbone's is {expected}")
+    raise ValueError(
+      f"has {quoting.shown(name)} of shape {array.shape}, the backbone's is {expected}"
+    )
   if not np.issubdtype(array.dtype, np.floating):
-    raise ValueError(f"has {name!r} of type {array.dtype}, not of a floating type")
+    raise ValueError(f"has {quoting.shown(name)} of type {array.dtype}, not of a floating type")
   if not np.isfinite(array).all():
-    raise ValueError(f"has {name!r} with values that are not finite")
+    raise ValueError(f"has {quoting.shown(name)} with values that are not finite")
   return array.transpose(axes).astype(np.float32)

@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 from mtl_ssl_tf import command_line
 from mtl_ssl_tf.command_line import conversion
+from mtl_ssl_tf.reading import quoting
 
 
 def parser() -> argparse.ArgumentParser:
@@ -80,7 +81,7 @@ def _at_least(lowest: int) -> Callable[[str], int]:
     with contextlib.suppress(ValueError):
       if int(text) >= lowest:
         return int(text)
-    raise argparse.ArgumentTypeError(f"{text!r}; accepted: {lowest} or more")
+    raise argparse.ArgumentTypeError(f"{quoting.shown(text)}; accepted: {lowest} or more")
 
   return whole_number
 
@@ -89,4 +90,4 @@ def _fraction(text: str) -> float:
   with contextlib.suppress(ValueError):
     if 0.0 < float(text) <= 1.0:
       return float(text)
-  raise argparse.ArgumentTypeError(f"{text!r}; accepted: more than 0, at most 1")
+  raise argparse.ArgumentTypeError(f"{quoting.shown(text)}; accepted: more than 0, at most 1")

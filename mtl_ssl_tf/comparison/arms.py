@@ -8,6 +8,8 @@ import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from mtl_ssl_tf.reading import quoting
+
 # Fields that every run gets from the comparison, so that arms cannot differ in them.
 _SET_BY_RUN = (
   "task.seed",
@@ -56,7 +58,9 @@ def parse(
   for text in variants:
     name, equals, fields = text.partition("=")
     if not (_is_name(name) and equals and fields):
-      raise ValueError(f"--variants is {text!r}; accepted: NAME=FIELD=VALUE[,FIELD=VALUE]")
+      raise ValueError(
+        f"--variants is {quoting.shown(text)}; accepted: NAME=FIELD=VALUE[,FIELD=VALUE]"
+      )
     arms.append(Arm(name, arms[0].config_files, fields))
   names = [arm.name for arm in arms]
   repeated = sorted({name for name in names if names.count(name) > 1})
@@ -83,7 +87,9 @@ def _parse_config(text: str) -> Arm:
     if not os.path.isfile(path):
       raise ValueError(f"--configs {text}: {path!r} is missing; accepted: a YAML file")
   if not _is_name(name):
-    raise ValueError(f"--configs is {text!r}; accepted: FILE.yaml, or NAME=FILE.yaml[+FILE.yaml]")
+    raise ValueError(
+      f"--configs is {quoting.shown(text)}; accepted: FILE.yaml, or NAME=FILE.yaml[+FILE.yaml]"
+    )
   return Arm(name, paths)
 
 

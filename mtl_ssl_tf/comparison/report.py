@@ -12,6 +12,7 @@ from typing import Any
 
 from mtl_ssl_tf.comparison import arms as arms_lib
 from mtl_ssl_tf.comparison import outcomes, statistics
+from mtl_ssl_tf.reading import quoting
 
 _PACKAGES = ("tensorflow", "tf-models-official", "tf_keras", "numpy")
 _POINT = 1.0  # mAP, in per cent.
@@ -113,7 +114,7 @@ def collect(
       if metric not in figures:
         accepted = ", ".join(sorted(name for name in figures if "/" in name)[:8])
         raise ValueError(
-          f"--metric is {metric!r}, which {record['arm']} seed {record['seed']} lacks;"
+          f"--metric is {quoting.shown(metric)}, which {record['arm']} seed {record['seed']} lacks;"
           f" accepted: figures of an evaluation, such as {accepted}"
         )
       of_step = by_step.setdefault(int(step), {name: {} for name in names})

@@ -4,6 +4,8 @@ import dataclasses
 import difflib
 import re
 
+from mtl_ssl_tf.reading import quoting
+
 GIB = 2**30
 _GB = 10**9
 
@@ -76,7 +78,7 @@ def parse(name: str) -> Accelerator:
       return Accelerator(name, "gpu", int(gpu[2] or 1), num_bytes)
   nearest = difflib.get_close_matches(text, _names(), n=1)
   hint = f" (nearest: {nearest[0]})" if nearest else ""
-  raise ValueError(f"--accelerator is {name!r}{hint}; accepted: {accepted()}")
+  raise ValueError(f"--accelerator is {quoting.shown(name)}{hint}; accepted: {accepted()}")
 
 
 def accepted() -> str:

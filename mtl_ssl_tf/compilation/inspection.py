@@ -17,6 +17,7 @@ from mtl_ssl_tf.compilation import (
 from mtl_ssl_tf.compilation.accelerators import Accelerator
 from mtl_ssl_tf.compilation.findings import FAILURE, WARNING, Finding
 from mtl_ssl_tf.compilation.inspection_report import InspectionReport
+from mtl_ssl_tf.reading import quoting
 
 _LOGGER = logging.getLogger(__name__)
 # Enough for a batch of each input size.
@@ -104,7 +105,9 @@ def _read_batches(
   """
   data, task = params.task.train_data, program.task
   if not step_inputs.is_there(data):
-    value = f"no records match {data.input_path!r}; whether shapes change was not checked"
+    value = (
+      f"no records match {quoting.shown(data.input_path)}; whether shapes change was not checked"
+    )
     report.findings.append(
       Finding(WARNING, "records", "task.train_data.input_path", value, "record files")
     )

@@ -6,6 +6,7 @@ from official.core import config_definitions as cfg
 
 from mtl_ssl_tf.configs import data as data_config
 from mtl_ssl_tf.configs import detector
+from mtl_ssl_tf.reading import quoting
 
 DATA = ("train_data", "validation_data")
 # Fields of our own, and those of Model Garden's that ours declares again.
@@ -28,8 +29,8 @@ def check_data(config: detector.MtlDetection) -> None:
       value, default = getattr(data, field), getattr(getattr(defaults, name), field)
       if value != default:
         raise ValueError(
-          f"task.{name}.{field} is {value!r}; accepted: {default!r}, as this field has no effect;"
-          f" those that have: {', '.join(USED)}"
+          f"task.{name}.{field} is {quoting.shown(value)}; accepted: {default!r}, as this field has"
+          f" no effect; those that have: {', '.join(USED)}"
         )
     is_training = name == "train_data"
     if bool(data.is_training) != is_training:
@@ -39,7 +40,7 @@ def check_data(config: detector.MtlDetection) -> None:
     sides = data.input_size
     if data.input_layout == "by_orientation" and len(sides) == 2 and sides[0] == sides[1]:
       raise ValueError(
-        f"task.{name}.input_size is {sides!r}; accepted with task.{name}.input_layout"
+        f"task.{name}.input_size is {quoting.shown(sides)}; accepted with task.{name}.input_layout"
         " by_orientation: a height and a width that differ"
       )
 

@@ -15,6 +15,8 @@ from typing import Any
 
 from official.modeling import hyperparams
 
+from mtl_ssl_tf.reading import quoting
+
 _HELP, _CHOICES, _BOUNDS, _GROUP = "help", "choices", "bounds", "group"
 
 # Bounds of many fields.
@@ -130,15 +132,15 @@ def _check(field: dataclasses.Field, name: str, value: Any) -> None:
 def _check_choice(name: str, value: Any, choices: tuple | None) -> None:
   if choices is not None and value not in choices:
     accepted = ", ".join("null" if choice is None else str(choice) for choice in choices)
-    raise ValueError(f"{name} is {value!r}; accepted: {accepted}")
+    raise ValueError(f"{name} is {quoting.shown(value)}; accepted: {accepted}")
 
 
 def _check_bounds(name: str, value: Any, low: float, high: float | None) -> None:
   if isinstance(value, bool) or not isinstance(value, int | float):
-    raise ValueError(f"{name} is {value!r}; accepted: a number")
+    raise ValueError(f"{name} is {quoting.shown(value)}; accepted: a number")
   if isinstance(low, int) and not isinstance(value, int):
-    raise ValueError(f"{name} is {value!r}; accepted: a whole number")
+    raise ValueError(f"{name} is {quoting.shown(value)}; accepted: a whole number")
   # Written so that NaN is refused too.
   if not (value >= low and (high is None or value <= high)):
     accepted = f"at least {low}" if high is None else f"{low} to {high}"
-    raise ValueError(f"{name} is {value!r}; accepted: {accepted}")
+    raise ValueError(f"{name} is {quoting.shown(value)}; accepted: {accepted}")

@@ -16,6 +16,7 @@ from official.modeling import hyperparams
 from mtl_ssl_tf.configs import data as data_config
 from mtl_ssl_tf.configs import fields
 from mtl_ssl_tf.configs.fields import SHARE, group, setting
+from mtl_ssl_tf.reading import quoting
 
 
 @dataclasses.dataclass
@@ -150,12 +151,13 @@ def check(data: InsLocData, path: str) -> None:
     value, default = getattr(data, field.name), getattr(defaults, field.name)
     if field.name not in USED and value != default:
       raise ValueError(
-        f"{path}.{field.name} is {value!r}; accepted: {default!r}, as this field has no effect;"
-        f" those that have: {', '.join(USED)}"
+        f"{path}.{field.name} is {quoting.shown(value)}; accepted: {default!r}, as this field has"
+        f" no effect; those that have: {', '.join(USED)}"
       )
   if bool(data.image_dir) == bool(data.input_path):
     raise ValueError(
-      f"{path}.image_dir is {data.image_dir!r} and {path}.input_path {data.input_path!r}; accepted:"
+      f"{path}.image_dir is {quoting.shown(data.image_dir)} and {path}.input_path"
+      f" {quoting.shown(data.input_path)}; accepted:"
       " one of them, a folder of images or record files"
     )
   _check_ranges(data, path)
@@ -189,4 +191,6 @@ def check_box_augmentation(boxes: BoxAugmentation, path: str) -> None:
   for name in ("scales", "aspect_ratios"):
     values = getattr(boxes, name)
     if not values or not all(isinstance(v, int | float) and v > 0.0 for v in values):
-      raise ValueError(f"{path}.{name} is {values!r}; accepted: a list of numbers above 0")
+      raise ValueError(
+        f"{path}.{name} is {quoting.shown(values)}; accepted: a list of numbers above 0"
+      )

@@ -1,6 +1,7 @@
 """A named experiment and YAML files to a configuration; misspelt fields are refused by name."""
 
 import os
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -9,13 +10,15 @@ from official.core import config_definitions as cfg
 from official.core import exp_factory
 from official.modeling.hyperparams import params_dict
 
-from mtl_ssl_tf.configs import data_validation, experiments, insloc, renamed, yaml_files
+from mtl_ssl_tf.configs import data_validation, experiments, insloc, renamed, yaml_files, yaml_text
 from mtl_ssl_tf.configs import overrides as config_overrides
+from mtl_ssl_tf.reading import quoting
 
 # A group of a YAML file, not of the configuration: fields of both splits.
 _BOTH_SPLITS = "data"
 _LABEL_MAP = "label_map.txt"
 _PROBED = "validation_data"
+_MAX_INDEX = 10_000
 # Learning rates that fall until the last step, unless their `decay_steps` say otherwise.
 _FALL_TO_THE_END = ("cosine", "polynomial")
 
@@ -46,7 +49,9 @@ def load_experiment(
     if factory.__module__ == experiments.__name__
   ]
   if experiment not in accepted:
-    raise ValueError(f"--experiment is {experiment!r}; accepted: {', '.join(accepted)}")
+    raise ValueError(
+      f"--experiment is {quoting.shown(experiment)}; accepted: {', '.join(accepted)}"
+    )
   params = exp_factory.get_exp_config(experiment)
   layers = [layer for path in config_files or () for layer in yaml_files.read(path)]
   if params_override:
@@ -54,15 +59,30 @@ def load_experiment(
     if os.path.exists(params_override):
       layers += yaml_files.read(params_override)
     elif "=" in params_override.split(":")[0]:
-      # Its name notwithstanding, what the function returns is YAML.
-      text = params_dict.nested_csv_str_to_json_str(params_override)
-      layers.append(yaml_files.Layer(flag, yaml_files.parse(text, flag)))
+      text = _yaml_of_pairs(params_override, flag)
+      layers.append(yaml_files.Layer(flag, yaml_text.parse(text, flag)))
     else:
-      layers.append(yaml_files.Layer(flag, yaml_files.parse(params_override, flag)))
+      layers.append(yaml_files.Layer(flag, yaml_text.parse(params_override, flag)))
   for layer in layers:
     _override(params, layer, note=True)
   _follow(params)
   return params
+
+
+def _yaml_of_pairs(pairs: str, flag: str) -> str:
+  """The YAML text of pairs of field and value.
+
+  Raises:
+    ValueError: naming the flag; they are malformed.
+  """
+  index = max(map(int, re.findall(r"\[(\d{1,18})\]=", pairs)), default=0)
+  if index > _MAX_INDEX:  # A list of that length would be made.
+    raise ValueError(f"{flag}: [{index}] is not accepted; accepted: up to [{_MAX_INDEX}]")
+  try:
+    # Its name notwithstanding, what the function returns is YAML.
+    return params_dict.nested_csv_str_to_json_str(pairs)
+  except ValueError as error:
+    raise ValueError(f"{flag}: {quoting.one_line(str(error))}; accepted: FIELD=VALUE,…") from error
 
 
 def load_run(path: str) -> cfg.ExperimentConfig:

@@ -9,6 +9,8 @@ from typing import Any
 
 from official.modeling import hyperparams
 
+from mtl_ssl_tf.reading import quoting
+
 _TYPE_NAMES = {
   bool: "true or false",
   int: "a whole number",
@@ -34,18 +36,22 @@ def check_overrides(
       and the accepted type.
   """
   if not isinstance(overrides, Mapping):
-    where = f"field {'.'.join(path)!r}" if path else "the whole"
-    raise ValueError(f"{source}: {where} is {overrides!r}; accepted: a mapping of field to value")
+    where = f"field {quoting.shown('.'.join(path))}" if path else "the whole"
+    raise ValueError(
+      f"{source}: {where} is {quoting.shown(overrides)}; accepted: a mapping of field to value"
+    )
   # Not `as_dict`, which hides the alternatives that are not chosen.
   known = [name for name in vars(config) if name not in config.RESERVED_ATTR]
   hints = typing.get_type_hints(type(config))
   for key, value in overrides.items():
     full = ".".join((*path, str(key)))
     if key not in known:
-      nearest = difflib.get_close_matches(str(key), known, n=1, cutoff=0.0)
+      # Comparing takes a time that grows with the square of the length.
+      nearest = difflib.get_close_matches(str(key)[:100], known, n=1, cutoff=0.0)
       hint = ".".join((*path, nearest[0])) if nearest else "none"
       raise ValueError(
-        f"{source}: unknown field {full!r}; the nearest is {hint!r} (here: {', '.join(known)})"
+        f"{source}: unknown field {quoting.shown(full)}; the nearest is {quoting.shown(hint)}"
+        f" (here: {', '.join(known)})"
       )
     hint = hints.get(key, Any)
     current = getattr(config, key)
@@ -56,12 +62,16 @@ def check_overrides(
     if isinstance(current, hyperparams.Config) and not _accepts(hint, value):
       check_overrides(value, current, source, (*path, str(key)))
     elif not _accepts(hint, value):
-      raise ValueError(f"{source}: field {full!r} is {value!r}; accepted: {_describe(hint)}")
+      raise ValueError(
+        f"{source}: field {quoting.shown(full)} is {quoting.shown(value)}; accepted:"
+        f" {_describe(hint)}"
+      )
     elif isinstance(config, hyperparams.OneOfConfig) and key == "type":
       alternatives = [name for name in known if name != "type"]
       if value is not None and value not in alternatives:
         raise ValueError(
-          f"{source}: field {full!r} is {value!r}; accepted: {', '.join(alternatives)}"
+          f"{source}: field {quoting.shown(full)} is {quoting.shown(value)}; accepted:"
+          f" {', '.join(alternatives)}"
         )
 
 

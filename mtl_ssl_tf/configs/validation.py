@@ -15,6 +15,7 @@ from mtl_ssl_tf.configs import (
   optimization,
   training,
 )
+from mtl_ssl_tf.reading import quoting
 
 METRICS = ("voc", "coco")
 # Fields of Model Garden's learning rates that need no value.
@@ -34,7 +35,9 @@ def check_task(config: detector.MtlDetection) -> None:
   for path in ("anchors.scales", "anchors.level_scales", "anchors.aspect_ratios"):
     values = _get(config, path)
     if not values or not all(isinstance(v, int | float) and v > 0.0 for v in values):
-      raise ValueError(f"task.{path} is {values!r}; accepted: a list of numbers above 0")
+      raise ValueError(
+        f"task.{path} is {quoting.shown(values)}; accepted: a list of numbers above 0"
+      )
   if config.rpn.negative_iou > config.rpn.positive_iou:
     raise ValueError(
       f"task.rpn.negative_iou is {config.rpn.negative_iou}; accepted: at most "
@@ -57,7 +60,7 @@ def check_task(config: detector.MtlDetection) -> None:
   if backbone.recompute and backbone.norm.type not in ("frozen", "group"):
     raise ValueError(
       f"task.backbone.recompute is true; accepted: false where task.backbone.norm.type is "
-      f"{backbone.norm.type!r}, whose statistics would see every batch twice"
+      f"{quoting.shown(backbone.norm.type)}, whose statistics would see every batch twice"
     )
   if config.roi_head.convolution == "fourier" and backbone.norm.type == "group":
     raise ValueError(
@@ -72,18 +75,19 @@ def check_task(config: detector.MtlDetection) -> None:
   decimals = config.auxiliary.round_decimals
   if decimals is not None and (not isinstance(decimals, int) or decimals < 1):
     raise ValueError(
-      f"task.auxiliary.round_decimals is {decimals!r}; accepted: a whole number above 0, or null"
+      f"task.auxiliary.round_decimals is {quoting.shown(decimals)}; accepted: a whole number above"
+      " 0, or null"
     )
   metrics = config.evaluation.metrics
   if not metrics or sorted(metrics) != sorted(set(metrics) & set(METRICS)):
     raise ValueError(
-      f"task.evaluation.metrics is {metrics!r}; accepted: a list of {' and '.join(METRICS)}, or of"
-      " one of them"
+      f"task.evaluation.metrics is {quoting.shown(metrics)}; accepted: a list of"
+      f" {' and '.join(METRICS)}, or of one of them"
     )
   if config.evaluation.coco_annotations and "coco" not in metrics:
     raise ValueError(
-      f"task.evaluation.coco_annotations is {config.evaluation.coco_annotations!r}; accepted:"
-      " empty, or a file where task.evaluation.metrics holds coco"
+      f"task.evaluation.coco_annotations is {quoting.shown(config.evaluation.coco_annotations)};"
+      " accepted: empty, or a file where task.evaluation.metrics holds coco"
     )
   if not config.label_map:
     raise ValueError(
@@ -171,7 +175,8 @@ def check_optimizer(config: cfg.TrainerConfig) -> None:
     return
   if not 0.0 < averages.average_decay < 1.0:  # Written so that NaN is refused too.
     raise ValueError(
-      f"{prefix}.ema.average_decay is {averages.average_decay!r}; accepted: above 0 and below 1"
+      f"{prefix}.ema.average_decay is {quoting.shown(averages.average_decay)}; accepted: above 0"
+      " and below 1"
     )
   if averages.start_step >= config.train_steps:
     raise ValueError(
@@ -225,12 +230,13 @@ def _check_loss_scale(config: training.Runtime) -> None:
   is_number = isinstance(scale, int | float) and not isinstance(scale, bool)
   if not (scale == "dynamic" or (is_number and 1.0 <= scale < float("inf"))):
     raise ValueError(
-      f"runtime.loss_scale is {scale!r}; accepted: dynamic, a number of at least 1, or null"
+      f"runtime.loss_scale is {quoting.shown(scale)}; accepted: dynamic, a number of at least 1, or"
+      " null"
     )
   if config.mixed_precision_dtype != "float16":
     raise ValueError(
-      f"runtime.loss_scale is {scale!r}; accepted: null unless runtime.mixed_precision_dtype is "
-      "float16"
+      f"runtime.loss_scale is {quoting.shown(scale)}; accepted: null unless"
+      " runtime.mixed_precision_dtype is float16"
     )
 
 

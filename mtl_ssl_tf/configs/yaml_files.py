@@ -11,11 +11,11 @@ base may have bases in turn. One that is reached twice counts once, where it is 
 import os
 from typing import Any, NamedTuple
 
-import tensorflow as tf
-import yaml
-from official.modeling.hyperparams import params_dict
+from mtl_ssl_tf.configs import yaml_text
+from mtl_ssl_tf.reading import quoting, regular_files
 
 BASE = "base"
+_MAX_BYTES = 4 * yaml_text.MAX_CHARACTERS  # UTF-8 has up to four bytes a character.
 
 
 class Layer(NamedTuple):
@@ -40,31 +40,18 @@ def read(path: str) -> list[Layer]:
   return _read(path, (path,), set())
 
 
-def parse(text: str, source: str) -> Any:
-  """Returns what a YAML text holds.
-
-  Raises:
-    ValueError: naming the source.
-  """
-  try:
-    return yaml.load(text, params_dict._LOADER)
-  except yaml.YAMLError as error:
-    problem = " ".join(str(error).split())
-    raise ValueError(f"{source}: not YAML ({problem})") from error
-
-
 def _read(path: str, chain: tuple[str, ...], seen: set[str]) -> list[Layer]:
   """`read` of a file that `chain` leads to, without the files `seen` before."""
   seen.add(path)
   try:
-    with tf.io.gfile.GFile(path) as file:
-      text = file.read()
-  except (tf.errors.OpError, UnicodeDecodeError) as error:
-    problem = f"{path}: cannot be read ({type(error).__name__})"
+    text = regular_files.read_text(path, _MAX_BYTES)
+  except (OSError, UnicodeDecodeError) as error:
+    reason = error.strerror if isinstance(error, OSError) else "no UTF-8 text"
+    problem = f"{path}: cannot be read ({reason})"
     if len(chain) > 1:
       problem = f"{chain[-2]}: field {BASE!r} names {problem}"
     raise ValueError(problem) from error
-  fields = parse(text, path)
+  fields = yaml_text.parse(text, path)
   if not isinstance(fields, dict) or BASE not in fields:
     return [Layer(path, fields)]
   layers = []
@@ -81,7 +68,9 @@ def _bases(path: str, names: Any) -> list[str]:
   """Paths of the files that a file at `path` names as its bases."""
   names = [names] if isinstance(names, str) else names
   if not isinstance(names, list) or not all(isinstance(name, str) and name for name in names):
-    raise ValueError(f"{path}: field {BASE!r} is {names!r}; accepted: a list of YAML files")
+    raise ValueError(
+      f"{path}: field {BASE!r} is {quoting.shown(names)}; accepted: a list of YAML files"
+    )
   return [_plain(os.path.join(os.path.dirname(path), name)) for name in names]
 
 

@@ -5,7 +5,8 @@ import dataclasses
 import re
 from collections.abc import Iterable, Sequence
 
-_MAX_QUOTED = 80
+from mtl_ssl_tf.reading import quoting
+
 _MAX_LISTED = 20
 _MAX_OF_A_KIND = 20
 
@@ -67,12 +68,10 @@ def digest(found: Sequence[Fault]) -> list[str]:
 
 def quote(text: str) -> str:
   """Foreign text in quotes, harmless to a terminal and of bounded length."""
-  if len(text) > _MAX_QUOTED:
-    return f"{text[:_MAX_QUOTED]!r}… ({len(text)} characters)"
-  return repr(text)
+  return quoting.shown(text)
 
 
 def listing(names: Sequence[str]) -> str:
   """Names in one line of bounded length."""
   more = f" and {len(names) - _MAX_LISTED} more" if len(names) > _MAX_LISTED else ""
-  return (", ".join(names[:_MAX_LISTED]) or "nothing") + more
+  return (", ".join(map(quoting.one_line, names[:_MAX_LISTED])) or "nothing") + more

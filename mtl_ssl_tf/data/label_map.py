@@ -5,10 +5,10 @@ Class 0, the background, has no line.
 
 import functools
 import os
-import pathlib
 from collections.abc import Sequence
 
 from mtl_ssl_tf.data import faults
+from mtl_ssl_tf.reading import regular_files
 
 # Names, in small letters, of all that is no object.
 BACKGROUND = ("background", "__background__", "_background_")
@@ -24,7 +24,7 @@ def read_label_map(path: str | os.PathLike[str]) -> list[str]:
   """
   try:
     # Not `splitlines`, which would also split at characters that a name must not hide.
-    lines = pathlib.Path(path).read_text(encoding="utf-8-sig").split("\n")
+    lines = regular_files.read_text(path, encoding="utf-8-sig").split("\n")
   except UnicodeDecodeError as error:
     raise ValueError(f"{path}: not a UTF-8 text file ({error.reason}); {_ACCEPTED}") from error
   except OSError as error:

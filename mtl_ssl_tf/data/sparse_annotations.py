@@ -31,6 +31,7 @@ from mtl_ssl_tf.data import disk_index, faults, progress_lines, schema
 from mtl_ssl_tf.data.records import writer as record_writer
 from mtl_ssl_tf.data.sparse import erasing as sparse_erasing
 from mtl_ssl_tf.data.sparse import protocols as sparse_protocols
+from mtl_ssl_tf.reading import regular_files
 
 # `__name__` is `__main__` in `python -m`.
 _LOGGER = logging.getLogger("mtl_ssl_tf.data.sparse_annotations")
@@ -235,7 +236,8 @@ def _check_output(
       f"--output_split {output_split}: is the input; accepted: another name or --output_dir"
     )
   manifest = output_dir / schema.manifest_file(output_split)
-  if manifest.exists() and sparse_erasing.SECTION.encode() not in manifest.read_bytes():
+  section = sparse_erasing.SECTION.encode()
+  if manifest.exists() and section not in regular_files.read_bytes(manifest):
     raise ValueError(
       f"--output_split {output_split}: {manifest} is of another command, whose records would be"
       " lost; accepted: another name or --output_dir"

@@ -42,6 +42,7 @@ from PIL import Image
 from mtl_ssl_tf import files, terminal
 from mtl_ssl_tf.command_line import synthetic as synthetic_flags
 from mtl_ssl_tf.data.synthetic_scenes import scenes
+from mtl_ssl_tf.reading import json_text, quoting, regular_files
 
 _LOGGER = logging.getLogger("mtl_ssl_tf.data.synthetic")  # `__name__` is `__main__` in `-m`.
 # Raised when a rule or a brush changes, so that an old data set is not taken for a new one.
@@ -189,11 +190,11 @@ def _is_whole(root: pathlib.Path, card: dict, arguments: DatasetArguments) -> bo
 
 def _read_card(path: pathlib.Path) -> dict:
   try:
-    card = json.loads(path.read_text())
+    card = json_text.loads(regular_files.read_bytes(path))
   except ValueError as error:
     raise ValueError(f"{path} cannot be read as JSON ({error}); accepted: a JSON object") from error
   if not isinstance(card, dict):
-    raise ValueError(f"{path} holds {card!r}; accepted: a JSON object")
+    raise ValueError(f"{path} holds {quoting.shown(card)}; accepted: a JSON object")
   return card
 
 

@@ -7,6 +7,7 @@ import tf_keras
 
 from mtl_ssl_tf.configs import detector as detector_config
 from mtl_ssl_tf.configs import fields
+from mtl_ssl_tf.reading import quoting
 
 NORM_TYPES = fields.choices_of(fields.field_of(detector_config.Norm, "type"))
 # They treat a row of a batch alike whatever the other rows are, in training and at inference.
@@ -93,4 +94,4 @@ def make_norm(
     return tf_keras.layers.GroupNormalization(
       groups=math.gcd(groups, channels), dtype="float32", **common
     )
-  raise ValueError(f"norm.type is {norm_type!r}; accepted: {', '.join(NORM_TYPES)}")
+  raise ValueError(f"norm.type is {quoting.shown(norm_type)}; accepted: {', '.join(NORM_TYPES)}")

@@ -3,7 +3,6 @@
 import contextlib
 import dataclasses
 import pathlib
-import stat
 from collections.abc import Sequence
 from typing import Any, BinaryIO
 
@@ -12,8 +11,9 @@ import tensorflow as tf
 from PIL import Image
 
 from mtl_ssl_tf import files
-from mtl_ssl_tf.data.sources import image_files
+from mtl_ssl_tf.data.sources import image_files, safe_files
 from mtl_ssl_tf.prediction import image_detections, voc_xml
+from mtl_ssl_tf.reading import regular_files
 from mtl_ssl_tf.serving import served_detector
 from mtl_ssl_tf.visualization import draw
 
@@ -55,7 +55,9 @@ class ImagePredictor:
     for name in names:
       try:
         images[name] = self._read(name)
-      except (OSError, ValueError) as error:
+      except OSError as error:
+        failures[name] = f"cannot be read ({error.strerror})"
+      except ValueError as error:
         failures[name] = str(error).removeprefix(f"{name}: image: ")
     found = image_detections.detect_each(
       self.detector.detect_encoded, [image.encoded for image in images.values()]
@@ -80,10 +82,8 @@ class ImagePredictor:
     problem = voc_xml.name_problem(name) if self.voc_dir else None
     if problem:
       raise ValueError(problem)
-    path = self.folder / name
-    if not stat.S_ISREG(path.stat().st_mode):  # Reading a pipe might never end.
-      raise ValueError("neither a file nor a link to one")
-    return image_files.prepare_image(path.read_bytes(), name)
+    content = regular_files.read_bytes(self.folder / name, safe_files.MAX_BYTES)
+    return image_files.prepare_image(content, name)
 
   def _write(
     self, name: str, image: image_files.StoredImage, shown: image_detections.Detections

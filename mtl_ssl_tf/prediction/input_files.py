@@ -8,6 +8,7 @@ import pathlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from mtl_ssl_tf.data.sources import image_folder
+from mtl_ssl_tf.reading import regular_files
 
 SUFFIXES = image_folder.SUFFIXES
 VIDEO_SUFFIXES = (".mp4", ".m4v", ".mov", ".avi", ".mkv", ".webm", ".mpg", ".mpeg", ".wmv")
@@ -128,7 +129,7 @@ def _check_visible(source: str, path: str, hidden: Sequence[pathlib.Path]) -> No
 def _chosen(names: Sequence[str], input_list: str) -> list[str]:
   """Returns those of `names` that a file lists, with or without ending."""
   try:
-    lines = pathlib.Path(input_list).read_text(encoding="utf-8").split("\n")
+    lines = regular_files.read_text(input_list).split("\n")
   except (OSError, UnicodeDecodeError) as error:
     raise ValueError(f"--input_list {input_list!r} cannot be read ({error})") from error
   wanted = [line.strip() for line in lines if line.strip()]

@@ -27,6 +27,7 @@ import numpy as np
 from mtl_ssl_tf import files
 from mtl_ssl_tf.data import progress_lines
 from mtl_ssl_tf.prediction import image_detections
+from mtl_ssl_tf.reading import regular_files
 from mtl_ssl_tf.serving import served_detector
 from mtl_ssl_tf.visualization import draw
 
@@ -86,8 +87,10 @@ class VideoPredictor:
       OSError: a result cannot be written.
     """
     path = self._folder / name
-    if not path.is_file():
-      return {"file": name, "failure": "no such file"}
+    try:
+      regular_files.check(path)
+    except OSError as error:
+      return {"file": name, "failure": f"cannot be read ({error.strerror})"}
     capture = cv2.VideoCapture(str(path), cv2.CAP_FFMPEG)
     try:
       frames = _Frames(capture)

@@ -41,9 +41,39 @@ def starts_with(data: tf.Tensor, pattern: bytes, offset: tf.Tensor | int = 0) ->
 
 def contains(data: tf.Tensor, pattern: bytes) -> tf.Tensor:
   """Whether bytes uint8 [n] hold a pattern anywhere; bool scalar."""
+  return tf.reduce_any(_matches(data, pattern))
+
+
+def count(data: tf.Tensor, pattern: bytes) -> tf.Tensor:
+  """The number of places, int64, at which bytes uint8 [n] hold a pattern."""
+  return tf.math.count_nonzero(_matches(data, pattern))
+
+
+def num_alike(
+  data: tf.Tensor, offset: tf.Tensor, stride: tf.Tensor, num_bytes: int, most: int
+) -> tf.Tensor:
+  """The number of places in a row, int64, at equal distances and with the same bytes as the first.
+
+  Args:
+    data: uint8 [n].
+    offset: int64 scalar, of the first place.
+    stride: int64 scalar, the distance, above 0.
+    num_bytes: that are compared.
+    most: so many places are looked up.
+  """
+  length = tf.size(data, tf.int64)
+  starts = offset + stride * tf.range(most, dtype=tf.int64)  # [most]
+  places = starts[:, tf.newaxis] + tf.range(num_bytes, dtype=tf.int64)  # [most, num_bytes]
+  found = tf.gather(tf.concat([data, [0]], axis=0), tf.minimum(places, length))
+  is_alike = tf.reduce_all(found == found[:1], axis=1) & (starts + num_bytes <= length)  # [most]
+  return tf.reduce_sum(tf.math.cumprod(tf.cast(is_alike, tf.int64)))
+
+
+def _matches(data: tf.Tensor, pattern: bytes) -> tf.Tensor:
+  """Whether bytes uint8 [n] hold a pattern at each place, bool [n - len(pattern) + 1]."""
   num_places = tf.maximum(tf.size(data) - len(pattern) + 1, 0)
   matches = [data[i : i + num_places] == byte for i, byte in enumerate(pattern)]
-  return tf.reduce_any(tf.reduce_all(tf.stack(matches), axis=0))
+  return tf.reduce_all(tf.stack(matches), axis=0)
 
 
 def is_any(value: tf.Tensor, values: Sequence[int]) -> tf.Tensor:

@@ -6,21 +6,13 @@ import logging
 import os
 
 import tensorflow as tf
-import yaml
-from official.core import exp_factory
 
-from mtl_ssl_tf.configs import (
-  detector,
-  experiments,
-  optimization,
-  overrides,
-  renamed,
-  validation,
-)
+from mtl_ssl_tf.configs import detector, loading, optimization, validation
 from mtl_ssl_tf.data import label_map, schema
 from mtl_ssl_tf.data.pipeline import input_sizes
 from mtl_ssl_tf.modeling import detector as detector_model
 from mtl_ssl_tf.modeling import factory
+from mtl_ssl_tf.reading import regular_files
 from mtl_ssl_tf.serving import detection_module, export_folder, model_card, verification
 
 _LOGGER = logging.getLogger(__name__)
@@ -172,7 +164,7 @@ def read_run(model_dir: str, checkpoint: str | None = None) -> TrainedRun:
       )
   label_map_file = os.path.join(model_dir, schema.LABEL_MAP_FILE)
   class_names = label_map.read_label_map(label_map_file)
-  params = _read_params(os.path.join(model_dir, _PARAMS_FILE))
+  params = loading.load_run(os.path.join(model_dir, _PARAMS_FILE))
   validation.check_task(params.task)
   best_dir = os.path.join(model_dir, params.trainer.best_checkpoint_export_subdir or "")
   path, choice = _find_checkpoint(model_dir, best_dir, checkpoint)
@@ -233,20 +225,6 @@ def _input_size(run: TrainedRun) -> tuple[tuple[int, int], int, int]:
   """The one input size of what is served, and the limits of an image: short and long side."""
   data = run.task.validation_data
   return input_sizes.single(data.input_layout, data.input_size, data.short_side, data.long_side)
-
-
-def _read_params(path: str):
-  """The experiment that a file of Model Garden's `serialize_config` describes."""
-  try:
-    with open(path, encoding="utf-8") as file:
-      fields = yaml.safe_load(file)
-  except (UnicodeDecodeError, yaml.YAMLError) as error:
-    raise ValueError(f"{path}: not YAML ({' '.join(str(error).split())})") from error
-  fields = renamed.modernize(fields)
-  params = exp_factory.get_exp_config(experiments.with_fields_of(fields))
-  overrides.check_overrides(fields, params, path)
-  params.override(fields, is_strict=True)
-  return params
 
 
 def _find_checkpoint(model_dir: str, best_dir: str, checkpoint: str | None) -> tuple[str, str]:
@@ -312,8 +290,7 @@ def _model_card(
   inputs = ", ".join(f"`{key}` (`{value}`)" for key, value in detection_module.INPUTS.items())
   batch = "any number of images" if options.batch_size is None else f"{options.batch_size} images"
   (height, width), short_side, long_side = _input_size(run)
-  with open(os.path.join(model_dir, _PARAMS_FILE), encoding="utf-8") as file:
-    params_text = file.read()
+  params_text = regular_files.read_text(os.path.join(model_dir, _PARAMS_FILE))
   return model_card.model_card(
     name=name,
     version=version,

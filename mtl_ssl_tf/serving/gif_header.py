@@ -8,15 +8,17 @@ from typing import NamedTuple
 
 import tensorflow as tf
 
+from mtl_ssl_tf.data.sources import image_cost
 from mtl_ssl_tf.serving import encoded_bytes
 
 _SCREEN_BYTES = 13  # Signature and logical screen descriptor.
 _DESCRIPTOR_BYTES = 10
 _EXTENSION, _PICTURE = 0x21, 0x2C
 _TRAILER = b"\x3b"
-# Before the first picture there are hardly ever more than two extensions, and blocks are full, of
-# 255 bytes. Forged files must not keep the server counting.
-_MAX_EXTENSIONS, _MAX_BLOCKS = 100, 100_000
+# Looked up at a time; blocks are of one size, 255 bytes as a rule.
+_ROW_BLOCKS = image_cost.GIF_ROW_BLOCKS
+# Forged files must not keep the server counting.
+_MAX_ROWS = image_cost.MAX_GIF_ROWS
 
 
 class FirstPicture(NamedTuple):
@@ -28,6 +30,7 @@ class FirstPicture(NamedTuple):
     size: int64 [2], of the picture.
     start, end: int64, of its bytes, from the descriptor to behind the pixels.
     is_whole: bool, whether there is one with pixels and the file does not end before it does.
+    is_broken_up: bool, whether its blocks change their size too often to be followed.
   """
 
   screen_size: tf.Tensor
@@ -36,6 +39,7 @@ class FirstPicture(NamedTuple):
   start: tf.Tensor
   end: tf.Tensor
   is_whole: tf.Tensor
+  is_broken_up: tf.Tensor
 
 
 def read(data: tf.Tensor) -> FirstPicture:
@@ -52,31 +56,40 @@ def read(data: tf.Tensor) -> FirstPicture:
     width, height = (encoded_bytes.number(data, at + i, 2, big_endian=False) for i in (0, 2))
     return tf.stack([height, width])
 
-  def after_blocks(at):
-    """Returns the offset behind a chain of blocks with their size in front, the last empty."""
-    at, _ = tf.while_loop(
-      lambda at, size: size > 0,
-      lambda at, size: (at + 1 + size, byte(at + 1 + size)),
-      (at, byte(at)),
-      maximum_iterations=_MAX_BLOCKS,
+  def after_blocks(at, num_rows):
+    """Returns the offset behind a chain of blocks with their size in front, the last empty.
+
+    `num_rows` of blocks of one size have been passed before; their number comes back, too.
+    """
+
+    def after_row(at, num_rows):
+      stride = byte(at) + 1
+      number = encoded_bytes.num_alike(data, at, stride, 1, _ROW_BLOCKS)
+      return at + stride * tf.maximum(number, 1), num_rows + 1
+
+    at, num_rows = tf.while_loop(
+      lambda at, num_rows: (byte(at) > 0) & (num_rows <= _MAX_ROWS),
+      after_row,
+      (at, num_rows),
     )
-    return at + 1
+    return at + 1, num_rows + 1
 
   start = _SCREEN_BYTES + _table_bytes(byte(tf.constant(10, tf.int64)))
-  (start,) = tf.while_loop(
-    lambda at: byte(at) == _EXTENSION,
-    lambda at: (after_blocks(at + 2),),
-    (start,),
-    maximum_iterations=_MAX_EXTENSIONS,
+  start, num_rows = tf.while_loop(
+    lambda at, num_rows: (byte(at) == _EXTENSION) & (num_rows <= _MAX_ROWS),
+    lambda at, num_rows: after_blocks(at + 2, num_rows),
+    (start, tf.constant(0, tf.int64)),
   )
   offset, size = pair(start + 1), pair(start + 5)
   # A byte that the compression begins with stands between the colours and the blocks.
   blocks = start + _DESCRIPTOR_BYTES + _table_bytes(byte(start + 9)) + 1
-  end = after_blocks(blocks)
+  end, num_rows = after_blocks(blocks, num_rows)
   is_ended = (byte(end - 1) == 0) & (end > blocks + 1) & (end <= length)
   is_whole = (byte(start) == _PICTURE) & is_ended & tf.reduce_all(size > 0)
   screen_size = tf.maximum(pair(6), offset + size)
-  return FirstPicture(screen_size, offset, size, start, end, is_whole)
+  # The last chain of blocks counts as a row.
+  is_broken_up = num_rows > _MAX_ROWS + 1
+  return FirstPicture(screen_size, offset, size, start, end, is_whole, is_broken_up)
 
 
 def decode(content: tf.Tensor, first: FirstPicture) -> tf.Tensor:

@@ -9,10 +9,16 @@ from typing import NamedTuple
 
 import tensorflow as tf
 
-from mtl_ssl_tf.data.sources import image_files
-from mtl_ssl_tf.serving import encoded_bytes, exif_orientation, gif_header, webp_header
+from mtl_ssl_tf.data.sources import image_cost, image_files
+from mtl_ssl_tf.serving import (
+  encoded_bytes,
+  exif_orientation,
+  gif_header,
+  jpeg_scans,
+  webp_header,
+)
 
-MAX_PIXELS = image_files.MAX_PIXELS
+MAX_PIXELS = image_cost.MAX_PIXELS
 ACCEPTED = "a whole JPEG, PNG, BMP, WebP or GIF image"
 UNKNOWN, JPEG, PNG, BMP, GIF, WEBP = range(6)
 
@@ -21,7 +27,9 @@ JPEG_CUT_SHORT = f"a JPEG that is cut short; accepted: {ACCEPTED}"
 _PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _PNG_END = b"IEND\xaeB`\x82"  # An empty chunk and its checksum.
 # Real files have a few dozen; a forged one must not keep the server counting.
-_MAX_SEGMENTS, _MAX_CHUNKS = 1000, 10_000
+_MAX_SEGMENTS, _MAX_CHUNKS = 1000, 1000
+# Chunks of one size that are passed over at a time, those of the pixels.
+_ROW_CHUNKS = 256
 _MARKER_BYTES = 2
 _START_OF_SCAN, _END_OF_IMAGE = 0xDA, 0xD9
 _WITHOUT_LENGTH = (0x01, *range(0xD0, 0xD8))
@@ -164,7 +172,11 @@ def _jpeg(content: tf.Tensor, data: tf.Tensor) -> tuple[tf.Tensor, ...]:
   lacks_end = tf.cond(
     is_cut, lambda: is_in_scan & _is_sent_in_one_scan(data), lambda: tf.constant(False)
   )
-  problem = tf.where(is_cut & ~lacks_end, JPEG_CUT_SHORT, "")
+  scans_problem = jpeg_scans.problem(data, at, sides[0] * sides[1])
+  problem = _first(
+    (scans_problem != "", scans_problem),
+    (is_cut & ~lacks_end, JPEG_CUT_SHORT),
+  )
   return sides[0], sides[1], orientation, problem, lacks_end
 
 
@@ -182,7 +194,16 @@ def _png(data: tf.Tensor) -> tuple[tf.Tensor, ...]:
   height = encoded_bytes.number(data, first + 12, 4, big_endian=True)
   is_cut = ~encoded_bytes.contains(data[first:], _PNG_END)
   is_damaged = ~encoded_bytes.starts_with(data, b"IHDR", first + 4)
+  num_texts = tf.add_n([encoded_bytes.count(data, name) for name in image_cost.PNG_TEXTS])
+  texts_problem = tf.strings.join(
+    [
+      "a PNG of ",
+      tf.strings.as_string(num_texts),
+      f" compressed texts; accepted: at most {image_cost.MAX_PNG_TEXTS}",
+    ]
+  )
   problem = _first(
+    (num_texts > image_cost.MAX_PNG_TEXTS, texts_problem),
     (is_cut, f"a PNG that is cut short; accepted: {ACCEPTED}"),
     (is_damaged, f"a PNG without its header; accepted: {ACCEPTED}"),
   )
@@ -203,9 +224,14 @@ def _png_orientation(data: tf.Tensor) -> tf.Tensor:
     return (size_at(at) >= 0) & ~encoded_bytes.starts_with(data, b"eXIf", at + 4)
 
   # A chunk is its size, its name of four bytes, the content and four bytes of checksum.
+  def after_row(at):
+    stride = size_at(at) + 12
+    number = encoded_bytes.num_alike(data, at, stride, 8, _ROW_CHUNKS)
+    return (at + stride * tf.maximum(number, 1),)
+
   (at,) = tf.while_loop(
     is_other,
-    lambda at: (at + size_at(at) + 12,),
+    after_row,
     (tf.constant(len(_PNG_SIGNATURE), tf.int64),),
     maximum_iterations=_MAX_CHUNKS,
   )
@@ -260,8 +286,9 @@ def bmp_row_bytes(width: tf.Tensor, depth: tf.Tensor) -> tf.Tensor:
 
 def _gif(data: tf.Tensor) -> tuple[tf.Tensor, ...]:
   first = gif_header.read(data)
-  problem = tf.where(
-    first.is_whole, "", f"a GIF that is cut short or shows nothing; accepted: {ACCEPTED}"
+  problem = _first(
+    (first.is_broken_up, f"{image_cost.GIF_PROBLEM}; accepted: {image_cost.GIF_ACCEPTED}"),
+    (~first.is_whole, f"a GIF that is cut short or shows nothing; accepted: {ACCEPTED}"),
   )
   return (
     first.screen_size[0],

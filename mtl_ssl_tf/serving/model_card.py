@@ -1,15 +1,15 @@
 """Writes the model card of an export, as Markdown (Mitchell et al., 2019)."""
 
 import importlib.metadata
-import json
 import os
 import pathlib
 import platform
 from typing import Any
 
 from mtl_ssl_tf import __version__
-from mtl_ssl_tf.data import schema
+from mtl_ssl_tf.data.records import manifests
 from mtl_ssl_tf.data.records import paths as record_paths
+from mtl_ssl_tf.reading import json_text
 
 FILE = "model_card.md"
 UNKNOWN_LICENSE = (
@@ -18,6 +18,7 @@ UNKNOWN_LICENSE = (
 )
 _PACKAGES = ("tensorflow", "tf-models-official", "tf-keras", "numpy")
 _FIGURES = 30
+_UNKNOWN = "not recorded"
 
 
 def model_card(
@@ -59,7 +60,7 @@ def model_card(
     + _list(
       {
         "checkpoint": f"`{os.path.basename(checkpoint)}` ({choice})",
-        "step": "not recorded" if step is None else step,
+        "step": _UNKNOWN if step is None else step,
         **({"averaged": "over the steps of training, see `ema` below"} if is_averaged else {}),
         "seed": task.seed,
         "start weights": task.init_checkpoint or "none: trained from random weights",
@@ -80,7 +81,8 @@ def _figures(model_dir: str, step: int | None) -> str:
     path = pathlib.Path(model_dir, file)
     if not path.is_file():
       continue
-    figures = json.loads(path.read_text(encoding="utf-8"))
+    figures = json_text.read(path)
+    json_text.check(figures, dict, path)
     if step is not None and step in (figures.get("step"), figures.get("best_ckpt_global_step")):
       rows = [
         f"| {name} | {value:.4f} |"
@@ -98,25 +100,20 @@ def _data(input_path: Any) -> str:
     files = record_paths.match_files(input_path)
   except ValueError:
     return f"Records `{input_path}`, which were not available at the export."
-  names = {os.path.basename(file) for file in files}
-  parts = []
-  for folder in sorted({os.path.dirname(file) for file in files}):
-    for path in sorted(pathlib.Path(folder).glob(schema.manifest_file("*"))):
-      manifest = json.loads(path.read_text(encoding="utf-8"))
-      if names & {shard["file"] for shard in manifest["shards"]}:
-        parts.append(_manifest(manifest))
+  parts = [_manifest(manifest) for manifest in manifests.read(files)]
   return "\n\n".join(parts) or f"{len(files)} record files `{input_path}` without a manifest."
 
 
 def _manifest(manifest: dict[str, Any]) -> str:
   facts = {
-    "split": manifest["split"],
-    "images": manifest["num_images"],
-    "images without boxes": manifest["num_images_without_boxes"],
-    "boxes": manifest["num_boxes"],
-    "sha256 of the sources": manifest.get("sources", {}).get("sha256", "not recorded"),
+    "split": manifest.get("split", _UNKNOWN),
+    "images": manifest.get("num_images", _UNKNOWN),
+    "images without boxes": manifest.get("num_images_without_boxes", _UNKNOWN),
+    "boxes": manifest.get("num_boxes", _UNKNOWN),
+    "sha256 of the sources": manifest.get("sources", {}).get("sha256", _UNKNOWN),
   }
-  classes = (f"| {name} | {count} |" for name, count in manifest["boxes_per_class"].items())
+  counts = manifest.get("boxes_per_class", {})
+  classes = (f"| {name} | {count} |" for name, count in counts.items())
   return _list(facts) + "\n\n" + "\n".join(["| class | boxes |", "|---|---|", *classes])
 
 

@@ -3,11 +3,13 @@
 Needs TensorFlow alone: neither Keras nor Model Garden, nor the code that trained the detector.
 """
 
+import glob
 import os
 
 import tensorflow as tf
 
 from mtl_ssl_tf.data import label_map, schema
+from mtl_ssl_tf.reading import regular_files
 from mtl_ssl_tf.serving import export_paths, served_detector
 
 
@@ -34,6 +36,8 @@ class SavedModelDetector(served_detector.ServedDetector):
         raise ValueError(f"{path!r} is no exported detector: {file!r} does not exist")
     class_names = label_map.read_label_map(names_file)
     try:
+      for file in glob.glob(os.path.join(glob.escape(folder), "variables", "*")):
+        regular_files.check(file)  # TensorFlow would wait for a pipe.
       # Kept, since its functions do not keep it.
       self._loaded = tf.saved_model.load(folder)
       super().__init__(

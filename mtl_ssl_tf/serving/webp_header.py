@@ -16,7 +16,7 @@ _ANIMATION_FLAG, _EXIF_FLAG = 0x02, 0x08
 _SIDE_MASK = 0x3FFF  # Of 14 bits.
 _EXIF_PREFIX = b"Exif\0\0"  # Some programs write it, though the format does not have it.
 # Forged files must not keep the server counting.
-_MAX_CHUNKS = 10_000
+_MAX_CHUNKS = 1000
 
 
 class WebpHeader(NamedTuple):

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from mtl_ssl_tf.reading import quoting
 from mtl_ssl_tf.suggestion import anchors as anchors_lib
 from mtl_ssl_tf.suggestion import facts as facts_lib
 from mtl_ssl_tf.suggestion import pyramid_anchors
@@ -84,7 +85,7 @@ def input_size(facts: facts_lib.DataFacts, largest: int) -> tuple[int, int, Sett
   enough = "" if side >= _SMALLEST_SIDE_PX else ", which is small: it may be missed"
   reason = (
     f"images are {_middle(heights)} x {_middle(widths)} pixels; in this size half of the objects of"
-    f" {name!r}, the smallest class, have a side of {side:.0f} pixels or more{enough}"
+    f" {quoting.shown(name)}, the smallest class, have a side of {side:.0f} pixels or more{enough}"
   )
   fields: dict[str, Any] = {"short_side": short, "long_side": long}
   if min(landscape, portrait) > 0.05:
@@ -153,7 +154,7 @@ def flips(facts: facts_lib.DataFacts) -> Setting:
   """Returns whether images are flipped: not where a class is called left or right."""
   named = [name for name in facts.class_names if _SIDES.search(name.replace("_", " "))]
   if named:
-    reason = f"a flipped {named[0]!r} would be taught as what it is not"
+    reason = f"a flipped {quoting.shown(named[0])} would be taught as what it is not"
     return Setting("task.train_data", {"flip_probability": 0.0}, reason)
   return Setting(
     "task.train_data",

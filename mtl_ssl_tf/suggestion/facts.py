@@ -5,6 +5,7 @@ import dataclasses
 import numpy as np
 
 from mtl_ssl_tf.data.ground_truth import objects as ground_truth
+from mtl_ssl_tf.reading import quoting
 
 
 @dataclasses.dataclass(frozen=True)
@@ -60,8 +61,8 @@ def read(truth: ground_truth.GroundTruth) -> DataFacts:
   unknown = [image.image_id for image in truth.images if image.size is None]
   if unknown:
     raise ValueError(
-      f"{truth.source}: the size of image {unknown[0]!r} is not written down; accepted: records,"
-      " or annotations with the sizes of all images"
+      f"{truth.source}: the size of image {quoting.shown(unknown[0])} is not written down;"
+      " accepted: records, or annotations with the sizes of all images"
     )
   sizes, numbers, classes = [], [], []
   for number, image in enumerate(truth.images):

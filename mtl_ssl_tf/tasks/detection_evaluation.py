@@ -16,6 +16,7 @@ from mtl_ssl_tf.data.ground_truth import coco_truth, detection_files, truth_read
 from mtl_ssl_tf.data.ground_truth import objects as ground_truth
 from mtl_ssl_tf.data.records import paths as record_paths
 from mtl_ssl_tf.evaluation import auxiliary_metrics, detection_metrics
+from mtl_ssl_tf.reading import quoting
 from mtl_ssl_tf.visualization import evaluation_report
 
 _FIELD = "task.evaluation.coco_annotations"
@@ -190,8 +191,8 @@ class DetectionEvaluation:
         self._write(folder, figures)
       except OSError as error:
         raise ValueError(
-          f"task.evaluation.results_dir is {self._results_dir!r} ({error.strerror}); accepted: a"
-          " folder that can be written to"
+          f"task.evaluation.results_dir is {quoting.shown(self._results_dir)} ({error.strerror});"
+          " accepted: a folder that can be written to"
         ) from error
     auxiliary, num_dropped = self._auxiliary.result(), float(self._num_dropped_boxes)
     losses = {name: float(np.mean(values)) for name, values in self._losses.items()}
@@ -261,7 +262,8 @@ def _with_official_objects(truth: ground_truth.GroundTruth, path: str) -> ground
   missing = [name for name in truth.class_names if name not in official.class_names]
   if missing:
     raise ValueError(
-      f"{_FIELD} {path!r} has no category {missing[0]!r}; accepted: the categories of the label map"
+      f"{_FIELD} {path!r} has no category {quoting.shown(missing[0])}; accepted: the categories of"
+      " the label map"
     )
   # Class id there -> here.
   class_ids = np.array([0, *(numbers.get(name, 0) for name in official.class_names)])
@@ -269,16 +271,16 @@ def _with_official_objects(truth: ground_truth.GroundTruth, path: str) -> ground
   for image in truth.images:
     if image.image_id not in official.index:
       raise ValueError(
-        f"{_FIELD} {path!r} has no image {image.image_id!r}; accepted: the annotations that the"
-        " records of task.validation_data were made from"
+        f"{_FIELD} {path!r} has no image {quoting.shown(image.image_id)}; accepted: the annotations"
+        " that the records of task.validation_data were made from"
       )
     objects = official.images[official.index[image.image_id]]
     classes = class_ids[objects.classes]
     if not classes.all():
       name = official.class_names[objects.classes[np.flatnonzero(classes == 0)[0]] - 1]
       raise ValueError(
-        f"{_FIELD} {path!r} has objects of category {name!r}; accepted: those of the label map,"
-        f" {', '.join(truth.class_names[:20])}"
+        f"{_FIELD} {path!r} has objects of category {quoting.shown(name)}; accepted: those of the"
+        f" label map, {', '.join(truth.class_names[:20])}"
       )
     images.append(dataclasses.replace(objects, classes=classes, image_id=image.image_id))
   ids = dict(zip(official.class_names, official.category_ids, strict=True))

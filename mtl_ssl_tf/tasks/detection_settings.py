@@ -15,6 +15,7 @@ from mtl_ssl_tf.data.records import manifests, pictures
 from mtl_ssl_tf.data.records import paths as record_paths
 from mtl_ssl_tf.modeling import factory, pyramid_factory
 from mtl_ssl_tf.modeling.backbones import registry
+from mtl_ssl_tf.reading import quoting, regular_files
 from mtl_ssl_tf.tasks import pretraining_start
 
 _LOGGER = logging.getLogger(__name__)
@@ -137,8 +138,8 @@ def check_data(config: detector.MtlDetection, name: str) -> None:
       continue
     if _class_names(theirs) != class_names:
       raise ValueError(
-        f"task.label_map is {config.label_map!r}; accepted: the classes of {theirs!r}, which the "
-        f"records of task.{name} were written with"
+        f"task.label_map is {quoting.shown(config.label_map)}; accepted: the classes of"
+        f" {quoting.shown(theirs)}, which the records of task.{name} were written with"
       )
   has_none, lines = manifests.boxes_missing(files, class_names)
   if has_none and name == "validation_data":
@@ -204,5 +205,5 @@ def check_files(config: detector.MtlDetection, model_dir: str) -> list[str]:
 
 
 def _class_names(path: str) -> list[str]:
-  with tf.io.gfile.GFile(path) as file:  # It may lie on a remote file system.
-    return [line.strip("\r\ufeff") for line in file.read().rstrip("\n").split("\n")]
+  text = regular_files.read_text(path)  # It may lie on a remote file system.
+  return [line.strip("\r\ufeff") for line in text.rstrip("\n").split("\n")]

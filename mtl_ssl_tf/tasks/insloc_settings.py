@@ -8,6 +8,7 @@ from official.core import config_definitions as cfg
 from mtl_ssl_tf.configs import insloc
 from mtl_ssl_tf.data.records import paths as record_paths
 from mtl_ssl_tf.modeling.backbones import registry
+from mtl_ssl_tf.reading import quoting
 
 _LOGGER = logging.getLogger(__name__)
 # What a checkpoint's weights depend on.
@@ -63,13 +64,13 @@ def check_data(config: insloc.InsLoc, name: str) -> None:
   if name == "train_data" and data.image_dir:
     if not tf.io.gfile.isdir(data.image_dir):
       raise ValueError(
-        f"task.{field}.image_dir is {data.image_dir!r}; accepted: a folder of images"
+        f"task.{field}.image_dir is {quoting.shown(data.image_dir)}; accepted: a folder of images"
       )
     return
   if not data.input_path:
     raise ValueError(
-      f"task.{field}.input_path is {data.input_path!r}; accepted: records of a few annotated "
-      "images, or --mode=train, which measures nothing"
+      f"task.{field}.input_path is {quoting.shown(data.input_path)}; accepted: records of a few"
+      " annotated images, or --mode=train, which measures nothing"
     )
   try:
     record_paths.match_files(data.input_path)

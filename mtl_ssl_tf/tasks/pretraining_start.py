@@ -12,6 +12,7 @@ from mtl_ssl_tf.configs import detector as detector_config
 from mtl_ssl_tf.configs import insloc, yaml_files
 from mtl_ssl_tf.data.pipeline import reader
 from mtl_ssl_tf.modeling import detector, norm_statistics
+from mtl_ssl_tf.reading import quoting
 from mtl_ssl_tf.training import determinism, run_folder
 
 _LOGGER = logging.getLogger(__name__)
@@ -38,8 +39,7 @@ def pretraining_task(weights: str) -> Mapping[str, Any] | None:
   for place in (folder, os.path.dirname(folder.rstrip("/"))):
     path = os.path.join(place, run_folder.PARAMS_FILE)
     if tf.io.gfile.exists(path):
-      with tf.io.gfile.GFile(path) as file:
-        fields = yaml_files.parse(file.read(), path)
+      fields = yaml_files.read(path)[-1].fields
       return fields["task"] if insloc.is_pretraining(fields) else None
   return None
 
@@ -55,20 +55,26 @@ def check_backbone(config: detector_config.MtlDetection) -> None:
   task = pretraining_task(config.init_checkpoint)
   if task is None:
     return
-  ours, theirs = config.backbone, task["backbone"]
-  source = f"with task.init_checkpoint {config.init_checkpoint!r}"
+  ours, theirs = config.backbone, task.get("backbone")
+  source = f"with task.init_checkpoint {quoting.shown(config.init_checkpoint)}"
+  if not isinstance(theirs, Mapping) or not isinstance(theirs.get("norm"), Mapping):
+    raise ValueError(
+      f"{source}: {run_folder.PARAMS_FILE} there lacks task.backbone and its norm; accepted: that"
+      " of a pretraining"
+    )
   for name, prefix in _FIELDS.items():
     value = getattr(ours, name)
-    if ours.type.startswith(prefix) and value != theirs[name]:
+    if ours.type.startswith(prefix) and value != theirs.get(name):
       raise ValueError(
-        f"task.backbone.{name} is {value!r}; accepted {source}: {theirs[name]!r}, as in that "
-        "pretraining"
+        f"task.backbone.{name} is {quoting.shown(value)}; accepted {source}:"
+        f" {quoting.shown(theirs.get(name))}, as in that pretraining"
       )
-  if (ours.norm.type == "group") != (theirs["norm"]["type"] == "group"):
+  their_norm = theirs["norm"].get("type")
+  if (ours.norm.type == "group") != (their_norm == "group"):
     accepted = "group" if ours.norm.type != "group" else "frozen, batch, sync"
     raise ValueError(
-      f"task.backbone.norm.type is {ours.norm.type!r}; accepted {source}: {accepted}, as that "
-      f"pretraining had {theirs['norm']['type']!r}"
+      f"task.backbone.norm.type is {quoting.shown(ours.norm.type)}; accepted {source}: {accepted},"
+      f" as that pretraining had {quoting.shown(their_norm)}"
     )
 
 

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from mtl_ssl_tf import files
+from mtl_ssl_tf.reading import quoting
 from mtl_ssl_tf.training import best_checkpoints, checkpointing
 from mtl_ssl_tf.training import task as task_lib
 
@@ -49,7 +50,7 @@ def report(
     files.write_text(path, json.dumps({"step": step, **finite, **settings}, indent=2))
   lines = task.describe_evaluation(figures)
   if changed:
-    told = "; ".join(f"{field} {value!r}" for field, value in changed.items())
+    told = "; ".join(f"{field} {quoting.shown(value)}" for field, value in changed.items())
     lines.append(f"settings that are not the run's: {told}; figures in {path}")
   if is_averaged:
     lines.append("evaluated: the averaged weights")

@@ -1,6 +1,5 @@
 """Creates the `tf.distribute` strategy that the configuration asks for, and checks its devices."""
 
-import json
 import logging
 import os
 
@@ -8,6 +7,7 @@ import tensorflow as tf
 from official.common import distribute_utils
 from official.core import config_definitions as cfg
 
+from mtl_ssl_tf.reading import json_text, quoting
 from mtl_ssl_tf.training import task as task_lib
 
 ONE_DEVICE, MIRRORED, MULTI_WORKER, TPU = (
@@ -44,11 +44,13 @@ def check(params: cfg.ExperimentConfig, mode: str) -> None:
     raise _error("num_gpus", num_gpus, f"0 or 1 with one_device, or {MIRRORED} for more")
   if name == TPU and not runtime.tpu:
     raise ValueError(
-      f"runtime.tpu is {runtime.tpu!r}; accepted with runtime.distribution_strategy tpu:"
-      " --tpu=local on the machine of the TPU, or its name or grpc:// address"
+      f"runtime.tpu is {quoting.shown(runtime.tpu)}; accepted with runtime.distribution_strategy"
+      " tpu: --tpu=local on the machine of the TPU, or its name or grpc:// address"
     )
   if name != TPU and runtime.tpu:
-    raise _error("distribution_strategy", name, f"tpu, as --tpu or runtime.tpu is {runtime.tpu!r}")
+    raise _error(
+      "distribution_strategy", name, f"tpu, as --tpu or runtime.tpu is {quoting.shown(runtime.tpu)}"
+    )
   algorithms = _ALL_REDUCE.get(name, ())
   if runtime.all_reduce_alg is not None and runtime.all_reduce_alg not in algorithms:
     accepted = ", ".join(("null", *algorithms))
@@ -188,7 +190,9 @@ def _check_cluster(runtime: cfg.RuntimeConfig) -> None:
   for worker in workers:
     host, _, port = worker.rpartition(":")
     if not host or not port.isdigit():
-      raise _error("worker_hosts", runtime.worker_hosts, f"host:port, which {worker!r} is not")
+      raise _error(
+        "worker_hosts", runtime.worker_hosts, f"host:port, which {quoting.shown(worker)} is not"
+      )
   if len(set(workers)) < len(workers):
     raise _error("worker_hosts", runtime.worker_hosts, "each host:port once")
   if not 0 <= runtime.task_index < len(workers):
@@ -204,11 +208,13 @@ def _check_tf_config(text: str) -> None:
     'accepted: {"cluster": {"worker": ["host:port", …]}, "task": {"type": "worker", "index": 0}}'
   )
   try:
-    config = json.loads(text)
+    config = json_text.loads(text)
+    json_text.check(config, {"cluster": dict, "task": {"type": str, "index": (int, str)}}, "")
     workers = config["cluster"][config["task"]["type"]]
     index = int(config["task"]["index"])
-  except (ValueError, KeyError, TypeError) as error:
-    raise ValueError(f"TF_CONFIG is {text!r}; {accepted}") from error
+    json_text.check(workers, [str], "")
+  except (ValueError, KeyError) as error:
+    raise ValueError(f"TF_CONFIG is {quoting.shown(text)}; {accepted}") from error
   if not 0 <= index < len(workers):
     raise ValueError(f"TF_CONFIG has task index {index} of {len(workers)}; {accepted}")
 
@@ -218,4 +224,4 @@ def _cluster(runtime: cfg.RuntimeConfig) -> list[str]:
 
 
 def _error(field: str, value: object, accepted: str) -> ValueError:
-  return ValueError(f"runtime.{field} is {value!r}; accepted: {accepted}")
+  return ValueError(f"runtime.{field} is {quoting.shown(value)}; accepted: {accepted}")

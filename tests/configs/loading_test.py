@@ -73,6 +73,9 @@ class TestLoadExperiment:
       ("nowhere.yaml", "--params_override: the whole is 'nowhere.yaml'; accepted: a mapping"),
       ("task.seed=3=4", "--params_override: field 'task.seed' is '3=4'; accepted: a whole number"),
       ("task: {seed: !!python/object/apply:os.getcwd []}", "--params_override: not YAML ("),
+      ("task: {seed: !!python/tuple [1]}", "--params_override: not YAML ("),
+      ("task.x[99999999999]=1", "--params_override: [99999999999] is not accepted; accepted: up"),
+      ("task.seed=1,=,", "--params_override: Malformed hyperparameter value"),
     ],
   )
   def test_broken_override(self, override, message):
@@ -84,8 +87,8 @@ class TestLoadExperiment:
   @pytest.mark.parametrize(
     ("content", "message"),
     [
-      (None, "cannot be read (NotFoundError)"),
-      (b"\xff\xfe\xfa", "cannot be read (UnicodeDecodeError)"),
+      (None, "cannot be read (No such file or directory)"),
+      (b"\xff\xfe\xfa", "cannot be read (no UTF-8 text)"),
       (b"task: [", "not YAML ("),
       (b"", "the whole is None; accepted: a mapping of field to value"),
       (b"- task", "the whole is ['task']; accepted: a mapping of field to value"),

@@ -129,3 +129,22 @@ def test_absent_group_may_be_taken_back():
   config = experiments.mtl_frcnn()
   config.override({"trainer": {"optimizer_config": {"ema": {"average_decay": 0.9}}}})
   overrides.check_overrides({"trainer": {"optimizer_config": {"ema": None}}}, config, "x.yaml")
+
+
+def test_values_are_cut_to_one_line():
+  long = "x" * 10_000
+  assert message_of(task={"seed": long}) == (
+    f"x.yaml: field 'task.seed' is '{'x' * 198}…; accepted: a whole number"
+  )
+  assert message_of(task={"seed": ["a"] * 10**6}).startswith("x.yaml: field 'task.seed' is ['a', ")
+  found = message_of(task={long: 1})
+  assert found.startswith(f"x.yaml: unknown field 'task.{'x' * 193}…; the nearest is ")
+
+
+def test_a_value_of_aliases_is_not_expanded():
+  value = ["lol"]
+  for _ in range(6):
+    value = [value] * 10
+  found = message_of(task={"seed": value})
+  assert found.endswith("…; accepted: a whole number")
+  assert len(found) < 300

@@ -68,7 +68,8 @@ def test_no_list_of_files(tmp_path, base):
 def test_missing_base(tmp_path):
   write(tmp_path, a="base: b.yaml", b="base: [c.yaml]")
   assert message(tmp_path / "a.yaml") == (
-    f"{tmp_path}/b.yaml: field 'base' names {tmp_path}/c.yaml: cannot be read (NotFoundError)"
+    f"{tmp_path}/b.yaml: field 'base' names {tmp_path}/c.yaml: cannot be read (No such file or"
+    " directory)"
   )
 
 

@@ -7,6 +7,7 @@ broken, each data set holds `good` images, which are to come through.
 import dataclasses
 import gzip
 import json
+import os
 import pathlib
 import struct
 import zlib
@@ -19,7 +20,7 @@ from PIL import Image
 
 from mtl_ssl_tf.data import coco_json, pascal_voc, schema
 from mtl_ssl_tf.data.records import writer as record_writer
-from tests.data import coco_files, voc_files
+from tests.data import coco_files, costly_images, voc_files
 
 
 @dataclasses.dataclass(frozen=True)
@@ -109,6 +110,14 @@ def _image(folder: pathlib.Path, content: bytes, extension: str = "jpg", size=(2
 
   files = {_XML: annotation, f"bad.{extension}": content}
   return _voc(folder, files, change=without_the_good_one)
+
+
+def _pipe(folder: pathlib.Path) -> Made:
+  def change(root: pathlib.Path) -> None:
+    (root / "JPEGImages/bad.jpg").unlink()
+    os.mkfifo(root / "JPEGImages/bad.jpg")
+
+  return _voc(folder, change=change)
 
 
 def _split_file(folder: pathlib.Path, content: bytes | None, num_images: int) -> Made:
@@ -349,6 +358,11 @@ _kind(
 )
 _kind("image: no pixels", _image, _png_with_size(0, 0), "png")
 _kind("image: header of a bomb", _image, _png_with_size(60_000, 60_000), "png")
+_kind("image: JPEG of a thousand scans", _image, costly_images.jpeg(1000))
+_kind("image: PNG of a hundred compressed texts", _image, costly_images.png(100), "png")
+_kind("image: GIF of blocks of all sizes", _image, costly_images.gif([[b"a", b"aa"] * 2000]), "gif")
+_kind("image: TIFF of tags of one place", _image, costly_images.tiff(100, 200), "tif")
+_kind("image: a pipe", _pipe)
 _kind(
   "image: PNG of 16 bits",
   _image,
@@ -532,6 +546,7 @@ _kind(
 )
 _kind("records: image cut short", _records, _picture(_jpeg()[:-40]))
 _kind("records: image is HTML", _records, _picture(b"<html></html>"))
+_kind("records: image of a thousand scans", _records, _picture(costly_images.jpeg(1000)))
 _kind(
   "records: image is a GIF",
   _records,
@@ -572,6 +587,11 @@ _kind(
   "records: manifest damaged",
   _records,
   lambda records: (records / "manifest_train.json").write_bytes(b"{"),
+)
+_kind(
+  "records: manifest of a number",
+  _records,
+  lambda records: (records / "manifest_train.json").write_bytes(b"3"),
 )
 _kind(
   "records: manifest with other numbers",

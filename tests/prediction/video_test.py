@@ -193,7 +193,10 @@ class TestFaults:
     assert not (tmp_path / "out").exists()
 
   def test_no_file(self, predict):
-    assert predict("a.mp4")[0] == {"file": "a.mp4", "failure": "no such file"}
+    assert predict("a.mp4")[0] == {
+      "file": "a.mp4",
+      "failure": "cannot be read (No such file or directory)",
+    }
 
   def test_truncated(self, predict, tmp_path):
     path = tmp_path / "in" / "a.avi"

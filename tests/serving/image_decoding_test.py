@@ -12,7 +12,7 @@ from PIL import Image
 from mtl_ssl_tf.data import faults
 from mtl_ssl_tf.data.sources import image_files
 from mtl_ssl_tf.serving import image_decoding, image_headers
-from tests.data import voc_files
+from tests.data import costly_images, voc_files
 
 _decode = tf.function(
   lambda content: image_decoding.decode_image(content, tf.constant("image 7")),
@@ -284,6 +284,28 @@ class TestRefusals:
     assert refusal(content) == words
     with pytest.raises(faults.FaultError, match=words):  # The converters say the same.
       stored(content)
+
+
+class TestCost:
+  """Files that take a decoder long; the converters refuse them in the same words."""
+
+  @pytest.mark.parametrize("name", costly_images.REFUSED)
+  def test_refused(self, name):
+    content, message = costly_images.REFUSED[name]
+    assert refusal(content) == message
+
+  @pytest.mark.parametrize("name", costly_images.ACCEPTED)
+  def test_up_to_the_limits_they_are_decoded(self, name):
+    content = costly_images.ACCEPTED[name]
+    np.testing.assert_allclose(decode(content), stored(content), atol=10)
+
+  def test_png_chunks_of_one_size_are_passed_over_in_rows(self):
+    content = encode(PICTURE, "PNG", exif=voc_files.exif(6))
+    exif = content[content.index(b"eXIf") - 4 :]
+    exif = exif[: 12 + int.from_bytes(exif[:4])]
+    rest = content.replace(exif, b"")
+    late = rest[:33] + chunk(b"abCd", b"") * 1500 + rest[33:-12] + exif + rest[-12:]
+    assert decode(late).shape == (30, 20, 3)
 
 
 class TestLostEnds:

@@ -3,7 +3,6 @@
 import collections
 import os
 import pathlib
-import stat
 from collections.abc import Mapping, Sequence
 from typing import Protocol
 
@@ -12,7 +11,8 @@ import tensorflow as tf
 from mtl_ssl_tf.data import faults, schema
 from mtl_ssl_tf.data.records import index as record_index
 from mtl_ssl_tf.data.records import paths as record_paths
-from mtl_ssl_tf.data.sources import image_folder
+from mtl_ssl_tf.data.sources import image_folder, safe_files
+from mtl_ssl_tf.reading import quoting, regular_files
 
 
 class ImageSource(Protocol):
@@ -49,7 +49,7 @@ class FolderImages:
     """
     self._folder = pathlib.Path(os.path.abspath(image_dir))
     if not self._folder.is_dir():
-      raise ValueError(f"image_dir is {image_dir!r}; accepted: a folder that exists")
+      raise ValueError(f"image_dir is {quoting.shown(image_dir)}; accepted: a folder that exists")
     self.name, self.location = self._folder.name or "root", str(self._folder)
     passed_over: collections.Counter[str] = collections.Counter()
     self._names = []
@@ -61,8 +61,8 @@ class FolderImages:
     self.passed_over = dict(passed_over.most_common())
     if not self._names:
       raise ValueError(
-        f"image_dir is {image_dir!r}, which holds no image; accepted: a folder with files that end"
-        f" in {', '.join(image_folder.SUFFIXES)}"
+        f"image_dir is {quoting.shown(image_dir)}, which holds no image; accepted: a folder with"
+        f" files that end in {', '.join(image_folder.SUFFIXES)}"
       )
 
   def __len__(self) -> int:
@@ -82,14 +82,12 @@ class FolderImages:
   def read(self, number: int) -> tuple[str, bytes]:
     """See `ImageSource`."""
     name = self._names[number]
-    path = self._folder / name
     try:
-      if stat.S_ISREG(path.stat().st_mode):  # Reading a pipe might never end.
-        return name, path.read_bytes()
-      value = "neither a file nor a link to one"
+      return name, regular_files.read_bytes(self._folder / name, safe_files.MAX_BYTES)
     except OSError as error:
-      value = f"cannot be read ({error.strerror})"
-    raise faults.FaultError([faults.Fault(name, "file", value, "a readable file")])
+      raise safe_files.fault(
+        name, f"cannot be read ({error.strerror})", "a readable file"
+      ) from error
 
 
 class RecordImages:

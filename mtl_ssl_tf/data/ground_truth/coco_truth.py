@@ -2,7 +2,6 @@
 
 import json
 import logging
-import math
 import os
 import pathlib
 from collections.abc import Mapping, Sequence
@@ -13,6 +12,7 @@ import numpy as np
 from mtl_ssl_tf.data import faults
 from mtl_ssl_tf.data.ground_truth import objects as ground_truth
 from mtl_ssl_tf.data.sources import coco_annotation, coco_index
+from mtl_ssl_tf.reading import json_text, quoting, regular_files
 
 _LOGGER = logging.getLogger(__name__)
 # So many faults are listed before reading stops.
@@ -32,8 +32,7 @@ class FaultList:
     Raises:
       faults.FaultError: these are enough.
     """
-    shown = faults.quote(value) if isinstance(value, str) else faults.quote(repr(value))[1:-1]
-    self.describe(field, shown, accepted)
+    self.describe(field, quoting.shown(value), accepted)
 
   def describe(self, field: str, description: str, accepted: str) -> None:
     """Notes a fault that is described in words of our own; raises as `add`."""
@@ -58,21 +57,16 @@ def read_json(path: str | os.PathLike[str]) -> Any:
     return faults.FaultError([faults.Fault(str(path), "file", value, accepted)])
 
   try:
-    return json.loads(pathlib.Path(path).read_bytes())
+    return json_text.loads(regular_files.read_bytes(path, json_text.MAX_DATA_BYTES))
   except OSError as error:
     raise fault(f"cannot be read ({error.strerror})", "a readable file") from error
-  except (ValueError, RecursionError) as error:
+  except ValueError as error:
     raise fault(f"no JSON ({error})", "a JSON file in UTF-8") from error
-
-
-def is_number(value: Any) -> bool:
-  """Whether a JSON value is a finite number; `true` is none."""
-  return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 
 def check_bbox(value: Any) -> str | None:
   """Returns the accepted values if `value` is not a valid `bbox`, else None."""
-  if not (isinstance(value, list) and len(value) == 4 and all(map(is_number, value))):
+  if not (isinstance(value, list) and len(value) == 4 and all(map(json_text.is_number, value))):
     return "four finite numbers: left, top, width, height"
   return "a width and height of at least 0" if value[2] < 0 or value[3] < 0 else None
 
@@ -115,14 +109,32 @@ def read_coco(path: str | os.PathLike[str], on_error: str = "fail") -> ground_tr
   return ground_truth.GroundTruth(str(path), tuple(class_ids), tuple(ids), images)
 
 
+def check_lists(content: Any, names: Sequence[str], found: FaultList) -> None:
+  """Notes the lists that a COCO file lacks, and their entries that are no objects.
+
+  Raises:
+    faults.FaultError: there are such.
+  """
+  for name in names:
+    rows = content.get(name) if isinstance(content, dict) else None
+    if not isinstance(rows, list):
+      found.describe(name, "missing", "a list of objects with id and name")
+      continue
+    for number, row in enumerate(rows, start=1):
+      if not isinstance(row, dict):
+        found.add(f"{name}: entry {number}", row, "an object with id and name")
+  found.check()
+
+
 def check_categories(rows: list[dict[str, Any]], found: FaultList) -> dict[str, int]:
   """Category ids by name, in file order; faults are noted."""
   category_ids: dict[str, int] = {}
+  known = set()
   for number, row in enumerate(rows, start=1):
     category, name = row.get("id"), row.get("name")
     if isinstance(category, bool) or not isinstance(category, int):
       found.add(f"categories: entry {number}: id", category, "a whole number")
-    elif category in category_ids.values():
+    elif category in known:
       found.add(f"categories: entry {number}: id", category, "each category once")
     elif not isinstance(name, str) or not name:
       found.add(f"categories: entry {number}: name", name, "a name")
@@ -130,6 +142,7 @@ def check_categories(rows: list[dict[str, Any]], found: FaultList) -> dict[str, 
       found.add(f"categories: entry {number}: name", name, "each name once")
     else:
       category_ids[name] = category
+      known.add(category)
   return category_ids
 
 

@@ -30,6 +30,7 @@ from mtl_ssl_tf.data import faults
 from mtl_ssl_tf.data.ground_truth import coco_truth, result_ids
 from mtl_ssl_tf.data.ground_truth import objects as ground_truth
 from mtl_ssl_tf.data.sources import coco_annotation
+from mtl_ssl_tf.reading import json_text, quoting, regular_files
 
 COCO_RESULTS_FILE = "coco_results.json"
 COCO_GROUND_TRUTH_FILE = result_ids.COCO_GROUND_TRUTH_FILE
@@ -189,8 +190,8 @@ class _Collector:
       first = self._truth.images[0].image_id if self._truth.images else "no image"
       raise ValueError(
         f"{self._file}: no image in common with {self._truth.source}:"
-        f" {len(self._unknown)} detections, the first in {self._unknown[0][1]!r}; accepted: images"
-        f" of the ground truth, such as {first!r}"
+        f" {len(self._unknown)} detections, the first in {quoting.shown(self._unknown[0][1])};"
+        f" accepted: images of the ground truth, such as {quoting.shown(first)}"
       )
     for field, image in self._unknown:
       self.faults.add(field, image, f"an image of {self._truth.source}")
@@ -210,9 +211,14 @@ def _read_json(
   if isinstance(content, dict) and all(
     isinstance(content.get(name), list) for name in ("images", "annotations", "categories")
   ):
+    coco_truth.check_lists(content, result_ids.NAMED, collector.faults)
     known, content = content, content["annotations"]
   elif isinstance(content, list) and content:
     known = result_ids.read(path, truth, ids_of)
+  if not isinstance(content, list):
+    accepted = "a list of {image_id, category_id, bbox, score}"
+    collector.faults.describe("file", type(content).__name__, accepted)
+    collector.faults.check()
   used = {coco_annotation.id_text(row.get("category_id")) for row in content if _is_entry(row)}
   if known is not None:
     ids = {}
@@ -227,9 +233,6 @@ def _read_json(
     image_names = {
       coco_annotation.id_text(row.get("id")): row.get("file_name") for row in known["images"]
     }
-  if not isinstance(content, list):
-    accepted = "a list of {image_id, category_id, bbox, score}"
-    collector.faults.describe("file", type(content).__name__, accepted)
   collector.faults.check()
   for number, row in enumerate(content, start=1):
     where = f"entry {number}"
@@ -243,7 +246,7 @@ def _read_json(
       collector.faults.add(f"{where}: category_id", category, accepted)
     elif accepted := coco_truth.check_bbox(row.get("bbox")):
       collector.faults.add(f"{where}: bbox", row.get("bbox"), accepted)
-    elif not coco_truth.is_number(score):
+    elif not json_text.is_number(score):
       collector.faults.add(f"{where}: score", score, "a finite number")
     elif image_names is None:
       collector.add(where, "image_id", image, ids[category_id], row["bbox"], score)
@@ -281,10 +284,10 @@ def _read_comp4(files: Sequence[str], truth: ground_truth.GroundTruth) -> dict[i
       collector.faults.check()
     class_of_file[class_id] = file
     try:
-      lines = pathlib.Path(file).read_text(encoding="utf-8", errors="surrogateescape").split("\n")
+      text = regular_files.read_text(file, json_text.MAX_DATA_BYTES, errors="surrogateescape")
     except OSError as error:
       raise ValueError(f"{file}: cannot be read ({error.strerror})") from error
-    for number, line in enumerate(lines, start=1):
+    for number, line in enumerate(text.split("\n"), start=1):
       if line.strip():
         _parse_comp4_line(line, f"line {number}", class_id, collector)
     collectors.append(collector)

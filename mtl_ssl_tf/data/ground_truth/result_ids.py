@@ -19,6 +19,7 @@ from mtl_ssl_tf.data.ground_truth import objects as ground_truth
 
 GROUND_TRUTH = "ground_truth"
 SUFFIX = "_ids.json"
+NAMED = ("images", "categories")
 COCO_GROUND_TRUTH_FILE = "coco_ground_truth.json"
 # COCO's own files are called by their ids: 000000000139.jpg.
 _NUMBERED = re.compile(r"(?:.*\D)?(\d{6,})", re.ASCII)
@@ -50,13 +51,8 @@ def read(
   paths = [ids_of] if ids_of else [path for path in (ids_file(results), beside) if path.exists()]
   for path in paths:
     content = coco_truth.read_json(path)
-    found = coco_truth.FaultList(str(path))
-    for name in ("images", "categories"):
-      rows = content.get(name) if isinstance(content, dict) else None
-      if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
-        found.describe(name, "missing", "a list of objects with id and name")
-    found.check()
-    return {name: content[name] for name in ("images", "categories")}
+    coco_truth.check_lists(content, NAMED, coco_truth.FaultList(str(path)))
+    return {name: content[name] for name in NAMED}
   if _are_names(truth):
     return None
   raise ValueError(

@@ -14,7 +14,7 @@ from typing import Any
 from PIL import Image, ImageDraw
 
 from mtl_ssl_tf.data.inspection import checks
-from mtl_ssl_tf.data.sources import image_files
+from mtl_ssl_tf.data.sources import image_cost, image_files
 
 _SIDE_PX = 400
 _MIN_DRAWN_PX = 6
@@ -51,7 +51,7 @@ def thumbnail(
       are no numbers or lie far outside are left out.
     levels: number of an object to the worse of the levels of its findings.
   """
-  if not encoded:
+  if not encoded or image_cost.problem(encoded) is not None:
     return None
   try:
     with Image.open(io.BytesIO(encoded), formats=("JPEG", "PNG")) as image:

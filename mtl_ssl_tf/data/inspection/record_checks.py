@@ -9,11 +9,11 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import tensorflow as tf
 from google.protobuf import message
-from PIL import ExifTags, Image
+from PIL import Image
 
 from mtl_ssl_tf.data import faults, schema
 from mtl_ssl_tf.data.inspection import checks
-from mtl_ssl_tf.data.sources import image_files
+from mtl_ssl_tf.data.sources import image_cost, image_files
 
 _BOX_KEYS = (schema.OBJECT_YMIN, schema.OBJECT_XMIN, schema.OBJECT_YMAX, schema.OBJECT_XMAX)
 _FLAG_KEYS = (schema.OBJECT_DIFFICULT, schema.OBJECT_TRUNCATED, schema.OBJECT_IS_CROWD)
@@ -165,6 +165,10 @@ class _Check:
     if digests and digests[0] != hashlib.sha256(encoded).hexdigest().encode():
       value = "is not the SHA-256 of the image"
       self._fault("digest_differs", schema.IMAGE_SHA256, value, "the image that was written")
+    problem = image_cost.problem(encoded)
+    if problem is not None:
+      self._fault("image", key, *problem)
+      return None
     try:
       # Pillow reads the header alone, so that a bomb is found before anything decodes it.
       with Image.open(io.BytesIO(encoded), formats=("JPEG", "PNG", "GIF", "BMP")) as image:
@@ -302,7 +306,5 @@ class _Check:
 
 def _orientation(encoded: bytes) -> int:
   """The EXIF orientation of a sound image; 1 is upright."""
-  if b"Exif" not in encoded and b"eXIf" not in encoded:
-    return 1  # Pillow would decode a whole PNG to know.
-  with Image.open(io.BytesIO(encoded)) as image:
-    return image.getexif().get(ExifTags.Base.Orientation, 1)
+  with Image.open(io.BytesIO(encoded), formats=("JPEG", "PNG")) as image:
+    return image_files.stated_orientation(image, encoded)

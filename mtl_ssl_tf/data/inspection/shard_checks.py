@@ -1,6 +1,5 @@
 """Whether the record files of a split belong together: all shards there, as the manifest says."""
 
-import json
 import os
 import re
 from collections.abc import Mapping, Sequence
@@ -10,6 +9,7 @@ import tensorflow as tf
 
 from mtl_ssl_tf.data import faults, schema
 from mtl_ssl_tf.data.inspection import checks
+from mtl_ssl_tf.data.records import manifests
 
 _SHARD = re.compile(r"(?P<split>.*)-(?P<index>\d{5})-of-(?P<number>\d{5})\.tfrecord")
 
@@ -84,8 +84,8 @@ def _check_manifest(
   if manifest is None:
     value, accepted = "missing", "the manifest of a finished conversion, if it was one of ours"
     return [checks.Finding("manifest_missing", checks.WARNING, name, "file", value, accepted)]
-  if isinstance(manifest, str):
-    return [_fault("manifest", name, "json", manifest, "the manifest as it was written")]
+  if isinstance(manifest, faults.Fault):
+    return [_fault("manifest", name, "json", manifest.value, manifest.accepted)]
   found = []
   for shard, stated in manifest["shards"].items():
     actual = num_records.get(os.path.join(folder, shard))
@@ -104,7 +104,7 @@ def _check_manifest(
       value = f"does not list {shard}"
       found.append(_fault("manifest_differs", name, "shards", value, "the shards that there are"))
   if classes is not None and manifest["classes"] != list(classes):
-    value = faults.quote(", ".join(map(str, manifest["classes"])))
+    value = faults.quote(", ".join(manifest["classes"]))
     accepted = f"the classes of the label map: {faults.listing(classes)}"
     found.append(_fault("manifest_differs", name, "classes", value, accepted))
   return found
@@ -118,22 +118,20 @@ def _is_listed_empty(path: str) -> bool:
   return isinstance(manifest, dict) and manifest["shards"].get(shard) == 0
 
 
-def _read_manifest(folder: str, name: str) -> dict[str, Any] | str | None:
-  """Classes, and shards with their numbers of images; a fault in words; None if there is none."""
+def _read_manifest(folder: str, name: str) -> dict[str, Any] | faults.Fault | None:
+  """Classes, and shards with their numbers of images; a fault; None if there is none."""
   path = os.path.join(folder, name)
   if not tf.io.gfile.exists(path):
     return None
   try:
-    with tf.io.gfile.GFile(path, "rb") as file:
-      content = json.loads(file.read())
-    return {
-      "classes": list(content["classes"]),
-      "shards": {str(shard["file"]): int(shard["num_images"]) for shard in content["shards"]},
-    }
-  except (tf.errors.OpError, UnicodeDecodeError, json.JSONDecodeError) as error:
-    return f"cannot be read as JSON ({type(error).__name__})"
-  except (KeyError, TypeError, ValueError):
-    return "lacks classes, or shards with file and num_images"
+    content = manifests.load(path)
+  except faults.FaultError as error:
+    return error.faults[0]
+  shards = {shard["file"]: shard.get("num_images") for shard in content["shards"]}
+  if "classes" not in content or None in shards.values():
+    value = "lacks classes, or num_images of a shard"
+    return faults.Fault(name, "json", value, "the manifest as it was written")
+  return {"classes": content["classes"], "shards": shards}
 
 
 def _by_split(files: Sequence[str] | Mapping[str, int]) -> dict[str, set[tuple[int, int]]]:

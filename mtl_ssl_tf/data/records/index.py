@@ -13,6 +13,8 @@ from typing import BinaryIO
 import numpy as np
 import tensorflow as tf
 
+from mtl_ssl_tf.reading import regular_files
+
 _HEADER_BYTES, _FOOTER_BYTES = 12, 4
 # One request is to fetch most records of a remote file whole; a local one is read without waste.
 _REMOTE_BUFFER_BYTES = 2**18
@@ -103,7 +105,9 @@ def is_remote(path: str) -> bool:
 
 def open_file(path: str) -> BinaryIO | tf.io.gfile.GFile:
   """The file for reading here and there; a plain local one, as GFile reads far ahead."""
-  return tf.io.gfile.GFile(path, "rb") if is_remote(path) else open(path, "rb", buffering=0)
+  if is_remote(path):
+    return tf.io.gfile.GFile(path, "rb")
+  return regular_files.open_file(path, buffering=0)
 
 
 def file_version(path: str) -> tuple[int, int]:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import tensorflow as tf
 
 from mtl_ssl_tf.data.records import index as record_index
+from mtl_ssl_tf.reading import quoting, regular_files
 
 _SHARD_SUFFIX = re.compile(r"(-\d+-of-\d+)?\.tfrecord$")
 
@@ -18,11 +19,11 @@ def match_files(input_path: str | Sequence[str]) -> list[str]:
   and `test` records that lie side by side must not be mixed by accident.
 
   Raises:
-    ValueError: nothing matches, or a folder holds several splits.
+    ValueError: nothing matches, a folder holds several splits, or a match is no regular file.
   """
   items = [input_path] if isinstance(input_path, str) else list(input_path)
   if not items or "" in items:
-    raise ValueError(f"input_path is {input_path!r}; accepted: names of record files")
+    raise ValueError(f"input_path is {quoting.shown(input_path)}; accepted: names of record files")
   files = []
   for item in items:
     if tf.io.gfile.isdir(item):
@@ -30,7 +31,8 @@ def match_files(input_path: str | Sequence[str]) -> list[str]:
       splits = sorted({_SHARD_SUFFIX.sub("", name) for name in names})
       if len(splits) > 1:
         raise ValueError(
-          f"input_path: the folder {item!r} holds records of several splits ({', '.join(splits)});"
+          f"input_path: the folder {quoting.shown(item)} holds records of several splits"
+          f" ({', '.join(splits)});"
           f" accepted: one of them, for example {os.path.join(item, splits[0])}-*.tfrecord"
         )
       matches = [os.path.join(item, name) for name in names]
@@ -39,9 +41,20 @@ def match_files(input_path: str | Sequence[str]) -> list[str]:
     else:
       matches = sorted(tf.io.gfile.glob(item))
     if not matches:
-      raise ValueError(f"input_path: no record files match {item!r}")
+      raise ValueError(f"input_path: no record files match {quoting.shown(item)}")
+    for file in matches:
+      _check_regular(file)
     files.extend(matches)
   return list(dict.fromkeys(files))
+
+
+def _check_regular(file: str) -> None:
+  try:
+    regular_files.check_if_present(file)
+  except OSError as error:
+    raise ValueError(
+      f"input_path: {quoting.shown(file)} is {error.strerror}; accepted: TFRecord files"
+    ) from error
 
 
 def split_name(file: str) -> str:

@@ -10,7 +10,6 @@ import dataclasses
 import functools
 import hashlib
 import itertools
-import json
 import os
 import pathlib
 from collections.abc import Callable, Iterator, Sequence
@@ -127,10 +126,12 @@ def _other_splits(
   """
   for path in sorted(pathlib.Path(output_dir).glob(schema.manifest_file("*"))):
     try:
-      manifest = json.loads(path.read_bytes())
-      name, shards = manifest["split"], [shard["file"] for shard in manifest["shards"]]
-    except (OSError, ValueError, KeyError, TypeError):
+      manifest = manifests.load(path)
+    except faults.FaultError:
       continue  # Of another program.
+    name, shards = manifest.get("split"), [shard["file"] for shard in manifest["shards"]]
+    if name is None:
+      continue
     sections = [value for value in manifest.values() if isinstance(value, dict)]
     if name != split and all(section.get("source_split") != split for section in sections):
       yield name, [os.path.join(output_dir, shard) for shard in shards]
@@ -159,10 +160,12 @@ def _listed(files: Sequence[str]) -> tuple[list[_Lines], set[tuple[str, str]]]:
   wanted = {os.path.split(file) for file in files}
   parts, listed = [], set()
   for folder, manifest in manifests.by_folder(files):
-    path = os.path.join(folder, str(manifest.get("pictures")))
-    if not tf.io.gfile.exists(path):
+    name = manifest.get("pictures", "")
+    path = os.path.join(folder, name)
+    # It lies beside the manifest, whatever that says.
+    if not name or os.path.basename(name) != name or not tf.io.gfile.exists(path):
       continue
-    shards = [(shard["file"], shard["num_images"]) for shard in manifest["shards"]]
+    shards = [(shard["file"], shard.get("num_images", 0)) for shard in manifest["shards"]]
     # A list of another conversion has another number of lines.
     if sum(1 for _ in _read(path)) != sum(number for _, number in shards):
       continue

@@ -5,7 +5,6 @@ the extents of polygons are read, where there is no box.
 """
 
 import dataclasses
-import math
 import pathlib
 import re
 import urllib.parse
@@ -14,6 +13,7 @@ from typing import Any
 
 from mtl_ssl_tf.data import faults, label_map
 from mtl_ssl_tf.data.sources import annotated
+from mtl_ssl_tf.reading import json_text, quoting
 
 _WHOLE = re.compile(r"-?\d{1,30}", re.ASCII)
 _BBOX = ("x", "y", "width", "height")
@@ -121,9 +121,9 @@ def parse_object(
   if is_empty_mark(entry):
     return None, []
   name = categories.get(id_text(entry.get("category_id")))
-  label = object_label(entry, name)
 
   def report(field: str, value: str, accepted: str) -> None:
+    label = object_label(entry, name)
     found.append(faults.Fault(file, field, value, accepted, number, label))
 
   if name is None:
@@ -143,7 +143,7 @@ def parse_object(
     difficult=int(is_difficult(entry)),
     truncated=annotated.share_flag(entry.get("truncated")),
     is_crowd=annotated.flag(entry.get("iscrowd")),
-    area=float(area) if is_finite(area) and area >= 0 else None,
+    area=float(area) if json_text.is_number(area) and area >= 0 else None,
     object_id=number if object_id is None else object_id,
   ), []
 
@@ -189,7 +189,7 @@ def _box(
     return None
   is_sound = True
   for field, value in zip(_BBOX, bbox, strict=True):
-    if not is_finite(value):
+    if not json_text.is_number(value):
       report(f"bbox/{field}", show_value(value), "a finite number")
     elif field in ("width", "height") and value == 0 and not may_be_empty:
       report(f"bbox/{field}", f"{value:g}", "more than 0")
@@ -225,7 +225,9 @@ def stated_box(entry: Mapping[str, Any]) -> tuple[float, float, float, float] | 
   if lacks_box(entry) and isinstance(extent, list):
     left, top, right, bottom = map(float, extent)
     return top, left, bottom, right
-  if not isinstance(bbox, list) or len(bbox) != len(_BBOX) or not all(map(is_finite, bbox)):
+  if (
+    not isinstance(bbox, list) or len(bbox) != len(_BBOX) or not all(map(json_text.is_number, bbox))
+  ):
     return None
   x, y, width, height = map(float, bbox)
   return y, x, y + height, x + width
@@ -246,7 +248,7 @@ def id_text(value: Any) -> str | None:
   """An id as text, by which ids are compared, be it 7, 7.0 or "7"; None if it is none."""
   if isinstance(value, str):
     return value.strip() or None
-  if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+  if not json_text.is_number(value):
     return None
   return str(int(value)) if value == int(value) else None
 
@@ -281,8 +283,7 @@ def show_value(value: Any) -> str:
   """A value for a message, of bounded length."""
   if isinstance(value, str):
     return faults.quote(value)
-  text = "null" if value is None else repr(value)
-  return text if len(text) <= 80 else f"{text[:80]}… ({len(text)} characters)"
+  return "null" if value is None else quoting.shown(value)
 
 
 def image_name(entry: Mapping[str, Any]) -> str | None:
@@ -298,8 +299,3 @@ def image_name(entry: Mapping[str, Any]) -> str | None:
     name = urllib.parse.unquote(urllib.parse.urlsplit(name).path).rsplit("/", 1)[-1]
   path = pathlib.PurePosixPath(name)
   return str(path) if path.name not in ("", "..") else None
-
-
-def is_finite(value: Any) -> bool:
-  """Whether a value is a finite number; `true` is none."""
-  return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)

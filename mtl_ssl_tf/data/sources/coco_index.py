@@ -16,6 +16,7 @@ from typing import Any, Self
 from mtl_ssl_tf import files
 from mtl_ssl_tf.data import disk_index, faults, label_map
 from mtl_ssl_tf.data.sources import coco_annotation, coco_stream, image_folder, split_source
+from mtl_ssl_tf.reading import regular_files
 
 _VERSION = 3
 _TABLES = """
@@ -131,6 +132,7 @@ def open_index(
     OSError: a file cannot be read or written.
   """
   path = pathlib.Path(path)
+  regular_files.check(path)
   sha256 = files.sha256(path)
   if index_file is None:
     return CocoIndex(path.name, _build(path, None, sha256, read_bytes), None)

@@ -9,6 +9,7 @@ from typing import Any, BinaryIO
 import ijson
 
 from mtl_ssl_tf.data.sources import coco_annotation
+from mtl_ssl_tf.reading import json_text, regular_files
 
 # What is read of an entry; all else is passed over, segmentations first of all.
 FIELDS = {
@@ -51,6 +52,8 @@ _BOX_FIELDS = frozenset(
 _IMAGE_FIELDS = frozenset(("image_id", "imageid"))
 _ACCEPTED = "a COCO file: a JSON object with lists of images, annotations and categories"
 _CHUNK_BYTES = 1 << 18
+# Of an entry, and of a value of a list that is not read: some tools put pictures into them.
+_MAX_ENTRY_BYTES = 1 << 28
 _DEPTH = {"start_map": 1, "start_array": 1, "end_map": -1, "end_array": -1}
 # What the parser does not take: numbers that JSON does not have, and integers above 63 bits.
 _ODD_NUMBER = re.compile(rb"([:\[,]\s*)(NaN|-?Infinity|-?\d{19,})(?=\s*(?:[,\]}]|\Z))")
@@ -87,7 +90,7 @@ def read_entries(
       name has boxes in it.
     OSError: it cannot be read.
   """
-  with open(path, "rb") as file:
+  with regular_files.open_file(path) as file:
     start = file.read(4)
     if not start:
       raise _error(path, "the file is empty")
@@ -99,7 +102,7 @@ def read_entries(
     events = ijson.basic_parse(stream, use_float=True, buf_size=_CHUNK_BYTES)
     last = None
     try:
-      for last in _entries(events, path, polygons):
+      for last in _entries(events, path, polygons, stream):
         yield last
     except (ijson.JSONError, UnicodeDecodeError) as error:
       where = "at its beginning" if last is None else f"after {last[0]} entry {last[1]}"
@@ -107,11 +110,11 @@ def read_entries(
       reason = " ".join(str(error).split())[:120]
       raise _error(path, f"malformed or cut short {where} ({reason})", "UTF-8 JSON") from error
     except RecursionError:
-      raise _error(path, f"nested too deeply after {last}", "an entry of plain fields") from None
+      raise _too_deep(path, last) from None
 
 
 def _entries(
-  events: Iterator[tuple[str, Any]], path: pathlib.Path, polygons: bool
+  events: Iterator[tuple[str, Any]], path: pathlib.Path, polygons: bool, stream: "_Stream"
 ) -> Iterator[tuple[str, int, Any]]:
   """See `read_entries`."""
   event, _ = next(events)
@@ -124,7 +127,7 @@ def _entries(
     event, _ = next(events)
     if section not in FIELDS:
       if event in _DEPTH:
-        holds_boxes, means_images = _search(section, event, events)
+        holds_boxes, means_images = _search(section, event, events, stream)
         if holds_boxes:
           raise _unread(path, section, "holds boxes")
         of_images = of_images or (section if means_images else None)
@@ -135,6 +138,7 @@ def _entries(
     seen.add(section)
     for number in itertools.count(1):
       event, value = next(events)
+      stream.num_bytes = 0
       if event == "end_array":
         break
       if event == "start_map":
@@ -175,27 +179,31 @@ def _entry(section: str, events: Iterator[tuple[str, Any]], polygons: bool) -> d
   return result
 
 
-def _value(event: str, value: Any, events: Iterator[tuple[str, Any]]) -> Any:
-  """The value that begins with an event."""
+def _value(event: str, value: Any, events: Iterator[tuple[str, Any]], depth: int = 1) -> Any:
+  """The value that begins with an event; raises RecursionError where it is too deep."""
+  if depth > json_text.MAX_DEPTH:
+    raise RecursionError
   if event == "start_map":
     result = {}
     for inner, key in events:
       if inner == "end_map":
         break
-      result[key] = _value(*next(events), events)
+      result[key] = _value(*next(events), events, depth + 1)
     return result
   if event == "start_array":
     result = []
     for begin, begin_value in events:
       if begin == "end_array":
         break
-      result.append(_value(begin, begin_value, events))
+      result.append(_value(begin, begin_value, events, depth + 1))
     return result
   return value
 
 
-def _search(name: str, event: str, events: Iterator[tuple[str, Any]]) -> tuple[bool, bool]:
-  """Passes over the list or object that begins with an event.
+def _search(
+  name: str, event: str, events: Iterator[tuple[str, Any]], stream: "_Stream | None" = None
+) -> tuple[bool, bool]:
+  """Passes over the list or object that begins with an event; one of any length, given the stream.
 
   Returns:
     Whether it may have boxes in it, and whether it means images by their ids.
@@ -205,6 +213,10 @@ def _search(name: str, event: str, events: Iterator[tuple[str, Any]]) -> tuple[b
     depth += _DEPTH.get(event, 0)
     if not depth:
       break
+    if depth > json_text.MAX_DEPTH:
+      raise RecursionError
+    if stream is not None:
+      stream.num_bytes = 0
     is_empty = False
     if event == "map_key":
       key = value.lower()
@@ -221,7 +233,7 @@ def _extent(event: str, events: Iterator[tuple[str, Any]]) -> list[float] | bool
   numbers = [number for ring in rings for number in (ring if isinstance(ring, list) else [ring])]
   if not numbers:
     return None
-  if len(numbers) < 6 or len(numbers) % 2 or not all(map(coco_annotation.is_finite, numbers)):
+  if len(numbers) < 6 or len(numbers) % 2 or not all(map(json_text.is_number, numbers)):
     return True
   xs, ys = numbers[::2], numbers[1::2]
   return [min(xs), min(ys), max(xs), max(ys)]
@@ -235,31 +247,52 @@ def _skip(event: str, events: Iterator[tuple[str, Any]]) -> int:
     depth += _DEPTH.get(event, 0)
     if not depth:
       break
+    if depth > json_text.MAX_DEPTH:
+      raise RecursionError
   return count
 
 
 class _Stream:
-  """A file that reports how far it was read and can quote malformed numbers."""
+  """A file that reports how far it was read and can quote malformed numbers.
+
+  Attributes:
+    num_bytes: that were read since somebody set it to 0, up to `_MAX_ENTRY_BYTES`.
+  """
 
   def __init__(self, file: BinaryIO, read_bytes: Callable[[int], object], quote_odd_numbers: bool):
     self._file, self._read_bytes, self._quote = file, read_bytes, quote_odd_numbers
     self._rest = b""
+    self.num_bytes = 0
 
   def read(self, size: int) -> bytes:
-    data = self._file.read(size)
-    self._read_bytes(len(data))
+    data = self._read(size)
     if not self._quote or not size:
       return data
     at_end = not data
     data = self._rest + data
     # In front of a comma no number is cut in two.
-    while not at_end and data.rfind(b",") < 1:
-      more = self._file.read(size)
-      at_end = not more
-      data += more
+    pieces, is_found = [data], data.rfind(b",") > 0
+    while not at_end and not is_found:
+      pieces.append(self._read(size))
+      at_end, is_found = not pieces[-1], b"," in pieces[-1]
+    data = b"".join(pieces)
     cut = len(data) if at_end else data.rfind(b",")
     self._rest = data[cut:]
     return _ODD_NUMBER.sub(rb'\1"\2"', data[:cut])
+
+  def _read(self, size: int) -> bytes:
+    data = self._file.read(size)
+    self._read_bytes(len(data))
+    self.num_bytes += len(data)
+    if self.num_bytes > _MAX_ENTRY_BYTES:
+      raise ijson.JSONError(f"a value of more than {_MAX_ENTRY_BYTES} bytes")
+    return data
+
+
+def _too_deep(path: pathlib.Path, last: tuple[str, int, Any] | None) -> ValueError:
+  where = "at its beginning" if last is None else f"after {last[0]} entry {last[1]}"
+  accepted = f"at most {json_text.MAX_DEPTH} levels"
+  return _error(path, f"objects and lists in each other {where}", accepted)
 
 
 def _unread(path: pathlib.Path, section: str, value: str) -> ValueError:

@@ -8,14 +8,16 @@ full range, not each image's own, so that brightness stays comparable.
 
 import dataclasses
 import io
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
 from PIL import ExifTags, Image
 
 from mtl_ssl_tf.data import faults
+from mtl_ssl_tf.data.sources import image_cost
 
-MAX_PIXELS = 100_000_000
+MAX_PIXELS = image_cost.MAX_PIXELS
 # Named because Pillow would otherwise also try formats that run interpreters (EPS).
 _FORMATS = ("JPEG", "PNG", "BMP", "TIFF", "WEBP", "GIF")
 _JPEG_FORMATS = ("JPEG", "MPO")  # MPO, as cameras write it: a JPEG with further views behind it.
@@ -34,6 +36,9 @@ _UPRIGHT = {
   7: Image.Transpose.TRANSVERSE,
   8: Image.Transpose.ROTATE_90,
 }
+_RAW_EXIF = "Raw profile type exif"  # As ImageMagick writes it.
+# Where a PNG states its orientation.
+_PNG_ORIENTATIONS = (b"eXIf", _RAW_EXIF.encode(), b"XML:com.adobe.xmp")
 PNG_BIT_DEPTH = 24  # Offset of the byte in the file: signature, chunk length, "IHDR", two sizes.
 
 
@@ -80,14 +85,17 @@ def prepare_image(content: bytes, file: str) -> StoredImage:
 
   if not content:
     raise fault("the file is empty")
+  problem = image_cost.problem(content)
+  if problem is not None:
+    raise fault(*problem)
   try:
     with Image.open(io.BytesIO(content), formats=_FORMATS) as image:
       if image.width * image.height > MAX_PIXELS:
         raise Image.DecompressionBombError
       if image.mode in ("I", "F"):
         raise fault("pixels of 32 bits, whose range is not defined", "8 or 16 bits a channel")
-      num_frames = getattr(image, "n_frames", 1)
-      if num_frames > 1 and image.format not in ("MPO", "GIF"):
+      num_frames = _num_frames(image, content)
+      if num_frames > 1:
         raise fault(f"{num_frames} pictures in one file", "one still picture")
       try:
         if image.format in (*_JPEG_FORMATS, "PNG"):
@@ -136,6 +144,38 @@ def upright_box(
   return top, left, bottom, right
 
 
+def stated_orientation(image: Image.Image, content: bytes) -> Any:
+  """The orientation in the EXIF data of an opened image, whatever it is; 1 without any.
+
+  Args:
+    image: opened.
+    content: the bytes of its file.
+  """
+  if image.format == "PNG" and not any(mark in content for mark in _PNG_ORIENTATIONS):
+    return 1  # Pillow would decode all of it to know.
+  try:
+    if image.format == "PNG":
+      image.load()  # They may stand behind the pixels.
+    exif = image.info.get("exif")
+    if exif is None and _RAW_EXIF in image.info:
+      exif = bytes.fromhex("".join(image.info[_RAW_EXIF].split("\n")[3:]))
+    if exif is not None and image_cost.exif_problem(exif) is not None:
+      return 1
+    return image.getexif().get(ExifTags.Base.Orientation, 1)
+  except Exception:  # Reading damaged EXIF data may raise nearly anything.
+    return 1
+
+
+def _num_frames(image: Image.Image, content: bytes) -> int:
+  """The number of pictures in a file, or 1 of formats whose first one is taken."""
+  if image.format in ("MPO", "GIF"):
+    return 1
+  # Pillow would read all tags of each picture.
+  if image.format == "TIFF":
+    return image_cost.num_tiff_pictures(content)
+  return getattr(image, "n_frames", 1)
+
+
 def _lacks_end_marker(content: bytes) -> bool:
   """Whether a JPEG lacks its end marker and nothing else.
 
@@ -159,7 +199,9 @@ def _convert(image: Image.Image, content: bytes, repaired: bool = False) -> Stor
   """The image for the record, given the opened file and its bytes."""
   if image.format == "TIFF":
     image.load()  # Pillow turns TIFF upright on loading and then forgets the orientation.
-  orientation = _orientation(image)
+  orientation = stated_orientation(image, content)
+  if orientation not in _UPRIGHT:
+    orientation = 1  # Some tools write 0.
   is_jpeg = image.format in _JPEG_FORMATS
   stored_format = "jpeg" if is_jpeg else "png"
   is_plain_png = image.format == "PNG" and content[PNG_BIT_DEPTH] == 8
@@ -189,15 +231,6 @@ def _convert(image: Image.Image, content: bytes, repaired: bool = False) -> Stor
     reencoded=True,
     repaired=repaired,
   )
-
-
-def _orientation(image: Image.Image) -> int:
-  """EXIF orientation, 1 … 8; 1 where there is none, it is broken or it says something else."""
-  try:
-    orientation = image.getexif().get(ExifTags.Base.Orientation, 1)
-  except Exception:  # Reading damaged EXIF data may raise nearly anything.
-    return 1
-  return orientation if orientation in _UPRIGHT else 1  # Some tools write 0.
 
 
 def _rgb(image: Image.Image) -> Image.Image:

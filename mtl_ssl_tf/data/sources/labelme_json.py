@@ -5,7 +5,6 @@ one class and group are one object, as in labelme's own conversion to COCO. What
 """
 
 import collections
-import json
 import math
 import os
 import pathlib
@@ -14,6 +13,7 @@ from typing import Any
 
 from mtl_ssl_tf.data import faults
 from mtl_ssl_tf.data.sources import coco_annotation, voc_layout
+from mtl_ssl_tf.reading import json_text, regular_files
 
 # Outlines -> the least number of points.
 _OUTLINES = {"polygon": 3, "oriented_rectangle": 3, "rectangle": 2, "circle": 2, "mask": 2}
@@ -110,7 +110,9 @@ class _Reader:
   def read(self, file: str) -> dict[str, Any] | None:
     """COCO's entry of the image, and its objects; None where there is a fault."""
     try:
-      content = json.loads((self._root / file).read_bytes())
+      content = json_text.loads(
+        regular_files.read_bytes(self._root / file, json_text.MAX_DATA_BYTES)
+      )
       if not isinstance(content, dict) or not content.keys() & {"shapes", "imagePath"}:
         self._others.append(file)
         return None
@@ -122,7 +124,10 @@ class _Reader:
         },
         "objects": self._objects(content),
       }
-    except (OSError, ValueError, RecursionError) as error:
+    except OSError as error:
+      self.faults.append(f"{file}: cannot be read ({error.strerror})")
+      return None
+    except ValueError as error:
       self.faults.append(f"{file}: {error}")
       return None
     self._used.add(image["entry"]["file_name"])
@@ -239,7 +244,7 @@ def _around(extents: Iterable[Sequence[float]]) -> tuple[float, ...]:
 
 def _are_points(value: Any) -> bool:
   return isinstance(value, list) and all(
-    isinstance(point, list) and len(point) == 2 and all(map(coco_annotation.is_finite, point))
+    isinstance(point, list) and len(point) == 2 and all(map(json_text.is_number, point))
     for point in value
   )
 

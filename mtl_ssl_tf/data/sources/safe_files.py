@@ -5,6 +5,10 @@ import pathlib
 from collections.abc import Iterable
 
 from mtl_ssl_tf.data import faults
+from mtl_ssl_tf.reading import regular_files
+
+# An image of the largest accepted size, without compression, 16 bits a channel.
+MAX_BYTES = 2**30
 
 
 def read(path: pathlib.Path, roots: Iterable[pathlib.Path], file: str) -> bytes:
@@ -16,15 +20,14 @@ def read(path: pathlib.Path, roots: Iterable[pathlib.Path], file: str) -> bytes:
     file: what messages call it.
 
   Raises:
-    faults.FaultError: it cannot be read, is no regular file or leads out of the folders.
+    faults.FaultError: it cannot be read, is no regular file, is larger than `MAX_BYTES` or leads
+      out of the folders.
   """
   try:
     path = pathlib.Path(os.path.realpath(path, strict=True))
     if not any(path.is_relative_to(root) for root in roots):
       raise fault(file, "a link that leads out of the data set", "a file inside the data set")
-    if not path.is_file():  # Reading a pipe might never end.
-      raise fault(file, "neither a file nor a link to one", "a regular file")
-    return path.read_bytes()
+    return regular_files.read_bytes(path, MAX_BYTES)
   except OSError as error:
     raise fault(file, f"cannot be read ({error.strerror})", "a readable file") from error
 

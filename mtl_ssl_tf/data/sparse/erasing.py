@@ -1,7 +1,6 @@
 """A converted split, record by record: which objects can be ranked, and erasing some of them."""
 
 import dataclasses
-import json
 import os
 import pathlib
 from collections.abc import Collection, Iterator, Sequence
@@ -10,8 +9,10 @@ import tensorflow as tf
 from google.protobuf import message
 
 from mtl_ssl_tf.data import faults, label_map, schema
+from mtl_ssl_tf.data.records import manifests
 from mtl_ssl_tf.data.records import paths as record_paths
 from mtl_ssl_tf.data.sparse import protocols as sparse_protocols
+from mtl_ssl_tf.reading import quoting
 
 # What the manifest of a sparsely annotated split has in addition to that of a converted one.
 SECTION = "sparse_annotations"
@@ -75,16 +76,17 @@ def find_split(input_dir: pathlib.Path, split: str) -> Split:
       f"--split {split}: {path} is missing; accepted: a converted split; in {input_dir}:"
       f" {faults.listing(names)}"
     )
-  try:
-    manifest = json.loads(path.read_bytes())
-    files = {input_dir / shard["file"]: int(shard["num_images"]) for shard in manifest["shards"]}
-  except (ValueError, KeyError, TypeError) as error:
-    fault = faults.Fault(str(path), "content", "no manifest", "what a converter wrote")
-    raise faults.FaultError([fault]) from error
-  if SECTION in manifest:
+  manifest = manifests.load(path)
+  files = {input_dir / shard["file"]: shard.get("num_images") for shard in manifest["shards"]}
+  if None in files.values():
+    fault = faults.Fault(str(path), "shards", "num_images is missing", "what a converter wrote")
+    raise faults.FaultError([fault])
+  section = manifest.get(SECTION)
+  if section is not None:
+    source = section.get("source_split") if isinstance(section, dict) else None
     raise ValueError(
-      f"--split {split}: is sparsely annotated itself; accepted: a fully annotated split, e.g."
-      f" {manifest[SECTION]['source_split']}"
+      f"--split {split}: is sparsely annotated itself; accepted: a fully annotated split"
+      + (f", e.g. {quoting.one_line(str(source))}" if source else "")
     )
   for file, num_images in files.items():
     found = record_paths.count_examples(str(file)) if file.exists() else None

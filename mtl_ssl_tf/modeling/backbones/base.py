@@ -18,6 +18,7 @@ import tensorflow as tf
 import tf_keras
 
 from mtl_ssl_tf.modeling.backbones import layers
+from mtl_ssl_tf.reading import quoting
 
 
 class Stage(tf_keras.layers.Layer):
@@ -86,7 +87,8 @@ class Stage(tf_keras.layers.Layer):
     for group in groups:
       if group not in known:
         raise ValueError(
-          f"task.backbone.freeze names {group!r}; accepted: {', '.join(known)}, or [] for none"
+          f"task.backbone.freeze names {quoting.shown(group)}; accepted: {', '.join(known)}, or []"
+          " for none"
         )
       for layer in known[group]:
         layer.trainable = False

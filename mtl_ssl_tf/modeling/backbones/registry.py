@@ -19,6 +19,7 @@ from mtl_ssl_tf.modeling.backbones import (
   mobilenet_v1,
   resnet,
 )
+from mtl_ssl_tf.reading import quoting
 
 Builder = Callable[[layers.NormFn, Any], base.Backbone]
 _BUILDERS: dict[str, Builder] = {}
@@ -33,7 +34,9 @@ def register(name: str) -> Callable[[Builder], Builder]:
 
   def add(builder: Builder) -> Builder:
     if name in _BUILDERS:
-      raise ValueError(f"backbone {name!r} is registered already; accepted: another name")
+      raise ValueError(
+        f"backbone {quoting.shown(name)} is registered already; accepted: another name"
+      )
     _BUILDERS[name] = builder
     return builder
 
@@ -52,7 +55,7 @@ def check(name: str) -> None:
     ValueError: naming the field, the value and those accepted.
   """
   if name not in _BUILDERS:
-    raise ValueError(f"task.backbone.type is {name!r}; accepted: {', '.join(names())}")
+    raise ValueError(f"task.backbone.type is {quoting.shown(name)}; accepted: {', '.join(names())}")
 
 
 def build(name: str, norm_fn: layers.NormFn, config: Any) -> base.Backbone:
@@ -74,7 +77,8 @@ def _resnet(name: str, unit: type[resnet.Unit], accepted: tuple[str, ...]) -> Bu
   def build_resnet(norm_fn, config):
     if config.layout not in accepted:
       raise ValueError(
-        f"task.backbone.layout is {config.layout!r}; accepted with {name}: {', '.join(accepted)}"
+        f"task.backbone.layout is {quoting.shown(config.layout)}; accepted with {name}:"
+        f" {', '.join(accepted)}"
       )
     return resnet.ResNet(
       norm_fn,

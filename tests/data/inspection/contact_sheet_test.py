@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from mtl_ssl_tf.data.inspection import checks, contact_sheet, statistics
-from tests.data import voc_files
+from tests.data import costly_images, voc_files
 from tests.data.inspection import limits
 
 
@@ -207,3 +207,11 @@ class TestPage:
   def test_no_images(self):
     summary = statistics.DataStatistics(limits.make(), None).summary()
     assert b"0 images" in contact_sheet.page("t", {}, [], [], summary)
+
+
+@pytest.mark.parametrize("name", costly_images.REFUSED)
+def test_an_image_that_costs_too_much_is_not_shown(name, monkeypatch):
+  opened = []
+  monkeypatch.setattr(Image, "open", lambda *args, **options: opened.append(args))
+  assert contact_sheet.thumbnail(costly_images.REFUSED[name][0], {}, {}) is None
+  assert not opened

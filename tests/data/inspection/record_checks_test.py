@@ -11,7 +11,7 @@ from PIL import Image
 from mtl_ssl_tf.data import schema
 from mtl_ssl_tf.data.inspection import checks, record_checks
 from mtl_ssl_tf.data.records import writer as record_writer
-from tests.data import voc_files
+from tests.data import costly_images, voc_files
 
 _CLASSES = ("cat", "dog")
 
@@ -348,3 +348,11 @@ class TestImage:
     picture = voc_files.picture(20, 40)
     picture.save(content, "MPO", save_all=True, append_images=[picture])
     assert _check(_example(content.getvalue(), "jpeg"))[1] == []
+
+
+@pytest.mark.parametrize("name", costly_images.REFUSED)
+def test_an_image_that_costs_too_much_is_not_decoded(name, monkeypatch):
+  content, message = costly_images.REFUSED[name]
+  monkeypatch.setattr(Image, "open", None)
+  _, messages = _check(_example(content))
+  assert messages[0] == f"image: {schema.IMAGE_ENCODED}: {message}"

@@ -120,12 +120,15 @@ class TestManifest:
   @pytest.mark.parametrize(
     ("content", "words"),
     [
-      (b"", "cannot be read as JSON (JSONDecodeError)"),
-      (b'{"classes": [', "cannot be read as JSON (JSONDecodeError)"),
-      (b"\xff\xfe\x00", "cannot be read as JSON (UnicodeDecodeError)"),
-      (b"[]", "lacks classes, or shards with file and num_images"),
-      (b'{"classes": ["cat"]}', "lacks classes, or shards with file and num_images"),
-      (b'{"classes": [], "shards": [{"file": "a"}]}', "lacks classes, or shards with file and"),
+      (b"", "no JSON (Expecting value"),
+      (b'{"classes": [', "no JSON (Expecting value"),
+      (b"\xff\xfe\x00", "no JSON (Expecting value"),
+      (b"[]", "content is []; accepted: an object, as in what a converter wrote"),
+      (b'{"classes": ["cat"]}', "content: shards is missing; accepted: a list"),
+      (b'{"classes": [1], "shards": []}', "content: classes: entry 1 is 1; accepted: text"),
+      (b'{"classes": [], "shards": 3}', "content: shards is 3; accepted: a list"),
+      (b'{"classes": [], "shards": [{"file": "a"}]}', "lacks classes, or num_images of a shard"),
+      (b'{"shards": []}', "lacks classes, or num_images of a shard"),
     ],
   )
   def test_damaged(self, tmp_path, content, words):

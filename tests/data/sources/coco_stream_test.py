@@ -95,3 +95,35 @@ class TestNonFinite:
       parse_constant=str,
     )["annotations"]
     assert [e["bbox"] for s, _, e in read if s == "annotations"] == [e["bbox"] for e in expected]
+
+
+class TestBounds:
+  @pytest.mark.parametrize("quoted", [False, True])
+  @pytest.mark.parametrize("opening", ["[", '{"a":'])
+  @pytest.mark.parametrize(
+    "start", ['{"x":', '{"images":[{"x":', '{"images":[{"id":', '{"images":[],"annotations":[']
+  )
+  def test_depth(self, tmp_path, start, opening, quoted):
+    content = (start + opening * 100_000).encode()
+    message = "objects and lists in each other at its beginning; accepted: at most 32 levels"
+    with pytest.raises(ValueError, match=message):
+      _read(tmp_path, content, quote_odd_numbers=quoted)
+
+  def test_depth_up_to_the_bound(self, tmp_path):
+    content = b'{"images": [{"id": ' + b"[" * 32 + b"]" * 32 + b"}]}"
+    assert len(_read(tmp_path, content)) == 1
+
+  @pytest.mark.parametrize("quoted", [False, True])
+  def test_length_of_a_value(self, tmp_path, monkeypatch, quoted):
+    monkeypatch.setattr(coco_stream, "_MAX_ENTRY_BYTES", 10_000)
+    monkeypatch.setattr(coco_stream, "_CHUNK_BYTES", 1000)
+    for content in (
+      b'{"images": [{"id": 1, "file_name": "' + b"a" * 20_000 + b'"}]}',
+      b'{"images": [{"id": 1, "x": [' + b"1, " * 10_000 + b"1]}]}",
+      b'{"x": "' + b"a" * 20_000 + b'", "images": []}',
+      b'{"images": ' + b" " * 20_000 + b"[]}",
+    ):
+      with pytest.raises(ValueError, match="a value of more than 10000 bytes"):
+        _read(tmp_path, content, quote_odd_numbers=quoted)
+    long_lists = b'{"x": [' + b"1, " * 10_000 + b'1], "images": [{"id": 1}' + b', {"id": 2}' * 2000
+    assert len(_read(tmp_path, long_lists + b"]}", quote_odd_numbers=quoted)) == 2001

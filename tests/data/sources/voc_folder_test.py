@@ -129,8 +129,8 @@ class TestReading:
   def test_pipes_and_folders_are_not_read(self, root):
     os.mkfifo(root / "JPEGImages/pipe.jpg")
     (root / "JPEGImages/folder.jpg").mkdir()
-    for name in ("pipe", "folder"):
-      assert "file: neither a file nor a link to one; accepted: a regular file" in _error(
+    for name, kind in (("pipe", "a pipe and no regular file"), ("folder", "Is a directory")):
+      assert f"file: cannot be read ({kind}); accepted: a readable file" in _error(
         voc_folder.VocFolder(root).read, f"JPEGImages/{name}.jpg"
       )
 
