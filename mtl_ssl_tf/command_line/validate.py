@@ -11,7 +11,7 @@ from mtl_ssl_tf.command_line import conversion
 
 def parser() -> argparse.ArgumentParser:
   """Returns the parser of the command's flags."""
-  result = argparse.ArgumentParser(
+  result = command_line.ArgumentParser(
     prog=command_line.prog("mtl_ssl_tf.data.validate"),
     description="Tells what is wrong with a data set, and what it is like.",
     allow_abbrev=False,
