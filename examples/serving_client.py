@@ -10,18 +10,22 @@ object, or with `--json` one JSON object for each image:
     {"file": ..., "detections": [{"box": [ymin, xmin, ymax, xmax], "score": ..., "class": ...}]}
 
 with boxes in pixels of the upright image and classes by name where there is a `--label_map` (the
-export has one at assets/label_map.txt), else by number from 1. Exit status: 0, or 1 with one line
-that says what was refused.
+export has one at assets/label_map.txt), else by number from 1. What is at fault, a file, a request
+that the server refuses, an answer that is not one of a detector, is told in one line on standard
+error, and the other images go on. Exit status: 0, or 1 if there was such a line.
 """
 
 import argparse
 import base64
+import http.client
 import json
+import math
 import pathlib
 import sys
 import urllib.error
 import urllib.request
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import grpc
 import numpy as np
@@ -35,10 +39,15 @@ INPUTS = {
 }
 OUTPUTS = ("detection_boxes_px", "detection_scores", "detection_classes", "num_detections")
 _MAX_MESSAGE_BYTES = 256 * 2**20
+_MAX_QUOTED = 80
 
 
 class RequestError(Exception):
-  """A refusal by the server, in its own words, or a missing server."""
+  """A refusal by the server, in its own words, or an answer that is none of a detector."""
+
+
+class NoServerError(RequestError):
+  """No answer at all; another request would only wait for one again."""
 
 
 class GrpcClient:
@@ -54,14 +63,16 @@ class GrpcClient:
     self._model, self._timeout_s = model, timeout_s
 
   def predict(self, signature: str, values: list) -> dict[str, list]:
-    """The outputs of a signature, nested lists with one entry for each of `values`.
+    """The outputs of a signature, lists with one entry for each of `values`.
+
+    The entries are as the server sent them; `detections` checks them.
 
     Args:
       signature: one of `INPUTS`.
       values: bytes, or arrays uint8 [h, w, 3] of one size for `serving_default`.
 
     Raises:
-      RequestError: the server answers with an error, or not at all.
+      RequestError: the server answers with an error, with something else, or not at all.
     """
     request = predict_pb2.PredictRequest()
     request.model_spec.name = self._model
@@ -73,8 +84,20 @@ class GrpcClient:
     try:
       response = self._service.Predict(request, timeout=self._timeout_s)
     except grpc.RpcError as error:
-      raise RequestError(f"{error.code().name}: {error.details()}") from error
-    return {name: tf.make_ndarray(value).tolist() for name, value in response.outputs.items()}
+      is_there = error.code() not in (
+        grpc.StatusCode.UNAVAILABLE,
+        grpc.StatusCode.DEADLINE_EXCEEDED,
+      )
+      kind = RequestError if is_there else NoServerError
+      raise kind(f"{error.code().name}: {error.details()}") from error
+    outputs = {}
+    for name in OUTPUTS:
+      if name in response.outputs:
+        try:
+          outputs[name] = tf.make_ndarray(response.outputs[name]).tolist()
+        except (TypeError, ValueError, KeyError) as error:
+          raise RequestError(f"the answer's {name} is no tensor ({error})") from error
+    return columns(outputs, len(values))
 
 
 class RestClient:
@@ -96,27 +119,123 @@ class RestClient:
     )
     try:
       with urllib.request.urlopen(request, timeout=self._timeout_s) as response:
-        predictions = json.load(response)["predictions"]
+        content = response.read(_MAX_MESSAGE_BYTES + 1)
     except urllib.error.HTTPError as error:
-      raise RequestError(f"HTTP {error.code}: {_error_text(error.read())}") from error
+      raise RequestError(f"HTTP {error.code}: {_error_text(error)}") from error
     except OSError as error:  # Among them URLError and time-outs.
-      raise RequestError(f"no answer: {getattr(error, 'reason', error)}") from error
-    return {name: [row[name] for row in predictions] for name in OUTPUTS}
+      raise NoServerError(f"no answer: {getattr(error, 'reason', error)}") from error
+    except http.client.HTTPException as error:
+      raise RequestError(f"no whole answer: {error!r}") from error
+    if len(content) > _MAX_MESSAGE_BYTES:
+      raise RequestError(f"the answer is longer than {_MAX_MESSAGE_BYTES} bytes")
+    try:
+      answer = json.loads(content)
+    except (ValueError, RecursionError) as error:
+      raise RequestError(f"the answer is no JSON: {quoted(content)}") from error
+    rows = answer.get("predictions") if isinstance(answer, dict) else None
+    if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
+      raise RequestError(f"the answer has no list of predictions: {quoted(answer)}")
+    outputs = {}
+    for name in OUTPUTS:
+      if all(name in row for row in rows):
+        outputs[name] = [row[name] for row in rows]
+    return columns(outputs, len(values))
+
+
+def columns(outputs: dict[str, Any], num_images: int) -> dict[str, list]:
+  """The outputs, if there are all of `OUTPUTS`, each with an entry for each image.
+
+  Raises:
+    RequestError: an output is missing, or has another number of entries.
+  """
+  for name in OUTPUTS:
+    if name not in outputs:
+      raise RequestError(f"the answer has no {name}; accepted: a model that export.py wrote")
+    entries = outputs[name]
+    if not isinstance(entries, list) or len(entries) != num_images:
+      number = len(entries) if isinstance(entries, list) else "no list of"
+      raise RequestError(f"the answer has {number} {name} for {num_images} images")
+  return outputs
 
 
 def detections(
   outputs: dict[str, list], index: int, class_names: Sequence[str], score_threshold: float
 ) -> list[dict]:
-  """The objects of one image of a request, best first."""
+  """The objects of one image of a request, best first.
+
+  Args:
+    outputs: what `predict` returned.
+    index: of the image in the request.
+    class_names: class 1 first; empty where there is no label map.
+    score_threshold: smallest score.
+
+  Raises:
+    RequestError: an output is not what a detector says, or the label map is another's.
+  """
+  boxes, scores, classes, number = (outputs[name][index] for name in OUTPUTS)
+  count = whole_number(number, "num_detections", 0)
+  lists = dict(zip(OUTPUTS, (boxes, scores, classes), strict=False))
+  for name, values in lists.items():
+    if not isinstance(values, list):
+      raise RequestError(f"{name} is {quoted(values)}; accepted: a list")
+  lengths = {len(values) for values in lists.values()}
+  if len(lengths) > 1 or count > min(lengths):
+    told = ", ".join(f"{len(values)} {name}" for name, values in lists.items())
+    raise RequestError(f"{told}, num_detections {count}; accepted: equally many, at least {count}")
   found = []
-  for i in range(int(outputs["num_detections"][index])):
-    score = outputs["detection_scores"][index][i]
+  for row in range(count):
+    score = finite(scores[row], "detection_scores", row)
     if score >= score_threshold:
-      class_id = int(outputs["detection_classes"][index][i])
+      class_id = whole_number(classes[row], f"detection_classes: row {row}", 1)
+      if class_names and class_id > len(class_names):
+        raise RequestError(
+          f"detection_classes: row {row} is {class_id}, and --label_map has {len(class_names)}"
+          " lines; accepted: the label map of this model"
+        )
+      if not isinstance(boxes[row], list) or len(boxes[row]) != 4:
+        value = quoted(boxes[row])
+        raise RequestError(f"detection_boxes_px: row {row} is {value}; accepted: four numbers")
+      box = [round(finite(side, "detection_boxes_px", row), 3) for side in boxes[row]]
       name = class_names[class_id - 1] if class_names else class_id
-      box = [round(side, 3) for side in outputs["detection_boxes_px"][index][i]]
       found.append({"box": box, "score": round(score, 6), "class": name})
   return found
+
+
+def finite(value: Any, name: str, row: int) -> float:
+  """The value, if it is a number.
+
+  Raises:
+    RequestError: it is none, or not finite.
+  """
+  try:
+    if not isinstance(value, bool) and isinstance(value, int | float) and math.isfinite(value):
+      return float(value)
+  except OverflowError:  # A whole number of hundreds of digits.
+    pass
+  raise RequestError(f"{name}: row {row} is {quoted(value)}; accepted: a finite number")
+
+
+def whole_number(value: Any, name: str, lowest: int) -> int:
+  """The value, which may be a float, if it is a whole number.
+
+  Raises:
+    RequestError: it is none, or less than `lowest`.
+  """
+  is_number = not isinstance(value, bool) and isinstance(value, int | float)
+  if not is_number or not lowest <= value < 2**31 or value != int(value):
+    raise RequestError(f"{name} is {quoted(value)}; accepted: a whole number from {lowest} on")
+  return int(value)
+
+
+def quoted(value: Any) -> str:
+  """A part of an answer for a message, harmless to a terminal and of bounded length."""
+  text = repr(value)
+  return text if len(text) <= _MAX_QUOTED else f"{text[:_MAX_QUOTED]}…"
+
+
+def plain(text: str) -> str:
+  """The text in one line, what a terminal would obey written as escapes."""
+  return "".join(char if char.isprintable() else repr(char)[1:-1] for char in text)
 
 
 def stack(images: Sequence[np.ndarray]) -> np.ndarray:
@@ -145,38 +264,91 @@ def to_value(content: bytes, signature: str):
   return content
 
 
-def run(args: argparse.Namespace) -> Iterator[str]:
-  """Returns the lines to print.
+def read(path: str, signature: str):
+  """Returns the input of a signature for an image file.
 
   Raises:
-    RequestError: the server answers with an error, or not at all.
-    OSError: a file cannot be read.
-    tf.errors.InvalidArgumentError: a file that has to be decoded here is no image.
+    RequestError: the file cannot be read, or is no image where it has to be decoded here.
   """
-  class_names = []
-  if args.label_map:
-    class_names = pathlib.Path(args.label_map).read_text(encoding="utf-8").splitlines()
+  try:
+    return to_value(pathlib.Path(path).read_bytes(), signature)
+  except OSError as error:
+    raise RequestError(f"{path}: cannot be read ({error.strerror})") from error
+  except tf.errors.InvalidArgumentError as error:
+    raise RequestError(f"{path}: no image ({error.message})") from error
+
+
+def read_label_map(path: str) -> list[str]:
+  """Returns the class names in a file.
+
+  Raises:
+    RequestError: it cannot be read, or holds none.
+  """
+  try:
+    names = pathlib.Path(path).read_text(encoding="utf-8").splitlines()
+  except (OSError, ValueError) as error:
+    raise RequestError(f"--label_map {path!r} cannot be read ({error})") from error
+  if not names:
+    raise RequestError(f"--label_map {path!r} is empty; accepted: one class name a line")
+  return names
+
+
+def lines(file: str, found: Sequence[dict], as_json: bool) -> list[str]:
+  """Returns the lines to print of an image."""
+  if as_json:
+    return [json.dumps({"file": file, "detections": found})]
+  return [
+    plain(
+      f"{file}  {entry['class']}  {entry['score']:.3f} "
+      + "".join(f" {side:.1f}" for side in entry["box"])
+    )
+    for entry in found
+  ]
+
+
+def run(args: argparse.Namespace, report: Callable[[RequestError], None]) -> None:
+  """Prints the objects in all images, and reports what is at fault.
+
+  Raises:
+    RequestError: there is no label map or no server.
+  """
+  class_names = read_label_map(args.label_map) if args.label_map else []
   make = RestClient if args.server.startswith(("http://", "https://")) else GrpcClient
   client = make(args.server, args.model, args.timeout_s)
   for start in range(0, len(args.files), args.batch_size):
-    files = args.files[start : start + args.batch_size]
-    values = [to_value(pathlib.Path(file).read_bytes(), args.signature) for file in files]
-    outputs = client.predict(args.signature, values)
-    for i, file in enumerate(files):
-      found = detections(outputs, i, class_names, args.score_threshold)
-      if args.json:
-        yield json.dumps({"file": file, "detections": found})
-      for entry in () if args.json else found:
-        box = " ".join(f"{side:.1f}" for side in entry["box"])
-        yield f"{file}  {entry['class']}  {entry['score']:.3f}  {box}"
+    values = {}
+    for number in range(start, min(start + args.batch_size, len(args.files))):
+      try:
+        values[number] = read(args.files[number], args.signature)
+      except RequestError as error:
+        report(error)
+    try:
+      outputs = client.predict(args.signature, list(values.values())) if values else {}
+    except NoServerError:
+      raise
+    except RequestError as error:
+      report(error)
+      continue
+    for index, number in enumerate(values):
+      file = args.files[number]
+      try:
+        found = detections(outputs, index, class_names, args.score_threshold)
+      except RequestError as error:
+        report(RequestError(f"{file}: {error}"))
+      else:
+        for line in lines(file, found, args.json):
+          print(line)
 
 
-def _error_text(body: bytes) -> str:
+def _error_text(error: urllib.error.HTTPError) -> str:
   """The message in a server's answer, which is JSON if the server is what it should be."""
-  text = body.decode("utf-8", "replace")
   try:
-    return json.loads(text)["error"]
-  except (ValueError, KeyError, TypeError):
+    text = error.read(_MAX_MESSAGE_BYTES).decode("utf-8", "replace")
+  except (OSError, http.client.HTTPException):
+    return "no whole answer"
+  try:
+    return str(json.loads(text)["error"])[:2000]
+  except (ValueError, KeyError, TypeError, RecursionError):
     return text[:500]
 
 
@@ -197,13 +369,19 @@ def main(argv: Sequence[str] | None = None) -> int:
   args = parser.parse_args(argv)
   if args.batch_size < 1:
     parser.error(f"--batch_size is {args.batch_size}; accepted: at least 1")
+  if not args.timeout_s > 0.0:
+    parser.error(f"--timeout_s is {args.timeout_s}; accepted: above 0")
+  reported = []
+
+  def report(error: RequestError) -> None:
+    reported.append(error)
+    print(f"error: {plain(str(error))}", file=sys.stderr)
+
   try:
-    for line in run(args):
-      print(line)
-  except (RequestError, OSError, tf.errors.InvalidArgumentError) as error:
-    print(f"error: {error}", file=sys.stderr)
-    return 1
-  return 0
+    run(args, report)
+  except RequestError as error:
+    report(error)
+  return 1 if reported else 0
 
 
 if __name__ == "__main__":

@@ -22,13 +22,15 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from mtl_ssl_tf import files, terminal
+from mtl_ssl_tf import files, terminal, written_files
 from mtl_ssl_tf.command_line import compare as compare_flags
 from mtl_ssl_tf.comparison import arms as arms_lib
 from mtl_ssl_tf.comparison import outcomes, page, processes, report, runs
 
 _LOGGER = logging.getLogger("mtl_ssl_tf.compare")  # `__name__` is `__main__` in `python -m`.
 JSON_FILE, MARKDOWN_FILE, PAGE_FILE = "comparison.json", "comparison.md", "comparison.html"
+FILES = (JSON_FILE, MARKDOWN_FILE, PAGE_FILE)
+COMMAND = "compare"  # As the list of what it wrote is called.
 
 
 def run(args: argparse.Namespace, command: str) -> bool:
@@ -56,6 +58,7 @@ def run(args: argparse.Namespace, command: str) -> bool:
   planned = [
     runs.Run(arm, seed, output_dir) for seed in args.seeds for arm in arms
   ]  # All arms of a seed first, so that what there is can be compared.
+  written_files.WrittenFiles(output_dir, COMMAND).check(FILES)
   if not args.only_report:
     for arm in arms:
       runs.claim(output_dir, arm.name, arms_lib.digest(resolved[arm.name]), schedule)
@@ -150,11 +153,12 @@ def _outcomes(done: Sequence[runs.Run], step: int) -> Mapping[str, Mapping[int, 
 def write(result: report.Result, output_dir: pathlib.Path) -> None:
   """Prints the report and writes its three files."""
   text = report.markdown(result)
-  files.write_text(output_dir / JSON_FILE, json.dumps(report.as_json(result), indent=1) + "\n")
-  files.write_text(output_dir / MARKDOWN_FILE, text)
-  page.write(output_dir / PAGE_FILE, result)
-  print(text, flush=True)
-  _LOGGER.info(f"{output_dir}: {JSON_FILE}, {MARKDOWN_FILE}, {PAGE_FILE}")
+  terminal.show(text)
+  with written_files.WrittenFiles(output_dir, COMMAND).replacing_all(FILES):
+    files.write_text(output_dir / JSON_FILE, json.dumps(report.as_json(result), indent=1) + "\n")
+    files.write_text(output_dir / MARKDOWN_FILE, text)
+    page.write(output_dir / PAGE_FILE, result)
+  _LOGGER.info(f"{output_dir}: {', '.join(FILES)}")
 
 
 def _now() -> str:
@@ -170,7 +174,7 @@ def main(argv: Sequence[str] | None = None) -> int:
   try:
     succeeded = run(args, shlex.join(["python", "-m", "mtl_ssl_tf.compare", *given]))
   except (ValueError, OSError) as error:
-    print(f"error: {error}", file=sys.stderr)
+    terminal.show_error(error)
     return 1
   except KeyboardInterrupt:
     return 130

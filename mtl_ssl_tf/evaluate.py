@@ -13,13 +13,14 @@ errors and confusions as files and pictures.
 
 import argparse
 import logging
+import os
 import sys
 import time
 from collections.abc import Sequence
 
 import numpy as np
 
-from mtl_ssl_tf import terminal
+from mtl_ssl_tf import terminal, written_files
 from mtl_ssl_tf.command_line import evaluate as evaluate_flags
 from mtl_ssl_tf.data import faults, progress_lines
 from mtl_ssl_tf.data.ground_truth import coco_truth, detection_files, truth_readers
@@ -61,6 +62,11 @@ def run(args: argparse.Namespace) -> None:
     if not 0.0 <= value <= 1.0 or (flag == "iou_threshold" and value == 0.0):
       accepted = "above 0, at most 1" if flag == "iou_threshold" else "0 to 1"
       raise ValueError(f"--{flag} is {value}; accepted: {accepted}")
+  written, names = None, evaluation_report.file_names(args.errors)
+  if args.output_dir:
+    written = written_files.WrittenFiles(args.output_dir, "evaluate")
+    written.check(names)
+  _check_target(args)
   start = time.monotonic()
   truth = truth_readers.read(
     args.ground_truth,
@@ -91,12 +97,21 @@ def run(args: argparse.Namespace) -> None:
     score_threshold=args.score_threshold,
   )
   figures = evaluate(truth, predictions, metrics)
-  print(metrics.tables(), flush=True)
+  terminal.show(metrics.tables())
   if args.errors:
-    print("\n" + "\n".join(metrics.words()), flush=True)
-  if args.output_dir:
-    written = evaluation_report.write_report(args.output_dir, figures, metrics.details())
-    _LOGGER.info(f"{args.output_dir}: {', '.join(written)}")
+    terminal.show("\n" + "\n".join(metrics.words()))
+  if written is not None:
+    with written.replacing_all(names):
+      evaluation_report.write_report(args.output_dir, figures, metrics.details())
+    _LOGGER.info(f"{args.output_dir}: {', '.join(names)}")
+
+
+def _check_target(args: argparse.Namespace) -> None:
+  """Raises a ValueError where the command would write over what it reads."""
+  target = args.write_coco_ground_truth
+  for flag in ("predictions", "ground_truth", "ids_of", "label_map"):
+    if target and os.path.realpath(target) == os.path.realpath(getattr(args, flag) or os.devnull):
+      raise ValueError(f"--write_coco_ground_truth {target!r} is --{flag}; accepted: another file")
 
 
 def _check_objects(truth: ground_truth.GroundTruth) -> None:
@@ -124,10 +139,10 @@ def main(argv: Sequence[str] | None = None) -> int:
   try:
     run(args)
   except faults.FaultError as error:
-    print(f"{error}\nerror: faults: {len(error.faults)}; nothing was evaluated", file=sys.stderr)
+    terminal.show(f"{error}\nerror: faults: {len(error.faults)}; nothing was evaluated", sys.stderr)
     return 1
   except (ValueError, OSError) as error:
-    print(f"error: {error}", file=sys.stderr)
+    terminal.show_error(error)
     return 1
   return 0
 

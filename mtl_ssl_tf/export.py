@@ -36,7 +36,7 @@ def main(argv: Sequence[str] | None = None) -> int:
       args.model_dir, args.export_dir, checkpoint=args.checkpoint, options=options
     )
   except (ValueError, OSError, tf.errors.OpError) as error:
-    print(f"error: {error}", file=sys.stderr)
+    terminal.show_error(error)
     return 1
   return 0
 

@@ -116,7 +116,7 @@ def main(argv: Sequence[str] | None = None) -> int:
       with_expected=args.expected,
     )
   except (ValueError, OSError, tf.errors.OpError) as error:
-    print(f"error: {error}", file=sys.stderr)
+    terminal.show_error(error)
     return 2
   return 0
 

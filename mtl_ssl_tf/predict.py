@@ -13,11 +13,13 @@ The detections in a video are in videos/NAME.json in any case; see `prediction.v
 what scores less than `--score_threshold`; to evaluate, use 0.
 
 Images are read as the converters read them: turned upright as EXIF says, made 8-bit RGB. Files that
-cannot be read are listed at the end and in failures.json, and stop nothing. A prediction that was
-stopped, in whatever way, resumes where it was when the same command is given again.
+cannot be read, or whose results cannot be written, are listed at the end and in failures.json, and
+stop nothing. Files in OUT that are not this command's own, see `written_files`, stay as they are. A
+prediction that was stopped, in whatever way, resumes where it was when the same command is given
+again.
 
-Exit status: 0, done (files may have been left out); 1, an error, or not one file could be read; 2,
-a flag is missing or unknown; 130, stopped with Ctrl-C.
+Exit status: 0, done (files may have been left out); 1, an error, there is a result of not one file,
+or a JSON file is lacking; 2, a flag is missing or unknown; 130, stopped with Ctrl-C.
 """
 
 import argparse
@@ -28,7 +30,7 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-from mtl_ssl_tf import terminal
+from mtl_ssl_tf import terminal, written_files
 from mtl_ssl_tf.command_line import predict as predict_flags
 from mtl_ssl_tf.data import faults, progress_lines
 from mtl_ssl_tf.prediction import coco_ids, images, input_files, journal, result_files
@@ -37,6 +39,7 @@ from mtl_ssl_tf.serving import saved_model_detector, served_detector
 _LOGGER = logging.getLogger("mtl_ssl_tf.predict")  # `__name__` is `__main__` in `python -m`.
 DRAWN, VOC = "drawn", "voc"
 DRAWN_FOLDER, VIDEOS_FOLDER, VOC_FOLDER = "drawn", "videos", "Annotations"
+COMMAND = "predict"  # As the list of what it wrote is called.
 JOURNAL_FILE = "unfinished.jsonl"
 _INTERRUPTED = 130  # As shells report a program that Ctrl-C ended.
 
@@ -87,19 +90,31 @@ def run(args: argparse.Namespace) -> int:
     if names != inputs.names:
       image_ids, _ = _read_coco(args.coco_annotations, names)
     ids = coco_ids.CocoIds(image_ids, category_ids)
+    written = written_files.WrittenFiles(output_dir, COMMAND)
+    for name, reason in written.obstacles(result_files.final_files(args.outputs)).items():
+      _LOGGER.warning(f"{output_dir / name} cannot be written ({reason})")
     try:
-      _predict(args, inputs.folder, detector, finished)
+      _predict(args, inputs.folder, detector, written, finished)
       summary = result_files.write_results(
-        output_dir, finished.records, detector.class_names, ids, args.outputs
+        written,
+        finished.records,
+        detector.class_names,
+        ids,
+        args.outputs,
+        inputs.unreadable,
       )
     except KeyboardInterrupt:
       _LOGGER.info(
         f"stopped after {finished.num_files} of {len(names)} files; the same command resumes it"
       )
       return _INTERRUPTED
-    finished.remove()
+    if not summary.unwritten:
+      finished.remove()
+      written.tidy()
   _report(args, summary, len(names))
-  return 0 if summary.num_images + summary.num_videos else 1
+  in_final_files = summary.num_images + summary.num_videos
+  has_results = in_final_files if result_files.final_files(args.outputs) else summary.num_complete
+  return 0 if has_results and not summary.unwritten else 1
 
 
 def units(names: Sequence[str], batch_size: int) -> Iterator[list[str]]:
@@ -122,16 +137,17 @@ def _predict(
   args: argparse.Namespace,
   folder: pathlib.Path,
   detector: served_detector.ServedDetector,
+  written: written_files.WrittenFiles,
   finished: journal.Journal,
 ) -> None:
   """Processes the units that the journal does not have."""
-  output_dir = pathlib.Path(args.output_dir)
   predict_images = images.ImagePredictor(
     detector,
     folder,
     args.score_threshold,
-    drawn_dir=output_dir / DRAWN_FOLDER if DRAWN in args.outputs else None,
-    voc_dir=output_dir / VOC_FOLDER if VOC in args.outputs else None,
+    written,
+    drawn_dir=DRAWN_FOLDER if DRAWN in args.outputs else None,
+    voc_dir=VOC_FOLDER if VOC in args.outputs else None,
   )
   predict_video = None
   progress_line = progress_lines.Progress("predicting", len(finished.names), _LOGGER.info)
@@ -140,7 +156,7 @@ def _predict(
     if number < finished.num_units:
       continue
     if input_files.is_video(names[0]):
-      predict_video = predict_video or _video_predictor(args, folder, detector)
+      predict_video = predict_video or _video_predictor(args, folder, detector, written)
       records = [predict_video(names[0])]
     else:
       records = predict_images(names)
@@ -152,6 +168,7 @@ def _video_predictor(
   args: argparse.Namespace,
   folder: pathlib.Path,
   detector: served_detector.ServedDetector,
+  written: written_files.WrittenFiles,
 ) -> Callable[[str], dict[str, Any]]:
   # Here, since it needs OpenCV, and images do not.
   from mtl_ssl_tf.prediction import video
@@ -159,7 +176,8 @@ def _video_predictor(
   return video.VideoPredictor(
     detector,
     folder,
-    pathlib.Path(args.output_dir) / VIDEOS_FOLDER,
+    written,
+    VIDEOS_FOLDER,
     score_threshold=args.score_threshold,
     batch_size=args.batch_size,
     every=args.every,
@@ -230,6 +248,11 @@ def _report(
     _LOGGER.info(f"left out or ended early, {len(summary.failures)} of {num_files} files:")
     for name, reason in summary.failures:
       _LOGGER.info(f"  {name}: {reason}")
+  for name, reason in summary.unwritten:
+    _LOGGER.error(
+      f"{args.output_dir}: {name} cannot be written ({reason}); the same command, once it can be,"
+      " does this alone"
+    )
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -239,10 +262,10 @@ def main(argv: Sequence[str] | None = None) -> int:
   try:
     return run(args)
   except (ValueError, OSError) as error:
-    print(f"error: {error}", file=sys.stderr)
+    terminal.show_error(error)
     return 1
   except KeyboardInterrupt:
-    print("stopped before the first file", file=sys.stderr)
+    terminal.show("stopped before the first file", sys.stderr)
     return _INTERRUPTED
 
 

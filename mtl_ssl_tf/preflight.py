@@ -45,9 +45,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     if args.json:
       _write(args.json, json.dumps(report.as_dict(), indent=2) + "\n")
   except (ValueError, OSError) as error:
-    print(f"error: {error}", file=sys.stderr)
+    terminal.show_error(error)
     return 2
-  print(report.text(), flush=True)
+  terminal.show(report.text())
   return 0 if report.passes else 1
 
 

@@ -63,7 +63,7 @@ def run(args: argparse.Namespace) -> None:
     settings[-1] = _within(args.budget_minutes, settings[-1], args, facts)
     text = writing.text(head, relative, paths, settings)
     files.write_text(output, text)
-  print(text, end="", flush=True)
+  terminal.show(text.removesuffix("\n"))
   _LOGGER.info(
     f"{output}: train by python train.py --config_file={output} --mode=train_and_eval"
     " --model_dir=runs/mine"
@@ -128,7 +128,7 @@ def main(argv: Sequence[str] | None = None) -> int:
   try:
     run(args)
   except (ValueError, OSError) as error:
-    print(f"error: {error}", file=sys.stderr)
+    terminal.show_error(error)
     return 1
   return 0
 

@@ -3,7 +3,10 @@
 Results and the progress of training go to standard output; warnings and errors, and the progress of
 the other commands, to standard error. Modules log with `logging.getLogger(__name__)`. A command
 writes their warnings as `warning: TEXT`, and what they log as information as plain lines: to
-standard error, or to standard output where these lines are its product.
+standard error, or to standard output where these lines are its product. A message is one line,
+unless it comes with `LINES`.
+Whatever of it a terminal would obey, such as a file name with an escape sequence, shows as the
+escapes of `texts`; so it is with what a command prints by `show` and `show_error`.
 
 A command calls `prepare` before TensorFlow is loaded, and `set_up` once it is. A program that
 imports the package calls neither, and decides about its own messages. TF_CPP_MIN_LOG_LEVEL=0 in the
@@ -18,8 +21,11 @@ import os
 import re
 import sys
 import warnings
+from typing import TextIO
 
 from absl import logging as absl_logging
+
+from mtl_ssl_tf import texts
 
 _LEVEL = "TF_CPP_MIN_LOG_LEVEL"
 _DEVICE_TYPES = "TF_ENABLED_DEVICE_TYPES"
@@ -31,6 +37,8 @@ _SET_MIN_LOG_LEVEL = (
   "_ZN4absl12lts_2025081414SetMinLogLevelENS0_18LogSeverityAtLeastE",
 )
 _OWN = logging.getLogger("mtl_ssl_tf")
+# Of a message with line ends of ours: `logger.warning(text, extra=terminal.LINES)`.
+LINES = {"has_lines": True}
 
 
 def prepare() -> None:
@@ -73,6 +81,16 @@ def set_up(verbosity: int | None = None, *, info_on_stdout: bool = False) -> Non
     _set_level_of_abseil(level)
 
 
+def show(text: str, file: TextIO | None = None) -> None:
+  """Prints a text whose line ends are ours, to standard output by default."""
+  print(texts.block(text), file=file, flush=True)
+
+
+def show_error(error: BaseException) -> None:
+  """Prints `error: TEXT` to standard error, for an error that ends a command."""
+  print(f"error: {texts.error_text(error)}", file=sys.stderr, flush=True)
+
+
 class _Lines(logging.Handler):
   """Writes `warning: TEXT`, `error: TEXT` or a plain line of information.
 
@@ -88,7 +106,11 @@ class _Lines(logging.Handler):
     prefix = "" if is_info else f"{record.levelname.lower()}: "
     stream = sys.stdout if is_info and self.info_on_stdout else sys.stderr
     try:
-      print(f"{prefix}{self.format(record)}", file=stream, flush=True)
+      harmless = texts.block if getattr(record, "has_lines", False) else texts.escaped
+      text = f"{prefix}{harmless(record.getMessage())}"
+      if record.exc_info:
+        text += f"\n{texts.block(logging.Formatter().formatException(record.exc_info))}"
+      print(text, file=stream, flush=True)
     except Exception:  # As all handlers of `logging` do: a message must not end the program.
       self.handleError(record)
 

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 from absl import app, flags
 
-from mtl_ssl_tf import command_line
+from mtl_ssl_tf import command_line, texts
 from mtl_ssl_tf.command_line import flag_files
 from mtl_ssl_tf.command_line import train as train_flags
 
@@ -49,8 +49,13 @@ def _parse(argv: Sequence[str]) -> list[str]:
 
     flags.FLAGS.unparse_flags()
   except flags.Error:
-    pass  # To be reported once more, in absl's words.
-  return app.parse_flags_with_usage(argv)
+    pass  # To be reported once more.
+  try:
+    return flags.FLAGS(argv)
+  except flags.Error as error:
+    # Of several faults absl makes a line each; then none may come from the command line.
+    harmless = texts.block if all(map(str.isprintable, argv)) else texts.escaped
+    sys.exit(f"error: {harmless(str(error))}")
 
 
 if __name__ == "__main__":

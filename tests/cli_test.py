@@ -91,6 +91,14 @@ def test_wrong_flags_are_reported_without_tensorflow(capsys):
   assert capsys.readouterr().err.splitlines()[-1].startswith("mtl-ssl predict: error: ")
 
 
+@pytest.mark.parametrize("name", cli.COMMANDS)
+def test_wrong_flags_are_quoted_harmlessly(name, capsys):
+  with pytest.raises(SystemExit):
+    cli._parser(name).parse_args(["--x\x1b[2J\nerror:\u202e"])
+  *_, line = capsys.readouterr().err.splitlines()
+  assert "error: " in line and line.isprintable()
+
+
 def test_a_command_runs_as_its_module_does(tmp_path):
   done = _module("synthetic", f"--output_dir={tmp_path / 'scenes'}", "--num_train=1", "--num_val=1")
   assert done.returncode == 0

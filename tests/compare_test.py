@@ -123,6 +123,23 @@ def test_runs_of_other_settings_are_not_taken(trainings, tmp_path, capsys):
   assert "holds runs of other settings; accepted: " in said
 
 
+@pytest.mark.parametrize("name", ["comparison.md", "b/notes.txt"])
+def test_files_of_the_user_stay(trainings, tmp_path, capsys, name):
+  path = tmp_path / "out" / name
+  path.parent.mkdir(parents=True)
+  path.write_text("mine")
+  assert call(tmp_path) == 1
+  assert capsys.readouterr().err.startswith(
+    f"error: --output_dir '{tmp_path}/out': comparison.md cannot be written: it is there already"
+    if name == "comparison.md"
+    else f"error: arm 'b': {tmp_path}/out/b is not empty and holds no arm.json; accepted: another"
+  )
+  assert path.read_text() == "mine"
+  assert not trainings[0]  # Before any work.
+  path.unlink()
+  assert call(tmp_path) == call(tmp_path) == 0
+
+
 def test_refinement_ablation(trainings, tmp_path, monkeypatch):
   assert call(tmp_path) == 0
   evaluated = []

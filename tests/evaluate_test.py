@@ -245,6 +245,40 @@ def test_faults_and_settings_are_one_line(folder, tmp_path):
     assert "Traceback" not in err
 
 
+@pytest.mark.parametrize("name", ["precision_recall.csv", "errors.png"])
+def test_files_of_the_user_stay(folder, tmp_path, name):
+  inputs = ("--predictions", folder / "results.json", "--ground_truth", folder / "truth.json")
+  flags = (*inputs, "--metric", "voc", "--errors", "--output_dir", tmp_path)
+  (tmp_path / name).write_text("mine")
+  status, out, err = run(*flags)
+  assert (status, out) == (1, "")  # Before any work.
+  assert err.startswith(
+    f"error: --output_dir '{tmp_path}': {name} cannot be written: it is there a"
+  )
+  assert [path.name for path in tmp_path.iterdir()] == [name]
+  (tmp_path / name).unlink()
+  for _ in range(2):
+    assert run(*flags)[0] == 0
+  (tmp_path / "figures.json").write_text("notes")
+  assert run(*flags)[0] == 1
+
+
+@pytest.mark.parametrize("flag", ["--predictions", "--ground_truth"])
+def test_what_is_read_is_not_written_over(folder, tmp_path, flag):
+  for name in ("results.json", "results_ids.json", "truth.json"):
+    (tmp_path / name).write_bytes((folder / name).read_bytes())
+  inputs = {"--predictions": tmp_path / "results.json", "--ground_truth": tmp_path / "truth.json"}
+  (tmp_path / "link.json").symlink_to(inputs[flag])
+  flags = [part for pair in inputs.items() for part in pair]
+  status, _, err = run(
+    *flags, "--metric", "voc", "--write_coco_ground_truth", tmp_path / "link.json"
+  )
+  assert status == 1
+  assert err == (
+    f"error: --write_coco_ground_truth '{tmp_path}/link.json' is {flag}; accepted: another file\n"
+  )
+
+
 def test_ids_of_another_order_are_joined_by_names(folder, tmp_path, expected):
   # As `predict` numbers images: from 1 on, in the order of their names.
   known = json.loads((folder / "results_ids.json").read_text())

@@ -11,7 +11,7 @@ _PACKAGE = "mtl_ssl_tf"
 _SCRIPTS = ("train", "export")
 
 # Messages, file writes and reads of foreign files, which import nothing else of the package.
-_EVERYWHERE = {"files", "reading", "terminal"}
+_EVERYWHERE = {"files", "reading", "terminal", "texts", "written_files"}
 _LIBRARY = {"configs", "ops", "data", "labels", "losses", "modeling", "evaluation", "visualization"}
 # Modules that lie in no room of `data/` and that all rooms may import.
 _DATA_BASE = {
@@ -27,6 +27,8 @@ ALLOWED = {
   "files": set(),
   "reading": set(),
   "terminal": set(),
+  "texts": set(),
+  "written_files": set(),
   "__main__": {"cli"},
   "cli": {"__version__", "command_line"},
   # The flags of the commands, each of which may import them; nothing here needs TensorFlow.

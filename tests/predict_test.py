@@ -1,6 +1,8 @@
 """Tests of predict.py: in process with a detector made up here, and the command with a real one."""
 
+import errno
 import json
+import os
 import re
 import shutil
 import signal
@@ -21,6 +23,7 @@ from mtl_ssl_tf.serving import saved_model_detector
 from tests import fixtures
 from tests.data import voc_files
 
+_LIST = ".written_by_predict"
 _COMMAND = """
 import runpy
 runpy.run_module("mtl_ssl_tf.predict", run_name="__main__", alter_sys=True)
@@ -300,11 +303,11 @@ class TestFaults:
 
 
 def _content(folder):
-  """Every file below a folder, by its name."""
+  """Every file below a folder, by its name, but the list of these files."""
   return {
     path.relative_to(folder).as_posix(): path.read_bytes()
     for path in sorted(folder.rglob("*"))
-    if path.is_file()
+    if path.is_file() and path.name != _LIST
   }
 
 
@@ -466,6 +469,7 @@ class TestGoingOn:
     assert ("resuming after" in printed[1]) == (calls > 0)
     assert len(detector.sizes) == 5 - min(calls, 3)
     assert _content(tmp_path / "out") == _content(whole)
+    assert (tmp_path / "out" / _LIST).read_bytes() == (whole / _LIST).read_bytes()
 
   def test_files_that_come_and_go(self, tmp_path, run, monkeypatch):
     monkeypatch.setattr(QuarterDetector, "__call__", _interrupt)  # In the video, the last file.
@@ -537,13 +541,98 @@ class TestGoingOn:
     assert [image["id"] for image in dataset["images"]] == [50, 51, 53, 54, 55, 56]
 
   def test_disk_full_in_the_end(self, tmp_path, run, monkeypatch):
-    (tmp_path / "out" / "coco_results.json").mkdir(parents=True)
-    status, printed, _, _ = run(*self._FLAGS)
-    assert status == 1
-    assert printed[-1].startswith("error: [Errno 21] Is a directory")
-    (tmp_path / "out" / "coco_results.json").rmdir()
+    replace, left = os.replace, [16]
+
+    def fill(source, target):
+      left[0] -= 1
+      if not left[0]:
+        raise OSError(errno.ENOSPC, "No space left on device")
+      replace(source, target)
+
+    with monkeypatch.context() as patched:
+      patched.setattr(os, "replace", fill)
+      status, printed, dataset, _ = run(*self._FLAGS)
+    assert (status, dataset is None) == (1, False)
+    assert printed[-1] == "error: [Errno 28] No space left on device"
     status, _, _, detector = run(*self._FLAGS)
     assert (status, detector.sizes) == (0, [])
+
+
+class TestFilesOfTheUser:
+  """What OUT holds that the command did not write stays, and stops nothing else."""
+
+  _FLAGS = ("--outputs", "drawn", "dataset", "results", "voc")
+
+  def test_results_of_images(self, tmp_path, run):
+    for name in ("a.jpg", "b.jpg", "c.jpg"):
+      _save(tmp_path / "in" / name, 8, 8)
+    out = tmp_path / "out"
+    for name in ("drawn/a.jpg", "Annotations/b.xml"):
+      (out / name).parent.mkdir(parents=True)
+      (out / name).write_text("mine")
+    (out / "drawn" / "c.jpg").mkdir()
+    for _ in range(2):
+      status, printed, dataset, _ = run(*self._FLAGS)
+      assert status == 0
+      assert _names(dataset) == ["a.jpg", "b.jpg", "c.jpg"]
+      assert printed[-4] == "left out or ended early, 3 of 3 files:"
+      assert printed[-3].startswith("  a.jpg: drawn/a.jpg cannot be written (it is there already,")
+      assert printed[-2].startswith("  b.jpg: Annotations/b.xml cannot be written (it is there al")
+      assert printed[-1] == "  c.jpg: drawn/c.jpg cannot be written (a folder is in its place)"
+      content = _content(out)
+      assert content["drawn/a.jpg"] == content["Annotations/b.xml"] == b"mine"
+      assert {"Annotations/a.xml", "drawn/b.jpg", "Annotations/c.xml"} < content.keys()
+
+  def test_corrected_annotations(self, tmp_path, run):
+    for name in ("a.jpg", "b.jpg"):
+      _save(tmp_path / "in" / name, 8, 8)
+    run(*self._FLAGS)
+    (tmp_path / "out" / "Annotations" / "a.xml").write_text("corrected")
+    _, printed, _, _ = run(*self._FLAGS, "--score_threshold=0.2")
+    assert printed[-2] == "left out or ended early, 1 of 2 files:"
+    content = _content(tmp_path / "out")
+    assert content["Annotations/a.xml"] == b"corrected"
+    assert b"dog" in content["Annotations/b.xml"]
+
+  @pytest.mark.parametrize("is_folder", [True, False])
+  def test_a_final_file(self, tmp_path, run, is_folder):
+    _save(tmp_path / "in" / "a.jpg", 8, 8)
+    path = tmp_path / "out" / "coco_results.json"
+    path.parent.mkdir()
+    path.mkdir() if is_folder else path.write_text("mine")
+    status, printed, dataset, _ = run(*self._FLAGS)
+    reason = "(a folder is in its place" if is_folder else "(it is there already, and not as this "
+    assert status == 1
+    assert printed[1].startswith(f"warning: /out/coco_results.json cannot be written {reason}")
+    assert printed[-1].startswith(f"error: /out: coco_results.json cannot be written {reason}")
+    assert _names(dataset) == ["a.jpg"]
+    assert "coco_results_ids.json" in _content(tmp_path / "out")
+    path.rmdir() if is_folder else path.unlink()
+    status, _, _, detector = run(*self._FLAGS)
+    assert (status, detector.sizes) == (0, [])
+    assert path.exists() and not (tmp_path / "out" / "unfinished.jsonl").exists()
+
+  def test_a_list_of_failures(self, tmp_path, run):
+    _save(tmp_path / "in" / "a.jpg", 8, 8)
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "failures.json").write_text("mine")
+    assert run()[0] == 0
+    assert (tmp_path / "out" / "failures.json").read_text() == "mine"
+
+  def test_a_file_in_the_place_of_a_folder(self, tmp_path, run):
+    for name in ("a.jpg", "b.jpg"):
+      _save(tmp_path / "in" / name, 8, 8)
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "drawn").write_text("mine")
+    status, printed, dataset, _ = run()
+    assert (status, _names(dataset)) == (0, ["a.jpg", "b.jpg"])
+    assert printed[-3] == "left out or ended early, 2 of 2 files:"
+    # Nothing that was asked for of any image is there then, though all could be read.
+    assert run("--outputs", "drawn")[0] == 1
+
+  def test_names_are_harmless(self, tmp_path, run):
+    (tmp_path / "in" / "a\x1b[2J\nb.jpg").write_bytes(b"")
+    assert run()[1][-1].startswith(r"  a\x1b[2J\nb.jpg: the file is empty; accepted: ")
 
 
 def _interrupt(*_):

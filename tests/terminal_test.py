@@ -1,5 +1,6 @@
 """The output of commands: our lines, warnings in one form, errors of TensorFlow."""
 
+import ast
 import logging
 import os
 import pathlib
@@ -76,6 +77,41 @@ class TestMessages:
       ("half of 8\n", "error: gone\n") if info_on_stdout else ("", "half of 8\nerror: gone\n")
     )
     assert captured == expected
+
+  def test_a_message_is_one_harmless_line(self, capsys):
+    terminal.set_up()
+    logger = logging.getLogger("mtl_ssl_tf.somewhere")
+    logger.info("\x1b[2J%s", "a\nerror: b")
+    logger.warning("gpj.\u202eexe")
+    logger.info("a\x07\nb", extra=terminal.LINES)
+    try:
+      raise ValueError("bad \x07")
+    except ValueError:
+      logger.error("gone", exc_info=True)
+    lines = capsys.readouterr().err.split("\n")
+    assert lines[:3] == [r"\x1b[2Ja\nerror: b", r"warning: gpj.\u202eexe", r"a\x07"]
+    assert lines[3:5] == ["b", "error: gone"]
+    assert lines[5] == "Traceback (most recent call last):"
+    assert lines[-2:] == [r"ValueError: bad \x07", ""]
+
+  def test_what_is_printed_is_harmless(self, capsys):
+    terminal.show("class  objects\n\x1b[31mcat  3")
+    terminal.show_error(ValueError("a\n\x1b[1mb"))
+    captured = capsys.readouterr()
+    assert captured == ("class  objects\n\\x1b[31mcat  3\n", "error: a\\n\\x1b[1mb\n")
+
+  def test_nothing_is_printed_past_this_module(self):
+    folder = _REPOSITORY / "mtl_ssl_tf"
+    # One writes the functions, one texts of its own, one a page of docs/ from the code.
+    own = {folder / name for name in ("terminal.py", "cli.py", "configs/reference.py")}
+    found = [
+      f"{path.relative_to(folder)}:{node.lineno} {ast.unparse(node.func)}"
+      for path in sorted({*folder.rglob("*.py")} - own)
+      for node in ast.walk(ast.parse(path.read_text()))
+      if isinstance(node, ast.Call)
+      and ast.unparse(node.func) in ("print", "sys.stdout.write", "sys.stderr.write")
+    ]
+    assert found == []
 
   @pytest.mark.parametrize(
     ("flags", "environment"),

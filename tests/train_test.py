@@ -87,6 +87,8 @@ print(*(name for name in train.HELP if name not in flags.FLAGS))
     ("--model_dri=x", "Unknown command line flag 'model_dri'. Did you mean: model_dir ?"),
     ("--validate_data=-1", "flag --validate_data=-1"),
     ("--nothing_of_note", "Unknown command line flag 'nothing_of_note'"),
+    ("--not\x1b[2J\nhing", r"Unknown command line flag 'not\x1b[2J\nhing'"),
+    ("--mode=\x1b[2J", r"flag --mode=\x1b[2J: value should be one of"),
   ],
 )
 def test_wrong_flags(flag, message):

@@ -28,6 +28,7 @@ from mtl_ssl_tf.modeling.backbones import registry
 STEP = "global_step"
 SOURCE = "--checkpoint"
 REPORT_FILE = "import_report.txt"
+PARAMS_FILE = "params.yaml"  # As Model Garden calls it.
 
 
 def import_reference(
@@ -71,6 +72,9 @@ def import_reference(
     raise ValueError(
       f"--output_dir {output_dir!r} holds a checkpoint already; accepted: a new folder"
     )
+  for name in (PARAMS_FILE, schema.LABEL_MAP_FILE, REPORT_FILE):
+    if tf.io.gfile.exists(os.path.join(output_dir, name)):
+      raise ValueError(f"--output_dir {output_dir!r} holds {name} already; accepted: a new folder")
   path = reading.find(checkpoint, SOURCE)
   if not any(name.startswith("FirstStage") for name in reading.names(path, SOURCE)):
     raise ValueError(
@@ -133,10 +137,10 @@ def main(argv: Sequence[str] | None = None) -> int:
       allow_partial=args.allow_partial,
     )
   except (ValueError, OSError, tf.errors.OpError) as error:
-    print(f"error: {error}", file=sys.stderr)
+    terminal.show_error(error)
     return 1
-  print(report.text())
-  print(f"written to {args.output_dir}; {REPORT_FILE} there has all names")
+  terminal.show(report.text())
+  terminal.show(f"written to {args.output_dir}; {REPORT_FILE} there has all names")
   return 0
 
 

@@ -4,13 +4,22 @@
 command `mtl-ssl export-step`: a function `parser`, or, for `train`, absl's flags.
 """
 
+import argparse
 import os
 
-from mtl_ssl_tf import terminal
+from mtl_ssl_tf import terminal, texts
 
 # As `configs.experiments.DEFAULT`, which cannot be read without TensorFlow.
 EXPERIMENT = "mtl_frcnn"
 _called_as: str | None = None
+
+
+class ArgumentParser(argparse.ArgumentParser):
+  """A parser of flags whose errors quote the command line in a form harmless to a terminal."""
+
+  def error(self, message: str):
+    """Ends the program with one line behind the usage."""
+    super().error(texts.escaped(message))
 
 
 def call(name: str) -> None:

@@ -8,7 +8,7 @@ from mtl_ssl_tf import command_line
 
 def parser() -> argparse.ArgumentParser:
   """Returns the parser of the command's flags."""
-  result = argparse.ArgumentParser(
+  result = command_line.ArgumentParser(
     prog=command_line.prog("mtl_ssl_tf.compare"),
     description="Trains configurations with the same seeds and reports their paired differences.",
     allow_abbrev=False,

@@ -10,7 +10,7 @@ _CONVERTERS = {"pascal_voc": conversion.add_voc, "coco_json": conversion.add_coc
 
 def parser() -> argparse.ArgumentParser:
   """Returns the parser of this command's flags; Beam's own follow them."""
-  result = argparse.ArgumentParser(
+  result = command_line.ArgumentParser(
     prog=command_line.prog("mtl_ssl_tf.data.beam_conversion"),
     description="Converts a data set to TFRecord files as an Apache Beam pipeline.",
     allow_abbrev=False,

@@ -12,7 +12,7 @@ _FORMATS = ("cvat", "kitti", "labelme", "open_images", "wider", "yolo")
 
 def parser() -> argparse.ArgumentParser:
   """Returns the parser of the command's flags."""
-  result = argparse.ArgumentParser(
+  result = command_line.ArgumentParser(
     prog=command_line.prog("mtl_ssl_tf.data.import_any"),
     description="Converts a data set that Datumaro reads to TFRecord files.",
     allow_abbrev=False,

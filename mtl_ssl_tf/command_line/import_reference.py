@@ -7,7 +7,7 @@ from mtl_ssl_tf import command_line
 
 def parser() -> argparse.ArgumentParser:
   """Returns the parser of the command's flags."""
-  result = argparse.ArgumentParser(
+  result = command_line.ArgumentParser(
     prog=command_line.prog("mtl_ssl_tf.checkpoints.import_reference"),
     description="Turns a released MTL-SSL checkpoint into a run to evaluate and export.",
     allow_abbrev=False,

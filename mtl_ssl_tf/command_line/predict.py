@@ -7,10 +7,10 @@ from mtl_ssl_tf import command_line
 
 def parser() -> argparse.ArgumentParser:
   """Returns the parser of the command's flags."""
-  result = argparse.ArgumentParser(
+  result = command_line.ArgumentParser(
     prog=command_line.prog("mtl_ssl_tf.predict"),
     description="Detects objects in image and video files.",
-    epilog="Exit status: 0 done, 1 error or no file could be read, 2 wrong flags, 130 Ctrl-C.",
+    epilog="Exit status: 0 done, 1 error or no results, 2 wrong flags, 130 Ctrl-C.",
     allow_abbrev=False,
   )
   model = result.add_mutually_exclusive_group(required=True)

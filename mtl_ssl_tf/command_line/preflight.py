@@ -8,7 +8,7 @@ from mtl_ssl_tf.compilation import accelerators
 
 def parser() -> argparse.ArgumentParser:
   """Returns the parser of the command's flags."""
-  result = argparse.ArgumentParser(
+  result = command_line.ArgumentParser(
     prog=command_line.prog("mtl_ssl_tf.preflight"),
     description="Tells without an accelerator whether a training run would compile and fit on it.",
     allow_abbrev=False,

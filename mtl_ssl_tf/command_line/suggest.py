@@ -10,7 +10,7 @@ PRESETS = ("small_data_fpn", "from_scratch_fpn", "small_data", "from_scratch")
 
 def parser() -> argparse.ArgumentParser:
   """Returns the parser of the command's flags."""
-  result = argparse.ArgumentParser(
+  result = command_line.ArgumentParser(
     prog=command_line.prog("mtl_ssl_tf.suggest"),
     description="Writes the configuration of a training that suits the data, with reasons.",
     allow_abbrev=False,

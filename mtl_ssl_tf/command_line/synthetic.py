@@ -4,18 +4,18 @@ import argparse
 import ast
 import importlib.util
 
-from mtl_ssl_tf import command_line
+from mtl_ssl_tf import command_line, texts
 
 _MODULE = "mtl_ssl_tf.data.synthetic"
 # As in `synthetic.DatasetArguments`.
 DEFAULTS = {"num_train": 600, "num_val": 150, "seed": 0, "height": 192, "width": 256}
 
 
-class _OneLineParser(argparse.ArgumentParser):
+class _OneLineParser(command_line.ArgumentParser):
   """A parser that reports an error in a single line, with exit status 1."""
 
   def error(self, message):
-    self.exit(1, f"synthetic: error: {message}\n")
+    self.exit(1, f"synthetic: error: {texts.escaped(message)}\n")
 
 
 def parser() -> argparse.ArgumentParser:

@@ -39,7 +39,7 @@ def define() -> None:
 
 def parser() -> argparse.ArgumentParser:
   """Prints the help alone, in the form of the other commands'; absl parses."""
-  result = argparse.ArgumentParser(
+  result = command_line.ArgumentParser(
     prog=command_line.prog("mtl_ssl_tf.train"),
     usage="%(prog)s --flagfile=FILE --model_dir=DIR [flags]",
     description="Trains and evaluates a detector.",

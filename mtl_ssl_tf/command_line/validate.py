@@ -12,7 +12,7 @@ from mtl_ssl_tf.reading import quoting
 
 def parser() -> argparse.ArgumentParser:
   """Returns the parser of the command's flags."""
-  result = argparse.ArgumentParser(
+  result = command_line.ArgumentParser(
     prog=command_line.prog("mtl_ssl_tf.data.validate"),
     description="Tells what is wrong with a data set, and what it is like.",
     allow_abbrev=False,

@@ -140,11 +140,16 @@ def claim(output_dir: pathlib.Path, name: str, digest: str, schedule: Schedule) 
   """Makes the folder of an arm.
 
   Raises:
-    ValueError: it holds runs of other settings.
+    ValueError: it holds runs of other settings, or what is no comparison's.
   """
   path = output_dir / name / ARM_FILE
   content = {"settings": digest, **dataclasses.asdict(schedule)}
   if not path.exists():
+    if path.parent.is_dir() and any(path.parent.iterdir()):
+      raise ValueError(
+        f"arm {name!r}: {path.parent} is not empty and holds no {ARM_FILE}; accepted: another name,"
+        " or another --output_dir"
+      )
     path.parent.mkdir(parents=True, exist_ok=True)
     files.write_text(path, json.dumps(content, indent=2) + "\n")
   elif json.loads(path.read_text()) != content:

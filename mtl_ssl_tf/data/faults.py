@@ -5,6 +5,7 @@ import dataclasses
 import re
 from collections.abc import Iterable, Sequence
 
+from mtl_ssl_tf import texts
 from mtl_ssl_tf.reading import quoting
 
 _MAX_LISTED = 20
@@ -34,15 +35,16 @@ class Fault:
   def __str__(self) -> str:
     where = "" if self.object_number is None else f"object {self.object_number} "
     where += "" if self.object_name is None else f"({self.object_name}) "
-    return f"{self.file}: {where}{self.field}: {self.value}; accepted: {self.accepted}"
+    text = f"{self.file}: {where}{self.field}: {self.value}; accepted: {self.accepted}"
+    return texts.escaped(text)
 
 
-class FaultError(ValueError):
+class FaultError(texts.LinesError):
   """Faults that stand in the way of a result; its text has the first ones of each kind."""
 
   def __init__(self, faults: Iterable[Fault]):
     self.faults = tuple(faults)
-    super().__init__("\n".join(digest(self.faults)))
+    super().__init__(*digest(self.faults))
 
 
 def kind(fault: Fault) -> str:
@@ -72,6 +74,7 @@ def quote(text: str) -> str:
 
 
 def listing(names: Sequence[str]) -> str:
-  """Names in one line of bounded length."""
+  """Names in one line of bounded length, harmless to a terminal."""
+  names = [texts.escaped(name) for name in names]
   more = f" and {len(names) - _MAX_LISTED} more" if len(names) > _MAX_LISTED else ""
   return (", ".join(map(quoting.one_line, names[:_MAX_LISTED])) or "nothing") + more

@@ -16,11 +16,13 @@ import os
 import pathlib
 import subprocess
 import sys
+import tempfile
 from collections.abc import Sequence
 from typing import Any
 
 import tensorflow as tf
 
+from mtl_ssl_tf import files, written_files
 from mtl_ssl_tf.command_line import import_any as import_any_flags
 from mtl_ssl_tf.data import coco_json
 from mtl_ssl_tf.data.records import converter_command
@@ -65,10 +67,12 @@ def import_dataset(
     raise ValueError(f"--input is {input_dir}; accepted: a folder with a data set")
   folder = pathlib.Path(output_dir) / FOLDER
   folder.mkdir(parents=True, exist_ok=True)
-  if data_format == "labelme" and labelme_json.is_there(pathlib.Path(input_dir)):
-    datumaro_to_coco.write(*labelme_json.convert(pathlib.Path(input_dir)), folder)
-  else:
-    _run(datumaro_python, data_format, input_dir, folder)
+  with tempfile.TemporaryDirectory(prefix=".part-", dir=folder) as part:
+    if data_format == "labelme" and labelme_json.is_there(pathlib.Path(input_dir)):
+      datumaro_to_coco.write(*labelme_json.convert(pathlib.Path(input_dir)), pathlib.Path(part))
+    else:
+      _run(datumaro_python, data_format, input_dir, part)
+    _move(pathlib.Path(part), folder)
   report = json.loads((folder / datumaro_to_coco.REPORT).read_text())
   for line in report["lost"]:
     _LOGGER.info(f"not imported: {line}")
@@ -102,9 +106,17 @@ def import_dataset(
   ]
 
 
-def _run(
-  python: str, data_format: str, input_dir: str | os.PathLike[str], folder: pathlib.Path
-) -> None:
+def _move(part: pathlib.Path, folder: pathlib.Path) -> None:
+  """Puts COCO files and report in place of those of an earlier import; raises as `check` does."""
+  paths = sorted(part.iterdir())
+  for path in paths:
+    files.sync(path)
+  written = written_files.WrittenFiles(folder, "import-any")
+  with written.replacing_all([path.name for path in paths]):
+    files.move_into(folder, paths)
+
+
+def _run(python: str, data_format: str, input_dir: str | os.PathLike[str], folder: str) -> None:
   """Runs Datumaro, which leaves COCO files and the report in the folder.
 
   Raises:

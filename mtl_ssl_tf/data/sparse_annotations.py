@@ -272,10 +272,10 @@ def main(argv: Sequence[str] | None = None) -> int:
       num_shards=flags.num_shards,
     )
   except (ValueError, OSError) as error:
-    print(f"error: {error}", file=sys.stderr)
+    terminal.show_error(error)
     return 1
   except KeyboardInterrupt:
-    print("stopped; nothing was written", file=sys.stderr)
+    terminal.show("stopped; nothing was written", sys.stderr)
     return _INTERRUPTED
   return 0
 

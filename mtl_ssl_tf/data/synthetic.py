@@ -221,7 +221,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     written = write_dataset(output_dir, DatasetArguments(**flags))
   except (ValueError, OSError) as error:
     parser.error(str(error))
-  print(f"synthetic: {'wrote' if written else 'already there:'} {output_dir}")
+  terminal.show(f"synthetic: {'wrote' if written else 'already there:'} {output_dir}")
   return 0
 
 

@@ -17,11 +17,11 @@ import os
 import pathlib
 import sys
 import tempfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Mapping, Sequence
 
 import tensorflow as tf
 
-from mtl_ssl_tf import terminal
+from mtl_ssl_tf import files, terminal
 from mtl_ssl_tf.command_line import validate as validate_flags
 from mtl_ssl_tf.configs import loading, validation
 from mtl_ssl_tf.data import faults, label_map, pascal_voc, progress_lines, schema
@@ -37,6 +37,8 @@ from mtl_ssl_tf.data.sources import annotated, coco_source, split_source, voc_so
 
 _LOGGER = logging.getLogger("mtl_ssl_tf.data.validate")  # `__name__` is `__main__` in `python -m`.
 _MIB = 2**20
+# By which an earlier report, or sheet, is known.
+_OF_REPORT, _OF_SHEET = b'"num_unusable_images":', b"<h2>Worst images</h2>"
 # Flag that names the data -> the flags that it needs.
 _SOURCES = {"records": (), "data_dir": ("split",), "annotations": ("image_dir",)}
 # Flag -> the sources that it is about.
@@ -78,15 +80,15 @@ def validate_records(
     ValueError: there are no such files, or the label map is faulty.
   """
   sets = [record_paths.match_files(path) for path in (input_path, *more)]
-  files = [file for of_set in sets for file in of_set]
-  found = os.path.join(os.path.dirname(files[0]), schema.LABEL_MAP_FILE)
+  record_files = [file for of_set in sets for file in of_set]
+  found = os.path.join(os.path.dirname(record_files[0]), schema.LABEL_MAP_FILE)
   if label_map_file is None and os.path.exists(found):
     label_map_file = found
   classes = None if label_map_file is None else label_map.read_label_map(label_map_file)
   report = validation_report.ValidationReport(limits, classes, max_listed=max_listed)
-  report.add_general(shard_checks.check_shards(files))
+  report.add_general(shard_checks.check_shards(record_files))
 
-  num_bytes = sum(tf.io.gfile.stat(path).length for path in files)
+  num_bytes = sum(tf.io.gfile.stat(path).length for path in record_files)
   progress = progress_lines.Progress("records: checking MiB", num_bytes // _MIB, _LOGGER.info)
   passed = 0
 
@@ -176,18 +178,18 @@ def main(argv: Sequence[str] | None = None) -> int:
   given = _given(parser, flags)
   try:
     limits = _limits(flags)
-    _check_outputs([flags.report, flags.contact_sheet])
+    _check_outputs({flags.report: _OF_REPORT, flags.contact_sheet: _OF_SHEET})
     report = _validate(flags, limits)
     source = {name: getattr(flags, name) for name in (given, *_SOURCES[given])}
     what = ", ".join(faults.listing(_as_list(value)) for value in source.values())
     if flags.report:
       one = {name: _as_list(value) for name, value in source.items()}
       about = {"source": {name: v[0] if len(v) == 1 else v for name, v in one.items()}}
-      pathlib.Path(flags.report).write_text(report.as_json(**about), encoding="ascii")
+      files.write_text(flags.report, report.as_json(**about))
     if flags.contact_sheet:
-      pathlib.Path(flags.contact_sheet).write_bytes(report.html(what))
+      files.write_bytes(flags.contact_sheet, report.html(what))
   except (ValueError, OSError, tf.errors.OpError) as error:
-    print(f"error: {error}", file=sys.stderr, flush=True)
+    terminal.show_error(error)
     return 2
   for line in report.lines():
     _LOGGER.info(line)
@@ -267,14 +269,30 @@ def _limits(flags: argparse.Namespace) -> checks.Limits:
     raise ValueError(f"task.{flags.data}.{error}") from error
 
 
-def _check_outputs(paths: Iterable[str | None]) -> None:
-  """Raises ValueError where a file could not be written after all the work."""
-  for path in filter(None, paths):
+def _check_outputs(marks: Mapping[str | None, bytes]) -> None:
+  """Raises ValueError where a file could not be written after all the work, or is another's.
+
+  Args:
+    marks: path -> what an earlier report or sheet holds, such as may be replaced.
+  """
+  for path, mark in marks.items():
+    if path is None:
+      continue
     folder = os.path.dirname(path) or "."
     if os.path.isdir(path) or not os.path.isdir(folder) or not os.access(folder, os.W_OK):
       raise ValueError(
         f"{path}: cannot be written; accepted: a file in a folder that exists and can be written to"
       )
+    if os.path.lexists(path) and mark not in _content(path):
+      raise ValueError(
+        f"{path}: is there already, and was not written by this command; accepted: a new file or an"
+        " earlier one of this command"
+      )
+
+
+def _content(path: str) -> bytes:
+  """The bytes of a file; none of what is no file."""
+  return pathlib.Path(path).read_bytes() if os.path.isfile(path) else b""
 
 
 if __name__ == "__main__":

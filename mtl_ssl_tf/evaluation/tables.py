@@ -4,6 +4,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from mtl_ssl_tf import texts
+
 
 def text_table(
   title: str,
@@ -19,7 +21,9 @@ def text_table(
     body: rows with a cell for each column.
     footer: a last row, such as totals.
   """
-  rows = [header, *body, *([footer] if footer else [])]
+  rows = [
+    [texts.escaped(cell) for cell in row] for row in (header, *body, *([footer] if footer else []))
+  ]
   widths = [max(len(row[column]) for row in rows) for column in range(len(header))]
   lines = [
     "  ".join(

@@ -1,16 +1,16 @@
 """Turns a batch of image files into journal records, drawn images and annotation files."""
 
-import contextlib
 import dataclasses
+import io
 import pathlib
 from collections.abc import Sequence
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
 from PIL import Image
 
-from mtl_ssl_tf import files
+from mtl_ssl_tf import texts, written_files
 from mtl_ssl_tf.data.sources import image_files, safe_files
 from mtl_ssl_tf.prediction import image_detections, voc_xml
 from mtl_ssl_tf.reading import regular_files
@@ -29,27 +29,30 @@ class ImagePredictor:
     detector: does the work.
     folder: that the names of files are relative to.
     score_threshold: detections below it are left out.
-    drawn_dir: folder for drawn images; None draws none.
-    voc_dir: folder for annotations; None writes none.
+    written: the folder of the results; None where no files are written.
+    drawn_dir: folder in there for drawn images; None draws none.
+    voc_dir: folder in there for annotations; None writes none.
   """
 
   detector: served_detector.ServedDetector
   folder: pathlib.Path
   score_threshold: float
-  drawn_dir: pathlib.Path | None = None
-  voc_dir: pathlib.Path | None = None
+  written: written_files.WrittenFiles | None = None
+  drawn_dir: str | None = None
+  voc_dir: str | None = None
 
   def __call__(self, names: Sequence[str]) -> list[dict[str, Any]]:
     """Returns the record of each file; writes drawn images and annotations.
 
-    A record has `file`, and either `height`, `width` (of the upright image) and `detections` as
-    `Detections.coco_rows`, or `failure`, the reason.
+    A record has `file`, and `height`, `width` (of the upright image) and `detections` as
+    `Detections.coco_rows`, or `failure`, the reason. It has both where a file of its results cannot
+    be written; `is_unwritten` then says so.
 
     Args:
       names: of the files; their images go through the detector together, whatever their sizes.
 
     Raises:
-      OSError: a result cannot be written.
+      OSError: no result can be written, say as the disk is full.
     """
     images, failures = {}, {}
     for name in names:
@@ -58,28 +61,32 @@ class ImagePredictor:
       except OSError as error:
         failures[name] = f"cannot be read ({error.strerror})"
       except ValueError as error:
-        failures[name] = str(error).removeprefix(f"{name}: image: ")
+        failures[name] = str(error).removeprefix(f"{texts.escaped(name)}: image: ")
     found = image_detections.detect_each(
       self.detector.detect_encoded, [image.encoded for image in images.values()]
     )
     records = {}
+    if self.written is not None:
+      results = [get(name) for name in images for get in (self._annotation, self._drawing)]
+      self.written.claim(filter(None, results))
     for (name, image), detections in zip(images.items(), found, strict=True):
       if isinstance(detections, str):
         failures[name] = detections
       else:
         shown = detections.at_least(self.score_threshold)
-        self._write(name, image, shown)
         records[name] = {
           "file": name,
           "height": image.height,
           "width": image.width,
           "detections": shown.coco_rows(),
         }
+        if unwritten := self._write(name, image, shown):
+          records[name] |= {"failure": "; ".join(unwritten), "is_unwritten": True}
     return [records.get(name) or {"file": name, "failure": failures[name]} for name in names]
 
   def _read(self, name: str) -> image_files.StoredImage:
     """Returns the image exactly as training reads it, before resizing."""
-    problem = voc_xml.name_problem(name) if self.voc_dir else None
+    problem = None if self.voc_dir is None else voc_xml.name_problem(name)
     if problem:
       raise ValueError(problem)
     content = regular_files.read_bytes(self.folder / name, safe_files.MAX_BYTES)
@@ -87,22 +94,38 @@ class ImagePredictor:
 
   def _write(
     self, name: str, image: image_files.StoredImage, shown: image_detections.Detections
-  ) -> None:
+  ) -> list[str]:
+    """Writes the files of an image's results; returns the reasons of those that cannot be."""
     names = self.detector.class_names
-    if self.voc_dir:
-      content = voc_xml.annotation(name, image.height, image.width, shown, names)
-      with _writing(self.voc_dir / voc_name(name)) as file:
-        file.write(content)
-    if self.drawn_dir:
-      drawn = draw.draw_boxes(pixels(image), shown.boxes_px, shown.class_ids, names, shown.scores)
-      with _writing(self.drawn_dir / drawn_name(name)) as file:
-        Image.fromarray(drawn).save(file, "JPEG", quality=_JPEG_QUALITY)
+    contents = {
+      self._annotation(name): lambda: voc_xml.annotation(
+        name, image.height, image.width, shown, names
+      ),
+      self._drawing(name): lambda: _jpeg(
+        draw.draw_boxes(pixels(image), shown.boxes_px, shown.class_ids, names, shown.scores)
+      ),
+    }
+    failures = []
+    for result, content in contents.items():
+      try:
+        if result is not None:
+          with self.written.writing(result) as file:
+            file.write(content())
+      except OSError as error:
+        failures.append(f"{result} cannot be written ({written_files.reason(error)})")
+    return failures
+
+  def _annotation(self, name: str) -> str | None:
+    return None if self.voc_dir is None else f"{self.voc_dir}/{voc_name(name)}"
+
+  def _drawing(self, name: str) -> str | None:
+    return None if self.drawn_dir is None else f"{self.drawn_dir}/{drawn_name(name)}"
 
 
-def _writing(path: pathlib.Path) -> contextlib.AbstractContextManager[BinaryIO]:
-  """Opens a file of the results, whose folder may have to be made."""
-  path.parent.mkdir(parents=True, exist_ok=True)
-  return files.writing(path, only_writer=True)
+def _jpeg(image: np.ndarray) -> bytes:
+  content = io.BytesIO()
+  Image.fromarray(image).save(content, "JPEG", quality=_JPEG_QUALITY)
+  return content.getvalue()
 
 
 def pixels(image: image_files.StoredImage) -> np.ndarray:

@@ -23,11 +23,13 @@ class Inputs:
     folder: the deepest one that holds them all: the input folder itself, or where a file lies.
     names: of the files, inside the folder, with `/` between its parts; each once.
     passed_over: number of other files in the folders that were searched, by their ending.
+    unreadable: folders among these that cannot be read, and the reasons.
   """
 
   folder: pathlib.Path
   names: tuple[str, ...]
   passed_over: Mapping[str, int] = dataclasses.field(default_factory=dict, compare=False)
+  unreadable: Mapping[str, str] = dataclasses.field(default_factory=dict, compare=False)
 
 
 def is_video(name: str) -> bool:
@@ -52,11 +54,12 @@ def find_inputs(
   Raises:
     ValueError: no file is found, or a name in the list is not among the files.
   """
-  hidden = [folder.resolve() for folder in result_folders]
+  hidden = [_resolved(folder) for folder in result_folders]
   roots, paths = [], []
   passed_over: collections.Counter[str] = collections.Counter()
+  unreadable: dict[str, str] = {}
   for source in sources:
-    root, found = _files_of(source, hidden, passed_over)
+    root, found = _files_of(source, hidden, passed_over, unreadable)
     roots.append(root)
     paths += found
   folder = os.path.commonpath(roots)
@@ -66,18 +69,24 @@ def find_inputs(
     if len(sources) == 1 and os.path.isfile(sources[0]):
       raise ValueError(f"--input {sources[0]!r} is a file; accepted: a folder, with --input_list")
     names = _chosen(names, input_list)
-  return Inputs(pathlib.Path(folder), tuple(names), dict(passed_over.most_common()))
+  return Inputs(pathlib.Path(folder), tuple(names), dict(passed_over.most_common()), unreadable)
 
 
 def _files_of(
-  source: str, hidden: Sequence[pathlib.Path], passed_over: collections.Counter[str]
+  source: str,
+  hidden: Sequence[pathlib.Path],
+  passed_over: collections.Counter[str],
+  unreadable: dict[str, str],
 ) -> tuple[str, list[str]]:
   """Returns the folder that names are relative to, and the files, as absolute paths."""
   # Not resolved: a link keeps the name that the user knows it by.
   path = os.path.abspath(source)
   if os.path.isdir(path):
     _check_visible(source, path, hidden)
-    found = sorted(_walk(path, hidden, passed_over), key=lambda file: pathlib.Path(file).as_posix())
+    walked = _walk(path, hidden, passed_over, unreadable)
+    found = sorted(walked, key=lambda file: pathlib.Path(file).as_posix())
+    if path in unreadable:
+      raise ValueError(f"--input {source!r} cannot be read ({unreadable[path]})")
     if not found:
       raise ValueError(f"--input {source!r} holds no image or video; accepted: {_ACCEPTED}")
     return path, found
@@ -96,10 +105,16 @@ def _files_of(
 
 
 def _walk(
-  folder: str, hidden: Sequence[pathlib.Path], passed_over: collections.Counter[str]
+  folder: str,
+  hidden: Sequence[pathlib.Path],
+  passed_over: collections.Counter[str],
+  unreadable: dict[str, str],
 ) -> Iterator[str]:
-  for parent, folders, files in os.walk(folder):
-    folders[:] = [name for name in folders if pathlib.Path(parent, name).resolve() not in hidden]
+  def note(error: OSError) -> None:
+    unreadable[str(error.filename)] = error.strerror or str(error)
+
+  for parent, folders, files in os.walk(folder, onerror=note):
+    folders[:] = [name for name in folders if _resolved(os.path.join(parent, name)) not in hidden]
     for name in files:
       if _has_suffix(name):
         yield os.path.join(parent, name)
@@ -116,13 +131,18 @@ def _is_input(path: str) -> bool:
 
 
 def _is_hidden(path: str, hidden: Sequence[pathlib.Path]) -> bool:
-  resolved = pathlib.Path(path).resolve()
+  resolved = _resolved(path)
   return any(resolved.is_relative_to(folder) for folder in hidden)
+
+
+def _resolved(path: str | os.PathLike[str]) -> pathlib.Path:
+  # Not `pathlib`'s, which fails at a link to itself.
+  return pathlib.Path(os.path.realpath(path))
 
 
 def _check_visible(source: str, path: str, hidden: Sequence[pathlib.Path]) -> None:
   if _is_hidden(path, hidden):
-    folder = next(str(f) for f in hidden if pathlib.Path(path).resolve().is_relative_to(f))
+    folder = next(str(f) for f in hidden if _resolved(path).is_relative_to(f))
     raise ValueError(f"--input {source!r} lies in {folder!r}; accepted: files outside the results")
 
 

@@ -15,6 +15,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 _VERSION = 1
+_BEGINNING = b'{"version":'
 _MAX_SHOWN = 200  # Patterns that the shell expanded may be thousands of names.
 
 
@@ -44,7 +45,8 @@ class Journal:
       overwrite: start again in any case.
 
     Raises:
-      ValueError: there is one of other settings, or another process is at work on it.
+      ValueError: there is one of other settings, another process is at work on it, or the file is
+        none of this command.
       OSError: it cannot be written.
     """
     self._path = path
@@ -92,9 +94,11 @@ class Journal:
 
   def _start(self, settings: dict[str, Any], names: list[str], overwrite: bool) -> None:
     """Reads the file, cuts off an unfinished line, and writes the head of a new file."""
+    self.num_units = self.num_files = 0
+    self._file.seek(0)
+    self._check_ours(self._file.read(len(_BEGINNING)))
     if overwrite:
       self._file.truncate(0)
-    self.num_units = self.num_files = 0
     self._file.seek(0)
     head = _read_line(self._file)
     end = self._file.tell() if head is not None else 0
@@ -112,6 +116,15 @@ class Journal:
     if head is None:
       self._file.write(_line({"version": _VERSION, "settings": settings, "names": names}))
       self._file.flush()
+
+  def _check_ours(self, beginning: bytes) -> None:
+    """Raises ValueError where a file does not begin as a journal, or what is left of one, does."""
+    # A machine that lost power may leave blocks that were never written.
+    if not (_BEGINNING.startswith(beginning) or not beginning.strip(b"\0")):
+      raise ValueError(
+        f"--output_dir {str(self._path.parent)!r}: its {self._path.name} is no file of this"
+        " command; accepted: another folder, or one without it"
+      )
 
   def _check_settings(self, head: Mapping[str, Any], settings: Mapping[str, Any]) -> None:
     """Raises ValueError unless the journal was begun with the same settings."""

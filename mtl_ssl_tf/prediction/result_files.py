@@ -8,16 +8,16 @@ predictions.json, a COCO data set:
 coco_results.json, what COCO calls results: a list of image_id, category_id, bbox, score.
 coco_results_ids.json, beside it: images and categories as in predictions.json, without which nobody
   knows what the ids stand for; `evaluate` joins by the names in it.
-failures.json, a list of file_name and reason; there only if a file was left out or ended early.
+failures.json, a list of file_name and reason; there only if a file was left out, ended early, or a
+  file of its results could not be written.
 """
 
 import dataclasses
 import json
-import pathlib
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any, BinaryIO
 
-from mtl_ssl_tf import files
+from mtl_ssl_tf import written_files
 from mtl_ssl_tf.data.ground_truth import result_ids
 from mtl_ssl_tf.prediction import coco_ids
 
@@ -35,66 +35,82 @@ class Summary:
   Attributes:
     num_images, num_videos: that could be read.
     num_detections: in the images.
-    failures: name and reason of each file that was left out or ended early.
+    num_complete: of images and videos, those whose results are all written.
+    failures: name and reason of each file that was left out or is not complete.
+    unwritten: name and reason of each of the final files that cannot be written.
   """
 
   num_images: int
   num_videos: int
   num_detections: int
+  num_complete: int
   failures: tuple[tuple[str, str], ...]
+  unwritten: tuple[tuple[str, str], ...] = ()
+
+
+def final_files(outputs: Collection[str]) -> list[str]:
+  """The names of the files that `write_results` writes, `FAILURES_FILE` aside."""
+  names = [PREDICTIONS_FILE] if DATASET in outputs else []
+  return names + ([RESULTS_FILE, IDS_FILE] if RESULTS in outputs else [])
 
 
 def write_results(
-  output_dir: pathlib.Path,
+  written: written_files.WrittenFiles,
   records: Callable[[], Iterator[dict[str, Any]]],
   class_names: Sequence[str],
   ids: coco_ids.CocoIds,
   outputs: Collection[str],
+  unreadable: Mapping[str, str] | None = None,
 ) -> Summary:
-  """Writes the files; each is replaced as a whole.
+  """Writes the files; each is replaced as a whole, and one that cannot be stops no other.
 
   Args:
-    output_dir: where they go.
+    written: the folder that they go to.
     records: begins to read the journal; called more than once.
     class_names: class 1 first.
     ids: of images and classes.
     outputs: `DATASET`, `RESULTS` or both; others are not for this module.
+    unreadable: folders that could not be searched, and the reasons, which are failures too.
 
   Raises:
-    OSError: a file cannot be written.
+    OSError: no file can be written, say as the disk is full.
   """
-  if DATASET in outputs:
-    with files.writing(output_dir / PREDICTIONS_FILE, only_writer=True) as file:
-      file.write(b'{"images": ')
-      _write_list(file, _images(records(), ids))
-      file.write(b',\n"categories": ')
-      _write_list(file, categories(class_names, ids))
-      file.write(b',\n"annotations": ')
-      _write_list(file, _annotations(records(), ids))
-      file.write(b"}\n")
-  if RESULTS in outputs:
-    with files.writing(output_dir / RESULTS_FILE, only_writer=True) as file:
-      _write_list(file, _results(records(), ids))
-    with files.writing(output_dir / IDS_FILE, only_writer=True) as file:
-      file.write(b'{"images": ')
-      _write_list(file, _images(records(), ids))
-      file.write(b',\n"categories": ')
-      _write_list(file, categories(class_names, ids))
-      file.write(b"}\n")
-  num_images = num_videos = num_detections = 0
-  failures = []
+  names = categories(class_names, ids)
+  num_images = num_videos = num_detections = num_complete = 0
+  failures = list((unreadable or {}).items())
   for record in records():
     num_images += "detections" in record
     num_videos += "num_frames" in record
     num_detections += len(record.get("detections", ()))
+    is_read = "detections" in record or "num_frames" in record
+    num_complete += is_read and not record.get("is_unwritten")
     if record.get("failure"):
       failures.append((record["file"], record["failure"]))
-  if failures:
-    with files.writing(output_dir / FAILURES_FILE, only_writer=True) as file:
-      _write_list(file, ({"file_name": name, "reason": reason} for name, reason in failures))
-  else:
-    (output_dir / FAILURES_FILE).unlink(missing_ok=True)
-  return Summary(num_images, num_videos, num_detections, tuple(failures))
+  contents: dict[str, Callable[[BinaryIO], None]] = {
+    PREDICTIONS_FILE: lambda file: _write_lists(
+      file,
+      images=_images(records(), ids),
+      categories=names,
+      annotations=_annotations(records(), ids),
+    ),
+    RESULTS_FILE: lambda file: _write_list(file, _results(records(), ids)),
+    IDS_FILE: lambda file: _write_lists(file, images=_images(records(), ids), categories=names),
+    FAILURES_FILE: lambda file: _write_list(
+      file, ({"file_name": name, "reason": reason} for name, reason in failures)
+    ),
+  }
+  unwritten = []
+  for name in [*final_files(outputs), *([FAILURES_FILE] if failures else [])]:
+    try:
+      with written.writing(name) as file:
+        contents[name](file)
+    except OSError as error:
+      unwritten.append((name, written_files.reason(error)))
+  if not failures:
+    written.remove(FAILURES_FILE)
+  return Summary(
+    num_images, num_videos, num_detections, num_complete, tuple(failures), tuple(unwritten)
+  )
 
 
 def categories(class_names: Sequence[str], ids: coco_ids.CocoIds) -> list[dict[str, Any]]:
@@ -135,6 +151,16 @@ def _with_ids(
     if "detections" in record:
       number += 1
       yield number if ids.image_ids is None else ids.image_ids[record["file"]], record
+
+
+def _write_lists(file: BinaryIO, **lists: Iterable[dict[str, Any]]) -> None:
+  """Writes a JSON object of lists."""
+  separator = b"{"
+  for name, entries in lists.items():
+    file.write(separator + f'"{name}": '.encode())
+    _write_list(file, entries)
+    separator = b",\n"
+  file.write(b"}\n")
 
 
 def _write_list(file: BinaryIO, entries: Iterable[dict[str, Any]]) -> None:

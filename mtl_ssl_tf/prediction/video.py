@@ -13,18 +13,20 @@ The detections of `clip.avi` are in `clip.avi.json`:
 """
 
 import contextlib
+import errno
 import json
 import logging
 import math
 import os
 import pathlib
+import shutil
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, BinaryIO
 
 import cv2
 import numpy as np
 
-from mtl_ssl_tf import files
+from mtl_ssl_tf import written_files
 from mtl_ssl_tf.data import progress_lines
 from mtl_ssl_tf.prediction import image_detections
 from mtl_ssl_tf.reading import regular_files
@@ -42,6 +44,7 @@ _CODEC = "mp4v"
 _DEFAULT_RATE = 25.0  # Of the annotated video, where the original does not state it.
 # How many of the frames that a file announces may be missing: some count only roughly.
 _MISSING_FRACTION, _MISSING_FRAMES = 0.01, 1
+_LITTLE_SPACE = 16 * 2**20  # Bytes; with so few left, a file that lacks frames met a full disk.
 
 
 class VideoPredictor:
@@ -51,7 +54,8 @@ class VideoPredictor:
     self,
     detector: served_detector.ServedDetector,
     folder: pathlib.Path,
-    videos_dir: pathlib.Path,
+    written: written_files.WrittenFiles,
+    videos_dir: str,
     *,
     score_threshold: float,
     batch_size: int = 1,
@@ -63,7 +67,8 @@ class VideoPredictor:
     Args:
       detector: does the work.
       folder: that the names of files are relative to.
-      videos_dir: folder for the results.
+      written: the folder of the results.
+      videos_dir: folder in there for those of videos.
       score_threshold: detections below it are left out.
       batch_size: so many frames are in memory, and those of them to examine are processed together.
       every: examine the first frame of each so many.
@@ -71,7 +76,7 @@ class VideoPredictor:
     """
     self._detector = detector
     self._folder = folder
-    self._videos_dir = videos_dir
+    self._written, self._videos_dir = written, videos_dir
     self._score_threshold = score_threshold
     self._batch_size = batch_size
     self._every = every
@@ -81,30 +86,49 @@ class VideoPredictor:
     """Returns the record of a video; writes its results.
 
     A record has `file`, `num_frames` if there was a frame, and `failure`, the reason, if the video
-    could not be read or ended before its time.
+    could not be read or ended before its time, or a file of its results cannot be written;
+    `is_unwritten` then says so.
 
     Raises:
-      OSError: a result cannot be written.
+      OSError: no result can be written, say as the disk is full.
     """
     path = self._folder / name
     try:
       regular_files.check(path)
     except OSError as error:
       return {"file": name, "failure": f"cannot be read ({error.strerror})"}
+    if not _is_utf8(path):  # OpenCV would end the process.
+      return {"file": name, "failure": "its path is not UTF-8, and no other can be opened"}
     capture = cv2.VideoCapture(str(path), cv2.CAP_FFMPEG)
     try:
       frames = _Frames(capture)
       first = frames.read()
       if first is None:
         return {"file": name, "failure": "no video that can be read, or damaged from the beginning"}
-      self._predict(name, frames, first)
+      unwritten = self._predict(name, frames, first)
     finally:
       capture.release()
     record = {"file": name, "num_frames": frames.num_read}
-    return record | ({"failure": frames.failure} if frames.failure else {})
+    if failure := "; ".join(filter(None, [frames.failure, *unwritten])):
+      record["failure"] = failure
+    return record | ({"is_unwritten": True} if unwritten else {})
 
-  def _predict(self, name: str, frames: "_Frames", first: np.ndarray) -> None:
-    """Writes the results of a video, given its first frame."""
+  def _predict(self, name: str, frames: "_Frames", first: np.ndarray) -> list[str]:
+    """Writes the results of a video; returns the reasons of those that cannot be written."""
+    listed, drawn = f"{self._videos_dir}/{name}.json", f"{self._videos_dir}/{video_name(name)}"
+    obstacles = self._written.claim([listed, drawn] if self._drawn else [listed])
+    unwritten = [f"{result} cannot be written ({why})" for result, why in obstacles.items()]
+    if listed not in obstacles:
+      try:
+        self._write(name, frames, first, listed, None if drawn in obstacles else drawn)
+      except OSError as error:
+        unwritten.append(f"its results cannot be written ({written_files.reason(error)})")
+    return unwritten
+
+  def _write(
+    self, name: str, frames: "_Frames", first: np.ndarray, listed: str, drawn: str | None
+  ) -> None:
+    """Writes the detections of a video and, unless `drawn` is None, its annotated copy."""
     height, width = first.shape[:2]
     head = {
       "file_name": name,
@@ -118,13 +142,10 @@ class VideoPredictor:
     }
     progress_line = progress_lines.Progress(f"{name}: frames", frames.num_announced, _LOGGER.info)
     with contextlib.ExitStack() as stack:
-      path = self._videos_dir / f"{name}.json"
-      path.parent.mkdir(parents=True, exist_ok=True)
-      file = stack.enter_context(files.writing(path, only_writer=True))
+      file = stack.enter_context(self._written.writing(listed))
       draw_frame = None
-      if self._drawn:
-        target = self._videos_dir / video_name(name)
-        part = stack.enter_context(files.replacing(target, only_writer=True))
+      if self._drawn and drawn is not None:
+        part = stack.enter_context(self._written.replacing(drawn))
         writer = stack.enter_context(_Writer(part, frames.rate or _DEFAULT_RATE, height, width))
         draw_frame = writer.write
       file.write(json.dumps(head).encode()[:-1] + b',\n"frames": [')
@@ -248,6 +269,8 @@ class _Writer:
     Raises:
       OSError: it cannot be written.
     """
+    if not _is_utf8(path):
+      raise OSError("its path is not UTF-8, and no other can be written")
     self._path = path
     self._paddings = ((0, height % 2), (0, width % 2), (0, 0))
     size = (width + width % 2, height + height % 2)
@@ -255,7 +278,7 @@ class _Writer:
       str(path), cv2.CAP_FFMPEG, cv2.VideoWriter_fourcc(*_CODEC), rate, size
     )
     if not self._writer.isOpened():
-      raise OSError(f"{path}: the video cannot be written")
+      raise OSError(f"OpenCV cannot write a video of {width} x {height} pixels there")
     self._num_frames = 0
 
   def write(self, image: np.ndarray) -> None:
@@ -278,9 +301,18 @@ class _Writer:
     count = int(written.get(cv2.CAP_PROP_FRAME_COUNT)) if written.isOpened() else 0
     written.release()
     if count != self._num_frames:
+      free = shutil.disk_usage(self._path.parent).free
       raise OSError(
-        f"{self._path}: only {count} of {self._num_frames} frames were written; is the disk full?"
+        errno.ENOSPC if free < _LITTLE_SPACE else errno.EINVAL,
+        f"only {count} of {self._num_frames} frames were written; is the disk full?",
       )
+
+
+def _is_utf8(path: pathlib.Path) -> bool:
+  try:
+    return bool(str(path).encode())
+  except UnicodeEncodeError:
+    return False
 
 
 def video_name(name: str) -> str:

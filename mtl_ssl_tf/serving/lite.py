@@ -85,7 +85,7 @@ def main(argv: Sequence[str] | None = None) -> int:
   try:
     write(args.model_dir, args.output, checkpoint=args.checkpoint, verify_images=args.verify_images)
   except (ValueError, OSError) as error:
-    print(f"error: {error}", file=sys.stderr)
+    terminal.show_error(error)
     return 1
   return 0
 

@@ -10,6 +10,7 @@ import tf_keras
 from official.core import config_definitions as cfg
 from official.core import task_factory
 
+from mtl_ssl_tf import terminal
 from mtl_ssl_tf.checkpoints import pretrained
 from mtl_ssl_tf.configs import data as data_config
 from mtl_ssl_tf.configs import detector as detector_config
@@ -213,11 +214,11 @@ class MtlDetectionTask(task_lib.TrainableTask):
       config.init_modules,
       copy_missing=config.auxiliary.init_from == "main_stage2",
     )
-    print(f"start weights {config.init_checkpoint}\n{report.text(limit=3)}", flush=True)
+    terminal.show(f"start weights {config.init_checkpoint}\n{report.text(limit=3)}")
     text = f"{config.init_checkpoint}\n{report.text(limit=None)}\n"
     if pretrained.is_pretraining(config.init_checkpoint, detection_settings.INIT_FIELD):
       for line in pretraining_start.after_pretraining(model, config):
-        print(line, flush=True)
+        terminal.show(line)
         text += f"{line}\n"
     if self.logging_dir:
       tf.io.gfile.makedirs(self.logging_dir)

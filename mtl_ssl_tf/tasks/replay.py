@@ -24,15 +24,15 @@ def main(argv: Sequence[str] | None = None) -> int:
   try:
     losses, gradients = replay(args.folder)
   except ValueError as error:
-    print(f"error: {error}", file=sys.stderr)
+    terminal.show_error(error)
     return 1
   for name, value in losses.items():
-    print(f"{name:28s} {value:.6g}")
+    terminal.show(f"{name:28s} {value:.6g}")
   for name, count in gradients.items():
-    print(f"gradient of {name}: {count} entries are not finite")
+    terminal.show(f"gradient of {name}: {count} entries are not finite")
   if gradients or not np.all(np.isfinite(list(losses.values()))):
     return 0
-  print("all is finite: what the run saw depends on more than weights and batch")
+  terminal.show("all is finite: what the run saw depends on more than weights and batch")
   return 1
 
 

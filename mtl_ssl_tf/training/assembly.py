@@ -10,6 +10,7 @@ import tensorflow as tf
 from official.core import config_definitions as cfg
 from official.core import train_utils
 
+from mtl_ssl_tf import terminal
 from mtl_ssl_tf.checkpoints import model_checkpoint
 from mtl_ssl_tf.data.records import index as record_index
 from mtl_ssl_tf.training import (
@@ -112,11 +113,11 @@ class TrainingRun:
         int(self._trainer.global_step.numpy()),
       )
       for change in self._changes:
-        print(f"changed since the run began: {change}", flush=True)
-      print(learning_rates.description(params), flush=True)
-      print(early_stopping.describe(params.trainer), flush=True)
+        terminal.show(f"changed since the run began: {change}")
+      terminal.show(learning_rates.description(params))
+      terminal.show(early_stopping.describe(params.trainer))
       if self._trainer.averages is not None:
-        print(self._trainer.averages.describe(), flush=True)
+        terminal.show(self._trainer.averages.describe())
       for each in (learning_rates, early_stopping):
         for line in each.warnings(params.trainer):
           _LOGGER.warning(line)
@@ -147,7 +148,7 @@ class TrainingRun:
     # Evaluation alone, perhaps of other data, writes nothing over the run's.
     takes_files = self._trains and not record_index.is_remote(self._model_dir)
     for line in self._task.closing_lines(self._model_dir if takes_files else None):
-      print(line, flush=True)
+      terminal.show(line)
 
   def _build_task(self) -> task_lib.TrainableTask:
     runtime = self._params.runtime

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 
+from mtl_ssl_tf import terminal
 from mtl_ssl_tf.training import checkpointing, early_stopping, nonfinite, progress, stopping
 
 
@@ -82,7 +83,7 @@ class ResumableController(progress.ReportingController):
     output = super().evaluate(steps)
     if self._early_stopping is not None:
       self._early_stopping.update(float(output[self._metric]), int(self.global_step.numpy()))
-      print(self._early_stopping.state(), flush=True)
+      terminal.show(self._early_stopping.state())
     return output
 
   def _train_or_recover(self, steps: int) -> None:
@@ -119,5 +120,5 @@ class ResumableController(progress.ReportingController):
   def _is_over(self, step: int) -> bool:
     if self._early_stopping is None or not self._early_stopping.is_over:
       return False
-    print(f"the run ends early, at step {step}; {self._early_stopping.state()}", flush=True)
+    terminal.show(f"the run ends early, at step {step}; {self._early_stopping.state()}")
     return True

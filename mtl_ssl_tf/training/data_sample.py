@@ -4,6 +4,7 @@ import logging
 
 from official.core import config_definitions as cfg
 
+from mtl_ssl_tf import texts
 from mtl_ssl_tf.data.inspection import checks, validation_report
 from mtl_ssl_tf.training import task as task_lib
 
@@ -35,7 +36,7 @@ def check(config: cfg.TaskConfig, name: str, num_records: int) -> None:
       "accepted: records without faults; python -m mtl_ssl_tf.data.validate lists all of them,"
       " --validate_data=0 trains nevertheless"
     )
-    raise ValueError("\n".join(lines))
+    raise texts.LinesError(*lines)
   first = {}
   for warning in report.findings(checks.WARNING):
     first.setdefault(warning.kind, warning)

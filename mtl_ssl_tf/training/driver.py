@@ -29,7 +29,7 @@ import tensorflow as tf
 from absl import logging as absl_logging
 from official.core import config_definitions as cfg
 
-from mtl_ssl_tf import terminal
+from mtl_ssl_tf import terminal, texts
 from mtl_ssl_tf.configs import experiments, validation
 from mtl_ssl_tf.configs.loading import load_experiment
 from mtl_ssl_tf.training import (
@@ -89,7 +89,7 @@ def run(
         return assembly.TrainingRun(strategy, params, mode, folder, checkpoint, stop)()
     except stopping.StoppedError as stopped:
       if strategies.is_chief(strategy):
-        print(_last_words(mode, model_dir, str(stopped)), flush=True)
+        terminal.show(_last_words(mode, model_dir, str(stopped)))
       return None, {}
 
 
@@ -150,5 +150,5 @@ def main_with_flags(flags: Any) -> None:
   except (ValueError, stopping.RunError) as error:
     absl_logging.info("An error arose:", exc_info=True)
     # Gin, which Model Garden goes through, appends the way of the call to the message.
-    message = str(error).split("\n  In call to configurable")[0]
+    message = texts.error_text(error).split("\\n  In call to configurable")[0]
     sys.exit(f"error: {message}")

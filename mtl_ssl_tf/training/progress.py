@@ -11,6 +11,8 @@ import tensorflow as tf
 from absl import logging as absl_logging
 from orbit import controller as orbit_controller
 
+from mtl_ssl_tf import terminal
+
 MIN_SECONDS_BETWEEN_LINES = 5.0
 # Share that the newest measurement has in the smoothed rate.
 RATE_SMOOTHING = 0.3
@@ -52,7 +54,7 @@ class ProgressLine:
     self._images_per_step = images_per_step
     self._counters, self._count_warning = tuple(counters), count_warning
     self._describe = describe
-    self._write = write or (lambda line: print(line, flush=True))
+    self._write = write or terminal.show
     self._clock = clock
     self._last_line_time = None
     self._steps_per_second = 0.0
@@ -132,7 +134,7 @@ class ReportingController(orbit.Controller):
       output = super().evaluate(steps)
     step = int(self.global_step.numpy())
     seconds = time.monotonic() - start
-    print(f"evaluation at step {step}, {seconds:.1f} s\n{self._report(output, step)}", flush=True)
+    terminal.show(f"evaluation at step {step}, {seconds:.1f} s\n{self._report(output, step)}")
     return output
 
   def restore_checkpoint(self, checkpoint_path: str | None = None) -> str | None:
@@ -140,14 +142,14 @@ class ReportingController(orbit.Controller):
     with _orbit_logging_only():
       restored = super().restore_checkpoint(checkpoint_path)
     if restored is not None:
-      print(f"restored from checkpoint: {restored}", flush=True)
+      terminal.show(f"restored from checkpoint: {restored}")
     return restored
 
   def _maybe_save_checkpoint(self, check_interval: bool = True) -> bool:
     with _orbit_logging_only():
       is_saved = super()._maybe_save_checkpoint(check_interval)
     if is_saved:
-      print(f"saved checkpoint: {self.checkpoint_manager.latest_checkpoint}", flush=True)
+      terminal.show(f"saved checkpoint: {self.checkpoint_manager.latest_checkpoint}")
     return is_saved
 
 

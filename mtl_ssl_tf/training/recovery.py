@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from mtl_ssl_tf import terminal
 from mtl_ssl_tf.configs import training
 from mtl_ssl_tf.data import faults
 from mtl_ssl_tf.training import checkpointing, nonfinite, reproduction, stopping, strategies
@@ -72,13 +73,14 @@ class Recovery:
     batch = trainer.skipped_batches.batch_of_step(error.step)
     text = self._tell(error.step, batch)
     if config.nonfinite != "recover":
-      raise stopping.RunError(text)
+      raise stopping.RunError(*text.split("\n"))
     if len(skipped) >= config.recovery_max_trials:
       raise stopping.RunError(
-        f"{text}\nrecoveries of the run before: {len(skipped)}, trainer.recovery_max_trials is "
-        f"{config.recovery_max_trials}"
+        *text.split("\n"),
+        f"recoveries of the run before: {len(skipped)}, trainer.recovery_max_trials is "
+        f"{config.recovery_max_trials}",
       )
-    _LOGGER.warning(text)
+    _LOGGER.warning(text, extra=terminal.LINES)
     with trainer.strategy.scope():
       path = manager.restore_or_initialize()
     trainer.skipped_batches.assign([*skipped, batch])

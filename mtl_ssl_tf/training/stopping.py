@@ -9,7 +9,18 @@ _SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
 class RunError(Exception):
-  """An error that ends a run though its settings are right; its text is one line for the user."""
+  """An error that ends a run though its settings are right.
+
+  Attributes:
+    lines: of its message, for the user; most have one.
+  """
+
+  def __init__(self, *lines: str):
+    super().__init__(*lines)
+    self.lines = lines
+
+  def __str__(self) -> str:
+    return "\n".join(self.lines)
 
 
 class StoppedError(Exception):

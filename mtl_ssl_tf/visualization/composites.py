@@ -103,19 +103,31 @@ def _image_format(output: str) -> str:
   return _FORMATS[suffix]
 
 
+def _check_output(output: str, config: insloc_config.InsLoc) -> None:
+  """Raises ValueError where the picture would take the place of an image of the data."""
+  folder = config.train_data.image_dir
+  inside = os.path.realpath(folder or os.devnull) + os.sep
+  if os.path.lexists(output) and os.path.realpath(output).startswith(inside):
+    raise ValueError(
+      f"--output {output!r} is one of the images in {folder!r}; accepted: a file elsewhere"
+    )
+
+
 def main(argv: Sequence[str] | None = None) -> int:
   """Runs the command; returns its exit status."""
   flags = composites_flags.parser().parse_args(argv)
   terminal.set_up()
   try:
     image_format = _image_format(flags.output)
-    picture = sheet(_config(flags), flags.num_images)
+    config = _config(flags)
+    _check_output(flags.output, config)
+    picture = sheet(config, flags.num_images)
     with files.writing(flags.output) as file:
       Image.fromarray(picture).save(file, image_format)
   except (ValueError, OSError, tf.errors.OpError) as error:
-    print(f"error: {error}", file=sys.stderr)
+    terminal.show_error(error)
     return 1
-  print(f"{flags.num_images} pairs of composites drawn to {flags.output}")
+  terminal.show(f"{flags.num_images} pairs of composites drawn to {flags.output}")
   return 0
 
 

@@ -195,9 +195,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     series = read_scalars(options.model_dir)
     plot_curves(series, options.output)
   except (ValueError, OSError) as error:
-    print(f"error: {error}", file=sys.stderr)
+    terminal.show_error(error)
     return 1
-  print(f"{len(series)} curves drawn to {options.output}")
+  terminal.show(f"{len(series)} curves drawn to {options.output}")
   return 0
 
 

@@ -1,6 +1,7 @@
 """An evaluation's figures, curves, errors and confusions as JSON, CSV and pictures in a folder."""
 
 import csv
+import io
 import json
 import math
 import os
@@ -10,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from mtl_ssl_tf import files
+from mtl_ssl_tf import files, texts
 from mtl_ssl_tf.visualization import evaluation_plots
 
 FIGURES_FILE = "figures.json"
@@ -20,6 +21,12 @@ ERRORS_FILE = "errors.json"
 ERRORS_PICTURE = "errors.png"
 CONFUSION_FILE = "confusion_matrix.json"
 CONFUSION_PICTURE = "confusion_matrix.png"
+
+
+def file_names(with_errors: bool) -> list[str]:
+  """The names of the files that `write_report` writes."""
+  errors = [ERRORS_FILE, ERRORS_PICTURE, CONFUSION_FILE, CONFUSION_PICTURE]
+  return [FIGURES_FILE, CURVES_FILE, CURVES_PICTURE, *(errors if with_errors else ())]
 
 
 def write_report(
@@ -41,15 +48,17 @@ def write_report(
   folder = pathlib.Path(output_dir)
   folder.mkdir(parents=True, exist_ok=True)
   _write_json(folder / FIGURES_FILE, dict(figures))
-  with (folder / CURVES_FILE).open("w", newline="", encoding="utf-8") as file:
+  with files.writing(folder / CURVES_FILE) as binary:
+    file = io.TextIOWrapper(binary, encoding="utf-8", newline="")
     writer = csv.writer(file)
     writer.writerow(["class", "recall", "precision", "score"])
     for name, points in details["curves"].items():
-      writer.writerows([name, *point] for point in points.tolist())
+      writer.writerows([texts.cell(name), *point] for point in points.tolist())
+    file.flush()
+    file.detach()
   evaluation_plots.plot_precision_recall(
     details["curves"], details["average_precision"], folder / CURVES_PICTURE
   )
-  written = [FIGURES_FILE, CURVES_FILE, CURVES_PICTURE]
   if "confusion" in details:
     names = details["class_names"]
     overlap = {key: details[key] for key in ("iou_threshold", "score_threshold")}
@@ -67,8 +76,8 @@ def write_report(
     evaluation_plots.plot_errors(
       details["costs"], details["class_costs"], names, folder / ERRORS_PICTURE
     )
-    written += [ERRORS_FILE, ERRORS_PICTURE, *write_confusion(folder, details)]
-  return written
+    write_confusion(folder, details)
+  return file_names("confusion" in details)
 
 
 def write_confusion(output_dir: str | os.PathLike[str], details: Mapping[str, Any]) -> list[str]:

@@ -123,6 +123,16 @@ def test_what_is_in_the_way(tmp_path, config_file, released, checkpoint, capsys)
   assert printed == (
     f"error: --output_dir '{output_dir}' holds a checkpoint already; accepted: a new folder\n"
   )
+  other = tmp_path / "other"
+  other.mkdir()
+  (other / "label_map.txt").write_text("mine\n")
+  assert command(*arguments[:-1], other) == 1
+  printed = capsys.readouterr().err
+  assert (
+    printed
+    == f"error: --output_dir '{other}' holds label_map.txt already; accepted: a new folder\n"
+  )
+  assert [path.name for path in other.iterdir()] == ["label_map.txt"]
 
 
 @pytest.mark.parametrize(

@@ -28,6 +28,13 @@ def test_quoted_text_is_short_and_harmless():
   assert faults.quote("a" * 5000) == "'" + "a" * 198 + "…"
 
 
+def test_names_are_harmless():
+  fault = faults.Fault("a\x1b[2J\n.xml", "x\ny", "'2'", "a \u202e")
+  assert str(fault) == r"a\x1b[2J\n.xml: x\ny: '2'; accepted: a \u202e"
+  assert faults.FaultError([fault, fault]).lines == (str(fault), str(fault))
+  assert faults.listing(["a\nb", "c"]) == r"a\nb, c"
+
+
 def test_listing_is_short():
   assert faults.listing(["a", "b"]) == "a, b"
   assert faults.listing([]) == "nothing"

@@ -3,6 +3,7 @@
 import json
 import os
 import pathlib
+import shutil
 import sys
 
 import pytest
@@ -70,6 +71,25 @@ class TestCommand:
     for split in ("train", "val"):
       assert layout_files.records(tmp_path / "records", split) == expected
     assert (tmp_path / "records/imported/val.json").exists()
+
+  def test_files_of_the_user_stay(self, tmp_path, run):
+    path = tmp_path / "records/imported/val.json"
+    path.parent.mkdir(parents=True)
+    path.write_text("mine")
+    status, said = run(splits=("train", "val"))
+    assert status == 1
+    assert said.startswith(
+      "error: --output_dir '/records/imported': val.json cannot be written: it"
+    )
+    assert [entry.name for entry in path.parent.iterdir()] == ["val.json"]
+    assert path.read_text() == "mine"
+
+  def test_an_import_is_replaced(self, tmp_path, run):
+    for splits in (("train",), ("train", "val")):
+      assert run(splits=splits)[0] == 0
+      shutil.rmtree(tmp_path / "made")
+    names = sorted(path.name for path in (tmp_path / "records/imported").iterdir())
+    assert names == [".written_by_import-any", "import.json", "train.json", "val.json"]
 
   def test_one_split(self, tmp_path, run):
     assert run("--split=val", splits=("train", "val"))[0] == 0

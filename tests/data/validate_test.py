@@ -244,6 +244,19 @@ class TestOutputs:
     assert [image["image"] for image in parsed["worst"]] == ["c"]
     assert "Annotations/c.xml: xml: malformed" in sheet.read_text()
 
+  @pytest.mark.parametrize("flag", ["report", "contact_sheet"])
+  def test_a_file_of_the_user_stays(self, tmp_path, run, flag):
+    flags = _voc_flags(tmp_path, _SOUND)
+    path = tmp_path / "file"
+    path.write_text("mine")
+    status, said = run(*flags, f"--{flag}={path}")
+    assert status == 2
+    assert "error: /file: is there already, and was not written by this command; accepted" in said
+    assert path.read_text() == "mine"
+    path.unlink()
+    for _ in range(2):
+      assert run(*flags, f"--{flag}={path}")[0] == 0
+
   def test_listing_is_bounded(self, tmp_path, run):
     flags = _voc_flags(tmp_path, {f"{i}.xml": b"" for i in range(5)})
     report = tmp_path / "report.json"

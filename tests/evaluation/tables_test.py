@@ -20,6 +20,11 @@ def test_without_footer_and_rows():
   assert tables.text_table("T", ["a", "bb"], []).split("\n") == ["T", "a  bb", "-----"]
 
 
+def test_names_are_harmless():
+  table = tables.text_table("T", ["class", "objects"], [["a\x1b[2J\nb", "3"]])
+  assert table.split("\n")[-1] == r"a\x1b[2J\nb        3"
+
+
 def test_percent():
   assert [tables.percent(value) for value in (0.12345, 1.0, float("nan"), -0.01)] == [
     "12.3",

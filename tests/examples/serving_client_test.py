@@ -1,8 +1,11 @@
 """Tests of the client, against a server of the same protocol: requests, signatures, errors."""
 
+import http.server
 import importlib.util
 import json
 import pathlib
+import threading
+import types
 import urllib.request
 from concurrent import futures
 
@@ -130,6 +133,180 @@ class TestClient:
     arguments = [f"--server={getattr(server, protocol)}", "--model=huge", files[0]]
     assert client.main(arguments) == 1
     assert capsys.readouterr().err.startswith(f"error: {code}: ")
+
+
+_SOUND = {
+  "detection_boxes_px": [[1.0, 2.0, 3.0, 4.0], [0.0, 0.0, 0.0, 0.0]],
+  "detection_scores": [0.75, 0.0],
+  "detection_classes": [2.0, 0.0],
+  "num_detections": 1.0,
+}
+# Changes of a sound answer about one image, and what is told of it.
+_BAD_ROWS = {
+  "class 0": (
+    {"detection_classes": [0.0, 1.0]},
+    "detection_classes: row 0 is 0.0; accepted: a who",
+  ),
+  "half a class": ({"detection_classes": [1.5, 1.0]}, "detection_classes: row 0 is 1.5; accepted"),
+  "other label map": (
+    {"detection_classes": [3.0, 1.0]},
+    "detection_classes: row 0 is 3, and --label_map has 2 lines; accepted: the label map of this",
+  ),
+  "text": ({"detection_scores": ["0.75", 0]}, "detection_scores: row 0 is '0.75'; accepted: a fi"),
+  "truth": ({"detection_scores": [True, 0]}, "detection_scores: row 0 is True; accepted: a finite"),
+  "NaN": ({"detection_scores": [float("nan"), 0]}, "detection_scores: row 0 is nan; accepted"),
+  "infinite box": (
+    {"detection_boxes_px": [[0, 0, 1, float("inf")], []]},
+    "detection_boxes_px: row 0 is inf; accepted: a finite number",
+  ),
+  "huge number": (
+    {"detection_boxes_px": [[0, 0, 1, 10**400], []]},
+    "detection_boxes_px: row 0 is 1000000",
+  ),
+  "three sides": (
+    {"detection_boxes_px": [[0, 0, 1], []]},
+    "detection_boxes_px: row 0 is [0, 0, 1]; accepted: four numbers",
+  ),
+  "no list": ({"detection_boxes_px": {"a": 1}}, "detection_boxes_px is {'a': 1}; accepted: a list"),
+  "null": ({"detection_scores": None}, "detection_scores is None; accepted: a list"),
+  "unequal lengths": (
+    {"detection_scores": [0.75]},
+    "2 detection_boxes_px, 1 detection_scores, 2 detection_classes, num_detections 1; accepted: eq",
+  ),
+  "more than there are": ({"num_detections": 3}, "2 detection_boxes_px, 2 detection_scores, 2 det"),
+  "negative count": ({"num_detections": -1}, "num_detections is -1; accepted: a whole number from"),
+  "no count": (
+    {"num_detections": "1"},
+    "num_detections is '1'; accepted: a whole number from 0 on",
+  ),
+  "NaN count": (
+    {"num_detections": float("nan")},
+    "num_detections is nan; accepted: a whole number",
+  ),
+}
+_BAD_BODIES = {
+  b"<html>\x1b[2J</html>": r"the answer is no JSON: b'<html>\x1b[2J</html>'",
+  b"": "the answer is no JSON: b''",
+  b"\xff\xfe": r"the answer is no JSON: b'\xff\xfe'",
+  b"[" * 100_000: "the answer is no JSON: b'[[[[",
+  b"[]": "the answer has no list of predictions: []",
+  b"{}": "the answer has no list of predictions: {}",
+  b'{"predictions": {"a": 1}}': "the answer has no list of predictions: {'predictions'",
+  b'{"predictions": [1]}': "the answer has no list of predictions: {'predictions': [1]}",
+  b'{"predictions": [{}]}': "the answer has no detection_boxes_px; accepted: a model that",
+  b'{"predictions": []}': "the answer has 0 detection_boxes_px for 1 images",
+}
+
+
+class _Answers(http.server.BaseHTTPRequestHandler):
+  """Gives the next of the answers in the place of a server's, whatever is asked."""
+
+  def do_POST(self):
+    self.rfile.read(int(self.headers["Content-Length"]))
+    status, body, announced = self.server.answers.pop(0)
+    self.send_response(status)
+    self.send_header("Content-Length", str(len(body) if announced is None else announced))
+    self.end_headers()
+    self.wfile.write(body)
+
+  def log_message(self, *unused):
+    pass
+
+
+class TestUntrustedAnswers:
+  @pytest.fixture(name="ask")
+  def _ask(self, tmp_path, capsys):
+    """Asks for `names`, one in a request; returns the exit status and the lines of both streams."""
+    server = http.server.HTTPServer(("127.0.0.1", 0), _Answers)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    (tmp_path / "label_map.txt").write_text("cat\ndog\n")
+
+    def ask(*answers, names=("a.png",), missing=None):
+      server.answers = [
+        (200, json.dumps({"predictions": [answer]}).encode(), None)
+        if isinstance(answer, dict)
+        else answer
+        for answer in answers
+      ]
+      for name in names:
+        if name != missing:
+          (tmp_path / name).write_bytes(PNG)
+      address = f"--server=http://127.0.0.1:{server.server_port}"
+      label_map = f"--label_map={tmp_path / 'label_map.txt'}"
+      files = [str(tmp_path / name) for name in names]
+      status = client.main([address, "--model=tiny", "--batch_size=1", label_map, *files])
+      out, err = capsys.readouterr()
+      return status, *(text.replace(f"{tmp_path}/", "").splitlines() for text in (out, err))
+
+    yield ask
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+  def test_sound(self, ask):
+    assert ask(_SOUND) == (0, ["a.png  dog  0.750  1.0 2.0 3.0 4.0"], [])
+
+  @pytest.mark.parametrize("kind", _BAD_ROWS)
+  def test_a_bad_row_and_the_next_image(self, ask, kind):
+    changed, message = _BAD_ROWS[kind]
+    status, out, err = ask(_SOUND | changed, _SOUND, names=("a.png", "b.png"))
+    assert status == 1
+    assert out == ["b.png  dog  0.750  1.0 2.0 3.0 4.0"]
+    assert len(err) == 1 and err[0].startswith(f"error: a.png: {message}")
+
+  @pytest.mark.parametrize("body", _BAD_BODIES)
+  def test_a_bad_body_and_the_next_image(self, ask, body):
+    status, out, err = ask((200, body, None), _SOUND, names=("a.png", "b.png"))
+    assert (status, len(out), len(err)) == (1, 1, 1)
+    assert err[0].startswith(f"error: {_BAD_BODIES[body]}")
+    assert len(err[0]) < 200
+
+  @pytest.mark.parametrize("name", client.OUTPUTS)
+  def test_a_missing_key(self, ask, name):
+    answer = {key: value for key, value in _SOUND.items() if key != name}
+    assert ask(answer)[2] == [
+      f"error: the answer has no {name}; accepted: a model that export.py wrote"
+    ]
+
+  @pytest.mark.parametrize(
+    ("answer", "message"),
+    [
+      ((500, b"<html>\n\x1b[31m", None), r"HTTP 500: <html>\n\x1b[31m"),
+      ((400, b'{"error": ["a\\nb"]}', None), r"HTTP 400: ['a\nb']"),
+      ((200, b"{", 100), "the answer is no JSON: b'{'"),
+      ((502, b"{", 100), "HTTP 502: {"),
+    ],
+  )
+  def test_a_broken_answer(self, ask, answer, message):
+    assert ask(answer)[2] == [f"error: {message}"]
+
+  def test_a_file_that_is_missing(self, ask):
+    status, out, err = ask(_SOUND, names=("a.png", "b.png"), missing="a.png")
+    assert (status, len(out)) == (1, 1)
+    assert err == ["error: a.png: cannot be read (No such file or directory)"]
+
+  def test_names_are_harmless(self, ask):
+    assert ask(_SOUND, names=("a\x1b[2J\n.png",))[1] == [
+      r"a\x1b[2J\n.png  dog  0.750  1.0 2.0 3.0 4.0"
+    ]
+
+  def test_a_tensor_that_is_none(self, monkeypatch, tmp_path, capsys):
+    response = predict_pb2.PredictResponse()
+    for name, value in _SOUND.items():
+      response.outputs[name].CopyFrom(tf.make_tensor_proto([value], tf.float32))
+    response.outputs["detection_scores"].tensor_content = b"123"
+    service = types.SimpleNamespace(Predict=lambda request, timeout: response)
+    monkeypatch.setattr(
+      client.prediction_service_pb2_grpc, "PredictionServiceStub", lambda channel: service
+    )
+    (tmp_path / "a.png").write_bytes(PNG)
+    assert client.main(["--server=x:1", "--model=tiny", str(tmp_path / "a.png")]) == 1
+    assert capsys.readouterr().err.startswith("error: the answer's detection_scores is no tensor (")
+    response.outputs["detection_scores"].CopyFrom(tf.make_tensor_proto([[b"a", b"b"]]))
+    assert client.main(["--server=x:1", "--model=tiny", str(tmp_path / "a.png")]) == 1
+    message = "a.png: detection_scores: row 0 is b'a'; accepted: a finite number\n"
+    assert capsys.readouterr().err.endswith(message)
 
 
 class TestMetadata:

@@ -1,5 +1,6 @@
 """Tests of images.py, with a detector made up here."""
 
+import errno
 import os
 
 import numpy as np
@@ -7,6 +8,7 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
+from mtl_ssl_tf import written_files
 from mtl_ssl_tf.data.sources import voc_annotation
 from mtl_ssl_tf.prediction import images
 from tests import fixtures
@@ -42,7 +44,12 @@ def _detector():
 def _predict(detector, tmp_path):
   (tmp_path / "in").mkdir()
   return images.ImagePredictor(
-    detector, tmp_path / "in", 0.5, drawn_dir=tmp_path / "drawn", voc_dir=tmp_path / "voc"
+    detector,
+    tmp_path / "in",
+    0.5,
+    written_files.WrittenFiles(tmp_path, "predict"),
+    drawn_dir="drawn",
+    voc_dir="voc",
   )
 
 
@@ -65,6 +72,7 @@ def test_records_in_order(predict, tmp_path):
   ]
   results = [path.relative_to(tmp_path).as_posix() for path in sorted(tmp_path.rglob("*.*"))]
   assert results == [
+    ".written_by_predict",
     "drawn/a.png.jpg",
     "drawn/c.jpg",
     "in/a.png",
@@ -137,6 +145,66 @@ def test_no_regular_files(predict, tmp_path):
     "cannot be read (Is a directory)",
     "cannot be read (No such file or directory)",
   ]
+
+
+class TestUnwritten:
+  """One file of an image's results cannot be written; its detections and the others' files are."""
+
+  def _check(self, predict, tmp_path, reason, name="a.png", left="a.xml"):
+    _save(tmp_path / "in" / name, 4, 6)
+    _save(tmp_path / "in" / "z.jpg", 4, 6)
+    records = predict([name, "z.jpg"])
+    assert records[0].pop("failure") == f"drawn/{name}.jpg cannot be written ({reason})"
+    assert records[0].pop("is_unwritten") is True
+    assert records[0]["detections"] == records[1]["detections"]
+    assert "failure" not in records[1]
+    assert (tmp_path / "voc" / left).exists()
+    assert (tmp_path / "drawn" / "z.jpg").exists()
+
+  def test_a_file_of_the_user(self, predict, tmp_path):
+    (tmp_path / "drawn").mkdir()
+    (tmp_path / "drawn" / "a.png.jpg").write_text("mine")
+    reason = (
+      "it is there already, and not as this command left it; accepted: another folder, or without"
+      " it"
+    )
+    for _ in range(2):
+      self._check(predict, tmp_path, reason)
+      assert (tmp_path / "drawn" / "a.png.jpg").read_text() == "mine"
+
+  def test_a_folder(self, predict, tmp_path):
+    (tmp_path / "drawn" / "a.png.jpg").mkdir(parents=True)
+    self._check(predict, tmp_path, "a folder is in its place")
+
+  def test_a_name_that_gets_too_long(self, predict, tmp_path):
+    stem = "ä" * 125  # Of two bytes each.
+    self._check(predict, tmp_path, "File name too long", f"{stem}.png", f"{stem}.xml")
+
+  def test_permission(self, predict, tmp_path, monkeypatch):
+    replace = os.replace
+
+    def refuse(source, target):
+      if str(target).endswith("a.png.jpg"):
+        raise PermissionError(errno.EACCES, "Permission denied")
+      replace(source, target)
+
+    monkeypatch.setattr(os, "replace", refuse)
+    self._check(predict, tmp_path, "Permission denied")
+
+  def test_a_side_that_is_too_long_for_jpeg(self, predict, tmp_path):
+    Image.new("RGB", (1, 66_000)).save(tmp_path / "in" / "a.png")
+    (record,) = predict(["a.png"])
+    assert record["height"] == 66_000
+    assert record["failure"].startswith("drawn/a.png.jpg cannot be written (")
+
+  def test_a_full_disk_is_no_matter_of_one_image(self, predict, tmp_path, monkeypatch):
+    def refuse(source, target):
+      raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "replace", refuse)
+    _save(tmp_path / "in" / "a.png", 4, 6)
+    with pytest.raises(OSError, match="No space left"):
+      predict(["a.png"])
 
 
 def test_names():

@@ -1,7 +1,5 @@
 """Tests of journal.py."""
 
-import json
-
 import pytest
 
 from mtl_ssl_tf.prediction import journal as journal_lib
@@ -95,10 +93,20 @@ class TestOtherSettings:
     assert len(path.read_bytes().splitlines()) == 1
 
 
-@pytest.mark.parametrize("head", [{"version": 0}, ["a"]])
-def test_another_version(path, head):
-  path.write_text(json.dumps(head) + "\n")
+def test_another_version(path):
+  path.write_text('{"version": 0}\n')
   assert "an unfinished prediction of another version of this program; accepted" in _error(path)
+
+
+@pytest.mark.parametrize("content", ["notes\n", '["a"]\n', '{"file": 1}', "\n"])
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_a_file_of_somebody_else(path, content, overwrite):
+  path.write_text(content)
+  with pytest.raises(
+    ValueError, match=r"'.*': its unfinished.jsonl is no file of this command; acc"
+  ):
+    _open(path, overwrite=overwrite)
+  assert path.read_text() == content
 
 
 def test_two_at_once(path):

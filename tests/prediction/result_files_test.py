@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+from mtl_ssl_tf import written_files
 from mtl_ssl_tf.prediction import coco_ids, result_files
 
 _ROW = {"category_id": 2, "bbox": [1.0, 2.0, 3.0, 4.5], "score": 0.5}
@@ -21,8 +22,9 @@ _BOTH = ("dataset", "results")
 
 
 def _write(folder, records=_RECORDS, ids=_OWN_IDS, outputs=_BOTH):
-  summary = result_files.write_results(folder, lambda: iter(records), ["cat", "dog"], ids, outputs)
-  return summary, {path.name: json.loads(path.read_text()) for path in folder.iterdir()}
+  written = written_files.WrittenFiles(folder, "predict")
+  summary = result_files.write_results(written, lambda: iter(records), ["cat", "dog"], ids, outputs)
+  return summary, {path.name: json.loads(path.read_text()) for path in folder.glob("*.json")}
 
 
 @pytest.mark.parametrize(
@@ -57,7 +59,7 @@ def test_content(tmp_path, ids, images, classes):
 def test_summary_and_failures(tmp_path):
   summary, files = _write(tmp_path)
   failures = (("b.jpg", "no\nimage"), ("half.mp4", "truncated"))
-  assert summary == result_files.Summary(3, 2, 3, failures)
+  assert summary == result_files.Summary(3, 2, 3, 5, failures)
   assert files["failures.json"] == [
     {"file_name": name, "reason": reason} for name, reason in failures
   ]
@@ -73,7 +75,7 @@ def test_only_what_is_asked_for(tmp_path):
 
 def test_no_records(tmp_path):
   summary, files = _write(tmp_path, records=[])
-  assert summary == result_files.Summary(0, 0, 0, ())
+  assert summary == result_files.Summary(0, 0, 0, 0, ())
   assert files["coco_results.json"] == []
   assert files["predictions.json"]["images"] == []
 

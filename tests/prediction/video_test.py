@@ -1,12 +1,14 @@
 """Tests of video.py, on tiny videos written here, with a detector that reads their brightness."""
 
 import json
+import shutil
 
 import cv2
 import numpy as np
 import pytest
 import tensorflow as tf
 
+from mtl_ssl_tf import written_files
 from mtl_ssl_tf.prediction import video
 from tests import fixtures
 
@@ -67,7 +69,8 @@ def _predict(tmp_path):
   def predict(name, limit=255, **settings):
     detector = BrightnessDetector(limit)
     settings = {"score_threshold": 0.35, "batch_size": 4, **settings}
-    record = video.VideoPredictor(detector, tmp_path / "in", tmp_path / "out", **settings)(name)
+    written = written_files.WrittenFiles(tmp_path, "predict")
+    record = video.VideoPredictor(detector, tmp_path / "in", written, "out", **settings)(name)
     path = tmp_path / "out" / f"{name}.json"
     return record, json.loads(path.read_text()) if path.exists() else None, detector
 
@@ -253,9 +256,48 @@ class TestFaults:
   def test_a_full_disk(self, predict, tmp_path, monkeypatch):
     _write(tmp_path / "in" / "a.avi")
     monkeypatch.setattr(video._Writer, "write", lambda self, image: setattr(self, "_num_frames", 9))
+    record, content, _ = predict("a.avi")
+    message = "only 0 of 9 frames were written; is the disk full?"
+    assert record["failure"] == f"its results cannot be written ({message})"
+    assert (record["is_unwritten"], content) == (True, None)
+    usage = shutil.disk_usage(tmp_path)._replace(free=1000)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage)
     with pytest.raises(OSError, match=r"only 0 of 9 frames were written; is the disk full\?$"):
       predict("a.avi")
     assert list((tmp_path / "out").iterdir()) == []
+
+  @pytest.mark.parametrize(("suffix", "listed"), [("json", False), ("mp4", True)])
+  def test_files_of_the_user_stay(self, predict, tmp_path, suffix, listed):
+    _write(tmp_path / "in" / "a.avi")
+    path = tmp_path / "out" / f"a.avi.{suffix}"
+    path.parent.mkdir()
+    path.write_text('"mine"')
+    record, content, _ = predict("a.avi")
+    assert record["num_frames"] > 0
+    assert record["failure"].startswith(f"out/a.avi.{suffix} cannot be written (it is there alrea")
+    assert path.read_text() == '"mine"'
+    assert (isinstance(content, dict)) == listed
+
+  @pytest.mark.parametrize(
+    ("name", "failure"),
+    [
+      (f"{'a' * 251}.avi", "its results cannot be written (File name too long)"),
+      # OpenCV would end the process.
+      ("a\udcff.avi", "its path is not UTF-8, and no other can be opened"),
+    ],
+  )
+  def test_a_name(self, tmp_path, name, failure):
+    _write(tmp_path / "in" / "a.avi", num_frames=2)
+    (tmp_path / "in" / "a.avi").rename(tmp_path / "in" / name)
+    written = written_files.WrittenFiles(tmp_path, "predict")
+    predict = video.VideoPredictor(
+      BrightnessDetector(), tmp_path / "in", written, "out", score_threshold=0.5
+    )
+    assert predict(name)["failure"] == failure
+
+  def test_a_folder_whose_name_is_no_utf8(self, tmp_path):
+    with pytest.raises(OSError, match="its path is not UTF-8"):
+      video._Writer(tmp_path / "\udcff.mp4", 10.0, 64, 96)
 
 
 class _Capture:

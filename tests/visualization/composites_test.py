@@ -44,6 +44,22 @@ def test_the_other_box_of_the_query_is_dashed():
   assert not np.any(np.all(first[:, -64:] == CYAN, axis=-1))
 
 
+def test_an_image_of_the_data_stays(tmp_path, capsys):
+  folder = tmp_path / "images"
+  folder.mkdir()
+  Image.fromarray(fixtures.noise_image(48, 64)).save(folder / "a.png")
+  before = (folder / "a.png").read_bytes()
+  status, _, error = run(
+    tmp_path, capsys, f"--image_dir={folder}", f"--output={folder / 'a.png'}", "--num_images=1"
+  )
+  assert status == 1
+  assert error == (
+    f"error: --output '{folder}/a.png' is one of the images in '{folder}'; accepted: a file"
+    " elsewhere\n"
+  )
+  assert (folder / "a.png").read_bytes() == before
+
+
 def run(tmp_path, capsys, *flags) -> tuple[int, str, str]:
   data = f"{{store_dir: {tmp_path / 'store'}, composite: {{size: 32}}}}"
   status = composites.main(["--params_override", f"task: {{train_data: {data}}}", *flags])

@@ -1,5 +1,6 @@
 """Files of an evaluation; their content is tested with the command."""
 
+import csv
 import json
 
 import numpy as np
@@ -32,6 +33,20 @@ def test_without_errors(tmp_path):
     "class,recall,precision,score",
     "cat,0.5,1.0,0.75",
   ]
+
+
+def test_class_names_are_no_formulas(tmp_path):
+  names = ["=1+1", "-3", "\tcat"]
+  points = np.array([[0.5, 1.0, -0.75]])
+  details = DETAILS | {
+    "curves": dict.fromkeys(names, points),
+    "average_precision": dict.fromkeys(names, 0.5),
+  }
+  evaluation_report.write_report(tmp_path, {}, details)
+  with (tmp_path / "precision_recall.csv").open(newline="") as file:
+    rows = list(csv.reader(file))[1:]
+  numbers = ["0.5", "1.0", "-0.75"]
+  assert rows == [["'=1+1", *numbers], ["-3", *numbers], ["'\tcat", *numbers]]
 
 
 def test_with_errors(tmp_path):

@@ -22,7 +22,7 @@ from collections.abc import Iterator, Sequence
 import tensorflow as tf
 from PIL import Image
 
-from mtl_ssl_tf import files
+from mtl_ssl_tf import files, texts
 from mtl_ssl_tf.data import faults, progress_lines, schema
 from mtl_ssl_tf.data.composites import image_sources
 from mtl_ssl_tf.data.records import paths as record_paths
@@ -162,9 +162,9 @@ def _write_records(
         writer.write(example)
         num_images += 1
   if not num_images:
-    lines = "\n".join(faults.digest(left_out))
-    raise ValueError(
-      f"{source.location}: no image is left to read; accepted: at least one sound image\n{lines}"
+    raise texts.LinesError(
+      f"{source.location}: no image is left to read; accepted: at least one sound image",
+      *faults.digest(left_out),
     )
   return num_images, left_out
 

@@ -157,10 +157,18 @@ def read_predictions(
 
 
 class _Collector:
-  """Checked detections by place of the image."""
+  """Checked detections by place of the image.
 
-  def __init__(self, file: str, truth: ground_truth.GroundTruth):
+  Args:
+    file: that they are in.
+    truth: knows the images.
+    names: of images by their places, as they were called first; shared by files that belong
+      together.
+  """
+
+  def __init__(self, file: str, truth: ground_truth.GroundTruth, names: dict[int, Any]):
     self.faults = coco_truth.FaultList(file)
+    self._names = names
     self._file, self._truth = file, truth
     self._rows: dict[int, tuple[list, list, list]] = {}
     # Held back: where no image is known, one message says so instead of many.
@@ -169,8 +177,26 @@ class _Collector:
   def add(self, where: str, field: str, image: Any, class_id: int, box: Any, score: float) -> None:
     """Notes a detection of which all but the image has been checked."""
     is_id = isinstance(image, int | str) and not isinstance(image, bool)
-    names = self._truth.by_name if field == "file_name" else self._truth.index
-    place = names.get(str(image)) if is_id else None
+    place = self._truth.index.get(str(image)) if is_id else None
+    if place is not None:
+      first = self._names.setdefault(place, image)
+      if str(first) != str(image):
+        value = f"{image!r} is the image that is called {first!r} too"
+        self.faults.describe(f"{where}: {field}", value, "one name for each image")
+        return
+    self.add_at(place, where, field, image, class_id, box, score)
+
+  def add_at(
+    self,
+    place: int | None,
+    where: str,
+    field: str,
+    image: Any,
+    class_id: int,
+    box: Any,
+    score: float,
+  ) -> None:
+    """Notes a detection in the image at a place, None of one that is not of this data set."""
     if place is None:
       self._unknown.append((f"{where}: {field}", image))
       return
@@ -203,10 +229,10 @@ def _read_json(
   path: str, truth: ground_truth.GroundTruth, ids_of: str | None
 ) -> dict[int, Detections]:
   content = coco_truth.read_json(path)
-  collector = _Collector(path, truth)
+  collector = _Collector(path, truth, {})
   names = {name: number for number, name in enumerate(truth.class_names, start=1)}
   ids = {str(category): number for number, category in enumerate(truth.category_ids, start=1)}
-  image_names: Mapping[str, Any] | None = None
+  images: Mapping[str, tuple[int | None, Any]] | None = None
   known = None
   if isinstance(content, dict) and all(
     isinstance(content.get(name), list) for name in ("images", "annotations", "categories")
@@ -230,9 +256,7 @@ def _read_json(
       elif str(category) in used:
         accepted = f"the classes of {truth.source}: {faults.listing(truth.class_names)}"
         collector.faults.add("categories: name", name, accepted)
-    image_names = {
-      coco_annotation.id_text(row.get("id")): row.get("file_name") for row in known["images"]
-    }
+    images = result_ids.places(known["images"], truth, collector.faults)
   collector.faults.check()
   for number, row in enumerate(content, start=1):
     where = f"entry {number}"
@@ -248,15 +272,11 @@ def _read_json(
       collector.faults.add(f"{where}: bbox", row.get("bbox"), accepted)
     elif not json_text.is_number(score):
       collector.faults.add(f"{where}: score", score, "a finite number")
-    elif image_names is None:
+    elif images is None:
       collector.add(where, "image_id", image, ids[category_id], row["bbox"], score)
     else:
-      file_name = image_names.get(coco_annotation.id_text(image))
-      if isinstance(file_name, str):
-        path_of = pathlib.PurePath(file_name.replace("\\", "/"))
-        spellings = (file_name, str(path_of), path_of.name, path_of.stem)
-        file_name = next((name for name in spellings if name in truth.by_name), path_of.stem)
-      collector.add(where, "file_name", file_name, ids[category_id], row["bbox"], score)
+      place, name = images.get(coco_annotation.id_text(image), (None, None))
+      collector.add_at(place, where, "file_name", name, ids[category_id], row["bbox"], score)
   return {
     place: Detections(
       ground_truth.Boxes.from_xywh(np.array(boxes, np.float64)),
@@ -272,10 +292,10 @@ def _is_entry(row: Any) -> bool:
 
 
 def _read_comp4(files: Sequence[str], truth: ground_truth.GroundTruth) -> dict[int, Detections]:
-  collectors = []
+  collectors, names = [], {}
   class_of_file: dict[int, str] = {}
   for file in files:
-    collector = _Collector(file, truth)
+    collector = _Collector(file, truth, names)
     class_id = _comp4_class(file, truth, collector.faults)
     if class_id in class_of_file:
       value = f"of class {truth.class_names[class_id - 1]}, as is {class_of_file[class_id]}"

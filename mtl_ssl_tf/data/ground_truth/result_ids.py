@@ -9,13 +9,16 @@ the ground truth. So a results file is read together with a COCO file that has i
   --ids_of FILE             any COCO file with these ids; `ground_truth` is the ground truth's own
 """
 
+import collections
 import os
 import pathlib
 import re
+from collections.abc import Sequence
 from typing import Any
 
 from mtl_ssl_tf.data.ground_truth import coco_truth
 from mtl_ssl_tf.data.ground_truth import objects as ground_truth
+from mtl_ssl_tf.data.sources import coco_annotation
 
 GROUND_TRUTH = "ground_truth"
 SUFFIX = "_ids.json"
@@ -60,6 +63,62 @@ def read(
     f" accepted: {ids_file(results).name} beside it, as predict writes it, --ids_of FILE with the"
     f" COCO file that has these ids, or --ids_of {GROUND_TRUTH} if they are the ground truth's own"
   )
+
+
+def places(
+  rows: Sequence[Any], truth: ground_truth.GroundTruth, found: coco_truth.FaultList
+) -> dict[str, tuple[int | None, Any]]:
+  """Id -> place of the image in the ground truth, None where it has no such, and its name.
+
+  An image is known by its path or, where no other entry has that path, by the last part of it. So
+  two files of one last name in different folders are never taken for one image.
+
+  Args:
+    rows: entries of `images`.
+    truth: the ground truth.
+    found: takes the faults: an id or an image of the ground truth that comes twice.
+  """
+  # Place -> field and name of the entries that name it by its path, and of the others.
+  by_path, by_part = collections.defaultdict(list), collections.defaultdict(list)
+  result: dict[str, tuple[int | None, Any]] = {}
+  names: dict[str, Any] = {}
+  for number, row in enumerate(rows, start=1):
+    field = f"images: entry {number}: "
+    row = row if isinstance(row, dict) else {}
+    own_id, name = coco_annotation.id_text(row.get("id")), row.get("file_name")
+    if own_id is None:
+      found.add(f"{field}id", row.get("id"), "a number or a name")
+    elif own_id in result:
+      both = " and of ".join(map(coco_annotation.show_value, (names[own_id], name)))
+      value = f"{coco_annotation.show(row, 'id')} is that of {both}"
+      found.describe(f"{field}id", value, "each id once")
+    else:
+      names[own_id], spelling = name, _spelling(name, truth)
+      place = truth.by_name.get(spelling)
+      result[own_id] = place, spelling if place is None else name
+      if place is not None:
+        image, path = truth.images[place], str(pathlib.PurePath(name.replace("\\", "/")))
+        is_whole = {name, path} & {image.file_name, image.image_id}
+        by = by_path if is_whole else by_part
+        by[place].append((field, name, own_id))
+  for place in sorted(by_path.keys() | by_part.keys()):
+    named = by_path[place] or by_part[place]
+    if named is by_path[place]:
+      result |= {own_id: (None, name) for _, name, own_id in by_part[place]}
+    for field, name, _ in named[1:]:
+      both = " and ".join(map(coco_annotation.show_value, (named[0][1], name)))
+      value = f"{both} are the same image of {truth.source}"
+      found.describe(f"{field}file_name", value, "each image once")
+  return result
+
+
+def _spelling(name: Any, truth: ground_truth.GroundTruth) -> Any:
+  """The path of a file, or the part of it, that the ground truth knows it by."""
+  if not isinstance(name, str):
+    return None
+  path = pathlib.PurePath(name.replace("\\", "/"))
+  spellings = (name, str(path), path.name, path.stem)
+  return next((spelling for spelling in spellings if spelling in truth.by_name), path.stem)
 
 
 def _are_names(truth: ground_truth.GroundTruth) -> bool:

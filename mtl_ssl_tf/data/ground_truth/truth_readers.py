@@ -15,12 +15,11 @@ from collections.abc import Sequence
 
 import numpy as np
 import tensorflow as tf
-from google.protobuf import message
 
 from mtl_ssl_tf.data import faults, label_map, schema
 from mtl_ssl_tf.data.ground_truth import coco_truth
 from mtl_ssl_tf.data.ground_truth import objects as ground_truth
-from mtl_ssl_tf.data.records import manifests
+from mtl_ssl_tf.data.records import contents, manifests
 from mtl_ssl_tf.data.records import paths as record_paths
 from mtl_ssl_tf.data.sources import voc_annotation, voc_folder, voc_layout, voc_listing
 
@@ -106,6 +105,8 @@ def read_records(
       where = f"record {len(images) - first}"
       fault = faults.Fault(file, where, "damaged", "a whole TFRecord file")
       raise faults.FaultError([fault]) from error
+  if not images:
+    raise ValueError(f"no records in {', '.join(files)}")
   _check_unique(images, ", ".join(files))
   return ground_truth.GroundTruth(
     str(input_path), tuple(class_names), _category_ids(files, class_names), tuple(images)
@@ -178,57 +179,41 @@ def _truth_of_record(
   record: bytes, num_classes: int, file: str, where: str
 ) -> ground_truth.ImageTruth:
   """The objects of one record, chosen and computed as `DetectionParser` does."""
-  try:
-    features = tf.train.Example.FromString(record).features.feature
-  except message.DecodeError as error:
-    fault = faults.Fault(file, where, "no tf.Example", "records of the converters")
-    raise faults.FaultError([fault]) from error
-  missing = [
-    name
-    for name, kind in (
-      (schema.IMAGE_SOURCE_ID, "bytes_list"),
-      (schema.IMAGE_HEIGHT, "int64_list"),
-      (schema.IMAGE_WIDTH, "int64_list"),
+  values, found = contents.read(record)
+  found = list(contents.problems(values, found, num_classes))
+  size = contents.image_size(values[schema.IMAGE_ENCODED][0]) if not found else None
+  if size is not None:
+    found = list(contents.size_problems(values, size))
+  elif not found:
+    accepted = "a whole JPEG or PNG image"
+    found = [contents.Problem("image", schema.IMAGE_ENCODED, "damaged, or no image", accepted)]
+  if found:
+    raise faults.FaultError(
+      faults.Fault(file, f"{where}: {problem.where}", problem.value, problem.accepted)
+      for problem in found
     )
-    if not getattr(features[name], kind).value
-  ]
-  if missing:
-    fault = faults.Fault(file, where, f"no {', '.join(missing)}", "records of the converters")
-    raise faults.FaultError([fault])
-  size = tuple(
-    features[name].int64_list.value[0] for name in (schema.IMAGE_HEIGHT, schema.IMAGE_WIDTH)
-  )
-  classes = np.array(features[schema.OBJECT_LABEL].int64_list.value, np.int64)
-  sides = (schema.OBJECT_YMIN, schema.OBJECT_XMIN, schema.OBJECT_YMAX, schema.OBJECT_XMAX)
-  columns = [np.array(features[side].float_list.value, np.float32) for side in sides]
-  if any(len(column) != len(classes) for column in columns):
-    lengths = ", ".join(str(len(column)) for column in columns)
-    fault = faults.Fault(file, where, f"{len(classes)} labels, sides {lengths}", "as many of each")
-    raise faults.FaultError([fault])
-  if classes.size and not (classes.min() >= 1 and classes.max() <= num_classes):
-    value = f"{schema.OBJECT_LABEL} {classes.min()} … {classes.max()}"
-    raise faults.FaultError([faults.Fault(file, where, value, f"1 … {num_classes}")])
+  classes = np.array(values[schema.OBJECT_LABEL], np.int64)
+  columns = [np.array(values[side], np.float32) for side in contents.BOX]
   boxes_norm = np.clip(np.stack(columns, axis=1), np.float32(0.0), np.float32(1.0))  # [n, 4]
   keep = (boxes_norm[:, 2:] > boxes_norm[:, :2]).all(axis=1)
   # In float32, as in the input pipeline.
   boxes = ground_truth.Boxes.from_corners((boxes_norm * np.float32(size * 2))[keep])
-  areas = np.array(features[schema.OBJECT_AREA].float_list.value, np.float64)
+  areas = np.array(values[schema.OBJECT_AREA], np.float64)
   return ground_truth.ImageTruth(
-    os.fsdecode(features[schema.IMAGE_SOURCE_ID].bytes_list.value[0]),
-    os.fsdecode(b"".join(features[schema.IMAGE_FILENAME].bytes_list.value[:1])),
+    os.fsdecode(values[schema.IMAGE_SOURCE_ID][0]),
+    os.fsdecode(b"".join(values[schema.IMAGE_FILENAME][:1])),
     size,
     boxes,
     classes[keep],
-    _flags(features, schema.OBJECT_DIFFICULT, len(classes))[keep],
-    _flags(features, schema.OBJECT_IS_CROWD, len(classes))[keep],
-    areas[keep] if len(areas) == len(classes) else boxes.xywh[:, 2] * boxes.xywh[:, 3],
+    _flags(values[schema.OBJECT_DIFFICULT], len(classes))[keep],
+    _flags(values[schema.OBJECT_IS_CROWD], len(classes))[keep],
+    areas[keep] if len(areas) else boxes.xywh[:, 2] * boxes.xywh[:, 3],
   )
 
 
-def _flags(features, name: str, count: int) -> np.ndarray:
+def _flags(values: Sequence[int], count: int) -> np.ndarray:
   """bool [count]; all False where the record does not say."""
-  values = np.array(features[name].int64_list.value, bool)
-  return values if len(values) == count else np.zeros(count, bool)
+  return np.array(values, bool) if values else np.zeros(count, bool)
 
 
 def _category_ids(files: Sequence[str], class_names: Sequence[str]) -> tuple[int, ...]:
@@ -241,13 +226,15 @@ def _category_ids(files: Sequence[str], class_names: Sequence[str]) -> tuple[int
 
 
 def _check_unique(images: Sequence[ground_truth.ImageTruth], file: str) -> None:
-  seen = set()
+  first = {}
   for image in images:
-    if image.image_id in seen:
+    other = first.setdefault(image.image_id, image)
+    if other is not image:
       value = f"{faults.quote(image.image_id)} comes twice"
-      fault = faults.Fault(file, schema.IMAGE_SOURCE_ID, value, "each image once")
+      names = " and for ".join(faults.quote(name.file_name) for name in (other, image))
+      accepted = f"each image once, not for {names}"
+      fault = faults.Fault(file, schema.IMAGE_SOURCE_ID, value, accepted)
       raise faults.FaultError([fault])
-    seen.add(image.image_id)
 
 
 def _refuse(flag: str, value: str | None, use: str) -> None:

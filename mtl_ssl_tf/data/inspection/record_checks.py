@@ -4,41 +4,17 @@ import dataclasses
 import hashlib
 import io
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 import tensorflow as tf
-from google.protobuf import message
 from PIL import Image
 
 from mtl_ssl_tf.data import faults, schema
 from mtl_ssl_tf.data.inspection import checks
+from mtl_ssl_tf.data.records import contents
 from mtl_ssl_tf.data.sources import image_cost, image_files
 
-_BOX_KEYS = (schema.OBJECT_YMIN, schema.OBJECT_XMIN, schema.OBJECT_YMAX, schema.OBJECT_XMAX)
-_FLAG_KEYS = (schema.OBJECT_DIFFICULT, schema.OBJECT_TRUNCATED, schema.OBJECT_IS_CROWD)
-# Key -> the list of a feature that holds it.
-_LISTS = {
-  "bytes_list": (
-    schema.IMAGE_ENCODED,
-    schema.IMAGE_FORMAT,
-    schema.IMAGE_FILENAME,
-    schema.IMAGE_SOURCE_ID,
-    schema.IMAGE_SHA256,
-    schema.OBJECT_TEXT,
-  ),
-  "int64_list": (
-    schema.IMAGE_HEIGHT,
-    schema.IMAGE_WIDTH,
-    schema.OBJECT_LABEL,
-    schema.OBJECT_ID,
-    *_FLAG_KEYS,
-  ),
-  "float_list": (*_BOX_KEYS, schema.OBJECT_AREA),
-}
-_IN_WORDS = {"bytes_list": "bytes", "int64_list": "whole numbers", "float_list": "numbers"}
-_NEEDED = (schema.IMAGE_ENCODED, schema.IMAGE_SOURCE_ID)
-_SINGLE = (*_NEEDED, schema.IMAGE_HEIGHT, schema.IMAGE_WIDTH)
 _BORDER_TOLERANCE = 1e-6  # Rounding of float32.
 
 
@@ -85,15 +61,13 @@ class _Check:
     self._values = {}
 
   def run(self, content: bytes) -> CheckedRecord:
-    try:
-      feature = tf.train.Example.FromString(content).features.feature
-    except message.DecodeError:
-      feature = {}
-    if not feature:
-      value = f"{len(content)} bytes that are none" if content else "an empty record"
-      self._fault("not_an_example", "tf.Example", value, "a serialized tf.Example of an image")
+    self._values, found = contents.read(content)
+    if not self._values:
+      self._tell(found)
       return CheckedRecord(None, tuple(self._findings), None, None, {})
-    lists_sound = self._read_lists(feature)
+    self._source_id = _text(self._values[schema.IMAGE_SOURCE_ID])
+    self._tell(found)
+    lists_sound = not any(problem.kind in ("wrong_type", "several_values") for problem in found)
     size = self._check_image()
     num_objects = self._check_lengths() if lists_sound else None
     facts, boxes_orig = None, {}
@@ -114,6 +88,13 @@ class _Check:
   def _warn(self, kind: str, field: str, value: str, accepted: str):
     self._report(checks.WARNING, kind, field, value, accepted, None)
 
+  def _tell(self, found: Iterable[contents.Problem]):
+    for problem in found:
+      # Training takes the size from the image.
+      is_harmless = problem.kind == "missing_field" and problem.field in contents.SIZE
+      level = checks.WARNING if is_harmless else checks.FAULT
+      self._report(level, problem.kind, problem.field, problem.value, problem.accepted, problem.row)
+
   def _report(self, level, kind, field, value, accepted, row):
     self._findings.append(
       checks.Finding(
@@ -129,31 +110,6 @@ class _Check:
         None if row is None else self._quoted_name(row),
       )
     )
-
-  def _read_lists(self, feature) -> bool:
-    """Takes the values of known keys; returns whether all are of the right type and there."""
-    sound = True
-    for kind, keys in _LISTS.items():
-      for key in keys:
-        actual = feature[key].WhichOneof("kind") if key in feature else None
-        if actual not in (None, kind):
-          self._fault(
-            "wrong_type", key, f"a list of {_IN_WORDS[actual]}", f"a list of {_IN_WORDS[kind]}"
-          )
-          sound = False
-        self._values[key] = list(getattr(feature[key], kind).value) if actual == kind else []
-    for key in _SINGLE:
-      values = self._values[key]
-      if len(values) > 1:
-        self._fault("several_values", key, f"{len(values)} values", "one value")
-        sound = False
-      elif not values or values == [b""]:
-        # Training takes the size from the image.
-        report = self._fault if key in _NEEDED else self._warn
-        report("missing_field", key, "missing or empty", "one value")
-    ids = self._values[schema.IMAGE_SOURCE_ID]
-    self._source_id = os.fsdecode(ids[0]) if ids else None
-    return sound
 
   def _check_image(self) -> tuple[int, int] | None:
     """Height and width of the decoded image; None where it is unusable."""
@@ -206,41 +162,34 @@ class _Check:
     if formats and formats[0].lower().replace(b"jpg", b"jpeg") != image_format.lower().encode():
       value = f"{faults.quote(os.fsdecode(formats[0]))}, but the image is {image_format}"
       self._warn("format_differs", schema.IMAGE_FORMAT, value, "the image's format")
-    for name, actual in zip((schema.IMAGE_HEIGHT, schema.IMAGE_WIDTH), size, strict=True):
-      stated = self._values[name][:1]
-      if stated and stated[0] != actual:
-        self._fault("size_differs", name, str(stated[0]), f"{actual}, as the image has it")
+    self._tell(contents.size_problems(self._values, size))
     return size
 
   def _check_lengths(self) -> int | None:
     """The number of objects; None where the lists disagree about it."""
-    num_objects = len(self._values[schema.OBJECT_LABEL])
-    sound = True
-    for key in _BOX_KEYS:
-      if len(self._values[key]) != num_objects:
-        value = f"{len(self._values[key])} values"
-        accepted = f"{num_objects}, as many as {schema.OBJECT_LABEL}"
-        self._fault("lengths_differ", key, value, accepted)
-        sound = False
-    for key in (schema.OBJECT_TEXT, *_FLAG_KEYS, schema.OBJECT_AREA, schema.OBJECT_ID):
-      if len(self._values[key]) not in (0, num_objects):
-        accepted = f"{num_objects}, as many as {schema.OBJECT_LABEL}, or none"
-        self._fault("lengths_differ", key, f"{len(self._values[key])} values", accepted)
-        sound = False
-    return num_objects if sound else None
+    found = list(contents.length_problems(self._values))
+    self._tell(found)
+    return None if found else len(self._values[schema.OBJECT_LABEL])
 
   def _place_objects(
     self, num_objects: int, height: int, width: int
   ) -> tuple[checks.ImageFacts, dict[int, Sequence[float]]]:
     """The sound objects, the others being reported as faults; and the boxes of all by number."""
-    boxes_norm = np.array([self._values[key] for key in _BOX_KEYS], np.float64).T  # [N, 4]
+    boxes_norm = np.array([self._values[key] for key in contents.BOX], np.float64).T  # [N, 4]
     boxes_orig = boxes_norm * [height, width, height, width]
+    num_classes = None if self._classes is None else len(self._classes)
+    unknown = {
+      problem.row: problem for problem in contents.label_problems(self._values, num_classes)
+    }
     rows = []
     for row in range(num_objects):
       num_findings = len(self._findings)
-      self._check_class(row)
+      if row in unknown:
+        self._tell([unknown[row]])
+      else:
+        self._check_text(row)
       self._check_box(row, boxes_norm[row])
-      for key in _FLAG_KEYS:
+      for key in contents.FLAGS:
         if self._values[key] and self._values[key][row] not in (0, 1):
           self._fault("flag", key, str(self._values[key][row]), "0 or 1", row)
       if len(self._findings) == num_findings:
@@ -271,18 +220,10 @@ class _Check:
     )
     return facts, {row + 1: box for row, box in enumerate(boxes_orig.tolist())}
 
-  def _check_class(self, row: int) -> None:
-    label, key = self._values[schema.OBJECT_LABEL][row], schema.OBJECT_LABEL
-    if self._classes is None:
-      if label < 1:
-        self._fault("label", key, str(label), "classes count from 1", row)
-      return
-    if not 1 <= label <= len(self._classes):
-      accepted = f"1 … {len(self._classes)}, the lines of the label map"
-      self._fault("label", key, str(label), accepted, row)
-      return
-    texts = self._values[schema.OBJECT_TEXT]
-    if texts and texts[row] != self._classes[label - 1].encode():
+  def _check_text(self, row: int) -> None:
+    """Reports a class name that is not the label's."""
+    label, texts = self._values[schema.OBJECT_LABEL][row], self._values[schema.OBJECT_TEXT]
+    if self._classes and texts and texts[row] != self._classes[label - 1].encode():
       value = f"{faults.quote(os.fsdecode(texts[row]))}, but the label is {label}"
       accepted = f"{faults.quote(self._classes[label - 1])}, line {label} of the label map"
       self._fault("text_contradicts_label", schema.OBJECT_TEXT, value, accepted, row)
@@ -290,18 +231,22 @@ class _Check:
   def _check_box(self, row: int, box_norm: np.ndarray) -> None:
     """Reports each wrong coordinate, and where these are sound, an empty box."""
     sound = True
-    for key, value in zip(_BOX_KEYS, box_norm, strict=True):
+    for key, value in zip(contents.BOX, box_norm, strict=True):
       if not -_BORDER_TOLERANCE <= value <= 1.0 + _BORDER_TOLERANCE:  # NaN is none of these.
         self._fault("box_outside", key, f"{value:g}", "0 … 1, a fraction of the image", row)
         sound = False
     for low, high in ((0, 2), (1, 3)):
       if sound and box_norm[high] <= box_norm[low]:
-        accepted = f"more than {_BOX_KEYS[low].rsplit('/', 1)[1]} {box_norm[low]:g}"
-        self._fault("empty_box", _BOX_KEYS[high], f"{box_norm[high]:g}", accepted, row)
+        accepted = f"more than {contents.BOX[low].rsplit('/', 1)[1]} {box_norm[low]:g}"
+        self._fault("empty_box", contents.BOX[high], f"{box_norm[high]:g}", accepted, row)
 
   def _quoted_name(self, row: int) -> str | None:
     texts = self._values[schema.OBJECT_TEXT]
     return faults.quote(os.fsdecode(texts[row])) if texts else None
+
+
+def _text(values: Sequence[bytes]) -> str | None:
+  return os.fsdecode(values[0]) if values else None
 
 
 def _orientation(encoded: bytes) -> int:

@@ -3,9 +3,8 @@
 from collections.abc import Sequence
 
 import tensorflow as tf
-from google.protobuf import message
 
-from mtl_ssl_tf.data import schema
+from mtl_ssl_tf.data.records import contents
 from mtl_ssl_tf.data.records import index as record_index
 
 
@@ -54,24 +53,12 @@ def check_records(files: list[str]) -> None:
 
 
 def _check_first_record(path: str, start: int, length: int) -> None:
-  """Raises ValueError unless the bytes are a tf.Example of an image with labels from 1 on."""
+  """Raises ValueError unless the bytes are a tf.Example that batches can be made of."""
   with record_index.open_file(path) as file:
     file.seek(start)
-    content = file.read(length)
-  try:
-    feature = tf.train.Example.FromString(content).features.feature
-  except message.DecodeError as error:
+    values, found = contents.read(file.read(length))
+  for problem in contents.problems(values, found, num_classes=None):
     raise ValueError(
-      f"{path}: record 0 is no tf.Example; accepted: records of the converters"
-    ) from error
-  for name in (schema.IMAGE_ENCODED, schema.IMAGE_SOURCE_ID):
-    if not feature[name].bytes_list.value:
-      raise ValueError(
-        f"{path}: record 0 has no {name}; accepted: records written by python -m"
-        " mtl_ssl_tf.data.pascal_voc or mtl_ssl_tf.data.coco_json"
-      )
-  labels = feature[schema.OBJECT_LABEL].int64_list.value
-  if labels and min(labels) < 1:
-    raise ValueError(
-      f"{path}: record 0 has {schema.OBJECT_LABEL} {min(labels)}; accepted: classes from 1 on"
+      f"{path}: record 0: {problem.where}: {problem.value}; accepted: {problem.accepted}, as python"
+      " -m mtl_ssl_tf.data.pascal_voc or mtl_ssl_tf.data.coco_json write it"
     )

@@ -34,16 +34,16 @@ def run(convert: Callable[[], object]) -> int:
     convert()
   except faults.FaultError as error:
     num_files = len({fault.file for fault in error.faults})
-    print(
+    terminal.show(
       f"{error}\nerror: faults: {len(error.faults)}, in files: {num_files}; nothing was written."
       " Fix them, or leave out what is at fault with --on_error=skip",
-      file=sys.stderr,
+      sys.stderr,
     )
     return 1
   except (ValueError, OSError, worker_pool.WorkerError, tf.errors.OpError) as error:
-    print(f"error: {error}", file=sys.stderr)
+    terminal.show_error(error)
     return 1
   except KeyboardInterrupt:
-    print("stopped; the same command continues from here", file=sys.stderr)
+    terminal.show("stopped; the same command continues from here", sys.stderr)
     return _INTERRUPTED
   return 0

@@ -2,8 +2,9 @@
 
 Next to the records of a split lies a list, `schema.pictures_file`. Each of its lines has the first
 16 hexadecimal digits of the SHA-256 of an image as the record stores it, a tab, and the image's
-name, or that of its file where the name is an id, in the order of the records. Records without a
-list are read instead, up to `MAX_READ_BYTES`.
+name, or that of its file where the name is an id, in the order of the records; `texts.cell` says
+what becomes of a name that a spreadsheet would take for a formula. Records without a list are read
+instead, up to `MAX_READ_BYTES`.
 """
 
 import dataclasses
@@ -12,11 +13,13 @@ import hashlib
 import itertools
 import os
 import pathlib
+import re
 from collections.abc import Callable, Iterator, Sequence
 
 import tensorflow as tf
 from google.protobuf import message
 
+from mtl_ssl_tf import texts
 from mtl_ssl_tf.data import faults, schema
 from mtl_ssl_tf.data.records import index as record_index
 from mtl_ssl_tf.data.records import manifests
@@ -25,6 +28,7 @@ from mtl_ssl_tf.data.records import manifests
 MAX_READ_BYTES = 64 * 2**20
 _CHUNK_BYTES = 2**20
 _DIGITS = 16
+_CELL_ENDS = re.compile(r"[\t\r\n]")
 _MAX_NAMED = 3
 
 
@@ -65,7 +69,7 @@ def line(example: tf.train.Example) -> str:
   file_name = os.fsdecode(b"".join(feature[schema.IMAGE_FILENAME].bytes_list.value[:1]))
   if os.path.basename(name) not in (file_name, os.path.splitext(file_name)[0]):
     name = file_name or name  # An id that says nothing of the file.
-  return f"{digest[:_DIGITS]}\t{name}".replace("\n", " ")
+  return f"{digest[:_DIGITS]}\t{texts.cell(_CELL_ENDS.sub(' ', name))}"
 
 
 def shared(files: Sequence[str], others: Sequence[str]) -> Shared | None:

@@ -41,7 +41,8 @@ class Workspace:
       split: name of the split, in the names of the files.
 
     Raises:
-      ValueError: another process is at work on the split.
+      ValueError: another process is at work on the split, or the folder has files with the names of
+        the split's that no converter wrote.
       OSError: the folder cannot be written to.
     """
     self._output_dir = pathlib.Path(output_dir)
@@ -51,7 +52,10 @@ class Workspace:
     self._output_dir.mkdir(parents=True, exist_ok=True)
     self.folder = self._output_dir / f".incomplete_{split}"
     self.is_new = not self.folder.exists()
+    if self.is_new:  # Otherwise a commit may have been broken off, which leaves no manifest.
+      check_files(self._output_dir, split)
     self.keep = False
+    self._commits = False
     self._lock_file = self._lock()
     for path in self.folder.glob(f"*{files.PART_SUFFIX}"):
       path.unlink()
@@ -61,7 +65,8 @@ class Workspace:
     return self
 
   def __exit__(self, *unused_exception) -> None:
-    if not self.keep:
+    # Of a commit that was broken off, shards without a manifest are visible: it knows them as ours.
+    if not self.keep and not self._commits:
       shutil.rmtree(self.folder, ignore_errors=True)
       for folder in self._new_folders:
         if not any(folder.iterdir()):
@@ -106,12 +111,14 @@ class Workspace:
       new.append(schema.LABEL_MAP_FILE)
     files.write_bytes(self.folder / _COMMITTING, json.dumps(new).encode())
 
+    self._commits = True
     (self._output_dir / manifest_name).unlink(missing_ok=True)
     for path in list(self._output_dir.iterdir()):
       if schema.is_shard_file(path.name, self._split):
         path.unlink()  # A pattern would read it next to those of another number of shards.
     files.move_into(self._output_dir, [self.folder / name for name in new])
     files.move_into(self._output_dir, [self.folder / manifest_name])
+    self._commits = False
 
   def _lock(self) -> Any:
     """The opened lock file; the lock lasts as long as the process, however that ends."""
@@ -152,6 +159,28 @@ class Workspace:
       ):
         visible.replace(hidden)
     marker.unlink()
+
+
+def check_files(output_dir: str | os.PathLike[str], split: str) -> None:
+  """Raises ValueError if a folder has files of a split that a conversion did not write.
+
+  The manifest lists those that one wrote, and a conversion puts its own in the place of all.
+  """
+  folder = pathlib.Path(output_dir)
+  manifest, listed = folder / schema.manifest_file(split), set()
+  if os.path.lexists(manifest):
+    try:
+      content = json.loads(manifest.read_bytes())
+      listed = {manifest.name, content.get("pictures"), *(s["file"] for s in content["shards"])}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+      listed = set()
+  own = (manifest.name, schema.pictures_file(split))
+  for name in sorted(os.listdir(folder)):
+    if (name in own or schema.is_shard_file(name, split)) and name not in listed:
+      raise ValueError(
+        f"--output_dir {str(folder)!r}: {name} is none of a conversion, which would delete it;"
+        f" accepted: a folder without it, or another --split than {split}"
+      )
 
 
 def check_label_map(output_dir: str | os.PathLike[str], classes: Sequence[str]) -> None:

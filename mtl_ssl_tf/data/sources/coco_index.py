@@ -231,11 +231,13 @@ class _Tables:
         value = coco_annotation.show(entry, "id")
         fault = faults.Fault(self.file, field, value, "a number or a name")
       else:
-        query = "SELECT position + 1 FROM images WHERE id = ?"
+        query = "SELECT position + 1, name FROM images WHERE id = ?"
         first = self.connection.execute(query, (image_id,)).fetchone()
         if first:
           value = f"{coco_annotation.show(entry, 'id')} repeats image {first[0]}"
-          image_id, fault = None, faults.Fault(self.file, field, value, "each id once")
+          names = " and for ".join(map(coco_annotation.show_value, (first[1], name)))
+          accepted = f"each id once, not for {names}"
+          image_id, fault = None, faults.Fault(self.file, field, value, accepted)
     name = image_folder.composed(name) if name else None
     last_name, last_two = ("/".join(name.split("/")[-n:]) if name else None for n in (1, 2))
     row = (number - 1, image_id, name, last_name, last_two, json.dumps(entry), _text(fault))

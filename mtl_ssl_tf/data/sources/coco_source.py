@@ -9,6 +9,7 @@ import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any, Self
 
+from mtl_ssl_tf import texts
 from mtl_ssl_tf.data import faults, label_map, progress_lines
 from mtl_ssl_tf.data.sources import (
   annotated,
@@ -63,10 +64,9 @@ def open_split(
   elif index.categories:
     classes, origin = list(index.categories.values()), f"of {index.file}"
   else:
-    problems = "".join(f"\n{fault}" for fault in index.faults)
-    raise ValueError(
-      f"{index.file}: no sound category; accepted: a list of categories, or --label_map FILE"
-      f"{problems}"
+    raise texts.LinesError(
+      f"{index.file}: no sound category; accepted: a list of categories, or --label_map FILE",
+      *map(str, index.faults),
     )
   return CocoSource(index, folder.resolve(), split, tuple(classes), origin)
 

@@ -148,6 +148,17 @@ class TestComp4:
     found = self.message(tmp_path, f"b 0.5 1 1 2 2\n{line}\n")
     assert found == f"{tmp_path}/comp4_det_test_cat.txt: {message}"
 
+  def test_two_names_of_one_image(self, tmp_path):
+    lines = "b 0.5 1 1 2 2\nphoto b.jpg 0.5 1 1 2 2\n"
+    assert self.message(tmp_path, lines) == (
+      f"{tmp_path}/comp4_det_test_cat.txt: line 2: image name: 'photo b.jpg' is the image that is"
+      " called 'b' too; accepted: one name for each image"
+    )
+    for name, line in (("cat", "b 0.5 1 1 2 2\n"), ("wild cat", "photo b 0.5 1 1 2 2\n")):
+      (tmp_path / f"comp4_det_test_{name}.txt").write_text(line)
+    with pytest.raises(faults.FaultError, match=r"wild cat.txt: line 1: image name: 'photo b' is"):
+      detection_files.read_predictions(str(tmp_path), make_truth("000012", "b"))
+
   def test_unknown_class(self, tmp_path):
     message = self.message(tmp_path, "", name="comp4_det_test_owl.txt")
     assert message == (
@@ -225,6 +236,13 @@ class TestCoco:
     assert found.startswith(f"{tmp_path}/r.json: {message}")
     assert "\n" not in found
 
+  def test_an_id_and_a_name_of_one_image(self, tmp_path):
+    message = self.message(tmp_path, [ROW, {**ROW, "image_id": "photo 7.jpg"}])
+    assert message == (
+      f"{tmp_path}/r.json: entry 2: image_id: 'photo 7.jpg' is the image that is called 7 too;"
+      " accepted: one name for each image"
+    )
+
   def test_no_list(self, tmp_path):
     assert "r.json: file: dict; accepted: a list of {image_id," in self.message(tmp_path, {})
     assert "r.json: file: no JSON" in self.message(tmp_path, "image 7")
@@ -298,6 +316,45 @@ class TestIds:
     found = self.read(tmp_path, [{**ROW, "image_id": 285}], beside="o.json", truth=truth)
     assert [len(image.classes) for image in found] == [0, 1]
 
+  def known(self, *names):
+    images = [{"id": number, "file_name": name} for number, name in enumerate(names, start=1)]
+    return self.KNOWN | {"images": images}
+
+  def test_two_files_of_one_last_name(self, tmp_path):
+    # The second one has no detections; nevertheless nobody knows whose the others are.
+    known = self.known("a/photo 7.jpg", "x.jpg", "b/photo 7.png")
+    with pytest.raises(faults.FaultError) as error:
+      self.read(tmp_path, [{**ROW, "image_id": 1, "category_id": 1}], known=known)
+    assert str(error.value).endswith(
+      "images: entry 3: file_name: 'a/photo 7.jpg' and 'b/photo 7.png' are the same image of"
+      " truth.json; accepted: each image once"
+    )
+
+  def test_a_path_counts_more_than_a_last_name(self, tmp_path):
+    known = self.known("a/photo 7.jpg", "photo 7.jpg")
+    found = self.read(tmp_path, [{**ROW, "image_id": 2, "category_id": 1}], known=known)
+    assert [len(image.classes) for image in found] == [0, 1, 0, 0]
+    rows = [{**ROW, "image_id": number, "category_id": 1} for number in (1, 2)]
+    with pytest.raises(
+      faults.FaultError, match=r"entry 1: file_name: 'a/photo 7.jpg'; accepted: an"
+    ):
+      self.read(tmp_path, rows, known=known)
+
+  @pytest.mark.parametrize(
+    ("entry", "message"),
+    [
+      ({"id": 1, "file_name": "photo 7.jpg"}, "id: 1 is that of 'photo 12.jpg' and of 'photo 7.j"),
+      ({"id": "1", "file_name": "x\n"}, r"id: '1' is that of 'photo 12.jpg' and of 'x\n'; acc"),
+      ({"id": 9, "file_name": "photo 12.jpg"}, "file_name: 'photo 12.jpg' and 'photo 12.jpg' ar"),
+      ({"file_name": "photo 1.jpg"}, "id: None; accepted: a number or a name"),
+    ],
+  )
+  def test_images_that_are_listed_twice(self, tmp_path, entry, message):
+    known = self.KNOWN | {"images": [*self.KNOWN["images"], entry]}
+    with pytest.raises(faults.FaultError) as error:
+      self.read(tmp_path, [{**ROW, "image_id": 1, "category_id": 1}], known=known)
+    assert f"images: entry 4: {message}" in str(error.value)
+
   def test_names_that_two_images_share_say_nothing(self, tmp_path):
     truth = make_truth("1", "2")
     images = [
@@ -333,6 +390,11 @@ class TestCocoDataSet:
     content = {**self.CONTENT, "categories": [{"id": 1, "name": "owl"}, {"id": 2, "name": "cat"}]}
     message = TestCoco().message(tmp_path, content)
     assert message.startswith(f"{tmp_path}/r.json: categories: name: 'owl'; accepted: the classes")
+
+  def test_two_files_of_one_last_name(self, tmp_path):
+    images = [{"id": 1, "file_name": "a/photo 7.jpg"}, {"id": 2, "file_name": "b/photo 7.jpg"}]
+    message = TestCoco().message(tmp_path, {**self.CONTENT, "images": images})
+    assert "'a/photo 7.jpg' and 'b/photo 7.jpg' are the same image of truth.json" in message
 
   def test_unknown_image(self, tmp_path):
     images = [{"id": 1, "file_name": "x.png"}, {"id": 2, "file_name": "photo 7.jpg"}]

@@ -120,27 +120,97 @@ class TestFaultyRecords:
   def test_no_example(self, tmp_path):
     path = self.write(tmp_path, self.example(), b"\xff\xff")
     assert read_fault(path) == (
-      f"{path}: record 1: no tf.Example; accepted: records of the converters"
+      f"{path}: record 1: tf.Example: 2 bytes that are none; accepted: a serialized tf.Example of"
+      " an image"
     )
 
   def test_missing_features(self, tmp_path):
     path = self.write(tmp_path, self.example(without=[schema.IMAGE_SOURCE_ID]))
-    assert read_fault(path).startswith(f"{path}: record 0: no image/source_id;")
+    assert read_fault(path).startswith(f"{path}: record 0: image/source_id: missing or empty;")
     path = self.write(tmp_path, self.example(without=[schema.OBJECT_XMAX]))
     assert read_fault(path) == (
-      f"{path}: record 0: 1 labels, sides 1, 1, 1, 0; accepted: as many of each"
+      f"{path}: record 0: image/object/bbox/xmax: 0 values; accepted: 1, as many as"
+      " image/object/class/label"
     )
 
   def test_class_beyond_the_label_map(self, tmp_path):
     image = fixtures.noise_image(8, 8)
     path = self.write(tmp_path, fixtures.serialized_example(image, [[0, 0, 4, 4]], [2]))
     assert read_fault(path) == (
-      f"{path}: record 0: image/object/class/label 2 … 2; accepted: 1 … 1"
+      f"{path}: record 0: object 1 image/object/class/label: 2; accepted: 1 … 1, the lines of the"
+      " label map"
     )
 
   def test_image_twice(self, tmp_path):
     path = self.write(tmp_path, self.example(), self.example())
-    assert "image/source_id: 'a' comes twice; accepted: each image once" in read_fault(path)
+    assert read_fault(path) == (
+      f"{path}: image/source_id: 'a' comes twice; accepted: each image once, not for 'a.png' and"
+      " for 'a.png'"
+    )
+
+  @pytest.mark.parametrize(
+    ("name", "kind", "values", "problem"),
+    [
+      (schema.IMAGE_ENCODED, "bytes_list", [], "missing or empty"),
+      (schema.IMAGE_SOURCE_ID, "bytes_list", [b""], "missing or empty"),
+      (schema.IMAGE_SOURCE_ID, "bytes_list", [b"a", b"b"], "2 values"),
+      (schema.IMAGE_HEIGHT, "int64_list", [8, 8], "2 values"),
+      (schema.OBJECT_LABEL, "float_list", [1.0], "a list of numbers"),
+      (schema.OBJECT_LABEL, "int64_list", [0], "0"),
+      (schema.OBJECT_YMIN, "int64_list", [0], "a list of whole numbers"),
+      (schema.OBJECT_YMIN, "float_list", [0.0, 0.0], "2 values"),
+      (schema.OBJECT_XMAX, "float_list", [float("nan")], "nan"),
+      (schema.OBJECT_XMAX, "float_list", [float("inf")], "inf"),
+      (schema.OBJECT_DIFFICULT, "int64_list", [0, 1], "2 values"),
+      (schema.OBJECT_IS_CROWD, "int64_list", [0, 1], "2 values"),
+      (schema.OBJECT_IS_CROWD, "bytes_list", [b"0"], "a list of bytes"),
+      (schema.OBJECT_AREA, "float_list", [1.0, 2.0], "2 values"),
+      (schema.IGNORED_XMIN, "float_list", [0.5], "1 values"),
+    ],
+  )
+  def test_what_training_refuses(self, tmp_path, name, kind, values, problem):
+    example = tf.train.Example.FromString(self.example())
+    example.features.feature[name].Clear()
+    getattr(example.features.feature[name], kind).value.extend(values)
+    path = self.write(tmp_path, example.SerializeToString())
+    message = read_fault(path).split("\n")[0]
+    assert f"{name}: {problem}; accepted: " in message
+    with pytest.raises(ValueError, match="record 0: ") as error:
+      fixtures.make_dataset(path, global_batch_size=1, is_training=True)
+    assert str(error.value).startswith(message.split("; accepted")[0])
+
+  @pytest.mark.parametrize("name", [schema.OBJECT_TEXT, schema.OBJECT_ID, schema.OBJECT_TRUNCATED])
+  def test_what_neither_uses(self, tmp_path, name):
+    example = tf.train.Example.FromString(self.example())
+    example.features.feature[name].float_list.value.extend([1.0, 2.0])
+    path = self.write(tmp_path, example.SerializeToString())
+    assert len(truth_readers.read(path).images[0].classes) == 1
+    fixtures.make_dataset(path, global_batch_size=1, is_training=True)
+
+  def test_a_size_that_is_not_the_image_s(self, tmp_path):
+    example = tf.train.Example.FromString(self.example())
+    height = example.features.feature[schema.IMAGE_HEIGHT].int64_list
+    height.value[:] = [9]
+    path = self.write(tmp_path, example.SerializeToString())
+    assert read_fault(path) == (
+      f"{path}: record 0: image/height: 9; accepted: 8, as the image has it"
+    )
+    del height.value[:]  # As in training, the image's own counts then.
+    path = self.write(tmp_path, example.SerializeToString())
+    assert truth_readers.read(path).images[0].size == (8, 8)
+
+  def test_no_image_to_read(self, tmp_path):
+    example = tf.train.Example.FromString(self.example())
+    example.features.feature[schema.IMAGE_ENCODED].bytes_list.value[:] = [b"<html></html>"]
+    path = self.write(tmp_path, example.SerializeToString())
+    assert read_fault(path) == (
+      f"{path}: record 0: image/encoded: damaged, or no image; accepted: a whole JPEG or PNG image"
+    )
+
+  def test_no_records(self, tmp_path):
+    path = self.write(tmp_path)
+    with pytest.raises(ValueError, match=f"^--ground_truth {path}: no records in {path}; accepted"):
+      truth_readers.read(path)
 
   def test_damaged(self, tmp_path):
     path = self.write(tmp_path, self.example(), self.example())

@@ -367,20 +367,22 @@ class FaultsTest(ReaderTest):
     self._assert_refused(path, "is cut short in record 2")
 
   def test_no_example(self):
-    self._assert_refused(self._write_one(b"\xff"), r"one\.tfrecord: record 0 is no tf\.Example")
+    self._assert_refused(self._write_one(b"\xff"), r"one\.tfrecord: record 0: tf\.Example: 1 byte")
 
   @parameterized.parameters(schema.IMAGE_ENCODED, schema.IMAGE_SOURCE_ID)
   def test_a_feature_is_missing(self, name):
     example = tf.train.Example.FromString(numbered_example(1))
     del example.features.feature[name]
     path = self._write_one(example.SerializeToString())
-    self._assert_refused(path, rf"one\.tfrecord: record 0 has no {name}")
+    self._assert_refused(path, rf"one\.tfrecord: record 0: {name}: missing or empty")
 
   def test_classes_that_count_from_zero(self):
     content = fixtures.serialized_example(
       fixtures.noise_image(4, 4), [[0, 0, 2, 2], [1, 1, 2, 2]], [1, 0]
     )
-    self._assert_refused(self._write_one(content), "class/label 0; accepted: classes from 1 on")
+    self._assert_refused(
+      self._write_one(content), "object 2 image/object/class/label: 0; accepted: classes"
+    )
 
   def test_empty_files(self):
     self._assert_refused(self._write(0, 0), "no records in .*train-00000-of-00002")

@@ -58,6 +58,13 @@ def test_of_some_shards_their_pictures_alone(splits, part):
   assert pictures.shared(val, train[part]).number == (2 if part.start is None else 0)
 
 
+def test_names_are_no_formulas(tmp_path):
+  contents = {"=1+1": b"1", "a\t=b\r\nc": b"2", "-7": b"3"}
+  picture_splits.write(tmp_path, "train", contents)
+  lines = (tmp_path / schema.pictures_file("train")).read_text().splitlines()
+  assert [line.split("\t")[1:] for line in lines] == [["'=1+1"], ["a =b  c"], ["-7"]]
+
+
 @pytest.mark.parametrize("case", ["list missing", "list of another conversion", "no manifest"])
 def test_records_are_read_where_there_is_no_list(tmp_path, splits, case, monkeypatch):
   path = tmp_path / schema.pictures_file("train")

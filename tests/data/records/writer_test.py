@@ -199,10 +199,31 @@ class TestCommit:
         raise KeyboardInterrupt
       replace(source, target)
 
-    monkeypatch.setattr(os, "replace", killed_at_the_second)
-    with pytest.raises(KeyboardInterrupt):
-      _write(tmp_path, "ab")
+    with monkeypatch.context() as patched:
+      patched.setattr(os, "replace", killed_at_the_second)
+      with pytest.raises(KeyboardInterrupt):
+        _write(tmp_path, "ab")
     assert not (tmp_path / "manifest_train.json").exists()
+    _write(tmp_path, "c", num_shards=1)
+    shards = sorted(path.name for path in tmp_path.glob("train-*"))
+    assert shards == ["train-00000-of-00001.tfrecord"]
+
+  @pytest.mark.parametrize(
+    "name", ["train-00000-of-00007.tfrecord", "manifest_train.json", "pictures_train.tsv"]
+  )
+  @pytest.mark.parametrize("is_first", [False, True])
+  def test_files_of_others_stay(self, tmp_path, name, is_first):
+    if not is_first:
+      _write(tmp_path)
+      if name != "train-00000-of-00007.tfrecord":
+        (tmp_path / "manifest_train.json").unlink()
+        for path in tmp_path.glob("train-*"):
+          path.unlink()
+    (tmp_path / name).write_text("mine")
+    with pytest.raises(ValueError, match=f"{name} is none of a conversion, which would delete it;"):
+      _write(tmp_path, "ab")
+    assert (tmp_path / name).read_text() == "mine"
+    _write(tmp_path, split="val")
 
   def test_label_map_of_other_classes_is_not_overwritten(self, tmp_path):
     _write(tmp_path)

@@ -165,7 +165,10 @@ def test_large_integers_matter_only_where_they_are_read(tmp_path):
 @pytest.mark.parametrize(
   ("entry", "message"),
   [
-    (coco_files.image_entry(7, file_name="b.jpg"), "image 2 id: 7 repeats image 1"),
+    (
+      coco_files.image_entry(7, file_name="b.jpg"),
+      "image 2 id: 7 repeats image 1; accepted: each id once, not for '7.jpg' and for 'b.jpg'",
+    ),
     (coco_files.image_entry("7", file_name="b"), "image 2 id: '7' repeats image 1"),
     (coco_files.image_entry(1.5), "image 2 id: 1.5; accepted: a number or a name"),
     (coco_files.image_entry(None, file_name="a"), "image 2 id: missing; accepted"),
