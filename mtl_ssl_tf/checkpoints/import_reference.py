@@ -17,7 +17,7 @@ import tensorflow as tf
 from official.core import train_utils
 
 from mtl_ssl_tf import terminal
-from mtl_ssl_tf.checkpoints import pretrained, reading
+from mtl_ssl_tf.checkpoints import pretrained, reading, run_checkpoints
 from mtl_ssl_tf.checkpoints.report import Report
 from mtl_ssl_tf.command_line import import_reference as import_reference_flags
 from mtl_ssl_tf.configs import experiments, loading, validation
@@ -67,7 +67,7 @@ def import_reference(
       "wrote, or --label_map with a class name a line, in the order of the checkpoint"
     )
   class_names = label_map.read_label_map(params.task.label_map)
-  if tf.train.latest_checkpoint(output_dir) is not None:
+  if run_checkpoints.candidates(output_dir):
     raise ValueError(
       f"--output_dir {output_dir!r} holds a checkpoint already; accepted: a new folder"
     )

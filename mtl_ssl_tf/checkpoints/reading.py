@@ -5,12 +5,14 @@ import os
 import numpy as np
 import tensorflow as tf
 
+from mtl_ssl_tf.checkpoints import run_checkpoints
+
 # What a checkpoint of `tf.train.Checkpoint` holds besides its variables.
 OBJECT_GRAPH = "_CHECKPOINTABLE_OBJECT_GRAPH"
 
 
 def find(path: str, source: str) -> str:
-  """Returns the checkpoint that a path means: itself, or the latest of a folder.
+  """Returns the checkpoint that a path means: itself, or that of a folder (`run_checkpoints`).
 
   Args:
     path: of a checkpoint, with or without one of its endings, or of a folder.
@@ -20,12 +22,12 @@ def find(path: str, source: str) -> str:
     ValueError: if there is none.
   """
   if tf.io.gfile.isdir(path):
-    latest = tf.train.latest_checkpoint(path)
-    if latest is None:
-      raise ValueError(
-        f"{source} {path!r} is a folder without checkpoints; accepted: one with checkpoints"
-      )
-    return latest
+    found = run_checkpoints.usable(path)
+    if found is None:
+      has_some = bool(run_checkpoints.candidates(path))
+      which = "whose checkpoints cannot be used" if has_some else "without checkpoints"
+      raise ValueError(f"{source} {path!r} is a folder {which}; accepted: one with checkpoints")
+    return found
   for ending in (".index", ".data-00000-of-00001", ".meta"):
     path = path.removesuffix(ending)
   # Checkpoints in the format of 2016, as TF-slim published them, are one file without ending.

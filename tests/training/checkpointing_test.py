@@ -8,6 +8,7 @@ import shutil
 import pytest
 import tensorflow as tf
 
+from mtl_ssl_tf.checkpoints import run_checkpoints
 from mtl_ssl_tf.training import checkpointing, stopping
 
 
@@ -17,12 +18,13 @@ class Run:
   def __init__(self, folder: pathlib.Path, max_to_keep: int = 10):
     self.folder = folder
     self.step = tf.Variable(0, dtype=tf.int64)
-    self.weight = tf.Variable([0.0, 0.0, 0.0, 0.0])
+    self.model = tf.Module()
+    self.model.weight = self.weight = tf.Variable([0.0, 0.0, 0.0, 0.0])
     self.initialized = 0
-    self.restore_from = checkpointing.newest_whole(str(folder))
+    self.restore_from = run_checkpoints.newest_usable(str(folder))
     checkpointing.tidy(str(folder), self.restore_from)
     self.manager = checkpointing.RunCheckpoints(
-      tf.train.Checkpoint(global_step=self.step, weight=self.weight),
+      tf.train.Checkpoint(global_step=self.step, model=self.model),
       str(folder),
       self.restore_from,
       self.step,
@@ -46,7 +48,7 @@ class Run:
 
 
 def steps(folder: pathlib.Path) -> list[int]:
-  return list(checkpointing.numbered(str(folder)))
+  return list(run_checkpoints.numbered(str(folder)))
 
 
 @pytest.fixture(name="folder")

@@ -9,8 +9,9 @@ import pytest
 import tensorflow as tf
 from tensorflow.python.framework import config as tf_config
 
+from mtl_ssl_tf.checkpoints import run_checkpoints
 from mtl_ssl_tf.tasks import replay
-from mtl_ssl_tf.training import checkpointing, driver, progress, stopping
+from mtl_ssl_tf.training import driver, progress, stopping
 from tests.tasks import tiny
 from tests.training import kill_training
 
@@ -37,7 +38,7 @@ def train(folder, model_dir, trainer=None, mode="train_and_eval"):
 
 
 def steps(model_dir):
-  return sorted(checkpointing.numbered(str(model_dir)))
+  return sorted(run_checkpoints.numbered(str(model_dir)))
 
 
 @pytest.fixture(name="straight", scope="module")
