@@ -57,7 +57,7 @@ ALLOWED = {
   "checkpoints.import_reference": {"command_line", "configs", "data", "modeling"},
   # It knows a task by the protocol `training/task.py` alone.
   "training": {"configs", "data.inspection", "data.records"}
-  | {f"checkpoints.{name}" for name in ("model_checkpoint", "run_checkpoints")}
+  | {f"checkpoints.{name}" for name in ("finite_weights", "model_checkpoint", "run_checkpoints")}
   | _DATA_BASE,
   "tasks": _LIBRARY | {"checkpoints", "training"},
   "tasks.replay": _LIBRARY | {"checkpoints", "command_line", "training"},
@@ -300,7 +300,7 @@ def test_nothing_points_to_the_right(name, imported):
       "mtl_ssl_tf.training.driver",
       "from mtl_ssl_tf.tasks import mtl_detection",
       "mtl_ssl_tf.training.driver:1 imports mtl_ssl_tf.tasks.mtl_detection; accepted:"
-      " checkpoints.model_checkpoint, checkpoints.run_checkpoints,"
+      " checkpoints.finite_weights, checkpoints.model_checkpoint, checkpoints.run_checkpoints,"
       " configs, data.disk_index, data.faults, data.inspection,"
       " data.label_map, data.progress_lines, data.records, data.schema",
     ),

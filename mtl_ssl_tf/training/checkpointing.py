@@ -14,9 +14,14 @@ import tensorflow as tf
 
 from mtl_ssl_tf import files
 from mtl_ssl_tf.checkpoints import run_checkpoints
-from mtl_ssl_tf.training import stopping
+from mtl_ssl_tf.training import averaged_weights, stopping
 
 STATE_FILE = "checkpoint"
+_ADVICE = (
+  "To change: a lower trainer.optimizer_config.learning_rate, a warm-up, or global_clipnorm of the"
+  " optimizer; then the same command resumes from the last checkpoint"
+)
+_ADVICE_AT_START = "To change: the start weights, task.init_checkpoint or --init"
 _LOGGER = logging.getLogger(__name__)
 
 
@@ -50,6 +55,30 @@ def reporting_full_disk(folder: str) -> Iterator[None]:
     raise stopping.RunError(
       f"{folder} cannot be written to ({run_checkpoints.reason(error)})"
     ) from error
+
+
+def advice(step: int) -> str:
+  """Returns what to change where the weights after so many steps are not finite."""
+  return _ADVICE if step else _ADVICE_AT_START
+
+
+def check_finite(
+  checkpoint: averaged_weights.Checkpoint, path: str, step: int, others: str
+) -> None:
+  """Refuses to save weights that are not finite.
+
+  Args:
+    checkpoint: that is to be saved.
+    path: where.
+    step: that they are of.
+    others: words on the checkpoints that there are, for the message.
+
+  Raises:
+    RunError: they are not, in one line that says what to change.
+  """
+  found = checkpoint.weights.fault()
+  if found is not None:
+    raise stopping.RunError(f"checkpoint {path} is not saved, as {found}; {others}. {advice(step)}")
 
 
 def note_checkpoints(folder: str, latest: str, names: Sequence[str]) -> None:
@@ -116,7 +145,7 @@ class RunCheckpoints(tf.train.CheckpointManager):
 
   def __init__(
     self,
-    checkpoint: tf.train.Checkpoint,
+    checkpoint: averaged_weights.Checkpoint,
     directory: str,
     restore_from: str | None,
     global_step: tf.Variable,
@@ -150,13 +179,15 @@ class RunCheckpoints(tf.train.CheckpointManager):
     """Saves, unless this step is saved already or none of the interval's.
 
     Raises:
-      RunError: the checkpoint cannot be written. The earlier ones are as they were.
+      RunError: weights are not finite, or the checkpoint cannot be written. The earlier ones are as
+        they were.
     """
     step = int(self._step_counter.numpy())
     if step == self._last_checkpoint_step or (check_interval and step % self._checkpoint_interval):
       return None
     before, path = self._last_checkpoint_step, f"{self._checkpoint_prefix}-{step}"
     last = "none yet" if before is None else f"{self._checkpoint_prefix}-{before}"
+    check_finite(self.checkpoint, path, step, f"the last one is {last}")
     try:
       remove(path)  # Left from a process that got no further.
       return super().save(step, check_interval=False, options=options)

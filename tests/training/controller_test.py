@@ -8,6 +8,7 @@ import tensorflow as tf
 
 from mtl_ssl_tf.checkpoints import run_checkpoints
 from mtl_ssl_tf.training import (
+  averaged_weights,
   checkpointing,
   controller,
   early_stopping,
@@ -54,7 +55,9 @@ class Run:
     self.step = tf.Variable(0, dtype=tf.int64)
     self.worker = Worker(self.step, figures or {})
     self.early_stopping = early_stopping.EarlyStopping(patience, "higher")
-    checkpoint = tf.train.Checkpoint(global_step=self.step, early_stopping=self.early_stopping)
+    checkpoint = averaged_weights.Checkpoint(
+      None, global_step=self.step, early_stopping=self.early_stopping
+    )
     restore_from = run_checkpoints.newest_usable(str(folder))
     manager = checkpointing.RunCheckpoints(
       checkpoint, str(folder), restore_from, self.step, 4, 100, lambda: None
