@@ -129,7 +129,7 @@ def test_jax_gets_the_same_detections(folder, tmp_path):
       "runtime.crop_method is 'native'; accepted: auto or matmul",
     ),
     (["--params_override=task.label_map=nowhere.txt"], "task.label_map: nowhere.txt"),
-    (["--params_override=task.rpn.depth=0"], "task.rpn.depth is 0; accepted: at least 1"),
+    (["--params_override=task.rpn.depth=0"], "task.rpn.depth is 0; accepted: 1 to 65,536"),
     (["--config_file=nowhere.yaml"], "nowhere.yaml: cannot be read"),
     (["--checkpoint=nowhere/ckpt-1"], "--checkpoint 'nowhere/ckpt-1' is no checkpoint"),
   ],

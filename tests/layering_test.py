@@ -59,11 +59,12 @@ ALLOWED = {
   # A command, next to train and export.
   "checkpoints.import_reference": {"command_line", "configs", "data", "modeling"},
   # It knows a task by the protocol `training/task.py` alone.
-  "training": {"checkpoints.model_checkpoint", "configs", "data.inspection", "data.records"}
+  "training": {"configs", "data.inspection", "data.records"}
+  | {f"checkpoints.{name}" for name in ("finite_weights", "model_checkpoint", "run_checkpoints")}
   | _DATA_BASE,
   "tasks": _LIBRARY | {"checkpoints", "training"},
   "tasks.replay": _LIBRARY | {"checkpoints", "command_line", "training"},
-  "serving": {"__version__", "configs", "ops", "data", "modeling"},
+  "serving": {"__version__", "checkpoints.run_checkpoints", "configs", "ops", "data", "modeling"},
   "serving.lite": {"command_line"},
   "prediction": {"data", "serving", "visualization"},
   "serving.verification": {"configs", "data", "evaluation", "modeling"},
@@ -303,7 +304,8 @@ def test_nothing_points_to_the_right(name, imported):
       "mtl_ssl_tf.training.driver",
       "from mtl_ssl_tf.tasks import mtl_detection",
       "mtl_ssl_tf.training.driver:1 imports mtl_ssl_tf.tasks.mtl_detection; accepted:"
-      " checkpoints.model_checkpoint, configs, data.disk_index, data.faults, data.inspection,"
+      " checkpoints.finite_weights, checkpoints.model_checkpoint, checkpoints.run_checkpoints,"
+      " configs, data.disk_index, data.faults, data.inspection,"
       " data.label_map, data.progress_lines, data.records, data.schema",
     ),
     (

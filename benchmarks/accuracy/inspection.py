@@ -42,7 +42,7 @@ def measure(folder: pathlib.Path) -> dict[str, float]:
   import tensorflow as tf
 
   from mtl_ssl_tf import registry_imports  # noqa: F401
-  from mtl_ssl_tf.checkpoints import model_checkpoint
+  from mtl_ssl_tf.checkpoints import model_checkpoint, run_checkpoints
   from mtl_ssl_tf.configs import experiments, loading
   from mtl_ssl_tf.tasks import mtl_detection
 
@@ -55,7 +55,7 @@ def measure(folder: pathlib.Path) -> dict[str, float]:
     mtl_detection.MtlDetectionTask.start_from(params.task, request["init"])
   task = mtl_detection.MtlDetectionTask.for_run(params.task, params.runtime)
   model = task.build_model()
-  checkpoint = tf.train.latest_checkpoint(str(folder / "model"))
+  checkpoint = run_checkpoints.newest_usable(str(folder / "model"))
   model_checkpoint.load_model(model, checkpoint, "inspection:")
   predict = tf.function(lambda images, sizes: model(images, sizes), autograph=False)
   best = []

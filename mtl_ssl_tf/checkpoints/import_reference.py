@@ -17,7 +17,7 @@ import tensorflow as tf
 from official.core import train_utils
 
 from mtl_ssl_tf import terminal
-from mtl_ssl_tf.checkpoints import pretrained, reading
+from mtl_ssl_tf.checkpoints import finite_weights, pretrained, reading, run_checkpoints
 from mtl_ssl_tf.checkpoints.report import Report
 from mtl_ssl_tf.command_line import import_reference as import_reference_flags
 from mtl_ssl_tf.configs import experiments, loading, validation
@@ -68,7 +68,7 @@ def import_reference(
       "wrote, or --label_map with a class name a line, in the order of the checkpoint"
     )
   class_names = label_map.read_label_map(params.task.label_map)
-  if tf.train.latest_checkpoint(output_dir) is not None:
+  if run_checkpoints.candidates(output_dir):
     raise ValueError(
       f"--output_dir {output_dir!r} holds a checkpoint already; accepted: a new folder"
     )
@@ -85,6 +85,9 @@ def import_reference(
   report = pretrained.load(model, path, SOURCE, copy_missing=False)
   if (report.missing or report.unused) and not allow_partial:
     raise ValueError(_mismatch(path, report))
+  found = finite_weights.FiniteWeights(model=model).fault()
+  if found is not None:
+    raise ValueError(f"{SOURCE} {path!r}: {found}; accepted: a checkpoint of finite weights")
 
   tf.io.gfile.makedirs(output_dir)
   step = _step(path)

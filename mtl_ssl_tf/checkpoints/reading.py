@@ -7,16 +7,16 @@ from collections.abc import Iterable
 import numpy as np
 import tensorflow as tf
 
+from mtl_ssl_tf.checkpoints import run_checkpoints
 from mtl_ssl_tf.reading import regular_files
 
 # What a checkpoint of `tf.train.Checkpoint` holds besides its variables.
 OBJECT_GRAPH = "_CHECKPOINTABLE_OBJECT_GRAPH"
 # By which TensorFlow finds the latest of a folder.
-_STATE_FILE = "checkpoint"
 
 
 def find(path: str, source: str) -> str:
-  """Returns the checkpoint that a path means: itself, or the latest of a folder.
+  """Returns the checkpoint that a path means: itself, or that of a folder (`run_checkpoints`).
 
   Args:
     path: of a checkpoint, with or without one of its endings, or of a folder.
@@ -26,13 +26,12 @@ def find(path: str, source: str) -> str:
     ValueError: if there is none.
   """
   if tf.io.gfile.isdir(path):
-    check_files([os.path.join(path, _STATE_FILE)], source)
-    latest = tf.train.latest_checkpoint(path)
-    if latest is None:
-      raise ValueError(
-        f"{source} {path!r} is a folder without checkpoints; accepted: one with checkpoints"
-      )
-    path = latest
+    found = run_checkpoints.usable(path)
+    if found is None:
+      has_some = bool(run_checkpoints.candidates(path))
+      which = "whose checkpoints cannot be used" if has_some else "without checkpoints"
+      raise ValueError(f"{source} {path!r} is a folder {which}; accepted: one with checkpoints")
+    return found
   for ending in (".index", ".data-00000-of-00001", ".meta"):
     path = path.removesuffix(ending)
   # Checkpoints in the format of 2016, as TF-slim published them, are one file without ending.

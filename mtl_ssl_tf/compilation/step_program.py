@@ -18,7 +18,7 @@ from official.core import task_factory, train_utils
 from tensorflow.compiler.xla.service import hlo_pb2
 from tensorflow.python.ops import handle_data_util
 
-from mtl_ssl_tf.checkpoints import model_checkpoint
+from mtl_ssl_tf.checkpoints import model_checkpoint, reading
 from mtl_ssl_tf.configs import detector as detector_config
 from mtl_ssl_tf.configs import validation
 from mtl_ssl_tf.modeling.backbones import registry
@@ -128,7 +128,8 @@ class StepProgram:
       ValueError: they cannot be read or do not fit.
     """
     if checkpoint:
-      model_checkpoint.load_model(self.model, checkpoint, "--checkpoint")
+      path = reading.find(checkpoint, "--checkpoint")
+      model_checkpoint.load_model(self.model, path, "--checkpoint")
     else:
       self.task.initialize(self.model)
 

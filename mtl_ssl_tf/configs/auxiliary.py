@@ -7,7 +7,8 @@ import dataclasses
 
 from official.modeling import hyperparams
 
-from mtl_ssl_tf.configs.fields import COUNT, COUNT_OR_NONE, WEIGHT, group, setting
+from mtl_ssl_tf.configs.fields import group, setting
+from mtl_ssl_tf.configs.ranges import LENGTH_PX, SAMPLES, WEIGHT, Range
 
 
 @dataclasses.dataclass
@@ -15,9 +16,9 @@ class MultiObject(hyperparams.Config):
   """Multi-object task: soft class shares of random windows."""
 
   loss_weight: float = setting(1.0, "weight of the loss; 0 removes the head", bounds=WEIGHT)
-  num_windows: int = setting(64, "windows of an image", bounds=COUNT)
+  num_windows: int = setting(64, "windows of an image", bounds=Range(1, 10_000))
   min_size_px: float = setting(
-    32.0, "least height and width of a window, pixels of the resized image", bounds=(1.0, None)
+    32.0, "least height and width of a window, pixels of the resized image", bounds=LENGTH_PX
   )
   sampling: str = setting(
     "top_left",
@@ -61,7 +62,7 @@ class Foreground(hyperparams.Config):
   """Foreground task: which cells of the image lie in a box."""
 
   loss_weight: float = setting(1.0, "weight of the loss; 0 removes the head", bounds=WEIGHT)
-  mask_size: int = setting(64, "cells a side of the mask", bounds=COUNT)
+  mask_size: int = setting(64, "cells a side of the mask", bounds=Range(1, 4096))
   weighting: str = setting(
     "uniform",
     "weights of the cells in the loss: `uniform`, or `inverse_area` (released)",
@@ -93,22 +94,22 @@ class SharedMap(hyperparams.Config):
     "cells of the shared map from one cell of their maps to the next, 1 or 2; of MobileNet, whose "
     "second stage strides, 1 is a dense form of it; Inception has 2 alone; not of a pyramid, which "
     "has 1 alone",
-    bounds=(1, 2),
+    bounds=Range(1, 2),
   )
   reduce_depth: int = setting(
     0,
     "channels of the map that the score maps are made from; 0 makes them from what the second "
     "stage puts out, or on a pyramid from as many channels as that has",
-    bounds=COUNT_OR_NONE,
+    bounds=Range(0, 65_536),
   )
   num_bins: int = setting(
     1,
     "bins a side that a region is divided into. One bin is what heads on crops do: the mean over a "
     "region",
-    bounds=COUNT,
+    bounds=SAMPLES,
   )
   crop_size: int = setting(
-    7, "samples a side of a whole region, a multiple of `num_bins`", bounds=COUNT
+    7, "samples a side of a whole region, a multiple of `num_bins`", bounds=SAMPLES
   )
 
 
@@ -130,7 +131,9 @@ class Auxiliary(hyperparams.Config):
   )
   shared_map: SharedMap = group(SharedMap, "settings of `features: shared_map`")
   round_decimals: int | None = setting(
-    None, "round soft labels to so many decimals (released: 3); null keeps them exact"
+    None,
+    "round soft labels to so many decimals (released: 3); null keeps them exact",
+    bounds=Range(1, 10).or_null,
   )
   flip_labels: bool = setting(
     True, "windows and mask follow a flipped image (released: false, they stay behind)"

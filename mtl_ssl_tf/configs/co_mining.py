@@ -11,7 +11,8 @@ from official.modeling import hyperparams
 
 from mtl_ssl_tf.configs import data as data_config
 from mtl_ssl_tf.configs import detector
-from mtl_ssl_tf.configs.fields import COUNT, COUNT_OR_NONE, SHARE, group, setting
+from mtl_ssl_tf.configs.fields import group, setting
+from mtl_ssl_tf.configs.ranges import BOXES, BOXES_OR_NONE, SHARE, STEPS_OR_NONE, Range
 
 CO_MINING, SELF_MINING, JOINT = "co_mining", "self_mining", "joint"
 COMPLETED, ANNOTATIONS = "completed", "annotations"
@@ -38,10 +39,10 @@ class ViewAugmentation(hyperparams.Config):
     bounds=SHARE,
   )
   blur_sigma_min: float = setting(
-    0.1, "smallest standard deviation of the blur, pixels of the input", bounds=(0.01, None)
+    0.1, "smallest standard deviation of the blur, pixels of the input", bounds=Range(0.01, 1000.0)
   )
   blur_sigma_max: float = setting(
-    2.0, "largest standard deviation of the blur; neither is published", bounds=(0.01, None)
+    2.0, "largest standard deviation of the blur; neither is published", bounds=Range(0.01, 1000.0)
   )
 
 
@@ -50,7 +51,7 @@ class Guard(hyperparams.Config):
   """When a run ends because its mined boxes confirm themselves."""
 
   steps: int = setting(
-    50, "steps in a row beyond a limit that end the run; 0 never does", bounds=COUNT_OR_NONE
+    50, "steps in a row beyond a limit that end the run; 0 never does", bounds=STEPS_OR_NONE
   )
   max_filled: float = setting(
     0.8,
@@ -59,7 +60,7 @@ class Guard(hyperparams.Config):
     bounds=SHARE,
   )
   max_loss: float = setting(
-    100.0, "largest loss; that of an ordinary run is some ones", bounds=(0.0, None)
+    100.0, "largest loss; that of an ordinary run is some ones", bounds=Range(0.0, 1e9)
   )
 
 
@@ -77,7 +78,7 @@ class Mining(hyperparams.Config):
     2,
     "views of an image in a step: the image, and a copy with other colours; 1 is the image alone, "
     "without `co_mining`",
-    bounds=(1, 2),
+    bounds=Range(1, 2),
   )
   score_threshold: float = setting(
     0.8,
@@ -98,30 +99,30 @@ class Mining(hyperparams.Config):
     bounds=SHARE,
   )
   num_slots: int = setting(
-    50, "most mined boxes of a view, before those on annotations are dropped", bounds=COUNT
+    50, "most mined boxes of a view, before those on annotations are dropped", bounds=BOXES
   )
   num_proposals: int = setting(
     128,
     "best proposals that are mined among; 0 is all that inference has, `rpn.num_proposals`",
-    bounds=COUNT_OR_NONE,
+    bounds=BOXES_OR_NONE,
   )
   max_refined: int = setting(
     16,
     "proposals of a view whose scores are refined, those most likely objects, and as many that "
     "give the mean closeness; the others keep the main head's scores. 0 is as at inference, slowly",
-    bounds=COUNT_OR_NONE,
+    bounds=BOXES_OR_NONE,
   )
   min_size_px: float = setting(
-    2.0, "least height and width of a mined box, pixels of the input", bounds=(0.0, None)
+    2.0, "least height and width of a mined box, pixels of the input", bounds=Range(0.0, 65_536.0)
   )
   start_step: int = setting(
-    0, "first step that mines; before it, steps are those of `joint`", bounds=COUNT_OR_NONE
+    0, "first step that mines; before it, steps are those of `joint`", bounds=STEPS_OR_NONE
   )
   warmup_steps: int = setting(
     0,
     "steps from `start_step` on in which the threshold falls from `warmup_score_threshold` to "
     "`score_threshold`; 0 is none, as published",
-    bounds=COUNT_OR_NONE,
+    bounds=STEPS_OR_NONE,
   )
   warmup_score_threshold: float = setting(
     0.95, "threshold that the warm-up begins with", bounds=SHARE

@@ -1,6 +1,7 @@
 """Checks what a configuration asks of the input."""
 
 import dataclasses
+from collections.abc import Sequence
 
 from official.core import config_definitions as cfg
 
@@ -11,9 +12,6 @@ from mtl_ssl_tf.reading import quoting
 DATA = ("train_data", "validation_data")
 # Fields of our own, and those of Model Garden's that ours declares again.
 USED = tuple(data_config.Data.__annotations__)
-IGNORED = tuple(
-  field.name for field in dataclasses.fields(cfg.DataConfig) if field.name not in USED
-)
 
 
 def check_data(config: detector.MtlDetection) -> None:
@@ -24,24 +22,57 @@ def check_data(config: detector.MtlDetection) -> None:
   """
   defaults = detector.MtlDetection()
   for name in DATA:
-    data = getattr(config, name)
-    for field in IGNORED:
-      value, default = getattr(data, field), getattr(getattr(defaults, name), field)
-      if value != default:
-        raise ValueError(
-          f"task.{name}.{field} is {quoting.shown(value)}; accepted: {default!r}, as this field has"
-          f" no effect; those that have: {', '.join(USED)}"
-        )
-    is_training = name == "train_data"
-    if bool(data.is_training) != is_training:
+    check_split(getattr(config, name), getattr(defaults, name), f"task.{name}")
+
+
+def check_split(data: data_config.Data, default: data_config.Data, path: str) -> None:
+  """Refuses settings of a split that cannot be met, or would have no effect.
+
+  Args:
+    data: the settings.
+    default: what those that have no effect must be.
+    path: name of the split, for messages.
+
+  Raises:
+    ValueError: naming the field, its value and what is accepted.
+  """
+  check_unused(data, default, USED, path)
+  if bool(data.is_training) != default.is_training:
+    raise ValueError(
+      f"{path}.is_training is {data.is_training!r}; accepted: {default.is_training!r}"
+    )
+  sides = data.input_size
+  if data.input_layout == "by_orientation" and sides[0] == sides[1]:
+    raise ValueError(
+      f"{path}.input_size is {quoting.shown(sides)}; accepted with {path}.input_layout"
+      " by_orientation: a height and a width that differ"
+    )
+  for low, high in (("scale_min", "scale_max"), ("short_side", "long_side")):
+    smaller, larger = getattr(data, low), getattr(data, high)
+    if smaller > larger:
+      raise ValueError(f"{path}.{low} is {smaller}; accepted: at most {path}.{high} ({larger})")
+
+
+def check_unused(
+  data: cfg.DataConfig, default: cfg.DataConfig, used: Sequence[str], path: str
+) -> None:
+  """Refuses another value than the default of fields that have no effect.
+
+  Args:
+    data: the settings of a split.
+    default: its defaults.
+    used: the fields that have an effect.
+    path: name of the split, for messages.
+
+  Raises:
+    ValueError: naming the field, its value and what is accepted.
+  """
+  for field in dataclasses.fields(data):
+    value, accepted = getattr(data, field.name), getattr(default, field.name)
+    if field.name not in used and value != accepted:
       raise ValueError(
-        f"task.{name}.is_training is {data.is_training!r}; accepted: {is_training!r}"
-      )
-    sides = data.input_size
-    if data.input_layout == "by_orientation" and len(sides) == 2 and sides[0] == sides[1]:
-      raise ValueError(
-        f"task.{name}.input_size is {quoting.shown(sides)}; accepted with task.{name}.input_layout"
-        " by_orientation: a height and a width that differ"
+        f"{path}.{field.name} is {quoting.shown(value)}; accepted: {accepted!r}, as this field has"
+        f" no effect; those that have: {', '.join(used)}"
       )
 
 

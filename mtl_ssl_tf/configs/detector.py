@@ -11,7 +11,21 @@ from official.modeling import hyperparams
 
 from mtl_ssl_tf.configs import auxiliary as auxiliary_config
 from mtl_ssl_tf.configs import data as data_config
-from mtl_ssl_tf.configs.fields import COUNT, COUNT_OR_NONE, SHARE, WEIGHT, group, setting
+from mtl_ssl_tf.configs.fields import group, setting
+from mtl_ssl_tf.configs.ranges import (
+  BOXES,
+  BOXES_OR_NONE,
+  CHANNELS,
+  FACTOR,
+  LENGTH_PX,
+  SAMPLES,
+  SEED,
+  SHARE,
+  SIGMA,
+  WEIGHT,
+  ListOf,
+  Range,
+)
 
 
 @dataclasses.dataclass
@@ -36,7 +50,7 @@ class Norm(hyperparams.Config):
   groups: int = setting(
     16,
     "number of groups of `group`; a layer uses the greatest common divisor with its channels",
-    bounds=COUNT,
+    bounds=CHANNELS,
   )
 
 
@@ -61,7 +75,7 @@ class Backbone(hyperparams.Config):
   depth_multiplier: float = setting(
     1.0,
     "factor of MobileNet's channels; weights exist for 0.25, 0.5, 0.75 and 1.0",
-    bounds=(0.125, 2.0),
+    bounds=Range(0.125, 2.0),
   )
   fused_stage2: bool = setting(
     True,
@@ -89,20 +103,24 @@ class Anchors(hyperparams.Config):
   base_size_px: float = setting(
     256.0,
     "side of the square anchor of scale 1, pixels of the resized image",
-    bounds=(1.0, None),
+    bounds=LENGTH_PX,
   )
-  scales: list[float] = setting([0.25, 0.5, 1.0, 2.0], "factors of the base size")
+  scales: list[float] = setting(
+    [0.25, 0.5, 1.0, 2.0], "factors of the base size", bounds=ListOf(FACTOR)
+  )
   aspect_ratios: list[float] = setting(
-    [0.5, 1.0, 2.0], "width over height, of anchors of the same area"
+    [0.5, 1.0, 2.0], "width over height, of anchors of the same area", bounds=ListOf(FACTOR)
   )
   cells: float = setting(
     8.0,
     "with `roi_head.type: fpn`, in place of `base_size_px`: side of the square anchor of scale 1, "
     "cells of the level",
-    bounds=(0.5, None),
+    bounds=Range(0.5, 10_000.0),
   )
   level_scales: list[float] = setting(
-    [1.0], "with `roi_head.type: fpn`, in place of `scales`: factors of that size on each level"
+    [1.0],
+    "with `roi_head.type: fpn`, in place of `scales`: factors of that size on each level",
+    bounds=ListOf(FACTOR),
   )
   whole_px: bool = setting(
     False,
@@ -114,16 +132,16 @@ class Anchors(hyperparams.Config):
 class Fpn(hyperparams.Config):
   """Feature pyramid, of `roi_head.type: fpn`."""
 
-  depth: int = setting(256, "channels of its maps", bounds=COUNT)
+  depth: int = setting(256, "channels of its maps", bounds=CHANNELS)
   min_level: int = setting(
     2,
     "finest level; level l has a cell every 2^l pixels. Images are cheaper from 3 on",
-    bounds=(2, 4),
+    bounds=Range(2, 4),
   )
   max_level: int = setting(
     6,
     "coarsest level. Boxes are classified on levels up to 5, those above have anchors alone",
-    bounds=(5, 7),
+    bounds=Range(5, 7),
   )
   coarser: str = setting(
     "subsample",
@@ -142,15 +160,17 @@ class Fpn(hyperparams.Config):
 class Rpn(hyperparams.Config):
   """Region proposal network."""
 
-  depth: int = setting(512, "channels of the network's own convolutions", bounds=COUNT)
-  num_convs: int = setting(1, "how many of 3 x 3 it has; torchvision's `v2` have 2", bounds=(1, 4))
+  depth: int = setting(512, "channels of the network's own convolutions", bounds=CHANNELS)
+  num_convs: int = setting(
+    1, "how many of 3 x 3 it has; torchvision's `v2` have 2", bounds=Range(1, 4)
+  )
   positive_iou: float = setting(
     0.7, "smallest IoU with an object that makes an anchor positive", bounds=SHARE
   )
   negative_iou: float = setting(
     0.3, "an anchor with less than this IoU with every object is negative", bounds=SHARE
   )
-  batch_size: int = setting(256, "anchors of an image that are sampled for the loss", bounds=COUNT)
+  batch_size: int = setting(256, "anchors of an image that are sampled for the loss", bounds=BOXES)
   positive_fraction: float = setting(0.5, "largest share of positives among them", bounds=SHARE)
   nms_iou: float = setting(
     0.7, "IoU beyond which non-maximum suppression (NMS) drops the lower scored box", bounds=SHARE
@@ -159,17 +179,17 @@ class Rpn(hyperparams.Config):
     0,
     "best-scored anchors that NMS is applied to; 0 is all of them, as published. With "
     "`roi_head.type: fpn` of each level, and 0 is 1000, as published",
-    bounds=COUNT_OR_NONE,
+    bounds=Range(0, 10_000_000),
   )
   num_proposals: int = setting(
-    300, "boxes kept after NMS, in training and at inference", bounds=COUNT
+    300, "boxes kept after NMS, in training and at inference", bounds=BOXES
   )
   box_loss_weight: float = setting(2.0, "weight of the loss of box offsets", bounds=WEIGHT)
   objectness_loss_weight: float = setting(1.0, "weight of the objectness loss", bounds=WEIGHT)
   box_loss_sigma: float = setting(
     3.0,
     "sigma of the smooth L1 loss, which is quadratic up to an error of 1 / sigma^2",
-    bounds=(0.1, None),
+    bounds=SIGMA,
   )
 
 
@@ -178,11 +198,11 @@ class Rfcn(hyperparams.Config):
   """Position-sensitive heads."""
 
   reduce_depth: int = setting(
-    1024, "channels of the map that the score maps are made from", bounds=COUNT
+    1024, "channels of the map that the score maps are made from", bounds=CHANNELS
   )
-  num_bins: int = setting(3, "bins a side that a region is divided into", bounds=COUNT)
+  num_bins: int = setting(3, "bins a side that a region is divided into", bounds=SAMPLES)
   crop_size: int = setting(
-    18, "samples a side of a whole region, a multiple of `num_bins`", bounds=COUNT
+    18, "samples a side of a whole region, a multiple of `num_bins`", bounds=SAMPLES
   )
 
 
@@ -195,8 +215,8 @@ class FpnHead(hyperparams.Config):
     "`2fc`, two fully connected layers, or `4conv1fc`, four convolutions and one such layer",
     choices=("2fc", "4conv1fc"),
   )
-  dense_depth: int = setting(1024, "outputs of the fully connected layers", bounds=COUNT)
-  conv_depth: int = setting(256, "channels of the convolutions of `4conv1fc`", bounds=COUNT)
+  dense_depth: int = setting(1024, "outputs of the fully connected layers", bounds=CHANNELS)
+  conv_depth: int = setting(256, "channels of the convolutions of `4conv1fc`", bounds=CHANNELS)
   norm: str = setting(
     "none",
     "normalisation after the convolutions of `4conv1fc`, as of `backbone.norm.type`, or `none`",
@@ -206,12 +226,12 @@ class FpnHead(hyperparams.Config):
     224.0,
     "side of the square box that is cropped from level 4; twice as large ones are from level 5, "
     "half as large ones from level 3, and so on. Pixels of the resized image",
-    bounds=(1.0, None),
+    bounds=LENGTH_PX,
   )
   samples: int = setting(
     2,
     "bilinear samples a side of each of a crop's cells, which is their mean; 1 is cheaper",
-    bounds=(1, 4),
+    bounds=Range(1, 4),
   )
 
 
@@ -227,7 +247,7 @@ class RoiHead(hyperparams.Config):
     choices=("faster_rcnn", "rfcn", "fpn"),
   )
   batch_size: int = setting(
-    256, "proposals of an image that are sampled for the loss", bounds=COUNT
+    256, "proposals of an image that are sampled for the loss", bounds=BOXES
   )
   positive_fraction: float = setting(0.25, "largest share of positives among them", bounds=SHARE)
   positive_iou: float = setting(
@@ -243,10 +263,12 @@ class RoiHead(hyperparams.Config):
   crop_size: int = setting(
     7,
     "`faster_rcnn` and `fpn`: cells a side of a crop; of `faster_rcnn` one sample each",
-    bounds=COUNT,
+    bounds=SAMPLES,
   )
   max_pool: int = setting(
-    1, "`faster_rcnn` only: side and stride of the pooling after the crop; 1 is none", bounds=COUNT
+    1,
+    "`faster_rcnn` only: side and stride of the pooling after the crop; 1 is none",
+    bounds=SAMPLES,
   )
   convolution: str = setting(
     "auto",
@@ -277,7 +299,7 @@ class RoiHead(hyperparams.Config):
   box_loss_sigma: float = setting(
     1.0,
     "sigma of the smooth L1 loss, which is quadratic up to an error of 1 / sigma^2",
-    bounds=(0.1, None),
+    bounds=SIGMA,
   )
 
 
@@ -289,8 +311,8 @@ class Detections(hyperparams.Config):
   nms_iou: float = setting(
     0.4, "IoU beyond which NMS drops the lower scored box of the same class", bounds=SHARE
   )
-  max_per_class: int = setting(100, "most detections of one class in an image", bounds=COUNT)
-  max_total: int = setting(300, "most detections in an image", bounds=COUNT)
+  max_per_class: int = setting(100, "most detections of one class in an image", bounds=BOXES)
+  max_total: int = setting(300, "most detections in an image", bounds=BOXES)
 
 
 @dataclasses.dataclass
@@ -300,7 +322,7 @@ class Refinement(hyperparams.Config):
   enabled: bool = setting(True, "whether there is one")
   loss_weight: float = setting(1.0, "weight of its loss", bounds=WEIGHT)
   num_windows: int = setting(
-    5, "windows around a proposal, from itself to the whole image", bounds=(2, None)
+    5, "windows around a proposal, from itself to the whole image", bounds=Range(2, 1000)
   )
   input: str = setting(
     "logits",
@@ -321,7 +343,7 @@ class Refinement(hyperparams.Config):
   train_rois: int = setting(
     64,
     "sampled boxes of an image that the layer is trained on; 0 is all of them",
-    bounds=COUNT_OR_NONE,
+    bounds=BOXES_OR_NONE,
   )
   min_object_score: float = setting(
     0.01,
@@ -339,7 +361,7 @@ class Refinement(hyperparams.Config):
     0,
     "at inference, refine at most so many proposals of an image, those most likely objects; 0 is "
     "no limit",
-    bounds=COUNT_OR_NONE,
+    bounds=BOXES_OR_NONE,
   )
 
 
@@ -368,7 +390,9 @@ class MtlDetection(cfg.TaskConfig):
     "text file with one class name a line; gives the number of classes. Empty is the label_map.txt "
     "in the folder of the training records",
   )
-  seed: int = setting(0, "seed of the initial weights and of every random choice in a step")
+  seed: int = setting(
+    0, "seed of the initial weights and of every random choice in a step", bounds=SEED
+  )
   init_checkpoint: str = setting(
     "",
     "weights to start from: `imagenet`, `efficientnet_lite0` (1, 2), a .h5 file of a Keras "
@@ -385,7 +409,7 @@ class MtlDetection(cfg.TaskConfig):
     64,
     "training images on which the statistics of norm `frozen` are estimated after a start from a "
     "pretraining run (`--experiment=insloc`), whose own are those of composites; 0 keeps these",
-    bounds=COUNT_OR_NONE,
+    bounds=Range(0, 1_000_000),
   )
   backbone: Backbone = group(Backbone, "the network")
   anchors: Anchors = group(Anchors, "anchors of the region proposal network")

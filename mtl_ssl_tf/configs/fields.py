@@ -1,11 +1,12 @@
 """Fields of configurations: a default, a word about it, and which values are accepted.
 
-  depth: int = fields.setting(512, "channels of the network's own layer", bounds=(1, None))
+  depth: int = fields.setting(512, "channels of the network's own layer", bounds=ranges.CHANNELS)
 
-`check` reads from the declaration what is accepted, `reference` makes docs/configuration.md from
-it, and modules that need the accepted values take them from there (`choices_of`). Packages that do
-not import configurations (`ops`, `evaluation`, `checkpoints`) have names of their own, which tests
-compare with the declaration.
+Fields of Model Garden's have their ranges in `model_garden`. `check` reads what is accepted from
+the declaration or from there, `reference` makes docs/configuration.md from both, and modules that
+need the accepted values take them from the declaration (`choices_of`). Packages that do not import
+configurations (`ops`, `evaluation`, `checkpoints`) have names of their own, which tests compare
+with it.
 """
 
 import copy
@@ -15,15 +16,10 @@ from typing import Any
 
 from official.modeling import hyperparams
 
+from mtl_ssl_tf.configs import model_garden, ranges
 from mtl_ssl_tf.reading import quoting
 
 _HELP, _CHOICES, _BOUNDS, _GROUP = "help", "choices", "bounds", "group"
-
-# Bounds of many fields.
-SHARE = (0.0, 1.0)
-WEIGHT = (0.0, None)
-COUNT = (1, None)
-COUNT_OR_NONE = (0, None)
 
 
 def setting(
@@ -31,7 +27,7 @@ def setting(
   help: str,
   *,
   choices: tuple | None = None,
-  bounds: tuple[float, float | None] | None = None,
+  bounds: ranges.Range | ranges.ListOf | None = None,
 ) -> Any:
   """Returns a dataclass field.
 
@@ -39,8 +35,7 @@ def setting(
     default: its value unless something else is asked for; lists are copied.
     help: what it does, for the reader of the configuration reference.
     choices: the values that are accepted; None accepts all of the field's type.
-    bounds: smallest and largest accepted number, both included; None is no largest one. A field
-      whose smallest one is an int takes whole numbers only.
+    bounds: the accepted numbers; every field that holds numbers needs them.
   """
   metadata = {_HELP: help, _CHOICES: choices, _BOUNDS: bounds}
   if isinstance(default, list):
@@ -75,9 +70,15 @@ def choices_of(field: dataclasses.Field) -> tuple | None:
   return field.metadata.get(_CHOICES)
 
 
-def bounds_of(field: dataclasses.Field) -> tuple[float, float | None] | None:
-  """Smallest and largest accepted value, where there are bounds."""
-  return field.metadata.get(_BOUNDS)
+def bounds_of(
+  config: hyperparams.Config | type[hyperparams.Config], field: dataclasses.Field
+) -> ranges.Range | ranges.ListOf | None:
+  """The accepted numbers of a field of `config`, ours or Model Garden's, where it holds any."""
+  declared = field.metadata.get(_BOUNDS)
+  if declared is not None:
+    return declared
+  cls = config if isinstance(config, type) else type(config)
+  return model_garden.range_of(cls, field.name)
 
 
 def field_of(config: hyperparams.Config | type[hyperparams.Config], name: str) -> dataclasses.Field:
@@ -87,14 +88,14 @@ def field_of(config: hyperparams.Config | type[hyperparams.Config], name: str) -
 
 def walk(
   config: hyperparams.Config, path: str = ""
-) -> Iterator[tuple[str, dataclasses.Field, Any]]:
-  """Every field but groups, with its whole name and its value."""
+) -> Iterator[tuple[str, hyperparams.Config, dataclasses.Field]]:
+  """Every field but groups: its whole name, the group that it lies in, and the field."""
   for field in dataclasses.fields(config):
     value, whole = getattr(config, field.name), f"{path}{field.name}"
     if isinstance(value, hyperparams.Config):
       yield from walk(value, f"{whole}.")
     else:
-      yield whole, field, value
+      yield whole, config, field
 
 
 def check(config: hyperparams.Config, path: str) -> None:
@@ -107,8 +108,8 @@ def check(config: hyperparams.Config, path: str) -> None:
   Raises:
     ValueError: naming the field, its value and what is accepted.
   """
-  for whole, field, value in walk(config, f"{path}."):
-    _check(field, whole, value)
+  for whole, group_config, field in walk(config, f"{path}."):
+    _check(group_config, field, whole, getattr(group_config, field.name))
 
 
 def check_value(
@@ -119,28 +120,20 @@ def check_value(
   Raises:
     ValueError: naming the field, the value and what is accepted.
   """
-  _check(field_of(config, name), name, value)
+  _check(config, field_of(config, name), name, value)
 
 
-def _check(field: dataclasses.Field, name: str, value: Any) -> None:
-  _check_choice(name, value, choices_of(field))
-  bounds = bounds_of(field)
-  if bounds is not None:
-    _check_bounds(name, value, *bounds)
-
-
-def _check_choice(name: str, value: Any, choices: tuple | None) -> None:
+def _check(
+  config: hyperparams.Config | type[hyperparams.Config],
+  field: dataclasses.Field,
+  name: str,
+  value: Any,
+) -> None:
+  choices, bounds = choices_of(field), bounds_of(config, field)
+  accepted = None
   if choices is not None and value not in choices:
     accepted = ", ".join("null" if choice is None else str(choice) for choice in choices)
-    raise ValueError(f"{name} is {quoting.shown(value)}; accepted: {accepted}")
-
-
-def _check_bounds(name: str, value: Any, low: float, high: float | None) -> None:
-  if isinstance(value, bool) or not isinstance(value, int | float):
-    raise ValueError(f"{name} is {quoting.shown(value)}; accepted: a number")
-  if isinstance(low, int) and not isinstance(value, int):
-    raise ValueError(f"{name} is {quoting.shown(value)}; accepted: a whole number")
-  # Written so that NaN is refused too.
-  if not (value >= low and (high is None or value <= high)):
-    accepted = f"at least {low}" if high is None else f"{low} to {high}"
+  elif bounds is not None:
+    accepted = bounds.refusal(value)
+  if accepted is not None:
     raise ValueError(f"{name} is {quoting.shown(value)}; accepted: {accepted}")

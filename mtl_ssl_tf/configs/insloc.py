@@ -14,9 +14,20 @@ from typing import Any
 from official.core import config_definitions as cfg
 
 from mtl_ssl_tf.configs import data as data_config
+from mtl_ssl_tf.configs import data_validation, fields, insloc_data, optimization, training
 from mtl_ssl_tf.configs import detector as detector_config
-from mtl_ssl_tf.configs import fields, insloc_data, optimization, training
-from mtl_ssl_tf.configs.fields import COUNT, COUNT_OR_NONE, WEIGHT, group, setting
+from mtl_ssl_tf.configs.fields import group, setting
+from mtl_ssl_tf.configs.ranges import (
+  BOXES,
+  FACTOR,
+  IMAGES,
+  SAMPLES,
+  SEED,
+  SHARE,
+  STEPS_OR_NONE,
+  WEIGHT,
+  Range,
+)
 
 # In YAML files, another name of `validation_data`.
 PROBE = "probe_data"
@@ -26,7 +37,9 @@ PROBE = "probe_data"
 class InsLoc(cfg.TaskConfig):
   """Pretraining of a detector's backbone and second stage on images without annotations."""
 
-  seed: int = setting(0, "seed of the initial weights and of every random choice in a step")
+  seed: int = setting(
+    0, "seed of the initial weights and of every random choice in a step", bounds=SEED
+  )
   backbone: detector_config.Backbone = group(
     detector_config.Backbone,
     "the network; `freeze` has no effect",
@@ -38,7 +51,7 @@ class InsLoc(cfg.TaskConfig):
     32,
     "images that norm `batch` takes mean and variance of; a divisor of each replica's share of the "
     "batch",
-    bounds=COUNT,
+    bounds=IMAGES,
   )
   shuffle: str = setting(
     "batch",
@@ -54,28 +67,30 @@ class InsLoc(cfg.TaskConfig):
     choices=("box", "image"),
   )
   crop_size: int = setting(
-    7, "samples a side of a crop, as `roi_head.crop_size` of the detector", bounds=COUNT
+    7, "samples a side of a crop, as `roi_head.crop_size` of the detector", bounds=SAMPLES
   )
   max_pool: int = setting(
     1,
     "side and stride of the pooling after the crop, as `roi_head.max_pool`; 1 is none",
-    bounds=COUNT,
+    bounds=SAMPLES,
   )
   keep_border: bool = setting(True, "as `roi_head.keep_border` of the detector")
   projection_hidden: int = setting(
     2048,
     "channels of the hidden layer between features and vectors; 0 has none",
-    bounds=COUNT_OR_NONE,
+    bounds=Range(0, 65_536),
   )
-  projection_depth: int = setting(128, "length of the vectors that are compared", bounds=(2, None))
+  projection_depth: int = setting(
+    128, "length of the vectors that are compared", bounds=Range(2, 65_536)
+  )
   queue_size: int = setting(
     65_536,
     "keys of earlier batches that queries are told from; a multiple of the batch size",
-    bounds=COUNT,
+    bounds=Range(1, 100_000_000),
   )
-  temperature: float = setting(0.2, "divides the similarities", bounds=(1e-3, None))
+  temperature: float = setting(0.2, "divides the similarities", bounds=FACTOR)
   momentum: float = setting(
-    0.999, "share of its own weights that the key encoder keeps in a step", bounds=(0.0, 1.0)
+    0.999, "share of its own weights that the key encoder keeps in a step", bounds=SHARE
   )
   weight_decay: float = setting(
     1e-4,
@@ -89,12 +104,12 @@ class InsLoc(cfg.TaskConfig):
   probe_neighbours: int = setting(
     5,
     "nearest objects of other images that say what class an object is, in the probe",
-    bounds=COUNT,
+    bounds=BOXES,
   )
   picture_interval: int = setting(
-    1000, "training steps from one set of pictures to the next; 0 is never", bounds=COUNT_OR_NONE
+    1000, "training steps from one set of pictures to the next; 0 is never", bounds=STEPS_OR_NONE
   )
-  num_pictures: int = setting(4, "pairs of composites of a set", bounds=COUNT)
+  num_pictures: int = setting(4, "pairs of composites of a set", bounds=Range(1, 1000))
   train_data: insloc_data.InsLocData = group(
     insloc_data.InsLocData, "images to pretrain on", is_training=True
   )
@@ -122,6 +137,8 @@ def check(config: InsLoc, trainer: training.Trainer) -> None:
   """
   fields.check(config, "task")
   insloc_data.check(config.train_data, "task.train_data")
+  default = InsLoc().validation_data
+  data_validation.check_split(config.validation_data, default, "task.validation_data")
   insloc_data.check_box_augmentation(config.box_augmentation, "task.box_augmentation")
   norm = config.backbone.norm.type
   if norm == "frozen":

@@ -14,8 +14,9 @@ from official.core import config_definitions as cfg
 from official.modeling import hyperparams
 
 from mtl_ssl_tf.configs import data as data_config
-from mtl_ssl_tf.configs import fields
-from mtl_ssl_tf.configs.fields import SHARE, group, setting
+from mtl_ssl_tf.configs import data_validation, fields
+from mtl_ssl_tf.configs.fields import group, setting
+from mtl_ssl_tf.configs.ranges import FACTOR, IMAGES, SAMPLES, SEED, SHARE, ListOf, Range
 from mtl_ssl_tf.reading import quoting
 
 
@@ -23,15 +24,15 @@ from mtl_ssl_tf.reading import quoting
 class Composite(hyperparams.Config):
   """A crop of one image, pasted at a random place of another image, of which all is shown."""
 
-  size: int = setting(256, "side of a composite, which is square, in pixels", bounds=(16, None))
+  size: int = setting(
+    256, "side of a composite, which is square, in pixels", bounds=Range(16, 8192)
+  )
   crop_area_min: float = setting(
     0.2, "smallest area of a crop, as a share of its image", bounds=SHARE
   )
   crop_area_max: float = setting(1.0, "largest area of a crop", bounds=SHARE)
-  crop_aspect_min: float = setting(
-    0.5, "smallest width of a crop over its height", bounds=(0.0, None)
-  )
-  crop_aspect_max: float = setting(2.0, "largest width of a crop over its height")
+  crop_aspect_min: float = setting(0.5, "smallest width of a crop over its height", bounds=FACTOR)
+  crop_aspect_max: float = setting(2.0, "largest width of a crop over its height", bounds=FACTOR)
   paste_side_min: float = setting(
     0.5,
     "smallest bound that is drawn for a side of a pasted crop, as a share of `size`. Two are "
@@ -70,9 +71,9 @@ class Colors(hyperparams.Config):
     0.1,
     "smallest standard deviation of the Gaussian, in pixels where `composite.size` is 256, and "
     "otherwise in proportion",
-    bounds=(0.0, None),
+    bounds=Range(0.0, 1000.0),
   )
-  blur_sigma_max: float = setting(2.0, "largest standard deviation", bounds=(0.0, None))
+  blur_sigma_max: float = setting(2.0, "largest standard deviation", bounds=Range(0.0, 1000.0))
 
 
 @dataclasses.dataclass
@@ -82,10 +83,14 @@ class BoxAugmentation(hyperparams.Config):
   enabled: bool = setting(True, "pool the query's features from such a box, not from the exact one")
   min_iou: float = setting(0.5, "boxes overlap the pasted crop by an IoU above this", bounds=SHARE)
   cells: int = setting(
-    16, "rows and columns of the grid on whose corners the boxes are centred", bounds=(1, None)
+    16, "rows and columns of the grid on whose corners the boxes are centred", bounds=SAMPLES
   )
-  scales: list[float] = setting([2.0, 4.0, 8.0, 16.0], "sides of square boxes, in cells")
-  aspect_ratios: list[float] = setting([0.5, 2 / 3, 1.0, 4 / 3, 2.0], "widths over heights")
+  scales: list[float] = setting(
+    [2.0, 4.0, 8.0, 16.0], "sides of square boxes, in cells", bounds=ListOf(FACTOR)
+  )
+  aspect_ratios: list[float] = setting(
+    [0.5, 2 / 3, 1.0, 4 / 3, 2.0], "widths over heights", bounds=ListOf(FACTOR)
+  )
 
 
 @dataclasses.dataclass
@@ -109,10 +114,10 @@ class InsLocData(cfg.DataConfig):
     2.0,
     "shortest side of images that are kept ready, in sides of a composite; larger images are "
     "shrunk. 0 keeps the sizes, and reads records as they are",
-    bounds=(0.0, None),
+    bounds=Range(0.0, 1000.0),
   )
   global_batch_size: int = setting(
-    256, "images of a step, over all replicas; each gives two composites", bounds=(1, None)
+    256, "images of a step, over all replicas; each gives two composites", bounds=IMAGES
   )
   is_training: bool | None = setting(
     None, "true in `train_data`, without end; otherwise as many whole batches as there are images"
@@ -128,6 +133,7 @@ class InsLocData(cfg.DataConfig):
     0,
     "seed of the order of images and of all that is drawn; null draws one, and no run can be "
     "repeated",
+    bounds=SEED.or_null,
   )
 
 
@@ -146,14 +152,7 @@ def check(data: InsLocData, path: str) -> None:
     ValueError: naming the field, its value and what is accepted.
   """
   fields.check(data, path)
-  defaults = InsLocData()
-  for field in dataclasses.fields(data):
-    value, default = getattr(data, field.name), getattr(defaults, field.name)
-    if field.name not in USED and value != default:
-      raise ValueError(
-        f"{path}.{field.name} is {quoting.shown(value)}; accepted: {default!r}, as this field has"
-        f" no effect; those that have: {', '.join(USED)}"
-      )
+  data_validation.check_unused(data, InsLocData(), USED, path)
   if bool(data.image_dir) == bool(data.input_path):
     raise ValueError(
       f"{path}.image_dir is {quoting.shown(data.image_dir)} and {path}.input_path"
@@ -188,9 +187,3 @@ def check_box_augmentation(boxes: BoxAugmentation, path: str) -> None:
     ValueError: naming the field, its value and what is accepted.
   """
   fields.check(boxes, path)
-  for name in ("scales", "aspect_ratios"):
-    values = getattr(boxes, name)
-    if not values or not all(isinstance(v, int | float) and v > 0.0 for v in values):
-      raise ValueError(
-        f"{path}.{name} is {quoting.shown(values)}; accepted: a list of numbers above 0"
-      )

@@ -25,7 +25,9 @@ A run starts from these defaults, which are the paper's main row. YAML files (`-
   its own.
 
 `task.label_map` and `decay_steps` of a learning rate follow other fields unless they are set: see
-there. Misspelt fields and values that are not accepted are refused before anything is built.
+there. Misspelt fields and values that are not accepted are refused before anything is built. Every
+number has a range, which its field declares, or `mtl_ssl_tf/configs/model_garden.py` for fields of
+Model Garden's. No range has room for NaN or infinity.
 """
 _SECTIONS = {
   "task": "The detector, its data and its evaluation.",
@@ -41,14 +43,22 @@ _TAILS = {
   "task": """`validation_data` has the fields of `train_data`; its `is_training` is `false`. Model
 Garden's other fields of its data have no effect and must keep their defaults.
 """,
-  "trainer": """Fields of Model Garden's trainer that are not listed keep their meaning. Learning
-rates (`optimizer_config.learning_rate`, by default `stepwise`), warm-up and the other optimizers
-are Model Garden's too. `decay_steps` of a cosine or polynomial rate is `train_steps`, less its
-`offset`, unless it is set.
+  "trainer": """Learning rates (`optimizer_config.learning_rate`, by default `stepwise`), warm-up
+and the other optimizers are Model Garden's. A learning rate and a warm-up that are chosen need a
+value for each of their fields. `decay_steps` of a cosine or polynomial rate is `train_steps`, less
+its `offset`, unless it is set. `stepwise` has one more of `values` than of `boundaries`, which
+rise; `step_cosine_with_offset` as many, and its last boundary is not before the end of the run.
 """,
-  "runtime": """Model Garden's other fields keep their meaning.
+  "runtime": """`num_gpus`, `worker_hosts` and `task_index` are checked against the machine, too.
 """,
 }
+_THEIRS = """### Numbers of Model Garden's in `{section}`
+
+These keep Model Garden's meaning and defaults, as do fields that are no numbers and not listed.
+
+| field | of | accepted |
+|---|---|---|
+"""
 
 
 def text() -> str:
@@ -60,12 +70,29 @@ def text() -> str:
     for path, config in _groups_of(section, getattr(params, section)):
       parts += _section(path, config)
     parts.append(_TAILS[section])
+    if section != "task":  # Its data alone has fields of Model Garden's, and those are unused.
+      parts.append(_theirs(section, getattr(params, section)))
   known = {type(config) for _, config in _groups(params.task, "task")}
   parts.append(_PRETRAINING)
   for path, config in _groups(experiments.insloc_c4().task, "task"):
     if type(config) not in known:
       parts += _section(path, config)
   return "\n".join(parts).rstrip("\n") + "\n"
+
+
+def _theirs(section: str, config: hyperparams.Config) -> str:
+  """A table of Model Garden's numbers in a section; those of one name and range share a row."""
+  rows: dict[tuple[str, str], list[str]] = {}
+  for path, group, field in fields.walk(config):
+    bounds = fields.bounds_of(group, field)
+    if bounds is not None and not fields.help_of(field):
+      of = path.rpartition(".")[0].removeprefix("optimizer_config.")
+      rows.setdefault((field.name, bounds.text), []).append(f"`{of or section}`")
+  lines = [
+    f"| `{name}` | {', '.join(groups)} | {accepted} |"
+    for (name, accepted), groups in sorted(rows.items())
+  ]
+  return _THEIRS.format(section=section) + "\n".join(lines) + "\n"
 
 
 def _section(path: str, config: hyperparams.Config) -> list[str]:
@@ -107,18 +134,16 @@ def _table(config: hyperparams.Config) -> list[str]:
   rows = ["| field | default | accepted | meaning |", "|---|---|---|---|"]
   for field in _plain_fields(config):
     default = _yaml(getattr(config, field.name))
-    rows.append(f"| `{field.name}` | {default} | {_accepted(field)} | {fields.help_of(field)} |")
+    accepted = _accepted(config, field)
+    rows.append(f"| `{field.name}` | {default} | {accepted} | {fields.help_of(field)} |")
   return rows
 
 
-def _accepted(field: dataclasses.Field) -> str:
-  choices, bounds = fields.choices_of(field), fields.bounds_of(field)
+def _accepted(config: hyperparams.Config, field: dataclasses.Field) -> str:
+  choices, bounds = fields.choices_of(field), fields.bounds_of(config, field)
   if choices is not None:
     return ", ".join(_yaml(choice) for choice in choices)
-  if bounds is None:
-    return ""
-  low, high = bounds
-  return f"at least {low}" if high is None else f"{low} to {high}"
+  return "" if bounds is None else bounds.text
 
 
 def _yaml(value: Any) -> str:

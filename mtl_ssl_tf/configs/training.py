@@ -5,6 +5,7 @@ import dataclasses
 from official.core import config_definitions as cfg
 
 from mtl_ssl_tf.configs.fields import setting
+from mtl_ssl_tf.configs.ranges import IMAGES, STEPS, STEPS_OR_NONE, Range
 
 MAX_SKIPPED_BATCHES = 100
 
@@ -18,7 +19,7 @@ class Runtime(cfg.RuntimeConfig):
     "`one_device`; `mirrored`, all devices of one machine; `multi_worker_mirrored`; `tpu`",
     choices=("one_device", "mirrored", "multi_worker_mirrored", "tpu"),
   )
-  num_gpus: int = setting(0, "GPUs of a machine; 0 uses its CPU")
+  num_gpus: int = setting(0, "GPUs of a machine; 0 uses its CPU", bounds=Range(0, 10_000))
   mixed_precision_dtype: str | None = setting(
     None,
     "`bfloat16` or `float16`, which the stages of the network compute in; null and `float32` are "
@@ -26,7 +27,9 @@ class Runtime(cfg.RuntimeConfig):
     choices=(None, "float32", "bfloat16", "float16"),
   )
   loss_scale: str | float | None = setting(
-    None, "loss scale of `float16`: `dynamic`, a number of at least 1, or null for none"
+    None,
+    "loss scale of `float16`: `dynamic`, a number of at least 1, or null for none",
+    bounds=Range(1.0, 1e9, others=("dynamic", None)),
   )
   enable_xla: bool = setting(
     False, "compile whole steps, of training and of evaluation; a TPU always does"
@@ -64,21 +67,17 @@ class Trainer(cfg.TrainerConfig):
   train_tf_while_loop: bool = setting(
     False, "run the steps of a loop inside one graph; a signal then waits until the loop ends"
   )
-  train_steps: int = setting(0, "last step of the run", bounds=(1, None))
+  train_steps: int = setting(0, "last step of the run", bounds=STEPS)
   steps_per_loop: int = setting(
-    1000, "steps after which signals and losses are checked", bounds=(1, None)
+    1000, "steps after which signals and losses are checked", bounds=STEPS
   )
-  summary_interval: int = setting(
-    1000, "steps from one line of figures to the next", bounds=(1, None)
+  summary_interval: int = setting(1000, "steps from one line of figures to the next", bounds=STEPS)
+  checkpoint_interval: int = setting(1000, "steps from one checkpoint to the next", bounds=STEPS)
+  max_to_keep: int = setting(5, "newest checkpoints that are kept", bounds=Range(1, 1_000_000))
+  validation_interval: int = setting(1000, "steps from one evaluation to the next", bounds=STEPS)
+  validation_steps: int = setting(
+    -1, "batches of an evaluation; -1 is all of them", bounds=Range(1, 1_000_000_000, others=(-1,))
   )
-  checkpoint_interval: int = setting(
-    1000, "steps from one checkpoint to the next", bounds=(1, None)
-  )
-  max_to_keep: int = setting(5, "newest checkpoints that are kept", bounds=(1, None))
-  validation_interval: int = setting(
-    1000, "steps from one evaluation to the next", bounds=(1, None)
-  )
-  validation_steps: int = setting(-1, "batches of an evaluation; -1 is all of them")
   best_checkpoint_export_subdir: str = setting(
     "best", "folder inside the run's that takes the best checkpoints; empty keeps none"
   )
@@ -89,13 +88,13 @@ class Trainer(cfg.TrainerConfig):
     "higher", "whether `higher` or `lower` is better", choices=("higher", "lower")
   )
   best_checkpoints_to_keep: int = setting(
-    3, "best checkpoints of the whole run that are kept", bounds=(1, None)
+    3, "best checkpoints of the whole run that are kept", bounds=Range(1, 1_000_000)
   )
   early_stopping_patience: int = setting(
     10,
     "evaluations in a row without a better figure that end the run; 0 never does. Under a stepwise "
     "learning rate only those after its last boundary count",
-    bounds=(0, None),
+    bounds=STEPS_OR_NONE,
   )
   learning_rate_scaling: str = setting(
     "none",
@@ -106,7 +105,7 @@ class Trainer(cfg.TrainerConfig):
   base_batch_size: int = setting(
     1,
     "images of a step that the rates were chosen for; the published ones are for 1",
-    bounds=(1, None),
+    bounds=IMAGES,
   )
   nonfinite: str = setting(
     "stop",
@@ -115,10 +114,12 @@ class Trainer(cfg.TrainerConfig):
     "leave the batch out",
     choices=("stop", "recover"),
   )
-  loss_upper_bound: float = setting(1e6, "largest loss that is taken for finite")
+  loss_upper_bound: float = setting(
+    1e6, "largest loss that is taken for finite", bounds=Range(0.0, 1e12)
+  )
   recovery_begin_steps: int = setting(
-    0, "step from which `loss_upper_bound` counts", bounds=(0, None)
+    0, "step from which `loss_upper_bound` counts", bounds=STEPS_OR_NONE
   )
   recovery_max_trials: int = setting(
-    3, "how often in a run it may recover", bounds=(0, MAX_SKIPPED_BATCHES)
+    3, "how often in a run it may recover", bounds=Range(0, MAX_SKIPPED_BATCHES)
   )

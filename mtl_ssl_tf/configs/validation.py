@@ -13,13 +13,12 @@ from mtl_ssl_tf.configs import (
   detector,
   fields,
   optimization,
+  schedules,
   training,
 )
 from mtl_ssl_tf.reading import quoting
 
 METRICS = ("voc", "coco")
-# Fields of Model Garden's learning rates that need no value.
-OPTIONAL_RATE_FIELDS = ("staircase",)
 
 
 def check_task(config: detector.MtlDetection) -> None:
@@ -32,12 +31,6 @@ def check_task(config: detector.MtlDetection) -> None:
   data_validation.check_data(config)
   if isinstance(config, co_mining.CoMining):
     co_mining.check(config)
-  for path in ("anchors.scales", "anchors.level_scales", "anchors.aspect_ratios"):
-    values = _get(config, path)
-    if not values or not all(isinstance(v, int | float) and v > 0.0 for v in values):
-      raise ValueError(
-        f"task.{path} is {quoting.shown(values)}; accepted: a list of numbers above 0"
-      )
   if config.rpn.negative_iou > config.rpn.positive_iou:
     raise ValueError(
       f"task.rpn.negative_iou is {config.rpn.negative_iou}; accepted: at most "
@@ -71,12 +64,6 @@ def check_task(config: detector.MtlDetection) -> None:
     raise ValueError(
       "task.auxiliary.features is 'main_head'; accepted: own_stage2 or shared_map where "
       "task.roi_head.type is 'rfcn', whose second stage has no features of a single region"
-    )
-  decimals = config.auxiliary.round_decimals
-  if decimals is not None and (not isinstance(decimals, int) or decimals < 1):
-    raise ValueError(
-      f"task.auxiliary.round_decimals is {quoting.shown(decimals)}; accepted: a whole number above"
-      " 0, or null"
     )
   metrics = config.evaluation.metrics
   if not metrics or sorted(metrics) != sorted(set(metrics) & set(METRICS)):
@@ -127,6 +114,7 @@ def check_trainer(config: cfg.TrainerConfig) -> None:
   Raises:
     ValueError: naming the field, its value and what is accepted.
   """
+  check_clipping(config.optimizer_config)
   fields.check(config, "trainer")
   if config.summary_interval % config.steps_per_loop:
     raise ValueError(
@@ -138,18 +126,8 @@ def check_trainer(config: cfg.TrainerConfig) -> None:
       "trainer.preemption_on_demand_checkpoint is False; accepted: True, as a run that is asked to"
       " end always saves"
     )
-  if config.validation_steps != -1 and config.validation_steps < 1:
-    raise ValueError(
-      f"trainer.validation_steps is {config.validation_steps}; accepted: at least 1, or -1 for all"
-    )
   check_optimizer(config)
-  for name in ("learning_rate", "warmup"):
-    group = getattr(config.optimizer_config, name)
-    for field, value in vars(group.get()).items() if group.type else ():
-      if value is None and field not in OPTIONAL_RATE_FIELDS:
-        raise ValueError(
-          f"trainer.optimizer_config.{name}.{group.type}.{field} is not set; accepted: a value"
-        )
+  schedules.check(config)
 
 
 def check_optimizer(config: cfg.TrainerConfig) -> None:
@@ -164,24 +142,27 @@ def check_optimizer(config: cfg.TrainerConfig) -> None:
       f"{prefix}.optimizer.type is 'adamw_experimental'; accepted: adamw, as the weight decay of "
       "that one takes in biases and norms"
     )
-  clip_norm = config.optimizer_config.optimizer.adamw.gradient_clip_norm
-  if clip_norm:
-    raise ValueError(
-      f"{prefix}.optimizer.adamw.gradient_clip_norm is {clip_norm}; accepted: 0, and "
-      "global_clipnorm in its place, which clips after replicas have added up their gradients"
-    )
   averages = config.optimizer_config.ema
   if averages is None:
     return
-  if not 0.0 < averages.average_decay < 1.0:  # Written so that NaN is refused too.
-    raise ValueError(
-      f"{prefix}.ema.average_decay is {quoting.shown(averages.average_decay)}; accepted: above 0"
-      " and below 1"
-    )
   if averages.start_step >= config.train_steps:
     raise ValueError(
       f"{prefix}.ema.start_step is {averages.start_step}; accepted: below trainer.train_steps "
       f"({config.train_steps})"
+    )
+
+
+def check_clipping(config: optimization_config.OptimizationConfig) -> None:
+  """Refuses a way of clipping that ours does not go, and names the other.
+
+  Raises:
+    ValueError: naming the field, its value and what is accepted.
+  """
+  clip_norm = config.optimizer.adamw.gradient_clip_norm
+  if clip_norm != 0.0:
+    raise ValueError(
+      f"trainer.optimizer_config.optimizer.adamw.gradient_clip_norm is {clip_norm!r}; accepted: 0, "
+      "and global_clipnorm in its place, which clips after replicas have added up their gradients"
     )
 
 
@@ -227,12 +208,6 @@ def _check_loss_scale(config: training.Runtime) -> None:
   scale = config.loss_scale
   if scale is None:
     return
-  is_number = isinstance(scale, int | float) and not isinstance(scale, bool)
-  if not (scale == "dynamic" or (is_number and 1.0 <= scale < float("inf"))):
-    raise ValueError(
-      f"runtime.loss_scale is {quoting.shown(scale)}; accepted: dynamic, a number of at least 1, or"
-      " null"
-    )
   if config.mixed_precision_dtype != "float16":
     raise ValueError(
       f"runtime.loss_scale is {quoting.shown(scale)}; accepted: null unless"

@@ -7,6 +7,7 @@ import os
 
 import tensorflow as tf
 
+from mtl_ssl_tf.checkpoints import run_checkpoints
 from mtl_ssl_tf.configs import detector, loading, optimization, validation
 from mtl_ssl_tf.data import label_map, schema
 from mtl_ssl_tf.data.pipeline import input_sizes
@@ -166,12 +167,9 @@ def read_run(model_dir: str, checkpoint: str | None = None) -> TrainedRun:
   class_names = label_map.read_label_map(label_map_file)
   params = loading.load_run(os.path.join(model_dir, _PARAMS_FILE))
   validation.check_task(params.task)
-  best_dir = os.path.join(model_dir, params.trainer.best_checkpoint_export_subdir or "")
-  path, choice = _find_checkpoint(model_dir, best_dir, checkpoint)
-  try:
-    reader = tf.train.load_checkpoint(path)
-  except (tf.errors.OpError, ValueError, RuntimeError) as error:
-    raise ValueError(f"checkpoint {path!r} cannot be read ({_first_line(error)})") from error
+  best_subdir = params.trainer.best_checkpoint_export_subdir
+  path, choice = run_checkpoints.choose(model_dir, best_subdir, checkpoint)
+  reader = tf.train.load_checkpoint(path)
   step = None
   if reader.has_tensor(_STEP_IN_CHECKPOINT):
     step = int(reader.get_tensor(_STEP_IN_CHECKPOINT))
@@ -225,25 +223,6 @@ def _input_size(run: TrainedRun) -> tuple[tuple[int, int], int, int]:
   """The one input size of what is served, and the limits of an image: short and long side."""
   data = run.task.validation_data
   return input_sizes.single(data.input_layout, data.input_size, data.short_side, data.long_side)
-
-
-def _find_checkpoint(model_dir: str, best_dir: str, checkpoint: str | None) -> tuple[str, str]:
-  """Returns the path prefix of the checkpoint to use, and how it was chosen."""
-  if checkpoint:
-    path = tf.train.latest_checkpoint(checkpoint) if os.path.isdir(checkpoint) else checkpoint
-    if path is None or not os.path.isfile(f"{path}.index"):
-      raise ValueError(
-        f"--checkpoint {checkpoint!r} is no checkpoint; accepted: a path without ending such as"
-        f" {os.path.join(model_dir, 'ckpt-1000')!r}, or a folder with checkpoints"
-      )
-    return path, "given"
-  for folder, choice in ((best_dir, "best"), (model_dir, "latest")):
-    path = tf.train.latest_checkpoint(folder)
-    if path is not None:
-      return path, choice
-  raise ValueError(
-    f"--model_dir {model_dir!r} holds no checkpoint; accepted: that of a training run"
-  )
 
 
 def _warmup_sizes(run: TrainedRun, has_data: bool) -> list[tuple[int, int]]:

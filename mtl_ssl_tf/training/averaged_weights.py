@@ -20,6 +20,7 @@ from collections.abc import Iterator, Sequence
 
 import tensorflow as tf
 
+from mtl_ssl_tf.checkpoints import finite_weights
 from mtl_ssl_tf.configs import optimization
 
 
@@ -140,7 +141,11 @@ def create(config: optimization.AveragesConfig | None, model: tf.Module) -> Aver
 
 
 class Checkpoint(tf.train.Checkpoint):
-  """A training checkpoint: without averages TensorFlow's own, with them as described above."""
+  """A training checkpoint: without averages TensorFlow's own, with them as described above.
+
+  Attributes:
+    weights: tells whether all that is saved of the model, and the averages, are finite.
+  """
 
   def __init__(self, averages: AveragedWeights | None, **items):
     """Takes what is saved.
@@ -153,6 +158,11 @@ class Checkpoint(tf.train.Checkpoint):
       items[optimization.TRAINING_WEIGHTS] = averages.variables
     super().__init__(**items)
     self._averages = averages
+    places = {"model": "model", "averages": optimization.TRAINING_WEIGHTS}
+    self.weights = finite_weights.FiniteWeights(
+      # What the checkpoint made of them, as a mapping by itself has no parts to TensorFlow.
+      **{name: getattr(self, place) for name, place in places.items() if place in items}
+    )
 
   # Everything that writes calls this, a `CheckpointManager` too; everything that reads, `read`.
   def _write(self, file_prefix, options=None):
@@ -181,25 +191,16 @@ def _stored(path: str) -> set[str]:
 
 
 def _names(model: tf.Module, variables: Sequence[tf.Variable]) -> list[str]:
-  """Names of variables by their place in the model, that a checkpoint's keys take as they are.
-
-  Their own names count the layers that a process has made, and so differ between two processes.
-  """
-  view, paths, queue = tf.train.TrackableView(model), {}, collections.deque([("", model)])
-  seen = set()
-  while queue:
-    path, part = queue.popleft()
-    if id(part) in seen:
-      continue
-    seen.add(id(part))
-    if isinstance(part, tf.Variable):
-      paths.setdefault(part.ref(), re.sub(r"\W", "_", path))
-    queue.extend((f"{path}/{name}", child) for name, child in view.children(part).items())
+  """Names of variables by their place in the model, that a checkpoint's keys take as they are."""
+  places = {
+    variable.ref(): re.sub(r"\W", "_", place).lstrip("_")
+    for place, variable in finite_weights.by_place(model).items()
+  }
   names, num_before = [], collections.Counter()
   for variable in variables:
-    path = paths[variable.ref()].lstrip("_")
-    names.append(f"{path}-{num_before[path]}")
-    num_before[path] += 1
+    place = places[variable.ref()]
+    names.append(f"{place}-{num_before[place]}")
+    num_before[place] += 1
   return names
 
 

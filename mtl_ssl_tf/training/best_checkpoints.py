@@ -11,10 +11,10 @@ from typing import Any
 import tensorflow as tf
 
 from mtl_ssl_tf import files
-from mtl_ssl_tf.training import checkpointing
+from mtl_ssl_tf.checkpoints import run_checkpoints
+from mtl_ssl_tf.training import averaged_weights, checkpointing
 
-NAME = "best_ckpt"
-INFO_FILE = "info.json"
+INFO_FILE = run_checkpoints.INFO_FILE
 _LOGGER = logging.getLogger(__name__)
 
 
@@ -78,22 +78,27 @@ class BestCheckpoints:
     return {self._metric: self._kept[0].figure if self._kept else math.nan}
 
   def maybe_export_checkpoint(
-    self, checkpoint: tf.train.Checkpoint, eval_logs: dict[str, Any], global_step: int
+    self, checkpoint: averaged_weights.Checkpoint, eval_logs: dict[str, Any], global_step: int
   ) -> bool:
     """Saves the checkpoint if its figure is among the best; returns whether it did.
 
     Of equal figures the earlier step's is better. The name is Model Garden's, see above.
+
+    Raises:
+      RunError: weights are not finite, or a file cannot be written. The others are as they were.
     """
     step, figure = int(global_step), float(eval_logs[self._metric])
-    name = f"{NAME}-{step}"
+    name = f"{run_checkpoints.BEST_NAME}-{step}"
     others = [kept for kept in self._kept if kept.step != step]
     ranked = self._ranked([*others, Kept(name, step, figure)])
     path = os.path.join(self._folder, name)
     is_best = not math.isnan(figure) and name in [kept.checkpoint for kept in ranked]
     # The same step with another figure: its earlier weights were those of another course.
-    is_there = Kept(name, step, figure) in self._kept and checkpointing.fault(path) is None
+    is_there = Kept(name, step, figure) in self._kept and run_checkpoints.fault(path) is None
     with checkpointing.writing(path):
       if self._agree(is_best and not is_there):
+        best = os.path.join(self._folder, others[0].checkpoint) if others else "none yet"
+        checkpointing.check_finite(checkpoint, path, step, f"the best one so far is {best}")
         tf.io.gfile.makedirs(self._folder)
         checkpointing.remove(path)
         # Not `save`, which would count it as one of the run's own.

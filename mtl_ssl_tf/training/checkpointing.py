@@ -1,8 +1,6 @@
-"""Finds the checkpoints that a run can resume from, and writes the next ones.
+"""Writes the checkpoints of a run, and clears away what killed processes left of theirs.
 
-TensorFlow writes a checkpoint as `NAME_temp/…`, then `NAME.data-…`, then `NAME.index`, and notes it
-in the file `checkpoint` last. A process that is killed may leave any beginning of this behind, and
-a failing disk anything at all; so what counts here is what can be read, not what that file says.
+`checkpoints/run_checkpoints.py` chooses the one that a run resumes from.
 """
 
 import contextlib
@@ -15,10 +13,15 @@ from collections.abc import Callable, Iterator, Sequence
 import tensorflow as tf
 
 from mtl_ssl_tf import files
-from mtl_ssl_tf.training import stopping
+from mtl_ssl_tf.checkpoints import run_checkpoints
+from mtl_ssl_tf.training import averaged_weights, stopping
 
-NAME = "ckpt"
 STATE_FILE = "checkpoint"
+_ADVICE = (
+  "To change: a lower trainer.optimizer_config.learning_rate, a warm-up, or global_clipnorm of the"
+  " optimizer; then the same command resumes from the last checkpoint"
+)
+_ADVICE_AT_START = "To change: the start weights, task.init_checkpoint or --init"
 _LOGGER = logging.getLogger(__name__)
 
 
@@ -32,7 +35,9 @@ def writing(path: str) -> Iterator[None]:
   try:
     yield
   except (tf.errors.OpError, OSError) as error:
-    raise stopping.RunError(f"{path} cannot be written ({reason(error)})") from error
+    raise stopping.RunError(
+      f"{path} cannot be written ({run_checkpoints.reason(error)})"
+    ) from error
 
 
 @contextlib.contextmanager
@@ -47,15 +52,33 @@ def reporting_full_disk(folder: str) -> Iterator[None]:
   except tf.errors.ResourceExhaustedError as error:  # Also raised where memory is short.
     if "No space left on device" not in str(error):
       raise
-    raise stopping.RunError(f"{folder} cannot be written to ({reason(error)})") from error
+    raise stopping.RunError(
+      f"{folder} cannot be written to ({run_checkpoints.reason(error)})"
+    ) from error
 
 
-def reason(error: Exception) -> str:
-  """Returns the first line of what TensorFlow or the system reports as wrong."""
-  text = getattr(error, "message", None) or getattr(error, "strerror", None) or str(error)
-  first = str(text).strip().split("\n")[0]
-  # Nobody needs to know which of TensorFlow's operations it was.
-  return re.sub(r"\{\{.*?\}\} *| *\[Op:\w+\]", "", first) or type(error).__name__
+def advice(step: int) -> str:
+  """Returns what to change where the weights after so many steps are not finite."""
+  return _ADVICE if step else _ADVICE_AT_START
+
+
+def check_finite(
+  checkpoint: averaged_weights.Checkpoint, path: str, step: int, others: str
+) -> None:
+  """Refuses to save weights that are not finite.
+
+  Args:
+    checkpoint: that is to be saved.
+    path: where.
+    step: that they are of.
+    others: words on the checkpoints that there are, for the message.
+
+  Raises:
+    RunError: they are not, in one line that says what to change.
+  """
+  found = checkpoint.weights.fault()
+  if found is not None:
+    raise stopping.RunError(f"checkpoint {path} is not saved, as {found}; {others}. {advice(step)}")
 
 
 def note_checkpoints(folder: str, latest: str, names: Sequence[str]) -> None:
@@ -72,36 +95,6 @@ def note_checkpoints(folder: str, latest: str, names: Sequence[str]) -> None:
     time_ns = tf.io.gfile.stat(os.path.join(folder, f"{name}.index")).mtime_nsec
     lines.append(f"all_model_checkpoint_timestamps: {time_ns / 1e9}")
   files.write_text(os.path.join(folder, STATE_FILE), "\n".join(lines) + "\n")
-
-
-def numbered(folder: str, name: str = NAME) -> dict[int, str]:
-  """The checkpoints of a folder that have an index, by number, the highest first."""
-  if not tf.io.gfile.isdir(folder):
-    return {}
-  matches = (re.fullmatch(rf"({name}-(\d+))\.index", file) for file in tf.io.gfile.listdir(folder))
-  found = {int(match[2]): os.path.join(folder, match[1]) for match in matches if match}
-  return dict(sorted(found.items(), reverse=True))
-
-
-def fault(path: str) -> str | None:
-  """Returns why a checkpoint cannot be read, or None: every tensor is read, checksums included."""
-  try:
-    reader = tf.train.load_checkpoint(path)
-    for tensor in reader.get_variable_to_shape_map():
-      reader.get_tensor(tensor)
-  except (tf.errors.OpError, IndexError, ValueError, RuntimeError) as error:  # By its own status.
-    return reason(error)
-  return None
-
-
-def newest_whole(folder: str) -> str | None:
-  """Returns the readable checkpoint with the highest step; warns of newer ones that are not."""
-  for path in numbered(folder).values():
-    found = fault(path)
-    if found is None:
-      return path
-    _LOGGER.warning(f"checkpoint {path} is left out, as it cannot be read ({found})")
-  return None
 
 
 def remove(path: str) -> None:
@@ -124,8 +117,8 @@ def tidy(folder: str, newest: str | None) -> None:
   """
   if not tf.io.gfile.isdir(folder):
     return
-  listed = numbered(folder)
-  pattern = re.compile(rf"({NAME}-(\d+))(\.data-\d+-of-\d+|_temp)/?")
+  listed = run_checkpoints.numbered(folder)
+  pattern = re.compile(rf"({run_checkpoints.NAME}-(\d+))(\.data-\d+-of-\d+|_temp)/?")
   begun = {
     match[1]: int(match[2])
     for match in map(pattern.fullmatch, tf.io.gfile.listdir(folder))
@@ -152,7 +145,7 @@ class RunCheckpoints(tf.train.CheckpointManager):
 
   def __init__(
     self,
-    checkpoint: tf.train.Checkpoint,
+    checkpoint: averaged_weights.Checkpoint,
     directory: str,
     restore_from: str | None,
     global_step: tf.Variable,
@@ -165,7 +158,7 @@ class RunCheckpoints(tf.train.CheckpointManager):
     Args:
       checkpoint: what is saved and restored.
       directory: written to; workers that are not the chief have one of their own.
-      restore_from: a checkpoint that can be read, see `newest_whole`; None starts a new run.
+      restore_from: a checkpoint that can be read, see `run_checkpoints`; None starts a new run.
       global_step: number of each checkpoint.
       interval: steps between checkpoints.
       max_to_keep: the older ones are deleted.
@@ -175,7 +168,7 @@ class RunCheckpoints(tf.train.CheckpointManager):
       checkpoint,
       directory=directory,
       max_to_keep=max_to_keep,
-      checkpoint_name=NAME,
+      checkpoint_name=run_checkpoints.NAME,
       step_counter=global_step,
       checkpoint_interval=interval,
       init_fn=init_fn,
@@ -186,12 +179,15 @@ class RunCheckpoints(tf.train.CheckpointManager):
     """Saves, unless this step is saved already or none of the interval's.
 
     Raises:
-      RunError: the checkpoint cannot be written. The earlier ones are as they were.
+      RunError: weights are not finite, or the checkpoint cannot be written. The earlier ones are as
+        they were.
     """
     step = int(self._step_counter.numpy())
     if step == self._last_checkpoint_step or (check_interval and step % self._checkpoint_interval):
       return None
     before, path = self._last_checkpoint_step, f"{self._checkpoint_prefix}-{step}"
+    last = "none yet" if before is None else f"{self._checkpoint_prefix}-{before}"
+    check_finite(self.checkpoint, path, step, f"the last one is {last}")
     try:
       remove(path)  # Left from a process that got no further.
       return super().save(step, check_interval=False, options=options)
@@ -199,9 +195,9 @@ class RunCheckpoints(tf.train.CheckpointManager):
       self._last_checkpoint_step = before
       # A disk that is full may still delete; one that is gone cannot.
       with contextlib.suppress(tf.errors.OpError, OSError):
-        if fault(path) is not None:
+        if run_checkpoints.fault(path) is not None:
           remove(path)
-      last = "none yet" if before is None else f"{self._checkpoint_prefix}-{before}"
+      reason = run_checkpoints.reason(error)
       raise stopping.RunError(
-        f"checkpoint {path} cannot be written ({reason(error)}); the last one is {last}"
+        f"checkpoint {path} cannot be written ({reason}); the last one is {last}"
       ) from error

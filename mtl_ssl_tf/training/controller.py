@@ -1,9 +1,13 @@
 """Saves, evaluates and ends a run at multiples of steps, which interruptions do not shift."""
 
+import time
 from collections.abc import Callable
 
 from mtl_ssl_tf import terminal
+from mtl_ssl_tf.checkpoints import run_checkpoints
 from mtl_ssl_tf.training import checkpointing, early_stopping, nonfinite, progress, stopping
+
+_SECONDS_BETWEEN_LOOKS = 1.0
 
 
 class ResumableController(progress.ReportingController):
@@ -31,6 +35,7 @@ class ResumableController(progress.ReportingController):
       **kwargs: Orbit's and those of `ReportingController`.
     """
     self._metric, self._early_stopping, self._recover = metric, early_stopping, recover
+    self._examined: dict[int, str] | None = None
     super().__init__(*args, **kwargs)
 
   @property
@@ -85,6 +90,43 @@ class ResumableController(progress.ReportingController):
       self._early_stopping.update(float(output[self._metric]), int(self.global_step.numpy()))
       terminal.show(self._early_stopping.state())
     return output
+
+  def evaluate_continuously(self, steps: int = -1, timeout=None, timeout_fn=None):
+    """Evaluates the newest checkpoint that can be used, and then each that another process adds.
+
+    Args:
+      steps: batches of an evaluation; -1 is all.
+      timeout: seconds without a new checkpoint that end it, or call `timeout_fn`; None waits on.
+      timeout_fn: whether no more are to come; also called after each evaluation.
+
+    Raises:
+      StoppedError: the evaluation was asked to end.
+    """
+    output, last = None, None
+    self._examined = None
+    while True:
+      path = self._next_checkpoint(last, timeout)
+      if path is not None:
+        last = path
+        self.restore_checkpoint(path)
+        output = self.evaluate(steps)
+      if timeout_fn() if timeout_fn is not None else path is None:
+        return output
+
+  def _next_checkpoint(self, last: str | None, timeout: float | None) -> str | None:
+    """Waits for a usable checkpoint other than `last`; None once the time is over."""
+    folder = self.checkpoint_manager.directory
+    deadline = None if timeout is None else time.monotonic() + timeout
+    while True:
+      self.evaluator.stop.check()
+      present = run_checkpoints.numbered(folder)
+      if present != self._examined:  # Else reading them again would tell nothing new.
+        self._examined, path = present, run_checkpoints.newest_usable(folder)
+        if path not in (None, last):
+          return path
+      if deadline is not None and time.monotonic() >= deadline:
+        return None
+      time.sleep(_SECONDS_BETWEEN_LOOKS)
 
   def _train_or_recover(self, steps: int) -> None:
     """Trains until `steps` steps are done, or goes back to an earlier one."""

@@ -30,6 +30,7 @@ from absl import logging as absl_logging
 from official.core import config_definitions as cfg
 
 from mtl_ssl_tf import terminal, texts
+from mtl_ssl_tf.checkpoints import run_checkpoints
 from mtl_ssl_tf.configs import experiments, validation
 from mtl_ssl_tf.configs.loading import load_experiment
 from mtl_ssl_tf.training import (
@@ -117,7 +118,7 @@ def _check(params: cfg.ExperimentConfig, mode: str, model_dir: str) -> None:
     task_class.check_data(params.task, name)
   if not model_dir:
     raise ValueError("--model_dir is empty; accepted: a folder")
-  is_new = not checkpointing.numbered(model_dir)
+  is_new = not run_checkpoints.numbered(model_dir)
   if "train" in mode and is_new:
     task_class.check_start(params.task)
   if mode == "eval" and is_new:  # `continuous_eval` waits for the first one.
@@ -127,7 +128,7 @@ def _check(params: cfg.ExperimentConfig, mode: str, model_dir: str) -> None:
 def _last_words(mode: str, model_dir: str, reason: str) -> str:
   if "train" not in mode:
     return f"stopped by {reason} before the figures were complete"
-  latest = next(iter(checkpointing.numbered(model_dir).values()), None)
+  latest = next(iter(run_checkpoints.numbered(model_dir).values()), None)
   if latest is None:
     return f"stopped by {reason} before the first step; nothing is lost"
   return f"stopped by {reason}; the same command resumes from {latest}"

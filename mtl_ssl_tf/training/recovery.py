@@ -104,6 +104,10 @@ class Recovery:
       )
     ids = trainer.task.image_ids(data, batch)
     text = describe(step + 1, batch, losses, gradients, ids)
+    before = trainer.checkpoint.weights.fault()
+    if before is not None:
+      text += f"\nthe weights before it, which no batch is to blame for: {before}"
+      text += f"\n{checkpointing.advice(step)}"
     if trainer.task.nonfinite_advice:
       text += f"\n{trainer.task.nonfinite_advice}"
     # Whole, that is for all replicas: it can be examined alone.

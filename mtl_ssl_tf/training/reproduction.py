@@ -16,7 +16,8 @@ from official.core import config_definitions as cfg
 from official.core import train_utils
 
 from mtl_ssl_tf import files
-from mtl_ssl_tf.training import averaged_weights, checkpointing, nonfinite, run_folder
+from mtl_ssl_tf.checkpoints import run_checkpoints
+from mtl_ssl_tf.training import averaged_weights, nonfinite, run_folder
 from mtl_ssl_tf.training import task as task_lib
 
 WEIGHTS, BATCH_FILE, REPORT_FILE = "weights", "batch.npz", "report.json"
@@ -55,7 +56,7 @@ def repeat(params: cfg.ExperimentConfig, folder: str) -> tuple[dict[str, float],
     ValueError: a file of it is missing or cannot be read.
   """
   weights = os.path.join(folder, WEIGHTS)
-  found = checkpointing.fault(weights)
+  found = run_checkpoints.fault(weights)
   if found is not None:
     raise ValueError(f"{weights} cannot be read ({found})")
   path = os.path.join(folder, BATCH_FILE)

@@ -13,9 +13,9 @@ import tensorflow as tf
 from official.core import config_definitions as cfg
 from official.core import train_utils
 
+from mtl_ssl_tf.checkpoints import run_checkpoints
 from mtl_ssl_tf.configs import loading
 from mtl_ssl_tf.data.records import index as record_index
-from mtl_ssl_tf.training import checkpointing
 from mtl_ssl_tf.training import task as task_lib
 
 PARAMS_FILE = "params.yaml"
@@ -86,7 +86,7 @@ def writing_to(model_dir: str) -> Iterator[None]:
     yield
   except (tf.errors.OpError, OSError) as error:
     raise ValueError(
-      f"--model_dir {model_dir!r} cannot be written to: {checkpointing.reason(error)}"
+      f"--model_dir {model_dir!r} cannot be written to: {run_checkpoints.reason(error)}"
     ) from error
 
 
@@ -114,12 +114,12 @@ def find_checkpoint(model_dir: str) -> str | None:
   """Returns the checkpoint that a run resumes from, None for a new run.
 
   Raises:
-    ValueError: there are checkpoints, and none can be read.
+    ValueError: there are checkpoints, and none can be used.
   """
-  found = checkpointing.newest_whole(model_dir)
-  if found is None and checkpointing.numbered(model_dir):
+  found = run_checkpoints.newest_usable(model_dir)
+  if found is None and run_checkpoints.numbered(model_dir):
     raise ValueError(
-      f"--model_dir {model_dir!r} holds checkpoints, but none that can be read; accepted: one that "
+      f"--model_dir {model_dir!r} holds checkpoints, but none that can be used; accepted: one that "
       "can, or none at all"
     )
   return found

@@ -23,8 +23,8 @@ _LOGGER = logging.getLogger(__name__)
 def check(params: cfg.ExperimentConfig, mode: str) -> None:
   """Refuses devices that are not there and settings that contradict each other.
 
-  Nothing is connected and no device is taken into use. The names were checked before, by
-  `validation.check_runtime`.
+  Nothing is connected and no device is taken into use. Names and numbers were checked before,
+  by `validation.check_runtime`.
 
   Raises:
     ValueError: naming the field, its value and what is accepted.
@@ -32,8 +32,6 @@ def check(params: cfg.ExperimentConfig, mode: str) -> None:
   runtime = params.runtime
   name, num_gpus = runtime.distribution_strategy, runtime.num_gpus
   num_present = len(tf.config.list_physical_devices("GPU"))
-  if isinstance(num_gpus, bool) or not isinstance(num_gpus, int) or num_gpus < 0:
-    raise _error("num_gpus", num_gpus, "a whole number from 0 on")
   if num_gpus > num_present:
     raise _error("num_gpus", num_gpus, f"at most {num_present}, the GPUs of this machine")
   if num_present and not num_gpus and name != TPU:

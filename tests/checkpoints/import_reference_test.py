@@ -87,6 +87,18 @@ def test_class_names_of_the_checkpoint(tmp_path, config_file, released, checkpoi
   assert export_lib.read_run(str(output_dir)).class_names == ["eagle", "fox"]
 
 
+def test_weights_that_are_not_finite(tmp_path, config_file, released, checkpoint, capsys):
+  arrays = {**checkpoint[1]}
+  arrays[min(arrays)][..., 0] = np.nan
+  path = slim_files.write(tmp_path / "spoilt.ckpt", arrays)
+  files = ["--config_file", config_file, "--config_file", released]
+  assert command(*files, "--checkpoint", path, "--output_dir", tmp_path / "run") == 1
+  printed = capsys.readouterr().err
+  assert printed.startswith(f"error: --checkpoint '{path}': 1 of ")
+  assert printed.endswith("; accepted: a checkpoint of finite weights\n")
+  assert not (tmp_path / "run").exists()
+
+
 def test_without_the_overlay(tmp_path, config_file, checkpoint, capsys):
   output_dir = tmp_path / "run"
   arguments = ["--config_file", config_file, "--checkpoint", checkpoint[0]]

@@ -44,6 +44,17 @@ def test_a_folder_without(tmp_path):
     reading.find(str(tmp_path), "--x")
 
 
+def test_a_folder_whose_latest_is_damaged(tmp_path):
+  first = slim_files.write(tmp_path / "ckpt-1", ARRAYS)
+  second = slim_files.write(tmp_path / "ckpt-2", ARRAYS)
+  tf.compat.v1.train.update_checkpoint_state(str(tmp_path), second)
+  (tmp_path / "ckpt-2.index").write_bytes(b"")
+  assert reading.find(str(tmp_path), "--x") == first
+  (tmp_path / "ckpt-1.index").write_bytes(b"")
+  with pytest.raises(ValueError, match=r"is a folder whose checkpoints cannot be used; accepted: "):
+    reading.find(str(tmp_path), "--x")
+
+
 def test_a_wrong_name_is_reported_the_right_ones(tmp_path):
   slim_files.write(tmp_path / "model.ckpt", ARRAYS)
   path = tmp_path / "modle.ckpt"

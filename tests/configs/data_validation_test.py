@@ -62,6 +62,17 @@ def test_two_input_sizes_differ(data):
     data_validation.check_data(task(data, input_layout=layout, input_size=[64, 96]))
 
 
+@pytest.mark.parametrize("data", data_validation.DATA)
+@pytest.mark.parametrize(
+  ("low", "high", "values"),
+  [("scale_min", "scale_max", (2.0, 0.5)), ("short_side", "long_side", (9, 8))],
+)
+def test_the_smaller_one_is_not_the_larger_one(data, low, high, values):
+  assert message(data, **dict(zip((low, high), values, strict=True))) == (
+    f"task.{data}.{low} is {values[0]}; accepted: at most task.{data}.{high} ({values[1]})"
+  )
+
+
 @pytest.mark.parametrize(
   ("data", "field"),
   [("train_data", "train_tf_while_loop"), ("validation_data", "eval_tf_while_loop")],

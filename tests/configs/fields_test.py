@@ -17,6 +17,7 @@ from mtl_ssl_tf.configs import (
   insloc,
   insloc_data,
   optimization,
+  ranges,
   reference,
   training,
 )
@@ -42,14 +43,14 @@ REFERENCE = pathlib.Path(__file__).parents[2] / "docs" / "configuration.md"
 
 @dataclasses.dataclass
 class Inner(hyperparams.Config):
-  side: float = fields.setting(2.0, "side", bounds=(1.0, 4.0))
+  side: float = fields.setting(2.0, "side", bounds=ranges.Range(1.0, 4.0))
   mode: str | None = fields.setting(None, "mode", choices=(None, "a"))
 
 
 @dataclasses.dataclass
 class Outer(hyperparams.Config):
-  count: int = fields.setting(3, "count", bounds=(1, None))
-  values: list[int] = fields.setting([1, 2], "values")
+  count: int = fields.setting(3, "count", bounds=ranges.Range(1, 9))
+  values: list[int] = fields.setting([1, 2], "values", bounds=ranges.ListOf(ranges.Range(1, 9)))
   inner: Inner = fields.group(Inner, "inner", side=3.0)
   other: Inner | None = fields.optional_group(Inner, "other")
 
@@ -75,9 +76,11 @@ def test_accepted():
 @pytest.mark.parametrize(
   ("changed", "expected"),
   [
-    ({"count": 0}, "task.count is 0; accepted: at least 1"),
-    ({"count": 1.5}, "task.count is 1.5; accepted: a whole number"),
-    ({"count": True}, "task.count is True; accepted: a number"),
+    ({"count": 0}, "task.count is 0; accepted: 1 to 9"),
+    ({"count": 1.5}, "task.count is 1.5; accepted: a whole number, 1 to 9"),
+    ({"count": True}, "task.count is True; accepted: a whole number, 1 to 9"),
+    ({"values": [0]}, "task.values is [0]; accepted: a list of 1 to 20 whole numbers, each 1 to 9"),
+    ({"inner": Inner(side="a")}, "task.inner.side is 'a'; accepted: a number, 1.0 to 4.0"),
     ({"inner": Inner(side=4.5)}, "task.inner.side is 4.5; accepted: 1.0 to 4.0"),
     ({"inner": Inner(side=math.nan)}, "task.inner.side is nan; accepted: 1.0 to 4.0"),
     ({"inner": Inner(mode="b")}, "task.inner.mode is 'b'; accepted: null, a"),
@@ -96,12 +99,14 @@ def test_a_value_without_a_path():
 
 
 def test_walk():
-  assert [(path, value) for path, _, value in fields.walk(Outer(), "x.")] == [
-    ("x.count", 3),
-    ("x.values", [1, 2]),
-    ("x.inner.side", 3.0),
-    ("x.inner.mode", None),
-    ("x.other", None),
+  config = Outer()
+  found = [(path, group, field.name) for path, group, field in fields.walk(config, "x.")]
+  assert found == [
+    ("x.count", config, "count"),
+    ("x.values", config, "values"),
+    ("x.inner.side", config.inner, "side"),
+    ("x.inner.mode", config.inner, "mode"),
+    ("x.other", config, "other"),
   ]
 
 

@@ -36,7 +36,7 @@ def test_defaults_are_the_published_ones():
   [
     ({"image_dir": ""}, "task.train_data.image_dir is '' and task.train_data.input_path ''"),
     ({"input_path": "a"}, "image_dir is .images. and task.train_data.input_path .a.; accepted: o"),
-    ({"composite": {"size": 8}}, "task.train_data.composite.size is 8; accepted: at least 16"),
+    ({"composite": {"size": 8}}, "task.train_data.composite.size is 8; accepted: 16 to 8,192"),
     ({"composite": {"crop_area_min": 1.5}}, "composite.crop_area_min is 1.5; accepted: 0.0 to 1"),
     (
       {"composite": {"crop_area_max": 0.1}},
@@ -44,12 +44,12 @@ def test_defaults_are_the_published_ones():
       r" crop_area_max \(0.1\)",
     ),
     ({"composite": {"crop_area_min": 0.0}}, "crop_area_min is 0.0; accepted: above 0"),
-    ({"composite": {"crop_aspect_min": 0.0}}, "crop_aspect_min is 0.0; accepted: above 0"),
+    ({"composite": {"crop_aspect_min": 0.0}}, "crop_aspect_min is 0.0; accepted: 0.001 to 1,000.0"),
     ({"composite": {"crop_aspect_max": 0.4}}, "crop_aspect_min is 0.5; accepted: above 0 and at"),
     ({"composite": {"paste_side_max": 0.4}}, "paste_side_min is 0.5; accepted: above 0 and at"),
     ({"colors": {"blur_sigma_max": 0.0}}, "colors.blur_sigma_min is 0.1; accepted: at least 0"),
     ({"colors": {"jitter": {"hue": 0.6}}}, "colors.jitter.hue is 0.6; accepted: 0.0 to 0.5"),
-    ({"store_side": -1.0}, "task.train_data.store_side is -1.0; accepted: at least 0"),
+    ({"store_side": -1.0}, "task.train_data.store_side is -1.0; accepted: 0.0 to 1,000.0"),
     (
       {"shuffle_buffer_size": 3},
       "task.train_data.shuffle_buffer_size is 3; accepted: 100, as this field has no effect",
@@ -69,8 +69,8 @@ def test_a_blur_may_be_none_at_all():
   ("fields", "message"),
   [
     ({"min_iou": 1.5}, "boxes.min_iou is 1.5; accepted: 0.0 to 1.0"),
-    ({"cells": 0}, "boxes.cells is 0; accepted: at least 1"),
-    ({"scales": []}, r"boxes.scales is \[\]; accepted: a list of numbers above 0"),
+    ({"cells": 0}, "boxes.cells is 0; accepted: 1 to 1,000"),
+    ({"scales": []}, r"boxes.scales is \[\]; accepted: a list of 1 to 20 numbers, each 0.001"),
     ({"aspect_ratios": [1.0, 0.0]}, r"boxes.aspect_ratios is \[1.0, 0.0\]; accepted: a list"),
   ],
 )

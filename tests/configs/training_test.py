@@ -68,8 +68,9 @@ def test_refused(settings, expected):
 
 @pytest.mark.parametrize("scale", [0.5, float("nan"), float("inf"), True, "fixed"])
 def test_loss_scale_that_scales_nothing(scale):
+  kind = "a number, " if scale in (True, "fixed") else ""
   assert message(loss_scale=scale, mixed_precision_dtype="float16") == (
-    f"runtime.loss_scale is {scale!r}; accepted: dynamic, a number of at least 1, or null"
+    f"runtime.loss_scale is {scale!r}; accepted: {kind}1.0 to 1,000,000,000.0, or dynamic, or null"
   )
 
 

@@ -15,15 +15,14 @@ def experiment(**changed):
 
 
 def declared(part, what) -> dict:
-  """Path of a field -> its choices or bounds, where there are any."""
+  """Path of a field -> its choices, where there are any."""
   config = getattr(experiments.mtl_frcnn(), part)
-  found = {path: what(field) for path, field, _ in fields.walk(config)}
+  found = {path: what(field) for path, _, field in fields.walk(config)}
   return {path: values for path, values in found.items() if values is not None}
 
 
-CHOICES, RANGES = declared("task", fields.choices_of), declared("task", fields.bounds_of)
+CHOICES = declared("task", fields.choices_of)
 TRAINER_CHOICES = declared("trainer", fields.choices_of)
-TRAINER_RANGES = declared("trainer", fields.bounds_of)
 
 
 def set_field(config, path: str, value) -> None:
@@ -108,29 +107,19 @@ def test_groups_normalise_single_crops():
     validation.check_task(config)
 
 
-@pytest.mark.parametrize("path", RANGES)
-def test_out_of_range(path):
-  low, high = RANGES[path]
-  bounds = f"at least {low}" if high is None else f"{low} to {high}"
-  for value in (low - 1, low - 0.5, float("nan")):
-    is_whole = isinstance(low, float) or isinstance(value, int)
-    accepted = bounds if is_whole else "a whole number"
-    assert task_message(path, value) == f"task.{path} is {value!r}; accepted: {accepted}"
-  if high is not None:
-    assert task_message(path, high + 1) == f"task.{path} is {high + 1!r}; accepted: {bounds}"
-
-
 @pytest.mark.parametrize("value", ["0.5", None, True, [0.5]])
 def test_no_number(value):
   assert task_message("rpn.nms_iou", value) == (
-    f"task.rpn.nms_iou is {value!r}; accepted: a number"
+    f"task.rpn.nms_iou is {value!r}; accepted: a number, 0.0 to 1.0"
   )
 
 
-@pytest.mark.parametrize("values", [[], [0.0], [1.0, -1.0], [1.0, float("nan")]])
+@pytest.mark.parametrize("values", [[], [0.0], [1.0, -1.0], [1.0, float("inf")]])
 @pytest.mark.parametrize("path", ["anchors.scales", "anchors.aspect_ratios"])
 def test_anchor_lists(path, values):
-  assert task_message(path, values).endswith("accepted: a list of numbers above 0")
+  assert task_message(path, values) == (
+    f"task.{path} is {values!r}; accepted: a list of 1 to 20 numbers, each 0.001 to 1,000.0"
+  )
 
 
 def test_fields_that_depend_on_each_other():
@@ -142,10 +131,15 @@ def test_fields_that_depend_on_each_other():
   )
 
 
-@pytest.mark.parametrize("value", [0, 2.5])
-def test_round_decimals(value):
-  assert task_message("auxiliary.round_decimals", value) == (
-    f"task.auxiliary.round_decimals is {value!r}; accepted: a whole number above 0, or null"
+def test_too_many_windows():
+  assert task_message("auxiliary.multi_object.num_windows", 10**9) == (
+    "task.auxiliary.multi_object.num_windows is 1000000000; accepted: 1 to 10,000"
+  )
+
+
+def test_round_decimals():
+  assert task_message("auxiliary.round_decimals", 0) == (
+    "task.auxiliary.round_decimals is 0; accepted: 1 to 10, or null"
   )
 
 
@@ -179,18 +173,6 @@ def test_official_annotations_are_of_use_to_coco_metrics():
   validation.check_task(config)
 
 
-@pytest.mark.parametrize("name", TRAINER_RANGES)
-def test_trainer_intervals(name):
-  # An interval below 1 would evaluate forever, or never save a checkpoint.
-  low, high = TRAINER_RANGES[name]
-  accepted = f"at least {low}" if high is None else f"{low} to {high}"
-  config = experiment().trainer
-  set_field(config, name, -1)
-  with pytest.raises(ValueError) as error:
-    validation.check_trainer(config)
-  assert str(error.value) == f"trainer.{name} is -1; accepted: {accepted}"
-
-
 @pytest.mark.parametrize("name", TRAINER_CHOICES)
 def test_trainer_choices(name):
   choices = TRAINER_CHOICES[name]
@@ -215,7 +197,7 @@ def test_a_run_that_is_to_end_saves():
 @pytest.mark.parametrize("steps", [0, -2])
 def test_validation_steps(steps):
   assert trainer_message(validation_steps=steps) == (
-    f"trainer.validation_steps is {steps}; accepted: at least 1, or -1 for all"
+    f"trainer.validation_steps is {steps}; accepted: 1 to 1,000,000,000, or -1"
   )
 
 
@@ -223,23 +205,22 @@ def test_learning_rate_scaling():
   assert trainer_message(learning_rate_scaling="sqrt") == (
     "trainer.learning_rate_scaling is 'sqrt'; accepted: none, linear"
   )
-  assert trainer_message(base_batch_size=0) == "trainer.base_batch_size is 0; accepted: at least 1"
-
-
-def test_learning_rate_without_its_values():
-  cosine = {"type": "cosine", "cosine": {"initial_learning_rate": 0.1}}
-  assert trainer_message(optimizer_config={"learning_rate": cosine}) == (
-    "trainer.optimizer_config.learning_rate.cosine.decay_steps is not set; accepted: a value"
+  assert (
+    trainer_message(base_batch_size=0) == "trainer.base_batch_size is 0; accepted: 1 to 1,000,000"
   )
-  assert trainer_message(optimizer_config={"warmup": {"type": "linear"}}) == (
-    "trainer.optimizer_config.warmup.linear.warmup_steps is not set; accepted: a value"
+
+
+def test_learning_rates_are_checked_as_schedules():
+  stepwise = {"boundaries": [10, 20], "values": [0.1, 0.01]}
+  assert trainer_message(optimizer_config={"learning_rate": {"stepwise": stepwise}}).startswith(
+    "trainer.optimizer_config.learning_rate.stepwise.values is [0.1, 0.01]; accepted: 3 rates, "
   )
 
 
 @pytest.mark.parametrize("decay", [0.0, 1.0, 1.5, -0.1, float("nan")])
 def test_decay_of_averages(decay):
   assert trainer_message(optimizer_config={"ema": {"average_decay": decay}}) == (
-    f"trainer.optimizer_config.ema.average_decay is {decay}; accepted: above 0 and below 1"
+    f"trainer.optimizer_config.ema.average_decay is {decay}; accepted: above 0.0 and below 1.0"
   )
 
 
@@ -248,7 +229,7 @@ def test_start_of_averages():
     return trainer_message(train_steps=50, optimizer_config={"ema": {"start_step": start_step}})
 
   field = "trainer.optimizer_config.ema.start_step"
-  assert message(-1) == f"{field} is -1; accepted: at least 0"
+  assert message(-1) == f"{field} is -1; accepted: 0 to 1,000,000,000"
   assert message(50) == f"{field} is 50; accepted: below trainer.train_steps (50)"
   ema = {"average_decay": 0.9, "start_step": 49}
   config = experiment(trainer={"train_steps": 50, "optimizer_config": {"ema": ema}})
@@ -307,13 +288,6 @@ def test_decay_in_the_loss_alone():
     validation.check_weight_decay(
       config.trainer.optimizer_config.optimizer, config.task.regularization
     )
-
-
-def test_learning_rate_field_that_needs_no_value():
-  rate = {"initial_learning_rate": 0.1, "decay_steps": 10, "decay_rate": 0.5}
-  learning_rate = {"type": "exponential", "exponential": rate}
-  config = experiment(trainer={"optimizer_config": {"learning_rate": learning_rate}})
-  validation.check_trainer(config.trainer)
 
 
 @pytest.mark.parametrize(

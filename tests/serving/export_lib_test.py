@@ -91,14 +91,25 @@ class TestCheckpoint:
       file.unlink()
     assert _error(run) == "--model_dir '/run' holds no checkpoint; accepted: that of a training run"
 
-  def test_damaged(self, run):
-    (run / "best" / "best_ckpt-1.index").write_bytes(b"nothing")
-    assert _error(run).startswith("checkpoint '/run/best/best_ckpt-1' cannot be read (")
-
-  def test_weights_cut_short(self, run):
+  def test_the_newest_where_the_best_is_damaged(self, run, capsys):
     path = run / "best" / "best_ckpt-1.data-00000-of-00001"
     path.write_bytes(path.read_bytes()[:10_000])
-    assert "'/run/best/best_ckpt-1' " in _error(run)
+    found = export_lib.read_run(str(run))
+    assert (found.checkpoint, found.choice) == (str(run / "ckpt-10"), "latest")
+    damaged, instead = capsys.readouterr().err.splitlines()
+    assert damaged.startswith(f"warning: checkpoint {run}/best/best_ckpt-1 is left out, as it ")
+    assert instead.endswith(f"; {run}/ckpt-10 is taken, the newest")
+
+  def test_given_one_is_damaged(self, run):
+    (run / "best" / "best_ckpt-1.index").write_bytes(b"nothing")
+    assert _error(run, checkpoint=str(run / "best" / "best_ckpt-1")).startswith(
+      "--checkpoint '/run/best/best_ckpt-1' cannot be used, as it cannot be read ("
+    )
+
+  def test_without_the_file_that_lists_them(self, run):
+    shutil.rmtree(run / "best")
+    (run / "checkpoint").unlink()
+    assert export_lib.read_run(str(run)).checkpoint == str(run / "ckpt-10")
 
   @pytest.mark.parametrize("lines", ["disc\nring\n", "a\nb\nc\nd\n"])
   def test_of_other_classes(self, run, lines):

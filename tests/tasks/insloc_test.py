@@ -363,7 +363,7 @@ class TestRefused:
       ({"backbone": {"norm": {"type": "frozen"}}}, "task.backbone.norm.type is 'frozen'; accepted: "
                                                    "batch, sync, group"),
       ({"backbone": {"recompute": True}}, "task.backbone.recompute is true; accepted: false "),
-      ({"temperature": 0.0}, "task.temperature is 0.0; accepted: at least 0.001"),
+      ({"temperature": 0.0}, "task.temperature is 0.0; accepted: 0.001 to 1,000.0"),
       ({"backbone": {"type": "resnet"}}, "task.backbone.type is 'resnet'; accepted: "),
       ({"shuffle": "all"}, "task.shuffle is 'all'; accepted: batch, replica, none"),
     ],

@@ -17,7 +17,7 @@ import pytest
 import tensorflow as tf
 import yaml
 
-from mtl_ssl_tf.training import checkpointing
+from mtl_ssl_tf.checkpoints import run_checkpoints
 from tests.tasks import replica_steps
 from tests.training import toy_task
 
@@ -217,13 +217,13 @@ def test_workers_stop_at_the_same_step(tmp_path):
     for index in (0, 1)
   )
   deadline = time.monotonic() + 400
-  while not checkpointing.numbered(str(tmp_path / "run")) and chief.poll() is None:
+  while not run_checkpoints.numbered(str(tmp_path / "run")) and chief.poll() is None:
     assert time.monotonic() < deadline
     time.sleep(0.1)
   worker.terminate()
   said = finish(chief)
   assert not finish(worker)
-  last = max(checkpointing.numbered(str(tmp_path / "run")))
+  last = max(run_checkpoints.numbered(str(tmp_path / "run")))
   assert said.endswith(
     f"stopped by another worker; the same command resumes from {tmp_path}/run/ckpt-{last}\n"
   )

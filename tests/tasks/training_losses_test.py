@@ -299,7 +299,7 @@ class LossesTest(parameterized.TestCase, tf.test.TestCase):
     # Windows are used in the loss; those of refinement are only classified.
     self.assertEqual(list(heads[2].stage2.seen), [(3, True), (4 * 4 + 1, False)])
 
-  def test_closeness_is_learnt_from_every_positive_of_a_full_minibatch(self):
+  def test_closeness_is_trained_on_every_positive_of_a_full_minibatch(self):
     # Half of four may be positive, and A and B are; the other rows are classified apart.
     model, config = small.make_detector(rows_are_independent=True), _config()
     first = _first_stage(model)

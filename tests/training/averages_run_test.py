@@ -8,7 +8,7 @@ import pytest
 import tensorflow as tf
 from official.core import train_utils
 
-from mtl_ssl_tf.training import driver, nonfinite, reproduction, stopping, trainer
+from mtl_ssl_tf.training import averaged_weights, driver, nonfinite, reproduction, stopping, trainer
 from tests.training import toy_task
 
 EMA = {"average_decay": 0.98, "dynamic_decay": False}
@@ -200,3 +200,19 @@ def test_a_run_that_recovers_has_the_averages_of_one_without_the_batch(folder, m
   # Nor did the averages move any further until the fault was seen, twenty steps later.
   kept = folder / "recovered" / f"nonfinite-{BAD_BATCH + 1}" / "weights"
   assert averaged(kept).tobytes() == averaged(before).tobytes()
+
+
+def test_averages_that_are_not_finite_end_the_run_unsaved(folder, monkeypatch):
+  update = averaged_weights.AveragedWeights.update
+
+  def spoil(self, step, is_bad=False):
+    update(self, step, is_bad)
+    bias = list(self.variables.values())[1]
+    bias.assign(tf.where(step == 60, tf.fill([1], np.nan), tf.convert_to_tensor(bias)))
+
+  monkeypatch.setattr(averaged_weights.AveragedWeights, "update", spoil)
+  params = toy_task.experiment(folder, {"trainer": {**WITH_EMA, "train_steps": 60}})
+  with pytest.raises(stopping.RunError) as error:
+    driver.run(params, "train", str(folder / "run"))
+  assert "1 of 4 variables hold numbers that are not finite, such as averages/" in str(error.value)
+  assert sorted(path.name for path in (folder / "run").glob("*.index")) == ["ckpt-50.index"]

@@ -7,7 +7,7 @@ import pathlib
 import pytest
 import tensorflow as tf
 
-from mtl_ssl_tf.training import best_checkpoints
+from mtl_ssl_tf.training import averaged_weights, best_checkpoints, stopping
 
 
 class Run:
@@ -20,7 +20,7 @@ class Run:
 
   def evaluate(self, step: int, figure: float, **others: float) -> bool:
     self.weight.assign(step)
-    checkpoint = tf.train.Checkpoint(weight=self.weight)
+    checkpoint = averaged_weights.Checkpoint(None, weight=self.weight)
     return self.best.maybe_export_checkpoint(checkpoint, {"mAP": figure, **others}, step)
 
   def steps(self) -> list[int]:
@@ -107,7 +107,7 @@ def test_another_course_of_the_same_step_replaces_it(tmp_path):
   run.evaluate(2, 0.25)
   again = Run(tmp_path)
   again.weight.assign(20.0)
-  checkpoint = tf.train.Checkpoint(weight=again.weight)
+  checkpoint = averaged_weights.Checkpoint(None, weight=again.weight)
   assert again.best.maybe_export_checkpoint(checkpoint, {"mAP": 0.75}, 2)
   assert [(kept.step, kept.figure) for kept in again.best.kept] == [(2, 0.75), (1, 0.5)]
   assert again.saved_weights() == {"best_ckpt-1": 1.0, "best_ckpt-2": 20.0}
@@ -122,7 +122,8 @@ def test_killed_before_info_was_written(tmp_path, monkeypatch):
   again = Run(tmp_path)
   assert again.steps() == [1]
   again.weight.assign(20.0)
-  again.best.maybe_export_checkpoint(tf.train.Checkpoint(weight=again.weight), {"mAP": 0.5}, 2)
+  checkpoint = averaged_weights.Checkpoint(None, weight=again.weight)
+  again.best.maybe_export_checkpoint(checkpoint, {"mAP": 0.5}, 2)
   assert again.steps() == [2, 1]
   # Not the file of the killed process, whose course may have been another one.
   assert again.saved_weights()["best_ckpt-2"] == 20.0
@@ -155,3 +156,19 @@ def test_info_that_cannot_be_used(tmp_path, text, capsys):
   assert run.steps() == []
   assert capsys.readouterr().err.startswith(f"warning: {tmp_path}/info.json ")
   assert run.evaluate(1, 0.5)
+
+
+def test_weights_that_are_not_finite_take_no_place(tmp_path):
+  run = Run(tmp_path)
+  run.evaluate(1, 0.5)
+  before = {path: path.read_bytes() for path in tmp_path.iterdir()}
+  model = tf.Module()
+  model.weight = tf.Variable(math.nan)
+  checkpoint = averaged_weights.Checkpoint(None, model=model)
+  with pytest.raises(stopping.RunError) as error:
+    run.best.maybe_export_checkpoint(checkpoint, {"mAP": 0.75}, 2)
+  assert str(error.value).startswith(
+    f"checkpoint {tmp_path}/best_ckpt-2 is not saved, as 1 of 1 variables hold numbers that are "
+    f"not finite, such as model/weight; the best one so far is {tmp_path}/best_ckpt-1. To change: "
+  )
+  assert {path: path.read_bytes() for path in tmp_path.iterdir()} == before

@@ -1,6 +1,7 @@
 """The checkpoint that a run resumes from, and that the next one harms none."""
 
 import errno
+import math
 import os
 import pathlib
 import shutil
@@ -8,7 +9,8 @@ import shutil
 import pytest
 import tensorflow as tf
 
-from mtl_ssl_tf.training import checkpointing, stopping
+from mtl_ssl_tf.checkpoints import run_checkpoints
+from mtl_ssl_tf.training import averaged_weights, checkpointing, stopping
 
 
 class Run:
@@ -17,12 +19,13 @@ class Run:
   def __init__(self, folder: pathlib.Path, max_to_keep: int = 10):
     self.folder = folder
     self.step = tf.Variable(0, dtype=tf.int64)
-    self.weight = tf.Variable([0.0, 0.0, 0.0, 0.0])
+    self.model = tf.Module()
+    self.model.weight = self.weight = tf.Variable([0.0, 0.0, 0.0, 0.0])
     self.initialized = 0
-    self.restore_from = checkpointing.newest_whole(str(folder))
+    self.restore_from = run_checkpoints.newest_usable(str(folder))
     checkpointing.tidy(str(folder), self.restore_from)
     self.manager = checkpointing.RunCheckpoints(
-      tf.train.Checkpoint(global_step=self.step, weight=self.weight),
+      averaged_weights.Checkpoint(None, global_step=self.step, model=self.model),
       str(folder),
       self.restore_from,
       self.step,
@@ -46,7 +49,7 @@ class Run:
 
 
 def steps(folder: pathlib.Path) -> list[int]:
-  return list(checkpointing.numbered(str(folder)))
+  return list(run_checkpoints.numbered(str(folder)))
 
 
 @pytest.fixture(name="folder")
@@ -240,3 +243,38 @@ def test_a_full_disk_is_reported_in_one_line():
   ):
     with pytest.raises(error, match=expected), checkpointing.reporting_full_disk("runs/x"):
       raise tf.errors.ResourceExhaustedError(None, None, text)
+
+
+class TestWeightsThatAreNotFinite:
+  @pytest.fixture(name="run")
+  def _run(self, folder):
+    run = Run(folder)
+    run.restore()
+    run.step.assign(16)
+    return run
+
+  @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+  def test_are_not_saved(self, run, value):
+    before = {path: path.read_bytes() for path in run.folder.iterdir()}
+    run.weight.assign([1.0, value, 1.0, 1.0])
+    with pytest.raises(stopping.RunError) as error:
+      run.manager.save(16, check_interval=False)
+    assert str(error.value) == (
+      f"checkpoint {run.folder}/ckpt-16 is not saved, as 1 of 1 variables hold numbers that are "
+      f"not finite, such as model/weight; the last one is {run.folder}/ckpt-12. To change: a lower "
+      "trainer.optimizer_config.learning_rate, a warm-up, or global_clipnorm of the optimizer; "
+      "then the same command resumes from the last checkpoint"
+    )
+    assert {path: path.read_bytes() for path in run.folder.iterdir()} == before
+    # Finite again, the step can be saved.
+    assert run.save(16) == str(run.folder / "ckpt-16")
+
+  def test_that_an_earlier_version_saved_are_left_out(self, run, monkeypatch, capsys):
+    monkeypatch.setattr(checkpointing, "check_finite", lambda *_: None)
+    run.weight.assign([math.nan] * 4)
+    run.manager.save(16, check_interval=False)
+    assert Run(run.folder).restore() == 12
+    assert capsys.readouterr().err == (
+      f"warning: checkpoint {run.folder}/ckpt-16 is left out, as weights in it are not finite (1, "
+      "such as model/weight)\n"
+    )

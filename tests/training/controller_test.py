@@ -6,7 +6,15 @@ import orbit
 import pytest
 import tensorflow as tf
 
-from mtl_ssl_tf.training import checkpointing, controller, early_stopping, nonfinite, stopping
+from mtl_ssl_tf.checkpoints import run_checkpoints
+from mtl_ssl_tf.training import (
+  averaged_weights,
+  checkpointing,
+  controller,
+  early_stopping,
+  nonfinite,
+  stopping,
+)
 
 
 class Worker(orbit.AbstractTrainer, orbit.AbstractEvaluator):
@@ -18,6 +26,7 @@ class Worker(orbit.AbstractTrainer, orbit.AbstractEvaluator):
     self.evaluated: list[int] = []
     self.stop_at = self.stop_evaluation_at = self.bad_step = None
     self.guard = nonfinite.Guard(step, 1e6)
+    self.stop = stopping.StopRequest()
 
   def train(self, num_steps):
     for _ in range(int(num_steps)):
@@ -46,8 +55,10 @@ class Run:
     self.step = tf.Variable(0, dtype=tf.int64)
     self.worker = Worker(self.step, figures or {})
     self.early_stopping = early_stopping.EarlyStopping(patience, "higher")
-    checkpoint = tf.train.Checkpoint(global_step=self.step, early_stopping=self.early_stopping)
-    restore_from = checkpointing.newest_whole(str(folder))
+    checkpoint = averaged_weights.Checkpoint(
+      None, global_step=self.step, early_stopping=self.early_stopping
+    )
+    restore_from = run_checkpoints.newest_usable(str(folder))
     manager = checkpointing.RunCheckpoints(
       checkpoint, str(folder), restore_from, self.step, 4, 100, lambda: None
     )
@@ -68,7 +79,7 @@ class Run:
     return self.controller.train_and_evaluate(steps, eval_interval=5)
 
   def saved(self) -> list[int]:
-    return sorted(checkpointing.numbered(str(self.folder)))
+    return sorted(run_checkpoints.numbered(str(self.folder)))
 
 
 def test_straight_run(tmp_path):
@@ -176,3 +187,45 @@ def test_no_checkpoint_of_a_step_that_was_not_applied(tmp_path):
   with pytest.raises(stopping.StoppedError):
     run.go()
   assert run.saved() == [4]
+
+
+class TestContinuousEvaluation:
+  """Of checkpoints of the steps 4 and 8, and of those that come while they are evaluated."""
+
+  @pytest.fixture(name="run")
+  def _run(self, tmp_path, monkeypatch):
+    monkeypatch.setattr(controller, "_SECONDS_BETWEEN_LOOKS", 0.0)
+    Run(tmp_path).controller.train(8)
+    return Run(tmp_path)
+
+  def test_a_damaged_newest_one_is_reported_and_the_older_one_evaluated(self, run, capsys):
+    (run.folder / "ckpt-8.data-00000-of-00001").unlink()
+    run.controller.evaluate_continuously(timeout=0.0)
+    assert run.worker.evaluated == [4]
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 1
+    assert lines[0].startswith(f"warning: checkpoint {run.folder}/ckpt-8 is left out, as it cannot")
+
+  def test_the_state_file_decides_nothing(self, run):
+    (run.folder / "checkpoint").unlink()
+    run.controller.evaluate_continuously(timeout=0.0)
+    assert run.worker.evaluated == [8]
+
+  def test_each_that_comes_is_evaluated(self, run):
+    asked = []
+
+    def is_over():
+      asked.append(int(run.step))
+      if len(asked) == 1:
+        Run(run.folder).go(12)
+      return len(asked) == 3
+
+    run.controller.evaluate_continuously(timeout=0.0, timeout_fn=is_over)
+    assert run.worker.evaluated == [8, 12]
+    assert asked == [8, 12, 12]
+
+  def test_a_request_to_end_is_heard_while_it_waits(self, tmp_path):
+    run = Run(tmp_path)
+    run.worker.stop.reason = "SIGTERM"
+    with pytest.raises(stopping.StoppedError):
+      run.controller.evaluate_continuously()

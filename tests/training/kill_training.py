@@ -21,7 +21,7 @@ import numpy as np
 import tensorflow as tf
 import yaml
 
-from mtl_ssl_tf.training import checkpointing
+from mtl_ssl_tf.checkpoints import run_checkpoints
 from tests.tasks import tiny
 
 _REPOSITORY = pathlib.Path(__file__).parents[2]
@@ -32,7 +32,7 @@ _OWN = ("save_counter", "_CHECKPOINTABLE_OBJECT_GRAPH")
 
 def tensors(model_dir: pathlib.Path) -> dict[str, np.ndarray]:
   """All that the last checkpoint of a run holds, by name."""
-  reader = tf.train.load_checkpoint(checkpointing.newest_whole(str(model_dir)))
+  reader = tf.train.load_checkpoint(run_checkpoints.newest_usable(str(model_dir)))
   names = [name for name in reader.get_variable_to_shape_map() if not name.startswith(_OWN)]
   return {name: reader.get_tensor(name) for name in names}
 
@@ -108,7 +108,7 @@ class Training:
 
 def last_step(folder: pathlib.Path) -> int:
   """Number of the newest checkpoint that has an index, 0 without any."""
-  return next(iter(checkpointing.numbered(str(folder))), 0)
+  return next(iter(run_checkpoints.numbered(str(folder))), 0)
 
 
 def _runs(process: subprocess.Popen, begin: float) -> bool:

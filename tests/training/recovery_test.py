@@ -25,6 +25,7 @@ def test_the_images_are_those_of_the_batch_at_its_size(folder, task, tmp_path, m
     strategy=types.SimpleNamespace(scope=contextlib.nullcontext),
     train_dataset=[None],
     rewind_inputs=lambda: None,
+    checkpoint=types.SimpleNamespace(weights=types.SimpleNamespace(fault=lambda: None)),
   )
 
   text = recovery.Recovery(trainer, str(tmp_path))._tell(6, 3)

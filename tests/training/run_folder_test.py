@@ -206,5 +206,5 @@ def test_checkpoints_of_which_none_can_be_read(tmp_path):
   tf.train.Checkpoint(x=tf.Variable(1.0)).write(str(tmp_path / "ckpt-4"))
   assert run_folder.find_checkpoint(str(tmp_path)) == str(tmp_path / "ckpt-4")
   (tmp_path / "ckpt-4.index").write_bytes(b"")
-  with pytest.raises(ValueError, match="holds checkpoints, but none that can be read"):
+  with pytest.raises(ValueError, match="holds checkpoints, but none that can be used"):
     run_folder.find_checkpoint(str(tmp_path))

@@ -36,7 +36,6 @@ def _no_cluster(monkeypatch):
       {"distribution_strategy": "mirrored", "num_gpus": 64},
       "runtime.num_gpus is 64; accepted: at most 0, the GPUs of this machine",
     ),
-    ({"num_gpus": -1}, "runtime.num_gpus is -1; accepted: a whole number from 0 on"),
     (
       {"distribution_strategy": "tpu"},
       "runtime.tpu is None; accepted with runtime.distribution_strategy tpu: --tpu=local on the"

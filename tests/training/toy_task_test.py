@@ -128,6 +128,42 @@ def test_a_loss_that_is_not_finite_ends_with_the_advice_of_the_task(folder, monk
   assert len(advised) == len(plain) + 1
 
 
+@pytest.mark.parametrize("mode", ["train", "train_and_eval"])
+def test_weights_that_are_not_finite_end_the_run_unsaved(folder, monkeypatch, mode):
+  step = toy_task.ToyTask.train_step
+
+  def spoil(self, inputs, model, optimizer, metrics=None):
+    logs = step(self, inputs, model, optimizer)
+    bias = model.trainable_variables[1]
+    # Of finite gradients, in the last step of all: no loss is computed with what comes of it.
+    bias.assign(tf.where(optimizer.iterations == 60, tf.fill([1], np.nan), bias))
+    return logs
+
+  monkeypatch.setattr(toy_task.ToyTask, "train_step", spoil)
+  run = str(folder / "run")
+  with pytest.raises(stopping.RunError) as error:
+    driver.run(toy_task.experiment(folder, {"trainer": {"train_steps": 60}}), mode, run)
+  assert str(error.value).startswith(
+    f"checkpoint {run}/ckpt-60 is not saved, as 1 of 2 variables hold numbers that are not finite, "
+    "such as model/"
+  )
+  assert sorted(path.name for path in (folder / "run").rglob("*.index")) == ["ckpt-50.index"]
+
+
+def test_a_step_after_weights_that_are_not_finite_is_not_blamed_on_its_batch(folder, monkeypatch):
+  def spoil(self, model):
+    model.trainable_variables[1].assign([np.inf])
+
+  monkeypatch.setattr(toy_task.ToyTask, "initialize", spoil)
+  with pytest.raises(stopping.RunError) as error:
+    toy_task.run(folder, "run", {"trainer": {"train_steps": 20}})
+  lines = str(error.value).splitlines()
+  assert lines[0].startswith("step 1 (batch 0) has a loss that is not finite")
+  (line,) = [line for line in lines if line.startswith("the weights before it")]
+  assert "1 of 2 variables hold numbers that are not finite, such as model/" in line
+  assert "To change: the start weights, task.init_checkpoint or --init" in lines
+
+
 def test_an_early_stopping_that_cannot_act_is_warned_of(folder, capsys):
   toy_task.run(folder, "run", {"trainer": {"train_steps": 40, "early_stopping_patience": 3}})
   assert "warning: trainer.early_stopping_patience is 3, which never" in capsys.readouterr().err

@@ -170,7 +170,7 @@ def test_a_folder_of_images(tmp_path):
   ("fields", "message"),
   [
     ({"input_path": ""}, "data.image_dir is '' and data.input_path ''; accepted: one of them"),
-    ({"global_batch_size": 0}, "data.global_batch_size is 0; accepted: at least 1"),
+    ({"global_batch_size": 0}, "data.global_batch_size is 0; accepted: 1 to 1,000,000"),
     ({"input_path": "nowhere"}, "input_path: no record files match 'nowhere'"),
   ],
 )
