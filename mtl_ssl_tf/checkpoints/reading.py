@@ -12,7 +12,6 @@ from mtl_ssl_tf.reading import regular_files
 
 # What a checkpoint of `tf.train.Checkpoint` holds besides its variables.
 OBJECT_GRAPH = "_CHECKPOINTABLE_OBJECT_GRAPH"
-# By which TensorFlow finds the latest of a folder.
 
 
 def find(path: str, source: str) -> str:
