@@ -28,14 +28,14 @@ class ImagePredictor:
   Attributes:
     detector: does the work.
     folder: that the names of files are relative to.
-    score_threshold: detections below it are left out.
+    score_threshold: detections below it, or below that of their class, are left out.
     drawn_dir: folder for drawn images; None draws none.
     voc_dir: folder for annotations; None writes none.
   """
 
   detector: served_detector.ServedDetector
   folder: pathlib.Path
-  score_threshold: float
+  score_threshold: float | np.ndarray
   drawn_dir: pathlib.Path | None = None
   voc_dir: pathlib.Path | None = None
 

@@ -52,7 +52,7 @@ class VideoPredictor:
     folder: pathlib.Path,
     videos_dir: pathlib.Path,
     *,
-    score_threshold: float,
+    score_threshold: float | np.ndarray,
     batch_size: int = 1,
     every: int = 1,
     drawn: bool = True,
@@ -63,7 +63,7 @@ class VideoPredictor:
       detector: does the work.
       folder: that the names of files are relative to.
       videos_dir: folder for the results.
-      score_threshold: detections below it are left out.
+      score_threshold: detections below it, or below that of their class, are left out.
       batch_size: so many frames are in memory, and those of them to examine are processed together.
       every: examine the first frame of each so many.
       drawn: write the annotated video.
