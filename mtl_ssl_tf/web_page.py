@@ -11,6 +11,8 @@ import math
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
+# Longer texts of tables are broken into lines.
+_MAX_WORDS = 28
 # Colours by what they are for, so that pages follow the reader's choice of a light or dark screen.
 _STYLE = """
 :root { color-scheme: light dark; --ink: #1c1c20; --paper: #fff; --faint: #5f5f68; --line: #d3d3da;
@@ -23,12 +25,23 @@ body { font: 1rem/1.5 system-ui, sans-serif; margin: 0 auto; max-width: 72rem; p
   color: var(--ink); background: var(--paper); overflow-wrap: anywhere; }
 h1 { font-size: 1.5rem; line-height: 1.25; } h2 { font-size: 1.2rem; margin-top: 2.5rem; }
 img { max-width: 100%; }
-.wide { overflow-x: auto; margin: 1rem 0; }
+code { white-space: nowrap; }
+/* A shade at an edge beyond which a table goes on; it is covered where it ends. */
+.wide { overflow-x: auto; margin: 1rem 0; background:
+  linear-gradient(to right, var(--paper) 40%, transparent) left / 2rem 100% no-repeat local,
+  linear-gradient(to left, var(--paper) 40%, transparent) right / 2rem 100% no-repeat local,
+  linear-gradient(to right, #7f7f8a66, transparent) left / 0.8rem 100% no-repeat scroll,
+  linear-gradient(to left, #7f7f8a66, transparent) right / 0.8rem 100% no-repeat scroll; }
 .wide table { overflow-wrap: normal; }
+.wide td { white-space: nowrap; }
+.wide td.prose { white-space: normal; min-width: min(16rem, 60vw); overflow-wrap: anywhere; }
 table { border-collapse: collapse; }
 th, td { border-bottom: 1px solid var(--line); padding: 0.3rem 0.9rem 0.3rem 0; text-align: left;
   vertical-align: top; }
 .number { text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap; }
+.meter { display: inline-block; width: 6rem; height: 0.7rem; background: var(--panel);
+  border: 1px solid var(--line); margin-left: 0.6rem; vertical-align: middle; }
+.meter span { display: block; height: 100%; background: var(--accent); }
 .bar { display: inline-block; height: 0.6rem; background: var(--accent); }
 :focus-visible { outline: 3px solid var(--accent); outline-offset: 2px; }
 """
@@ -40,10 +53,12 @@ class Number(NamedTuple):
   Attributes:
     text: of the cell.
     value: NaN for none.
+    share: length of a bar behind the text, 0 to 1; None draws none.
   """
 
   text: str
   value: float
+  share: float | None = None
 
 
 def page(title: str, parts: Iterable[str], style: str = "", script: str = "") -> bytes:
@@ -115,9 +130,14 @@ def table(
 
 def _cell(cell: str | Number) -> str:
   if not isinstance(cell, Number):
-    return f"<td>{escape(cell)}</td>"
+    prose = ' class="prose"' if len(cell) > _MAX_WORDS else ""
+    return f"<td{prose}>{escape(cell)}</td>"
   value = "" if math.isnan(cell.value) else f"{cell.value:.9g}"
-  return f'<td class="number" data-value="{value}">{escape(cell.text)}</td>'
+  bar = ""
+  if cell.share is not None:
+    width = 100.0 * min(max(cell.share, 0.0), 1.0)
+    bar = f'<span class="meter"><span style="width: {width:.1f}%"></span></span>'
+  return f'<td class="number" data-value="{value}">{escape(cell.text)}{bar}</td>'
 
 
 def _class(is_number: bool) -> str:

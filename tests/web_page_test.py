@@ -73,3 +73,11 @@ def test_headers_are_buttons_where_a_table_can_be_sorted():
     '<th scope="col" class="number"><button type="button">AP</button></th>',
   ]
   assert 'data-value="0.5">50.0<' in text and 'data-value="">-<' in text
+
+
+def test_cells_with_bars_and_long_texts():
+  long = "a text that is broken into lines, or it would widen the table"
+  rows = [["short", web_page.Number("5", 5.0, share=0.25)], [long, web_page.Number("9", 9.0, 7.0)]]
+  text = web_page.table(["a", "b"], rows, "l")
+  assert re.findall(r"width: ([\d.]+)%", text) == ["25.0", "100.0"]
+  assert f'<td class="prose">{long}</td>' in text and "<td>short</td>" in text

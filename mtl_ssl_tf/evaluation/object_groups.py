@@ -1,4 +1,4 @@
-"""How many objects are found, by their size and by the number of objects around them."""
+"""Numbers of objects found, by their size and by the number of objects around them."""
 
 import itertools
 import math

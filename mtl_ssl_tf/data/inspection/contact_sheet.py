@@ -5,15 +5,14 @@ opened anywhere. Names, texts and pictures come from outside: text is escaped, a
 decoded and encoded again.
 """
 
-import io
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from PIL import Image, ImageDraw
+from PIL import ImageDraw
 
 from mtl_ssl_tf import web_page
 from mtl_ssl_tf.data.inspection import checks
-from mtl_ssl_tf.data.sources import image_files
+from mtl_ssl_tf.data.sources import thumbnails
 
 _SIDE_PX = 400
 _MIN_DRAWN_PX = 6
@@ -47,28 +46,16 @@ def thumbnail(
       are no numbers or lie far outside are left out.
     levels: number of an object to the worse of the levels of its findings.
   """
-  if not encoded:
+  decoded = thumbnails.decode(encoded, _SIDE_PX)
+  if decoded is None:
     return None
-  try:
-    with Image.open(io.BytesIO(encoded), formats=("JPEG", "PNG")) as image:
-      height, width = image.height, image.width
-      if height * width > image_files.MAX_PIXELS:
-        return None
-      image.draft("RGB", (_SIDE_PX, _SIDE_PX))  # Decodes a large JPEG at a fraction of its size.
-      picture = image.convert("RGB")
-  except Exception:  # A reader of damaged bytes may raise nearly anything; the fault is reported.
-    return None
-  scale = min(_SIDE_PX / max(height, width), 4.0)
-  size = max(round(width * scale), 1), max(round(height * scale), 1)
-  picture = picture.resize(size, Image.Resampling.BILINEAR)
+  picture, scale = decoded
   draw = ImageDraw.Draw(picture)
   # The remarkable ones last, so that they lie on top.
   for number in sorted(boxes_orig, key=lambda number: (number in levels, number)):
     level = levels.get(number)
-    _draw_box(draw, [scale * value for value in boxes_orig[number]], size, level, number)
-  content = io.BytesIO()
-  picture.save(content, "JPEG", quality=85, subsampling=0)  # Lines stay sharp.
-  return content.getvalue()
+    _draw_box(draw, [scale * value for value in boxes_orig[number]], picture.size, level, number)
+  return thumbnails.encode(picture)
 
 
 def _draw_box(
