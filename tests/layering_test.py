@@ -71,6 +71,17 @@ ALLOWED = {
   # It starts trainings as commands, and reads what they leave.
   "comparison": {"data", "evaluation"},
   "compare": {"command_line", "comparison", "configs", "registry_imports", "training"},
+  # It evaluates checkpoints as training does, and shows what comes out.
+  "reporting": {
+    "comparison",
+    "configs",
+    "data",
+    "evaluation",
+    "serving",
+    "tasks",
+    "visualization",
+  },
+  "report": {"command_line", "comparison", "registry_imports", "reporting"},
   "suggestion": {"data"},
   "suggest": {"checkpoints", "command_line", "data", "suggestion"},
   "preflight": {"command_line", "compilation", "configs"},
@@ -213,6 +224,8 @@ _TO_THE_RIGHT = {
   "training.pictures": "visualization.draw",
   "training.driver": "checkpoints.pretrained",
   "tasks.mtl_detection": "serving.export_lib",
+  "serving.export_lib": "reporting.findings",
+  "reporting.findings": "report",
 }
 
 
