@@ -25,7 +25,7 @@ def main() -> None:
   parser.add_argument("--export_dir", required=True)
   folder = export_paths.find_saved_model(parser.parse_args().export_dir)
   signatures = tf.saved_model.load(folder).signatures
-  path = os.path.join(folder, warmup.EXTRA_FOLDER, warmup.FILE)
+  path = os.path.join(folder, export_paths.EXTRA_FOLDER, warmup.FILE)
   for record in tf.data.TFRecordDataset(path):
     request = prediction_log_pb2.PredictionLog.FromString(record.numpy()).predict_log.request
     inputs = {name: tf.constant(tf.make_ndarray(v)) for name, v in request.inputs.items()}

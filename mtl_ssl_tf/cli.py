@@ -40,6 +40,7 @@ COMMANDS = {
   "export-step": ("mtl_ssl_tf.export_step", "compiled step to StableHLO"),
   "predict": ("mtl_ssl_tf.predict", "detect objects in images and videos"),
   "evaluate": ("mtl_ssl_tf.evaluate", "evaluate result files of any detector"),
+  "report": ("mtl_ssl_tf.report", "one page about a trained detector, to look at"),
   "compare": ("mtl_ssl_tf.compare", "train configurations side by side and compare them"),
   "preflight": ("mtl_ssl_tf.preflight", "check whether a run would fit on an accelerator"),
 }

@@ -30,6 +30,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     verify=args.verify,
     verify_images=args.verify_images,
     license=args.license,
+    default_thresholds=args.default_thresholds,
   )
   try:
     export_lib.export_run(

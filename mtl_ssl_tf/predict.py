@@ -10,7 +10,8 @@ with one name a line, with or without ending. `--outputs` lists what is written 
   dataset, results: predictions.json, coco_results.json; see `prediction.result_files`.
   voc: Annotations/ holds a PASCAL VOC file for each image, to be corrected in a labelling tool.
 The detections in a video are in videos/NAME.json in any case; see `prediction.video`. All leave out
-what scores less than `--score_threshold`; to evaluate, use 0.
+what scores less than `--score_threshold`, by default 0.5 or what an export has for each class; to
+evaluate, use 0.
 
 Images are read as the converters read them: turned upright as EXIF says, made 8-bit RGB. Files that
 cannot be read, or whose results cannot be written, are listed at the end and in failures.json, and
@@ -27,20 +28,23 @@ import logging
 import os
 import pathlib
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
+
+import numpy as np
 
 from mtl_ssl_tf import terminal, written_files
 from mtl_ssl_tf.command_line import predict as predict_flags
 from mtl_ssl_tf.data import faults, progress_lines
 from mtl_ssl_tf.prediction import coco_ids, images, input_files, journal, result_files
-from mtl_ssl_tf.serving import saved_model_detector, served_detector
+from mtl_ssl_tf.serving import saved_model_detector, score_thresholds, served_detector
 
 _LOGGER = logging.getLogger("mtl_ssl_tf.predict")  # `__name__` is `__main__` in `python -m`.
 DRAWN, VOC = "drawn", "voc"
 DRAWN_FOLDER, VIDEOS_FOLDER, VOC_FOLDER = "drawn", "videos", "Annotations"
 COMMAND = "predict"  # As the list of what it wrote is called.
 JOURNAL_FILE = "unfinished.jsonl"
+_SCORE_THRESHOLD = 0.5  # Of a detector without thresholds of its own.
 _INTERRUPTED = 130  # As shells report a program that Ctrl-C ended.
 
 
@@ -59,6 +63,7 @@ def run(args: argparse.Namespace) -> int:
   # Before any work, so that a wrong file is reported at once.
   image_ids, categories = _read_coco(args.coco_annotations, inputs.names)
   detector = _load(args)
+  thresholds = _thresholds(args, detector)
   category_ids = coco_ids.own_ids(detector.class_names).category_ids
   if args.coco_annotations is not None:
     category_ids = coco_ids.choose_categories(
@@ -69,7 +74,7 @@ def run(args: argparse.Namespace) -> int:
     "--input": [os.path.abspath(source) for source in args.input],
     "--input_list": args.input_list and os.path.abspath(args.input_list),
     "--outputs": sorted(args.outputs),
-    "--score_threshold": args.score_threshold,
+    "--score_threshold": thresholds,
     "--batch_size": args.batch_size,
     "--every": args.every,
     "the detector": detector.fingerprint,
@@ -94,7 +99,7 @@ def run(args: argparse.Namespace) -> int:
     for name, reason in written.obstacles(result_files.final_files(args.outputs)).items():
       _LOGGER.warning(f"{output_dir / name} cannot be written ({reason})")
     try:
-      _predict(args, inputs.folder, detector, written, finished)
+      _predict(args, inputs.folder, detector, written, thresholds, finished)
       summary = result_files.write_results(
         written,
         finished.records,
@@ -111,7 +116,7 @@ def run(args: argparse.Namespace) -> int:
     if not summary.unwritten:
       finished.remove()
       written.tidy()
-  _report(args, summary, len(names))
+  _report(args, summary, thresholds, len(names))
   in_final_files = summary.num_images + summary.num_videos
   has_results = in_final_files if result_files.final_files(args.outputs) else summary.num_complete
   return 0 if has_results and not summary.unwritten else 1
@@ -138,13 +143,17 @@ def _predict(
   folder: pathlib.Path,
   detector: served_detector.ServedDetector,
   written: written_files.WrittenFiles,
+  thresholds: float | Mapping[str, float],
   finished: journal.Journal,
 ) -> None:
   """Processes the units that the journal does not have."""
+  threshold = thresholds
+  if isinstance(thresholds, Mapping):
+    threshold = score_thresholds.in_order(thresholds, detector.class_names)
   predict_images = images.ImagePredictor(
     detector,
     folder,
-    args.score_threshold,
+    threshold,
     written,
     drawn_dir=DRAWN_FOLDER if DRAWN in args.outputs else None,
     voc_dir=VOC_FOLDER if VOC in args.outputs else None,
@@ -156,7 +165,7 @@ def _predict(
     if number < finished.num_units:
       continue
     if input_files.is_video(names[0]):
-      predict_video = predict_video or _video_predictor(args, folder, detector, written)
+      predict_video = predict_video or _video_predictor(args, folder, detector, written, threshold)
       records = [predict_video(names[0])]
     else:
       records = predict_images(names)
@@ -169,6 +178,7 @@ def _video_predictor(
   folder: pathlib.Path,
   detector: served_detector.ServedDetector,
   written: written_files.WrittenFiles,
+  threshold: float | np.ndarray,
 ) -> Callable[[str], dict[str, Any]]:
   # Here, since it needs OpenCV, and images do not.
   from mtl_ssl_tf.prediction import video
@@ -178,7 +188,7 @@ def _video_predictor(
     folder,
     written,
     VIDEOS_FOLDER,
-    score_threshold=args.score_threshold,
+    score_threshold=threshold,
     batch_size=args.batch_size,
     every=args.every,
     drawn=DRAWN in args.outputs,
@@ -201,8 +211,17 @@ def _load(args: argparse.Namespace) -> served_detector.ServedDetector:
   return detector
 
 
+def _thresholds(
+  args: argparse.Namespace, detector: served_detector.ServedDetector
+) -> float | dict[str, float]:
+  """Returns the smallest score that is asked for, or those of the detector by class."""
+  if args.score_threshold is not None:
+    return args.score_threshold
+  return _SCORE_THRESHOLD if detector.score_thresholds is None else detector.score_thresholds
+
+
 def _check_numbers(args: argparse.Namespace) -> None:
-  if not 0.0 <= args.score_threshold <= 1.0:
+  if args.score_threshold is not None and not 0.0 <= args.score_threshold <= 1.0:
     raise ValueError(f"--score_threshold is {args.score_threshold}; accepted: 0 to 1")
   for flag in ("batch_size", "every"):
     if getattr(args, flag) < 1:
@@ -237,12 +256,16 @@ def _read_coco(
 def _report(
   args: argparse.Namespace,
   summary: result_files.Summary,
+  thresholds: float | Mapping[str, float],
   num_files: int,
 ) -> None:
   videos = f" and {summary.num_videos} videos" if summary.num_videos else ""
+  of_score = "the export's scores of their classes"
+  if not isinstance(thresholds, Mapping):
+    of_score = f"score {thresholds:g}"
   _LOGGER.info(
     f"{args.output_dir}: {summary.num_images} images with {summary.num_detections} detections of"
-    f" score {args.score_threshold:g} and more{videos}"
+    f" {of_score} and more{videos}"
   )
   if summary.failures:
     _LOGGER.info(f"left out or ended early, {len(summary.failures)} of {num_files} files:")

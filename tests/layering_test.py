@@ -10,8 +10,8 @@ _ROOT = pathlib.Path(__file__).parents[1]
 _PACKAGE = "mtl_ssl_tf"
 _SCRIPTS = ("train", "export")
 
-# Messages, file writes and reads of foreign files, which import nothing else of the package.
-_EVERYWHERE = {"files", "reading", "terminal", "texts", "written_files"}
+# Messages, file writes, pages and reads of foreign files, which import nothing else of the package.
+_EVERYWHERE = {"files", "reading", "terminal", "texts", "web_page", "written_files"}
 _LIBRARY = {"configs", "ops", "data", "labels", "losses", "modeling", "evaluation", "visualization"}
 # Modules that lie in no room of `data/` and that all rooms may import.
 _DATA_BASE = {
@@ -28,6 +28,7 @@ ALLOWED = {
   "reading": set(),
   "terminal": set(),
   "texts": set(),
+  "web_page": set(),
   "written_files": set(),
   "__main__": {"cli"},
   "cli": {"__version__", "command_line"},
@@ -74,6 +75,17 @@ ALLOWED = {
   # It starts trainings as commands, and reads what they leave.
   "comparison": {"data", "evaluation"},
   "compare": {"command_line", "comparison", "configs", "registry_imports", "training"},
+  # It evaluates checkpoints as training does, and shows what comes out.
+  "reporting": {
+    "comparison",
+    "configs",
+    "data",
+    "evaluation",
+    "serving",
+    "tasks",
+    "visualization",
+  },
+  "report": {"command_line", "comparison", "registry_imports", "reporting"},
   "suggestion": {"data"},
   "suggest": {"checkpoints", "command_line", "configs", "data", "suggestion"},
   "preflight": {"command_line", "compilation", "configs"},
@@ -217,6 +229,8 @@ _TO_THE_RIGHT = {
   "training.pictures": "visualization.draw",
   "training.driver": "checkpoints.pretrained",
   "tasks.mtl_detection": "serving.export_lib",
+  "serving.export_lib": "reporting.findings",
+  "reporting.findings": "report",
 }
 
 

@@ -37,6 +37,7 @@ class QuarterDetector:
   """
 
   fingerprint = "quarters"
+  score_thresholds = None
 
   def __init__(self, path):
     self.class_names = ["cat", "dog"]
@@ -152,6 +153,16 @@ class TestResults:
       assert changed[:90, 195:203].any()
       assert changed[110:, 395:].any() == (num_boxes == 2)
       assert not changed[:90, 210:390].any()
+
+  def test_scores_that_the_export_has_for_each_class(self, tmp_path, run, monkeypatch):
+    monkeypatch.setattr(QuarterDetector, "score_thresholds", {"dog": 0.2, "cat": 0.8})
+    _save(tmp_path / "in" / "a.png", 40, 80)
+    _, printed, dataset, _ = run()
+    assert [row["category_id"] for row in dataset["annotations"]] == [2]
+    assert printed[-1] == (
+      "/out: 1 images with 1 detections of the export's scores of their classes and more"
+    )
+    assert len(run("--score_threshold=0.1")[2]["annotations"]) == 2
 
   def test_coco_tools_read_it(self, tmp_path, run):
     for name in ("a.jpg", "b.jpg"):
@@ -510,6 +521,18 @@ class TestGoingOn:
       )
       assert _content(tmp_path / "out") == before
     assert run(*self._FLAGS, "--score_threshold=0.25", "--overwrite")[0] == 0
+
+  def test_other_thresholds_of_the_export(self, run, monkeypatch):
+    monkeypatch.setattr(QuarterDetector, "score_thresholds", {"cat": 0.5, "dog": 0.2})
+    monkeypatch.setattr(QuarterDetector, "__call__", _interrupt)
+    run(*self._FLAGS)
+    monkeypatch.setattr(QuarterDetector, "score_thresholds", {"cat": 0.5, "dog": 0.3})
+    status, printed, _, _ = run(*self._FLAGS)
+    assert status == 1
+    assert (
+      '--score_threshold {"cat": 0.5, "dog": 0.2}, now it is {"cat": 0.5, "dog": 0.3};'
+      in printed[-1]
+    )
 
   def test_a_finished_prediction_begins_again(self, tmp_path, run):
     run(*self._FLAGS)

@@ -52,5 +52,11 @@ def parser() -> argparse.ArgumentParser:
     default=20,
     help="on so many images (default: 20)",
   )
+  result.add_argument(
+    "--default_thresholds",
+    metavar="FILE",
+    help="JSON of smallest scores by class, as mtl-ssl report writes it: the default of"
+    " mtl_ssl_tf.load and predict",
+  )
   result.add_argument("--license", help="of the weights, a line for the model card")
   return result

@@ -31,7 +31,9 @@ def parser() -> argparse.ArgumentParser:
     " annotations (default: drawn dataset)",
   )
   result.add_argument(
-    "--score_threshold", type=float, default=0.5, help="leave out what scores less (default: 0.5)"
+    "--score_threshold",
+    type=float,
+    help="leave out what scores less (default: the export's own of each class, or else 0.5)",
   )
   result.add_argument(
     "--coco_annotations", help="file whose ids of images, by name, and of classes are to be used"

@@ -2,13 +2,17 @@
 
 import dataclasses
 import pathlib
+from collections.abc import Sequence
 
 import numpy as np
 
 from mtl_ssl_tf.data.ground_truth import detection_files, truth_readers
+from mtl_ssl_tf.data.ground_truth import objects as ground_truth_lib
 from mtl_ssl_tf.evaluation import voc_metrics
 
 IOU_THRESHOLD = 0.5
+# Of arrays [S, D], which are so bounded in memory whatever the number of detections.
+_MAX_ENTRIES = 20_000_000
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,7 +45,13 @@ def read(results: pathlib.Path, ground_truth: pathlib.Path) -> Outcomes:
     ValueError: a file is at fault.
   """
   truth = truth_readers.read(str(ground_truth))
-  found = detection_files.read_predictions(str(results), truth)
+  return collect(truth, detection_files.read_predictions(str(results), truth))
+
+
+def collect(
+  truth: ground_truth_lib.GroundTruth, found: Sequence[detection_files.Detections]
+) -> Outcomes:
+  """Returns the outcomes of detections in each image of a ground truth."""
   rows, num_objects = [], np.zeros([len(truth.images), len(truth.class_names)], np.int64)
   for number, (image, detections) in enumerate(zip(truth.images, found, strict=True)):
     arguments = detection_files.metric_arguments(image, detections)
@@ -84,6 +94,10 @@ def mean_average_precisions(found: Outcomes, weights: np.ndarray) -> np.ndarray:
   Returns:
     float64 [S], fractions; the mean is over the classes that have an object left.
   """
+  block = max(1, _MAX_ENTRIES // max(1, len(found.classes)))
+  if len(weights) > block:
+    parts = [weights[start : start + block] for start in range(0, len(weights), block)]
+    return np.concatenate([mean_average_precisions(found, part) for part in parts])
   totals = weights @ found.num_objects  # [S, C]
   precisions = np.full(totals.shape, np.nan)  # [S, C]
   for column in range(totals.shape[1]):

@@ -25,7 +25,7 @@ FIGURES = (
   "AR_large",
 )
 MAIN_KEY = "coco/AP"
-_DESCRIPTIONS = (
+DESCRIPTIONS = (
   "average precision, IoU 0.50 … 0.95",
   "average precision, IoU 0.50",
   "average precision, IoU 0.75",
@@ -165,7 +165,7 @@ class COCOEvaluator:
       ["figure", ""],
       [
         [f"{name:<9} {text}", tables.percent(result[f"coco/{name}"])]
-        for name, text in zip(FIGURES, _DESCRIPTIONS, strict=True)
+        for name, text in zip(FIGURES, DESCRIPTIONS, strict=True)
       ],
     )
     all_ious, at_half = self._class_precision()

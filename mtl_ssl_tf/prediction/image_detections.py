@@ -7,6 +7,8 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from mtl_ssl_tf.serving import score_thresholds
+
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Detections:
@@ -22,9 +24,9 @@ class Detections:
   scores: np.ndarray
   class_ids: np.ndarray
 
-  def at_least(self, score_threshold: float) -> "Detections":
-    """Returns the detections from a score on."""
-    shown = self.scores >= score_threshold
+  def at_least(self, score_threshold: float | np.ndarray) -> "Detections":
+    """Returns the detections from a score on, or from that of each class on, float [C]."""
+    shown = score_thresholds.passes(self.scores, self.class_ids, score_threshold)
     return Detections(self.boxes_px[shown], self.scores[shown], self.class_ids[shown])
 
   def coco_rows(self) -> list[dict[str, Any]]:

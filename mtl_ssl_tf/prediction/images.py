@@ -28,7 +28,7 @@ class ImagePredictor:
   Attributes:
     detector: does the work.
     folder: that the names of files are relative to.
-    score_threshold: detections below it are left out.
+    score_threshold: detections below it, or below that of their class, are left out.
     written: the folder of the results; None where no files are written.
     drawn_dir: folder in there for drawn images; None draws none.
     voc_dir: folder in there for annotations; None writes none.
@@ -36,7 +36,7 @@ class ImagePredictor:
 
   detector: served_detector.ServedDetector
   folder: pathlib.Path
-  score_threshold: float
+  score_threshold: float | np.ndarray
   written: written_files.WrittenFiles | None = None
   drawn_dir: str | None = None
   voc_dir: str | None = None

@@ -57,7 +57,7 @@ class VideoPredictor:
     written: written_files.WrittenFiles,
     videos_dir: str,
     *,
-    score_threshold: float,
+    score_threshold: float | np.ndarray,
     batch_size: int = 1,
     every: int = 1,
     drawn: bool = True,
@@ -69,7 +69,7 @@ class VideoPredictor:
       folder: that the names of files are relative to.
       written: the folder of the results.
       videos_dir: folder in there for those of videos.
-      score_threshold: detections below it are left out.
+      score_threshold: detections below it, or below that of their class, are left out.
       batch_size: so many frames are in memory, and those of them to examine are processed together.
       every: examine the first frame of each so many.
       drawn: write the annotated video.

@@ -7,6 +7,7 @@ import os
 
 import tensorflow as tf
 
+from mtl_ssl_tf import files
 from mtl_ssl_tf.checkpoints import run_checkpoints
 from mtl_ssl_tf.configs import detector, loading, optimization, validation
 from mtl_ssl_tf.data import label_map, schema
@@ -14,7 +15,14 @@ from mtl_ssl_tf.data.pipeline import input_sizes
 from mtl_ssl_tf.modeling import detector as detector_model
 from mtl_ssl_tf.modeling import factory
 from mtl_ssl_tf.reading import regular_files
-from mtl_ssl_tf.serving import detection_module, export_folder, model_card, verification
+from mtl_ssl_tf.serving import (
+  detection_module,
+  export_folder,
+  export_paths,
+  model_card,
+  score_thresholds,
+  verification,
+)
 
 _LOGGER = logging.getLogger(__name__)
 _PARAMS_FILE = "params.yaml"
@@ -37,6 +45,8 @@ class Options:
     verify: compare the export with the checkpoint; None does where evaluation data is available.
     verify_images: on so many images.
     license: that the weights come under; None leaves it to the reader of the model card.
+    default_thresholds: file with the smallest score of each class that the export is used with by
+      default, see `score_thresholds`; None for none.
   """
 
   version: int | None = None
@@ -47,6 +57,7 @@ class Options:
   verify: bool | None = None
   verify_images: int = VERIFY_IMAGES
   license: str | None = None
+  default_thresholds: str | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -111,6 +122,7 @@ def export_run(
       f"--verify: no records at task.validation_data.input_path"
       f" {run.task.validation_data.input_path!r}; accepted: records that are there, or --no-verify"
     )
+  thresholds = _read_thresholds(run, options.default_thresholds)
   step = "" if run.step is None else f", step {run.step}"
   averaged = ", averaged weights" if run.is_averaged else ""
   _LOGGER.info(f"checkpoint: {run.checkpoint} ({run.choice}{step}{averaged})")
@@ -126,8 +138,14 @@ def export_run(
       from mtl_ssl_tf.serving import warmup
 
       warmup.write(folder, name, _warmup_sizes(run, has_data), options.batch_size)
+    if thresholds is not None:
+      extra = os.path.join(folder, export_paths.EXTRA_FOLDER)
+      os.makedirs(extra, exist_ok=True)
+      files.write_text(
+        os.path.join(extra, score_thresholds.FILE), score_thresholds.as_json(thresholds)
+      )
     verified = _verify(run, model, folder, options, has_data)
-    card = _model_card(run, model_dir, name, version, options, verified)
+    card = _model_card(run, model_dir, name, version, options, verified, thresholds)
     with open(os.path.join(folder, model_card.FILE), "w", encoding="utf-8") as file:
       file.write(card)
     if is_for_server:
@@ -225,6 +243,26 @@ def _input_size(run: TrainedRun) -> tuple[tuple[int, int], int, int]:
   return input_sizes.single(data.input_layout, data.input_size, data.short_side, data.long_side)
 
 
+def _read_thresholds(run: TrainedRun, path: str | None) -> dict[str, float] | None:
+  """Returns the thresholds in a file; warns where they were measured on another checkpoint.
+
+  Raises:
+    ValueError: the file is not acceptable.
+  """
+  if path is None:
+    return None
+  try:
+    thresholds = score_thresholds.read(path, run.class_names)
+    step = score_thresholds.read_all(path).get("step")
+  except ValueError as error:
+    raise ValueError(f"--default_thresholds {error}") from error
+  if None not in (step, run.step) and step != run.step:
+    _LOGGER.warning(
+      f"--default_thresholds {path} was measured at step {step}, the checkpoint is of {run.step}"
+    )
+  return thresholds
+
+
 def _warmup_sizes(run: TrainedRun, has_data: bool) -> list[tuple[int, int]]:
   """Sizes of images that users may send: those of the evaluation data, or what fills the input."""
   data = run.task.validation_data
@@ -264,7 +302,13 @@ def _verify(
 
 
 def _model_card(
-  run: TrainedRun, model_dir: str, name: str, version: int, options: Options, verified: str
+  run: TrainedRun,
+  model_dir: str,
+  name: str,
+  version: int,
+  options: Options,
+  verified: str,
+  thresholds: dict[str, float] | None,
 ) -> str:
   inputs = ", ".join(f"`{key}` (`{value}`)" for key, value in detection_module.INPUTS.items())
   batch = "any number of images" if options.batch_size is None else f"{options.batch_size} images"
@@ -288,6 +332,7 @@ def _model_card(
     ),
     verification=verified,
     license_text=options.license or model_card.UNKNOWN_LICENSE,
+    thresholds=thresholds,
   )
 
 

@@ -8,6 +8,7 @@ import re
 
 SAVED_MODEL_FILE = "saved_model.pb"
 ASSETS_FOLDER = "assets"
+EXTRA_FOLDER = "assets.extra"
 # As TF Serving reads them: decimal digits, no sign, no zero in front.
 _VERSION = re.compile(r"[1-9][0-9]*")
 

@@ -4,6 +4,7 @@ import importlib.metadata
 import os
 import pathlib
 import platform
+from collections.abc import Mapping
 from typing import Any
 
 from mtl_ssl_tf import __version__
@@ -36,6 +37,7 @@ def model_card(
   signatures: str,
   verification: str,
   license_text: str,
+  thresholds: Mapping[str, float] | None = None,
 ) -> str:
   """Returns the text of the card.
 
@@ -49,6 +51,7 @@ def model_card(
     signatures: how the export is called; a line.
     verification: whether it was compared with the checkpoint; a line.
     license_text: under which the weights may be used.
+    thresholds: smallest scores by class that the export is used with by default; None for none.
   """
   detector = f"{task.roi_head.type}, {task.backbone.type}"
   sections = [
@@ -56,6 +59,7 @@ def model_card(
     f"An object detector ({detector}) with {len(class_names)} classes, exported by mtl_ssl_tf.",
     "## Classes\n\n" + "\n".join(f"{i}. {text}" for i, text in enumerate(class_names, start=1)),
     f"## Use\n\n{signatures}",
+    *([] if thresholds is None else [f"## Score thresholds\n\n{_thresholds(thresholds)}"]),
     "## Weights\n\n"
     + _list(
       {
@@ -73,6 +77,15 @@ def model_card(
     f"## Configuration\n\n```yaml\n{params_text.strip()}\n```",
   ]
   return "\n\n".join(sections) + "\n"
+
+
+def _thresholds(thresholds: Mapping[str, float]) -> str:
+  rows = (f"| {name} | {value:.4g} |" for name, value in thresholds.items())
+  return (
+    "`mtl_ssl_tf.load` and `mtl_ssl_tf.predict` leave out what scores less, unless they are given"
+    " another score. The signatures return all detections.\n\n"
+    + "\n".join(["| class | smallest score |", "|---|---|", *rows])
+  )
 
 
 def _figures(model_dir: str, step: int | None) -> str:

@@ -13,7 +13,12 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from mtl_ssl_tf.serving import export_paths, saved_model_detector, served_detector
+from mtl_ssl_tf.serving import (
+  export_paths,
+  saved_model_detector,
+  score_thresholds,
+  served_detector,
+)
 
 _RUN_FILE = "params.yaml"
 _ACCEPTED = "NumPy uint8 [height, width, 3] in the order RGB, or grey [height, width]"
@@ -24,17 +29,20 @@ class NumpyDetector:
 
   Attributes:
     class_names: class 1 first.
+    score_thresholds: smallest scores by class that an export was given (`--default_thresholds`);
+      None where it was not.
   """
 
   def __init__(self, detector: served_detector.ServedDetector):
     self._detector = detector
     self.class_names = list(detector.class_names)
+    self.score_thresholds = detector.score_thresholds
 
   def __call__(
     self,
     images: np.ndarray | Sequence[np.ndarray],
     *,
-    score_threshold: float = 0.0,
+    score_threshold: float | None = None,
     batch_size: int = 8,
   ) -> dict[str, Any] | list[dict[str, Any]]:
     """Detections of each image, best first.
@@ -43,7 +51,8 @@ class NumpyDetector:
       images: one image, a list of images of any sizes, or a batch [B, height, width, 3]. An image
         is uint8 [height, width, 3], RGB, or grey as [height, width] or [height, width, 1]. (OpenCV
         reads BGR: turn it around with `image[..., ::-1]`.)
-      score_threshold: detections below it are left out.
+      score_threshold: detections below it are left out. None is `score_thresholds` of each class,
+        or 0 where there are none.
       batch_size: at most so many images, of one size, are processed together.
 
     Returns:
@@ -57,23 +66,30 @@ class NumpyDetector:
       ValueError: an argument is not acceptable.
       RuntimeError: detection failed, for want of memory for example.
     """
-    if not 0.0 <= score_threshold <= 1.0:
+    if score_threshold is not None and not 0.0 <= score_threshold <= 1.0:
       raise ValueError(f"score_threshold is {score_threshold}; accepted: 0 to 1")
     if batch_size < 1:
       raise ValueError(f"batch_size is {batch_size}; accepted: at least 1")
+    threshold = self._threshold(score_threshold)
     if isinstance(images, np.ndarray):
       if images.ndim != 4:
-        return self._detect([_rgb(images, "the image")], score_threshold, batch_size)[0]
+        return self._detect([_rgb(images, "the image")], threshold, batch_size)[0]
     elif not isinstance(images, list | tuple):
       raise ValueError(
         f"images is a {type(images).__name__}; accepted: one image, a list of images or a batch,"
         f" where an image is {_ACCEPTED}"
       )
     pictures = [_rgb(image, f"image {i}") for i, image in enumerate(images)]
-    return self._detect(pictures, score_threshold, batch_size)
+    return self._detect(pictures, threshold, batch_size)
+
+  def _threshold(self, given: float | None) -> float | np.ndarray:
+    """Returns the smallest score, or those of each class, float [C]."""
+    if given is not None or self.score_thresholds is None:
+      return given or 0.0
+    return score_thresholds.in_order(self.score_thresholds, self.class_names)
 
   def _detect(
-    self, pictures: Sequence[np.ndarray], score_threshold: float, batch_size: int
+    self, pictures: Sequence[np.ndarray], threshold: float | np.ndarray, batch_size: int
   ) -> list[dict[str, Any]]:
     """The detections of uint8 [h, w, 3] images, in their order."""
     found: list[dict[str, Any]] = [{}] * len(pictures)
@@ -87,15 +103,17 @@ class NumpyDetector:
           f"detection failed in {len(rows)} of {size} pixels ({reason})"
         ) from error
       for i, row in enumerate(rows):
-        found[row] = self._detections(outputs, i, score_threshold)
+        found[row] = self._detections(outputs, i, threshold)
     return found
 
   def _detections(
-    self, outputs: dict[str, np.ndarray], i: int, score_threshold: float
+    self, outputs: dict[str, np.ndarray], i: int, threshold: float | np.ndarray
   ) -> dict[str, Any]:
-    scores = outputs["detection_scores"][i, : int(outputs["num_detections"][i])]
-    shown = np.flatnonzero(scores >= score_threshold)
-    class_ids = outputs["detection_classes"][i, shown].astype(np.int32)
+    count = int(outputs["num_detections"][i])
+    scores = outputs["detection_scores"][i, :count]
+    class_ids = outputs["detection_classes"][i, :count].astype(np.int32)
+    shown = np.flatnonzero(score_thresholds.passes(scores, class_ids, threshold))
+    class_ids = class_ids[shown]
     return {
       "boxes_px": outputs["detection_boxes_px"][i, shown],
       "scores": scores[shown],

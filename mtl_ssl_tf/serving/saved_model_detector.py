@@ -10,14 +10,14 @@ import tensorflow as tf
 
 from mtl_ssl_tf.data import label_map, schema
 from mtl_ssl_tf.reading import regular_files
-from mtl_ssl_tf.serving import export_paths, served_detector
+from mtl_ssl_tf.serving import export_paths, score_thresholds, served_detector
 
 
 class SavedModelDetector(served_detector.ServedDetector):
   """The SavedModel that `export.py` wrote."""
 
   def __init__(self, path: str | os.PathLike[str]):
-    """Loads the SavedModel and its class names.
+    """Loads the SavedModel, its class names and its score thresholds, if it has any.
 
     Args:
       path: folder of the SavedModel, or a folder with versions, of which the highest is taken.
@@ -35,6 +35,7 @@ class SavedModelDetector(served_detector.ServedDetector):
       if not os.path.isfile(file):
         raise ValueError(f"{path!r} is no exported detector: {file!r} does not exist")
     class_names = label_map.read_label_map(names_file)
+    thresholds = score_thresholds.of_export(folder, class_names)
     try:
       for file in glob.glob(os.path.join(glob.escape(folder), "variables", "*")):
         regular_files.check(file)  # TensorFlow would wait for a pipe.
@@ -44,6 +45,7 @@ class SavedModelDetector(served_detector.ServedDetector):
         self._loaded.signatures,
         class_names,
         served_detector.digest([model_file, index_file, names_file]),
+        thresholds,
       )
     except (tf.errors.OpError, OSError, KeyError, ValueError) as error:
       reason = str(error).strip().split("\n")[0]

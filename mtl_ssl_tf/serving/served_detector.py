@@ -19,6 +19,8 @@ class ServedDetector:
   Attributes:
     class_names: class 1 first.
     fingerprint: the same for the same weights and classes, wherever they lie.
+    score_thresholds: smallest score of each class by its name, which the detector is used with by
+      default; None for a detector without such.
   """
 
   def __init__(
@@ -26,6 +28,7 @@ class ServedDetector:
     signatures: Mapping[str, tf.types.experimental.ConcreteFunction],
     class_names: Sequence[str],
     fingerprint: str,
+    score_thresholds: Mapping[str, float] | None = None,
   ):
     """Takes the signatures of one detector.
 
@@ -34,6 +37,7 @@ class ServedDetector:
     """
     self.class_names = list(class_names)
     self.fingerprint = fingerprint
+    self.score_thresholds = None if score_thresholds is None else dict(score_thresholds)
     self._detect_images = signatures[IMAGES_SIGNATURE]
     self._detect_encoded = signatures[ENCODED_SIGNATURE]
     self._fixed_size: int | None = self._detect_images.inputs[0].shape[0]

@@ -13,9 +13,8 @@ import tensorflow as tf
 from tensorflow_serving.apis import predict_pb2, prediction_log_pb2
 
 from mtl_ssl_tf.data import schema
-from mtl_ssl_tf.serving import detection_module
+from mtl_ssl_tf.serving import detection_module, export_paths
 
-EXTRA_FOLDER = "assets.extra"
 FILE = "tf_serving_warmup_requests"
 
 
@@ -30,7 +29,7 @@ def write(
     sizes: heights and widths of images, those that users will send.
     batch_size: images in a request; None for one.
   """
-  path = os.path.join(folder, EXTRA_FOLDER, FILE)
+  path = os.path.join(folder, export_paths.EXTRA_FOLDER, FILE)
   os.makedirs(os.path.dirname(path), exist_ok=True)
   count = 0
   with tf.io.TFRecordWriter(path) as writer:

@@ -89,6 +89,16 @@ def test_weightings_are_apart_and_none_is_nan(evaluation):
   assert np.isnan(together[2]) and not np.isnan(together[:2]).any()
 
 
+def test_weightings_that_do_not_fit_together_are_computed_in_parts(evaluation, monkeypatch):
+  read = outcomes.read(*evaluation[:2])
+  weights = np.random.default_rng(0).multinomial(5, np.full(5, 0.2), size=7)
+  together = outcomes.mean_average_precisions(read, weights)
+  monkeypatch.setattr(outcomes, "_MAX_ENTRIES", 3 * len(read.classes))
+  np.testing.assert_array_equal(outcomes.mean_average_precisions(read, weights), together)
+  monkeypatch.setattr(outcomes, "_MAX_ENTRIES", 1)
+  np.testing.assert_array_equal(outcomes.mean_average_precisions(read, weights), together)
+
+
 def test_crowds_are_left_out_as_difficult_objects_are(evaluation):
   results, truth_file, images, found = evaluation
   content = json.loads(truth_file.read_text())

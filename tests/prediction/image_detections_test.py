@@ -33,6 +33,8 @@ class TestDetections:
     shown = self._found.at_least(0.26)
     assert shown.coco_rows() == self._found.coco_rows()[:1]
     assert self._found.at_least(1.0).coco_rows() == []
+    # The first is of class 2, the second of class 1.
+    assert self._found.at_least(np.array([0.25, 0.6])).coco_rows() == self._found.coco_rows()[1:]
 
 
 class TestDetectEach:

@@ -1,5 +1,6 @@
 """Tests of export_lib.py: what it takes from a run's folder, and what it leaves behind."""
 
+import json
 import os
 import pathlib
 import shutil
@@ -12,7 +13,7 @@ import yaml
 from mtl_ssl_tf.checkpoints import pretrained
 from mtl_ssl_tf.configs import optimization
 from mtl_ssl_tf.modeling import factory
-from mtl_ssl_tf.serving import export_lib, verification
+from mtl_ssl_tf.serving import export_lib, score_thresholds, verification
 from mtl_ssl_tf.training import averaged_weights
 from tests.serving import tiny_run as tiny_run_lib
 
@@ -276,6 +277,42 @@ class TestVersions:
     export_lib.build_module(export_lib.read_run(str(run)), "model")
     assert made[0]["input_size"] == (160, 160)
     assert (made[0]["short_side"], made[0]["long_side"]) == (128, 160)
+
+
+class TestDefaultThresholds:
+  def _write(self, tmp_path, **fields):
+    thresholds = dict.fromkeys(tiny_run_lib.CLASS_NAMES, 0.25)
+    path = tmp_path / "thresholds.json"
+    path.write_text(json.dumps({"score_thresholds": thresholds, **fields}))
+    return str(path)
+
+  def _export(self, tiny_run, tmp_path, path):
+    options = export_lib.Options(default_thresholds=path)
+    return pathlib.Path(export_lib.export_run(str(tiny_run), str(tmp_path / "e"), options=options))
+
+  def test_lie_in_the_export_and_on_its_card(self, tiny_run, tmp_path, light, capsys):
+    path = self._write(tmp_path, step=tiny_run_lib.BEST_STEP)
+    version = self._export(tiny_run, tmp_path, path)
+    found = score_thresholds.of_export(version, tiny_run_lib.CLASS_NAMES)
+    assert found == dict.fromkeys(tiny_run_lib.CLASS_NAMES, 0.25)
+    assert "| größe | 0.25 |" in (version / "model_card.md").read_text()
+    assert "warning" not in capsys.readouterr().err
+    without = pathlib.Path(export_lib.export_run(str(tiny_run), str(tmp_path / "e")))
+    assert score_thresholds.of_export(without, tiny_run_lib.CLASS_NAMES) is None
+    assert os.listdir(without / "assets.extra") == ["tf_serving_warmup_requests"]
+
+  def test_of_another_checkpoint(self, tiny_run, tmp_path, light, capsys):
+    path = self._write(tmp_path, step=7)
+    self._export(tiny_run, tmp_path, path)
+    line = f"warning: --default_thresholds {path} was measured at step 7, the checkpoint is of 5"
+    assert line in capsys.readouterr().err.splitlines()
+
+  def test_of_other_classes(self, tiny_run, tmp_path, light):
+    path = self._write(tmp_path)
+    pathlib.Path(path).write_text('{"score_thresholds": {"disc": 0.5}}')
+    with pytest.raises(ValueError, match=r"^--default_thresholds .* has no class 'ring'; accepted"):
+      self._export(tiny_run, tmp_path, path)
+    assert not (tmp_path / "e").exists()
 
 
 class TestVerification:

@@ -54,6 +54,13 @@ def test_what_it_tells(card):
     assert line in text.splitlines(), line
 
 
+def test_thresholds(card):
+  assert "Score thresholds" not in card()
+  text = card(thresholds={"disc": 0.25, "ring": 0.123456})
+  assert "## Score thresholds" in text.splitlines()
+  assert "| disc | 0.25 |\n| ring | 0.1235 |\n" in text
+
+
 @pytest.mark.parametrize(
   ("file", "key"), [("evaluation-5.json", "step"), ("best/info.json", "best_ckpt_global_step")]
 )

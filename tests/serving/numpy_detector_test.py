@@ -20,6 +20,7 @@ class CornerDetector:
   """
 
   class_names = ("cat", "dog")
+  score_thresholds = None
 
   def __init__(self):
     self.shapes = []
@@ -68,6 +69,17 @@ class TestResults:
     found = detect(image, score_threshold=0.9)
     assert found["boxes_px"].shape == (0, 4)
     assert found["class_names"] == []
+
+  def test_thresholds_of_the_export_unless_another_is_given(self, raw):
+    image = fixtures.solid_image(4, 6, 75)
+    assert numpy_detector.NumpyDetector(raw).score_thresholds is None
+    raw.score_thresholds = {"dog": 0.125, "cat": 0.8}
+    detect = numpy_detector.NumpyDetector(raw)
+    assert detect.score_thresholds == {"dog": 0.125, "cat": 0.8}
+    assert detect(image)["class_names"] == ["dog"]
+    np.testing.assert_array_equal(detect([image])[0]["boxes_px"], [[0, 0, 1, 1]])
+    assert detect(image, score_threshold=0.5)["class_names"] == ["cat"]
+    assert detect(image, score_threshold=0.0)["class_names"] == ["cat", "dog"]
 
   def test_a_list_of_different_sizes_keeps_its_order(self, detect, raw):
     sizes = [(4, 6), (1, 1), (4, 6), (6, 4), (4, 6)]

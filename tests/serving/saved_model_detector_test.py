@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from mtl_ssl_tf.serving import saved_model_detector
+from mtl_ssl_tf.serving import saved_model_detector, score_thresholds
 from tests.serving import tiny_run
 
 
@@ -48,6 +48,18 @@ def test_the_highest_version(tiny_export, loaded_folders, tmp_path):
   two = saved_model_detector.SavedModelDetector(tmp_path / "2")
   assert two.class_names == tiny_run.CLASS_NAMES
   assert loaded_folders == [str(tmp_path / "10"), str(tmp_path / "2")]
+
+
+def test_score_thresholds(tiny_export, tiny_detector, loaded_folders, tmp_path):
+  assert tiny_detector.score_thresholds is None
+  shutil.copytree(tiny_export[0], tmp_path / "1")
+  path = tmp_path / "1" / "assets.extra" / score_thresholds.FILE
+  thresholds = dict.fromkeys(tiny_run.CLASS_NAMES, 0.5)
+  path.write_text(score_thresholds.as_json(thresholds))
+  assert saved_model_detector.SavedModelDetector(tmp_path).score_thresholds == thresholds
+  path.write_text("{}")
+  with pytest.raises(ValueError, match=r"score_thresholds\.json: no score_thresholds; accepted"):
+    saved_model_detector.SavedModelDetector(tmp_path)
 
 
 def test_fingerprint(tiny_export, tiny_detector, loaded_folders, tmp_path):

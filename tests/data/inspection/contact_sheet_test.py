@@ -106,7 +106,7 @@ class TestThumbnail:
     assert contact_sheet.thumbnail(encoded, {}, {}) is None
 
   def test_too_many_pixels(self, monkeypatch):
-    monkeypatch.setattr(contact_sheet.image_files, "MAX_PIXELS", 40 * 80 - 1)
+    monkeypatch.setattr(contact_sheet.thumbnails.image_files, "MAX_PIXELS", 40 * 80 - 1)
     assert contact_sheet.thumbnail(_grey(), {}, {}) is None
 
 

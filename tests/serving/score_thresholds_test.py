@@ -1,0 +1,70 @@
+"""Files of smallest scores by class, and what passes them."""
+
+import json
+
+import numpy as np
+import pytest
+
+from mtl_ssl_tf.serving import score_thresholds
+
+CLASSES = ("cat", "dog")
+
+
+def write(path, content):
+  path.write_text(content if isinstance(content, str) else json.dumps(content))
+  return path
+
+
+def test_written_and_read_in_the_order_of_the_classes(tmp_path):
+  text = score_thresholds.as_json({"dog": 0.25, "cat": 1}, step=7)
+  path = write(tmp_path / "a.json", text)
+  assert list(score_thresholds.read(path, CLASSES).items()) == [("cat", 1.0), ("dog", 0.25)]
+  assert score_thresholds.read_all(path)["step"] == 7
+
+
+@pytest.mark.parametrize(
+  ("content", "message"),
+  [
+    ({"cat": 0.5}, "score_thresholds has no class 'dog'; accepted: each of cat, dog"),
+    ({"cat": 0, "dog": 0, "o'wl": 0}, 'score_thresholds has a class "o\'wl"; accepted: each of'),
+    ({"cat": 1.5, "dog": 0}, "score_thresholds: 'cat' is 1.5; accepted: 0 to 1"),
+    ({"cat": True, "dog": 0}, "score_thresholds: 'cat' is true; accepted: 0 to 1"),
+    ({"cat": 0, "dog": "0"}, "score_thresholds: 'dog' is \"0\"; accepted: 0 to 1"),
+    ({"cat": float("nan"), "dog": 0}, "score_thresholds: 'cat' is NaN; accepted: 0 to 1"),
+  ],
+)
+def test_faults_of_thresholds(tmp_path, content, message):
+  path = write(tmp_path / "a.json", {"score_thresholds": content})
+  with pytest.raises(ValueError) as caught:
+    score_thresholds.read(path, CLASSES)
+  assert str(caught.value).startswith(f"{path}: {message}")
+
+
+@pytest.mark.parametrize(
+  ("content", "message"),
+  [
+    (None, "cannot be read (No such file or directory)"),
+    ("{", "no JSON ("),
+    ("[]", "no score_thresholds"),
+    ({"cat": 0.5, "dog": 0.5}, "no score_thresholds"),
+  ],
+)
+def test_faults_of_files(tmp_path, content, message):
+  path = tmp_path / "a.json"
+  if content is not None:
+    write(path, content)
+  with pytest.raises(ValueError) as caught:
+    score_thresholds.read(path, CLASSES)
+  assert str(caught.value).startswith(f"{path}: {message}")
+  assert str(caught.value).endswith(
+    "; accepted: JSON with score_thresholds, as mtl-ssl report writes it"
+  )
+
+
+def test_each_class_has_its_own():
+  scores, class_ids = np.float32([0.5, 0.5, 0.25]), np.int32([1, 2, 1])
+  of_each = score_thresholds.in_order({"dog": 0.5, "cat": 0.25}, CLASSES)
+  assert score_thresholds.passes(scores, class_ids, of_each).tolist() == [True, True, True]
+  of_each = score_thresholds.in_order({"dog": 0.51, "cat": 0.26}, CLASSES)
+  assert score_thresholds.passes(scores, class_ids, of_each).tolist() == [True, False, False]
+  assert score_thresholds.passes(scores, class_ids, 0.5).tolist() == [True, True, False]
