@@ -10,8 +10,8 @@ _ROOT = pathlib.Path(__file__).parents[1]
 _PACKAGE = "mtl_ssl_tf"
 _SCRIPTS = ("train", "export")
 
-# Messages and file writes, which import nothing of the package.
-_EVERYWHERE = {"files", "terminal"}
+# Messages, file writes and pages, which import nothing of the package.
+_EVERYWHERE = {"files", "terminal", "web_page"}
 _LIBRARY = {"configs", "ops", "data", "labels", "losses", "modeling", "evaluation", "visualization"}
 # Modules that lie in no room of `data/` and that all rooms may import.
 _DATA_BASE = {
@@ -26,6 +26,7 @@ ALLOWED = {
   _PACKAGE: {"serving"},
   "files": set(),
   "terminal": set(),
+  "web_page": set(),
   "__main__": {"cli"},
   "cli": {"__version__", "command_line"},
   # The flags of the commands, each of which may import them; nothing here needs TensorFlow.

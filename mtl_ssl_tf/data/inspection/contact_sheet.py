@@ -5,14 +5,13 @@ opened anywhere. Names, texts and pictures come from outside: text is escaped, a
 decoded and encoded again.
 """
 
-import base64
-import html
 import io
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from PIL import Image, ImageDraw
 
+from mtl_ssl_tf import web_page
 from mtl_ssl_tf.data.inspection import checks
 from mtl_ssl_tf.data.sources import image_files
 
@@ -21,16 +20,13 @@ _MIN_DRAWN_PX = 6
 _MAX_TEXTS = 12
 _COLOURS = {None: (40, 200, 90), checks.WARNING: (255, 170, 0), checks.FAULT: (255, 40, 40)}
 _STYLE = """
-body { font: 14px/1.4 system-ui, sans-serif; margin: 2em; color: #222; background: #fff; }
-h1 { font-size: 1.4em; } h2 { font-size: 1.1em; margin-top: 2em; }
-table { border-collapse: collapse; } td, th { padding: 2px 10px; text-align: left; }
-td.n { text-align: right; } tr:nth-child(even) { background: #f4f4f4; }
-.bar { display: inline-block; height: 10px; background: #58a; }
-.cards { display: grid; grid-template-columns: repeat(auto-fill, minmax(410px, 1fr)); gap: 16px; }
-.card { border: 1px solid #ccc; padding: 8px; overflow-wrap: anywhere; }
-.card img { max-width: 100%; display: block; margin: 0 auto; }
-.none { background: #eee; color: #777; padding: 60px 0; text-align: center; }
-.fault { color: #b00; } .warning { color: #a60; }
+td, th { border: 0; padding: 2px 10px; } tr:nth-child(even) { background: var(--panel); }
+.cards { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(410px, 100%), 1fr));
+  gap: 16px; }
+.card { border: 1px solid var(--line); padding: 8px; overflow-wrap: anywhere; }
+.card img { display: block; margin: 0 auto; }
+.none { background: var(--panel); color: var(--faint); padding: 60px 0; text-align: center; }
+.fault { color: var(--bad); } .warning { color: var(--warning); }
 .tables { display: flex; flex-wrap: wrap; gap: 40px; } ul { padding-left: 18px; }
 """
 
@@ -125,12 +121,7 @@ def page(
     statistics: as `statistics.DataStatistics.summary` gives it.
   """
   parts = [
-    '<!DOCTYPE html><html lang="en"><head><meta charset="utf-8">',
-    # Nothing may be fetched, whatever a browser takes a text for.
-    '<meta http-equiv="Content-Security-Policy" content="default-src \'none\';',
-    " img-src data:; style-src 'unsafe-inline'\">",
-    f"<title>{_escape(title)}</title><style>{_STYLE}</style></head><body>",
-    f"<h1>{_escape(title)}</h1>",
+    f"<h1>{web_page.escape(title)}</h1>",
     _kinds_table(kinds),
     _texts(general),
     '<h2>Worst images</h2><p>Boxes: <b class="fault">red</b> with a fault, <b class="warning">',
@@ -142,25 +133,24 @@ def page(
     parts.append(_card(name, picture, findings))
     num_cards += 1
   parts += ["</div>", "" if num_cards else "<p>None.</p>", "<h2>The data set</h2>"]
-  parts += [_statistics(statistics), "</body></html>\n"]
-  # File names are bytes, which need not be text.
-  return "".join(parts).encode("utf-8", "backslashreplace")
+  parts.append(_statistics(statistics))
+  return web_page.page(title, parts, _STYLE)
 
 
 def _card(name: str, picture: bytes | None, findings: Sequence[checks.Finding]) -> str:
   if picture is None:
     shown = '<div class="none">no picture</div>'
   else:
-    data = base64.b64encode(picture).decode()
-    shown = f'<img alt="" src="data:image/jpeg;base64,{data}">'
-  return f'<div class="card">{shown}<b>{_escape(name)}</b>{_texts(findings)}</div>'
+    shown = web_page.image(picture, "jpeg", "")
+  return f'<div class="card">{shown}<b>{web_page.escape(name)}</b>{_texts(findings)}</div>'
 
 
 def _texts(findings: Iterable[checks.Finding]) -> str:
   """A list of findings, faults first, of bounded length."""
   findings = sorted(findings, key=lambda finding: checks.LEVELS.index(finding.level))
   items = [
-    f'<li class="{finding.level}">{_escape(str(finding))}</li>' for finding in findings[:_MAX_TEXTS]
+    f'<li class="{finding.level}">{web_page.escape(str(finding))}</li>'
+    for finding in findings[:_MAX_TEXTS]
   ]
   if len(findings) > _MAX_TEXTS:
     items.append(f"<li>and {len(findings) - _MAX_TEXTS} more</li>")
@@ -171,8 +161,9 @@ def _kinds_table(kinds: Mapping[str, Mapping[str, Any]]) -> str:
   if not kinds:
     return "<p>Nothing was found.</p>"
   rows = [
-    f'<tr><td class="{counts["level"]}">{_escape(kind)}</td><td>{counts["level"]}</td>'
-    f'<td class="n">{counts["num_findings"]}</td><td class="n">{counts["num_images"]}</td></tr>'
+    f'<tr><td class="{counts["level"]}">{web_page.escape(kind)}</td><td>{counts["level"]}</td>'
+    f'<td class="number">{counts["num_findings"]}</td>'
+    f'<td class="number">{counts["num_images"]}</td></tr>'
     for kind, counts in kinds.items()
   ]
   head = "<tr><th>kind</th><th>level</th><th>findings</th><th>images</th></tr>"
@@ -207,14 +198,8 @@ def _statistics(summary: Mapping[str, Any]) -> str:
 def _bars(name: str, counts: Mapping[str, int]) -> str:
   most = max(counts.values(), default=0) or 1
   rows = [
-    f'<tr><td>{_escape(label)}</td><td class="n">{count}</td>'
+    f'<tr><td>{web_page.escape(label)}</td><td class="number">{count}</td>'
     f'<td><span class="bar" style="width:{120 * count / most:.0f}px"></span></td></tr>'
     for label, count in counts.items()
   ]
-  return f'<table><tr><th colspan="3">{_escape(name)}</th></tr>{"".join(rows)}</table>'
-
-
-def _escape(text: str) -> str:
-  """Text that no browser takes for anything else, control characters made visible."""
-  visible = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
-  return html.escape(visible)
+  return f'<table><tr><th colspan="3">{web_page.escape(name)}</th></tr>{"".join(rows)}</table>'
