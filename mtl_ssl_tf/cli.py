@@ -28,6 +28,7 @@ COMMANDS = {
     "draw what pretraining makes of images",
   ),
   "suggest": ("mtl_ssl_tf.suggest", "write a configuration that suits the data"),
+  "browse": ("mtl_ssl_tf.data.browse", "show training images as the network is fed them"),
   "train": ("mtl_ssl_tf.train", "train and evaluate a detector"),
   "curves": ("mtl_ssl_tf.visualization.curves", "draw the losses and metrics of a run"),
   "replay": ("mtl_ssl_tf.tasks.replay", "repeat a step whose loss was not finite"),

@@ -37,6 +37,17 @@ ALLOWED = {
   # The commands, each some lines over the rooms.
   "data": {"command_line", "configs", "data"},
   **dict.fromkeys(_DATA_BASE, _DATA_BASE),
+  # A command, next to train and export.
+  "data.browse": {
+    "command_line",
+    "configs",
+    "data",
+    "registry_imports",
+    "serving",
+    "tasks",
+    "training",
+    "visualization",
+  },
   "data.sources": _DATA_BASE,
   "data.records": {"data.sources"} | _DATA_BASE,
   "data.pipeline": {"configs", "ops", "data.records"} | _DATA_BASE,
