@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from mtl_ssl_tf.data import faults
-from mtl_ssl_tf.data.inspection import checks
+from mtl_ssl_tf.data.inspection import anchor_shapes, checks
 
 # COCO's bounds: square pixels of the file.
 _COCO_SIZES = {"small": 32.0**2, "medium": 96.0**2, "large": math.inf}
@@ -38,9 +38,9 @@ class DataStatistics:
     self._anchor_ious = collections.Counter()
     self._num_smaller = 0
     self._heights, self._widths = [math.inf, 0], [math.inf, 0]
-    sides = limits.anchor_base_size_px * np.asarray(limits.anchor_scales, np.float64)
-    roots = np.sqrt(np.asarray(limits.anchor_aspect_ratios, np.float64))[:, np.newaxis]
-    self._anchors = np.stack([sides / roots, sides * roots], axis=-1).reshape(-1, 2)  # [A, 2]
+    self._anchors = anchor_shapes.grid_shapes(
+      limits.anchor_base_size_px, limits.anchor_scales, limits.anchor_aspect_ratios
+    )  # [A, 2]
 
   def add(self, facts: checks.ImageFacts) -> None:
     """Counts an image and its boxes."""
@@ -68,7 +68,8 @@ class DataStatistics:
     ratios = sizes_orig[:, 1] / sizes_orig[:, 0]
     self._aspect_ratios.update(np.floor(2.0 * np.log2(ratios)).tolist())
     self._num_smaller += int(np.sum(areas_px < self._limits.smallest_anchor_px**2))
-    tenths = np.floor(10.0 * _best_shape_ious(sizes_px, self._anchors))
+    ious = anchor_shapes.shape_ious(sizes_px, self._anchors)  # [N, A]
+    tenths = np.floor(10.0 * ious.max(axis=1))  # [N]
     self._anchor_ious.update(np.minimum(tenths, 9.0).tolist())
 
   def summary(self) -> dict[str, Any]:
@@ -136,21 +137,6 @@ class DataStatistics:
         checks.Finding("no_boxes", checks.WARNING, name, "boxes", value, "boxes to train on")
       )
     return found
-
-
-def _best_shape_ious(sizes_px: np.ndarray, anchors: np.ndarray) -> np.ndarray:
-  """Each box's largest IoU with any anchor around the same centre.
-
-  Args:
-    sizes_px: [N, 2], height and width of the boxes.
-    anchors: [A, 2], of the anchors.
-
-  Returns:
-    [N].
-  """
-  intersections = np.prod(np.minimum(sizes_px[:, np.newaxis], anchors), axis=-1)  # [N, A]
-  areas = np.prod(sizes_px, axis=-1)[:, np.newaxis]  # [N, 1]
-  return np.max(intersections / (areas + np.prod(anchors, axis=-1) - intersections), axis=-1)
 
 
 def _bins(counts: Mapping[float, int], lower_edge: Any) -> dict[str, int]:

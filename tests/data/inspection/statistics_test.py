@@ -3,7 +3,6 @@
 import json
 
 import numpy as np
-import pytest
 
 from mtl_ssl_tf.data.inspection import checks, statistics
 from tests.data.inspection import limits as limits_lib
@@ -180,16 +179,3 @@ class TestFindings:
       "no_boxes: train: boxes: none in 1 images; accepted: boxes to train on"
     )
     assert [text.split(":")[0] for text in self._messages()] == ["class_without_boxes"] * 3
-
-
-def test_best_shape_iou_against_boxes_drawn_out():
-  rng = np.random.default_rng(0)
-  sizes, anchors = rng.uniform(1, 50, [20, 2]), rng.uniform(1, 50, [5, 2])
-  best = []
-  for height, width in sizes:
-    ious = []
-    for anchor_height, anchor_width in anchors:
-      shared = min(height, anchor_height) * min(width, anchor_width)
-      ious.append(shared / (height * width + anchor_height * anchor_width - shared))
-    best.append(max(ious))
-  assert statistics._best_shape_ious(sizes, anchors) == pytest.approx(best)
