@@ -53,7 +53,14 @@ ALLOWED = {
   "data.pipeline": {"configs", "ops", "data.records"} | _DATA_BASE,
   "data.composites": {"configs", "ops", "data.sources", "data.records", "data.pipeline"}
   | _DATA_BASE,
-  "data.inspection": {"configs", "data.sources", "data.records", "data.pipeline"} | _DATA_BASE,
+  "data.inspection": {
+    "configs",
+    "data.sources",
+    "data.records",
+    "data.pipeline",
+    "visualization",
+  }
+  | _DATA_BASE,
   "data.ground_truth": {"data.sources", "data.records"} | _DATA_BASE,
   "data.sparse": {"data.records"} | _DATA_BASE,
   "data.synthetic_scenes": set(),

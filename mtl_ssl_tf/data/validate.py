@@ -17,11 +17,11 @@ import os
 import pathlib
 import sys
 import tempfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 import tensorflow as tf
 
-from mtl_ssl_tf import terminal
+from mtl_ssl_tf import files, terminal
 from mtl_ssl_tf.command_line import validate as validate_flags
 from mtl_ssl_tf.configs import loading, validation
 from mtl_ssl_tf.data import faults, label_map, pascal_voc, progress_lines, schema
@@ -37,6 +37,8 @@ from mtl_ssl_tf.data.sources import annotated, coco_source, split_source, voc_so
 
 _LOGGER = logging.getLogger("mtl_ssl_tf.data.validate")  # `__name__` is `__main__` in `python -m`.
 _MIB = 2**20
+_NUM_SHOWN = 12
+_ANCHOR_CURE = "mtl-ssl suggest writes a configuration with anchors that fit"
 # Flag that names the data -> the flags that it needs.
 _SOURCES = {"records": (), "data_dir": ("split",), "annotations": ("image_dir",)}
 # Flag -> the sources that it is about.
@@ -59,6 +61,7 @@ def validate_records(
   num_sampled: int = 0,
   num_threads: int = 1,
   max_listed: int = 1000,
+  num_shown: int = 0,
   more: Sequence[str] = (),
 ) -> validation_report.ValidationReport:
   """Validates record files.
@@ -71,6 +74,7 @@ def validate_records(
       inspects all.
     num_threads: how many records are checked at a time.
     max_listed: findings of each kind that are listed one by one.
+    num_shown: images at random that the contact sheet shows.
     more: further record files of the kind of `input_path`, whose images may have the same names.
       Pictures that two splits share are found in any case.
 
@@ -78,15 +82,17 @@ def validate_records(
     ValueError: there are no such files, or the label map is faulty.
   """
   sets = [record_paths.match_files(path) for path in (input_path, *more)]
-  files = [file for of_set in sets for file in of_set]
-  found = os.path.join(os.path.dirname(files[0]), schema.LABEL_MAP_FILE)
+  record_files = [file for of_set in sets for file in of_set]
+  found = os.path.join(os.path.dirname(record_files[0]), schema.LABEL_MAP_FILE)
   if label_map_file is None and os.path.exists(found):
     label_map_file = found
   classes = None if label_map_file is None else label_map.read_label_map(label_map_file)
-  report = validation_report.ValidationReport(limits, classes, max_listed=max_listed)
-  report.add_general(shard_checks.check_shards(files))
+  report = validation_report.ValidationReport(
+    limits, classes, max_listed=max_listed, num_sampled=num_shown
+  )
+  report.add_general(shard_checks.check_shards(record_files))
 
-  num_bytes = sum(tf.io.gfile.stat(path).length for path in files)
+  num_bytes = sum(tf.io.gfile.stat(path).length for path in record_files)
   progress = progress_lines.Progress("records: checking MiB", num_bytes // _MIB, _LOGGER.info)
   passed = 0
 
@@ -123,17 +129,20 @@ def validate_splits(
   num_sampled: int = 0,
   num_threads: int = 1,
   max_listed: int = 1000,
+  num_shown: int = 0,
   rules: annotated.BoxRules = annotated.DEFAULT_RULES,
 ) -> validation_report.ValidationReport:
   """Validates splits of a data set that are not converted yet.
 
   Args:
     sources: the splits; can be pickled. Classes that they lack are collected from all images.
-    limits, num_sampled, num_threads, max_listed: see `validate_records`.
+    limits, num_sampled, num_threads, max_listed, num_shown: see `validate_records`.
     rules: for boxes that are not as they should be.
   """
   sources = _with_classes(sources)
-  report = validation_report.ValidationReport(limits, sources[0].classes, max_listed=max_listed)
+  report = validation_report.ValidationReport(
+    limits, sources[0].classes, max_listed=max_listed, num_sampled=num_shown
+  )
   seen = repetitions.Repetitions()
   for source in sources:
     report.add_general(image_inspection.finding_of_fault(fault, None) for fault in source.faults)
@@ -176,20 +185,26 @@ def main(argv: Sequence[str] | None = None) -> int:
   given = _given(parser, flags)
   try:
     limits = _limits(flags)
-    _check_outputs([flags.report, flags.contact_sheet])
+    judged_by = _judged_by(flags, limits)
+    for path in filter(None, (flags.report, flags.contact_sheet)):
+      files.check_output(path)
     report = _validate(flags, limits)
+    report.add_general(report.statistics.anchor_findings("anchors", _ANCHOR_CURE))
     source = {name: getattr(flags, name) for name in (given, *_SOURCES[given])}
     what = ", ".join(faults.listing(_as_list(value)) for value in source.values())
     if flags.report:
       one = {name: _as_list(value) for name, value in source.items()}
-      about = {"source": {name: v[0] if len(v) == 1 else v for name, v in one.items()}}
-      pathlib.Path(flags.report).write_text(report.as_json(**about), encoding="ascii")
+      about = {
+        "source": {name: v[0] if len(v) == 1 else v for name, v in one.items()},
+        "judged_by": judged_by,
+      }
+      files.write_text(flags.report, report.as_json(**about))
     if flags.contact_sheet:
-      pathlib.Path(flags.contact_sheet).write_bytes(report.html(what))
+      files.write_bytes(flags.contact_sheet, report.html(what, judged_by))
   except (ValueError, OSError, tf.errors.OpError) as error:
     print(f"error: {error}", file=sys.stderr, flush=True)
     return 2
-  for line in report.lines():
+  for line in (*report.lines(), judged_by):
     _LOGGER.info(line)
   num_faults, num_warnings = report.num_of(checks.FAULT), report.num_of(checks.WARNING)
   _LOGGER.info(f"{what}: faults {num_faults}, warnings {num_warnings}")
@@ -224,6 +239,7 @@ def _validate(
     "num_sampled": flags.sample,
     "num_threads": flags.threads,
     "max_listed": flags.max_listed,
+    "num_shown": _NUM_SHOWN if flags.contact_sheet else 0,
   }
   if flags.records is not None:
     first, *more = flags.records
@@ -267,14 +283,11 @@ def _limits(flags: argparse.Namespace) -> checks.Limits:
     raise ValueError(f"task.{flags.data}.{error}") from error
 
 
-def _check_outputs(paths: Iterable[str | None]) -> None:
-  """Raises ValueError where a file could not be written after all the work."""
-  for path in filter(None, paths):
-    folder = os.path.dirname(path) or "."
-    if os.path.isdir(path) or not os.path.isdir(folder) or not os.access(folder, os.W_OK):
-      raise ValueError(
-        f"{path}: cannot be written; accepted: a file in a folder that exists and can be written to"
-      )
+def _judged_by(flags: argparse.Namespace, limits: checks.Limits) -> str:
+  """Says which network the data are compared with, and where that is from."""
+  if flags.config_file:
+    return f"judged by {flags.data} of {', '.join(flags.config_file)}: {limits}"
+  return f"judged by the defaults of {flags.experiment}, as no --config_file is given: {limits}"
 
 
 if __name__ == "__main__":
