@@ -17,6 +17,18 @@ _TYPE_NAMES = {
   types.NoneType: "null",
 }
 
+_LENGTH = (
+  "the length of a training is trainer.train_steps: epochs times images by global_batch_size"
+)
+# Fields that users of other detectors look for, and what there is in their place.
+_ELSEWHERE = {
+  "num_classes": "classes are the lines of the label map, task.label_map",
+  "class_names": "classes are the lines of the label map, task.label_map",
+  "epochs": _LENGTH,
+  "num_epochs": _LENGTH,
+  "train_epochs": _LENGTH,
+}
+
 
 def check_overrides(
   overrides: Any, config: hyperparams.Config, source: str, path: tuple[str, ...] = ()
@@ -42,6 +54,8 @@ def check_overrides(
   for key, value in overrides.items():
     full = ".".join((*path, str(key)))
     if key not in known:
+      if key in _ELSEWHERE:
+        raise ValueError(f"{source}: unknown field {full!r}; {_ELSEWHERE[key]}")
       nearest = difflib.get_close_matches(str(key), known, n=1, cutoff=0.0)
       hint = ".".join((*path, nearest[0])) if nearest else "none"
       raise ValueError(
