@@ -40,6 +40,7 @@ COMMANDS = {
   "export-lite": ("mtl_ssl_tf.serving.lite", "run to TensorFlow Lite file"),
   "export-step": ("mtl_ssl_tf.export_step", "compiled step to StableHLO"),
   "predict": ("mtl_ssl_tf.predict", "detect objects in images and videos"),
+  "explain": ("mtl_ssl_tf.explain", "show what refinement did to the detections of an image"),
   "evaluate": ("mtl_ssl_tf.evaluate", "evaluate result files of any detector"),
   "compare": ("mtl_ssl_tf.compare", "train configurations side by side and compare them"),
   "preflight": ("mtl_ssl_tf.preflight", "check whether a run would fit on an accelerator"),

@@ -94,6 +94,7 @@ ALLOWED = {
   "preflight": {"command_line", "compilation", "configs"},
   "export_step": {"command_line", "compilation", "configs"},
   "predict": {"command_line", "data", "prediction", "serving"},
+  "explain": {"command_line", "data", "prediction", "serving"},
   "train": {"command_line", "registry_imports", "training"},
   "export": {"command_line", "serving"},
 }

@@ -19,6 +19,7 @@ class ServedDetector:
   Attributes:
     class_names: class 1 first.
     fingerprint: the same for the same weights and classes, wherever they lie.
+    output_names: of what it returns.
   """
 
   def __init__(
@@ -36,6 +37,7 @@ class ServedDetector:
     self.fingerprint = fingerprint
     self._detect_images = signatures[IMAGES_SIGNATURE]
     self._detect_encoded = signatures[ENCODED_SIGNATURE]
+    self.output_names = frozenset(self._detect_encoded.structured_outputs)
     self._fixed_size: int | None = self._detect_images.inputs[0].shape[0]
 
   def __call__(self, images: np.ndarray) -> dict[str, np.ndarray]:
