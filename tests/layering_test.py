@@ -81,6 +81,7 @@ ALLOWED = {
   "tasks.replay": _LIBRARY | {"checkpoints", "command_line", "training"},
   "serving": {"__version__", "configs", "ops", "data", "modeling"},
   "serving.lite": {"command_line"},
+  "serving.drawable": {"visualization"},
   "prediction": {"data", "serving", "visualization"},
   "serving.verification": {"configs", "data", "evaluation", "modeling"},
   "compilation": {"checkpoints", "configs", "data", "modeling", "tasks", "training"},

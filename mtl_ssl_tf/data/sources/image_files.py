@@ -110,6 +110,17 @@ def prepare_image(content: bytes, file: str) -> StoredImage:
     raise fault(f"damaged or truncated ({type(error).__name__}: {error})") from error
 
 
+def upright_rgb(image: Image.Image) -> Image.Image:
+  """The picture of an opened image, turned upright as EXIF says, in 8-bit RGB.
+
+  Raises:
+    OSError: the file that it is read from is damaged.
+  """
+  image.load()  # Pillow turns TIFF upright on loading and then forgets the orientation.
+  picture, orientation = _rgb(image), _orientation(image)
+  return picture if orientation == 1 else picture.transpose(_UPRIGHT[orientation])
+
+
 def upright_box(
   box: tuple[float, float, float, float], orientation: int, height: int, width: int
 ) -> tuple[float, float, float, float]:
@@ -171,9 +182,7 @@ def _convert(image: Image.Image, content: bytes, repaired: bool = False) -> Stor
     and not repaired
   ):
     return StoredImage(content, stored_format, image.height, image.width, 1, False)
-  picture = _rgb(image)
-  if orientation != 1:
-    picture = picture.transpose(_UPRIGHT[orientation])
+  picture = upright_rgb(image)
   picture.info.clear()  # Else the encoders copy colour profiles and the like.
   encoded = io.BytesIO()
   if is_jpeg:
