@@ -10,7 +10,8 @@ with one name a line, with or without ending. `--outputs` lists what is written 
   dataset, results: predictions.json, coco_results.json; see `prediction.result_files`.
   voc: Annotations/ holds a PASCAL VOC file for each image, to be corrected in a labelling tool.
 The detections in a video are in videos/NAME.json in any case; see `prediction.video`. All leave out
-what scores less than `--score_threshold`; to evaluate, use 0.
+what scores less than `--score_threshold`; to evaluate, use 0. Drawn images and videos may have a
+threshold of their own, `--draw_threshold`.
 
 Images are read as the converters read them: turned upright as EXIF says, made 8-bit RGB. Files that
 cannot be read are listed at the end and in failures.json, and stop nothing. A prediction that was
@@ -67,6 +68,7 @@ def run(args: argparse.Namespace) -> int:
     "--input_list": args.input_list and os.path.abspath(args.input_list),
     "--outputs": sorted(args.outputs),
     "--score_threshold": args.score_threshold,
+    "--draw_threshold": args.draw_threshold,
     "--batch_size": args.batch_size,
     "--every": args.every,
     "the detector": detector.fingerprint,
@@ -130,6 +132,7 @@ def _predict(
     detector,
     folder,
     args.score_threshold,
+    draw_threshold=args.draw_threshold,
     drawn_dir=output_dir / DRAWN_FOLDER if DRAWN in args.outputs else None,
     voc_dir=output_dir / VOC_FOLDER if VOC in args.outputs else None,
   )
@@ -161,6 +164,7 @@ def _video_predictor(
     folder,
     pathlib.Path(args.output_dir) / VIDEOS_FOLDER,
     score_threshold=args.score_threshold,
+    draw_threshold=args.draw_threshold,
     batch_size=args.batch_size,
     every=args.every,
     drawn=DRAWN in args.outputs,
@@ -186,6 +190,13 @@ def _load(args: argparse.Namespace) -> served_detector.ServedDetector:
 def _check_numbers(args: argparse.Namespace) -> None:
   if not 0.0 <= args.score_threshold <= 1.0:
     raise ValueError(f"--score_threshold is {args.score_threshold}; accepted: 0 to 1")
+  if args.draw_threshold is not None:
+    if not 0.0 <= args.draw_threshold <= 1.0:
+      raise ValueError(f"--draw_threshold is {args.draw_threshold}; accepted: 0 to 1")
+    if DRAWN not in args.outputs:
+      raise ValueError(
+        f"--draw_threshold is {args.draw_threshold}; accepted: with drawn among --outputs"
+      )
   for flag in ("batch_size", "every"):
     if getattr(args, flag) < 1:
       raise ValueError(f"--{flag} is {getattr(args, flag)}; accepted: at least 1")

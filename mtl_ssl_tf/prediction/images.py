@@ -29,6 +29,7 @@ class ImagePredictor:
     detector: does the work.
     folder: that the names of files are relative to.
     score_threshold: detections below it are left out.
+    draw_threshold: the same for drawn images; None is `score_threshold`.
     drawn_dir: folder for drawn images; None draws none.
     voc_dir: folder for annotations; None writes none.
   """
@@ -36,6 +37,7 @@ class ImagePredictor:
   detector: served_detector.ServedDetector
   folder: pathlib.Path
   score_threshold: float
+  draw_threshold: float | None = None
   drawn_dir: pathlib.Path | None = None
   voc_dir: pathlib.Path | None = None
 
@@ -66,7 +68,10 @@ class ImagePredictor:
         failures[name] = detections
       else:
         shown = detections.at_least(self.score_threshold)
-        self._write(name, image, shown)
+        drawn = shown
+        if self.draw_threshold is not None:
+          drawn = detections.at_least(self.draw_threshold)
+        self._write(name, image, shown, drawn)
         records[name] = {
           "file": name,
           "height": image.height,
@@ -86,7 +91,11 @@ class ImagePredictor:
     return image_files.prepare_image(path.read_bytes(), name)
 
   def _write(
-    self, name: str, image: image_files.StoredImage, shown: image_detections.Detections
+    self,
+    name: str,
+    image: image_files.StoredImage,
+    shown: image_detections.Detections,
+    drawn: image_detections.Detections,
   ) -> None:
     names = self.detector.class_names
     if self.voc_dir:
@@ -94,9 +103,9 @@ class ImagePredictor:
       with _writing(self.voc_dir / voc_name(name)) as file:
         file.write(content)
     if self.drawn_dir:
-      drawn = draw.draw_boxes(pixels(image), shown.boxes_px, shown.class_ids, names, shown.scores)
+      picture = draw.draw_boxes(pixels(image), drawn.boxes_px, drawn.class_ids, names, drawn.scores)
       with _writing(self.drawn_dir / drawn_name(name)) as file:
-        Image.fromarray(drawn).save(file, "JPEG", quality=_JPEG_QUALITY)
+        Image.fromarray(picture).save(file, "JPEG", quality=_JPEG_QUALITY)
 
 
 def _writing(path: pathlib.Path) -> contextlib.AbstractContextManager[BinaryIO]:

@@ -53,6 +53,7 @@ class VideoPredictor:
     videos_dir: pathlib.Path,
     *,
     score_threshold: float,
+    draw_threshold: float | None = None,
     batch_size: int = 1,
     every: int = 1,
     drawn: bool = True,
@@ -64,6 +65,7 @@ class VideoPredictor:
       folder: that the names of files are relative to.
       videos_dir: folder for the results.
       score_threshold: detections below it are left out.
+      draw_threshold: the same for the annotated video; None is `score_threshold`.
       batch_size: so many frames are in memory, and those of them to examine are processed together.
       every: examine the first frame of each so many.
       drawn: write the annotated video.
@@ -72,6 +74,7 @@ class VideoPredictor:
     self._folder = folder
     self._videos_dir = videos_dir
     self._score_threshold = score_threshold
+    self._draw_threshold = score_threshold if draw_threshold is None else draw_threshold
     self._batch_size = batch_size
     self._every = every
     self._drawn = drawn
@@ -151,13 +154,13 @@ class VideoPredictor:
           frames.num_read = start + i
           return
         if i in by_place:
-          latest = detections = detections.at_least(self._score_threshold)
-          rows = detections.coco_rows()
+          latest = detections
+          rows = detections.at_least(self._score_threshold).coco_rows()
           entry = {"frame": start + i, "seconds": round(seconds, 6), "detections": rows}
           file.write(separator + json.dumps(entry).encode())
           separator = b",\n"
         if draw_frame:
-          draw_frame(self._draw(image, detections))
+          draw_frame(self._draw(image, detections.at_least(self._draw_threshold)))
         progress_line.step()
 
   def _draw(self, image: np.ndarray, detections: image_detections.Detections) -> np.ndarray:
