@@ -2,8 +2,9 @@
 
 import mtl_ssl_tf
 detector = mtl_ssl_tf.load("exported/NAME")
-for found in detector(images, score_threshold=0.5):
+for found in detector(["a.jpg", "b.jpg"], score_threshold=0.5):
   print(found["class_names"], found["scores"], found["boxes_px"])
+  found.draw().show()
 """
 
 import os
@@ -26,7 +27,7 @@ if typing.TYPE_CHECKING:
 def load(
   path: str | os.PathLike[str], checkpoint: str | None = None
 ) -> "numpy_detector.NumpyDetector":
-  """Loads a detector that takes NumPy images; see `serving.numpy_detector.load`.
+  """Loads a detector of image files, Pillow images and arrays; see `serving.numpy_detector.load`.
 
   Args:
     path: a folder that `export.py` wrote, or the folder of a training run.

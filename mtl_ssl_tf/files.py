@@ -27,6 +27,26 @@ _ONLY_PART = ".partial"
 HIDDEN_PREFIX = ".export-"
 
 
+def check_output(path: str | os.PathLike[str]) -> None:
+  """Refuses a path that a file could not be written to in the end, after all the work.
+
+  Args:
+    path: local; one with `://` in it is not checked.
+
+  Raises:
+    ValueError: there is no such folder, it cannot be written to, or the path is a folder.
+  """
+  path = os.fspath(path)
+  folder = os.path.dirname(path) or "."
+  if "://" in path or (
+    os.path.isdir(folder) and os.access(folder, os.W_OK) and not os.path.isdir(path)
+  ):
+    return
+  raise ValueError(
+    f"{path}: cannot be written; accepted: a file in a folder that exists and can be written to"
+  )
+
+
 def write_text(path: str | os.PathLike[str], text: str) -> None:
   """Writes a text file, UTF-8, atomically; see `write_bytes`."""
   write_bytes(path, text.encode("utf-8"))

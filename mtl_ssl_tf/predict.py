@@ -11,7 +11,7 @@ with one name a line, with or without ending. `--outputs` lists what is written 
   voc: Annotations/ holds a PASCAL VOC file for each image, to be corrected in a labelling tool.
 The detections in a video are in videos/NAME.json in any case; see `prediction.video`. All leave out
 what scores less than `--score_threshold`, by default 0.5 or what an export has for each class; to
-evaluate, use 0.
+evaluate, use 0. Drawn images and videos may have a threshold of their own, `--draw_threshold`.
 
 Images are read as the converters read them: turned upright as EXIF says, made 8-bit RGB. Files that
 cannot be read, or whose results cannot be written, are listed at the end and in failures.json, and
@@ -75,6 +75,7 @@ def run(args: argparse.Namespace) -> int:
     "--input_list": args.input_list and os.path.abspath(args.input_list),
     "--outputs": sorted(args.outputs),
     "--score_threshold": thresholds,
+    "--draw_threshold": args.draw_threshold,
     "--batch_size": args.batch_size,
     "--every": args.every,
     "the detector": detector.fingerprint,
@@ -155,6 +156,7 @@ def _predict(
     folder,
     threshold,
     written,
+    draw_threshold=args.draw_threshold,
     drawn_dir=DRAWN_FOLDER if DRAWN in args.outputs else None,
     voc_dir=VOC_FOLDER if VOC in args.outputs else None,
   )
@@ -189,6 +191,7 @@ def _video_predictor(
     written,
     VIDEOS_FOLDER,
     score_threshold=threshold,
+    draw_threshold=args.draw_threshold,
     batch_size=args.batch_size,
     every=args.every,
     drawn=DRAWN in args.outputs,
@@ -223,6 +226,13 @@ def _thresholds(
 def _check_numbers(args: argparse.Namespace) -> None:
   if args.score_threshold is not None and not 0.0 <= args.score_threshold <= 1.0:
     raise ValueError(f"--score_threshold is {args.score_threshold}; accepted: 0 to 1")
+  if args.draw_threshold is not None:
+    if not 0.0 <= args.draw_threshold <= 1.0:
+      raise ValueError(f"--draw_threshold is {args.draw_threshold}; accepted: 0 to 1")
+    if DRAWN not in args.outputs:
+      raise ValueError(
+        f"--draw_threshold is {args.draw_threshold}; accepted: with drawn among --outputs"
+      )
   for flag in ("batch_size", "every"):
     if getattr(args, flag) < 1:
       raise ValueError(f"--{flag} is {getattr(args, flag)}; accepted: at least 1")

@@ -70,6 +70,15 @@ def _once(tmp_path_factory):
   return call
 
 
+@pytest.fixture(name="browser", scope="session")
+def _browser():
+  """A browser to open pages with; tests that ask for it are skipped where there is none."""
+  from tests import chromium
+
+  with chromium.browser() as opened:
+    yield opened
+
+
 @pytest.fixture(name="tiny_run", scope="session")
 def _tiny_run(once):
   """Folder of a tiny training run, see `tests/serving/tiny_run.py`; not to be changed."""

@@ -184,3 +184,19 @@ class TestFolders:
       folder.mkdir()
       raise KeyboardInterrupt
     assert os.listdir(tmp_path) == []
+
+
+class TestCheckOutput:
+  @pytest.mark.parametrize("name", ["new.html", "there.html", "gs://bucket/new.html"])
+  def test_accepted(self, tmp_path, monkeypatch, name):
+    (tmp_path / "there.html").touch()
+    monkeypatch.chdir(tmp_path)
+    files.check_output(name)
+    files.check_output(name if "://" in name else tmp_path / name)
+
+  @pytest.mark.parametrize("name", ["", "missing/a.html", "there.html/a.html"])
+  def test_refused(self, tmp_path, name):
+    (tmp_path / "there.html").touch()
+    path = tmp_path / name
+    with pytest.raises(ValueError, match=f"^{path}: cannot be written; accepted: a file in a fol"):
+      files.check_output(path)

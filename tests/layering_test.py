@@ -40,12 +40,30 @@ ALLOWED = {
   # The commands, each some lines over the rooms.
   "data": {"command_line", "configs", "data"},
   **dict.fromkeys(_DATA_BASE, _DATA_BASE),
+  # A command, next to train and export.
+  "data.browse": {
+    "command_line",
+    "configs",
+    "data",
+    "registry_imports",
+    "serving",
+    "tasks",
+    "training",
+    "visualization",
+  },
   "data.sources": _DATA_BASE,
   "data.records": {"data.sources"} | _DATA_BASE,
   "data.pipeline": {"configs", "ops", "data.records"} | _DATA_BASE,
   "data.composites": {"configs", "ops", "data.sources", "data.records", "data.pipeline"}
   | _DATA_BASE,
-  "data.inspection": {"configs", "data.sources", "data.records", "data.pipeline"} | _DATA_BASE,
+  "data.inspection": {
+    "configs",
+    "data.sources",
+    "data.records",
+    "data.pipeline",
+    "visualization",
+  }
+  | _DATA_BASE,
   "data.ground_truth": {"data.sources", "data.records"} | _DATA_BASE,
   "data.sparse": {"data.records"} | _DATA_BASE,
   "data.synthetic_scenes": set(),
@@ -67,6 +85,7 @@ ALLOWED = {
   "tasks.replay": _LIBRARY | {"checkpoints", "command_line", "training"},
   "serving": {"__version__", "checkpoints.run_checkpoints", "configs", "ops", "data", "modeling"},
   "serving.lite": {"command_line"},
+  "serving.drawable": {"visualization"},
   "prediction": {"data", "serving", "visualization"},
   "serving.verification": {"configs", "data", "evaluation", "modeling"},
   "compilation": {"checkpoints", "configs", "data", "modeling", "tasks", "training"},
@@ -91,6 +110,7 @@ ALLOWED = {
   "preflight": {"command_line", "compilation", "configs"},
   "export_step": {"command_line", "compilation", "configs"},
   "predict": {"command_line", "data", "prediction", "serving"},
+  "explain": {"command_line", "data", "prediction", "serving"},
   "train": {"command_line", "registry_imports", "training"},
   "export": {"command_line", "serving"},
 }

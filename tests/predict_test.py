@@ -164,6 +164,21 @@ class TestResults:
     )
     assert len(run("--score_threshold=0.1")[2]["annotations"]) == 2
 
+  def test_drawn_images_may_have_a_threshold_of_their_own(self, tmp_path, run):
+    _save(tmp_path / "in" / "a.png", 200, 400)
+    for score, drawn_score, num_listed, num_drawn in ((0.2, 0.5, 2, 1), (0.5, 0.2, 1, 2)):
+      flags = (f"--score_threshold={score}", f"--draw_threshold={drawn_score}")
+      status, printed, dataset, _ = run(*flags)
+      assert status == 0
+      assert printed[-1] == (
+        f"/out: 1 images with {num_listed} detections of score {score} and more"
+      )
+      assert len(dataset["annotations"]) == num_listed
+      drawn = np.asarray(Image.open(tmp_path / "out" / "drawn" / "a.png.jpg"), np.int32)
+      changed = np.abs(drawn - 90).max(axis=-1) > 60
+      assert changed[:90, 195:203].any()
+      assert changed[110:, 395:].any() == (num_drawn == 2)
+
   def test_coco_tools_read_it(self, tmp_path, run):
     for name in ("a.jpg", "b.jpg"):
       _save(tmp_path / "in" / name, 40, 80)
@@ -258,6 +273,11 @@ class TestFaults:
     [
       (["--score_threshold=1.5"], "--score_threshold is 1.5; accepted: 0 to 1"),
       (["--score_threshold=nan"], "--score_threshold is nan; accepted: 0 to 1"),
+      (["--draw_threshold=-1"], "--draw_threshold is -1.0; accepted: 0 to 1"),
+      (
+        ["--draw_threshold=0.5", "--outputs", "dataset"],
+        "--draw_threshold is 0.5; accepted: with drawn among --outputs",
+      ),
       (["--batch_size=0"], "--batch_size is 0; accepted: at least 1"),
       (["--every=0"], "--every is 0; accepted: at least 1"),
       (

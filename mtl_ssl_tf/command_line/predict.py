@@ -36,6 +36,12 @@ def parser() -> argparse.ArgumentParser:
     help="leave out what scores less (default: the export's own of each class, or else 0.5)",
   )
   result.add_argument(
+    "--draw_threshold",
+    type=float,
+    help="draw what scores as much or more, whatever the other results hold (default: that of"
+    " --score_threshold)",
+  )
+  result.add_argument(
     "--coco_annotations", help="file whose ids of images, by name, and of classes are to be used"
   )
   result.add_argument(

@@ -19,6 +19,18 @@ _TYPE_NAMES = {
   types.NoneType: "null",
 }
 
+_LENGTH = (
+  "the length of a training is trainer.train_steps: epochs times images by global_batch_size"
+)
+# Fields that users of other detectors look for, and what there is in their place.
+_ELSEWHERE = {
+  "num_classes": "classes are the lines of the label map, task.label_map",
+  "class_names": "classes are the lines of the label map, task.label_map",
+  "epochs": _LENGTH,
+  "num_epochs": _LENGTH,
+  "train_epochs": _LENGTH,
+}
+
 
 def check_overrides(
   overrides: Any, config: hyperparams.Config, source: str, path: tuple[str, ...] = ()
@@ -46,6 +58,8 @@ def check_overrides(
   for key, value in overrides.items():
     full = ".".join((*path, str(key)))
     if key not in known:
+      if key in _ELSEWHERE:
+        raise ValueError(f"{source}: unknown field {quoting.shown(full)}; {_ELSEWHERE[key]}")
       # Comparing takes a time that grows with the square of the length.
       nearest = difflib.get_close_matches(str(key)[:100], known, n=1, cutoff=0.0)
       hint = ".".join((*path, nearest[0])) if nearest else "none"

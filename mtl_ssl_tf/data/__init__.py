@@ -10,6 +10,6 @@
     synthetic_scenes/   the embedded data set
 
 Next to the folders: the commands that people type (`pascal_voc`, `coco_json`, `beam_conversion`,
-`validate`, `sparse_annotations`, `synthetic`), and modules for all folders (`schema`, `label_map`,
-`faults`, `progress_lines`, `disk_index`).
+`validate`, `browse`, `sparse_annotations`, `synthetic`), and modules for all folders (`schema`,
+`label_map`, `faults`, `progress_lines`, `disk_index`).
 """

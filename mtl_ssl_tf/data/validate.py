@@ -39,6 +39,8 @@ _LOGGER = logging.getLogger("mtl_ssl_tf.data.validate")  # `__name__` is `__main
 _MIB = 2**20
 # By which an earlier report, or sheet, is known.
 _OF_REPORT, _OF_SHEET = b'"num_unusable_images":', b"<h2>Worst images</h2>"
+_NUM_SHOWN = 12
+_ANCHOR_CURE = "mtl-ssl suggest writes a configuration with anchors that fit"
 # Flag that names the data -> the flags that it needs.
 _SOURCES = {"records": (), "data_dir": ("split",), "annotations": ("image_dir",)}
 # Flag -> the sources that it is about.
@@ -61,6 +63,7 @@ def validate_records(
   num_sampled: int = 0,
   num_threads: int = 1,
   max_listed: int = 1000,
+  num_shown: int = 0,
   more: Sequence[str] = (),
 ) -> validation_report.ValidationReport:
   """Validates record files.
@@ -73,6 +76,7 @@ def validate_records(
       inspects all.
     num_threads: how many records are checked at a time.
     max_listed: findings of each kind that are listed one by one.
+    num_shown: images at random that the contact sheet shows.
     more: further record files of the kind of `input_path`, whose images may have the same names.
       Pictures that two splits share are found in any case.
 
@@ -85,7 +89,9 @@ def validate_records(
   if label_map_file is None and os.path.exists(found):
     label_map_file = found
   classes = None if label_map_file is None else label_map.read_label_map(label_map_file)
-  report = validation_report.ValidationReport(limits, classes, max_listed=max_listed)
+  report = validation_report.ValidationReport(
+    limits, classes, max_listed=max_listed, num_sampled=num_shown
+  )
   report.add_general(shard_checks.check_shards(record_files))
 
   num_bytes = sum(tf.io.gfile.stat(path).length for path in record_files)
@@ -125,17 +131,20 @@ def validate_splits(
   num_sampled: int = 0,
   num_threads: int = 1,
   max_listed: int = 1000,
+  num_shown: int = 0,
   rules: annotated.BoxRules = annotated.DEFAULT_RULES,
 ) -> validation_report.ValidationReport:
   """Validates splits of a data set that are not converted yet.
 
   Args:
     sources: the splits; can be pickled. Classes that they lack are collected from all images.
-    limits, num_sampled, num_threads, max_listed: see `validate_records`.
+    limits, num_sampled, num_threads, max_listed, num_shown: see `validate_records`.
     rules: for boxes that are not as they should be.
   """
   sources = _with_classes(sources)
-  report = validation_report.ValidationReport(limits, sources[0].classes, max_listed=max_listed)
+  report = validation_report.ValidationReport(
+    limits, sources[0].classes, max_listed=max_listed, num_sampled=num_shown
+  )
   seen = repetitions.Repetitions()
   for source in sources:
     report.add_general(image_inspection.finding_of_fault(fault, None) for fault in source.faults)
@@ -178,20 +187,25 @@ def main(argv: Sequence[str] | None = None) -> int:
   given = _given(parser, flags)
   try:
     limits = _limits(flags)
+    judged_by = _judged_by(flags, limits)
     _check_outputs({flags.report: _OF_REPORT, flags.contact_sheet: _OF_SHEET})
     report = _validate(flags, limits)
+    report.add_general(report.statistics.anchor_findings("anchors", _ANCHOR_CURE))
     source = {name: getattr(flags, name) for name in (given, *_SOURCES[given])}
     what = ", ".join(faults.listing(_as_list(value)) for value in source.values())
     if flags.report:
       one = {name: _as_list(value) for name, value in source.items()}
-      about = {"source": {name: v[0] if len(v) == 1 else v for name, v in one.items()}}
+      about = {
+        "source": {name: v[0] if len(v) == 1 else v for name, v in one.items()},
+        "judged_by": judged_by,
+      }
       files.write_text(flags.report, report.as_json(**about))
     if flags.contact_sheet:
-      files.write_bytes(flags.contact_sheet, report.html(what))
+      files.write_bytes(flags.contact_sheet, report.html(what, judged_by))
   except (ValueError, OSError, tf.errors.OpError) as error:
     terminal.show_error(error)
     return 2
-  for line in report.lines():
+  for line in (*report.lines(), judged_by):
     _LOGGER.info(line)
   num_faults, num_warnings = report.num_of(checks.FAULT), report.num_of(checks.WARNING)
   _LOGGER.info(f"{what}: faults {num_faults}, warnings {num_warnings}")
@@ -226,6 +240,7 @@ def _validate(
     "num_sampled": flags.sample,
     "num_threads": flags.threads,
     "max_listed": flags.max_listed,
+    "num_shown": _NUM_SHOWN if flags.contact_sheet else 0,
   }
   if flags.records is not None:
     first, *more = flags.records
@@ -278,11 +293,7 @@ def _check_outputs(marks: Mapping[str | None, bytes]) -> None:
   for path, mark in marks.items():
     if path is None:
       continue
-    folder = os.path.dirname(path) or "."
-    if os.path.isdir(path) or not os.path.isdir(folder) or not os.access(folder, os.W_OK):
-      raise ValueError(
-        f"{path}: cannot be written; accepted: a file in a folder that exists and can be written to"
-      )
+    files.check_output(path)
     if os.path.lexists(path) and mark not in _content(path):
       raise ValueError(
         f"{path}: is there already, and was not written by this command; accepted: a new file or an"
@@ -293,6 +304,13 @@ def _check_outputs(marks: Mapping[str | None, bytes]) -> None:
 def _content(path: str) -> bytes:
   """The bytes of a file; none of what is no file."""
   return pathlib.Path(path).read_bytes() if os.path.isfile(path) else b""
+
+
+def _judged_by(flags: argparse.Namespace, limits: checks.Limits) -> str:
+  """Says which network the data are compared with, and where that is from."""
+  if flags.config_file:
+    return f"judged by {flags.data} of {', '.join(flags.config_file)}: {limits}"
+  return f"judged by the defaults of {flags.experiment}, as no --config_file is given: {limits}"
 
 
 if __name__ == "__main__":

@@ -88,6 +88,43 @@ class Refinement(tf_keras.layers.Layer):
       windows: float32 [B, R, Q, C], multi-object logits of the expanded windows, or None.
       closeness: float32 [B, 1, C], mean closeness logits of the image, or None.
     """
+    evidence = self._evidence(logits, windows, closeness)  # [B, R, E]
+    correction = self.linear(evidence)  # [B, R, C]
+    if not self._residual:
+      return correction
+    base = tf.stop_gradient(logits) if self._stop_gradient_residual else logits
+    return base + correction
+
+  def parts(
+    self, logits: tf.Tensor, windows: tf.Tensor | None, closeness: tf.Tensor | None
+  ) -> tf.Tensor:
+    """Returns what refined logits are the sum of, float32 [B, R, G, C].
+
+    The first of the G parts are the main head's logits as they are passed on, zero without a
+    residual. The others are what the linear map adds: for the main head, for each of the Q windows
+    from the inside out, for the closeness, as far as there are any, and by its bias, if it has one.
+
+    Args:
+      logits, windows, closeness: as of `call`.
+    """
+    evidence = self._evidence(logits, windows, closeness)  # [B, R, E]
+    num_classes = logits.shape[-1]
+    # E is a class's value from each source in turn.
+    kernels = tf.reshape(self.linear.kernel, [-1, num_classes, num_classes])  # [E / C, C, C]
+    num_sources = kernels.shape[0]
+    shape = [tf.shape(logits)[0], logits.shape[1], num_sources, num_classes]
+    added = tf.einsum("brgi,gij->brgj", tf.reshape(evidence, shape), kernels)
+    kept = logits if self._residual else tf.zeros_like(logits)
+    parts = [kept[:, :, tf.newaxis], added]
+    if self.linear.use_bias:
+      bias = tf.broadcast_to(self.linear.bias, tf.shape(logits))
+      parts.append(bias[:, :, tf.newaxis])
+    return tf.concat(parts, axis=2)
+
+  def _evidence(
+    self, logits: tf.Tensor, windows: tf.Tensor | None, closeness: tf.Tensor | None
+  ) -> tf.Tensor:
+    """Returns the inputs of the linear map [B, R, E], without gradient."""
     parts = {"main_head": logits}
     if windows is not None:
       shape = [tf.shape(logits)[0], logits.shape[1], -1]
@@ -99,12 +136,7 @@ class Refinement(tf_keras.layers.Layer):
       tf.zeros_like(values) if name == self._zeroed_input else values
       for name, values in parts.items()
     ]
-    evidence = tf.stop_gradient(tf.concat(columns, axis=-1))  # [B, R, E]
-    correction = self.linear(evidence)  # [B, R, C]
-    if not self._residual:
-      return correction
-    base = tf.stop_gradient(logits) if self._stop_gradient_residual else logits
-    return base + correction
+    return tf.stop_gradient(tf.concat(columns, axis=-1))  # [B, R, E]
 
   def _scaled(self, logits: tf.Tensor) -> tf.Tensor:
     """Returns an auxiliary head's outputs as the layer takes them."""

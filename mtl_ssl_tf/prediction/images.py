@@ -30,6 +30,7 @@ class ImagePredictor:
     folder: that the names of files are relative to.
     score_threshold: detections below it, or below that of their class, are left out.
     written: the folder of the results; None where no files are written.
+    draw_threshold: another smallest score for drawn images; None is `score_threshold`.
     drawn_dir: folder in there for drawn images; None draws none.
     voc_dir: folder in there for annotations; None writes none.
   """
@@ -38,6 +39,7 @@ class ImagePredictor:
   folder: pathlib.Path
   score_threshold: float | np.ndarray
   written: written_files.WrittenFiles | None = None
+  draw_threshold: float | None = None
   drawn_dir: str | None = None
   voc_dir: str | None = None
 
@@ -74,13 +76,16 @@ class ImagePredictor:
         failures[name] = detections
       else:
         shown = detections.at_least(self.score_threshold)
+        drawn = shown
+        if self.draw_threshold is not None:
+          drawn = detections.at_least(self.draw_threshold)
         records[name] = {
           "file": name,
           "height": image.height,
           "width": image.width,
           "detections": shown.coco_rows(),
         }
-        if unwritten := self._write(name, image, shown):
+        if unwritten := self._write(name, image, shown, drawn):
           records[name] |= {"failure": "; ".join(unwritten), "is_unwritten": True}
     return [records.get(name) or {"file": name, "failure": failures[name]} for name in names]
 
@@ -93,7 +98,11 @@ class ImagePredictor:
     return image_files.prepare_image(content, name)
 
   def _write(
-    self, name: str, image: image_files.StoredImage, shown: image_detections.Detections
+    self,
+    name: str,
+    image: image_files.StoredImage,
+    shown: image_detections.Detections,
+    drawn: image_detections.Detections,
   ) -> list[str]:
     """Writes the files of an image's results; returns the reasons of those that cannot be."""
     names = self.detector.class_names
@@ -102,7 +111,7 @@ class ImagePredictor:
         name, image.height, image.width, shown, names
       ),
       self._drawing(name): lambda: _jpeg(
-        draw.draw_boxes(pixels(image), shown.boxes_px, shown.class_ids, names, shown.scores)
+        draw.draw_boxes(pixels(image), drawn.boxes_px, drawn.class_ids, names, drawn.scores)
       ),
     }
     failures = []

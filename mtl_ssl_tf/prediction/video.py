@@ -58,6 +58,7 @@ class VideoPredictor:
     videos_dir: str,
     *,
     score_threshold: float | np.ndarray,
+    draw_threshold: float | None = None,
     batch_size: int = 1,
     every: int = 1,
     drawn: bool = True,
@@ -70,6 +71,7 @@ class VideoPredictor:
       written: the folder of the results.
       videos_dir: folder in there for those of videos.
       score_threshold: detections below it, or below that of their class, are left out.
+      draw_threshold: another smallest score for the annotated video; None is `score_threshold`.
       batch_size: so many frames are in memory, and those of them to examine are processed together.
       every: examine the first frame of each so many.
       drawn: write the annotated video.
@@ -78,6 +80,7 @@ class VideoPredictor:
     self._folder = folder
     self._written, self._videos_dir = written, videos_dir
     self._score_threshold = score_threshold
+    self._draw_threshold = score_threshold if draw_threshold is None else draw_threshold
     self._batch_size = batch_size
     self._every = every
     self._drawn = drawn
@@ -175,13 +178,13 @@ class VideoPredictor:
           frames.num_read = start + i
           return
         if i in by_place:
-          latest = detections = detections.at_least(self._score_threshold)
-          rows = detections.coco_rows()
+          latest = detections
+          rows = detections.at_least(self._score_threshold).coco_rows()
           entry = {"frame": start + i, "seconds": round(seconds, 6), "detections": rows}
           file.write(separator + json.dumps(entry).encode())
           separator = b",\n"
         if draw_frame:
-          draw_frame(self._draw(image, detections))
+          draw_frame(self._draw(image, detections.at_least(self._draw_threshold)))
         progress_line.step()
 
   def _draw(self, image: np.ndarray, detections: image_detections.Detections) -> np.ndarray:

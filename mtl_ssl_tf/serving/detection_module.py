@@ -25,7 +25,7 @@ from collections.abc import Callable, Sequence
 import tensorflow as tf
 
 from mtl_ssl_tf.data.pipeline import fitting
-from mtl_ssl_tf.modeling import detector
+from mtl_ssl_tf.modeling import detector, window_evidence
 from mtl_ssl_tf.serving import example_images, image_decoding
 
 SERVING_DEFAULT = "serving_default"
@@ -58,12 +58,18 @@ class DetectionModule(tf.Module):
     proposal_scores: float32 [B, P], that they show an object.
     num_proposals: float32 [B]; rows behind that many are padding.
     proposal_class_scores: float32 [B, P, C], before refinement.
+    detection_proposals: float32 [B, D], the proposal that each detection comes from, from 0.
   and, where the detector has what they come from,
     proposal_refined_class_scores: float32 [B, P, C]; of unlikely objects those before refinement.
     proposal_closeness_scores: float32 [B, P, C].
     proposal_multi_object_scores: float32 [B, P, Q, C], of the Q windows around each proposal;
       anything for proposals that are not refined (`refinement.min_object_score`,
       `refinement.max_proposals`).
+    proposal_window_boxes: float32 [B, P, Q, 4], these windows as fractions of the image.
+    proposal_refined: float32 [B, P], 1 where a proposal is refined, else 0.
+    proposal_refinement_parts: float32 [B, P, G, C], what the refined logits are the sum of, see
+      `refinement.Refinement.parts`; anything for proposals that are not refined.
+    closeness_summary_scores: float32 [B, C], the mean of the proposals that refinement sees.
     foreground_scores: float32 [B, h, w], of the cells of the padded input.
 
   Attributes:
@@ -104,7 +110,7 @@ class DetectionModule(tf.Module):
     self._long_side = long_side
     # Not the model itself: a Keras attribute would be saved as such, and need Keras to be loaded.
     self._detect = lambda padded, sizes_px: model(padded, sizes_px)
-    self._raw_outputs = (lambda outputs: _raw_outputs(model, outputs)) if raw_outputs else None
+    self._raw_outputs = (lambda *values: _raw_outputs(model, *values)) if raw_outputs else None
     B = batch_size
     sizes = tf.TensorSpec([B, 2])
     self.detect_canvases = _function(
@@ -221,8 +227,9 @@ class DetectionModule(tf.Module):
       "num_detections": tf.cast(outputs["num_detections"], tf.float32),
     }
     if self._raw_outputs is not None:
-      results["proposal_boxes"] = _as_fractions(outputs["proposals_px"], sizes_px)  # [B, P, 4]
-      results.update(self._raw_outputs(outputs))
+      proposals_norm = _as_fractions(outputs["proposals_px"], sizes_px)  # [B, P, 4]
+      results["proposal_boxes"] = proposals_norm
+      results.update(self._raw_outputs(outputs, proposals_norm))
     return results
 
 
@@ -243,13 +250,16 @@ def _at_least_one(values: tf.Tensor, name: str) -> tf.Tensor:
     return tf.identity(values)
 
 
-def _raw_outputs(model: detector.Detector, outputs: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
-  """Returns what detections are made from, by the names in `DetectionModule`, without boxes."""
+def _raw_outputs(
+  model: detector.Detector, outputs: dict[str, tf.Tensor], proposals_norm: tf.Tensor
+) -> dict[str, tf.Tensor]:
+  """Returns what detections are made from, by the names in `DetectionModule`, without proposals."""
   valid = outputs["proposals_valid"]  # [B, P]
   results = {
     "proposal_scores": outputs["proposals_scores"],
     "num_proposals": tf.reduce_sum(tf.cast(valid, tf.float32), axis=-1),
     "proposal_class_scores": tf.nn.softmax(outputs["class_logits"]),
+    "detection_proposals": tf.cast(outputs["detection_proposal_indices"], tf.float32),
   }
   for name, logits in (
     ("proposal_refined_class_scores", "refined_logits"),
@@ -258,6 +268,19 @@ def _raw_outputs(model: detector.Detector, outputs: dict[str, tf.Tensor]) -> dic
   ):
     if logits in outputs:
       results[name] = tf.nn.softmax(outputs[logits])
+  if model.refiner is not None:
+    closeness = model.mean_closeness(outputs.get("closeness_logits"), valid)  # [B, 1, C]
+    windows = outputs.get("window_logits")  # [B, P, Q, C]
+    results["proposal_refined"] = tf.cast(outputs["refined"], tf.float32)
+    results["proposal_refinement_parts"] = model.refiner.parts(
+      outputs["class_logits"], windows, closeness
+    )
+    if windows is not None:
+      results["proposal_window_boxes"] = window_evidence.expanded_windows(
+        proposals_norm, windows.shape[2]
+      )
+    if closeness is not None:
+      results["closeness_summary_scores"] = tf.nn.softmax(closeness[:, 0])
   if model.foreground_head is not None:
     logits = model.predict_foreground(outputs["features"])  # [B, h, w, 2]
     results["foreground_scores"] = tf.nn.softmax(logits)[..., 1]

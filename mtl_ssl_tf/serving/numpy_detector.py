@@ -1,9 +1,10 @@
-"""Detections in NumPy images, of an exported detector or of a training run.
+"""Detections in images as programs have them, of an exported detector or of a training run.
 
 import mtl_ssl_tf
 detector = mtl_ssl_tf.load("exported/NAME")
-for found in detector(images, score_threshold=0.5):
+for found in detector(["a.jpg", "b.jpg"], score_threshold=0.5):
   print(found["class_names"], found["scores"], found["boxes_px"])
+  found.draw().show()
 """
 
 import os
@@ -13,19 +14,21 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from mtl_ssl_tf.data import faults
 from mtl_ssl_tf.serving import (
+  drawable,
   export_paths,
+  image_inputs,
   saved_model_detector,
   score_thresholds,
   served_detector,
 )
 
 _RUN_FILE = "params.yaml"
-_ACCEPTED = "NumPy uint8 [height, width, 3] in the order RGB, or grey [height, width]"
 
 
 class NumpyDetector:
-  """A detector of NumPy images: images in, detections of each out.
+  """A detector for programs: images in, detections of each out.
 
   Attributes:
     class_names: class 1 first.
@@ -40,23 +43,26 @@ class NumpyDetector:
 
   def __call__(
     self,
-    images: np.ndarray | Sequence[np.ndarray],
+    images: Any,
     *,
     score_threshold: float | None = None,
     batch_size: int = 8,
-  ) -> dict[str, Any] | list[dict[str, Any]]:
+  ) -> drawable.Detections | list[drawable.Detections]:
     """Detections of each image, best first.
 
     Args:
-      images: one image, a list of images of any sizes, or a batch [B, height, width, 3]. An image
-        is uint8 [height, width, 3], RGB, or grey as [height, width] or [height, width, 1]. (OpenCV
-        reads BGR: turn it around with `image[..., ::-1]`.)
+      images: one image, a list of images of any kinds and sizes, or an array [B, height, width, 3].
+        An image is the path of a file; or Pillow's; or uint8 [height, width, 3], RGB, or grey as
+        [height, width] or [height, width, 1]. (OpenCV reads BGR: turn it around with
+        `image[..., ::-1]`.) Files and Pillow's images are turned upright as EXIF says.
       score_threshold: detections below it are left out. None is `score_thresholds` of each class,
         or 0 where there are none.
-      batch_size: at most so many images, of one size, are processed together.
+      batch_size: at most so many images, in memory of one size, are processed together. Files are
+        read as their turn comes.
 
     Returns:
-      For one image a dict, else a list with a dict for each. With n detections:
+      For one image a dict, else a list with a dict for each; see `drawable.Detections`, which can
+      also be drawn and printed. With n detections:
         boxes_px: float32 [n, 4], ymin, xmin, ymax, xmax in pixels of the image.
         scores: float32 [n].
         class_ids: int32 [n], from 1.
@@ -71,16 +77,11 @@ class NumpyDetector:
     if batch_size < 1:
       raise ValueError(f"batch_size is {batch_size}; accepted: at least 1")
     threshold = self._threshold(score_threshold)
-    if isinstance(images, np.ndarray):
-      if images.ndim != 4:
-        return self._detect([_rgb(images, "the image")], threshold, batch_size)[0]
-    elif not isinstance(images, list | tuple):
-      raise ValueError(
-        f"images is a {type(images).__name__}; accepted: one image, a list of images or a batch,"
-        f" where an image is {_ACCEPTED}"
-      )
-    pictures = [_rgb(image, f"image {i}") for i, image in enumerate(images)]
-    return self._detect(pictures, threshold, batch_size)
+    is_batch = isinstance(images, np.ndarray) and images.ndim == 4
+    if not is_batch and not isinstance(images, list | tuple):
+      return self._detect([image_inputs.of(images, "the image")], threshold, batch_size)[0]
+    inputs = [image_inputs.of(image, f"image {i}") for i, image in enumerate(images)]
+    return self._detect(inputs, threshold, batch_size)
 
   def _threshold(self, given: float | None) -> float | np.ndarray:
     """Returns the smallest score, or those of each class, float [C]."""
@@ -89,22 +90,33 @@ class NumpyDetector:
     return score_thresholds.in_order(self.score_thresholds, self.class_names)
 
   def _detect(
-    self, pictures: Sequence[np.ndarray], threshold: float | np.ndarray, batch_size: int
-  ) -> list[dict[str, Any]]:
-    """The detections of uint8 [h, w, 3] images, in their order."""
-    found: list[dict[str, Any]] = [{}] * len(pictures)
-    for rows in _batches_of_one_size(pictures, batch_size):
-      try:
-        outputs = self._detector(np.stack([pictures[row] for row in rows]))
-      except tf.errors.OpError as error:
-        size = " x ".join(map(str, pictures[rows[0]].shape[:2]))
-        reason = error.message.strip().split("\n")[0]
-        raise RuntimeError(
-          f"detection failed in {len(rows)} of {size} pixels ({reason})"
-        ) from error
+    self,
+    inputs: Sequence[image_inputs.ImageInput],
+    threshold: float | np.ndarray,
+    batch_size: int,
+  ) -> list[drawable.Detections]:
+    """The detections of images, in their order."""
+    found: list[Any] = [None] * len(inputs)
+    for rows in _batches(inputs, batch_size):
+      outputs = self._outputs([inputs[row] for row in rows])
       for i, row in enumerate(rows):
-        found[row] = self._detections(outputs, i, threshold)
+        entries = self._detections(outputs, i, threshold)
+        found[row] = drawable.Detections(entries, inputs[row], self.class_names)
     return found
+
+  def _outputs(self, inputs: Sequence[image_inputs.ImageInput]) -> dict[str, np.ndarray]:
+    """Outputs of the detector for some files, or for some images in memory of one size."""
+    first = inputs[0]
+    try:
+      if first.array is None:
+        return self._detector.detect_encoded([image.stored().encoded for image in inputs])
+      return self._detector(np.stack([image.array for image in inputs]))
+    except tf.errors.OpError as error:
+      what = faults.listing([image.path for image in inputs])
+      if first.array is not None:
+        what = f"{len(inputs)} of {' x '.join(map(str, first.array.shape[:2]))} pixels"
+      reason = error.message.strip().split("\n")[0]
+      raise RuntimeError(f"detection failed in {what} ({reason})") from error
 
   def _detections(
     self, outputs: dict[str, np.ndarray], i: int, threshold: float | np.ndarray
@@ -152,35 +164,11 @@ def load(path: str | os.PathLike[str], checkpoint: str | None = None) -> NumpyDe
   return NumpyDetector(saved_model_detector.SavedModelDetector(folder))
 
 
-def _rgb(image: Any, where: str) -> np.ndarray:
-  """The image as uint8 [h, w, 3].
-
-  Raises:
-    ValueError: it is none, or could be meant in more than one way.
-  """
-  if not isinstance(image, np.ndarray):
-    raise ValueError(f"{where} is a {type(image).__name__}; accepted: {_ACCEPTED}")
-  if image.dtype != np.uint8:
-    hint = ""
-    if np.issubdtype(image.dtype, np.floating):
-      hint = "; of values 0 … 1, (255 * image).round().astype(np.uint8) makes that"
-    raise ValueError(f"{where} is {image.dtype}; accepted: {_ACCEPTED}{hint}")
-  channels = image.shape[2] if image.ndim == 3 else None
-  if image.ndim == 2 or channels == 1:
-    image = np.repeat(np.reshape(image, (*image.shape[:2], 1)), 3, axis=2)
-  elif channels != 3:
-    hint = "; image[..., :3] leaves out transparency" if channels == 4 else ""
-    raise ValueError(f"{where} has the shape {list(image.shape)}; accepted: {_ACCEPTED}{hint}")
-  if not image.size:
-    raise ValueError(f"{where} has the shape {list(image.shape)}; accepted: sides of at least 1")
-  return image
-
-
-def _batches_of_one_size(pictures: Sequence[np.ndarray], batch_size: int) -> Iterator[list[int]]:
-  """Yields indices of images of one size, at most `batch_size` at a time."""
-  by_size: dict[tuple[int, ...], list[int]] = {}
-  for i, picture in enumerate(pictures):
-    by_size.setdefault(picture.shape, []).append(i)
-  for rows in by_size.values():
+def _batches(inputs: Sequence[image_inputs.ImageInput], batch_size: int) -> Iterator[list[int]]:
+  """Yields indices of files, or of images in memory of one size, at most `batch_size` at a time."""
+  alike: dict[tuple[int, ...] | None, list[int]] = {}
+  for i, image in enumerate(inputs):
+    alike.setdefault(None if image.array is None else image.array.shape, []).append(i)
+  for rows in alike.values():
     for start in range(0, len(rows), batch_size):
       yield rows[start : start + batch_size]

@@ -21,6 +21,7 @@ class ServedDetector:
     fingerprint: the same for the same weights and classes, wherever they lie.
     score_thresholds: smallest score of each class by its name, which the detector is used with by
       default; None for a detector without such.
+    output_names: of what it returns.
   """
 
   def __init__(
@@ -40,6 +41,7 @@ class ServedDetector:
     self.score_thresholds = None if score_thresholds is None else dict(score_thresholds)
     self._detect_images = signatures[IMAGES_SIGNATURE]
     self._detect_encoded = signatures[ENCODED_SIGNATURE]
+    self.output_names = frozenset(self._detect_encoded.structured_outputs)
     self._fixed_size: int | None = self._detect_images.inputs[0].shape[0]
 
   def __call__(self, images: np.ndarray) -> dict[str, np.ndarray]:

@@ -10,6 +10,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from mtl_ssl_tf.data.inspection import anchor_shapes
+
 _CLUSTERS = 9
 _ROUNDS = 100
 _MOST_SCALES, _MOST_RATIOS = 6, 3
@@ -36,16 +38,7 @@ class Anchors:
   @property
   def shapes(self) -> np.ndarray:
     """Returns float64 [A, 2], heights and widths."""
-    pairs = itertools.product(self.scales, self.aspect_ratios)
-    sides = [(self.base_size_px * scale, ratio**0.5) for scale, ratio in pairs]
-    return np.array([(side / root, side * root) for side, root in sides])
-
-
-def shape_ious(boxes: np.ndarray, shapes: np.ndarray) -> np.ndarray:
-  """Returns float64 [N, A], IoU of boxes [N, 2] and shapes [A, 2] around the same centre."""
-  intersection = np.prod(np.minimum(boxes[:, np.newaxis], shapes), axis=-1)  # [N, A]
-  union = np.prod(boxes, axis=-1)[:, np.newaxis] + np.prod(shapes, axis=-1) - intersection
-  return intersection / union
+    return anchor_shapes.grid_shapes(self.base_size_px, self.scales, self.aspect_ratios)
 
 
 def recall(boxes: np.ndarray, anchors: Anchors, iou: float) -> float:
@@ -57,7 +50,7 @@ def recall(boxes: np.ndarray, anchors: Anchors, iou: float) -> float:
       most that they can cover.
     iou: above 0, at most 1.
   """
-  return float((shape_ious(boxes, anchors.shapes).max(axis=1) >= iou).mean())
+  return float((anchor_shapes.shape_ious(boxes, anchors.shapes).max(axis=1) >= iou).mean())
 
 
 def k_means(boxes: np.ndarray, number: int = _CLUSTERS) -> tuple[np.ndarray, np.ndarray]:
@@ -76,7 +69,7 @@ def k_means(boxes: np.ndarray, number: int = _CLUSTERS) -> tuple[np.ndarray, np.
   centers = different[places]
   nearest = np.full(len(boxes), -1)
   for _ in range(_ROUNDS):
-    before, nearest = nearest, shape_ious(boxes, centers).argmax(axis=1)  # [N]
+    before, nearest = nearest, anchor_shapes.shape_ious(boxes, centers).argmax(axis=1)  # [N]
     if np.array_equal(before, nearest):
       break
     centers = np.array(

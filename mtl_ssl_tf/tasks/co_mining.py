@@ -42,14 +42,14 @@ class MinedViews(NamedTuple):
   Attributes:
     images: float32 [V·B, H, W, 3].
     annotations: labels of the views; `view_key` int32 [V·B] seeds what is drawn for each of them.
-    first: the first stage's outputs for the views, in training.
+    first: the first stage's outputs for the views, in training; None without a model.
     pseudo: boxes mined in each view, [V·B, P, ...].
     counts: boxes dropped in each view, [V·B] each.
   """
 
   images: tf.Tensor
   annotations: dict[str, tf.Tensor]
-  first: detector.FirstStage
+  first: detector.FirstStage | None
   pseudo: mining.PseudoBoxes
   counts: mining.MiningCounts
 
@@ -116,14 +116,21 @@ class CoMiningTask(mtl_detection.MtlDetectionTask):
       labels = mining.annotations_alone(labels)
     return super().auxiliary_targets(labels, step)
 
-  def mined_views(self, model: detector.Detector, inputs: Batch, step: tf.Tensor) -> "MinedViews":
+  def mined_views(
+    self, model: detector.Detector | None, inputs: Batch, step: tf.Tensor
+  ) -> "MinedViews":
     """Returns the views of a batch in `step` with what the present weights mine in them.
 
-    The model runs as at inference, so that pictures change nothing; normalisation that learns
-    statistics may mine others in the training step.
+    Without a model, nothing is mined. The model runs as at inference, so that pictures change
+    nothing; normalisation that learns statistics may mine others in the training step.
     """
     images, labels = inputs
     labels, _ = mining_measures.without_erased(labels)
+    if model is None:
+      config = self.task_config
+      images, annotations = make_views(config, (images, labels), step)
+      found = mining.nothing_mined(len(images), config.mining.num_slots)
+      return MinedViews(images, annotations, None, *found)
     return self._mine_for_pictures(model, images, labels, step)
 
   def build_metrics(self, training: bool = True) -> list[tf_keras.metrics.Metric]:

@@ -2,6 +2,7 @@
 
 import logging
 import os
+import shlex
 from collections.abc import Sequence
 
 import tensorflow as tf
@@ -182,7 +183,7 @@ def inspect_data(
   """
   data = getattr(config, name)
   try:
-    return validate.validate_records(
+    report = validate.validate_records(
       data.input_path,
       checks.Limits.of_config(config, data),
       label_map_file=config.label_map,
@@ -191,6 +192,25 @@ def inspect_data(
     )
   except ValueError as error:
     raise ValueError(f"task.{name}.{error}") from error
+  if name == "train_data":
+    report.add_general(report.statistics.anchor_findings("task.anchors", _anchor_cure(config)))
+  return report
+
+
+def _anchor_cure(config: detector.MtlDetection) -> str:
+  """Says what gives anchors that fit the training boxes."""
+  if config.roi_head.type == "fpn":
+    return "change task.anchors.cells, level_scales or aspect_ratios"
+  paths = {
+    "records": config.train_data.input_path,
+    "validation_records": config.validation_data.input_path,
+  }
+  # The command takes one path or pattern.
+  flags = [
+    f"--{flag} {shlex.quote(path) if isinstance(path, str) and path else flag.upper()}"
+    for flag, path in paths.items()
+  ]
+  return f"mtl-ssl suggest {' '.join(flags)} --output suggested.yaml writes anchors that fit"
 
 
 def check_files(config: detector.MtlDetection, model_dir: str) -> list[str]:

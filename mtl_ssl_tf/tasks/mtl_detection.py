@@ -286,7 +286,10 @@ class MtlDetectionTask(task_lib.TrainableTask):
     return self._make_auxiliary_targets(labels, tf.cast(step, tf.int32))
 
   def mined_views(
-    self, model: detector.Detector, inputs: tuple[tf.Tensor, dict[str, tf.Tensor]], step: tf.Tensor
+    self,
+    model: detector.Detector | None,
+    inputs: tuple[tf.Tensor, dict[str, tf.Tensor]],
+    step: tf.Tensor,
   ) -> Any:
     """Returns the views of a batch with the boxes mined in them, for pictures; None without any."""
     return None

@@ -1,6 +1,6 @@
 """Pictures of training images with their targets and the network's outputs."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -57,7 +57,7 @@ class TrainingPanels:
       for i in range(len(images)):
         parts = _auxiliary_parts(model, targets, i)
         if views is not None:
-          parts["mined_views"] = _views_of(views, i, len(images))
+          parts["mined_views"] = views_of(views, i, len(images))
         panels.append(self._panel(i, images, labels, outputs, parts))
     return panels[: self._config.num_images]
 
@@ -68,7 +68,7 @@ class TrainingPanels:
 
   def _panel(self, i: int, images, labels, outputs, parts: dict[str, Any]) -> np.ndarray:
     return draw.training_panel(
-      _as_bytes(images[i]),
+      as_bytes(images[i]),
       labels["gt_boxes_px"][i].numpy(),
       labels["gt_classes"][i].numpy(),
       self._class_names,
@@ -95,19 +95,29 @@ def _auxiliary_parts(model: detector.Detector, targets, i: int) -> dict[str, np.
   return parts
 
 
-def _views_of(views, i: int, num_images: int) -> list[draw.MinedView]:
-  """The views of image i of a batch, each with its mined boxes."""
+def views_of(
+  views, i: int, num_images: int, captions: Sequence[str] = _VIEWS
+) -> list[draw.MinedView]:
+  """The views of image i of a batch, each with its mined boxes.
+
+  Args:
+    views: of a batch, see `co_mining.MinedViews`.
+    i: number of the image in the batch.
+    num_images: in the batch.
+    captions: of the image and of its copy.
+  """
   return [
     draw.MinedView(
       caption,
-      _as_bytes(views.images[row]),
+      as_bytes(views.images[row]),
       views.pseudo.boxes_px[row].numpy(),
       views.pseudo.classes[row].numpy(),
       views.pseudo.scores[row].numpy(),
     )
-    for row, caption in zip(range(i, len(views.images), num_images), _VIEWS, strict=False)
+    for row, caption in zip(range(i, len(views.images), num_images), captions, strict=False)
   ]
 
 
-def _as_bytes(image: tf.Tensor) -> np.ndarray:
+def as_bytes(image: tf.Tensor) -> np.ndarray:
+  """An image of a batch, values 0 … 255, as uint8."""
   return np.clip(np.round(image), 0, 255).astype(np.uint8)

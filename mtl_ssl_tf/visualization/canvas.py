@@ -52,6 +52,12 @@ def class_color(class_id: int) -> Color:
   return red, green, blue
 
 
+def text_color(color: Color) -> Color:
+  """Black or white, whichever is legible on a plate of this colour."""
+  brightness = 0.299 * color[0] + 0.587 * color[1] + 0.114 * color[2]
+  return BLACK if brightness > 120.0 else WHITE
+
+
 def check_image(image: np.ndarray) -> np.ndarray:
   """The image itself, or a ValueError if it is not uint8 [H, W, 3] with at least one pixel."""
   if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or image.size == 0:
@@ -207,8 +213,7 @@ class Canvas:
     _, plate = min(plates, key=lambda candidate: candidate[0])
     self._plates.append(plate)
     self.fill(*plate, color)
-    brightness = 0.299 * color[0] + 0.587 * color[1] + 0.114 * color[2]
-    self.text(plate[0], plate[1], text, BLACK if brightness > 120.0 else WHITE, width)
+    self.text(plate[0], plate[1], text, text_color(color), width)
 
 
 def _shared_area(plate: tuple[int, int, int, int], other: tuple[int, int, int, int]) -> int:

@@ -14,14 +14,22 @@ import numpy as np
 from PIL import Image
 
 from mtl_ssl_tf.visualization import canvas as canvas_lib
+from mtl_ssl_tf.visualization import closeness_links as links_lib
 from mtl_ssl_tf.visualization import sheets
 
-_FOREGROUND_COLOR = np.array([0, 210, 120])
+FOREGROUND_COLOR = (0, 210, 120)
 _FOREGROUND_STRENGTH = 0.5
-_WINDOW_COLORS = ((255, 255, 255), (255, 230, 0), (0, 230, 255), (255, 90, 255))
+WINDOW_COLORS = (
+  (255, 255, 255),
+  (255, 230, 0),
+  (0, 230, 255),
+  (255, 90, 255),
+  (255, 140, 60),
+  (130, 255, 130),
+)
 _TRACK_COLOR = (70, 70, 70)
 # Beyond this many, the values of closeness would hide the lines they belong to.
-_MAX_CLOSENESS_TEXTS = 16
+MAX_CLOSENESS_TEXTS = 16
 
 
 def draw_boxes(
@@ -63,7 +71,7 @@ def draw_boxes(
     canvas.outline(boxes_px[row], canvas_lib.class_color(classes[row]))
   # Labels come after all outlines, which would cross them, and the best takes the best place.
   for row in rows[::-1]:
-    words = [] if class_names is None else [_class_name(classes[row], class_names)]
+    words = [] if class_names is None else [class_name(classes[row], class_names)]
     words += [] if scores is None else [f"{scores[row]:.2f}"]
     if words:
       canvas.label_box(boxes_px[row], " ".join(words), canvas_lib.class_color(classes[row]))
@@ -120,7 +128,7 @@ def draw_mined(
     canvas.dashed_outline(view.boxes_px[row], canvas_lib.class_color(view.classes[row]))
   for row in rows[::-1]:
     if view.classes[row] > 0:
-      words = f"{_class_name(view.classes[row], class_names)} {view.scores[row]:.2f}"
+      words = f"{class_name(view.classes[row], class_names)} {view.scores[row]:.2f}"
       canvas.label_box(view.boxes_px[row], words, canvas_lib.class_color(view.classes[row]))
   return canvas.pixels()
 
@@ -156,9 +164,9 @@ def draw_windows_with_labels(
     labelled &= window_weights > 0.0
   shown = np.flatnonzero(labelled)[:max_windows]
   for order, window in enumerate(shown):
-    canvas.outline(windows_px[window], _WINDOW_COLORS[order % len(_WINDOW_COLORS)], shadow=True)
+    canvas.outline(windows_px[window], WINDOW_COLORS[order % len(WINDOW_COLORS)], shadow=True)
   for order, window in enumerate(shown):
-    color = _WINDOW_COLORS[order % len(_WINDOW_COLORS)]
+    color = WINDOW_COLORS[order % len(WINDOW_COLORS)]
     canvas.label_box(windows_px[window], f"{order + 1}", color)
 
   legend = _window_legend(window_labels[shown], class_names, top_classes, canvas)
@@ -171,7 +179,7 @@ def _window_legend(
   """A block of text for each label: the window's number, then its largest classes with bars."""
   line = canvas.text_height
   margin = line // 2
-  names = [_class_name(class_id, class_names) for class_id in range(labels.shape[1])]
+  names = [class_name(class_id, class_names) for class_id in range(labels.shape[1])]
   name_width = min(max(canvas.text_width(name) for name in names), 8 * line)
   bar_left, bar_width = margin + name_width + margin, 4 * line
   value_width = canvas.text_width("0.00")
@@ -184,7 +192,7 @@ def _window_legend(
     legend.text(0, margin, "no labelled window", canvas_lib.WHITE, width - margin)
   top = 0
   for order, label in enumerate(labels):
-    color = _WINDOW_COLORS[order % len(_WINDOW_COLORS)]
+    color = WINDOW_COLORS[order % len(WINDOW_COLORS)]
     legend.text(top, margin, f"window {order + 1}", color, width - margin)
     largest = np.argsort(-label, kind="stable")[:top_classes]
     for class_id in largest[label[largest] > 0.0]:
@@ -232,30 +240,20 @@ def draw_closeness(
   for row in objects:
     canvas.outline(gt_boxes_px[row], canvas_lib.class_color(gt_classes[row]))
 
-  halves = []  # (value, whether it is the object's largest, class, start, middle of the way)
-  for row in objects:
-    label = closeness_labels[row]
-    for class_id in np.flatnonzero(label > 0.0):
-      others = objects[(gt_classes[objects] == class_id) & (objects != row)]
-      if len(others):
-        distances = np.linalg.norm(centers[others] - centers[row], axis=1)  # [n]
-        middle = 0.5 * (centers[row] + centers[others[distances.argmin()]])
-        largest = class_id == label.argmax()
-        halves.append((float(label[class_id]), largest, class_id, centers[row], middle))
-  halves.sort(key=lambda half: half[0])
-  for value, _, class_id, start, end in halves:
-    width = canvas.line_width + round(5.0 * canvas.line_width * value)
-    canvas.line(start, end, canvas_lib.class_color(class_id), width)
+  links = links_lib.closeness_links(gt_boxes_px, gt_classes, closeness_labels)
+  for link in links:
+    width = canvas.line_width + round(5.0 * canvas.line_width * link.value)
+    canvas.line(link.start, link.end, canvas_lib.class_color(link.class_id), width)
   for row in objects:
     radius = 2.0 * canvas.line_width + 1.0
     if closeness_labels[row, 0] > 0.0:
       canvas.dot(centers[row], 2.0 * radius, canvas_lib.GREY)
     canvas.dot(centers[row], radius, canvas_lib.class_color(gt_classes[row]))
-  few = len(halves) <= _MAX_CLOSENESS_TEXTS
-  for value, largest, class_id, start, end in halves[::-1]:
-    if few or largest:
-      point = 0.4 * start + 0.6 * end
-      canvas.label_point(point, f"{value:.2f}", canvas_lib.class_color(class_id))
+  few = len(links) <= MAX_CLOSENESS_TEXTS
+  for link in links[::-1]:
+    if few or link.is_largest:
+      point = 0.4 * link.start + 0.6 * link.end
+      canvas.label_point(point, f"{link.value:.2f}", canvas_lib.class_color(link.class_id))
   return canvas.pixels()
 
 
@@ -279,7 +277,7 @@ def draw_foreground(
   mask = foreground_mask[rows.astype(int)[:, np.newaxis], columns.astype(int)]  # [H, W]
   opacity = _FOREGROUND_STRENGTH * np.clip(mask, 0.0, 1.0)[..., np.newaxis]  # [H, W, 1]
   grey = image.mean(axis=-1, keepdims=True)  # [H, W, 1]
-  tinted = (1.0 - opacity) * grey + opacity * _FOREGROUND_COLOR  # [H, W, 3]
+  tinted = (1.0 - opacity) * grey + opacity * np.array(FOREGROUND_COLOR)  # [H, W, 3]
   return np.round(tinted).astype(np.uint8)
 
 
@@ -362,7 +360,8 @@ def training_panel(
   return sheets.contact_sheet(list(cells.values()), list(cells), columns=3)
 
 
-def _class_name(class_id: int, class_names: Sequence[str]) -> str:
+def class_name(class_id: int, class_names: Sequence[str]) -> str:
+  """Name of a class; 0 is the background."""
   if class_id == 0:
     return "background"
   return class_names[class_id - 1] if class_id <= len(class_names) else f"class {class_id}"

@@ -45,6 +45,20 @@ def test_misspelt_field_is_named_with_the_nearest(fields, unknown, nearest):
   )
 
 
+@pytest.mark.parametrize(
+  ("fields", "full", "cure"),
+  [
+    ({"task": {"num_classes": 3}}, "task.num_classes", "lines of the label map, task.label_map"),
+    ({"task": {"roi_head": {"num_classes": 3}}}, "task.roi_head.num_classes", "task.label_map"),
+    ({"trainer": {"epochs": 12}}, "trainer.epochs", "trainer.train_steps: epochs times images"),
+  ],
+)
+def test_what_other_detectors_call_it_leads_to_the_cure(fields, full, cure):
+  message = message_of(**fields)
+  assert message.startswith(f"x.yaml: unknown field {full!r}; ")
+  assert cure in message and "nearest" not in message
+
+
 @pytest.mark.parametrize("key", [5, "_locked", "default_params"])
 def test_what_only_looks_like_a_field(key):
   assert message_of(task={key: True}).startswith(f"x.yaml: unknown field 'task.{key}'; ")

@@ -3,12 +3,14 @@
 import json
 import os
 import pathlib
+import re
 from typing import ClassVar
 
 import pytest
 
 from mtl_ssl_tf.data import pascal_voc, progress_lines, validate
 from tests.data import coco_files, voc_files
+from tests.data.inspection import limits
 
 _BCCD = pathlib.Path(
   os.environ.get("BCCD_DIR", pathlib.Path(__file__).parents[2] / "../shared/data/bccd")
@@ -65,6 +67,7 @@ class TestSound:
       "images 2, unusable 0, without boxes 0; boxes 3\n"
       "most boxes in an image 2, max_num_boxes 100; boxes smaller than the smallest anchor 0"
       " (0.0 %)\n"
+      f"judged by the defaults of mtl_frcnn, as no --config_file is given: {limits.make()}\n"
       "/voc, train: faults 0, warnings 0\n",
     )
 
@@ -210,9 +213,14 @@ class TestLimits:
       " validation_data: {short_side: 20, long_side: 40, input_size: [64, 64]}}"
     )
     said = run(*flags, f"--config_file={config}")[1]
+    assert (
+      f"\njudged by train_data of /a.yaml: {limits.make(max_num_boxes=1, anchor_scales=(0.5,))}"
+      in said
+    )
     assert "object" not in said
     assert "warning: Annotations/a.xml: boxes: 2 boxes, of which the last would be left" in said
     said = run(*flags, f"--config_file={config}", "--data=validation_data")[1]
+    assert "\njudged by validation_data of /a.yaml: images with a short side of 20 pixels" in said
     assert "box: 18 x 10 pixels (width x height) once the image is resized" in said
     assert "accepted: the area of 128 x 128 pixels, or more" in said
 
@@ -243,6 +251,32 @@ class TestOutputs:
     assert [finding["kind"] for finding in parsed["findings"]] == ["xml"]
     assert [image["image"] for image in parsed["worst"]] == ["c"]
     assert "Annotations/c.xml: xml: malformed" in sheet.read_text()
+    judged_by = (
+      f"judged by the defaults of mtl_frcnn, as no --config_file is given: {limits.make()}"
+    )
+    assert parsed["judged_by"] == judged_by and judged_by in sheet.read_text()
+
+  @pytest.mark.parametrize("make_flags", [_voc_flags, _records_flags])
+  def test_a_sheet_shows_images_where_nothing_is_wrong(self, tmp_path, run, make_flags):
+    sheet = tmp_path / "sheet.html"
+    assert run(*make_flags(tmp_path, _SOUND), f"--contact_sheet={sheet}")[0] == 0
+    content = sheet.read_text()
+    assert "Nothing was found." in content and "2 images at random" in content
+    assert re.findall(r'<span class="tag [^>]*>(\w+)<', content) == ["dog", "cat", "cat"]
+
+  def test_anchors_that_miss_boxes(self, tmp_path, run):
+    # Resized, boxes are 256 x 460: 0.5 with the anchor of 256 x 256.
+    flags = _voc_flags(tmp_path, _SOUND)
+    config = tmp_path / "a.yaml"
+    config.write_text("task: {anchors: {scales: [0.25]}}")
+    status, said = run(*flags, f"--config_file={config}")
+    assert status == 0
+    assert (
+      "warning: anchors: boxes: 3 of 3 (100.0 %) overlap no anchor by an IoU of 0.5: 3 larger than"
+      " all anchors; accepted: at most 5 %; mtl-ssl suggest writes a configuration with anchors"
+      " that fit\n"
+    ) in said
+    assert "anchors: boxes" not in run(*flags)[1]
 
   @pytest.mark.parametrize("flag", ["report", "contact_sheet"])
   def test_a_file_of_the_user_stays(self, tmp_path, run, flag):

@@ -71,6 +71,43 @@ class RefinementTest(parameterized.TestCase, tf.test.TestCase):
     refined = _picking(3, 7, 11)(_LOGITS, _WINDOWS, _CLOSENESS)
     self.assertAllEqual(refined, [[[12.0, 24.0, 12.0], [35.0, 47.0, 15.0]]])
 
+  @parameterized.parameters(
+    {},
+    {"residual": False},
+    {"use_bias": True},
+    {"input_kind": "probabilities"},
+    {"zeroed_input": "closeness"},
+  )
+  def test_parts_add_up_to_the_refined_logits(self, **options):
+    rng = np.random.default_rng(0)
+    refiner = _with_kernel(rng.normal(size=[12, 3]), **options)
+    if options.get("use_bias"):
+      refiner.linear.bias.assign([1.0, -2.0, 3.0])
+    parts = refiner.parts(_LOGITS, _WINDOWS, _CLOSENESS)
+    refined = refiner(_LOGITS, _WINDOWS, _CLOSENESS)
+    self.assertEqual(parts.shape, [1, 2, 5 + refiner.linear.use_bias, 3])
+    self.assertAllClose(tf.reduce_sum(parts, axis=2), refined, rtol=1e-5)
+
+  def test_each_part_is_what_its_source_adds(self):
+    # Input column 3 is the first window's value of class 0, 8 the second one's of class 2.
+    refiner = _picking(3, 8, 11)
+    self.assertAllEqual(
+      refiner.parts(_LOGITS, _WINDOWS, _CLOSENESS)[0, 0],
+      [
+        [1.0, 2.0, 3.0],
+        [0.0, 0.0, 0.0],
+        [11.0, 0.0, 0.0],
+        [0.0, 23.0, 0.0],
+        [0.0, 0.0, 9.0],
+      ],
+    )
+
+  def test_parts_without_windows_or_closeness(self):
+    refiner = _picking(0, 1, 2, num_columns=3)
+    self.assertAllEqual(
+      refiner.parts(_LOGITS, None, None)[0, 0], [[1.0, 2.0, 3.0], [1.0, 2.0, 3.0]]
+    )
+
   def test_each_image_has_its_own_closeness(self):
     closeness = tf.constant([[[7.0, 8.0, 9.0]], [[70.0, 80.0, 90.0]]])
     refined = _picking(9, 10, 11, residual=False)(

@@ -148,6 +148,14 @@ class TestResults:
     assert [frame.shape for frame in frames] == [(64, 96, 3)] * 3
     assert frames[-1][-1, -1].min() > 120
 
+  def test_drawn_boxes_may_have_a_threshold_of_their_own(self, predict, tmp_path):
+    # Frame i scores 0.1 i.
+    _write(tmp_path / "in" / "a.avi", num_frames=8)
+    _, result, _ = predict("a.avi", score_threshold=0.35, draw_threshold=0.55)
+    assert [len(frame["detections"]) for frame in result["frames"]] == [0] * 4 + [1] * 4
+    frames = _read(tmp_path / "out" / "a.avi.mp4")[1]
+    assert [bool(_outlined(frame)) for frame in frames] == [False] * 6 + [True] * 2
+
   def test_every_third_frame(self, predict, tmp_path):
     _write(tmp_path / "in" / "a.avi")
     _, content, detector = predict("a.avi", every=3, batch_size=4)

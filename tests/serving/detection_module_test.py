@@ -348,6 +348,12 @@ class TestOptions:
       "proposal_refined_class_scores": (P, C),
       "proposal_closeness_scores": (P, C),
       "proposal_multi_object_scores": (P, W, C),
+      "proposal_window_boxes": (P, W, 4),
+      "proposal_refined": (P,),
+      # The logits as they are, the main head, the windows, closeness.
+      "proposal_refinement_parts": (P, 1 + 1 + W + 1, C),
+      "closeness_summary_scores": (C,),
+      "detection_proposals": (40,),
       "foreground_scores": (8, 10),
     }
     for name, values in outputs.items():
@@ -362,6 +368,34 @@ class TestOptions:
     refined = outputs["proposal_refined_class_scores"][0, :, 1:]
     np.testing.assert_allclose(outputs["detection_scores"][0, 0], refined.max(), rtol=1e-5)
     assert not np.allclose(refined, outputs["proposal_class_scores"][0, :, 1:])
+
+  def test_raw_outputs_explain_each_detection(self, model, tiny_run):
+    module = _module(model, tiny_run, raw_outputs=True)
+    image = tiny_run_lib.images()[1]
+    outputs = _numpy(module.detect_images(tf.constant(image[np.newaxis])))
+    found = {name: values[0] for name, values in outputs.items()}
+    num_detections, num_proposals = int(found["num_detections"]), int(found["num_proposals"])
+    assert num_detections > 3
+    proposals = found["detection_proposals"][:num_detections].astype(int)
+    assert (np.diff(proposals) != 1).any()  # Another order than that of the proposals.
+    classes = found["detection_classes"][:num_detections].astype(int)
+    np.testing.assert_allclose(
+      found["proposal_refined_class_scores"][proposals, classes],
+      found["detection_scores"][:num_detections],
+      rtol=1e-5,
+    )
+    windows = found["proposal_window_boxes"][:num_proposals]
+    np.testing.assert_allclose(windows[:, 0], found["proposal_boxes"][:num_proposals], atol=1e-6)
+    np.testing.assert_allclose(windows[:, -1], [[0, 0, 1, 1]] * num_proposals, atol=1e-6)
+    is_refined = found["proposal_refined"] > 0.0
+    assert is_refined.sum() == num_proposals
+    logits = found["proposal_refinement_parts"][is_refined].sum(axis=1)  # [P, C]
+    np.testing.assert_allclose(
+      tf.nn.softmax(logits), found["proposal_refined_class_scores"][is_refined], rtol=1e-4
+    )
+    # The mean of logits, which are known but for one number a row that does not matter.
+    mean = np.log(found["proposal_closeness_scores"][:num_proposals]).mean(axis=0)
+    np.testing.assert_allclose(tf.nn.softmax(mean), found["closeness_summary_scores"], rtol=1e-4)
 
   def test_padded_images_compile(self, tiny_run, detect):
     """The function of static shapes, under XLA; the image fills a part of the input."""

@@ -1,5 +1,6 @@
 """Tests of numpy_detector.py, with a detector made up here, and of `load`, with a tiny one."""
 
+import pathlib
 import re
 
 import numpy as np
@@ -8,7 +9,8 @@ import tensorflow as tf
 from PIL import Image
 
 import mtl_ssl_tf
-from mtl_ssl_tf.serving import numpy_detector
+from mtl_ssl_tf.serving import drawable, image_inputs, numpy_detector
+from mtl_ssl_tf.visualization import draw
 from tests import fixtures
 from tests.serving import tiny_run as tiny_run_lib
 
@@ -24,6 +26,14 @@ class CornerDetector:
 
   def __init__(self):
     self.shapes = []
+
+  def detect_encoded(self, contents):
+    images = [tf.io.decode_image(content, channels=3).numpy() for content in contents]
+    if any(image.shape[0] == 13 for image in images):
+      raise tf.errors.ResourceExhaustedError(None, None, "out of memory\nmuch detail")
+    outputs = [CornerDetector()(image[np.newaxis]) for image in images]
+    self.shapes.append([image.shape for image in images])
+    return {name: np.concatenate([of[name] for of in outputs]) for name in outputs[0]}
 
   def __call__(self, images):
     self.shapes.append(images.shape)
@@ -108,7 +118,113 @@ class TestResults:
     assert raw.shapes == [(1, 4, 6, 3)] * 2
 
 
-_ACCEPTED = "accepted: NumPy uint8 [height, width, 3] in the order RGB, or grey [height, width]"
+class TestKindsOfImages:
+  """Each of 4 × 6 pixels; the first one tells the image."""
+
+  @pytest.fixture(name="save")
+  def _save(self, tmp_path):
+    def save(name, value, size=(4, 6), **options):
+      Image.fromarray(fixtures.solid_image(*size, value)).save(tmp_path / name, **options)
+      return tmp_path / name
+
+    return save
+
+  @pytest.mark.parametrize("convert", [str, pathlib.Path])
+  def test_a_path(self, detect, save, convert):
+    found = detect(convert(save("a.png", 75)))
+    np.testing.assert_array_equal(found["boxes_px"], [[0, 0, 4, 6], [0, 0, 1, 1]])
+    assert found["scores"][0] == np.float32(0.75)
+
+  @pytest.mark.parametrize("mode", ["RGB", "L", "RGBA"])
+  def test_a_pillow_image(self, detect, mode):
+    image = Image.fromarray(fixtures.solid_image(4, 6, 75)).convert(mode)
+    assert detect(image)["scores"][0] == np.float32(0.75)
+
+  def test_transparency_is_white_and_exif_turns(self, detect, save, raw):
+    clear = Image.new("RGBA", (6, 4), (0, 0, 0, 0))
+    assert detect(clear)["scores"][0] == np.float32(2.55)
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    path = save("a.jpg", 75, exif=exif)
+    for image in (path, Image.open(path)):
+      np.testing.assert_array_equal(detect(image)["boxes_px"][0], [0, 0, 6, 4])
+
+  def test_a_list_of_all_kinds_keeps_its_order(self, detect, save, raw):
+    images = [
+      str(save("a.png", 10)),
+      fixtures.solid_image(4, 6, 20),
+      Image.fromarray(fixtures.solid_image(4, 6, 30)),
+      save("b.png", 40, (2, 3)),
+      fixtures.solid_image(4, 6, 50)[..., 0],
+      save("c.png", 60),
+    ]
+    found = detect(images, batch_size=2)
+    assert [round(float(of["scores"][0]), 2) for of in found] == [0.1, 0.2, 0.3, 0.4, 0.5, 0.6]
+    assert raw.shapes == [[(4, 6, 3), (2, 3, 3)], [(4, 6, 3)], (2, 4, 6, 3), (1, 4, 6, 3)]
+
+  def test_files_are_read_as_their_turn_comes(self, detect, save, raw, tmp_path):
+    paths = [save("a.png", 10), save("b.png", 20), tmp_path / "missing.png"]
+    with pytest.raises(ValueError, match=r"^image 2 '.*missing\.png' cannot be read"):
+      detect(paths, batch_size=2)
+    assert raw.shapes == [[(4, 6, 3)] * 2]
+
+
+class TestDrawing:
+  def test_the_image_with_its_boxes(self, detect):
+    image = fixtures.solid_image(60, 80, 75)
+    found = detect(image)
+    picture = found.draw()
+    assert isinstance(picture, Image.Image) and picture.size == (80, 60)
+    expected = draw.draw_boxes(
+      image, found["boxes_px"], found["class_ids"], ["cat", "dog"], found["scores"]
+    )
+    np.testing.assert_array_equal(np.asarray(picture), expected)
+    assert (image == 75).all()
+
+  def test_what_scores_less_is_not_drawn(self, detect):
+    found = detect(fixtures.solid_image(60, 80, 75))
+    pixels = np.asarray(found.draw(score_threshold=0.9))
+    assert (pixels == 75).all()
+
+  def test_a_file_is_read_again(self, detect, tmp_path):
+    path = tmp_path / "a.png"
+    Image.fromarray(fixtures.solid_image(60, 80, 75)).save(path)
+    found = detect(path)
+    assert found.draw().size == (80, 60)
+    path.unlink()
+    with pytest.raises(ValueError, match=r"^the image '.*a\.png' cannot be read"):
+      found.draw()
+
+
+class TestText:
+  def test_a_line_for_each_detection(self, detect):
+    assert repr(detect(fixtures.solid_image(4, 6, 75))) == (
+      "2 detections\n"
+      "  cat  0.75  ymin 0, xmin 0, ymax 4, xmax 6\n"
+      "  dog  0.12  ymin 0, xmin 0, ymax 1, xmax 1"
+    )
+
+  def test_of_a_file(self, detect, tmp_path):
+    path = tmp_path / "a.png"
+    Image.fromarray(fixtures.solid_image(4, 6, 75)).save(path)
+    assert repr(detect(path, score_threshold=0.5)) == (
+      f"1 detection in {path}\n  cat  0.75  ymin 0, xmin 0, ymax 4, xmax 6"
+    )
+    assert repr(detect(path, score_threshold=0.9)) == f"0 detections in {path}"
+
+  def test_it_is_of_bounded_length(self):
+    entries = {
+      "boxes_px": np.zeros([25, 4], np.float32),
+      "scores": np.ones([25], np.float32),
+      "class_ids": np.ones([25], np.int32),
+      "class_names": ["cat"] * 25,
+    }
+    lines = repr(drawable.Detections(entries, image_inputs.ImageInput("x"), ["cat"])).splitlines()
+    assert len(lines) == 22
+    assert lines[-1] == "  and 5 more"
+
+
+_ACCEPTED = f"accepted: {image_inputs.ACCEPTED}"
 
 
 class TestFaults:
@@ -139,9 +255,16 @@ class TestFaults:
   @pytest.mark.parametrize(
     ("images", "message"),
     [
-      ("a.jpg", f"images is a str; {_ACCEPTED[:9]} one image, a list of images or a batch, where"),
-      (["a.jpg"], f"image 0 is a str; {_ACCEPTED}"),
-      ([Image.new("RGB", (6, 4))], f"image 0 is a Image; {_ACCEPTED}"),
+      (b"a.jpg", f"the image is a bytes; {_ACCEPTED}"),
+      ([5], f"image 0 is a int; {_ACCEPTED}"),
+      (
+        "/nowhere/a.jpg",
+        "the image '/nowhere/a.jpg' cannot be read (No such file or directory);",
+      ),
+      (["/"], "image 0 '/' is a folder; accepted: image files (mtl-ssl predict takes folders)"),
+      (__file__, f"{__file__}: image: the file does not begin like one; accepted: a whole JPEG"),
+      (Image.new("F", (6, 4)), "the image has the mode 'F'; accepted: 8 or 16 bits a channel"),
+      ([Image.new("RGB", (0, 4))], "image 0 has the size (0, 4); accepted: sides of at least 1"),
       (np.zeros([2, 4, 6, 2], np.uint8), f"image 0 has the shape [4, 6, 2]; {_ACCEPTED}"),
     ],
   )
@@ -166,6 +289,12 @@ class TestFaults:
     with pytest.raises(RuntimeError, match=message):
       detect(fixtures.solid_image(13, 6))
 
+  def test_detection_fails_in_files(self, detect, tmp_path):
+    Image.fromarray(fixtures.solid_image(13, 6)).save(tmp_path / "a.png")
+    message = rf"^detection failed in {re.escape(str(tmp_path / 'a.png'))} \(out of memory\)$"
+    with pytest.raises(RuntimeError, match=message):
+      detect([tmp_path / "a.png"])
+
 
 @pytest.fixture(name="of_a_run", scope="module")
 def _of_a_run(tiny_run):
@@ -178,6 +307,19 @@ def _of_an_export(tiny_export):
 
 
 class TestLoad:
+  def test_files_and_arrays_of_an_export(self, of_an_export, tmp_path):
+    paths, images = [], tiny_run_lib.images()
+    for number, image in enumerate(images):
+      paths.append(tmp_path / f"{number}.png")
+      Image.fromarray(image).save(paths[-1])
+    for of_file, of_array in zip(of_an_export(paths), of_an_export(images), strict=True):
+      np.testing.assert_allclose(of_file["scores"], of_array["scores"], atol=1e-5)
+      np.testing.assert_allclose(of_file["boxes_px"], of_array["boxes_px"], atol=1e-2)
+    with Image.open(paths[0]) as opened:
+      np.testing.assert_array_equal(
+        of_an_export(opened)["scores"], of_an_export(images[0])["scores"]
+      )
+
   @pytest.mark.parametrize("source", ["of_an_export", "of_a_run"])
   def test_an_export_or_a_run(self, request, source, tiny_loaded):
     detector = request.getfixturevalue(source)

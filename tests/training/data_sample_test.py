@@ -1,9 +1,11 @@
 """Tests of the check of some records before a run."""
 
 import os
+import shlex
 
 import pytest
 
+from mtl_ssl_tf.command_line import suggest as suggest_flags
 from mtl_ssl_tf.tasks import mtl_detection
 from mtl_ssl_tf.training import data_sample, driver
 from tests import fixtures
@@ -92,6 +94,64 @@ def test_warnings_in_short(folder, capsys):
     "warning: task.train_data: too_many_boxes (3): train_data.tfrecord, record 0: boxes: 2"
     " boxes, of which the last would be left out; accepted: at most 1 (max_num_boxes)",
   ]
+
+
+class TestAnchors:
+  """Boxes of 5 × 5 pixels once resized; anchors have sides of 32 and 64."""
+
+  def _check(self, folder, name="train_data", boxes=((0, 0, 4, 4), (20, 20, 24, 24)), **task):
+    records = [_record(str(i), (1, 2), boxes) for i in range(3)]
+    params = _experiment(folder, name, *records)
+    params.task.override(task)
+    data_sample.check(params.task, name, 8)
+    return params.task
+
+  def _told(self, capsys) -> list[str]:
+    lines = capsys.readouterr().err.splitlines()
+    return [line for line in lines if "anchors_miss_boxes" in line]
+
+  def test_too_many_missed_boxes_come_with_the_command_that_fits_them(self, folder, capsys):
+    task = self._check(folder)
+    assert self._told(capsys) == [
+      "warning: task.train_data: anchors_miss_boxes (1): task.anchors: boxes: 6 of 6 (100.0 %)"
+      " overlap no anchor by an IoU of 0.5: 6 smaller than all anchors; accepted: at most 5 %;"
+      f" mtl-ssl suggest --records {task.train_data.input_path} --validation_records"
+      f" {task.validation_data.input_path} --output suggested.yaml writes anchors that fit"
+    ]
+
+  def test_that_command_takes_its_flags(self, folder, capsys):
+    self._check(folder)
+    command = self._told(capsys)[0].split("mtl-ssl suggest ")[1].split(" writes")[0]
+    flags = suggest_flags.parser().parse_args(shlex.split(command))
+    assert flags.output == "suggested.yaml"
+    assert flags.records != flags.validation_records
+
+  def test_of_several_files_it_names_none(self, folder, capsys):
+    path = [str(folder / "train_data.tfrecord")]
+    self._check(folder, train_data={"input_path": path})
+    assert " --records RECORDS --validation_records /" in self._told(capsys)[0]
+
+  def test_a_feature_pyramid_has_its_own_anchors(self, folder, capsys):
+    pyramid = {
+      "roi_head": {"type": "fpn"},
+      "fpn": {"min_level": 2, "max_level": 5},
+      "anchors": {"cells": 1.25},
+    }
+    self._check(folder, **pyramid)
+    assert self._told(capsys) == []
+    self._check(folder, **pyramid | {"anchors": {"cells": 8.0}})
+    assert self._told(capsys)[0].endswith(
+      "6 smaller than all anchors; accepted: at most 5 %; change task.anchors.cells, level_scales"
+      " or aspect_ratios"
+    )
+
+  @pytest.mark.parametrize(
+    ("name", "boxes"),
+    [("train_data", [(0, 0, 40, 40)] * 2), ("validation_data", [(0, 0, 4, 4)] * 2)],
+  )
+  def test_boxes_that_fit_and_evaluation_pass(self, folder, capsys, name, boxes):
+    self._check(folder, name, boxes)
+    assert self._told(capsys) == []
 
 
 def test_a_damaged_file(folder):

@@ -63,7 +63,8 @@ class Limits:
 
   Attributes:
     input_size, short_side, long_side, max_num_boxes: see `detection_parser.DetectionParser`.
-    anchor_base_size_px, anchor_scales, anchor_aspect_ratios: see `anchor_ops.grid_anchors`.
+    anchor_base_size_px, anchor_scales, anchor_aspect_ratios: see `anchor_ops.grid_anchors`; the
+      scales are those of all levels of a feature pyramid.
     min_boxes_per_class: a class with fewer boxes is reported.
     duplicate_iou: two boxes of one image that overlap by this much are taken for one.
   """
@@ -100,14 +101,20 @@ class Limits:
       input_size, short_side, long_side = input_sizes.single(
         data.input_layout, input_size, short_side, long_side
       )
+    anchors = task.anchors
+    base_size_px, scales = anchors.base_size_px, tuple(anchors.scales)
+    if task.roi_head.type == "fpn":
+      strides = [2**level for level in range(task.fpn.min_level, task.fpn.max_level + 1)]
+      base_size_px = anchors.cells
+      scales = tuple(stride * scale for stride in strides for scale in anchors.level_scales)
     return cls(
       input_size=input_size,
       short_side=short_side,
       long_side=long_side,
       max_num_boxes=data.max_num_boxes,
-      anchor_base_size_px=task.anchors.base_size_px,
-      anchor_scales=tuple(task.anchors.scales),
-      anchor_aspect_ratios=tuple(task.anchors.aspect_ratios),
+      anchor_base_size_px=base_size_px,
+      anchor_scales=scales,
+      anchor_aspect_ratios=tuple(anchors.aspect_ratios),
       **others,
     )
 
@@ -115,6 +122,21 @@ class Limits:
   def smallest_anchor_px(self) -> float:
     """Side of the square that is as large as the smallest anchor, pixels of the network input."""
     return self.anchor_base_size_px * min(self.anchor_scales)
+
+  @property
+  def largest_anchor_px(self) -> float:
+    """The same of the largest anchor."""
+    return self.anchor_base_size_px * max(self.anchor_scales)
+
+  def __str__(self) -> str:
+    height, width = self.input_size
+    ratios = ", ".join(f"{ratio:g}" for ratio in self.anchor_aspect_ratios)
+    return (
+      f"images with a short side of {self.short_side} pixels and a long one of at most"
+      f" {self.long_side}, in an input of {height} x {width}; anchors with sides of"
+      f" {self.smallest_anchor_px:g} to {self.largest_anchor_px:g} pixels, width by height"
+      f" {ratios}; at most {self.max_num_boxes} boxes"
+    )
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""A page that shows the worst images of a data set with its faults next to each.
+"""A page that shows the worst images of a data set with its faults, and some at random.
 
 One HTML file without scripts or references, its pictures inside, so that it can be mailed and
 opened anywhere. Names, texts and pictures come from outside: text is escaped, and a picture is
@@ -6,24 +6,24 @@ decoded and encoded again.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
+import numpy as np
 from PIL import ImageDraw
 
 from mtl_ssl_tf import web_page
 from mtl_ssl_tf.data.inspection import checks
 from mtl_ssl_tf.data.sources import thumbnails
+from mtl_ssl_tf.visualization import html_figure, html_parts
 
 _SIDE_PX = 400
 _MIN_DRAWN_PX = 6
 _MAX_TEXTS = 12
 _COLOURS = {None: (40, 200, 90), checks.WARNING: (255, 170, 0), checks.FAULT: (255, 40, 40)}
+_CROWD_DASHES = (1, 6)
 _STYLE = """
 td, th { border: 0; padding: 2px 10px; } tr:nth-child(even) { background: var(--panel); }
-.cards { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(410px, 100%), 1fr));
-  gap: 16px; }
-.card { border: 1px solid var(--line); padding: 8px; overflow-wrap: anywhere; }
-.card img { display: block; margin: 0 auto; }
+.card > img { display: block; margin: 0 auto 0.5rem; }
 .none { background: var(--panel); color: var(--faint); padding: 60px 0; text-align: center; }
 .fault { color: var(--bad); } .warning { color: var(--warning); }
 .tables { display: flex; flex-wrap: wrap; gap: 40px; } ul { padding-left: 18px; }
@@ -91,17 +91,44 @@ def _seen(low: float, high: float, limit: int) -> tuple[float, float]:
   return low, max(min(high, limit - 1.0), low)
 
 
+class SampledImage(NamedTuple):
+  """An image that is shown whatever was found in it, with its N sound objects.
+
+  Attributes:
+    name: what to call it.
+    picture: a JPEG.
+    size_px: height and width of the image, pixels.
+    boxes_orig: float [N, 4], pixels of the image.
+    class_names: [N].
+    difficult: [N].
+    is_crowd: [N].
+  """
+
+  name: str
+  picture: bytes
+  size_px: tuple[int, int]
+  boxes_orig: np.ndarray
+  class_names: Sequence[str]
+  difficult: Sequence[bool]
+  is_crowd: Sequence[bool]
+
+
 def page(
   title: str,
   kinds: Mapping[str, Mapping[str, Any]],
   general: Iterable[checks.Finding],
   worst: Iterable[tuple[str, bytes | None, Sequence[checks.Finding]]],
   statistics: Mapping[str, Any],
+  *,
+  judged_by: str = "",
+  sample: Sequence[SampledImage] = (),
 ) -> bytes:
   """The HTML of the sheet.
 
   Args:
     title: the data set that was validated.
+    judged_by: the network that the data were compared with, in words.
+    sample: images to show besides.
     kinds: kind of finding to its `level`, `num_findings` and `num_images`.
     general: findings about no single image.
     worst: name, JPEG or None, and findings of each image, worst first.
@@ -109,6 +136,7 @@ def page(
   """
   parts = [
     f"<h1>{web_page.escape(title)}</h1>",
+    f"<p>{web_page.escape(judged_by)}</p>" if judged_by else "",
     _kinds_table(kinds),
     _texts(general),
     '<h2>Worst images</h2><p>Boxes: <b class="fault">red</b> with a fault, <b class="warning">',
@@ -119,9 +147,40 @@ def page(
   for name, picture, findings in worst:
     parts.append(_card(name, picture, findings))
     num_cards += 1
-  parts += ["</div>", "" if num_cards else "<p>None.</p>", "<h2>The data set</h2>"]
-  parts.append(_statistics(statistics))
-  return web_page.page(title, parts, _STYLE)
+  parts += ["</div>", "" if num_cards else "<p>None.</p>"]
+  switches_style = ""
+  if sample:
+    sample_parts, switches_style = _sample(sample, list(statistics["classes"]))
+    parts += sample_parts
+  parts += ["<h2>The data set</h2>", _statistics(statistics)]
+  style = html_parts.STYLE + html_figure.STYLE + _STYLE + switches_style
+  return web_page.page(title, parts, style)
+
+
+def _sample(sample: Sequence[SampledImage], classes: Sequence[str]) -> tuple[list[str], str]:
+  """The images of the sample with their boxes, HTML, and the style that they need."""
+  switches, style = html_parts.layer_switches(
+    {"boxes": ("boxes", True), "names": ("class names", True)}
+  )
+  class_ids = {name: class_id for class_id, name in enumerate(classes, start=1)}
+  parts = [
+    f"<h2>{len(sample)} images at random</h2>",
+    "<p>Boxes in the colours of their classes; crowds are dotted.</p>",
+    switches,
+    '<div class="cards">',
+  ]
+  for image in sample:
+    figure = html_figure.Figure(image.picture, image.size_px, "")
+    boxes = []
+    for box, name, difficult, is_crowd in zip(
+      image.boxes_orig, image.class_names, image.difficult, image.is_crowd, strict=True
+    ):
+      color = html_parts.class_color(class_ids.get(name, 0))
+      label = name + " (crowd)" * is_crowd + " (difficult)" * difficult
+      boxes.append(html_figure.Box(box, color, label, _CROWD_DASHES if is_crowd else ()))
+    figure.boxes("boxes", boxes, "names")
+    parts.append(f'<div class="card">{figure.html()}<b>{web_page.escape(image.name)}</b></div>')
+  return [*parts, "</div>"], style
 
 
 def _card(name: str, picture: bytes | None, findings: Sequence[checks.Finding]) -> str:

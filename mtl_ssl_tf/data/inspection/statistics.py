@@ -11,10 +11,15 @@ from typing import Any
 import numpy as np
 
 from mtl_ssl_tf.data import faults
-from mtl_ssl_tf.data.inspection import checks
+from mtl_ssl_tf.data.inspection import anchor_shapes, checks
 
 # COCO's bounds: square pixels of the file.
 _COCO_SIZES = {"small": 32.0**2, "medium": 96.0**2, "large": math.inf}
+
+# Least IoU of an anchor that fits a box, in tenths, and the largest share of boxes without such an
+# anchor that passes without a warning.
+_MATCHED_TENTHS = 5
+_MOST_MISSED = 0.05
 
 
 class DataStatistics:
@@ -37,10 +42,11 @@ class DataStatistics:
     self._aspect_ratios = collections.Counter()
     self._anchor_ious = collections.Counter()
     self._num_smaller = 0
+    self._missed = collections.Counter()
     self._heights, self._widths = [math.inf, 0], [math.inf, 0]
-    sides = limits.anchor_base_size_px * np.asarray(limits.anchor_scales, np.float64)
-    roots = np.sqrt(np.asarray(limits.anchor_aspect_ratios, np.float64))[:, np.newaxis]
-    self._anchors = np.stack([sides / roots, sides * roots], axis=-1).reshape(-1, 2)  # [A, 2]
+    self._anchors = anchor_shapes.grid_shapes(
+      limits.anchor_base_size_px, limits.anchor_scales, limits.anchor_aspect_ratios
+    )  # [A, 2]
 
   def add(self, facts: checks.ImageFacts) -> None:
     """Counts an image and its boxes."""
@@ -68,7 +74,9 @@ class DataStatistics:
     ratios = sizes_orig[:, 1] / sizes_orig[:, 0]
     self._aspect_ratios.update(np.floor(2.0 * np.log2(ratios)).tolist())
     self._num_smaller += int(np.sum(areas_px < self._limits.smallest_anchor_px**2))
-    tenths = np.floor(10.0 * _best_shape_ious(sizes_px, self._anchors))
+    ious = anchor_shapes.shape_ious(sizes_px, self._anchors)  # [N, A]
+    tenths = np.floor(10.0 * ious.max(axis=1))  # [N]
+    self._missed.update(self._how_missed(areas_px[tenths < _MATCHED_TENTHS]))
     self._anchor_ious.update(np.minimum(tenths, 9.0).tolist())
 
   def summary(self) -> dict[str, Any]:
@@ -119,6 +127,36 @@ class DataStatistics:
       },
     }
 
+  def anchor_findings(self, name: str, cure: str) -> list[checks.Finding]:
+    """A warning where the anchors of the run miss many boxes.
+
+    An anchor counts as lying around the centre of each box, so that this is the least that is
+    missed.
+
+    Args:
+      name: what messages call the data set.
+      cure: what gives better anchors, in words.
+    """
+    number, num_boxes = sum(self._missed.values()), sum(self._anchor_ious.values())
+    if number <= _MOST_MISSED * num_boxes:
+      return []
+    how = ", ".join(f"{count} {words}" for words, count in self._missed.most_common())
+    value = (
+      f"{number} of {num_boxes} ({100 * number / num_boxes:.1f} %) overlap no anchor by an IoU of"
+      f" {_MATCHED_TENTHS / 10:g}: {how}"
+    )
+    accepted = f"at most {100 * _MOST_MISSED:g} %; {cure}"
+    return [checks.Finding("anchors_miss_boxes", checks.WARNING, name, "boxes", value, accepted)]
+
+  def _how_missed(self, areas_px: np.ndarray) -> list[str]:
+    """In words, why no anchor fits boxes of these areas in the network input, [M]."""
+    smallest, largest = self._limits.smallest_anchor_px**2, self._limits.largest_anchor_px**2
+    return np.select(
+      [areas_px < smallest, areas_px > largest],
+      ["smaller than all anchors", "larger than all anchors"],
+      "of another size or shape",
+    ).tolist()
+
   def findings(self, name: str) -> list[checks.Finding]:
     """Warnings about the data set as a whole, which messages call `name`."""
     found = []
@@ -136,21 +174,6 @@ class DataStatistics:
         checks.Finding("no_boxes", checks.WARNING, name, "boxes", value, "boxes to train on")
       )
     return found
-
-
-def _best_shape_ious(sizes_px: np.ndarray, anchors: np.ndarray) -> np.ndarray:
-  """Each box's largest IoU with any anchor around the same centre.
-
-  Args:
-    sizes_px: [N, 2], height and width of the boxes.
-    anchors: [A, 2], of the anchors.
-
-  Returns:
-    [N].
-  """
-  intersections = np.prod(np.minimum(sizes_px[:, np.newaxis], anchors), axis=-1)  # [N, A]
-  areas = np.prod(sizes_px, axis=-1)[:, np.newaxis]  # [N, 1]
-  return np.max(intersections / (areas + np.prod(anchors, axis=-1) - intersections), axis=-1)
 
 
 def _bins(counts: Mapping[float, int], lower_edge: Any) -> dict[str, int]:

@@ -7,6 +7,7 @@ import collections
 import dataclasses
 import heapq
 import json
+import random
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -47,6 +48,7 @@ class ValidationReport:
     *,
     max_listed: int = 1000,
     worst_per_kind: int = 6,
+    num_sampled: int = 0,
   ):
     """Starts with nothing.
 
@@ -55,6 +57,7 @@ class ValidationReport:
       classes: class 1 first; None where no label map says them.
       max_listed: findings of each kind that are listed one by one; all are counted.
       worst_per_kind: images of each kind that are kept for the contact sheet.
+      num_sampled: images at random that are kept for it besides, of those that can be trained on.
     """
     self.statistics = statistics.DataStatistics(limits, classes)
     self._limits = limits
@@ -65,6 +68,9 @@ class ValidationReport:
     self._listed = collections.defaultdict(list)
     self._general = []
     self._worst = collections.defaultdict(list)  # Kind -> heap, the least bad image first.
+    self._sample: list[tuple[int, contact_sheet.SampledImage]] = []
+    self._num_sampled, self._num_usable = num_sampled, 0
+    self._random = random.Random(0)  # The same images in every report of a data set.
 
   def num_of(self, level: str) -> int:
     """Returns the number of findings of a level so far."""
@@ -89,6 +95,7 @@ class ValidationReport:
       self._num_unusable += 1
     else:
       self.statistics.add(inspected.facts)
+      self._sample_image(inspected)
     for finding in inspected.findings:
       self._count(finding)
     kinds = collections.Counter(finding.kind for finding in inspected.findings)
@@ -107,6 +114,29 @@ class ValidationReport:
           heapq.heappush(heap, entry)
         else:
           heapq.heapreplace(heap, entry)
+
+  def _sample_image(self, inspected: Inspected) -> None:
+    """Keeps an image with the probability that makes all images equally likely to be kept."""
+    self._num_usable += 1
+    place = len(self._sample)
+    if place >= self._num_sampled:
+      place = self._random.randrange(self._num_usable)
+    if place >= self._num_sampled:
+      return
+    picture = contact_sheet.thumbnail(inspected.encoded, {}, {})
+    if picture is None:
+      return
+    facts = inspected.facts
+    sampled = contact_sheet.SampledImage(
+      inspected.name,
+      picture,
+      (facts.height, facts.width),
+      facts.boxes_orig,
+      facts.class_names,
+      facts.difficult,
+      facts.is_crowd,
+    )
+    self._sample[place : place + 1] = [(self._num_images, sampled)]
 
   def _count(self, finding: checks.Finding) -> None:
     self._levels[finding.kind] = finding.level
@@ -168,10 +198,22 @@ class ValidationReport:
     # ASCII, as file names may hold bytes that are no text.
     return json.dumps(report, indent=2, allow_nan=False) + "\n"
 
-  def html(self, title: str) -> bytes:
-    """The contact sheet."""
-    summary = self.statistics.summary()
-    return contact_sheet.page(title, self.kinds(), self._general, self.worst(), summary)
+  def html(self, title: str, judged_by: str = "") -> bytes:
+    """The contact sheet.
+
+    Args:
+      title: the data set.
+      judged_by: see `contact_sheet.page`.
+    """
+    return contact_sheet.page(
+      title,
+      self.kinds(),
+      self._general,
+      self.worst(),
+      self.statistics.summary(),
+      judged_by=judged_by,
+      sample=[image for _, image in sorted(self._sample, key=lambda numbered: numbered[0])],
+    )
 
   def lines(self) -> list[str]:
     """The report in short: what the data holds, and of each kind the first few findings."""

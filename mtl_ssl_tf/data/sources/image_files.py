@@ -118,6 +118,16 @@ def prepare_image(content: bytes, file: str) -> StoredImage:
     raise fault(f"damaged or truncated ({type(error).__name__}: {error})") from error
 
 
+def upright_rgb(image: Image.Image) -> Image.Image:
+  """The picture of an opened image, turned upright as EXIF says, in 8-bit RGB.
+
+  Raises:
+    OSError: the file that it is read from is damaged.
+  """
+  image.load()  # Pillow turns TIFF upright on loading and then forgets the orientation.
+  return _turned(_rgb(image), _orientation(image))
+
+
 def upright_box(
   box: tuple[float, float, float, float], orientation: int, height: int, width: int
 ) -> tuple[float, float, float, float]:
@@ -144,14 +154,18 @@ def upright_box(
   return top, left, bottom, right
 
 
-def stated_orientation(image: Image.Image, content: bytes) -> Any:
+def stated_orientation(image: Image.Image, content: bytes | None = None) -> Any:
   """The orientation in the EXIF data of an opened image, whatever it is; 1 without any.
 
   Args:
     image: opened.
-    content: the bytes of its file.
+    content: the bytes of its file; None where they are not at hand.
   """
-  if image.format == "PNG" and not any(mark in content for mark in _PNG_ORIENTATIONS):
+  if (
+    image.format == "PNG"
+    and content is not None
+    and not any(mark in content for mark in _PNG_ORIENTATIONS)
+  ):
     return 1  # Pillow would decode all of it to know.
   try:
     if image.format == "PNG":
@@ -199,9 +213,7 @@ def _convert(image: Image.Image, content: bytes, repaired: bool = False) -> Stor
   """The image for the record, given the opened file and its bytes."""
   if image.format == "TIFF":
     image.load()  # Pillow turns TIFF upright on loading and then forgets the orientation.
-  orientation = stated_orientation(image, content)
-  if orientation not in _UPRIGHT:
-    orientation = 1  # Some tools write 0.
+  orientation = _orientation(image, content)
   is_jpeg = image.format in _JPEG_FORMATS
   stored_format = "jpeg" if is_jpeg else "png"
   is_plain_png = image.format == "PNG" and content[PNG_BIT_DEPTH] == 8
@@ -213,9 +225,7 @@ def _convert(image: Image.Image, content: bytes, repaired: bool = False) -> Stor
     and not repaired
   ):
     return StoredImage(content, stored_format, image.height, image.width, 1, False)
-  picture = _rgb(image)
-  if orientation != 1:
-    picture = picture.transpose(_UPRIGHT[orientation])
+  picture = _turned(_rgb(image), orientation)
   picture.info.clear()  # Else the encoders copy colour profiles and the like.
   encoded = io.BytesIO()
   if is_jpeg:
@@ -231,6 +241,16 @@ def _convert(image: Image.Image, content: bytes, repaired: bool = False) -> Stor
     reencoded=True,
     repaired=repaired,
   )
+
+
+def _orientation(image: Image.Image, content: bytes | None = None) -> int:
+  """EXIF orientation, 1 … 8; see `stated_orientation`."""
+  orientation = stated_orientation(image, content)
+  return orientation if orientation in _UPRIGHT else 1  # Some tools write 0.
+
+
+def _turned(picture: Image.Image, orientation: int) -> Image.Image:
+  return picture if orientation == 1 else picture.transpose(_UPRIGHT[orientation])
 
 
 def _rgb(image: Image.Image) -> Image.Image:

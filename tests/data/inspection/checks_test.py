@@ -212,6 +212,28 @@ def test_limits_of_a_configuration():
   assert limits.smallest_anchor_px == 16.0
 
 
+def test_anchors_of_a_feature_pyramid_are_those_of_all_levels():
+  task = detector.MtlDetection()
+  task.override(
+    {
+      "roi_head": {"type": "fpn"},
+      "fpn": {"min_level": 3, "max_level": 5},
+      "anchors": {"cells": 4.0, "level_scales": [1.0, 1.5], "aspect_ratios": [1.0]},
+    }
+  )
+  limits = checks.Limits.of_config(task, task.train_data)
+  sides = [limits.anchor_base_size_px * scale for scale in limits.anchor_scales]
+  assert sides == [32.0, 48.0, 64.0, 96.0, 128.0, 192.0]
+  assert (limits.smallest_anchor_px, limits.largest_anchor_px) == (32.0, 192.0)
+
+
+def test_limits_in_words():
+  assert str(_LIMITS) == (
+    "images with a short side of 100 pixels and a long one of at most 200, in an input of 100 x"
+    " 200; anchors with sides of 10 to 20 pixels, width by height 0.5, 1, 2; at most 3 boxes"
+  )
+
+
 def test_boxes_are_measured_in_the_input_of_their_orientation():
   task = detector.MtlDetection()
   data = task.train_data.replace(

@@ -126,14 +126,28 @@ class _Reader(html.parser.HTMLParser):
     self.attributes += attrs
 
 
-def _page(worst=(), kinds=None, general=(), title="a data set", classes=("cat",)) -> str:
+def _page(worst=(), kinds=None, general=(), title="a data set", classes=("cat",), **others) -> str:
   gathered = statistics.DataStatistics(limits.make(), classes)
   gathered.add(
     checks.ImageFacts(
       "a.xml", "a", 100, 100, np.array([[0.0, 0, 50, 50]]), classes[:1], [1], [False], [False]
     )
   )
-  return contact_sheet.page(title, kinds or {}, general, worst, gathered.summary()).decode()
+  summary = gathered.summary()
+  return contact_sheet.page(title, kinds or {}, general, worst, summary, **others).decode()
+
+
+def _sampled(name="s", class_names=("cat", "cat", "cat")) -> contact_sheet.SampledImage:
+  boxes = np.array([[4.0, 8.0, 36.0, 72.0], [0, 0, 20, 20], [0, 0, 10, 10]])
+  return contact_sheet.SampledImage(
+    name,
+    contact_sheet.thumbnail(_grey(), {}, {}),
+    (40, 80),
+    boxes,
+    class_names,
+    [False, True, False],
+    [False, False, True],
+  )
 
 
 class TestPage:
@@ -175,8 +189,41 @@ class TestPage:
     assert _Reader(text).texts.count(shown) == 5
     assert "\x1b" not in text
 
+  def test_a_sample_is_shown_with_the_classes_of_its_boxes(self):
+    texts = _Reader(_page(sample=[_sampled()])).texts
+    place = texts.index("1 images at random")
+    labels = ["cat", "cat (difficult)", "cat (crowd)"]
+    assert [text for text in texts[place:] if text in labels][:3] == labels
+    text = _page(sample=[_sampled()])
+    assert 'x="0.10000" y="0.10000" width="0.80000" height="0.80000"' in text
+    assert text.count('stroke-dasharray="1 6"') == 2
+    assert "at random" not in _page()
+
+  def test_names_in_a_sample_are_only_text(self):
+    evil = "<script>alert(1)</script>"
+    named = _Reader(_page(sample=[_sampled(evil, [evil] * 3)], judged_by=evil))
+    sound = _Reader(_page(sample=[_sampled()], judged_by="x"))
+    assert named.tags == sound.tags
+    assert len([text for text in named.texts if evil in text]) == 5
+
+  def test_which_network_they_are_judged_by(self):
+    assert "judged by x" in _Reader(_page(judged_by="judged by x")).texts
+
+  @pytest.mark.parametrize("width", [390, 1280])
+  def test_a_browser_shows_all_of_it(self, browser, tmp_path, width):
+    picture = contact_sheet.thumbnail(_grey(), {}, {})
+    long = _finding("v" * 300, source_id="s" * 100)
+    kinds = {"k" * 40: {"level": checks.FAULT, "num_findings": 1, "num_images": 1}}
+    worst = [("a" * 80, picture, [long] * 3), ("b", None, [])]
+    content = _page(worst, kinds, [long], "t" * 90, ["c" * 30], sample=[_sampled("n" * 90)] * 3)
+    (tmp_path / "page.html").write_text(content)
+    browser.open(tmp_path / "page.html", width, 800)
+    browser.check()
+    assert browser.evaluate("document.images.length") == 4
+
   def test_refers_to_nothing_outside(self):
-    reader = _Reader(_page([("a", contact_sheet.thumbnail(_grey(), {}, {}), [_finding()])]))
+    picture = contact_sheet.thumbnail(_grey(), {}, {})
+    reader = _Reader(_page([("a", picture, [_finding()])], sample=[_sampled()]))
     assert not {"script", "link", "iframe", "a"} & set(reader.tags)
     sources = [value for name, value in reader.attributes if name in ("src", "href")]
     assert all(source.startswith("data:") for source in sources)

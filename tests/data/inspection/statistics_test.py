@@ -182,14 +182,30 @@ class TestFindings:
     assert [text.split(":")[0] for text in self._messages()] == ["class_without_boxes"] * 3
 
 
-def test_best_shape_iou_against_boxes_drawn_out():
-  rng = np.random.default_rng(0)
-  sizes, anchors = rng.uniform(1, 50, [20, 2]), rng.uniform(1, 50, [5, 2])
-  best = []
-  for height, width in sizes:
-    ious = []
-    for anchor_height, anchor_width in anchors:
-      shared = min(height, anchor_height) * min(width, anchor_width)
-      ious.append(shared / (height * width + anchor_height * anchor_width - shared))
-    best.append(max(ious))
-  assert statistics._best_shape_ious(sizes, anchors) == pytest.approx(best)
+class TestAnchorFindings:
+  """Anchors are squares of 20 and 40 pixels, in an input twice as large as the images."""
+
+  def _messages(self, *boxes) -> list[str]:
+    gathered = statistics.DataStatistics(_LIMITS, None)
+    gathered.add(_facts(boxes, crowd=[False] * (len(boxes) - 1) + [True]))
+    return [f"{finding.kind}: {finding}" for finding in gathered.anchor_findings("x", "try y")]
+
+  def test_how_boxes_are_missed(self):
+    # 8 x 8, 80 x 80, and 10 x 80, as large as a square of 28; the crowd does not count.
+    boxes = [_box(10, 10), _box(4, 4), _box(40, 40), _box(5, 40), _box(4, 4), _box(1, 1)]
+    assert self._messages(*boxes) == [
+      "anchors_miss_boxes: x: boxes: 4 of 5 (80.0 %) overlap no anchor by an IoU of 0.5: 2 smaller"
+      " than all anchors, 1 larger than all anchors, 1 of another size or shape; accepted: at most"
+      " 5 %; try y"
+    ]
+
+  @pytest.mark.parametrize(("num_fitting", "is_found"), [(19, False), (18, True)])
+  def test_one_in_twenty_is_accepted(self, num_fitting, is_found):
+    boxes = [_box(10, 10)] * num_fitting + [_box(4, 4), _box(4, 4)]
+    assert bool(self._messages(*boxes)) == is_found
+
+  def test_a_half_is_enough(self):
+    assert self._messages(_box(5, 10), _box(1, 1)) == []
+
+  def test_nothing(self):
+    assert statistics.DataStatistics(_LIMITS, None).anchor_findings("x", "y") == []

@@ -1,6 +1,8 @@
 """Tests of counting, of lists of bounded length, and of which images are the worst."""
 
+import collections
 import json
+import re
 
 import numpy as np
 import pytest
@@ -65,6 +67,41 @@ class TestCounts:
     assert report.num_of(checks.FAULT) == 1
     assert b"a.xml: field: v" in report.html("t")
     assert report.worst() == []
+
+
+class TestSample:
+  def _shown(self, report) -> list[str]:
+    texts = report.html("t").decode()
+    return re.findall(r'class="card"><div class="figure".*?<b>(\w+)</b>', texts)
+
+  def _sound(self, number) -> list[validation_report.Inspected]:
+    return [_inspected(f"n{i}", facts=_facts(), encoded=_IMAGE) for i in range(number)]
+
+  def test_none_unless_asked_for(self):
+    assert self._shown(_report(*self._sound(5))) == []
+
+  @pytest.mark.parametrize(("number", "shown"), [(0, 0), (2, 2), (5, 3), (60, 3)])
+  def test_so_many_in_their_order(self, number, shown):
+    names = self._shown(_report(*self._sound(number), num_sampled=3))
+    assert len(names) == shown
+    assert names == sorted(names, key=lambda name: int(name[1:]))
+    assert len(set(names)) == shown
+
+  def test_each_image_as_likely_as_another(self):
+    counts = collections.Counter()
+    for seed in range(300):
+      report = _report(num_sampled=3)
+      report._random.seed(seed)
+      for inspected in self._sound(6):
+        report.add_image(inspected)
+      counts.update(name for name in self._shown(report))
+    # Of 300, half: 150, with a standard deviation of 9.
+    assert all(110 < counts[f"n{i}"] < 190 for i in range(6))
+
+  def test_those_that_cannot_be_trained_on_or_shown_are_left_out(self):
+    unusable = _inspected("unusable", _finding(), encoded=_IMAGE)
+    blank = _inspected("blank", facts=_facts(), encoded=b"")
+    assert self._shown(_report(unusable, blank, *self._sound(1), num_sampled=3)) == ["n0"]
 
 
 class TestJson:
