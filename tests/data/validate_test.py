@@ -111,7 +111,7 @@ class TestStatus:
     [
       (["--records=/nowhere/x-*"], "error: input_path: no record files match '/nowhere/x-*'"),
       (["--data_dir=/nowhere", "--split=x"], "error: --data_dir /nowhere: no folder Annotations;"),
-      (["--records=x", "--config_file=/nowhere"], "error: /nowhere: cannot be read (NotFoundE"),
+      (["--records=x", "--config_file=/nowhere"], "error: /nowhere: cannot be read (No such"),
       (["--records=x", "--experiment=x"], "error: --experiment is 'x'; accepted: mtl_frcnn"),
       (
         ["--records=x", "--report=/nowhere/x"],
@@ -230,7 +230,8 @@ class TestLimits:
     status, said = run(*_voc_flags(tmp_path, _SOUND), f"--config_file={config}")
     assert (status, said) == (
       2,
-      "error: task.train_data.input_size is [64]; accepted: height and width, at least 1 each\n",
+      "error: task.train_data.input_size is [64]; accepted: a list of 2 whole numbers, each 1 to"
+      " 65,536\n",
     )
 
   def test_duplicates(self, tmp_path, run):

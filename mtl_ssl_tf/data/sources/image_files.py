@@ -159,7 +159,7 @@ def stated_orientation(image: Image.Image, content: bytes | None = None) -> Any:
 
   Args:
     image: opened.
-    content: the bytes of its file; None where they are not at hand.
+    content: the bytes of its file; None where they are unknown.
   """
   if (
     image.format == "PNG"
