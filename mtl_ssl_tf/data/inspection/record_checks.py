@@ -13,7 +13,7 @@ from PIL import ExifTags, Image
 
 from mtl_ssl_tf.data import faults, schema
 from mtl_ssl_tf.data.inspection import checks
-from mtl_ssl_tf.data.sources import image_files
+from mtl_ssl_tf.data.sources import image_files, jpeg_scans, jpeg_segments
 
 _BOX_KEYS = (schema.OBJECT_YMIN, schema.OBJECT_XMIN, schema.OBJECT_YMAX, schema.OBJECT_XMAX)
 _FLAG_KEYS = (schema.OBJECT_DIFFICULT, schema.OBJECT_TRUNCATED, schema.OBJECT_IS_CROWD)
@@ -184,11 +184,14 @@ class _Check:
       self._fault("image", key, f"a {image_format} image", "a JPEG or PNG image")
       return None
     try:
-      # As the reader of training does.
-      tf.io.decode_image(encoded, channels=3, expand_animations=False)
-    except tf.errors.OpError:
-      value = "damaged or truncated (TensorFlow cannot decode it)"
-      self._fault("image", key, value, "a whole JPEG or PNG image")
+      if image_format == "JPEG":
+        jpeg_scans.check(encoded)
+      else:  # As the reader of training does.
+        tf.io.decode_image(encoded, channels=3, expand_animations=False)
+    except (jpeg_segments.DamageError, tf.errors.OpError) as error:
+      is_jpeg = isinstance(error, jpeg_segments.DamageError)
+      reason = str(error) if is_jpeg else "TensorFlow cannot decode it"
+      self._fault("image", key, f"damaged or truncated ({reason})", "a whole JPEG or PNG image")
       return None
     bits = encoded[image_files.PNG_BIT_DEPTH] if image_format == "PNG" else 8
     if mode != "RGB" or bits != 8:
