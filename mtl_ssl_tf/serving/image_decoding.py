@@ -6,8 +6,14 @@ transparent parts white, of 16 bits the upper 8. A JPEG that lacks its end marke
 
 import tensorflow as tf
 
-from mtl_ssl_tf.data.sources import image_files
-from mtl_ssl_tf.serving import encoded_bytes, exif_orientation, gif_header, image_headers
+from mtl_ssl_tf.data.sources import jpeg_segments
+from mtl_ssl_tf.serving import (
+  encoded_bytes,
+  exif_orientation,
+  gif_header,
+  image_headers,
+  jpeg_checks,
+)
 
 
 def decode_image(content: tf.Tensor, name: tf.Tensor) -> tf.Tensor:
@@ -29,7 +35,7 @@ def decode_image(content: tf.Tensor, name: tf.Tensor) -> tf.Tensor:
     kind,
     [
       lambda: tf.zeros([0, 0, 3], tf.uint8),  # Refused already.
-      lambda: _decode_jpeg(content, header.lacks_end, name),
+      lambda: _decode_jpeg(content, header, name),
       lambda: _decode_png(content),
       lambda: _decode_bmp(content),
       lambda: _decode_gif(content),
@@ -52,32 +58,16 @@ def _on_white(pixels: tf.Tensor) -> tf.Tensor:
   return tf.cond(tf.reduce_all(alpha == 255), lambda: pixels[..., :3], blended)
 
 
-def _decode_jpeg(content: tf.Tensor, lacks_end: tf.Tensor, name: tf.Tensor) -> tf.Tensor:
-  return tf.cond(
-    lacks_end,
-    lambda: _complete_jpeg(content, name),
-    lambda: tf.io.decode_jpeg(content, channels=3),
-  )
-
-
-def _complete_jpeg(content: tf.Tensor, name: tf.Tensor) -> tf.Tensor:
-  """Decodes a JPEG without its end marker, and refuses one that lacks pixels too.
-
-  The rule is that of `image_files`: pixels that are missing would be made up from what follows.
-  """
-  data = encoded_bytes.to_bytes(content)
-  end = encoded_bytes.length_without(data, 0)
-  is_half = encoded_bytes.starts_with(data, b"\xff", tf.maximum(end - 1, 0))  # Half of the marker.
-  end -= tf.cast(is_half, tf.int64)
-  body = tf.strings.substr(content, tf.zeros_like(end), end)
-  pictures = [
-    tf.io.decode_jpeg(tf.strings.join([body, filling + image_files.END_MARKER]), channels=3)
-    for filling in image_files.FILLINGS
-  ]
-  is_same = [tf.reduce_all(pictures[0] == picture) for picture in pictures[1:]]
-  refusal = tf.strings.join([name, ": ", image_headers.JPEG_CUT_SHORT])
-  with tf.control_dependencies([tf.debugging.Assert(tf.reduce_all(is_same), [refusal])]):
-    return tf.identity(pictures[0])
+def _decode_jpeg(content: tf.Tensor, header: image_headers.Header, name: tf.Tensor) -> tf.Tensor:
+  """Decodes a JPEG, and refuses one whose data are not whole."""
+  content = tf.cond(header.lacks_end, lambda: jpeg_checks.completed(content), lambda: content)
+  problem = jpeg_checks.problem(content, header.segments)
+  is_whole = problem == ""
+  problem = tf.where(header.lacks_end, jpeg_segments.CUT_SHORT, problem)
+  refusal = tf.strings.join([name, ": ", problem, f"; accepted: {image_headers.ACCEPTED}"])
+  with tf.control_dependencies([tf.debugging.Assert(is_whole, [refusal])]):
+    content = tf.identity(content)
+  return tf.io.decode_jpeg(content, channels=3)
 
 
 def _decode_png(content: tf.Tensor) -> tf.Tensor:

@@ -9,11 +9,12 @@ from typing import NamedTuple
 
 import tensorflow as tf
 
-from mtl_ssl_tf.data.sources import image_cost, image_files
+from mtl_ssl_tf.data.sources import image_cost, jpeg_segments
 from mtl_ssl_tf.serving import (
   encoded_bytes,
   exif_orientation,
   gif_header,
+  jpeg_header,
   jpeg_scans,
   webp_header,
 )
@@ -22,20 +23,12 @@ MAX_PIXELS = image_cost.MAX_PIXELS
 ACCEPTED = "a whole JPEG, PNG, BMP, WebP or GIF image"
 UNKNOWN, JPEG, PNG, BMP, GIF, WEBP = range(6)
 
-JPEG_CUT_SHORT = f"a JPEG that is cut short; accepted: {ACCEPTED}"
-
 _PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _PNG_END = b"IEND\xaeB`\x82"  # An empty chunk and its checksum.
 # Real files have a few dozen; a forged one must not keep the server counting.
-_MAX_SEGMENTS, _MAX_CHUNKS = 1000, 1000
+_MAX_CHUNKS = 1000
 # Chunks of one size that are passed over at a time, those of the pixels.
 _ROW_CHUNKS = 256
-_MARKER_BYTES = 2
-_START_OF_SCAN, _END_OF_IMAGE = 0xDA, 0xD9
-_WITHOUT_LENGTH = (0x01, *range(0xD0, 0xD8))
-_FRAME_HEADERS = (*range(0xC0, 0xC4), *range(0xC5, 0xC8), *range(0xC9, 0xCC), *range(0xCD, 0xD0))
-_APP1 = 0xE1
-_EXIF = b"Exif\0\0"
 _BMP_DEPTHS = (8, 24, 32)
 _BMP_PLAIN, _BMP_MASKS = 0, 3
 _BMP_USUAL_MASKS = b"\0\0\xff\0\0\xff\0\0\xff\0\0\0"
@@ -51,6 +44,7 @@ class Header(NamedTuple):
     orientation: int64, 1 … 8; see `exif_orientation`.
     problem: string, why the image is refused, or empty.
     lacks_end: bool, whether it is a JPEG that may lack its end marker alone.
+    segments: int64 [3], offsets of a JPEG's frame, restart interval and scan; see `JpegHeader`.
   """
 
   kind: tf.Tensor
@@ -59,13 +53,14 @@ class Header(NamedTuple):
   orientation: tf.Tensor
   problem: tf.Tensor
   lacks_end: tf.Tensor
+  segments: tf.Tensor
 
 
 def read_header(content: tf.Tensor) -> Header:
   """Reads the header from the bytes of one image, a string scalar."""
   data = encoded_bytes.to_bytes(content)
   kind = _kind(data)
-  height, width, orientation, problem, lacks_end = tf.switch_case(
+  height, width, orientation, problem, lacks_end, segments = tf.switch_case(
     kind,
     [
       lambda: _unknown(data),
@@ -85,7 +80,7 @@ def read_header(content: tf.Tensor) -> Header:
     (has_no_pixel, tf.strings.join([size, " pixels; accepted: sides of at least 1"])),
     (is_too_large, tf.strings.join([size, f" pixels; accepted: at most {MAX_PIXELS} in all"])),
   )
-  return Header(kind, height, width, orientation, problem, lacks_end)
+  return Header(kind, height, width, orientation, problem, lacks_end, segments)
 
 
 def _kind(data: tf.Tensor) -> tf.Tensor:
@@ -110,81 +105,47 @@ def _unknown(data: tf.Tensor) -> tuple[tf.Tensor, ...]:
     f"no bytes; accepted: {ACCEPTED}",
     f"bytes that do not begin like an image; accepted: {ACCEPTED}",
   )
-  return nothing, nothing, nothing + exif_orientation.UPRIGHT, problem, tf.constant(False)
+  return nothing, nothing, nothing + exif_orientation.UPRIGHT, problem, *_no_jpeg()
 
 
 def _jpeg(content: tf.Tensor, data: tf.Tensor) -> tuple[tf.Tensor, ...]:
-  """Goes from segment to segment up to the first scan (ITU-T T.81, annex B)."""
-  length = tf.size(data, tf.int64)
-  zero = tf.constant(0, tf.int64)
-
-  def step(at, going, sides, exif_span):
-    del going
-    prefix = encoded_bytes.number(data, at, 1, big_endian=True)
-    marker = encoded_bytes.number(data, at + 1, 1, big_endian=True)
-    size = encoded_bytes.number(data, at + _MARKER_BYTES, 2, big_endian=True)
-    payload = at + _MARKER_BYTES + 2
-    is_fill = marker == 0xFF
-    is_bare = encoded_bytes.is_any(marker, _WITHOUT_LENGTH)
-    is_frame = encoded_bytes.is_any(marker, _FRAME_HEADERS) & (sides[0] < 0)
-    frame_sides = [
-      encoded_bytes.number(data, payload + offset, 2, big_endian=True) for offset in (1, 3)
-    ]
-    is_exif = (
-      (marker == _APP1) & (exif_span[1] == 0) & encoded_bytes.starts_with(data, _EXIF, payload)
-    )
-    span = tf.stack([payload + len(_EXIF), at + _MARKER_BYTES + size])
-    is_segment = ~is_fill & ~is_bare
-    jump = tf.where(is_segment, size + _MARKER_BYTES, zero + _MARKER_BYTES)
-    jump = tf.where(is_fill, zero + 1, jump)
-    is_end = (marker == _START_OF_SCAN) | (marker == _END_OF_IMAGE)
-    is_broken = (prefix != 0xFF) | (is_segment & (size < 2))
-    has_more = ~is_end & ~is_broken & (at + jump < length)
-    return (
-      tf.where(is_end | is_broken, at, at + jump),
-      has_more,
-      tf.where(is_frame, tf.stack(frame_sides), sides),
-      tf.where(is_exif, span, exif_span),
-    )
-
-  at, _, sides, exif_span = tf.while_loop(
-    lambda at, going, *_: going,
-    step,
-    (
-      zero + _MARKER_BYTES,
-      tf.constant(True),
-      tf.fill([2], tf.constant(encoded_bytes.MISSING, tf.int64)),
-      tf.fill([2], zero),
-    ),
-    maximum_iterations=_MAX_SEGMENTS,
-  )
+  """Reads the segments up to the first scan."""
+  header = jpeg_header.read(data)
   # Thumbnails in the segments before have their own end marker.
-  is_cut = ~encoded_bytes.contains(data[at:], bytes([0xFF, _END_OF_IMAGE]))
-  is_found = sides[0] >= 0
-  # A file with bytes between its segments is broken, but decoders continue: so may this.
+  is_cut = ~encoded_bytes.contains(data[header.end :], jpeg_segments.END_MARKER)
+  is_found = header.frame > 0
+  sides = [
+    encoded_bytes.number(data, header.frame + offset, 2, big_endian=True)
+    for offset in (jpeg_segments.HEIGHT, jpeg_segments.WIDTH)
+  ]
+  # Of a file with more segments than are read, the decoder knows.
   sides = tf.cond(
-    is_found | is_cut,
-    lambda: sides,
+    is_found | is_cut | header.is_broken,
+    lambda: tf.where(is_found, tf.stack(sides), encoded_bytes.MISSING),
     lambda: tf.cast(tf.image.extract_jpeg_shape(content)[:2], tf.int64),
   )
-  orientation = exif_orientation.read(data[exif_span[0] : exif_span[1]])
-  is_in_scan = is_found & encoded_bytes.starts_with(data, bytes([0xFF, _START_OF_SCAN]), at)
-  lacks_end = tf.cond(
-    is_cut, lambda: is_in_scan & _is_sent_in_one_scan(data), lambda: tf.constant(False)
+  orientation = exif_orientation.read(data[header.exif_span[0] : header.exif_span[1]])
+  # Of several scans, some may be missing without a trace.
+  kind = encoded_bytes.number(data, header.frame + 1, 1, big_endian=True)
+  num_components, num_in_scan = (
+    encoded_bytes.number(data, offset, 1, big_endian=True)
+    for offset in (
+      header.frame + jpeg_segments.NUM_COMPONENTS,
+      header.scan + jpeg_segments.NUM_IN_SCAN,
+    )
   )
-  scans_problem = jpeg_scans.problem(data, at, sides[0] * sides[1])
+  is_one_scan = encoded_bytes.is_any(kind, jpeg_segments.SEQUENTIAL) & (
+    num_components == num_in_scan
+  )
+  lacks_end = is_cut & is_found & (header.scan > 0) & is_one_scan
+  scans_problem = jpeg_scans.problem(data, header.end, sides[0] * sides[1])
   problem = _first(
     (scans_problem != "", scans_problem),
-    (is_cut & ~lacks_end, JPEG_CUT_SHORT),
+    (header.is_broken, f"{jpeg_segments.BYTES_BETWEEN}; accepted: {ACCEPTED}"),
+    (is_cut & ~lacks_end, f"{jpeg_segments.CUT_SHORT}; accepted: {ACCEPTED}"),
   )
-  return sides[0], sides[1], orientation, problem, lacks_end
-
-
-def _is_sent_in_one_scan(data: tf.Tensor) -> tf.Tensor:
-  """Whether a JPEG is none whose scans may be missing without a trace."""
-  is_progressive = encoded_bytes.contains(data, image_files.PROGRESSIVE)
-  is_baseline = [encoded_bytes.contains(data, marker) for marker in image_files.BASELINE]
-  return tf.reduce_any(is_baseline) & ~is_progressive
+  segments = tf.stack([header.frame, header.restarts, header.scan])
+  return sides[0], sides[1], orientation, problem, lacks_end, segments
 
 
 def _png(data: tf.Tensor) -> tuple[tf.Tensor, ...]:
@@ -213,7 +174,7 @@ def _png(data: tf.Tensor) -> tuple[tf.Tensor, ...]:
     lambda: _png_orientation(data),
     lambda: tf.constant(exif_orientation.UPRIGHT, tf.int64),
   )
-  return height, width, orientation, problem, tf.constant(False)
+  return height, width, orientation, problem, *_no_jpeg()
 
 
 def _png_orientation(data: tf.Tensor) -> tf.Tensor:
@@ -276,7 +237,7 @@ def _bmp(data: tf.Tensor) -> tuple[tf.Tensor, ...]:
     ),
   )
   upright = tf.constant(exif_orientation.UPRIGHT, tf.int64)
-  return height, width, upright, problem, tf.constant(False)
+  return height, width, upright, problem, *_no_jpeg()
 
 
 def bmp_row_bytes(width: tf.Tensor, depth: tf.Tensor) -> tf.Tensor:
@@ -295,7 +256,7 @@ def _gif(data: tf.Tensor) -> tuple[tf.Tensor, ...]:
     first.screen_size[1],
     tf.constant(exif_orientation.UPRIGHT, tf.int64),
     problem,
-    tf.constant(False),
+    *_no_jpeg(),
   )
 
 
@@ -307,7 +268,12 @@ def _webp(data: tf.Tensor) -> tuple[tf.Tensor, ...]:
     (~header.is_whole, f"a WebP that is cut short; accepted: {ACCEPTED}"),
     (header.num_pictures > 1, several),
   )
-  return header.height, header.width, header.orientation, problem, tf.constant(False)
+  return header.height, header.width, header.orientation, problem, *_no_jpeg()
+
+
+def _no_jpeg() -> tuple[tf.Tensor, tf.Tensor]:
+  """The last attributes of the header of another format."""
+  return tf.constant(False), tf.zeros([3], tf.int64)
 
 
 def _first(*cases: tuple[tf.Tensor, tf.Tensor | str]) -> tf.Tensor:

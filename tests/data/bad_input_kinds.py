@@ -20,7 +20,7 @@ from PIL import Image
 
 from mtl_ssl_tf.data import coco_json, pascal_voc, schema
 from mtl_ssl_tf.data.records import writer as record_writer
-from tests.data import coco_files, costly_images, voc_files
+from tests.data import coco_files, costly_images, jpeg_damage, voc_files
 
 
 @dataclasses.dataclass(frozen=True)
@@ -118,6 +118,11 @@ def _pipe(folder: pathlib.Path) -> Made:
     os.mkfifo(root / "JPEGImages/bad.jpg")
 
   return _voc(folder, change=change)
+
+
+def _photo(folder: pathlib.Path, change: Callable[[bytes], bytes]) -> Made:
+  content = change(jpeg_damage.photo(restart_marker_rows=1))
+  return _image(folder, content, size=(96, 128))
 
 
 def _split_file(folder: pathlib.Path, content: bytes | None, num_images: int) -> Made:
@@ -333,6 +338,13 @@ _kind("COCO: integer above 63 bits", _coco_image, phash=2**64 - 1)
 _kind("image: empty file", _image, b"")
 _kind("image: JPEG cut short", _image, _jpeg()[:-40])
 _kind("image: JPEG without its end marker", _image, _jpeg()[:-2])
+_kind("image: JPEG with zeros within", _photo, jpeg_damage.zeroed)
+_kind("image: JPEG with bytes cut out", _photo, jpeg_damage.cut_within)
+_kind("image: JPEG that ends too early", _photo, jpeg_damage.cut_and_ended)
+_kind("image: JPEG with bytes before its end marker", _photo, jpeg_damage.with_bytes_left)
+_kind("image: JPEG without a restart marker", _photo, jpeg_damage.without_a_restart)
+_kind("image: JPEG with bytes before one", _photo, jpeg_damage.with_bytes_before_a_restart)
+_kind("image: JPEG with bytes between segments", _photo, jpeg_damage.with_bytes_between)
 _kind("image: PNG cut short", _image, _png()[:-20], "png")
 _kind("image: HTML called .jpg", _image, b"<!DOCTYPE html><html>404</html>")
 _kind(
@@ -545,6 +557,9 @@ _kind(
   "records: flag other than 0 and 1", _records, _feature(schema.OBJECT_DIFFICULT, "int64_list", [7])
 )
 _kind("records: image cut short", _records, _picture(_jpeg()[:-40]))
+_kind(
+  "records: image with zeros within", _records, _picture(jpeg_damage.zeroed(jpeg_damage.photo()))
+)
 _kind("records: image is HTML", _records, _picture(b"<html></html>"))
 _kind("records: image of a thousand scans", _records, _picture(costly_images.jpeg(1000)))
 _kind(

@@ -158,7 +158,7 @@ class TestFaults:
     "train.json: image 4 id: 7 repeats image 1",
     "../secret.jpg: file: missing",
     "link.jpg: file: a link that leads out of the data set",
-    "12.jpg: image: damaged or truncated (TensorFlow cannot decode it)",
+    "12.jpg: image: damaged or truncated (a JPEG that is cut short)",
   )
 
   def test_fail_lists_all_faults_and_writes_nothing(self, tmp_path, run):

@@ -1,5 +1,6 @@
 """Small image files that take a decoder long, or would where their limits are a little higher."""
 
+import re
 import struct
 import zlib
 from collections.abc import Sequence
@@ -8,10 +9,12 @@ from tests.data import voc_files
 
 _PICTURE = voc_files.picture(16, 16)
 _PROGRESSIVE = b"\xff\xc2"
+# The scan with the last bits of the first coefficients: to read it again changes nothing.
+_LAST_BITS = re.compile(rb"\xff\xda\x00\x0c\x03.{6}\x00\x00\x10.*?(?=\xff[^\x00])", re.DOTALL)
 
 
 def jpeg(num_scans: int, height: int = 16, width: int = 16, between: bytes = b"") -> bytes:
-  """A progressive JPEG whose last scan is there so often that it has `num_scans` in all.
+  """A whole progressive JPEG, of which one scan is there so often that it has `num_scans` in all.
 
   Args:
     num_scans: more than a dozen.
@@ -21,10 +24,10 @@ def jpeg(num_scans: int, height: int = 16, width: int = 16, between: bytes = b""
   content = bytearray(voc_files.image_bytes(_PICTURE, "JPEG", progressive=True))
   at = content.index(_PROGRESSIVE) + 5
   content[at : at + 4] = struct.pack(">HH", height, width)
-  last = bytes(content[content.rindex(b"\xff\xda") : -2])
+  scan = _LAST_BITS.search(content)[0]
   number = num_scans - content.count(b"\xff\xda")
   assert number >= 0
-  return bytes(content[:-2]) + between + number * last + b"\xff\xd9"
+  return bytes(content[:-2]) + between + number * scan + b"\xff\xd9"
 
 
 def jpeg_segment(payload: bytes, marker: int = 0xFE) -> bytes:

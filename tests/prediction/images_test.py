@@ -12,7 +12,7 @@ from mtl_ssl_tf import written_files
 from mtl_ssl_tf.data.sources import voc_annotation
 from mtl_ssl_tf.prediction import images
 from tests import fixtures
-from tests.data import voc_files
+from tests.data import jpeg_damage, voc_files
 
 
 class WholeDetector:
@@ -91,6 +91,16 @@ def test_only_what_is_asked_for(detector, tmp_path):
   (record,) = images.ImagePredictor(detector, tmp_path, 0.25)(["a.png"])
   assert len(record["detections"]) == 2
   assert [path.name for path in tmp_path.iterdir()] == ["a.png"]
+
+
+def test_a_jpeg_that_decoders_take_for_whole_is_a_failure(detector, tmp_path):
+  (tmp_path / "a.jpg").write_bytes(jpeg_damage.zeroed(jpeg_damage.photo()))
+  (record,) = images.ImagePredictor(detector, tmp_path, 0.25)(["a.jpg"])
+  assert record == {
+    "file": "a.jpg",
+    "failure": "damaged or truncated (a JPEG whose data are damaged); accepted: a whole JPEG, PNG,"
+    " BMP, TIFF, WebP or GIF image",
+  }
 
 
 @pytest.mark.parametrize("image_format", ["JPEG", "PNG"])

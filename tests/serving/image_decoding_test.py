@@ -10,9 +10,9 @@ import tensorflow as tf
 from PIL import Image
 
 from mtl_ssl_tf.data import faults
-from mtl_ssl_tf.data.sources import image_files
-from mtl_ssl_tf.serving import image_decoding, image_headers
-from tests.data import costly_images, voc_files
+from mtl_ssl_tf.data.sources import image_files, jpeg_scans
+from mtl_ssl_tf.serving import image_decoding, jpeg_header
+from tests.data import costly_images, jpeg_damage, voc_files
 
 _decode = tf.function(
   lambda content: image_decoding.decode_image(content, tf.constant("image 7")),
@@ -267,15 +267,10 @@ class TestRefusals:
     content = encode(PICTURE, "PNG").replace(b"IHDR", b"iHDR")
     assert refusal(content) == f"a PNG without its header; {ACCEPTED}"
 
-  def test_bytes_between_segments_are_left_to_the_decoder(self):
-    content = encode(PICTURE, "JPEG")
-    at = content.index(b"\xff\xdb")
-    assert decode(content[:at] + b"\0\0" + content[at:]).shape == (20, 30, 3)
-
   def test_forged_files_do_not_keep_it_counting(self):
     fill = b"\xff\xd8" + b"\xff" * 200_000 + encode(PICTURE, "JPEG")[2:]
     assert decode(fill).shape == (20, 30, 3)
-    assert image_headers._MAX_SEGMENTS < 200_000
+    assert jpeg_header._MAX_SEGMENTS < 200_000
 
   def test_animated_webp(self):
     frames = [PICTURE, PICTURE.rotate(180)]
@@ -334,3 +329,95 @@ class TestLostEnds:
         outcomes.append(False)
     assert any(outcomes) != bool(options.get("progressive"))
     assert not all(outcomes)
+
+
+class TestDamagedJpegs:
+  """Data that do not end with the last pixel, of which the decoder says nothing."""
+
+  @pytest.mark.parametrize(
+    "options",
+    [
+      {},
+      {"quality": 100, "subsampling": 0},
+      {"optimize": True},
+      {"restart_marker_rows": 1},
+      {"restart_marker_blocks": 5},
+      {"progressive": True},
+      {"mode": "L"},
+      {"mode": "CMYK"},
+    ],
+    ids=str,
+  )
+  @pytest.mark.parametrize("size", [(96, 128), (45, 61), (1, 1)])
+  def test_whole_ones_are_decoded_without_a_word(self, options, size, capfd):
+    content = jpeg_damage.photo(*size, **options)
+    np.testing.assert_array_equal(decode(content), tf.io.decode_jpeg(content, channels=3))
+    assert "JPEG" not in capfd.readouterr().err
+
+  @pytest.mark.parametrize(
+    "content",
+    [
+      encode(Image.new("RGB", (40, 24), (128, 128, 128)), "JPEG"),
+      encode(Image.new("RGB", (40, 24), (128, 128, 128)), "JPEG", optimize=True),
+      encode(Image.new("RGB", (40, 24), "white"), "JPEG", optimize=True),
+      encode(Image.new("L", (65_500, 1), 90), "JPEG"),
+      encode(Image.new("L", (1, 65_500), 90), "JPEG"),
+      jpeg_damage.photo(restart_marker_rows=2)[:-2] + b"\xff\xd2\xff\xff\xd9",
+      jpeg_damage.with_bytes_left(jpeg_damage.photo(), 7) + b"junk",
+    ],
+  )
+  def test_whole_ones_that_look_odd(self, content):
+    jpeg_scans.check(content)
+    np.testing.assert_array_equal(decode(content), tf.io.decode_jpeg(content, channels=3))
+
+  @pytest.mark.parametrize("options", [{}, {"optimize": True}, {"mode": "L"}, {"mode": "CMYK"}])
+  @pytest.mark.parametrize(
+    "change",
+    [
+      jpeg_damage.cut_and_ended,
+      lambda content: jpeg_damage.cut_and_ended(content, 1),
+      lambda content: jpeg_damage.cut_and_ended(content, 3000),
+      jpeg_damage.with_bytes_left,
+      lambda content: jpeg_damage.with_bytes_left(content, 8),
+    ],
+  )
+  def test_refused(self, change, options):
+    content = change(jpeg_damage.photo(**options))
+    assert refusal(content) == f"a JPEG whose data are damaged; {ACCEPTED}"
+
+  @pytest.mark.parametrize("change", [jpeg_damage.zeroed, jpeg_damage.cut_within])
+  @pytest.mark.parametrize("options", [{}, {"quality": 95}, {"subsampling": 0}])
+  def test_refused_with_damage_within(self, change, options):
+    content = change(jpeg_damage.photo(**options))
+    assert refusal(content) == f"a JPEG whose data are damaged; {ACCEPTED}"
+
+  @pytest.mark.parametrize(
+    "change",
+    [
+      jpeg_damage.without_a_restart,
+      jpeg_damage.cut_and_ended,
+      jpeg_damage.with_bytes_left,
+      lambda content: content.replace(b"\xff\xd1", b"\xff\xd3"),
+    ],
+  )
+  def test_refused_with_restart_markers(self, change):
+    content = change(jpeg_damage.photo(restart_marker_rows=1))
+    assert refusal(content) == f"a JPEG whose data are damaged; {ACCEPTED}"
+
+  def test_grey_that_is_missing_is_told_from_grey_that_is_not(self):
+    image = Image.new("RGB", (64, 48), (128, 128, 128))
+    image.paste(PICTURE)
+    content = encode(image, "JPEG")
+    assert decode(content).shape == (48, 64, 3)
+    content = jpeg_damage.cut_and_ended(content, 12)
+    assert refusal(content) == f"a JPEG whose data are damaged; {ACCEPTED}"
+
+  def test_bytes_between_segments(self):
+    content = jpeg_damage.with_bytes_between(jpeg_damage.photo())
+    assert refusal(content) == f"a JPEG with bytes between its segments; {ACCEPTED}"
+
+  def test_a_scan_that_begins_behind_the_end(self):
+    content = bytearray(jpeg_damage.photo())
+    scan = content.index(b"\xff\xda")
+    content[scan + 2 : scan + 4] = b"\xff\xff"
+    assert refusal(bytes(content)) == f"a JPEG that is cut short; {ACCEPTED}"

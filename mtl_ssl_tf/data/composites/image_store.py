@@ -31,7 +31,7 @@ from mtl_ssl_tf.data.sources import image_files
 
 _LOGGER = logging.getLogger(__name__)
 # Raised when the same images give other records.
-_VERSION = 1
+_VERSION = 2
 _SPLIT = "images"
 _SUMMARY = "summary.json"
 _IMAGES_PER_FILE = 1024

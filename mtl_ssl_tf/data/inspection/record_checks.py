@@ -13,7 +13,7 @@ from PIL import Image
 from mtl_ssl_tf.data import faults, schema
 from mtl_ssl_tf.data.inspection import checks
 from mtl_ssl_tf.data.records import contents
-from mtl_ssl_tf.data.sources import image_cost, image_files
+from mtl_ssl_tf.data.sources import image_cost, image_files, jpeg_scans, jpeg_segments
 
 _BORDER_TOLERANCE = 1e-6  # Rounding of float32.
 
@@ -144,11 +144,14 @@ class _Check:
       self._fault("image", key, f"a {image_format} image", "a JPEG or PNG image")
       return None
     try:
-      # As the reader of training does.
-      tf.io.decode_image(encoded, channels=3, expand_animations=False)
-    except tf.errors.OpError:
-      value = "damaged or truncated (TensorFlow cannot decode it)"
-      self._fault("image", key, value, "a whole JPEG or PNG image")
+      if image_format == "JPEG":
+        jpeg_scans.check(encoded)
+      else:  # As the reader of training does.
+        tf.io.decode_image(encoded, channels=3, expand_animations=False)
+    except (jpeg_segments.DamageError, tf.errors.OpError) as error:
+      is_jpeg = isinstance(error, jpeg_segments.DamageError)
+      reason = str(error) if is_jpeg else "TensorFlow cannot decode it"
+      self._fault("image", key, f"damaged or truncated ({reason})", "a whole JPEG or PNG image")
       return None
     bits = encoded[image_files.PNG_BIT_DEPTH] if image_format == "PNG" else 8
     if mode != "RGB" or bits != 8:

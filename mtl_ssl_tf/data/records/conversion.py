@@ -39,7 +39,7 @@ from mtl_ssl_tf.data.sources import annotated, split_source
 
 _LOGGER = logging.getLogger(__name__)
 # Raised when the same source gives other records, so that shards of both are not mixed.
-_FORMAT_VERSION = 4
+_FORMAT_VERSION = 5
 _IMAGES_PER_SHARD = 512
 _MIN_SHARDS, _MAX_SHARDS = 4, 1024
 # Fewer are converted sooner than a worker process has started.

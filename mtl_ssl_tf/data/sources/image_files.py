@@ -15,18 +15,13 @@ import tensorflow as tf
 from PIL import ExifTags, Image
 
 from mtl_ssl_tf.data import faults
-from mtl_ssl_tf.data.sources import image_cost
+from mtl_ssl_tf.data.sources import image_cost, jpeg_scans, jpeg_segments
 
 MAX_PIXELS = image_cost.MAX_PIXELS
 # Named because Pillow would otherwise also try formats that run interpreters (EPS).
 _FORMATS = ("JPEG", "PNG", "BMP", "TIFF", "WEBP", "GIF")
 _JPEG_FORMATS = ("JPEG", "MPO")  # MPO, as cameras write it: a JPEG with further views behind it.
 _ACCEPTED = "a whole JPEG, PNG, BMP, TIFF, WebP or GIF image"
-END_MARKER = b"\xff\xd9"
-BASELINE = (b"\xff\xc0", b"\xff\xc1")  # Start of a frame that is sent in one scan.
-PROGRESSIVE = b"\xff\xc2"
-# Bytes in the place of pixels: where some are missing, a decoder makes them up from what follows.
-FILLINGS = (b"", b"\x00" * 64, b"\x55" * 64)
 _UPRIGHT = {
   2: Image.Transpose.FLIP_LEFT_RIGHT,
   3: Image.Transpose.ROTATE_180,
@@ -68,9 +63,9 @@ class StoredImage:
 def prepare_image(content: bytes, file: str) -> StoredImage:
   """Checks an image file's content, to the last pixel, and converts it where necessary.
 
-  JPEG and PNG are checked by TensorFlow's decoder, which training will use: Pillow accepts files
-  (a PNG without its end, a JPEG whose tail is blank) that TensorFlow refuses, so that training
-  would break off.
+  JPEG is checked by `jpeg_scans`, PNG by TensorFlow's decoder, which training will use: Pillow
+  accepts files (a PNG without its end, a JPEG whose tail is blank) that TensorFlow refuses, so that
+  training would break off.
 
   Args:
     content: the bytes of the file.
@@ -97,14 +92,13 @@ def prepare_image(content: bytes, file: str) -> StoredImage:
       num_frames = _num_frames(image, content)
       if num_frames > 1:
         raise fault(f"{num_frames} pictures in one file", "one still picture")
-      try:
-        if image.format in (*_JPEG_FORMATS, "PNG"):
-          tf.io.decode_image(content, channels=3, expand_animations=False)
-      except tf.errors.InvalidArgumentError:
-        if image.format not in _JPEG_FORMATS or not _lacks_end_marker(content):
-          raise
-        with Image.open(io.BytesIO(content + END_MARKER), formats=("JPEG",)) as repaired:
-          return _convert(repaired, content, repaired=True)
+      if image.format in _JPEG_FORMATS:
+        whole = jpeg_scans.whole(content)
+        if whole is not content:
+          with Image.open(io.BytesIO(whole), formats=("JPEG",)) as repaired:
+            return _convert(repaired, content, repaired=True)
+      elif image.format == "PNG":
+        tf.io.decode_image(content, channels=3, expand_animations=False)
       return _convert(image, content)
   except faults.FaultError:
     raise
@@ -112,6 +106,8 @@ def prepare_image(content: bytes, file: str) -> StoredImage:
     raise fault(f"more than {MAX_PIXELS} pixels", f"at most {MAX_PIXELS} pixels") from None
   except Image.UnidentifiedImageError as error:
     raise fault("the file does not begin like one") from error
+  except jpeg_segments.DamageError as error:
+    raise fault(f"damaged or truncated ({error})") from error
   except tf.errors.InvalidArgumentError as error:
     raise fault("damaged or truncated (TensorFlow cannot decode it)") from error
   except Exception as error:  # A decoder that reads damaged bytes may raise nearly anything.
@@ -188,25 +184,6 @@ def _num_frames(image: Image.Image, content: bytes) -> int:
   if image.format == "TIFF":
     return image_cost.num_tiff_pictures(content)
   return getattr(image, "n_frames", 1)
-
-
-def _lacks_end_marker(content: bytes) -> bool:
-  """Whether a JPEG lacks its end marker and nothing else.
-
-  Where pixels are missing too, a decoder makes them up from whatever follows, so that they differ
-  between two continuations. The scans of a progressive file may be missing without a trace.
-  """
-  if PROGRESSIVE in content or not any(marker in content for marker in BASELINE):
-    return False
-  # Zeros are what an interrupted download fills up with, 255 is half of the marker.
-  content = content.rstrip(b"\0").removesuffix(b"\xff")
-  pictures = []
-  for filling in FILLINGS:
-    try:
-      pictures.append(tf.io.decode_jpeg(content + filling + END_MARKER, channels=3).numpy())
-    except tf.errors.InvalidArgumentError:
-      return False
-  return all(np.array_equal(pictures[0], picture) for picture in pictures[1:])
 
 
 def _convert(image: Image.Image, content: bytes, repaired: bool = False) -> StoredImage:

@@ -11,7 +11,7 @@ from PIL import Image
 from mtl_ssl_tf.data import schema
 from mtl_ssl_tf.data.inspection import checks, record_checks
 from mtl_ssl_tf.data.records import writer as record_writer
-from tests.data import costly_images, voc_files
+from tests.data import costly_images, jpeg_damage, voc_files
 
 _CLASSES = ("cat", "dog")
 
@@ -279,7 +279,9 @@ class TestImage:
     ("encoded", "message"),
     [
       (b"<html>", "damaged, or no image at all (UnidentifiedImageError)"),
-      (voc_files.image_bytes(voc_files.picture(20, 40))[:-20], "damaged or truncated (TensorFlow"),
+      (voc_files.image_bytes(voc_files.picture(20, 40))[:-20], "damaged or truncated (a JPEG that"),
+      (voc_files.image_bytes(voc_files.picture(20, 40))[:-2], "damaged or truncated (a JPEG that"),
+      (jpeg_damage.zeroed(jpeg_damage.photo()), "damaged or truncated (a JPEG whose data are"),
       (voc_files.image_bytes(voc_files.picture(20, 40), "PNG")[:-20], "damaged or truncated (Tens"),
       (voc_files.image_bytes(voc_files.picture(20, 40), "GIF"), "a GIF image"),
       (voc_files.image_bytes(voc_files.picture(20, 40), "BMP"), "a BMP image"),

@@ -10,7 +10,7 @@ from PIL import Image
 
 from mtl_ssl_tf.data import faults
 from mtl_ssl_tf.data.sources import image_files
-from tests.data import voc_files
+from tests.data import jpeg_damage, voc_files
 
 _HEIGHT, _WIDTH = 48, 64
 _PICTURE = voc_files.picture(_HEIGHT, _WIDTH)
@@ -207,11 +207,18 @@ class TestFaults:
     length = len(content) - max(1, int(missing * len(content)))
     assert "JPEGImages/a.jpg: image: damaged or truncated" in _error(content[:length])
 
-  @pytest.mark.parametrize("image_format", ["JPEG", "PNG"])
-  def test_truncated_image_filled_up_with_zeros(self, image_format):
+  @pytest.mark.parametrize(
+    ("image_format", "reason"),
+    [("JPEG", "a JPEG that is cut short"), ("PNG", "TensorFlow cannot decode it")],
+  )
+  def test_truncated_image_filled_up_with_zeros(self, image_format, reason):
     # An interrupted download. Pillow alone takes the JPEG for whole.
     content = voc_files.image_bytes(_PICTURE, image_format)[:-20] + bytes(20)
-    assert "damaged or truncated (TensorFlow cannot decode it)" in _error(content)
+    assert f"damaged or truncated ({reason})" in _error(content)
+
+  def test_jpeg_that_decoders_take_for_whole(self):
+    content = jpeg_damage.zeroed(jpeg_damage.photo())
+    assert "damaged or truncated (a JPEG whose data are damaged)" in _error(content)
 
   def test_png_with_a_changed_bit(self):
     content = bytearray(voc_files.image_bytes(_PICTURE, "PNG"))
