@@ -124,5 +124,5 @@ def test_a_rate_that_is_too_high(folder, tmp_path, capsys, monkeypatch):
 def test_replay_of_something_else(tmp_path, capsys):
   assert replay.main([str(tmp_path)]) == 1
   assert capsys.readouterr().err == (
-    f"error: {tmp_path}/params.yaml: cannot be read (NotFoundError)\n"
+    f"error: {tmp_path}/params.yaml: cannot be read (No such file or directory)\n"
   )
