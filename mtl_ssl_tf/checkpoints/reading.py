@@ -82,7 +82,7 @@ def arrays(path: str, source: str) -> dict[str, np.ndarray]:
 def _open(path: str, source: str):
   try:
     return tf.train.load_checkpoint(path)
-  except (tf.errors.OpError, RuntimeError, ValueError) as error:
+  except (tf.errors.OpError, IndexError, RuntimeError, ValueError) as error:
     raise ValueError(
       f"{source} {path!r} is no checkpoint that can be read ({_first_line(error)})"
     ) from error

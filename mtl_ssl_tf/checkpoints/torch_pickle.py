@@ -19,6 +19,7 @@ from collections.abc import Callable
 from typing import BinaryIO
 
 MAX_INSTRUCTIONS = 1_000_000
+MAX_PROTOCOL = 5
 # Storage classes of `torch` -> NumPy's name of their elements.
 DTYPES = {
   "DoubleStorage": "float64",
@@ -151,6 +152,10 @@ class _Machine:
       raise ValueError("has a damaged pickle: a mark is missing")
     items, self._stack = self._stack, self._marked.pop()
     return items
+
+  def protocol(self, number: int) -> None:
+    if number > MAX_PROTOCOL:
+      raise ValueError(f"has a pickle of protocol {number}; accepted: up to {MAX_PROTOCOL}")
 
   def put(self, index: int) -> None:
     self._memo[index] = self.top(object)
@@ -286,7 +291,8 @@ _VALUES = (
 )
 _STEPS: dict[str, Callable[[_Machine, object], None]] = {
   **dict.fromkeys(_VALUES, _Machine.push),
-  **dict.fromkeys(("PROTO", "FRAME"), lambda machine, argument: None),
+  "PROTO": _Machine.protocol,
+  "FRAME": lambda machine, argument: None,
   "NONE": lambda machine, _: machine.push(None),
   "NEWTRUE": lambda machine, _: machine.push(True),
   "NEWFALSE": lambda machine, _: machine.push(False),

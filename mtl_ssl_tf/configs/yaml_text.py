@@ -23,6 +23,7 @@ MAX_DEPTH = 32
 MAX_NUMBER_CHARACTERS = 100
 # A text counts as a value more each time that it is so many characters longer.
 _CHARACTERS_OF_A_VALUE = 100
+_MERGE = "tag:yaml.org,2002:merge"
 _NUMBERS = ("tag:yaml.org,2002:int", "tag:yaml.org,2002:float")
 
 
@@ -47,6 +48,7 @@ def parse(text: str, source: str) -> Any:
       return None
     _check_depth(node, source)
     _count(node, source, {})
+    _check_keys(node, source)
     return loader.construct_document(node)
   except _BoundError:
     raise
@@ -57,7 +59,7 @@ def parse(text: str, source: str) -> Any:
 
 
 class _BoundError(ValueError):
-  """A text that is YAML, but too large."""
+  """A text that is YAML, but too large or not of one meaning."""
 
 
 def _too_deep(source: str) -> _BoundError:
@@ -94,6 +96,27 @@ def _count(node: yaml.Node, source: str, counts: dict[int, int]) -> int:
       )
     counts[id(node)] = number
   return counts[id(node)]
+
+
+def _check_keys(node: yaml.Node, source: str) -> None:
+  """Refuses a key that is there twice, of which readers of YAML would take the last."""
+  pending, seen = [node], set()
+  while pending:
+    outer = pending.pop()
+    if id(outer) in seen:
+      continue
+    seen.add(id(outer))
+    pending += _parts(outer)
+    lines: dict[tuple[str, str], int] = {}
+    for key, _ in outer.value if isinstance(outer, yaml.MappingNode) else ():
+      if isinstance(key, yaml.ScalarNode) and key.tag != _MERGE:
+        place, line = (key.tag, key.value), key.start_mark.line + 1
+        if place in lines:
+          raise _BoundError(
+            f"{source}: {quoting.shown(key.value)} is there twice, in lines {lines[place]} and"
+            f" {line}; accepted: each field once"
+          )
+        lines[place] = line
 
 
 def _parts(node: yaml.Node) -> list[yaml.Node]:

@@ -14,6 +14,7 @@ from typing import BinaryIO
 
 # Of what is read whole unless the caller knows better: settings, lists, manifests, label maps.
 MAX_BYTES = 64 * 2**20
+_CHUNK_BYTES = 2**20
 _KINDS = {
   stat.S_IFIFO: "a pipe",
   stat.S_IFCHR: "a device",
@@ -85,8 +86,13 @@ def read_bytes(path: str | os.PathLike[str], max_bytes: int = MAX_BYTES) -> byte
     content = _read_remote(os.fspath(path), max_bytes)
   else:
     with open_file(path) as file:
-      _check_size(path, os.fstat(file.fileno()).st_size, max_bytes)
-      content = file.read(max_bytes + 1)  # Files of /proc do not tell their size.
+      size = os.fstat(file.fileno()).st_size
+      _check_size(path, size, max_bytes)
+      # Not up to the limit at once: a buffer of that size, made before, may be more than there is.
+      content = file.read(size + 1)
+      # Files of /proc do not tell their size, and others may grow.
+      while more := file.read(min(_CHUNK_BYTES, max_bytes + 1 - len(content))):
+        content += more
   _check_size(path, len(content), max_bytes)
   return content
 
@@ -130,10 +136,11 @@ def _check_size(path: str | os.PathLike[str], size: int, max_bytes: int) -> None
 def _read_remote(path: str, max_bytes: int) -> bytes:
   import tensorflow as tf  # Here, as most of what reads files needs no TensorFlow.
 
-  _check_size(path, _remote_size(path), max_bytes)
+  size = _remote_size(path)
+  _check_size(path, size, max_bytes)
   try:
     with tf.io.gfile.GFile(path, "rb") as file:
-      return file.read(max_bytes + 1)
+      return file.read(size + 1)
   except tf.errors.OpError as error:
     raise _os_error(path, error) from error
 

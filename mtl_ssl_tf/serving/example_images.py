@@ -9,8 +9,9 @@ import tensorflow as tf
 from mtl_ssl_tf.data import schema
 from mtl_ssl_tf.serving import encoded_bytes
 
-# A tf.Example is one field, number 1, of bytes: this byte, their number, and the bytes.
-_FEATURES_TAG = 0x0A
+# A field of bytes is its tag, their number, and the bytes. A tf.Example is one field, number 1, and
+# in that are entries, number 1 each, of a key, number 1, and a value, number 2.
+_KEY_TAG, _VALUE_TAG = 0x0A, 0x12
 _MAX_LENGTH_BYTES = 5
 
 
@@ -41,15 +42,37 @@ def encoded_images(tf_examples: tf.Tensor, name: str) -> tf.Tensor:
 
 
 def _is_example(content: tf.Tensor) -> tf.Tensor:
-  """Whether the bytes, a string scalar, have the length that they state; never if empty."""
+  """Whether the bytes, a string scalar, are a map of keys and values to their end.
+
+  The values are left to the parser, which repeats nothing of these. Empty bytes are no map.
+  """
   data = encoded_bytes.to_bytes(content)
-  head = tf.cast(data[1 : 1 + _MAX_LENGTH_BYTES], tf.int64)
+  length = tf.size(data, tf.int64)
+  tag, begin, end = _field(data, tf.constant(0, tf.int64))
+
+  def after_entry(at, is_sound):
+    entry_tag, entry_begin, entry_end = _field(data, at)
+    key_tag, _, key_end = _field(data, entry_begin)
+    value_tag, _, value_end = _field(data, key_end)
+    is_sound &= (entry_tag == _KEY_TAG) & (key_tag == _KEY_TAG) & (value_tag == _VALUE_TAG)
+    return entry_end, is_sound & (value_end == entry_end)
+
+  at, is_sound = tf.while_loop(
+    lambda at, is_sound: is_sound & (at < length),
+    after_entry,
+    (begin, (tag == _KEY_TAG) & (end == length)),
+  )
+  return is_sound & (at == length)
+
+
+def _field(data: tf.Tensor, at: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+  """Tag of the field that begins here, and begin and end of its content; int64 scalars."""
+  head = tf.cast(data[at + 1 : at + 1 + _MAX_LENGTH_BYTES], tf.int64)
   head = tf.pad(head, [[0, _MAX_LENGTH_BYTES - tf.size(head)]])  # [5]
   # Seven bits in a byte, the lowest first; the eighth says that more follow.
   has_more = tf.cast(head >= 128, tf.int64)  # [5]
   belongs = tf.math.cumprod(has_more, exclusive=True)  # [5]
   places = tf.constant([128**i for i in range(_MAX_LENGTH_BYTES)], tf.int64)
-  length = tf.reduce_sum(belongs * (head % 128) * places)
-  total = 1 + tf.reduce_sum(belongs) + length
-  tag = encoded_bytes.number(data, 0, 1, big_endian=True)
-  return (tag == _FEATURES_TAG) & (total == tf.size(data, tf.int64))
+  begin = at + 1 + tf.reduce_sum(belongs)
+  tag = encoded_bytes.number(data, at, 1, big_endian=True)
+  return tag, begin, begin + tf.reduce_sum(belongs * (head % 128) * places)

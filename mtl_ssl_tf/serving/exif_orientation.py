@@ -21,7 +21,7 @@ _EXCHANGED = (5, 6, 7, 8)
 def read(tiff: tf.Tensor) -> tf.Tensor:
   """The orientation int64, 1 … 8, in bytes uint8 [n] that begin with EXIF's TIFF header.
 
-  Only the first directory is read, where the tag has its place; its last entry counts.
+  Only the first directory is read, where the tag has its place; its last entry of one value counts.
   """
   is_big = encoded_bytes.starts_with(tiff, b"MM\0*")
   is_tiff = is_big | encoded_bytes.starts_with(tiff, b"II*\0")
@@ -37,7 +37,9 @@ def read(tiff: tf.Tensor) -> tf.Tensor:
   values = tf.where(
     types == _TYPE_LONG, _shorts(long_value, is_big), _shorts(entries[:, 8:10], is_big)
   )  # [E]
-  is_orientation = (tags == _TAG) & ((types == _TYPE_SHORT) | (types == _TYPE_LONG))  # [E]
+  one = tf.where(is_big, tf.constant([0, 0, 0, 1], tf.uint8), tf.constant([1, 0, 0, 0], tf.uint8))
+  is_one = tf.reduce_all(entries[:, 4:8] == one, axis=1)  # [E]
+  is_orientation = (tags == _TAG) & ((types == _TYPE_SHORT) | (types == _TYPE_LONG)) & is_one  # [E]
   found = tf.boolean_mask(values, is_orientation)
   last = tf.concat([[tf.constant(UPRIGHT, tf.int64)], found], axis=0)[-1]
   is_known = is_tiff & (last >= 1) & (last <= 8)

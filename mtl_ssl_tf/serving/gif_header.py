@@ -15,6 +15,8 @@ _SCREEN_BYTES = 13  # Signature and logical screen descriptor.
 _DESCRIPTOR_BYTES = 10
 _EXTENSION, _PICTURE = 0x21, 0x2C
 _TRAILER = b"\x3b"
+_CONTROL = b"\x21\xf9\x04"  # A graphic control extension.
+_WHITE = b"\xff\xff\xff"
 # Looked up at a time; blocks are of one size, 255 bytes as a rule.
 _ROW_BLOCKS = image_cost.GIF_ROW_BLOCKS
 # Forged files must not keep the server counting.
@@ -93,24 +95,73 @@ def read(data: tf.Tensor) -> FirstPicture:
 
 
 def decode(content: tf.Tensor, first: FirstPicture) -> tf.Tensor:
-  """The image uint8 [height, width, 3]; black where the picture does not reach.
+  """The image uint8 [height, width, 3]; where the picture does not reach, it is transparent.
+
+  TensorFlow's decoder shows as black what is transparent, so that colour is made white before, and
+  the extension that says which it is left out. Without such a colour, the first stands where the
+  picture does not reach.
 
   Args:
     content: string scalar, a GIF.
     first: its picture, a whole one.
   """
+  data = encoded_bytes.to_bytes(content)
+  num_shared, num_own = (_table_bytes(_byte(data, at)) for at in (10, first.start + 9))
+  own = first.start + _DESCRIPTOR_BYTES
+  table, num_bytes = (
+    tf.where(num_own > 0, a, b) for a, b in ((own, _SCREEN_BYTES), (num_own, num_shared))
+  )
+  clear = _transparent_index(data[: first.start])
+  has_place = (clear >= 0) & (3 * clear < num_bytes)
+  content = tf.cond(
+    has_place, lambda: _replaced(content, table + 3 * clear, _WHITE), lambda: content
+  )
   alone = tf.strings.join(
     [
-      tf.strings.substr(content, tf.zeros_like(first.start), first.start + 1),
-      b"\0\0\0\0",  # Row and column.
+      tf.strings.substr(content, tf.zeros_like(first.start), _SCREEN_BYTES + num_shared),
+      b",\0\0\0\0",  # Row and column.
       tf.strings.substr(content, first.start + 5, first.end - first.start - 5),
       _TRAILER,
     ]
   )
   picture = tf.io.decode_gif(alone)[0]  # [h, w, 3]
+  colour = tf.where(clear >= 0, tf.constant(list(_WHITE), tf.uint8), data[table : table + 3])
   after = first.screen_size - first.offset - first.size
   paddings = tf.pad(tf.stack([first.offset, after], axis=1), [[0, 1], [0, 0]])  # [3, 2]
-  return tf.pad(picture, paddings)
+  # Bytes wrap around, so that what is taken away is added again.
+  return tf.pad(picture - colour, paddings) + colour
+
+
+def _transparent_index(head: tf.Tensor) -> tf.Tensor:
+  """The number of the transparent colour, int64; -1 if there is none.
+
+  Args:
+    head: uint8 [n], all that comes before the picture; the last graphic control extension counts.
+  """
+  num_places = tf.maximum(tf.size(head) - 7, 0)
+  is_control = head[7 : 7 + num_places] == 0  # [n - 7]; the extension ends with an empty block.
+  for i, byte in enumerate(_CONTROL):
+    is_control &= head[i : i + num_places] == byte
+  places = tf.where(is_control, tf.range(num_places), -1)
+  at = tf.cast(tf.reduce_max(tf.concat([[-1], places], axis=0)), tf.int64)
+  is_set = (at >= 0) & (_byte(head, at + 3) % 2 == 1)
+  return tf.where(is_set, _byte(head, at + 6), -1)
+
+
+def _replaced(content: tf.Tensor, at: tf.Tensor, part: bytes) -> tf.Tensor:
+  """The string scalar with other bytes at an offset."""
+  rest = at + len(part)
+  return tf.strings.join(
+    [
+      tf.strings.substr(content, tf.zeros_like(at), at),
+      part,
+      tf.strings.substr(content, rest, tf.cast(tf.strings.length(content), tf.int64) - rest),
+    ]
+  )
+
+
+def _byte(data: tf.Tensor, at: tf.Tensor | int) -> tf.Tensor:
+  return encoded_bytes.number(data, tf.maximum(tf.cast(at, tf.int64), 0), 1, big_endian=True)
 
 
 def _table_bytes(flags: tf.Tensor) -> tf.Tensor:

@@ -73,6 +73,14 @@ def test_not_a_checkpoint(tmp_path):
     reading.names(str(path), "--x")
 
 
+def test_an_index_without_its_beginning(tmp_path):
+  path = slim_files.write(tmp_path / "model.ckpt", ARRAYS)
+  index = tmp_path / "model.ckpt.index"
+  index.write_bytes(index.read_bytes()[-60:])  # TensorFlow's error is an IndexError.
+  with pytest.raises(ValueError, match=rf"^--x '{path}' is no checkpoint that can be read \("):
+    reading.names(path, "--x")
+
+
 def test_damaged(tmp_path):
   path = slim_files.write(tmp_path / "model.ckpt", {"a": np.ones(1000), "b": np.ones(1000)})
   data = tmp_path / "model.ckpt.data-00000-of-00001"

@@ -388,6 +388,10 @@ class TestPickle:
       load(writer.text("\n\u202e" * 9999) + writer.text("x") + b"\x93")
     assert len(str(caught.value)) < 1000 and str(caught.value).isascii()
 
+  def test_another_protocol_is_refused(self):
+    with pytest.raises(ValueError, match=r"^has a pickle of protocol 6; accepted: up to 5$"):
+      load(b"\x80\x06N")
+
   @pytest.mark.parametrize(
     ("body", "instruction"),
     [

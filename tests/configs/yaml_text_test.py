@@ -74,6 +74,16 @@ def test_numbers_are_bounded(number):
   assert found.startswith(f"a.yaml: {number[:20]}… is a number of {len(number)} characters")
 
 
+def test_a_field_is_there_once():
+  # Readers of YAML take the last one, and the first is lost without a word.
+  assert message("task: {seed: 1}\ntrainer: {}\ntask: {init: x}") == (
+    "a.yaml: 'task' is there twice, in lines 1 and 3; accepted: each field once"
+  )
+  assert message("- {a: [{b: 1, 'b': 2}]}").startswith("a.yaml: 'b' is there twice, in lines 1 and")
+  merged = "a: &a {x: 1}\nb: &b {x: 2}\nc: {<<: *a, <<: *b, x: 3}\n1: {'1': x, 1: y}"
+  assert yaml_text.parse(merged, "a.yaml")["c"] == {"x": 3}
+
+
 def test_the_text_is_bounded():
   assert message("#" * 500_001) == "a.yaml: 500001 characters; accepted: at most 500000"
 

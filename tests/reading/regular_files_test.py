@@ -2,6 +2,7 @@
 
 import os
 import socket
+import tracemalloc
 
 import pytest
 import tensorflow as tf
@@ -65,6 +66,17 @@ def test_a_file_is_read_up_to_a_size(tmp_path):
     assert file.read() == b"12\r\n5"
   with pytest.raises(OSError, match="at least 5 bytes; accepted here: at most 4"):
     regular_files.read_bytes(path, 4)
+
+
+def test_the_limit_takes_no_memory(tmp_path):
+  (tmp_path / "a").write_bytes(b"12345")
+  tracemalloc.start()
+  try:
+    assert regular_files.read_bytes(tmp_path / "a", 2**30) == b"12345"
+    peak = tracemalloc.get_traced_memory()[1]
+  finally:
+    tracemalloc.stop()
+  assert peak < 2**24
 
 
 def test_a_file_that_does_not_tell_its_size_is_bounded():

@@ -122,16 +122,25 @@ class TestFormats:
       assert image.n_frames == 2
     np.testing.assert_array_equal(decode(content)[..., 1], np.asarray(grey[0]))
 
-  def test_gif_whose_picture_does_not_fill_it(self):
-    content = bytearray(encode(PICTURE.convert("L"), "GIF"))
-    at = content.index(b",\0\0\0\0\x1e\0\x14\0")
+  @pytest.mark.parametrize("transparency", [None, 0, 3, 200])
+  @pytest.mark.parametrize("colours", [16, None], ids=["shared colours", "grey"])
+  def test_gif_whose_picture_does_not_fill_it(self, colours, transparency):
+    # Twice the same: the picture fills it, and lies within it at row 2 and column 3.
+    picture = PICTURE.quantize(colours) if colours else PICTURE.convert("L")
+    options = {} if transparency is None else {"transparency": transparency}
+    content = bytearray(encode(picture, "GIF", comment=b"c" * 300, **options))
+    np.testing.assert_array_equal(decode(bytes(content)), stored(bytes(content)))
+    at = content.rindex(b",\0\0\0\0\x1e\0\x14\0")
     content[at + 1 : at + 5] = struct.pack("<HH", 3, 2)
     content[6:10] = struct.pack("<HH", 40, 25)
     decoded = decode(bytes(content))
     assert decoded.shape == (25, 40, 3)
-    np.testing.assert_array_equal(decoded[2:22, 3:33, 0], np.asarray(PICTURE.convert("L")))
-    decoded[2:22, 3:33] = 0
-    assert not decoded.any()
+    np.testing.assert_array_equal(decoded, stored(bytes(content)))
+
+  def test_transparent_gif(self):
+    content = encode(PICTURE.quantize(16), "GIF", transparency=3)
+    where = np.asarray(PICTURE.quantize(16)) == 3
+    assert where.any() and (decode(content)[where] == 255).all()
 
   def test_pictures_behind_the_first_are_not_decompressed(self):
     content = encode(PICTURE.convert("L"), "GIF")

@@ -9,6 +9,7 @@ Boxes are taken as they stand: those of records in the float32 numbers that eval
 training sees, those of files unclipped.
 """
 
+import collections
 import logging
 import os
 from collections.abc import Sequence
@@ -20,6 +21,7 @@ from mtl_ssl_tf.data import faults, label_map, schema
 from mtl_ssl_tf.data.ground_truth import coco_truth
 from mtl_ssl_tf.data.ground_truth import objects as ground_truth
 from mtl_ssl_tf.data.records import contents, manifests
+from mtl_ssl_tf.data.records import index as record_index
 from mtl_ssl_tf.data.records import paths as record_paths
 from mtl_ssl_tf.data.sources import voc_annotation, voc_folder, voc_layout, voc_listing
 
@@ -97,6 +99,8 @@ def read_records(
   images = []
   for file in files:
     first = len(images)
+    # TensorFlow takes up to 11 bytes behind the last record for nothing.
+    collections.deque(record_index.record_spans(file), maxlen=0)
     try:
       for number, record in enumerate(tf.data.TFRecordDataset(file).as_numpy_iterator()):
         where = f"record {number}"

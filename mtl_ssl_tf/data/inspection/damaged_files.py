@@ -77,7 +77,12 @@ class RecordFile:
     try:
       content, end = self._reader.read(offset)
       return Record(self._name, number, end, content, folder=self._folder)
-    except (tf.errors.DataLossError, tf.errors.OutOfRangeError, IndexError):
+    except (
+      tf.errors.DataLossError,
+      tf.errors.OutOfRangeError,
+      tf.errors.InvalidArgumentError,  # A length of 2^63 and more.
+      IndexError,
+    ):
       pass  # It does not say what is damaged.
     with record_index.open_file(self._path) as file:
       file.seek(offset)

@@ -74,6 +74,8 @@ class _Check:
     if num_objects is not None:
       # Also without an image, so that no fault hides behind another.
       facts, boxes_orig = self._place_objects(num_objects, *(size or (1, 1)))
+      for box_norm in zip(*(self._values[key] for key in schema.IGNORED_BOX), strict=True):
+        self._check_box(None, schema.IGNORED_BOX, box_norm)
     return CheckedRecord(
       facts if size else None,
       tuple(self._findings),
@@ -191,7 +193,7 @@ class _Check:
         self._tell([unknown[row]])
       else:
         self._check_text(row)
-      self._check_box(row, boxes_norm[row])
+      self._check_box(row, contents.BOX, boxes_norm[row])
       for key in contents.FLAGS:
         if self._values[key] and self._values[key][row] not in (0, 1):
           self._fault("flag", key, str(self._values[key][row]), "0 or 1", row)
@@ -231,17 +233,18 @@ class _Check:
       accepted = f"{faults.quote(self._classes[label - 1])}, line {label} of the label map"
       self._fault("text_contradicts_label", schema.OBJECT_TEXT, value, accepted, row)
 
-  def _check_box(self, row: int, box_norm: np.ndarray) -> None:
-    """Reports each wrong coordinate, and where these are sound, an empty box."""
+  def _check_box(self, row: int | None, keys: Sequence[str], box_norm: Sequence[float]) -> None:
+    """Reports each wrong coordinate, and where these are sound, an empty box; of an object by its
+    row, of a region by None."""
     sound = True
-    for key, value in zip(contents.BOX, box_norm, strict=True):
+    for key, value in zip(keys, box_norm, strict=True):
       if not -_BORDER_TOLERANCE <= value <= 1.0 + _BORDER_TOLERANCE:  # NaN is none of these.
         self._fault("box_outside", key, f"{value:g}", "0 … 1, a fraction of the image", row)
         sound = False
     for low, high in ((0, 2), (1, 3)):
       if sound and box_norm[high] <= box_norm[low]:
-        accepted = f"more than {contents.BOX[low].rsplit('/', 1)[1]} {box_norm[low]:g}"
-        self._fault("empty_box", contents.BOX[high], f"{box_norm[high]:g}", accepted, row)
+        accepted = f"more than {keys[low].rsplit('/', 1)[1]} {box_norm[low]:g}"
+        self._fault("empty_box", keys[high], f"{box_norm[high]:g}", accepted, row)
 
   def _quoted_name(self, row: int) -> str | None:
     texts = self._values[schema.OBJECT_TEXT]

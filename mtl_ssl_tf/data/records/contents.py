@@ -44,8 +44,8 @@ _LISTS = {
     schema.IMAGE_SHA256,
     schema.OBJECT_TEXT,
   ),
-  "int64_list": (*SIZE, schema.OBJECT_LABEL, schema.OBJECT_ID, *FLAGS),
-  "float_list": (*BOX, schema.OBJECT_AREA, *schema.IGNORED_BOX),
+  "int64_list": (*SIZE, schema.OBJECT_LABEL, schema.OBJECT_ID, *FLAGS, schema.ERASED_LABEL),
+  "float_list": (*BOX, schema.OBJECT_AREA, *schema.IGNORED_BOX, *schema.ERASED_BOX),
 }
 _IN_WORDS = {"bytes_list": "bytes", "int64_list": "whole numbers", "float_list": "numbers"}
 # Formats that TensorFlow decodes.
@@ -111,10 +111,11 @@ def read(content: bytes) -> tuple[Values, list[Problem]]:
 
 
 def length_problems(values: Values) -> Iterator[Problem]:
-  """Yields the lists of objects, or of regions to be ignored, that are not of one length."""
+  """Yields the lists of objects, regions to be ignored or erased objects of another length."""
   groups = (
     (schema.OBJECT_LABEL, BOX, (schema.OBJECT_TEXT, *FLAGS, schema.OBJECT_AREA, schema.OBJECT_ID)),
     (schema.IGNORED_BOX[0], schema.IGNORED_BOX[1:], ()),
+    (schema.ERASED_LABEL, schema.ERASED_BOX, ()),
   )
   for first, needed, others in groups:
     number = len(values[first])

@@ -9,7 +9,7 @@ import tensorflow as tf
 
 from mtl_ssl_tf.data import faults, schema
 from mtl_ssl_tf.data.records import paths as record_paths
-from mtl_ssl_tf.reading import json_text, regular_files
+from mtl_ssl_tf.reading import json_text, quoting, regular_files
 
 _ACCEPTED = "what a converter wrote"
 # Of what is read here; manifests of others may have less than ours.
@@ -50,6 +50,10 @@ def load(path: str | os.PathLike[str]) -> dict[str, Any]:
   except ValueError as error:
     value, _, accepted = str(error).partition("; accepted: ")
     raise _fault(path, value, f"{accepted}, as in {_ACCEPTED}") from error
+  for name in (*(shard["file"] for shard in manifest["shards"]), manifest.get("pictures", "")):
+    if "/" in name or not name.isprintable():  # Nor text that no file system has.
+      value = f"content: {quoting.shown(name)} as the name of a file"
+      raise _fault(path, value, f"a name without folders, as in {_ACCEPTED}")
   return manifest
 
 

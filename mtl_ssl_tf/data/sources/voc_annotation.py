@@ -19,6 +19,8 @@ from mtl_ssl_tf.data.sources import annotated
 
 _NUMBER = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?", re.ASCII)
 _COORDINATES = ("ymin", "xmin", "ymax", "xmax")
+_OBJECT_TEXTS = ("name", "difficult")
+_TEXT_ALONE = "text alone, as what follows an element in it would not be read"
 # Tags and attributes, in small letters, of elements that may be a box or an object.
 _BOX_TAGS = frozenset(
   (
@@ -181,6 +183,9 @@ def _object(
     quoted_name = faults.quote(name) if name else None
     found.append(faults.Fault(file, field, value, accepted, number, quoted_name))
 
+  for child in element:
+    if len(child) and child.tag in _OBJECT_TEXTS:
+      report(child.tag, _held(child), _TEXT_ALONE)
   problem = label_map.name_problem(name)
   if problem:
     report("name", _quote_or_missing(texts.get("name")), problem)
@@ -191,6 +196,9 @@ def _object(
   if len(boxes) != 1:
     report("bndbox", f"there are {len(boxes)}", "one box")
     return None
+  for child in boxes[0]:
+    if len(child) and child.tag in _COORDINATES:
+      report(f"bndbox/{child.tag}", _held(child), _TEXT_ALONE)
   sides = _texts(boxes[0])
   values = {field: _number(sides.get(field)) for field in _COORDINATES}
   for field in _COORDINATES:
@@ -230,9 +238,13 @@ def _texts(element: ElementTree.Element) -> dict[str, str]:
 
 
 def _text(element: ElementTree.Element, field: str) -> str | None:
-  """The text of a child, without blanks around it; None where there is no such child."""
-  text = element.findtext(field)
-  return None if text is None else text.strip()
+  """The text of a child, without blanks around it; None where there is none that is text alone."""
+  child = element.find(field)
+  return None if child is None or len(child) else (child.text or "").strip()
+
+
+def _held(element: ElementTree.Element) -> str:
+  return f"holds the element {faults.quote(element[0].tag)}"
 
 
 def _quote_or_missing(text: str | None) -> str:

@@ -219,6 +219,14 @@ class TestFaultyRecords:
     (tmp_path / "a.tfrecord").write_bytes(content)
     assert read_fault(path) == f"{path}: record 1: damaged; accepted: a whole TFRecord file"
 
+  @pytest.mark.parametrize("number", [1, 11])
+  def test_bytes_behind_the_last_record(self, tmp_path, number):
+    path = self.write(tmp_path, self.example())
+    with (tmp_path / "a.tfrecord").open("ab") as file:
+      file.write(b"\x01" * number)
+    with pytest.raises(ValueError, match=r"a\.tfrecord: is cut short in record 1; its length is"):
+      truth_readers.read(path)
+
   def test_nothing_there(self, tmp_path):
     with pytest.raises(ValueError) as error:
       truth_readers.read(str(tmp_path / "none-*"))

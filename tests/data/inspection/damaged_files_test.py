@@ -1,11 +1,13 @@
 """Tests of reading record files past every kind of damage."""
 
 import gzip
+import struct
 
 import pytest
 import tensorflow as tf
 
 from mtl_ssl_tf.data.inspection import damaged_files
+from tests.fuzz import framing
 
 # Contents of these lengths, each framed by 12 bytes before it and 4 behind.
 _CONTENTS = [b"a" * 10, b"b" * 20, b"", b"c" * 30]
@@ -127,6 +129,15 @@ def test_cut_short(tmp_path, content, size, what):
     *_sound(*_CONTENTS[:3]),
     (None, f"cut_short: x.tfrecord, record 3: framing: {what}"),
   ]
+
+
+@pytest.mark.parametrize("length", [2**63, 2**64 - 16])
+def test_a_length_that_no_file_has(tmp_path, content, length):
+  # Its checksum is right; TensorFlow takes it for negative.
+  header = struct.pack("<Q", length)
+  found = _read(tmp_path, content[:26] + header + framing.masked_crc(header) + b"x" * 9)
+  assert [record[0] for record in found] == [_CONTENTS[0], None]
+  assert found[1][1].endswith(f"the file ends after 9 bytes of its {length} bytes of content")
 
 
 @pytest.mark.parametrize("pack", [lambda _: b"<html>" + b" " * 100, gzip.compress])

@@ -183,6 +183,51 @@ class TestFields:
     ]
 
 
+class TestRegions:
+  """Regions to be ignored, which training reads, and erased objects, which measurements read."""
+
+  def _with(self, keys, columns) -> tf.train.Example:
+    example = _example()
+    for key, values in zip(keys, columns, strict=True):
+      example.features.feature[key].float_list.value.extend(values)
+    return example
+
+  def test_sound(self):
+    facts, found = _check(self._with(schema.IGNORED_BOX, [[0.0], [0.1], [0.5], [1.0]]))
+    assert (len(facts.boxes_orig), found) == (2, [])
+
+  def test_wrong_type(self):
+    example = self._with(schema.IGNORED_BOX[:3], [[0.0], [0.1], [0.5]])
+    example.features.feature[schema.IGNORED_XMAX].int64_list.value.append(1)
+    facts, found = _check(example)
+    assert facts is None
+    assert found == [
+      "wrong_type: image/ignored/bbox/xmax: a list of whole numbers; accepted: a list of numbers"
+    ]
+
+  def test_lists_of_two_lengths(self):
+    facts, found = _check(self._with(schema.IGNORED_BOX, [[0.0], [0.1], [0.5], []]))
+    assert facts is None
+    assert found == [
+      "lengths_differ: image/ignored/bbox/xmax: 0 values; accepted: 1, as many as"
+      " image/ignored/bbox/ymin"
+    ]
+
+  def test_no_region(self):
+    _, found = _check(self._with(schema.IGNORED_BOX, [[np.nan, 0.5], [0, 0], [0.5, 0.5], [1, 1]]))
+    assert found == [
+      "box_outside: image/ignored/bbox/ymin: nan; accepted: 0 … 1, a fraction of the image",
+      "empty_box: image/ignored/bbox/ymax: 0.5; accepted: more than ymin 0.5",
+    ]
+
+  def test_erased_objects_without_labels(self):
+    _, found = _check(self._with(schema.ERASED_BOX[:1], [[0.5]]))
+    assert found == [
+      "lengths_differ: image/object_erased/bbox/ymin: 1 values; accepted: 0, as many as"
+      " image/object_erased/class/label"
+    ]
+
+
 class TestObjects:
   """Faults of the second object leave the first."""
 

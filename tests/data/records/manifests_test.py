@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+from mtl_ssl_tf.data import faults
 from mtl_ssl_tf.data.records import manifests
 
 _CLASSES = ["cat", "dog", "cow"]
@@ -43,3 +44,14 @@ def test_images_and_classes_without_one_by_count(tmp_path):
 def test_of_other_files_nothing_is_known(tmp_path, part):
   files = [*_write(tmp_path), str(tmp_path / "of no manifest.tfrecord")]
   assert manifests.boxes_missing(files[part], _CLASSES) == (False, [])
+
+
+@pytest.mark.parametrize("name", ["../a.tfrecord", "a\0", "\ud800", "\udc93", "a\nb"])
+@pytest.mark.parametrize("field", ["shards", "pictures"])
+def test_no_name_of_a_file(tmp_path, field, name):
+  content = {"shards": [{"file": "a.tfrecord"}], "pictures": "pictures_train.tsv"}
+  content[field] = [{"file": name}] if field == "shards" else name
+  path = tmp_path / "manifest_train.json"
+  path.write_text(json.dumps(content))
+  with pytest.raises(faults.FaultError, match="as the name of a file; accepted: a name without"):
+    manifests.load(path)

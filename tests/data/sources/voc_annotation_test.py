@@ -263,6 +263,20 @@ class TestFaultsOfObjects:
       voc_files.object_xml(name)
     )
 
+  @pytest.mark.parametrize(
+    ("field", "found"),
+    [
+      ("name", voc_files.object_xml("cat<b>s</b>")),
+      ("difficult", voc_files.object_xml(difficult="0<b/>1")),
+      ("bndbox/xmax", voc_files.object_xml(box={"xmax": "12<b>3</b>4"})),
+    ],
+  )
+  def test_text_that_goes_on_after_an_element(self, field, found):
+    # It was read up to there: cat, 0 and 12.
+    assert _only_fault(found).startswith(
+      f"Annotations/a.xml: object 1 ('cat') {field}: holds the element 'b'; accepted: text alone"
+    )
+
   def test_two_boxes(self):
     twice = voc_files.object_xml().replace("</object>", "<bndbox/></object>")
     assert "object 1 ('cat') bndbox: there are 2; accepted: one box" in _only_fault(twice)
@@ -344,6 +358,7 @@ class TestStatedBoxes:
       voc_files.object_xml("cat", {"xmin": "x"}),
       voc_files.object_xml(None, difficult=7),
       "<object/>",
+      voc_files.object_xml("cat", {"xmin": "9<b/>9"}),
     ]
     boxes = voc_annotation.stated_boxes(voc_files.annotation_xml(objects), "a.xml")
     assert boxes == {1: (4, 9, 14, 3), 3: (4, 2, 14, 12)}
