@@ -197,6 +197,9 @@ class _Check:
       for key in contents.FLAGS:
         if self._values[key] and self._values[key][row] not in (0, 1):
           self._fault("flag", key, str(self._values[key][row]), "0 or 1", row)
+      for area in self._values[schema.OBJECT_AREA][row : row + 1]:
+        if not 0.0 <= area < float("inf"):  # NaN is none of these.
+          self._fault("area", schema.OBJECT_AREA, f"{area:g}", "a finite number from 0 on", row)
       if len(self._findings) == num_findings:
         rows.append(row)
     texts = self._values[schema.OBJECT_TEXT]

@@ -175,6 +175,6 @@ def problems(
   lengths = [problem for problem in length_problems(values) if problem.field in keys]
   yield from lengths
   yield from label_problems(values, num_classes)
-  for key in () if lengths else BOX:
+  for key in () if lengths else (*BOX, schema.OBJECT_AREA):
     for row in np.flatnonzero(~np.isfinite(np.array(values[key], np.float64))):
       yield Problem("not_finite", key, str(values[key][row]), "a finite number", int(row))

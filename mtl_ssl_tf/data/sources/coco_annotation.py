@@ -22,6 +22,8 @@ _LOCAL_FILES = "/data/local-files/?d="
 FLAGS = ("iscrowd", "difficult", "truncated", "ignore")
 # Of a record, which keeps integers of 64 bits.
 _MAX_ID = 2**63 - 1
+# Of a record, which keeps numbers of 32 bits.
+_MAX_AREA = 3.4e38
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -143,7 +145,7 @@ def parse_object(
     difficult=int(is_difficult(entry)),
     truncated=annotated.share_flag(entry.get("truncated")),
     is_crowd=annotated.flag(entry.get("iscrowd")),
-    area=float(area) if json_text.is_number(area) and area >= 0 else None,
+    area=float(area) if json_text.is_number(area) and 0 <= area <= _MAX_AREA else None,
     object_id=number if object_id is None else object_id,
   ), []
 

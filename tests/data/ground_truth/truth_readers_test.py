@@ -165,6 +165,7 @@ class TestFaultyRecords:
       (schema.OBJECT_IS_CROWD, "int64_list", [0, 1], "2 values"),
       (schema.OBJECT_IS_CROWD, "bytes_list", [b"0"], "a list of bytes"),
       (schema.OBJECT_AREA, "float_list", [1.0, 2.0], "2 values"),
+      (schema.OBJECT_AREA, "float_list", [float("inf")], "inf"),
       (schema.IGNORED_XMIN, "float_list", [0.5], "1 values"),
     ],
   )

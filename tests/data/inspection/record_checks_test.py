@@ -245,6 +245,12 @@ class TestObjects:
       f"label: image/object/class/label: {label}; accepted: 1 … 2, the lines of the label map"
     ]
 
+  @pytest.mark.parametrize("area", [np.nan, np.inf, -1.0])
+  def test_area_that_is_none(self, area):
+    assert self._check_second(schema.OBJECT_AREA, "float_list", [4.0, area]) == [
+      f"area: image/object/area: {area:g}; accepted: a finite number from 0 on"
+    ]
+
   def test_label_below_one_without_a_label_map(self):
     assert self._check_second(schema.OBJECT_LABEL, "int64_list", [1, 0], None) == [
       "label: image/object/class/label: 0; accepted: classes count from 1"

@@ -57,7 +57,7 @@ class TestObject:
     assert found == []
     assert (annotation.is_crowd, annotation.difficult, annotation.truncated) == (0, 0, 0)
 
-  @pytest.mark.parametrize("area", ["60", -5, float("nan"), [1]])
+  @pytest.mark.parametrize("area", ["60", -5, float("nan"), [1], 1e39])
   def test_an_area_that_is_none_costs_no_box(self, area):
     assert _object(area=area)[0].area is None
 
