@@ -26,6 +26,7 @@ from mtl_ssl_tf import files
 from mtl_ssl_tf.command_line import convert_beam as convert_beam_flags
 from mtl_ssl_tf.data import coco_json, pascal_voc, progress_lines
 from mtl_ssl_tf.data.records import converter_command, worker_pool
+from mtl_ssl_tf.reading import json_text
 
 _CONVERTERS = {"pascal_voc": pascal_voc, "coco_json": coco_json}
 
@@ -60,7 +61,7 @@ def runner(pipeline_flags: Sequence[str]) -> worker_pool.Runner:
         | "Spread" >> beam.Reshuffle()  # Else one worker might get them all.
         | "Work" >> beam.Map(_work, task)
       )
-    return [json.loads(_result_path(task, shard).read_bytes()) for shard in range(len(num_images))]
+    return [json_text.read(_result_path(task, shard)) for shard in range(len(num_images))]
 
   return run
 

@@ -12,7 +12,7 @@ from mtl_ssl_tf.serving import (
   exif_orientation,
   gif_header,
   image_headers,
-  jpeg_checks,
+  whole_jpeg,
 )
 
 
@@ -60,8 +60,8 @@ def _on_white(pixels: tf.Tensor) -> tf.Tensor:
 
 def _decode_jpeg(content: tf.Tensor, header: image_headers.Header, name: tf.Tensor) -> tf.Tensor:
   """Decodes a JPEG, and refuses one whose data are not whole."""
-  content = tf.cond(header.lacks_end, lambda: jpeg_checks.completed(content), lambda: content)
-  problem = jpeg_checks.problem(content, header.segments)
+  content = tf.cond(header.lacks_end, lambda: whole_jpeg.completed(content), lambda: content)
+  problem = whole_jpeg.problem(content, header.segments)
   is_whole = problem == ""
   problem = tf.where(header.lacks_end, jpeg_segments.CUT_SHORT, problem)
   refusal = tf.strings.join([name, ": ", problem, f"; accepted: {image_headers.ACCEPTED}"])

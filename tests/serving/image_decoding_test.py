@@ -10,7 +10,7 @@ import tensorflow as tf
 from PIL import Image
 
 from mtl_ssl_tf.data import faults
-from mtl_ssl_tf.data.sources import image_files, jpeg_scans
+from mtl_ssl_tf.data.sources import image_files, whole_jpeg
 from mtl_ssl_tf.serving import image_decoding, jpeg_header
 from tests.data import costly_images, jpeg_damage, voc_files
 
@@ -376,7 +376,7 @@ class TestDamagedJpegs:
     ],
   )
   def test_whole_ones_that_look_odd(self, content):
-    jpeg_scans.check(content)
+    whole_jpeg.check(content)
     np.testing.assert_array_equal(decode(content), tf.io.decode_jpeg(content, channels=3))
 
   @pytest.mark.parametrize("options", [{}, {"optimize": True}, {"mode": "L"}, {"mode": "CMYK"}])

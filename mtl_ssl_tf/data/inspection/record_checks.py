@@ -13,7 +13,7 @@ from PIL import Image
 from mtl_ssl_tf.data import faults, schema
 from mtl_ssl_tf.data.inspection import checks
 from mtl_ssl_tf.data.records import contents
-from mtl_ssl_tf.data.sources import image_cost, image_files, jpeg_scans, jpeg_segments
+from mtl_ssl_tf.data.sources import image_cost, image_files, jpeg_segments, whole_jpeg
 
 _BORDER_TOLERANCE = 1e-6  # Rounding of float32.
 
@@ -147,7 +147,7 @@ class _Check:
       return None
     try:
       if image_format == "JPEG":
-        jpeg_scans.check(encoded)
+        whole_jpeg.check(encoded)
       else:  # As the reader of training does.
         tf.io.decode_image(encoded, channels=3, expand_animations=False)
     except (jpeg_segments.DamageError, tf.errors.OpError) as error:

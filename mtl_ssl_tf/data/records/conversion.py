@@ -161,7 +161,11 @@ def _write_shards(
   progress = progress_lines.Progress(
     f"{source.split}: converting images", len(source), _LOGGER.info
   )
-  run(task, _images_by_shard(source, num_shards), progress)
+  done = run(task, _images_by_shard(source, num_shards), progress)
+  for name in sorted(result for result in done if isinstance(result, str)):
+    _LOGGER.warning(
+      f"{space.folder / name}: damaged since the conversion was stopped, and converted again"
+    )
   return [schema.shard_file(source.split, shard, num_shards) for shard in range(num_shards)]
 
 

@@ -2,12 +2,12 @@
 
 A shard is a contiguous range of a split's positions. Its records come first, under another name
 until they are on the disk, then a summary next to them. A shard with a summary is whole; it is kept
-as long as the summary's signature is that of the images' files.
+if the summary's signature is that of the images' files, and both are as they were written.
 """
 
+import contextlib
 import dataclasses
 import hashlib
-import json
 import pathlib
 from collections.abc import Callable
 from typing import Any
@@ -16,7 +16,7 @@ import tensorflow as tf
 
 from mtl_ssl_tf import files
 from mtl_ssl_tf.data import schema
-from mtl_ssl_tf.data.records import examples, pictures, summaries, workspace
+from mtl_ssl_tf.data.records import examples, pictures, shard_summaries, summaries
 from mtl_ssl_tf.data.records import writer as record_writer
 from mtl_ssl_tf.data.sources import annotated, split_source
 
@@ -66,8 +66,12 @@ class WriteShard:
   folder: pathlib.Path
   rules: annotated.BoxRules = annotated.DEFAULT_RULES
 
-  def __call__(self, shard: int, step: Callable[[], None]) -> bool:
-    """Whether there was anything to do; if so, `step` is called after each image."""
+  def __call__(self, shard: int, step: Callable[[], None]) -> bool | str:
+    """Whether there was anything to do; if so, `step` is called after each image.
+
+    Returns:
+      Also a yes: the name of a shard that was there, but not as it had been written.
+    """
     span = positions(shard, self.num_shards, len(self.source))
     path = self.folder / schema.shard_file(self.source.split, shard, self.num_shards)
     # Before the files are read: a change in the meantime must show.
@@ -75,11 +79,15 @@ class WriteShard:
     for position in span:
       digest.update(self.source.signature(position).encode() + b"\n")
     signature = digest.hexdigest()
-    summary_file = summary_path(path)
-    if path.exists() and summary_file.exists():
-      if json.loads(summary_file.read_bytes())["signature"] == signature:
-        return False
-      summary_file.unlink()
+    summary_file = shard_summaries.path_of(path)
+    was_there = path.exists() and summary_file.exists()
+    before = shard_summaries.read(path) if was_there else None
+    is_current = before is not None and before["signature"] == signature
+    if is_current and shard_summaries.is_of(before, path):
+      return False
+    is_damaged = was_there and (before is None or is_current)
+    summary_file.unlink(missing_ok=True)
+    path.unlink(missing_ok=True)  # A link is not written through.
 
     summary, hashes, lines = summaries.Summary(), {}, []
     with files.replacing(path) as part:
@@ -95,17 +103,23 @@ class WriteShard:
       sha256 = files.sha256(part)
     content = {"signature": signature, "sha256": sha256, "hashes": hashes, "pictures": lines}
     content["summary"] = summary.to_json()
-    files.write_bytes(summary_file, summaries.json_bytes(content))
-    return True
-
-
-def summary_path(path: pathlib.Path) -> pathlib.Path:
-  """Returns the path of a shard's summary."""
-  return path.with_name(path.name + workspace.SUMMARY_SUFFIX)
+    shard_summaries.write(path, content)
+    return path.name if is_damaged else True
 
 
 def read_summary(path: pathlib.Path) -> tuple[summaries.Summary, dict[str, Any], list[str]]:
   """The summary of a shard that is whole, the SHA-256 of its source files, by name, and the lines
-  of its pictures."""
-  content = json.loads(summary_path(path).read_bytes())
-  return summaries.Summary.from_json(content["summary"]), content["hashes"], content["pictures"]
+  of its pictures.
+
+  Raises:
+    ValueError: it has changed since it was written.
+  """
+  content = shard_summaries.read(path)
+  if content is not None:
+    with contextlib.suppress(ValueError):
+      summary = summaries.Summary.from_json(content["summary"])
+      return summary, content["hashes"], content["pictures"]
+  raise ValueError(
+    f"{shard_summaries.path_of(path)}: damaged since it was written; accepted: what a conversion"
+    " left; delete its folder to convert all again"
+  )

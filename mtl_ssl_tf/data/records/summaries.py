@@ -2,7 +2,6 @@
 
 import collections
 import dataclasses
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Self
 
@@ -10,8 +9,32 @@ import tensorflow as tf
 
 from mtl_ssl_tf.data import faults, schema
 from mtl_ssl_tf.data.sources import split_source
+from mtl_ssl_tf.reading import json_text
 
 _MAX_NAMED = 20
+_FAULT_TYPES = {
+  "file": str,
+  "field": str,
+  "value": str,
+  "accepted": str,
+  "object_number": (int, None),
+  "object_name": (str, None),
+}
+_TYPES = {
+  "num_images": int,
+  "num_boxes": int,
+  "num_images_left_out": int,
+  "num_objects_left_out": int,
+  "faults": [_FAULT_TYPES],
+  "_num_without_boxes": int,
+  "_num_difficult": int,
+  "_num_crowds": int,
+  "_max_boxes": int,
+  "_sizes": [[int]],
+  "_boxes_per_class": {str: int},
+  "_noted": {str: int},
+  "_first_noted": {str: [str]},
+}
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -146,8 +169,15 @@ class Summary:
 
   @classmethod
   def from_json(cls, values: Mapping[str, Any]) -> Self:
-    """Returns the summary that `to_json` wrote."""
+    """Returns the summary that `to_json` wrote.
+
+    Raises:
+      ValueError: the values are not of its kind.
+    """
     summary = cls()
+    json_text.check(values, _TYPES, "summary")
+    if values.keys() != vars(summary).keys() or any(len(row) != 3 for row in values["_sizes"]):
+      raise ValueError("summary: not of this version; accepted: one of this version")
     for name, value in values.items():
       if isinstance(getattr(summary, name), collections.Counter) and name != "_sizes":
         getattr(summary, name).update(value)
@@ -167,8 +197,3 @@ class Summary:
 def num_objects(found: Iterable[faults.Fault]) -> int:
   """The number of objects that these faults are of, within one file."""
   return len({fault.object_number for fault in found if fault.object_number is not None})
-
-
-def json_bytes(values: Mapping[str, Any], indent: int | None = None) -> bytes:
-  """The values as JSON text, in which names of files need not be UTF-8."""
-  return json.dumps(values, indent=indent).encode() + b"\n"

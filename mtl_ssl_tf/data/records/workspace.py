@@ -15,10 +15,12 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Self
 
 from mtl_ssl_tf import files
-from mtl_ssl_tf.data import label_map, schema
+from mtl_ssl_tf.data import faults, label_map, schema
+from mtl_ssl_tf.data.records import manifests, shard_summaries
+from mtl_ssl_tf.reading import json_text
 
-SUMMARY_SUFFIX = ".json"
 _LOCK, _FINGERPRINT, _COMMITTING = "lock", "fingerprint.json", "committing.json"
+_ADVICE = "accepted: what a conversion left; delete its folder to convert all again"
 
 
 class Workspace:
@@ -41,8 +43,8 @@ class Workspace:
       split: name of the split, in the names of the files.
 
     Raises:
-      ValueError: another process is at work on the split, or the folder has files with the names of
-        the split's that no converter wrote.
+      ValueError: another process is at work on the split, or one of the two folders holds what no
+        converter left there.
       OSError: the folder cannot be written to.
     """
     self._output_dir = pathlib.Path(output_dir)
@@ -51,9 +53,11 @@ class Workspace:
     self._new_folders = [path for path in parents if not path.exists()]
     self._output_dir.mkdir(parents=True, exist_ok=True)
     self.folder = self._output_dir / f".incomplete_{split}"
-    self.is_new = not self.folder.exists()
+    self.is_new = not os.path.lexists(self.folder)
     if self.is_new:  # Otherwise a commit may have been broken off, which leaves no manifest.
       check_files(self._output_dir, split)
+    else:
+      _check_hidden(self.folder)
     self.keep = False
     self._commits = False
     self._lock_file = self._lock()
@@ -148,17 +152,48 @@ class Workspace:
     marker = self.folder / _COMMITTING
     if not marker.exists():
       return
+    names = self._read_marker(marker)
     (self._output_dir / schema.manifest_file(self._split)).unlink(missing_ok=True)
-    for name in json.loads(marker.read_bytes()):
+    for name in names:
       hidden, visible = self.folder / name, self._output_dir / name
       if hidden.exists() or not visible.exists():
         continue
-      summary = hidden.with_name(name + SUMMARY_SUFFIX)
-      if name in (schema.LABEL_MAP_FILE, schema.pictures_file(self._split)) or (
-        summary.exists() and json.loads(summary.read_bytes())["sha256"] == files.sha256(visible)
-      ):
+      summary = shard_summaries.read(hidden)
+      if name in self._lists or (summary is not None and shard_summaries.is_of(summary, visible)):
         visible.replace(hidden)
     marker.unlink()
+
+  @property
+  def _lists(self) -> tuple[str, str]:
+    """The files of a commit that are no shards."""
+    return schema.LABEL_MAP_FILE, schema.pictures_file(self._split)
+
+  def _read_marker(self, marker: pathlib.Path) -> list[str]:
+    """The names of the files that a commit was about to move."""
+    try:
+      names = json_text.read(marker)
+      json_text.check(names, [str], marker)
+    except OSError as error:
+      raise ValueError(f"{marker}: cannot be read ({error.strerror}); {_ADVICE}") from error
+    except ValueError as error:
+      raise ValueError(f"{str(error).partition('; accepted')[0]}; {_ADVICE}") from error
+    for name in names:
+      if name not in self._lists and not schema.is_shard_file(name, self._split):
+        raise ValueError(f"{marker}: {faults.quote(name)} is no file of the split; {_ADVICE}")
+    return names
+
+
+def _check_hidden(folder: pathlib.Path) -> None:
+  """Raises ValueError unless a hidden folder is one, with nothing but files in it.
+
+  A link in there, or the folder if it is one, would lead to files that are not ours to delete.
+  """
+  if folder.is_symlink() or not folder.is_dir():
+    kind = "a link" if folder.is_symlink() else "no folder"
+    raise ValueError(f"{folder}: {kind}; accepted: none there, or what a conversion left")
+  for entry in os.scandir(folder):
+    if not entry.is_file(follow_symlinks=False) and os.path.lexists(entry.path):
+      raise ValueError(f"{entry.path}: no file; {_ADVICE}")
 
 
 def check_files(output_dir: str | os.PathLike[str], split: str) -> None:
@@ -170,9 +205,9 @@ def check_files(output_dir: str | os.PathLike[str], split: str) -> None:
   manifest, listed = folder / schema.manifest_file(split), set()
   if os.path.lexists(manifest):
     try:
-      content = json.loads(manifest.read_bytes())
+      content = manifests.load(manifest)
       listed = {manifest.name, content.get("pictures"), *(s["file"] for s in content["shards"])}
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+    except faults.FaultError:
       listed = set()
   own = (manifest.name, schema.pictures_file(split))
   for name in sorted(os.listdir(folder)):

@@ -15,7 +15,7 @@ import tensorflow as tf
 from PIL import ExifTags, Image
 
 from mtl_ssl_tf.data import faults
-from mtl_ssl_tf.data.sources import image_cost, jpeg_scans, jpeg_segments
+from mtl_ssl_tf.data.sources import image_cost, jpeg_segments, whole_jpeg
 
 MAX_PIXELS = image_cost.MAX_PIXELS
 # Named because Pillow would otherwise also try formats that run interpreters (EPS).
@@ -63,7 +63,7 @@ class StoredImage:
 def prepare_image(content: bytes, file: str) -> StoredImage:
   """Checks an image file's content, to the last pixel, and converts it where necessary.
 
-  JPEG is checked by `jpeg_scans`, PNG by TensorFlow's decoder, which training will use: Pillow
+  JPEG is checked by `whole_jpeg`, PNG by TensorFlow's decoder, which training will use: Pillow
   accepts files (a PNG without its end, a JPEG whose tail is blank) that TensorFlow refuses, so that
   training would break off.
 
@@ -93,7 +93,7 @@ def prepare_image(content: bytes, file: str) -> StoredImage:
       if num_frames > 1:
         raise fault(f"{num_frames} pictures in one file", "one still picture")
       if image.format in _JPEG_FORMATS:
-        whole = jpeg_scans.whole(content)
+        whole = whole_jpeg.completed(content)
         if whole is not content:
           with Image.open(io.BytesIO(whole), formats=("JPEG",)) as repaired:
             return _convert(repaired, content, repaired=True)

@@ -19,6 +19,11 @@ from tests.data import coco_files, voc_files
 
 _REPOSITORY = pathlib.Path(__file__).parents[3]
 _NUM_IMAGES, _NUM_SHARDS = 7, 3
+_SHARD = "train-00000-of-00003.tfrecord"  # Of images 0 to 2.
+
+
+def _one_bit(content: bytes) -> bytes:
+  return content[:-9] + bytes([content[-9] ^ 1]) + content[-8:]
 
 
 class _KilledError(BaseException):
@@ -260,6 +265,106 @@ class TestContinuing:
     # The label map that was visible already does not pass for another split's.
     assert "train: the classes found in the annotations: cat, dog (2)" in said
     assert _content(records) == expected
+
+  @pytest.mark.parametrize("name", [_SHARD, f"{_SHARD}.json"])
+  @pytest.mark.parametrize("change", [_one_bit, lambda content: content[:-9], lambda _: b""])
+  def test_a_shard_that_has_changed_is_done_again(self, voc, monkeypatch, name, change):
+    self._stop(voc, monkeypatch)
+    path = voc.parent / "records/.incomplete_train" / name
+    path.write_bytes(change(path.read_bytes()))
+    converted, said = self._continue(voc, monkeypatch)
+    assert converted == [0, 1, 2, 5, 6]
+    shard = path.with_name(_SHARD)
+    assert (
+      f"warning: {shard}: damaged since the conversion was stopped, and converted again" in said
+    )
+    self._fresh(voc)
+
+  @pytest.mark.parametrize("text", ["[" * 10_000, "{}", '{"signature": 1}', "7"])
+  def test_a_summary_of_another_kind(self, voc, monkeypatch, text):
+    self._stop(voc, monkeypatch)
+    (voc.parent / f"records/.incomplete_train/{_SHARD}.json").write_text(text)
+    assert self._continue(voc, monkeypatch)[0] == [0, 1, 2, 5, 6]
+    self._fresh(voc)
+
+  def test_the_pool_tells_too(self, voc, monkeypatch):
+    self._stop(voc, monkeypatch)
+    (voc.parent / "records/.incomplete_train" / _SHARD).write_bytes(b"other")
+    assert any("converted again" in line for line in _convert(voc, workers=2))
+
+  def test_a_summary_that_changes_before_the_end(self, voc, monkeypatch):
+    convert = examples.convert
+
+    def damage(source, position, rules):
+      if position == 6:
+        path = voc.parent / f"records/.incomplete_train/{_SHARD}.json"
+        path.write_bytes(_one_bit(path.read_bytes()))
+      return convert(source, position, rules)
+
+    monkeypatch.setattr(examples, "convert", damage)
+    with pytest.raises(ValueError, match=rf"{_SHARD}.json: damaged since it was written; accepted"):
+      _convert(voc)
+
+
+class TestForeignIntermediates:
+  """Nothing outside of the hidden folder is changed, whatever is in there."""
+
+  @pytest.fixture(name="mine")
+  def _mine(self, tmp_path) -> pathlib.Path:
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine/notes.txt").write_text("mine")
+    (tmp_path / "mine/a.part").write_text("mine")
+    (tmp_path / "records").mkdir()
+    return tmp_path / "mine"
+
+  def _refusal(self, voc, mine) -> str:
+    before = _content(mine)
+    with pytest.raises(ValueError) as caught:
+      _convert(voc)
+    assert _content(mine) == before
+    return str(caught.value).replace(str(voc.parent), "")
+
+  def test_a_link_in_the_place_of_the_folder(self, voc, mine):
+    (voc.parent / "records/.incomplete_train").symlink_to(mine)
+    assert self._refusal(voc, mine) == (
+      "/records/.incomplete_train: a link; accepted: none there, or what a conversion left"
+    )
+
+  @pytest.mark.parametrize("name", ["lock", "fingerprint.json", "a.part", _SHARD])
+  def test_a_link_inside(self, voc, mine, name):
+    (voc.parent / "records/.incomplete_train").mkdir()
+    (voc.parent / "records/.incomplete_train" / name).symlink_to(mine / "notes.txt")
+    assert self._refusal(voc, mine) == (
+      f"/records/.incomplete_train/{name}: no file; accepted: what a conversion left; delete its"
+      " folder to convert all again"
+    )
+
+  @pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+      ('["../mine/notes.txt"]', "'../mine/notes.txt' is no file of the split"),
+      ('["manifest_train.json"]', "'manifest_train.json' is no file of the split"),
+      ('["/label_map.txt"]', "'/label_map.txt' is no file of the split"),
+      (
+        "{",
+        "no JSON (Expecting property name enclosed in double quotes: line 1 column 2 (char 1))",
+      ),
+      ("[" * 10_000, "no JSON (objects and lists in each other; at most 32 levels)"),
+      ("[1]", "entry 1 is 1"),
+      ('"label_map.txt"', "'label_map.txt'"),
+    ],
+  )
+  def test_a_list_of_other_files(self, voc, mine, text, problem):
+    folder = voc.parent / "records/.incomplete_train"
+    folder.mkdir()
+    (folder / "committing.json").write_text(text)
+    (folder / "../mine").mkdir()
+    (folder.parent / "manifest_train.json").write_text("mine")
+    said = self._refusal(voc, mine)
+    assert said.startswith("/records/.incomplete_train/committing.json")
+    assert problem in said
+    assert said.endswith("accepted: what a conversion left; delete its folder to convert all again")
+    assert (folder.parent / "manifest_train.json").read_text() == "mine"
 
 
 class TestProcesses:

@@ -78,7 +78,7 @@ def test_sums_of_parts_and_copies_tell_the_same():
   whole = _summary(*_IMAGES)
   total = summaries.Summary()
   for part in (_summary(*_IMAGES[:2]), _summary(), _summary(*_IMAGES[2:])):
-    copy = summaries.Summary.from_json(json.loads(summaries.json_bytes(part.to_json())))
+    copy = summaries.Summary.from_json(json.loads(json.dumps(part.to_json())))
     total.add(copy)
   assert _told(total) == _told(whole)
   assert (total.num_images, total.num_images_left_out) == (3, 1)

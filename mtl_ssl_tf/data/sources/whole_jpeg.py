@@ -71,7 +71,7 @@ def check(content: bytes) -> None:
     _compare_fillings(content, header, ends, tables)
 
 
-def whole(content: bytes) -> bytes:
+def completed(content: bytes) -> bytes:
   """The same JPEG, or if it lacks its end marker and nothing else, with that.
 
   Raises:
@@ -84,12 +84,12 @@ def whole(content: bytes) -> bytes:
     if str(error) != segments.CUT_SHORT:
       raise
   # Zeros are what an interrupted download fills up with, 255 is half of the marker.
-  completed = content.rstrip(b"\0").removesuffix(b"\xff") + segments.END_MARKER
+  ended = content.rstrip(b"\0").removesuffix(b"\xff") + segments.END_MARKER
   try:
-    check(completed)
+    check(ended)
     # Of several scans, some may be missing without a trace.
-    if segments.read_header(completed).is_one_scan:
-      return completed
+    if segments.read_header(ended).is_one_scan:
+      return ended
   except segments.DamageError:
     pass
   raise segments.DamageError(segments.CUT_SHORT)

@@ -1,6 +1,6 @@
 """Whether the data of a JPEG are whole, in graph operations.
 
-The rule is that of `data/sources/jpeg_scans.py`: data end with the last pixel. TensorFlow's decoder
+The rule is that of `data/sources/whole_jpeg.py`: data end with the last pixel. TensorFlow's decoder
 does not tell, and writes to the server's log where a copy of an image makes it meet the end of the
 data. So the copies here never do, if the image is a good one. They are decoded up to the last row
 of units only:
@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 import tensorflow as tf
 
-from mtl_ssl_tf.data.sources import jpeg_scans, jpeg_segments
+from mtl_ssl_tf.data.sources import jpeg_segments, whole_jpeg
 from mtl_ssl_tf.serving import encoded_bytes, jpeg_header
 
 _NUM_COMPONENTS = (1, 3, 4)
@@ -110,7 +110,7 @@ def _frame(data: tf.Tensor, segments: tf.Tensor) -> _Frame:
   sides_px = (num_units + tf.constant([1, 0], tf.int64)) * unit_px
   return _Frame(
     is_checked,
-    tf.reduce_all(sides_px <= jpeg_scans.MAX_SIDE_PX),
+    tf.reduce_all(sides_px <= whole_jpeg.MAX_SIDE_PX),
     *tf.unstack(unit),
     *tf.unstack(num_units),
     tf.where(restarts > 0, read(restarts + jpeg_segments.INTERVAL, 2), 0),
@@ -126,7 +126,7 @@ def _problem_of_scan(
 
   def problem_of_data() -> tf.Tensor:
     is_whole = _ends_with_pixels(content, frame, segments, begin, end)
-    return tf.where(is_whole, "", jpeg_scans.DATA_DAMAGED)
+    return tf.where(is_whole, "", whole_jpeg.DATA_DAMAGED)
 
   return tf.cond((problem == "") & frame.has_room, problem_of_data, lambda: problem)
 
@@ -162,7 +162,7 @@ def _last_interval(tail: tf.Tensor, frame: _Frame) -> tuple[tf.Tensor, tf.Tensor
   num_restarts -= tf.cast(is_closed, tf.int64)
   wanted = first + tf.range(num_restarts) % number
   is_wanted = (num_restarts == num_wanted) & tf.reduce_all(markers[:num_restarts] == wanted)
-  problem = tf.where(is_wanted, "", jpeg_scans.DATA_DAMAGED)
+  problem = tf.where(is_wanted, "", whole_jpeg.DATA_DAMAGED)
   problem = tf.where(has_end, problem, jpeg_segments.CUT_SHORT)
   return problem, begins[num_restarts], _without_fill(tail, places[num_restarts])
 
@@ -202,7 +202,7 @@ def _ends_with_pixels(
   def is_complete_anywhere() -> tf.Tensor:
     """Compares all rows: of an image that ends in grey, the last ones may be without data."""
     top = tf.zeros_like(last_row)
-    rows, others = (rows_from(top, end, more) for more in (b"", jpeg_scans.FILLING))
+    rows, others = (rows_from(top, end, more) for more in (b"", whole_jpeg.FILLING))
     return tf.reduce_all(rows == others)
 
   def is_used_up() -> tf.Tensor:
@@ -220,12 +220,12 @@ def _ends_with_pixels(
     pixels = tf.io.decode_jpeg(image, channels=3, ratio=jpeg_segments.BLOCK_PX)
     return _is_grey(pixels[row * frame.down :, column * frame.across :][:, : frame.across])
 
-  shorter = tf.maximum(begin, end - jpeg_scans.READ_AHEAD_BYTES)
+  shorter = tf.maximum(begin, end - whole_jpeg.READ_AHEAD_BYTES)
   row = rows_from(last_row, end, b"")
   is_complete = tf.cond(
     _is_grey(row[:, -unit_width:]),
     is_complete_anywhere,
-    lambda: tf.reduce_all(row == rows_from(last_row, end, jpeg_scans.FILLING)),
+    lambda: tf.reduce_all(row == rows_from(last_row, end, whole_jpeg.FILLING)),
   )
   is_changed = tf.reduce_any(row != rows_from(last_row, shorter, _ZEROS))
   return is_complete & tf.cond(is_changed, lambda: tf.constant(True), is_used_up)

@@ -1,4 +1,4 @@
-"""Tests of jpeg_scans.py; libjpeg's own warnings are read where OpenCV lets it write them."""
+"""Tests of whole_jpeg.py; libjpeg's own warnings are read where OpenCV lets it write them."""
 
 import random
 
@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mtl_ssl_tf.data.sources import jpeg_scans, jpeg_segments
+from mtl_ssl_tf.data.sources import jpeg_segments, whole_jpeg
 from tests.data import jpeg_damage, voc_files
 
 _DAMAGED = "a JPEG whose data are damaged"
@@ -16,7 +16,7 @@ _GREY = Image.new("RGB", (40, 24), (128, 128, 128))
 
 def _refusal(content: bytes) -> str:
   with pytest.raises(jpeg_segments.DamageError) as caught:
-    jpeg_scans.check(content)
+    whole_jpeg.check(content)
   return str(caught.value)
 
 
@@ -50,8 +50,8 @@ class TestWhole:
   @pytest.mark.parametrize("size", [(48, 64), (45, 61), (7, 100), (1, 1), (33, 5)])
   def test_accepted_without_a_word(self, options, size, capfd):
     content = jpeg_damage.photo(*size, **options)
-    jpeg_scans.check(content)
-    assert jpeg_scans.whole(content) is content
+    whole_jpeg.check(content)
+    assert whole_jpeg.completed(content) is content
     assert capfd.readouterr() == ("", "")
 
   @pytest.mark.parametrize(
@@ -68,36 +68,36 @@ class TestWhole:
     ],
   )
   def test_grey_of_itself(self, content):
-    jpeg_scans.check(content)
+    whole_jpeg.check(content)
 
   def test_markers_may_be_filled_up(self):
     content = jpeg_damage.photo(restart_marker_rows=1)
     for at in reversed(range(2, len(content))):
       if content[at] == 0xFF and content[at + 1] in (0xDA, 0xD1, 0xD9):
         content = content[:at] + b"\xff\xff" + content[at:]
-    jpeg_scans.check(content)
+    whole_jpeg.check(content)
 
   def test_bytes_behind_the_end_do_not_matter(self):
-    jpeg_scans.check(jpeg_damage.photo() + b"junk" * 100)
-    jpeg_scans.check(jpeg_damage.photo() + jpeg_damage.photo(20, 30))
+    whole_jpeg.check(jpeg_damage.photo() + b"junk" * 100)
+    whole_jpeg.check(jpeg_damage.photo() + jpeg_damage.photo(20, 30))
 
   def test_a_restart_marker_behind_the_last_interval(self):
     content = jpeg_damage.photo(restart_marker_rows=1)  # 3 rows: RST0, RST1
-    jpeg_scans.check(content[:-2] + b"\xff\xd2\xff\xd9")
+    whole_jpeg.check(content[:-2] + b"\xff\xd2\xff\xd9")
 
   def test_some_bytes_that_fill_up_the_data(self):
-    jpeg_scans.check(jpeg_damage.with_bytes_left(jpeg_damage.photo(), 7))
+    whole_jpeg.check(jpeg_damage.with_bytes_left(jpeg_damage.photo(), 7))
 
   def test_sides_as_long_as_they_may_be(self):
-    jpeg_scans.check(voc_files.image_bytes(Image.new("L", (65_500, 1), 90)))
-    jpeg_scans.check(voc_files.image_bytes(Image.new("L", (8, 65_500), 90)))
+    whole_jpeg.check(voc_files.image_bytes(Image.new("L", (65_500, 1), 90)))
+    whole_jpeg.check(voc_files.image_bytes(Image.new("L", (8, 65_500), 90)))
 
   def test_arithmetic_coding_is_left_to_tensorflow(self, monkeypatch):
     content = bytearray(jpeg_damage.photo())
     content[content.index(b"\xff\xc0") + 1] = 0xC9
     asked = []
-    monkeypatch.setattr(jpeg_scans, "_decode_by_tensorflow", asked.append)
-    jpeg_scans.check(bytes(content))
+    monkeypatch.setattr(whole_jpeg, "_decode_by_tensorflow", asked.append)
+    whole_jpeg.check(bytes(content))
     assert asked == [bytes(content)]
 
 
@@ -177,17 +177,17 @@ class TestEndMarker:
   @pytest.mark.parametrize("options", [{}, {"restart_marker_rows": 1}, {"mode": "L"}])
   def test_added_where_nothing_else_is_missing(self, end, options):
     content = jpeg_damage.photo(**options)
-    assert jpeg_scans.whole(content[:-2] + end) == content
+    assert whole_jpeg.completed(content[:-2] + end) == content
 
   @pytest.mark.parametrize("missing", [3, 4, 6, 20, 1000])
   def test_not_where_pixels_are_missing_too(self, missing):
     with pytest.raises(jpeg_segments.DamageError, match=r"a JPEG that is cut short$"):
-      jpeg_scans.whole(jpeg_damage.photo()[:-missing])
+      whole_jpeg.completed(jpeg_damage.photo()[:-missing])
 
   def test_not_where_scans_may_be_missing(self):
     with pytest.raises(jpeg_segments.DamageError, match=r"a JPEG that is cut short$"):
-      jpeg_scans.whole(jpeg_damage.photo(progressive=True)[:-2])
+      whole_jpeg.completed(jpeg_damage.photo(progressive=True)[:-2])
 
   def test_other_damage_is_named_as_such(self):
     with pytest.raises(jpeg_segments.DamageError, match=_DAMAGED):
-      jpeg_scans.whole(jpeg_damage.zeroed(jpeg_damage.photo()))
+      whole_jpeg.completed(jpeg_damage.zeroed(jpeg_damage.photo()))
