@@ -81,7 +81,11 @@ def run(args: argparse.Namespace) -> int:
     "the detector": detector.fingerprint,
   }
   with journal.Journal(
-    output_dir / JOURNAL_FILE, settings, inputs.names, overwrite=args.overwrite
+    output_dir / JOURNAL_FILE,
+    settings,
+    inputs.names,
+    num_classes=len(detector.class_names),
+    overwrite=args.overwrite,
   ) as finished:
     names = tuple(finished.names)
     _LOGGER.info(f"files: {len(names)}, classes: {', '.join(detector.class_names)}")

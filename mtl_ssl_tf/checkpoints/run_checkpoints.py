@@ -11,18 +11,20 @@ Whoever is given another checkpoint than the first choice is told so in one line
 """
 
 import functools
-import json
 import logging
 import os
 import re
 from collections.abc import Iterable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import tensorflow as tf
 
+from mtl_ssl_tf.reading import json_text, quoting, regular_files
+
 NAME, BEST_NAME = "ckpt", "best_ckpt"
 INFO_FILE = "info.json"  # Of a folder of best checkpoints: these and their figures, the best first.
+_KEPT = {"checkpoint": str, "step": int, "figure": float}
 BEST, LATEST, GIVEN = "best", "latest", "given"
 # What a detector is made of, and what training resumes from where that is averages of it.
 _WEIGHTS = ("model/", "training_weights/")
@@ -177,12 +179,47 @@ def _warn(text: str) -> None:
   _LOGGER.warning(text)
 
 
+def is_best_name(name: str) -> bool:
+  """Whether a best checkpoint may be called so in its folder."""
+  return re.fullmatch(rf"{BEST_NAME}-\d+", name) is not None
+
+
+def read_info(folder: str) -> dict[str, Any]:
+  """The content of the `info.json` in a folder of best checkpoints, figures that are NaN as None.
+
+  Returns:
+    Figures by name; `best_ckpt_global_step`, if it is there; and, also if it is there, `kept`: the
+    checkpoints, the best first, each with its name in this folder as `checkpoint`, its `step` and
+    its `figure`.
+
+  Raises:
+    ValueError: the file is missing or another one, in words that follow its path.
+  """
+  path = os.path.join(folder, INFO_FILE)
+  try:
+    info = json_text.loads(regular_files.read_bytes(path))
+    json_text.check(info, {"kept?": list}, "content")
+    figures = {name: None if value != value else value for name, value in info.items()}
+    kept = figures.pop("kept", None)
+    json_text.check(figures, {str: (float, None)}, "content")
+    json_text.check(kept, ([_KEPT], None), "kept")
+  except OSError as error:
+    raise ValueError(f"cannot be read ({error.strerror})") from error
+  except ValueError as error:
+    raise ValueError(f"cannot be used ({error})") from error
+  for one in kept or ():
+    # Whoever drops a checkpoint deletes the files of this name.
+    if not is_best_name(one["checkpoint"]):
+      name = quoting.shown(one["checkpoint"])
+      raise ValueError(f"cannot be used ({name} as a checkpoint; accepted: {BEST_NAME}-STEP)")
+  return figures if kept is None else {**figures, "kept": kept}
+
+
 def _ranked(folder: str) -> list[str]:
   """Names of the best checkpoints by `info.json`, the best first; none where it does not tell."""
   try:
-    with tf.io.gfile.GFile(os.path.join(folder, INFO_FILE)) as file:
-      return [str(kept["checkpoint"]) for kept in json.load(file)["kept"]]
-  except (tf.errors.OpError, ValueError, KeyError, TypeError):
+    return [kept["checkpoint"] for kept in read_info(folder).get("kept", ())]
+  except ValueError:
     return []
 
 

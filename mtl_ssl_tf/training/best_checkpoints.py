@@ -139,21 +139,21 @@ class BestCheckpoints:
     if not tf.io.gfile.exists(path):
       return
     try:
-      with tf.io.gfile.GFile(path) as file:
-        info = json.load(file)
-      kept = info.pop("kept", None)
-      step = int(info.pop("best_ckpt_global_step"))
-      if kept is None:  # Written by Model Garden, which numbers its checkpoint otherwise.
-        latest = tf.train.latest_checkpoint(self._folder)
-        name = os.path.basename(latest or "")
-        kept = [{"checkpoint": name, "step": step, "figure": info.get(self._metric, math.nan)}]
-      found = [Kept(one["checkpoint"], int(one["step"]), float(one["figure"])) for one in kept]
-    except (ValueError, KeyError, TypeError, tf.errors.OpError) as error:
-      _LOGGER.warning(f"{path} cannot be read ({error}); the best checkpoints start again")
+      info = run_checkpoints.read_info(self._folder)
+    except ValueError as error:
+      _LOGGER.warning(f"{path} {error}; the best checkpoints start again")
       return
-    if self._metric not in info:
+    kept, step = info.pop("kept", None), info.pop("best_ckpt_global_step", None)
+    if step is None or self._metric not in info:
       _LOGGER.warning(f"{path} is by another figure; the best checkpoints start again")
       return
+    if kept is None:  # Written by Model Garden, which numbers its checkpoint otherwise.
+      latest = tf.train.latest_checkpoint(self._folder)
+      name = os.path.basename(latest or "")
+      figure = math.nan if info[self._metric] is None else info[self._metric]
+      is_best = run_checkpoints.is_best_name(name)
+      kept = [{"checkpoint": name, "step": int(step), "figure": figure}] if is_best else []
+    found = [Kept(one["checkpoint"], one["step"], float(one["figure"])) for one in kept]
     self._figures = {key: math.nan if value is None else value for key, value in info.items()}
     self._kept = self._ranked(
       [

@@ -99,9 +99,12 @@ def note_checkpoints(folder: str, latest: str, names: Sequence[str]) -> None:
 
 def remove(path: str) -> None:
   """Deletes all there is of a checkpoint; the index first, so that it never looks whole."""
-  for pattern in (f"{path}.index", f"{path}.data-*"):
-    for file in tf.io.gfile.glob(pattern):
-      tf.io.gfile.remove(file)
+  folder, name = os.path.split(path)
+  # Not by a pattern: the path may contain a bracket, and mean another folder then.
+  pattern = re.compile(rf"{re.escape(name)}\.(index|data-\d+-of-\d+)")
+  files = tf.io.gfile.listdir(folder) if tf.io.gfile.isdir(folder) else []
+  for file in sorted(filter(pattern.fullmatch, files), key=lambda file: not file.endswith("index")):
+    tf.io.gfile.remove(os.path.join(folder, file))
   if tf.io.gfile.isdir(f"{path}_temp"):
     tf.io.gfile.rmtree(f"{path}_temp")
 

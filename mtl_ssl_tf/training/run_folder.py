@@ -7,7 +7,7 @@ import logging
 import os
 import socket
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Any, TextIO
 
 import tensorflow as tf
 from official.core import config_definitions as cfg
@@ -16,10 +16,12 @@ from official.core import train_utils
 from mtl_ssl_tf.checkpoints import run_checkpoints
 from mtl_ssl_tf.configs import loading
 from mtl_ssl_tf.data.records import index as record_index
+from mtl_ssl_tf.reading import quoting
 from mtl_ssl_tf.training import task as task_lib
 
 PARAMS_FILE = "params.yaml"
 LOCK_FILE = ".lock"
+_MAX_OWNER = 200  # Characters of what the lock file says.
 _LOGGER = logging.getLogger(__name__)
 # Fields of a task that figures of given weights do not depend on. The content of the label map is
 # checked by itself.
@@ -54,14 +56,14 @@ def locked(model_dir: str) -> Iterator[None]:
   with contextlib.ExitStack() as stack:
     try:
       os.makedirs(model_dir, exist_ok=True)
-      file = stack.enter_context(open(path, "a+", encoding="utf-8"))
+      file = stack.enter_context(_open_lock(path))
     except OSError as error:
       raise ValueError(f"--model_dir {model_dir!r} cannot be written to: {error}") from error
     try:
       fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError as error:
       file.seek(0)
-      owner = file.read().strip() or "unknown"
+      owner = quoting.one_line(file.read(_MAX_OWNER)) or "unknown"
       raise ValueError(
         f"--model_dir {model_dir!r} is being trained in by another process ({owner}); accepted: a "
         "folder of its own for each run"
@@ -73,6 +75,12 @@ def locked(model_dir: str) -> Iterator[None]:
       file.write(f"process {os.getpid()} on {socket.gethostname()}\n")
       file.flush()
     yield
+
+
+def _open_lock(path: str) -> TextIO:
+  """Opens a file that is emptied, and so must not be one of another folder."""
+  descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o666)
+  return open(descriptor, "r+", encoding="utf-8", errors="replace")
 
 
 @contextlib.contextmanager

@@ -1,5 +1,7 @@
 """Tests of journal.py."""
 
+import json
+
 import pytest
 
 from mtl_ssl_tf.prediction import journal as journal_lib
@@ -15,7 +17,7 @@ def _path(tmp_path):
 
 
 def _open(path, settings=None, names=_NAMES, **options):
-  return journal_lib.Journal(path, settings or _SETTINGS, names, **options)
+  return journal_lib.Journal(path, settings or _SETTINGS, names, num_classes=2, **options)
 
 
 @pytest.fixture(name="whole")
@@ -123,3 +125,81 @@ def test_remove(path):
   with _open(path) as journal:
     journal.remove()
   assert not path.exists()
+
+
+def _head(*names: str) -> str:
+  return json.dumps({"version": 1, "settings": _SETTINGS, "names": names}).replace(": ", ":", 1)
+
+
+_ROW = {"category_id": 1, "bbox": [0, 1, 2, 3], "score": 0.5}
+_IMAGE = {"file": "a.jpg", "height": 4, "width": 6, "detections": [_ROW]}
+
+
+class TestForeignJournals:
+  """A file that begins as a journal does; nothing outside of the folders is read or written."""
+
+  @pytest.mark.parametrize(
+    ("head", "problem"),
+    [
+      ('{"version":1}', "first line: settings is missing"),
+      ('{"version":1,"settings":[],"names":[]}', "first line: settings is []"),
+      ('{"version":1,"settings":{},"names":[7]}', "first line: names: entry 1 is 7"),
+      (_head("../a.jpg"), "first line: '../a.jpg' as the name of a file in --input"),
+      (_head("b/../../a.jpg"), "first line: 'b/../../a.jpg' as the name of a file in --input"),
+      (_head("/etc/a.jpg"), "first line: '/etc/a.jpg' as the name of a file in --input"),
+      (_head(""), "first line: '' as the name of a file in --input"),
+      (_head("a\0.jpg"), r"first line: 'a\x00.jpg' as the name of a file in --input"),
+    ],
+  )
+  def test_heads(self, path, head, problem):
+    path.write_text(f"{head}\n")
+    assert _error(path) == (
+      f"/out/unfinished.jsonl: {problem}; accepted: what this command left, --overwrite to start"
+      " again, or another folder"
+    )
+    with _open(path, overwrite=True) as journal:
+      assert journal.names == _NAMES
+
+  def test_results(self, path):
+    path.write_text(f"{_head('a.jpg', 'b.jpg')}\n{json.dumps([_IMAGE])}\n")
+    with _open(path) as journal:
+      assert list(journal.records()) == [_IMAGE]
+
+  @pytest.mark.parametrize(
+    ("records", "problem"),
+    [
+      (7, "line 2 is 7"),
+      ([], "line 2: results of other files than come next"),
+      ([7], "line 2: entry 1 is 7"),
+      ([{"file": "b.jpg"}], "line 2: results of other files than come next"),
+      ([_IMAGE, {"file": "b.jpg"}, {"file": "c"}], "line 2: results of other files than come next"),
+      ([{"file": "a.jpg", "failure": 7}], "line 2: entry 1: failure is 7"),
+      ([{"file": "a.jpg", "detections": []}], "line 2: detections in an image without a size"),
+      (
+        [_IMAGE | {"detections": [{}]}],
+        "line 2: entry 1: detections: entry 1: category_id is ",
+      ),
+      ([_IMAGE | {"detections": [_ROW | {"bbox": [1]}]}], "line 2: a bbox of another length than"),
+      (
+        [_IMAGE | {"detections": [_ROW | {"category_id": 3}]}],
+        "line 2: a category_id that is none of the detector's",
+      ),
+    ],
+  )
+  def test_results_of_another_kind(self, path, records, problem):
+    path.write_text(f"{_head('a.jpg', 'b.jpg')}\n{json.dumps(records)}\n")
+    assert _error(path).startswith(f"/out/unfinished.jsonl: {problem}")
+
+  def test_a_deep_line_is_cut_off(self, path, whole):
+    path.write_bytes(whole + b"[" * 100_000 + b"\n")
+    with _open(path) as journal:
+      assert journal.num_units == 2
+    assert path.read_bytes() == whole
+
+  def test_a_link(self, path, tmp_path, whole):
+    path.rename(tmp_path / "other.jsonl")
+    path.symlink_to(tmp_path / "other.jsonl")
+    for overwrite in (False, True):
+      with pytest.raises(ValueError, match="is a link; accepted: another folder"):
+        _open(path, overwrite=overwrite)
+    assert (tmp_path / "other.jsonl").read_bytes() == whole

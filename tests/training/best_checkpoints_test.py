@@ -149,7 +149,20 @@ def test_folder_of_an_earlier_version(tmp_path):
   assert tf.train.latest_checkpoint(str(tmp_path)) == str(tmp_path / "best_ckpt-60")
 
 
-@pytest.mark.parametrize("text", ["{", "[]", '{"mAP": 0.5}', '{"best_ckpt_global_step": 1}'])
+@pytest.mark.parametrize(
+  "text",
+  [
+    "{",
+    "[]",
+    "[" * 10_000,
+    '{"mAP": 0.5}',
+    '{"best_ckpt_global_step": 1}',
+    '{"mAP": "high", "best_ckpt_global_step": 1}',
+    '{"mAP": 0.5, "best_ckpt_global_step": 1e300, "kept": {}}',
+    '{"mAP": 0.5, "best_ckpt_global_step": 1, "kept": [7]}',
+    '{"mAP": 0.5, "best_ckpt_global_step": 1, "kept": [{"checkpoint": "best_ckpt-1"}]}',
+  ],
+)
 def test_info_that_cannot_be_used(tmp_path, text, capsys):
   (tmp_path / "info.json").write_text(text)
   run = Run(tmp_path)
@@ -172,3 +185,30 @@ def test_weights_that_are_not_finite_take_no_place(tmp_path):
     f"not finite, such as model/weight; the best one so far is {tmp_path}/best_ckpt-1. To change: "
   )
   assert {path: path.read_bytes() for path in tmp_path.iterdir()} == before
+
+
+@pytest.mark.parametrize("name", ["../mine/ckpt-1", "{folder}/mine/ckpt-1", "ckpt-*", "*", ""])
+def test_no_files_elsewhere_are_dropped(tmp_path, name, capsys):
+  mine = tmp_path / "mine"
+  mine.mkdir()
+  for file in ("ckpt-1.index", "ckpt-1.data-00000-of-00001"):
+    (mine / file).write_text("mine")
+  run = Run(tmp_path / "best")
+  run.evaluate(1, 0.5)
+  kept = [{"checkpoint": name.replace("{folder}", str(tmp_path)), "step": 9, "figure": 0.9}]
+  info = {"mAP": 0.9, "best_ckpt_global_step": 9, "kept": kept}
+  (tmp_path / "best/info.json").write_text(json.dumps(info))
+  run = Run(tmp_path / "best", num_kept=1)
+  assert capsys.readouterr().err.startswith(f"warning: {tmp_path}/best/info.json cannot be used (")
+  run.evaluate(2, 1.0)
+  assert sorted(path.read_text() for path in mine.iterdir()) == ["mine", "mine"]
+  assert run.steps() == [2]
+
+
+def test_a_state_file_names_nothing_else(tmp_path):
+  (tmp_path / "mine.index").write_text("mine")
+  (tmp_path / "checkpoint").write_text('model_checkpoint_path: "mine"\n')
+  (tmp_path / "info.json").write_text(json.dumps({"mAP": 0.4, "best_ckpt_global_step": 40}))
+  run = Run(tmp_path, num_kept=1)
+  run.evaluate(50, 0.5)
+  assert (tmp_path / "mine.index").read_text() == "mine"

@@ -278,3 +278,12 @@ class TestWeightsThatAreNotFinite:
       f"warning: checkpoint {run.folder}/ckpt-16 is left out, as weights in it are not finite (1, "
       "such as model/weight)\n"
     )
+
+
+def test_what_is_removed_lies_in_the_folder(tmp_path):
+  for folder in ("a", "[ab]"):
+    Run(tmp_path / folder).save(4)
+  checkpointing.remove(str(tmp_path / "[ab]" / "ckpt-4"))
+  assert steps(tmp_path / "a") == [4]
+  assert not list((tmp_path / "[ab]").glob("ckpt-4.*"))
+  checkpointing.remove(str(tmp_path / "nowhere" / "ckpt-4"))

@@ -39,6 +39,28 @@ class TestLocked:
     with run_folder.locked(str(tmp_path)):
       pass
 
+  def test_a_file_elsewhere_is_not_emptied(self, tmp_path):
+    (tmp_path / "notes.txt").write_text("mine")
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / run_folder.LOCK_FILE).symlink_to(tmp_path / "notes.txt")
+    with (
+      pytest.raises(ValueError, match=r"run' cannot be written to: .*/run/\.lock'"),
+      run_folder.locked(str(tmp_path / "run")),
+    ):
+      pass
+    assert (tmp_path / "notes.txt").read_text() == "mine"
+
+  def test_an_owner_that_cannot_be_read(self, tmp_path):
+    with run_folder.locked(str(tmp_path)):
+      (tmp_path / run_folder.LOCK_FILE).write_bytes(b"\xff\n\x1b[31m" * 1000)
+      with (
+        pytest.raises(ValueError, match="is being trained in by another process") as error,
+        run_folder.locked(str(tmp_path)),
+      ):
+        pass
+    assert len(str(error.value).splitlines()) == 1
+    assert len(str(error.value)) < 1000
+
   def test_a_folder_is_made(self, tmp_path):
     with run_folder.locked(str(tmp_path / "a" / "b")):
       assert (tmp_path / "a" / "b").is_dir()
