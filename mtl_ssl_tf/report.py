@@ -86,7 +86,7 @@ def main(argv: Sequence[str] | None = None) -> int:
   try:
     run(args, shlex.join(["python", "-m", "mtl_ssl_tf.report", *given]))
   except (ValueError, OSError, tf.errors.OpError) as error:
-    print(f"error: {error}", file=sys.stderr)
+    terminal.show_error(error)
     return 1
   except KeyboardInterrupt:
     return 130
