@@ -83,6 +83,6 @@ def test_faults(tiny_run, tmp_path, monkeypatch, capsys, flags, message):
   monkeypatch.chdir(tmp_path)
   output = [] if any("output" in flag for flag in flags) else ["--output=page.html"]
   assert report.main([f"--model_dir={tiny_run}", *output, *flags]) == 1
-  (line,) = capsys.readouterr().err.splitlines()
+  *_, line = capsys.readouterr().err.splitlines()  # Lines on what is read may come before.
   assert line.startswith(f"error: {message}")
   assert list(tmp_path.iterdir()) == []
