@@ -19,7 +19,8 @@ def _runs_built(detector, monkeypatch):
   """Runs that are to be built; instead of each of them, `detector` is there."""
   runs = []
 
-  def build_module(run):
+  def build_module(run, options):
+    assert not options.raw_outputs
     runs.append(run)
     return detector._module
 

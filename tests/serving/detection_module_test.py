@@ -291,7 +291,7 @@ def test_the_detector_is_given_the_image_as_evaluation_has_it(tmp_path):
 class _Foreground:
   """Stands in for the detector: of two cells, the second shows an object for certain."""
 
-  foreground_head = True
+  foreground_head, refiner = True, None
 
   def predict_foreground(self, features):
     assert features == "map"
@@ -311,8 +311,10 @@ def test_each_raw_output_is_made_of_the_logits_of_its_name():
     "features": "map",
     "proposals_valid": tf.constant([[True, True, False]]),
     "proposals_scores": tf.constant([[0.75, 0.5, 0.0]]),
+    "detection_proposal_indices": tf.constant([[1, 0]]),
   }
-  found = detection_module._raw_outputs(_Foreground(), outputs)
+  found = detection_module._raw_outputs(_Foreground(), outputs, tf.zeros([1, 3, 4]))
+  assert found.pop("detection_proposals").numpy().tolist() == [[1.0, 0.0]]
   assert found.pop("num_proposals").numpy().tolist() == [2.0]
   assert found.pop("proposal_scores").numpy().tolist() == [[0.75, 0.5, 0.0]]
   np.testing.assert_allclose(found.pop("foreground_scores"), [[[0.0, 1.0]]], atol=1e-6)

@@ -145,14 +145,14 @@ class TestFolder:
   @pytest.mark.parametrize(
     ("text", "message"),
     [
-      ("task: {", "/run/params.yaml: not YAML ("),
+      ("task: {", "/run/params.yaml: cannot be read (no UTF-8 text)"),
       ("", "/run/params.yaml: the whole is None; accepted: a mapping"),
       ("task: {anker: 1}", "/run/params.yaml: unknown field 'task.anker'; the nearest is"),
-      ("task: {label_map: a, rpn: {depth: 0}}", "task.rpn.depth is 0; accepted: at least 1"),
+      ("task: {label_map: a, rpn: {depth: 0}}", "task.rpn.depth is 0; accepted: 1 to 65,536"),
       # A field of an earlier version stands in the way of nothing.
       (
         "task: {label_map: a, rpn: {depth: 0}, train_data: {use_difficult: true}}",
-        "task.rpn.depth is 0; accepted: at least 1",
+        "task.rpn.depth is 0; accepted: 1 to 65,536",
       ),
     ],
   )
@@ -162,7 +162,7 @@ class TestFolder:
 
   def test_params_in_no_encoding(self, run):
     (run / "params.yaml").write_bytes(b"\xff")
-    assert _error(run).startswith("/run/params.yaml: not YAML (")
+    assert _error(run).startswith("/run/params.yaml: cannot be read (no UTF-8 text)")
 
 
 class _Module(tf.Module):
