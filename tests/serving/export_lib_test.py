@@ -145,7 +145,7 @@ class TestFolder:
   @pytest.mark.parametrize(
     ("text", "message"),
     [
-      ("task: {", "/run/params.yaml: cannot be read (no UTF-8 text)"),
+      ("task: {", "/run/params.yaml: not YAML ("),
       ("", "/run/params.yaml: the whole is None; accepted: a mapping"),
       ("task: {anker: 1}", "/run/params.yaml: unknown field 'task.anker'; the nearest is"),
       ("task: {label_map: a, rpn: {depth: 0}}", "task.rpn.depth is 0; accepted: 1 to 65,536"),
