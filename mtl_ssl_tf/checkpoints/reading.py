@@ -25,6 +25,7 @@ def find(path: str, source: str) -> str:
     ValueError: if there is none.
   """
   if tf.io.gfile.isdir(path):
+    check_files([os.path.join(path, "checkpoint")], source)
     found = run_checkpoints.usable(path)
     if found is None:
       has_some = bool(run_checkpoints.candidates(path))
