@@ -9,7 +9,7 @@ from typing import Any, BinaryIO
 import ijson
 
 from mtl_ssl_tf.data.sources import coco_annotation
-from mtl_ssl_tf.reading import json_text, regular_files
+from mtl_ssl_tf.reading import json_text, quoting, regular_files
 
 # What is read of an entry; all else is passed over, segmentations first of all.
 FIELDS = {
@@ -169,6 +169,7 @@ def _entry(section: str, events: Iterator[tuple[str, Any]], polygons: bool) -> d
         result[BOXES_INSIDE] = key
     elif section == "annotations" and key == SEGMENTATION:
       extent = _extent(event, events) if polygons else (_skip(event, events) > 2 or None)
+      result.pop(SEGMENTATION, None)  # Of a key that is there twice the last counts.
       if extent is not None:
         result[SEGMENTATION] = extent
     elif section == "images":
@@ -297,7 +298,8 @@ def _too_deep(path: pathlib.Path, last: tuple[str, int, Any] | None) -> ValueErr
 
 def _unread(path: pathlib.Path, section: str, value: str) -> ValueError:
   accepted = "a list of this name: annotations"
-  return ValueError(f"{path.name}: {section}: {value}, which are not read; accepted: {accepted}")
+  name = quoting.one_line(section)
+  return ValueError(f"{path.name}: {name}: {value}, which are not read; accepted: {accepted}")
 
 
 def _kind(event: str) -> str:

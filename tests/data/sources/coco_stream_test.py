@@ -30,6 +30,20 @@ def test_entries_with_what_is_needed_of_them(tmp_path):
   assert isinstance(read[1][2]["area"], float)
 
 
+@pytest.mark.parametrize("polygons", [False, True])
+def test_of_a_key_that_is_there_twice_the_last_counts(tmp_path, polygons):
+  content = b'{"annotations": [{"segmentation": [[2, 4, 12, 4, 12, 14]], "segmentation": {}}], '
+  content += b'"images": [{"id": 1, "id": 2}]}'
+  read = _read(tmp_path, content, polygons=polygons)
+  assert read == [("annotations", 1, {}), ("images", 1, {"id": 2})]
+
+
+def test_a_long_name_of_a_list_is_cut(tmp_path):
+  with pytest.raises(ValueError, match=r"train\.json: xxx") as error:
+    _read(tmp_path, b'{"' + b"x" * 9999 + b'": [{"bbox": 1}], "images": []}')
+  assert len(str(error.value)) < 500
+
+
 def test_any_order_and_a_byte_order_mark(tmp_path):
   content = b'\xef\xbb\xbf{"categories": [{"name": "a", "id": 1}], "images": [{"id": 2}]}'
   assert [entry[0] for entry in _read(tmp_path, content)] == ["categories", "images"]
