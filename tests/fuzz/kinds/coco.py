@@ -114,7 +114,9 @@ class _Plain:
     limit = sys.getrecursionlimit()
     sys.setrecursionlimit(_MAX_LEVELS)
     try:
-      root = json.loads(content.decode("utf-8-sig"))
+      # The package's parser takes these for blanks; in texts neither takes them.
+      blanks = bytes.maketrans(b"\v\f", b"  ")
+      root = json.loads(content.translate(blanks).decode("utf-8-sig"))
     except ValueError as error:
       raise outcomes.DisagreementError(f"read, though json.loads refuses it: {error}") from error
     finally:
@@ -129,10 +131,10 @@ class _Plain:
     entry = self.annotations[item.number - 1]
     outcomes.check_equal(source_id, _id(entry["image_id"]), "image of the annotation")
     names = [
-      str(category["name"]).strip()  # Integers that JSON's readers differ about count as text.
+      _name(category["name"])
       for category in self._categories
       if isinstance(category, dict)
-      and isinstance(category.get("name"), str | int)
+      and isinstance(category.get("name"), str | int | float)
       and _id(category.get("id")) == _id(entry["category_id"])
     ]
     outcomes.check(item.name in names, f"class {item.name!r}, of the file {names}")
@@ -189,6 +191,13 @@ def _flag(value: Any) -> int:
       return 1
     return int(value.replace(".", "", 1).replace("e", "", 1).isalnum() and _is_one(value))
   return int(value in (True, 1))
+
+
+def _name(value: Any) -> str:
+  """The text; numbers that JSON's readers differ about count as it."""
+  if isinstance(value, float):
+    return str(value).replace("nan", "NaN").replace("inf", "Infinity")
+  return str(value).strip()
 
 
 def _is_one(text: str) -> bool:

@@ -132,11 +132,14 @@ def check_pixels(decoded: np.ndarray, content: bytes, encoded_again: bool = Fals
 def plain_pixels(content: bytes) -> np.ndarray | None:
   """The picture that Pillow decodes: upright, RGB, on white, of 16 bits the upper 8.
 
-  None where Pillow trips over a chunk that it need not read.
+  None where Pillow trips over a chunk that it need not read, and where there are several EXIF
+  chunks, of which it takes the one or the other.
 
   Raises:
     outcomes.DisagreementError: it refuses the image.
   """
+  if content.count(b"eXIf") > 1:
+    return None
   try:
     with Image.open(io.BytesIO(content), formats=_FORMATS) as image:
       # What comes behind the pixels of a PNG does not count, and loading would read it.
