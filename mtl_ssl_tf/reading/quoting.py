@@ -49,7 +49,7 @@ def one_line(text: str) -> str:
   """A text on one line, cut to `MAX_CHARACTERS`, without what controls a terminal."""
   line = text[: 4 * MAX_CHARACTERS]  # Cut first: the text may be large.
   lines = line.splitlines()
-  if len(lines) > 1:
+  if lines != [line]:  # Several, or one with its end.
     line = " ".join(filter(None, map(str.strip, lines)))
   if not line.isprintable():
     line = "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in line)

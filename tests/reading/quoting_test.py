@@ -38,5 +38,6 @@ def test_a_large_value_is_cut(value):
 
 def test_a_text_loses_its_line_ends_and_controls():
   assert quoting.one_line("a  a\n\n  b\t\x1b[31m\udc80\n") == r"a  a b\t\x1b[31m\udc80"
+  assert quoting.one_line("process 7 on host\n") == "process 7 on host"
   assert len(quoting.one_line("a" * 10**6)) == quoting.MAX_CHARACTERS
   assert quoting.one_line("a" * quoting.MAX_CHARACTERS) == "a" * quoting.MAX_CHARACTERS
