@@ -62,6 +62,8 @@ class TrainingRun:
     """
     self._strategy, self._params = strategy, params
     self._model_dir, self._checkpoint = model_dir, checkpoint
+    # Now, as the checkpoint may be deleted for newer ones before the first evaluation.
+    self._begins_with_averages = checkpoint is not None and averaged_weights.are_in(checkpoint)
     self._trains = "train" in mode
     self._is_chief = strategies.is_chief(strategy)
     self._task = self._build_task()
@@ -198,9 +200,7 @@ class TrainingRun:
     return trainer
 
   def _evaluates_averages(self) -> bool:
-    if self._trainer.averages is not None:
-      return True
-    return self._checkpoint is not None and averaged_weights.are_in(self._checkpoint)
+    return self._trainer.averages is not None or self._begins_with_averages
 
   def _build_actions(self) -> tuple[progress.ProgressLine, list]:
     trainer = self._trainer

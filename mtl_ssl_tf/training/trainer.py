@@ -1,6 +1,7 @@
 """Model Garden's trainer, with steps that compile whole and a run that can be cut anywhere."""
 
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import tensorflow as tf
@@ -8,6 +9,7 @@ import tf_keras
 from official.core import base_trainer
 from orbit.utils import loop_fns
 
+from mtl_ssl_tf.checkpoints import run_checkpoints
 from mtl_ssl_tf.training import (
   averaged_weights,
   determinism,
@@ -16,6 +18,16 @@ from mtl_ssl_tf.training import (
   recovery,
   stopping,
   strategies,
+)
+
+# Errors of the data, but neither their end nor what ends other workers.
+_UNREADABLE = (
+  tf.errors.DataLossError,
+  tf.errors.FailedPreconditionError,
+  tf.errors.InvalidArgumentError,
+  tf.errors.NotFoundError,
+  tf.errors.PermissionDeniedError,
+  tf.errors.UnknownError,
 )
 
 
@@ -101,7 +113,11 @@ class TaskTrainer(base_trainer.Trainer):
     """
     if self.config.trainer.train_tf_while_loop:
       return super().create_train_loop_fn()
-    step = _with_batch(self.train_step, self.config.trainer.train_tf_function)
+    step = _with_batch(
+      self.train_step,
+      self.config.trainer.train_tf_function,
+      lambda: f"the batch of step {int(self.global_step.numpy()) + 1}",
+    )
 
     def step_unless_stopped(iterator) -> None:
       self.stop.check()
@@ -114,7 +130,9 @@ class TaskTrainer(base_trainer.Trainer):
     if self.config.trainer.eval_tf_while_loop:
       return super().create_eval_loop_fn(has_state)
     return loop_fns.create_loop_fn(
-      _with_batch(self.eval_step, self.config.trainer.eval_tf_function)
+      _with_batch(
+        self.eval_step, self.config.trainer.eval_tf_function, lambda: "a batch of the evaluation"
+      )
     )
 
   def initialize(self) -> None:
@@ -200,10 +218,15 @@ class TaskTrainer(base_trainer.Trainer):
     return logs
 
 
-def _with_batch(step: Callable, in_graph: bool) -> Callable:
+def _with_batch(step: Callable, in_graph: bool, describe: Callable[[], str]) -> Callable:
   """Returns a step that takes its batch from an iterator, outside the graph.
 
   There, each batch has a static shape; the iterator's own has the sides that differ unknown.
+
+  Args:
+    step: takes an iterator.
+    in_graph: whether it becomes a graph.
+    describe: returns what the batch is, for the message where it cannot be read.
   """
 
   def take(batch):
@@ -211,7 +234,26 @@ def _with_batch(step: Callable, in_graph: bool) -> Callable:
 
   if in_graph:
     take = tf.function(take, autograph=False)
-  return lambda iterator: take(next(iterator))
+  return lambda iterator: take(_next_batch(iterator, describe))
+
+
+def _next_batch(iterator: Iterator, describe: Callable[[], str]) -> Any:
+  """Returns the next batch.
+
+  Raises:
+    RunError: it cannot be read, as records are gone or damaged for example.
+  """
+  try:
+    return next(iterator)
+  except _UNREADABLE as error:
+    # The way through the operations of the input says nothing to the user.
+    cause = re.sub(
+      r"^Error in user-defined function .*?Iterator::\S+ ", "", run_checkpoints.reason(error)
+    )
+    raise stopping.RunError(
+      f"{describe()} cannot be read ({cause}); the same command resumes from the last checkpoint"
+      " once it can"
+    ) from error
 
 
 def create_slots(optimizer: tf_keras.optimizers.Optimizer, variables: list[tf.Variable]) -> None:

@@ -68,6 +68,37 @@ def test_a_killed_run_ends_like_one_that_was_not(folder, ema):
   assert np.linalg.norm(resumed - target) < np.linalg.norm(first - target)
 
 
+def test_the_first_evaluation_comes_long_after_the_checkpoint_of_the_start(folder):
+  # The run resumes from step 50, and of the next four checkpoints three are kept.
+  for last in (50, 250):
+    trainer = {"train_steps": last, "validation_interval": 250, "max_to_keep": 3}
+    toy_task.run(folder, "run", {"trainer": trainer})
+  assert not (folder / "run" / "ckpt-50.index").exists()
+  assert (folder / "run" / "evaluation-250.json").exists()
+
+
+@pytest.mark.parametrize("split", ["train_data", "validation_data"])
+def test_records_that_are_gone_end_the_run_with_one_line(folder, monkeypatch, split):
+  build = toy_task.ToyTask.build_inputs
+  gone = folder / "gone.tfrecord"
+
+  def build_with_end(self, params, *args, **kwargs):
+    batches = build(self, params, *args, **kwargs)
+    if params.is_training != (split == "train_data"):
+      return batches
+    missing = tf.data.TFRecordDataset([str(gone)]).map(lambda _: tf.zeros([4, 4]))
+    return batches.take(1).concatenate(missing)
+
+  monkeypatch.setattr(toy_task.ToyTask, "build_inputs", build_with_end)
+  with pytest.raises(stopping.RunError) as error:
+    toy_task.run(folder, "run", {"trainer": {"train_steps": 50, "validation_interval": 50}})
+  what = "the batch of step 2" if split == "train_data" else "a batch of the evaluation"
+  assert str(error.value) == (
+    f"{what} cannot be read ({gone}; No such file or directory); the same command resumes from the"
+    " last checkpoint once it can"
+  )
+
+
 def test_the_best_checkpoints_are_kept(folder, capsys):
   toy_task.run(folder, "run")
   names = {path.name for path in (folder / "run" / "best").glob("*.index")}
