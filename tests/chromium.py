@@ -1,34 +1,30 @@
-"""A headless Chromium that opens a page, for tests of what a reader sees.
-
-Speaks the DevTools protocol through pipes, so that nothing has to be installed besides.
-"""
+"""A headless Chromium, driven by the DevTools protocol over two pipes; needs no library."""
 
 import base64
 import contextlib
+import itertools
 import json
 import os
 import pathlib
+import select
 import shutil
 import subprocess
 import sys
-import tempfile
+import time
 from collections.abc import Iterator
 from typing import Any
 
-import pytest
-
 _NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
-_FLAGS = ("--headless", "--disable-gpu", "--hide-scrollbars", "--no-first-run", "--no-sandbox")
-# A browser reads its pipe at 3 and writes to that at 4.
+_LIMIT_S = 120.0
+# The browser reads from its descriptor 3 and writes to 4, which may be taken by either pipe.
 _START = """
-import os, sys
-pipes = [os.dup(int(number)) for number in sys.argv[1:3]]
-for number, pipe in zip((3, 4), pipes):
-  os.dup2(pipe, number)
-  os.set_inheritable(number, True)
+import fcntl, os, sys
+pipes = [fcntl.fcntl(int(number), fcntl.F_DUPFD, 10) for number in sys.argv[1:3]]
+for place, pipe in enumerate(pipes, start=3):
+  os.dup2(pipe, place)
 os.execv(sys.argv[3], sys.argv[3:])
 """
-# Whatever sticks out of the page to the right, with how far.
+# Whatever sticks out of the page to the right.
 _OVERFLOWING = """
 [...document.querySelectorAll("body *")]
   .filter(e => !e.closest(".wide, svg, .figure") && e.getBoundingClientRect().right > innerWidth)
@@ -36,119 +32,172 @@ _OVERFLOWING = """
 """
 
 
+def find() -> str | None:
+  """Returns the program, or None where there is none."""
+  return next((path for name in _NAMES if (path := shutil.which(name))), None)
+
+
 class Page:
-  """An open page, by the DevTools protocol.
+  """One page of a browser, which may show one file after another.
 
   Attributes:
-    complaints: what the browser wrote to its console, and exceptions.
+    messages: what the page has written to its console, and errors of its scripts, since its file
+      was opened.
   """
 
-  def __init__(self, to_browser: int, from_browser: int):
-    self._to_browser, self._from_browser = to_browser, from_browser
-    self._buffer, self._count, self._session = b"", 0, None
-    self.complaints: list[str] = []
+  def __init__(self, program: str, folder: pathlib.Path):
+    """Starts the browser; `folder` takes its profile."""
+    self._read_end, to_us = os.pipe()
+    from_us, self._write_end = os.pipe()
+    # Root, as in containers, has no sandbox.
+    command = [
+      sys.executable,
+      "-c",
+      _START,
+      str(from_us),
+      str(to_us),
+      program,
+      "--headless=new",
+      "--remote-debugging-pipe",
+      "--no-sandbox",
+      "--disable-gpu",
+      "--disable-dev-shm-usage",
+      "--hide-scrollbars",
+      "--no-first-run",
+      f"--user-data-dir={folder}",
+      "about:blank",
+    ]
+    self._process = subprocess.Popen(
+      command,
+      pass_fds=(from_us, to_us),
+      stdin=subprocess.DEVNULL,
+      stdout=subprocess.DEVNULL,
+      stderr=subprocess.DEVNULL,
+    )
+    os.close(from_us)
+    os.close(to_us)
+    self._received, self._numbers = b"", itertools.count(1)
+    self._session: str | None = None
+    self.messages: list[str] = []
+    target = self.call("Target.createTarget", url="about:blank")["targetId"]
+    attached = self.call("Target.attachToTarget", targetId=target, flatten=True)
+    self._session = attached["sessionId"]
+    for domain in ("Runtime", "Log", "Page", "Network"):
+      self.call(f"{domain}.enable")
 
-  def open(self, path: pathlib.Path, width: int, height: int) -> None:
-    """Opens a file in a window of so many pixels, and waits until it is loaded."""
-    if self._session is None:
-      target = self._call("Target.createTarget", url="about:blank")["targetId"]
-      attached = self._call("Target.attachToTarget", targetId=target, flatten=True)
-      self._session = attached["sessionId"]
-      for domain in ("Page", "Runtime", "Log"):
-        self._call(f"{domain}.enable")
-    self.resize(width, height)
-    self._call("Page.navigate", url=path.resolve().as_uri())
-    while self._read().get("method") != "Page.loadEventFired":
-      pass
+  def close(self) -> None:
+    """Ends the browser."""
+    with contextlib.suppress(OSError, TimeoutError, EOFError):
+      self._session = None
+      self.call("Browser.close")
+    try:
+      self._process.wait(10.0)
+    except subprocess.TimeoutExpired:
+      self._process.kill()
+      self._process.wait()
+    os.close(self._read_end)
+    os.close(self._write_end)
 
-  def resize(self, width: int, height: int) -> None:
-    """Gives the window so many pixels, as a phone has them."""
-    metrics = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": width < 500}
-    self._call("Emulation.setDeviceMetricsOverride", **metrics)
+  def call(self, method: str, **params: Any) -> dict[str, Any]:
+    """Returns the result of a command of the protocol."""
+    number = next(self._numbers)
+    content = {"id": number, "method": method, "params": params}
+    if self._session:
+      content["sessionId"] = self._session
+    os.write(self._write_end, json.dumps(content).encode() + b"\0")
+    while True:
+      message = self._next()
+      if message.get("id") == number:
+        if "error" in message:
+          raise AssertionError(f"{method}: {message['error']}")
+        return message["result"]
 
   def evaluate(self, expression: str) -> Any:
-    """Returns the value of a JavaScript expression, whatever the page forbids itself."""
-    done = self._call("Runtime.evaluate", expression=expression, returnByValue=True)
-    assert "exceptionDetails" not in done, done
-    return done["result"].get("value")
+    """Returns the value of a JavaScript expression, or what its promise comes to."""
+    result = self.call(
+      "Runtime.evaluate", expression=expression, returnByValue=True, awaitPromise=True
+    )
+    if "exceptionDetails" in result:
+      raise AssertionError(f"{expression}: {result['exceptionDetails']}")
+    return result["result"].get("value")
 
-  def press(self, key: str, text: str = "") -> None:
-    """Presses and releases a key, such as `Tab`."""
+  def open(self, path: pathlib.Path, width: int, height: int = 900, scheme: str = "light") -> None:
+    """Opens a file in a window of a size in pixels, of a reader who chose light or dark."""
+    self.call(
+      "Emulation.setDeviceMetricsOverride",
+      width=width,
+      height=height,
+      deviceScaleFactor=1,
+      mobile=width < 600,
+    )
+    self.call(
+      "Emulation.setEmulatedMedia", features=[{"name": "prefers-color-scheme", "value": scheme}]
+    )
+    self.messages.clear()
+    self.call("Page.navigate", url=path.resolve().as_uri())
+    limit = time.monotonic() + _LIMIT_S
+    while self.evaluate("document.readyState") != "complete" or self.evaluate(
+      "location.href"
+    ).startswith("about:"):
+      if time.monotonic() > limit:
+        raise TimeoutError(f"{path} does not load")
+      time.sleep(0.05)
+
+  def press(self, key: str, text: str = "", code: int = 0) -> None:
+    """Presses and releases a key, such as `Tab`, with the text that it types and its number."""
     for kind in ("keyDown", "keyUp"):
-      self._call("Input.dispatchKeyEvent", type=kind, key=key, code=key, text=text)
-
-  def set_dark(self, dark: bool) -> None:
-    """Has the reader ask for dark or light pages."""
-    value = "dark" if dark else "light"
-    feature = {"name": "prefers-color-scheme", "value": value}
-    self._call("Emulation.setEmulatedMedia", features=[feature])
-
-  def screenshot(self, path: pathlib.Path) -> None:
-    """Writes a PNG of the whole page."""
-    shot = self._call("Page.captureScreenshot", captureBeyondViewport=True)
-    path.write_bytes(base64.b64decode(shot["data"]))
+      self.call(
+        "Input.dispatchKeyEvent",
+        type=kind,
+        key=key,
+        code=key,
+        windowsVirtualKeyCode=code,
+        text=text if kind == "keyDown" else "",
+      )
 
   def check(self) -> None:
     """Asserts that all pictures were loaded, nothing sticks out, and nobody complained."""
-    images = "[...document.images]"
-    assert self.evaluate(f"{images}.every(i => i.complete && i.naturalWidth > 0)")
-    width = self.evaluate("innerWidth")
-    assert self.evaluate("document.documentElement.scrollWidth") <= width, self.evaluate(
-      _OVERFLOWING
-    )
-    assert self.complaints == []
+    assert self.evaluate("[...document.images].every(i => i.complete && i.naturalWidth > 0)")
+    is_wide = "document.documentElement.scrollWidth > innerWidth"
+    assert not self.evaluate(is_wide), self.evaluate(_OVERFLOWING)
+    assert self.messages == []
 
-  def _call(self, method: str, **params: Any) -> dict[str, Any]:
-    self._count += 1
-    message = {"id": self._count, "method": method, "params": params}
-    if self._session is not None:
-      message["sessionId"] = self._session
-    os.write(self._to_browser, json.dumps(message).encode() + b"\0")
-    while True:
-      answer = self._read()
-      if answer.get("id") == self._count:
-        assert "error" not in answer, (method, answer)
-        return answer["result"]
+  def screenshot(self, path: pathlib.Path, whole: bool = False) -> None:
+    """Writes a PNG of what is seen, or of the whole page."""
+    result = self.call("Page.captureScreenshot", captureBeyondViewport=whole)
+    path.write_bytes(base64.b64decode(result["data"]))
 
-  def _read(self) -> dict[str, Any]:
-    while b"\0" not in self._buffer:
-      received = os.read(self._from_browser, 2**16)
-      assert received, "the browser has ended"
-      self._buffer += received
-    line, self._buffer = self._buffer.split(b"\0", 1)
+  def _next(self) -> dict[str, Any]:
+    """Returns the next message; notes errors among the events."""
+    while b"\0" not in self._received:
+      ready, _, _ = select.select([self._read_end], [], [], _LIMIT_S)
+      if not ready:
+        raise TimeoutError("Chromium does not answer")
+      part = os.read(self._read_end, 1 << 20)
+      if not part:
+        raise EOFError("Chromium has ended")
+      self._received += part
+    line, self._received = self._received.split(b"\0", 1)
     message = json.loads(line)
-    if message.get("method") in ("Runtime.exceptionThrown", "Runtime.consoleAPICalled"):
-      self.complaints.append(json.dumps(message["params"])[:500])
-    elif message.get("method") == "Log.entryAdded":
-      self.complaints.append(message["params"]["entry"]["text"])
+    method, params = message.get("method"), message.get("params", {})
+    if method == "Runtime.consoleAPICalled":
+      self.messages.append(f"{params['type']}: {params['args']}")
+    elif method == "Runtime.exceptionThrown":
+      self.messages.append(f"exception: {params['exceptionDetails']}")
+    elif method == "Log.entryAdded":
+      self.messages.append(f"log: {params['entry']['text']}")
+    elif method == "Network.requestWillBeSent":
+      url = params["request"]["url"]
+      if not url.startswith(("data:", "file:", "about:")):
+        self.messages.append(f"fetches {url}")
     return message
 
 
 @contextlib.contextmanager
-def browser() -> Iterator[Page]:
-  """Yields a page of a new browser; skips the test where no Chromium is installed."""
-  program = next(filter(None, map(shutil.which, _NAMES)), None)
-  if program is None:
-    pytest.skip(f"no browser to open the page with; looked for {', '.join(_NAMES)}")
-  child_reads, to_browser = os.pipe()
-  from_browser, child_writes = os.pipe()
-
-  with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as profile:
-    process = subprocess.Popen(
-      [
-        *(sys.executable, "-ISc", _START, str(child_reads), str(child_writes)),
-        *(program, *_FLAGS, "--remote-debugging-pipe", f"--user-data-dir={profile}"),
-      ],
-      pass_fds=(child_reads, child_writes),
-      stdout=subprocess.DEVNULL,
-      stderr=subprocess.DEVNULL,
-    )
-    os.close(child_reads)
-    os.close(child_writes)
-    try:
-      yield Page(to_browser, from_browser)
-    finally:
-      process.kill()
-      process.wait()
-      os.close(to_browser)
-      os.close(from_browser)
+def running(program: str, folder: pathlib.Path) -> Iterator[Page]:
+  """Yields a page of a browser that ends with the block."""
+  page = Page(program, folder)
+  try:
+    yield page
+  finally:
+    page.close()

@@ -71,11 +71,14 @@ def _once(tmp_path_factory):
 
 
 @pytest.fixture(name="browser", scope="session")
-def _browser():
+def _browser(tmp_path_factory):
   """A browser to open pages with; tests that ask for it are skipped where there is none."""
   from tests import chromium
 
-  with chromium.browser() as opened:
+  program = chromium.find()
+  if program is None:
+    pytest.skip("no Chromium (apt-get install chromium), so that no page is opened")
+  with chromium.running(program, tmp_path_factory.mktemp("profile")) as opened:
     yield opened
 
 

@@ -163,9 +163,8 @@ def test_keys_switch_a_layer(browser, file):
 
 
 def test_a_dark_screen_has_a_dark_page(browser, file):
-  browser.open(file, 390, 800)
   color = "getComputedStyle(document.body).backgroundColor"
-  browser.set_dark(True)
+  browser.open(file, 390, scheme="dark")
   assert browser.evaluate(color) == "rgb(22, 23, 27)"
-  browser.set_dark(False)
+  browser.open(file, 390, scheme="light")
   assert browser.evaluate(color) == "rgb(255, 255, 255)"
