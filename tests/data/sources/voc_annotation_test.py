@@ -50,6 +50,12 @@ class TestSound:
       faults=(),
     )
 
+  def test_of_a_repeated_field_the_first_counts(self):
+    text = voc_files.object_xml("cat").replace("</name>", "</name><name>dog</name>")
+    text = text.replace("</xmin>", "</xmin><xmin>5</xmin>")
+    (found,) = _parse(voc_files.annotation_xml([text])).objects
+    assert found == voc_annotation.VocObject(1, "cat", (4, 2, 14, 12), 0, 0)
+
   def test_no_objects(self):
     assert _parse(b"<annotation/>") == voc_annotation.Annotation(None, None, (), ())
 
