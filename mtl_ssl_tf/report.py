@@ -43,9 +43,9 @@ def run(args: argparse.Namespace, command: str) -> None:
   from mtl_ssl_tf.reporting import evaluated, findings, page, pairs
 
   cache_dir = page.files_path(output)
-  sources = [evaluated.obtain(args.model_dir, args.checkpoint, args.records, cache_dir)]
-  if args.compare:
-    sources.append(evaluated.obtain_other(args.compare, sources[0], args.records, cache_dir))
+  sources = evaluated.obtain_all(
+    args.model_dir, args.checkpoint, args.compare, args.records, cache_dir
+  )
   if args.compare and sources[0].name == sources[1].name:
     sources = [dataclasses.replace(one, name=str(one.model_dir)) for one in sources]
   found = [findings.collect(source, sources[0].run.task.evaluation) for source in sources]

@@ -131,7 +131,7 @@ def test_jax_gets_the_same_detections(folder, tmp_path):
     (["--params_override=task.label_map=nowhere.txt"], "task.label_map: nowhere.txt"),
     (["--params_override=task.rpn.depth=0"], "task.rpn.depth is 0; accepted: 1 to 65,536"),
     (["--config_file=nowhere.yaml"], "nowhere.yaml: cannot be read"),
-    (["--checkpoint=nowhere/ckpt-1"], "--checkpoint 'nowhere/ckpt-1' is no checkpoint"),
+    (["--checkpoint=nowhere/ckpt-1"], "--checkpoint 'nowhere/ckpt-1' does not exist"),
   ],
 )
 def test_bad_input_is_reported_in_one_line(folder, tmp_path, capsys, flags, message):

@@ -54,14 +54,43 @@ class Evaluated:
   found: list[detection_files.Detections]
 
 
+def obtain_all(
+  model_dir: str,
+  checkpoint: str | None,
+  compare: str | None,
+  records: str | None,
+  cache_dir: pathlib.Path,
+) -> list[Evaluated]:
+  """Returns the detections of a run, and of one that it is compared with.
+
+  Args:
+    model_dir: of the run.
+    checkpoint: of it, as `export_lib.read_run` takes it.
+    compare: folder of the other run, or None.
+    records: in the place of the first run's validation data; None takes those.
+    cache_dir: folder that keeps result files for the next time; made where it is missing.
+
+  Raises:
+    ValueError: a run, the records or result files are at fault.
+    OSError: result files cannot be written.
+  """
+  run = export_lib.read_run(model_dir, checkpoint)
+  # Before the first run is evaluated, which takes long.
+  other = read_other(compare, run) if compare else None
+  sources = [obtain(model_dir, run, records, cache_dir)]
+  if other is not None:
+    sources.append(obtain_other(compare, other, sources[0], records, cache_dir))
+  return sources
+
+
 def obtain(
-  model_dir: str, checkpoint: str | None, records: str | None, cache_dir: pathlib.Path
+  model_dir: str, run: export_lib.TrainedRun, records: str | None, cache_dir: pathlib.Path
 ) -> Evaluated:
   """Returns the detections of a run.
 
   Args:
     model_dir: of the run.
-    checkpoint: as `export_lib.read_run` takes it.
+    run: it, as `export_lib.read_run` returns it.
     records: in the place of the run's validation data; None takes those.
     cache_dir: folder that keeps result files for the next time; made where it is missing.
 
@@ -69,37 +98,50 @@ def obtain(
     ValueError: the run, the records or result files are at fault.
     OSError: result files cannot be written.
   """
-  run = export_lib.read_run(model_dir, checkpoint)
   folder = None if records else stored_results(run, pathlib.Path(model_dir))
   if folder is None:
     folder = _evaluated(model_dir, run, evaluation_config(run.task, run, records), cache_dir)
   return read(model_dir, run, records or run.task.validation_data.input_path, folder)
 
 
-def obtain_other(
-  model_dir: str, first: Evaluated, records: str | None, cache_dir: pathlib.Path
-) -> Evaluated:
-  """Returns the detections of another run in the images of the first one.
-
-  Args:
-    model_dir: of the other run.
-    first: the run that it is compared with.
-    records: as the first one was given.
-    cache_dir: as in `obtain`.
+def read_other(model_dir: str, first: export_lib.TrainedRun) -> export_lib.TrainedRun:
+  """Reads a run that another one is to be compared with.
 
   Raises:
-    ValueError: as in `obtain`, or the runs have other classes.
-    OSError: result files cannot be written.
+    ValueError: it is none, or has other classes.
   """
   try:
     run = export_lib.read_run(model_dir)
   except ValueError as error:
     raise ValueError(str(error).replace("--model_dir", "--compare")) from error
-  if run.class_names != first.run.class_names:
+  if run.class_names != first.class_names:
     raise ValueError(
       f"--compare {model_dir!r} has the classes {faults.listing(run.class_names)}; accepted: a run"
-      f" with those of --model_dir, in their order: {faults.listing(first.run.class_names)}"
+      f" with those of --model_dir, in their order: {faults.listing(first.class_names)}"
     )
+  return run
+
+
+def obtain_other(
+  model_dir: str,
+  run: export_lib.TrainedRun,
+  first: Evaluated,
+  records: str | None,
+  cache_dir: pathlib.Path,
+) -> Evaluated:
+  """Returns the detections of another run in the images of the first one.
+
+  Args:
+    model_dir: of the other run.
+    run: it, as `read_other` returns it.
+    first: the run that it is compared with.
+    records: as the first one was given.
+    cache_dir: as in `obtain`.
+
+  Raises:
+    ValueError: as in `obtain`, or the runs are of other images.
+    OSError: result files cannot be written.
+  """
   folder = None if records else stored_results(run, pathlib.Path(model_dir))
   if folder is not None:
     stored = read(model_dir, run, first.records, folder)

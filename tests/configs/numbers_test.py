@@ -13,6 +13,7 @@ from official.core import exp_factory
 from official.modeling import hyperparams
 
 from mtl_ssl_tf.configs import data_validation, experiments, fields, insloc, insloc_data, validation
+from mtl_ssl_tf.reading import quoting
 
 NAMES = [
   name
@@ -144,7 +145,7 @@ def test_what_is_outside_of_a_range_is_refused():
         try:
           check(params, number.path.partition(".")[0])
         except ValueError as error:
-          if not str(error).startswith(f"{number.path} is {value!r}; accepted: "):
+          if not str(error).startswith(f"{number.path} is {quoting.shown(value)}; accepted: "):
             passed.append(f"{number.path} = {value!r}: {error}")
           assert "\n" not in str(error)
         else:

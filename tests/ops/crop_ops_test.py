@@ -214,7 +214,8 @@ class MethodsTest(parameterized.TestCase, tf.test.TestCase):
       "matmul",
       keep_border=True,
     )
-    self.assertAllClose(crops[0, 0, ..., 0], [[0, 2, 4], [30, 32, 34]], atol=1e-6)
+    # Boxes are drawn in by a millionth, and the products are rounded.
+    self.assertAllClose(crops[0, 0, ..., 0], [[0, 2, 4], [30, 32, 34]], rtol=3e-6, atol=1e-6)
 
 
 if __name__ == "__main__":

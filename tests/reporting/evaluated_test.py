@@ -105,16 +105,16 @@ class TestOther:
     """Obtains `run` as the other one; an evaluation gives what is in `folder`."""
 
     def obtain(other, folder):
-      monkeypatch.setattr(evaluated.export_lib, "read_run", lambda *args: other)
       monkeypatch.setattr(evaluated, "_evaluated", lambda *args: folder)
-      return evaluated.obtain_other(str(tmp_path), sources[0], None, tmp_path)
+      return evaluated.obtain_other(str(tmp_path), other, sources[0], None, tmp_path)
 
     return obtain
 
-  def test_other_classes(self, obtain, run):
+  def test_other_classes(self, run, monkeypatch):
     other = dataclasses.replace(run, class_names=["cat", "owl"])
+    monkeypatch.setattr(evaluated.export_lib, "read_run", lambda *args: other)
     with pytest.raises(ValueError) as caught:
-      obtain(other, None)
+      evaluated.read_other("other", run)
     message = str(caught.value)
     assert "has the classes cat, owl; accepted: a run with those of --model_dir" in message
     assert message.endswith(f"in their order: cat, {made_up.EVIL}, owl")
