@@ -1,9 +1,9 @@
 """Whether the data of a JPEG are whole, in graph operations.
 
-The rule is that of `data/sources/whole_jpeg.py`: data end with the last pixel. TensorFlow's decoder
-does not tell, and writes to the server's log where a copy of an image makes it meet the end of the
-data. So the copies here never do, if the image is a good one. They are decoded up to the last row
-of units only:
+The rule is that of `data/sources/whole_jpeg.py`: data end with the last pixel, padding aside.
+TensorFlow's decoder does not tell, and writes to the server's log where a copy of an image makes it
+meet the end of the data. So the copies here never do, if the image is a good one. They are decoded
+up to the last row of units only:
 
   other bytes behind the data         must not change that row, or pixels are missing
   zeros for the last bytes of data    must change it, or there are more data than pixels
@@ -125,7 +125,13 @@ def _problem_of_scan(
   problem, begin, end = _last_interval(data[frame.data :], frame)
 
   def problem_of_data() -> tf.Tensor:
+    unpadded = _without_padding(data[frame.data :], end)
     is_whole = _ends_with_pixels(content, frame, segments, begin, end)
+    is_whole = tf.cond(
+      is_whole | (unpadded == end),
+      lambda: is_whole,
+      lambda: _ends_with_pixels(content, frame, segments, begin, tf.maximum(begin, unpadded)),
+    )
     return tf.where(is_whole, "", whole_jpeg.DATA_DAMAGED)
 
   return tf.cond((problem == "") & frame.has_room, problem_of_data, lambda: problem)
@@ -170,6 +176,20 @@ def _last_interval(tail: tf.Tensor, frame: _Frame) -> tuple[tf.Tensor, tf.Tensor
 def _without_fill(tail: tf.Tensor, place: tf.Tensor) -> tf.Tensor:
   """The end of data before a marker, which may be filled up; int64 scalar."""
   return encoded_bytes.length_without(tail[:place], 0xFF)
+
+
+def _without_padding(tail: tf.Tensor, end: tf.Tensor) -> tf.Tensor:
+  """The end of data but for padding, as `jpeg_segments.without_padding` has it; int64 scalar."""
+  data = tail[:end]
+  lengths = []
+  for period in range(1, jpeg_segments.MAX_PADDING_PERIOD + 1):
+    differs = data[period:] != data[:-period]
+    # The place behind the last byte that differs from the one a period before.
+    behind = tf.reduce_max(tf.concat([[0], tf.where(differs)[:, 0] + 1], axis=0))
+    lengths.append(end - behind)
+  longest = tf.reduce_max(tf.stack(lengths))
+  is_padding = (longest >= jpeg_segments.MIN_PADDING_BYTES) & (end >= longest)
+  return tf.where(is_padding, end - longest + jpeg_segments.KEPT_PADDING_BYTES, end)
 
 
 def _ends_with_pixels(

@@ -120,8 +120,8 @@ def _pipe(folder: pathlib.Path) -> Made:
   return _voc(folder, change=change)
 
 
-def _photo(folder: pathlib.Path, change: Callable[[bytes], bytes]) -> Made:
-  content = change(jpeg_damage.photo(restart_marker_rows=1))
+def _photo(folder: pathlib.Path, change: Callable[..., bytes], *arguments: bytes) -> Made:
+  content = change(jpeg_damage.photo(restart_marker_rows=1), *arguments)
   return _image(folder, content, size=(96, 128))
 
 
@@ -342,6 +342,7 @@ _kind("image: JPEG with zeros within", _photo, jpeg_damage.zeroed)
 _kind("image: JPEG with bytes cut out", _photo, jpeg_damage.cut_within)
 _kind("image: JPEG that ends too early", _photo, jpeg_damage.cut_and_ended)
 _kind("image: JPEG with bytes before its end marker", _photo, jpeg_damage.with_bytes_left)
+_kind("image: JPEG filled up before its end marker", _photo, jpeg_damage.padded, bytes(500))
 _kind("image: JPEG without a restart marker", _photo, jpeg_damage.without_a_restart)
 _kind("image: JPEG with bytes before one", _photo, jpeg_damage.with_bytes_before_a_restart)
 _kind("image: JPEG with bytes between segments", _photo, jpeg_damage.with_bytes_between)

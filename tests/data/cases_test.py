@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 import pytest
 
 from mtl_ssl_tf.data import coco_json, pascal_voc
-from tests.data import voc_files
+from tests.data import jpeg_damage, voc_files
 
 _SHARED = pathlib.Path(
   os.environ.get("SHARED_CASES", pathlib.Path(__file__).parents[3] / "shared/cases")
@@ -106,7 +106,8 @@ def _voc_flags(**fields: object) -> Callable[[pathlib.Path], None]:
 
 def _without_end_marker(root: pathlib.Path) -> None:
   _voc(root, names=("noeoi", "junk", "tail", "good"))
-  contents = {"noeoi": _jpeg(5)[:-2], "junk": _jpeg(6) + b"junk" * 70, "tail": _jpeg(7) + bytes(9)}
+  junk = jpeg_damage.padded(_jpeg(6), b'\x11"3' * 100)
+  contents = {"noeoi": _jpeg(5)[:-2], "junk": junk, "tail": _jpeg(7) + bytes(9)}
   for name, content in contents.items():
     (root / f"JPEGImages/{name}.jpg").write_bytes(content)
 

@@ -46,6 +46,12 @@ def with_bytes_left(content: bytes, num_bytes: int = 64) -> bytes:
   return content[:end] + bytes(range(1, 1 + num_bytes)) + content[end:]
 
 
+def padded(content: bytes, padding: bytes) -> bytes:
+  """A file filled up before its end marker, which is no damage."""
+  end = data_span(content)[1]
+  return content[:end] + padding + content[end:]
+
+
 def with_bytes_between(content: bytes) -> bytes:
   """Bytes between two segments of the header."""
   at = content.index(b"\xff\xdb")

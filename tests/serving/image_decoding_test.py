@@ -373,6 +373,9 @@ class TestDamagedJpegs:
       encode(Image.new("L", (1, 65_500), 90), "JPEG"),
       jpeg_damage.photo(restart_marker_rows=2)[:-2] + b"\xff\xd2\xff\xff\xd9",
       jpeg_damage.with_bytes_left(jpeg_damage.photo(), 7) + b"junk",
+      jpeg_damage.padded(jpeg_damage.photo(), bytes(32)),
+      jpeg_damage.padded(jpeg_damage.photo(), b'\x11"3' * 100),
+      jpeg_damage.padded(jpeg_damage.photo(restart_marker_rows=1), b"12345678" * 50),
     ],
   )
   def test_whole_ones_that_look_odd(self, content):
@@ -388,6 +391,9 @@ class TestDamagedJpegs:
       lambda content: jpeg_damage.cut_and_ended(content, 3000),
       jpeg_damage.with_bytes_left,
       lambda content: jpeg_damage.with_bytes_left(content, 8),
+      lambda content: jpeg_damage.padded(content, b"123456789" * 5),
+      lambda content: jpeg_damage.padded(content, b"\x01" * 24),
+      lambda content: jpeg_damage.padded(jpeg_damage.cut_and_ended(content), bytes(5000)),
     ],
   )
   def test_refused(self, change, options):

@@ -152,8 +152,8 @@ def _placement(
     notes.append("size_missing")
   if image.reencoded:
     notes.append("image_reencoded")
-  if image.repaired:
-    notes.append("end_marker_added")
+  if image.repair:
+    notes.append(image.repair)
   if image.orientation != 1:
     notes.append("boxes_turned_upright" if is_turned else "boxes_taken_as_upright")
   return _Placement(size, image.orientation if is_turned else 1)

@@ -47,8 +47,8 @@ class StoredImage:
     height: of the upright image, in pixels.
     width: of the upright image, in pixels.
     orientation: the source's EXIF orientation, 1 … 8, already applied; 1 is upright.
-    reencoded: whether `encoded` differs from the source file.
-    repaired: whether an end marker that the source file lacks was added.
+    reencoded: whether the pixels were encoded again.
+    repair: what was done to a JPEG as its file is, a name of `split_source.NOTES`; or nothing.
   """
 
   encoded: bytes
@@ -57,7 +57,7 @@ class StoredImage:
   width: int
   orientation: int
   reencoded: bool
-  repaired: bool = False
+  repair: str = ""
 
 
 def prepare_image(content: bytes, file: str) -> StoredImage:
@@ -93,10 +93,12 @@ def prepare_image(content: bytes, file: str) -> StoredImage:
       if num_frames > 1:
         raise fault(f"{num_frames} pictures in one file", "one still picture")
       if image.format in _JPEG_FORMATS:
-        whole = whole_jpeg.completed(content)
-        if whole is not content:
-          with Image.open(io.BytesIO(whole), formats=("JPEG",)) as repaired:
-            return _convert(repaired, content, repaired=True)
+        whole, repair = whole_jpeg.completed(content)
+        if repair:
+          with Image.open(io.BytesIO(whole), formats=_JPEG_FORMATS) as repaired:
+            return dataclasses.replace(
+              _convert(repaired, whole, repair == whole_jpeg.END_MARKER_ADDED), repair=repair
+            )
       elif image.format == "PNG":
         tf.io.decode_image(content, channels=3, expand_animations=False)
       return _convert(image, content)
@@ -186,8 +188,8 @@ def _num_frames(image: Image.Image, content: bytes) -> int:
   return getattr(image, "n_frames", 1)
 
 
-def _convert(image: Image.Image, content: bytes, repaired: bool = False) -> StoredImage:
-  """The image for the record, given the opened file and its bytes."""
+def _convert(image: Image.Image, content: bytes, reencode: bool = False) -> StoredImage:
+  """The image for the record, given the opened file and its bytes; encoded again if it must be."""
   if image.format == "TIFF":
     image.load()  # Pillow turns TIFF upright on loading and then forgets the orientation.
   orientation = _orientation(image, content)
@@ -199,7 +201,7 @@ def _convert(image: Image.Image, content: bytes, repaired: bool = False) -> Stor
     and image.mode == "RGB"
     and "transparency" not in image.info
     and orientation == 1
-    and not repaired
+    and not reencode
   ):
     return StoredImage(content, stored_format, image.height, image.width, 1, False)
   picture = _turned(_rgb(image), orientation)
@@ -216,7 +218,6 @@ def _convert(image: Image.Image, content: bytes, repaired: bool = False) -> Stor
     picture.width,
     orientation,
     reencoded=True,
-    repaired=repaired,
   )
 
 

@@ -3,6 +3,8 @@
 import dataclasses
 import re
 
+import numpy as np
+
 END_MARKER = b"\xff\xd9"
 CUT_SHORT = "a JPEG that is cut short"
 BYTES_BETWEEN = "a JPEG with bytes between its segments"
@@ -17,6 +19,9 @@ SEQUENTIAL, PROGRESSIVE = (0xC0, 0xC1), 0xC2  # Those with Huffman codes.
 BIT_DEPTH, HEIGHT, WIDTH, NUM_COMPONENTS, FIRST_SAMPLING, COMPONENT_BYTES = 4, 5, 7, 9, 11, 3
 INTERVAL, NUM_IN_SCAN = 4, 4
 BLOCK_PX = 8
+# Bytes before the end marker that repeat with a period of up to so many are padding, so many or
+# more of them. The first ones may be data by chance.
+MAX_PADDING_PERIOD, MIN_PADDING_BYTES, KEPT_PADDING_BYTES = 8, 32, 7
 
 _MARKER = re.compile(rb"\xff[^\x00\xff]", re.DOTALL)
 _FILL = re.compile(rb"\xff+")
@@ -122,6 +127,26 @@ def read_scans(content: bytes, header: Header) -> tuple[list[DataEnd], list[tupl
     return _read_scans(content, header)
   except IndexError as error:
     raise DamageError(CUT_SHORT) from error
+
+
+def without_padding(content: bytes) -> bytes:
+  """The same JPEG without bytes that repeat before the end marker; itself where none do.
+
+  Raises:
+    DamageError: as `read_header` and `read_scans`.
+  """
+  header = read_header(content)
+  ends, _ = read_scans(content, header)
+  end = ends[-1].begin
+  data = np.frombuffer(content, np.uint8)[header.data : end]
+  longest = 0
+  for period in range(1, min(MAX_PADDING_PERIOD, data.size - 1) + 1):
+    differs = (data[period:] != data[:-period])[::-1]
+    repeated = int(differs.argmax()) if differs.any() else differs.size
+    longest = max(longest, period + repeated)
+  if longest < MIN_PADDING_BYTES:
+    return content
+  return content[: end - longest + KEPT_PADDING_BYTES] + content[end:]
 
 
 def number(content: bytes, offset: int) -> int:

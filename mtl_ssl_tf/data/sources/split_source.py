@@ -21,6 +21,7 @@ NOTES = {
   "size_unreadable": "the annotation's size of the image is no whole number and is not used",
   "image_found_by_name": "image found by the end of its path alone",
   "end_marker_added": "JPEG without its end marker",
+  "padding_left_out": "JPEG filled up before its end marker",
   "corners_swapped": "box whose corners were exchanged",
   "box_of_polygon": "box made from a polygon",
   "image_reencoded": "image converted to upright 8-bit RGB",

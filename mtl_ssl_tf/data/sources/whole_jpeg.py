@@ -18,6 +18,9 @@ Both are decoded at an eighth of their size, in less time than the image as it i
 ends in grey of itself, or comes in several scans, as progressive ones do, takes longer: two copies
 are decoded in full, with and without other bytes behind their data, and may not differ.
 
+Some cameras fill up a file before its end marker, with the same few bytes again and again. That is
+no damage if the image is whole without them.
+
 Pillow decodes here, as TensorFlow would write the warnings about the copies of good images to the
 terminal.
 """
@@ -33,6 +36,8 @@ from mtl_ssl_tf.data.sources import jpeg_segments as segments
 
 DATA_DAMAGED = "a JPEG whose data are damaged"
 NOT_DECODED = "a JPEG that cannot be decoded"
+# Names of notes in manifests.
+END_MARKER_ADDED, PADDING_LEFT_OUT = "end_marker_added", "padding_left_out"
 
 MAX_SIDE_PX = 65_000  # libjpeg refuses more than 65500.
 # At the end of a scan, libjpeg does not count what it has read ahead; at a restart marker, it does.
@@ -63,6 +68,27 @@ def check(content: bytes) -> None:
   Raises:
     segments.DamageError: bytes of it are missing, too many, or changed so that others are.
   """
+  _without_padding(content)
+
+
+def _without_padding(content: bytes) -> bytes:
+  """The same JPEG without what fills it up before its end marker, if that is not damage.
+
+  Raises:
+    segments.DamageError: as `check`.
+  """
+  try:
+    _check_data(content)
+    return content
+  except segments.DamageError as error:
+    unpadded = segments.without_padding(content) if str(error) == DATA_DAMAGED else content
+    if unpadded is content:
+      raise
+  _check_data(unpadded)
+  return unpadded
+
+
+def _check_data(content: bytes) -> None:
   header = segments.read_header(content)
   ends, tables = segments.read_scans(content, header)
   if not _is_usual(header):
@@ -71,15 +97,18 @@ def check(content: bytes) -> None:
     _compare_fillings(content, header, ends, tables)
 
 
-def completed(content: bytes) -> bytes:
-  """The same JPEG, or if it lacks its end marker and nothing else, with that.
+def completed(content: bytes) -> tuple[bytes, str]:
+  """A JPEG without what keeps decoders from it, or makes them warn, though its data are whole.
+
+  Returns:
+    The bytes, and what was done: `END_MARKER_ADDED`, `PADDING_LEFT_OUT` or nothing.
 
   Raises:
     segments.DamageError: as `check`.
   """
   try:
-    check(content)
-    return content
+    unpadded = _without_padding(content)
+    return unpadded, "" if unpadded is content else PADDING_LEFT_OUT
   except segments.DamageError as error:
     if str(error) != segments.CUT_SHORT:
       raise
@@ -89,7 +118,7 @@ def completed(content: bytes) -> bytes:
     check(ended)
     # Of several scans, some may be missing without a trace.
     if segments.read_header(ended).is_one_scan:
-      return ended
+      return ended, END_MARKER_ADDED
   except segments.DamageError:
     pass
   raise segments.DamageError(segments.CUT_SHORT)

@@ -160,14 +160,24 @@ class TestEndMarker:
   def test_a_jpeg_that_lacks_nothing_else_is_taken(self, missing):
     content = voc_files.image_bytes(_PICTURE)
     stored = image_files.prepare_image(content[:-missing], "a.jpg")
-    assert (stored.repaired, stored.reencoded, stored.format) == (True, True, "jpeg")
+    assert (stored.repair, stored.reencoded) == ("end_marker_added", True)
+    assert stored.format == "jpeg"
     pixels, whole = (tf.io.decode_jpeg(data).numpy() for data in (stored.encoded, content))
     assert np.abs(pixels.astype(int) - whole).max() <= 8
 
   def test_bytes_behind_the_marker_do_not_matter(self):
     content = voc_files.image_bytes(_PICTURE) + b"junk" * 2000
     stored = image_files.prepare_image(content, "a.jpg")
-    assert (stored.repaired, stored.encoded) == (False, content)
+    assert (stored.repair, stored.encoded) == ("", content)
+
+  def test_padding_before_the_marker_is_left_out(self):
+    content = voc_files.image_bytes(_PICTURE)
+    padded = jpeg_damage.padded(content, b"\0" * 1000)
+    stored = image_files.prepare_image(padded, "a.jpg")
+    assert (stored.repair, stored.reencoded) == ("padding_left_out", False)
+    assert len(stored.encoded) <= len(content) + 7
+    pixels, whole = (tf.io.decode_jpeg(data).numpy() for data in (stored.encoded, content))
+    np.testing.assert_array_equal(pixels, whole)
 
   @pytest.mark.parametrize("missing", [3, 4, 6, 20])
   def test_with_pixels_missing_it_is_truncated(self, missing):

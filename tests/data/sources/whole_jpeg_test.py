@@ -51,7 +51,8 @@ class TestWhole:
   def test_accepted_without_a_word(self, options, size, capfd):
     content = jpeg_damage.photo(*size, **options)
     whole_jpeg.check(content)
-    assert whole_jpeg.completed(content) is content
+    assert whole_jpeg.completed(content)[0] is content
+    assert whole_jpeg.completed(content)[1] == ""
     assert capfd.readouterr() == ("", "")
 
   @pytest.mark.parametrize(
@@ -177,7 +178,7 @@ class TestEndMarker:
   @pytest.mark.parametrize("options", [{}, {"restart_marker_rows": 1}, {"mode": "L"}])
   def test_added_where_nothing_else_is_missing(self, end, options):
     content = jpeg_damage.photo(**options)
-    assert whole_jpeg.completed(content[:-2] + end) == content
+    assert whole_jpeg.completed(content[:-2] + end) == (content, "end_marker_added")
 
   @pytest.mark.parametrize("missing", [3, 4, 6, 20, 1000])
   def test_not_where_pixels_are_missing_too(self, missing):
@@ -191,3 +192,33 @@ class TestEndMarker:
   def test_other_damage_is_named_as_such(self):
     with pytest.raises(jpeg_segments.DamageError, match=_DAMAGED):
       whole_jpeg.completed(jpeg_damage.zeroed(jpeg_damage.photo()))
+
+
+class TestPadding:
+  @pytest.mark.parametrize(
+    "padding", [bytes(32), b"\x01" * 500, b'\x11"3' * 100, b"12345678" * 5], ids=len
+  )
+  @pytest.mark.parametrize("options", [{}, {"mode": "L"}, {"restart_marker_rows": 1}])
+  def test_is_left_out(self, padding, options):
+    content = jpeg_damage.photo(**options)
+    padded = jpeg_damage.padded(content, padding)
+    whole_jpeg.check(padded)
+    unpadded, repair = whole_jpeg.completed(padded)
+    assert repair == "padding_left_out"
+    end = jpeg_damage.data_span(content)[1]
+    assert content[:end] in unpadded[: end + 7]
+    assert len(unpadded) == len(content) + 7
+    whole_jpeg.check(unpadded)
+
+  def test_behind_an_image_of_one_colour(self):
+    content = voc_files.image_bytes(Image.new("RGB", (640, 480), "white"))
+    whole_jpeg.check(content)
+    assert whole_jpeg.completed(content) == (content, "")
+
+  @pytest.mark.parametrize("padding", [b"123456789" * 5, b"\x01" * 24])
+  def test_with_another_period_or_shorter_it_is_damage(self, padding):
+    assert _refusal(jpeg_damage.padded(jpeg_damage.photo(), padding)) == _DAMAGED
+
+  @pytest.mark.parametrize("change", [jpeg_damage.cut_within, jpeg_damage.cut_and_ended])
+  def test_makes_up_for_no_pixels(self, change):
+    assert _refusal(jpeg_damage.padded(change(jpeg_damage.photo()), bytes(5000))) == _DAMAGED

@@ -10,7 +10,7 @@ import numpy as np
 import tensorflow as tf
 from PIL import Image
 
-from mtl_ssl_tf.data.sources import image_files
+from mtl_ssl_tf.data.sources import image_files, jpeg_segments, whole_jpeg
 from tests.data import voc_files
 from tests.fuzz import mutations, outcomes
 from tests.fuzz.kinds import base
@@ -93,7 +93,8 @@ class Cases(base.Kind):
     outcomes.check_equal(decoded.shape, (stored.height, stored.width, 3), "shape")
     check_pixels(decoded, stored.encoded)
     if stored.reencoded:
-      content = files[_FILE] + (image_files.END_MARKER if stored.repaired else b"")
+      is_ended = stored.repair == whole_jpeg.END_MARKER_ADDED
+      content = files[_FILE] + (jpeg_segments.END_MARKER if is_ended else b"")
       check_pixels(decoded, content, encoded_again=stored.format == "jpeg")
     return True
 
