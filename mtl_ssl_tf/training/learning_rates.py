@@ -16,6 +16,8 @@ RATE_FIELDS = (
   "pre_offset_learning_rate",
 )
 
+_MAX_WARMUP = 0.5  # Of all steps.
+
 
 def factor(params: cfg.ExperimentConfig) -> float:
   """Returns the factor that the configured rates are multiplied by."""
@@ -47,7 +49,22 @@ def scaled(params: cfg.ExperimentConfig) -> optimization.OptimizationConfig:
 
 
 def warnings(trainer: training.Trainer) -> list[str]:
-  """Returns a line where the rate never drops, or not as often as it is configured to."""
+  """Lines about a rate that is not the configured one for much of the run, or never drops."""
+  return _of_warmup(trainer) + _of_drops(trainer)
+
+
+def _of_warmup(trainer: training.Trainer) -> list[str]:
+  warmup = trainer.optimizer_config.warmup
+  if not warmup.type or warmup.get().warmup_steps <= _MAX_WARMUP * trainer.train_steps:
+    return []
+  return [
+    f"trainer.optimizer_config.warmup.{warmup.type}.warmup_steps is {warmup.get().warmup_steps}, of "
+    f"trainer.train_steps ({trainer.train_steps}): most steps are taken at a lower rate than the "
+    "configured one; a tenth of the steps is usual"
+  ]
+
+
+def _of_drops(trainer: training.Trainer) -> list[str]:
   name, rate = "trainer.optimizer_config.learning_rate", trainer.optimizer_config.learning_rate
   if rate.type == "constant":
     return [f"{name}.type is 'constant': the rate never drops; stepwise and cosine rates do"]

@@ -133,6 +133,21 @@ def test_a_rate_that_never_drops_is_warned_of(folder):
   assert warnings(folder, type="cosine", cosine=cosine) == []
 
 
+def test_a_warmup_of_most_steps_is_warned_of(folder):
+  def found(warmup_steps):
+    cosine = {"type": "cosine", "cosine": {"initial_learning_rate": 0.1}}
+    warmup = {"type": "linear", "linear": {"warmup_steps": warmup_steps}}
+    config = {"learning_rate": cosine, "warmup": warmup}
+    config = {"train_steps": 100, "optimizer_config": config}
+    return learning_rates.warnings(tiny.experiment(folder, {"trainer": config}).trainer)
+
+  assert found(50) == []
+  (line,) = found(51)
+  assert line.startswith(
+    "trainer.optimizer_config.warmup.linear.warmup_steps is 51, of trainer.train_steps (100): most"
+  )
+
+
 def test_no_published_row_is_warned_of():
   for name in resolved_rows.names():
     path = resolved_rows.CONFIGS / name
