@@ -55,10 +55,11 @@ def warnings(trainer: training.Trainer) -> list[str]:
 
 def _of_warmup(trainer: training.Trainer) -> list[str]:
   warmup = trainer.optimizer_config.warmup
-  if not warmup.type or warmup.get().warmup_steps <= _MAX_WARMUP * trainer.train_steps:
+  steps = warmup.get().warmup_steps if warmup.type else 0
+  if steps <= _MAX_WARMUP * trainer.train_steps:
     return []
   return [
-    f"trainer.optimizer_config.warmup.{warmup.type}.warmup_steps is {warmup.get().warmup_steps}, of "
+    f"trainer.optimizer_config.warmup.{warmup.type}.warmup_steps is {steps}, of "
     f"trainer.train_steps ({trainer.train_steps}): most steps are taken at a lower rate than the "
     "configured one; a tenth of the steps is usual"
   ]
