@@ -27,6 +27,10 @@ _PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _PNG_END = b"IEND\xaeB`\x82"  # An empty chunk and its checksum.
 # Real files have a few dozen; a forged one must not keep the server counting.
 _MAX_CHUNKS = 1000
+_TOO_LONG = (
+  f"more than {image_cost.MAX_JPEG_SEGMENTS} segments; accepted: at most"
+  f" {image_cost.MAX_JPEG_SEGMENTS}"
+)
 # Chunks of one size that are passed over at a time, those of the pixels.
 _ROW_CHUNKS = 256
 _BMP_DEPTHS = (8, 24, 32)
@@ -64,7 +68,7 @@ def read_header(content: tf.Tensor) -> Header:
     kind,
     [
       lambda: _unknown(data),
-      lambda: _jpeg(content, data),
+      lambda: _jpeg(data),
       lambda: _png(data),
       lambda: _bmp(data),
       lambda: _gif(data),
@@ -108,7 +112,7 @@ def _unknown(data: tf.Tensor) -> tuple[tf.Tensor, ...]:
   return nothing, nothing, nothing + exif_orientation.UPRIGHT, problem, *_no_jpeg()
 
 
-def _jpeg(content: tf.Tensor, data: tf.Tensor) -> tuple[tf.Tensor, ...]:
+def _jpeg(data: tf.Tensor) -> tuple[tf.Tensor, ...]:
   """Reads the segments up to the first scan."""
   header = jpeg_header.read(data)
   # Thumbnails in the segments before have their own end marker.
@@ -118,12 +122,7 @@ def _jpeg(content: tf.Tensor, data: tf.Tensor) -> tuple[tf.Tensor, ...]:
     encoded_bytes.number(data, header.frame + offset, 2, big_endian=True)
     for offset in (jpeg_segments.HEIGHT, jpeg_segments.WIDTH)
   ]
-  # Of a file with more segments than are read, the decoder knows.
-  sides = tf.cond(
-    is_found | is_cut | header.is_broken,
-    lambda: tf.where(is_found, tf.stack(sides), encoded_bytes.MISSING),
-    lambda: tf.cast(tf.image.extract_jpeg_shape(content)[:2], tf.int64),
-  )
+  sides = tf.where(is_found, tf.stack(sides), encoded_bytes.MISSING)
   orientation = exif_orientation.read(data[header.exif_span[0] : header.exif_span[1]])
   # Of several scans, some may be missing without a trace.
   kind = encoded_bytes.number(data, header.frame + 1, 1, big_endian=True)
@@ -140,6 +139,7 @@ def _jpeg(content: tf.Tensor, data: tf.Tensor) -> tuple[tf.Tensor, ...]:
   lacks_end = is_cut & is_found & (header.scan > 0) & is_one_scan
   scans_problem = jpeg_scans.problem(data, header.end, sides[0] * sides[1])
   problem = _first(
+    (header.is_long, _TOO_LONG),
     (scans_problem != "", scans_problem),
     (header.is_broken, f"{jpeg_segments.BYTES_BETWEEN}; accepted: {ACCEPTED}"),
     (is_cut & ~lacks_end, f"{jpeg_segments.CUT_SHORT}; accepted: {ACCEPTED}"),

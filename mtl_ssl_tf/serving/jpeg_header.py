@@ -4,12 +4,10 @@ from typing import NamedTuple
 
 import tensorflow as tf
 
-from mtl_ssl_tf.data.sources import jpeg_segments
+from mtl_ssl_tf.data.sources import image_cost, jpeg_segments
 from mtl_ssl_tf.serving import encoded_bytes
 
 MARKER_BYTES = 2
-# Real files have a few dozen; a forged one must not keep the server counting.
-_MAX_SEGMENTS = 1000
 _APP1 = 0xE1
 _EXIF = b"Exif\0\0"
 
@@ -21,9 +19,10 @@ class JpegHeader(NamedTuple):
     end: of the last segment that was read.
     frame: of the frame, which holds the size.
     restarts: of the last one that states a restart interval.
-    scan: of the first scan; 0 also if there are too many segments before.
+    scan: of the first scan; 0 where none is reached.
     exif_span: int64 [2], begin and end of EXIF data; both 0 if there are none.
     is_broken: bool, whether bytes lie between segments.
+    is_long: bool, whether there are more segments, fill bytes included, than are read.
   """
 
   end: tf.Tensor
@@ -32,6 +31,7 @@ class JpegHeader(NamedTuple):
   scan: tf.Tensor
   exif_span: tf.Tensor
   is_broken: tf.Tensor
+  is_long: tf.Tensor
 
 
 def read(data: tf.Tensor) -> JpegHeader:
@@ -79,8 +79,10 @@ def read(data: tf.Tensor) -> JpegHeader:
       tf.fill([2], zero),
       tf.constant(False),
     ),
-    maximum_iterations=_MAX_SEGMENTS,
+    # A forged file must not keep the server counting.
+    maximum_iterations=image_cost.MAX_JPEG_SEGMENTS,
   )
   is_scan = encoded_bytes.starts_with(data, bytes([0xFF, jpeg_segments.START_OF_SCAN]), at)
   is_scan &= ~going & ~is_broken
-  return JpegHeader(at, frame, restarts, tf.where(is_scan, at, zero), exif_span, is_broken)
+  scan = tf.where(is_scan, at, zero)
+  return JpegHeader(at, frame, restarts, scan, exif_span, is_broken, is_long=going)

@@ -11,7 +11,7 @@ from PIL import Image
 
 from mtl_ssl_tf.data import faults
 from mtl_ssl_tf.data.sources import image_files, whole_jpeg
-from mtl_ssl_tf.serving import image_decoding, jpeg_header
+from mtl_ssl_tf.serving import image_decoding
 from tests.data import costly_images, jpeg_damage, voc_files
 
 _decode = tf.function(
@@ -277,9 +277,19 @@ class TestRefusals:
     assert refusal(content) == f"a PNG without its header; {ACCEPTED}"
 
   def test_forged_files_do_not_keep_it_counting(self):
-    fill = b"\xff\xd8" + b"\xff" * 200_000 + encode(PICTURE, "JPEG")[2:]
-    assert decode(fill).shape == (20, 30, 3)
-    assert jpeg_header._MAX_SEGMENTS < 200_000
+    content = encode(PICTURE, "JPEG")
+    for forged in (b"\xff" * 200_000, b"\xff\xe4\0\2" * 200_000):
+      message = refusal(content[:2] + forged + content[2:])
+      assert message == "more than 2000 segments; accepted: at most 2000"
+
+  def test_many_segments_are_taken_as_the_converters_take_them(self):
+    content = encode(PICTURE, "JPEG")
+    odd = content[:2] + b"\xff\xe4\0\2" * 1900 + content[2:]
+    assert decode(odd).shape == stored(odd).shape == (20, 30, 3)
+    odd = content[:2] + b"\xff\xe4\0\2" * 2000 + content[2:]
+    message = refusal(odd)
+    with pytest.raises(faults.FaultError, match=message):
+      stored(odd)
 
   def test_animated_webp(self):
     frames = [PICTURE, PICTURE.rotate(180)]
