@@ -43,7 +43,9 @@ def run(args: argparse.Namespace) -> None:
   sentences = [f"{about}. Detections of score {args.score_threshold:g} and more."]
   page = explanation_page.page(name, sentences, images.pixels(image), found, detector.class_names)
   files.write_bytes(args.output, page)
-  _LOGGER.info(f"{args.output}: {len(found.detections)} detections explained")
+  number = len(found.detections)
+  hint = "" if number else f"; the highest score is {found.best_score:.2f}, see --score_threshold"
+  _LOGGER.info(f"{args.output}: {number} detections explained{hint}")
 
 
 def _load(args: argparse.Namespace) -> tuple[served_detector.ServedDetector, str]:

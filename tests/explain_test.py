@@ -30,6 +30,13 @@ def test_a_page_of_a_run(tiny_run, image, tmp_path, capsys):
   assert " window 5: the image" in reader.texts
 
 
+def test_without_a_detection_of_the_score(tiny_run, image, tmp_path, capsys):
+  assert call(tmp_path, f"--model_dir={tiny_run}", "--score_threshold=1") == 0
+  line = capsys.readouterr().err.splitlines()[-1]
+  start = f"{tmp_path / 'page.html'}: 0 detections explained; the highest score is 0."
+  assert line.startswith(start) and line.endswith(", see --score_threshold")
+
+
 def test_a_saved_model_without_raw_outputs_is_refused(tiny_export, image, tmp_path, capsys):
   assert call(tmp_path, f"--saved_model={tiny_export[0]}") == 1
   (line,) = capsys.readouterr().err.splitlines()

@@ -95,10 +95,12 @@ class Explanation:
   Attributes:
     detections: explained.
     closeness_scores: float32 [C], the mean over the proposals; None without that head.
+    best_score: of all detections, those below the threshold included; 0 without any.
   """
 
   detections: Sequence[ExplainedDetection]
   closeness_scores: np.ndarray | None
+  best_score: float
 
 
 def check(output_names: Collection[str], detector: str) -> None:
@@ -163,4 +165,6 @@ def explain(
         parts=row(_PARTS, proposal),
       )
     )
-  return Explanation(detections, of_image.get("closeness_summary_scores"))
+  scores = of_image["detection_scores"][: int(of_image["num_detections"])]
+  best_score = float(scores.max(initial=0.0))
+  return Explanation(detections, of_image.get("closeness_summary_scores"), best_score)

@@ -56,7 +56,10 @@ def page(
       _scores(explanation.closeness_scores, names),
     ]
   if not detections:
-    parts.append("<p>There is no detection of that score.</p>")
+    parts.append(
+      "<p>There is no detection of that score. The highest score is"
+      f" {explanation.best_score:.2f}; <code>--score_threshold</code> takes others.</p>"
+    )
   for number, detection in enumerate(detections, start=1):
     parts += _detection(number, detection, image, names)
   style = html_parts.STYLE + html_figure.STYLE + _STYLE

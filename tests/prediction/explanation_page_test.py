@@ -73,7 +73,7 @@ def test_closeness_of_the_image():
 
 
 def test_no_detection():
-  assert "There is no detection of that score." in texts(threshold=0.99)
+  assert "There is no detection of that score. The highest score is 0.80; " in texts(threshold=0.99)
 
 
 def test_outside_text_is_only_text():
