@@ -22,6 +22,8 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+import numpy as np
+
 from mtl_ssl_tf import files, terminal, written_files
 from mtl_ssl_tf.command_line import compare as compare_flags
 from mtl_ssl_tf.comparison import arms as arms_lib
@@ -141,12 +143,25 @@ def ablate(done: Sequence[runs.Run], schedule: runs.Schedule, jobs: int) -> set[
 
 
 def _outcomes(done: Sequence[runs.Run], step: int) -> Mapping[str, Mapping[int, outcomes.Outcomes]]:
-  """Returns arm -> seed -> outcomes of the runs whose result files are still there."""
+  """Returns arm -> seed -> outcomes of the runs whose result files are still there.
+
+  Those of other images than the first ones are left out, with a warning.
+
+  Raises:
+    ValueError: a file of them is at fault.
+  """
   found: dict[str, dict[int, outcomes.Outcomes]] = {}
+  first: tuple[pathlib.Path, outcomes.Outcomes] | None = None
   for one in done:
     results, truth = one.results(step)
-    if results.exists() and truth.exists():
-      found.setdefault(one.arm.name, {})[one.seed] = outcomes.read(results, truth)
+    if not (results.exists() and truth.exists()):
+      continue
+    read = outcomes.read(results, truth)
+    first = first or (truth, read)
+    if not np.array_equal(read.num_objects, first[1].num_objects):
+      _LOGGER.warning(f"{truth}: left out, as its images or objects are not those of {first[0]}")
+      continue
+    found.setdefault(one.arm.name, {})[one.seed] = read
   return found
 
 

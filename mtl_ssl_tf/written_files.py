@@ -19,6 +19,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, BinaryIO
 
 from mtl_ssl_tf import files
+from mtl_ssl_tf.reading import json_text, regular_files
 
 _PREFIX = ".written_by_"
 # Of the disk, or of the whole process: another file would meet the same.
@@ -41,7 +42,7 @@ class WrittenFiles:
       command: its name, a part of that of the list.
 
     Raises:
-      OSError: the list is there and cannot be read.
+      OSError: the list is there and cannot be read, or is no regular file.
     """
     self.folder = pathlib.Path(folder)
     self._list = self.folder / f"{_PREFIX}{command}"
@@ -188,11 +189,14 @@ def reason(error: OSError) -> str:
 def _read(path: pathlib.Path) -> dict[str, str | None]:
   """Name to digest; None where it was not noted."""
   found = {}
-  with contextlib.suppress(FileNotFoundError, NotADirectoryError), open(path, "rb") as file:
+  with (
+    contextlib.suppress(FileNotFoundError, NotADirectoryError),
+    regular_files.open_file(path) as file,
+  ):
     for line in file:
       # A killed process may leave a part of a line, a machine without power blocks of zeros.
       with contextlib.suppress(ValueError):
-        match json.loads(line):
+        match json_text.loads(line):
           case [str() as name, (None | str()) as digest]:
             found[name] = digest
   return found

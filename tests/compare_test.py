@@ -1,6 +1,7 @@
 """The command: arms side by side, resumed, reported; and equal initial weights of shared parts."""
 
 import json
+import os
 import pathlib
 
 import numpy as np
@@ -29,7 +30,7 @@ def trainings(monkeypatch, tmp_path):
     log.write_text(f"error: {arm} is broken\n")
     if arm in failing:
       return processes.Usage(1, 1.0, 1.0, [])
-    folder.mkdir(parents=True)
+    folder.mkdir(parents=True, exist_ok=True)
     for step, less in ((5, 0.1), (10, 0.0)):
       figures = {"step": step, "voc/mAP50_area": FIGURES[arm, seed] - less, "voc/AP50_area/x": None}
       (folder / f"evaluation-{step}.json").write_text(json.dumps(figures))
@@ -121,6 +122,147 @@ def test_runs_of_other_settings_are_not_taken(trainings, tmp_path, capsys):
   assert call(tmp_path) == 1
   assert "error: arm 'b': " in (said := capsys.readouterr().err)
   assert "holds runs of other settings; accepted: " in said
+
+
+def damage(path, content):
+  path.unlink(missing_ok=True)
+  if content is None:
+    os.mkfifo(path)
+  else:
+    path.write_text(content if isinstance(content, str) else json.dumps(content))
+
+
+RECORD = {
+  "arm": "b",
+  "seed": 0,
+  "is_resumed": False,
+  "cpu_minutes": 2.0,
+  "figures": {"10": {"voc/mAP50_area": 0.5}},
+}
+
+
+@pytest.mark.parametrize(
+  ("name", "content", "problem"),
+  [
+    ("run.json", None, ": cannot be read (a pipe and no regular file); "),
+    ("run.json", "{", ": no JSON (Expecting property name enclosed in double quotes"),
+    ("run.json", "[" * 100_000, ": no JSON (objects and lists in each other; at most 32 levels)"),
+    ("run.json", [], " is []; accepted: an object; "),
+    ("run.json", {**RECORD, "arm": "../x\n"}, r": arm is '../x\n'; accepted: 'b'; "),
+    ("run.json", {**RECORD, "seed": 1}, ": seed is 1; accepted: 0; "),
+    ("run.json", {**RECORD, "cpu_minutes": "2"}, ": cpu_minutes is '2'; accepted: a finite number"),
+    ("run.json", {**RECORD, "figures": {}}, ": figures is {}; accepted: figures by step; "),
+    ("run.json", {**RECORD, "figures": {"x": {}}}, ": figures: step is 'x'; accepted: a whole num"),
+    ("run.json", {**RECORD, "figures": {"5": []}}, ": figures: 5 is []; accepted: an object; "),
+    (
+      "run.json",
+      {**RECORD, "figures": {"5": {"a": float("inf")}}},
+      ": figures: 5: a is inf; accepted: a finite number; ",
+    ),
+    (
+      "run.json",
+      {**RECORD, "figures": {"5": {"a": 1e300}}},
+      ": figures: a is 1e+300; accepted: at most 1e+12; ",
+    ),
+    ("ablation_refinement_off.json", None, ": cannot be read (a pipe and no regular file); "),
+    ("ablation_refinement_off.json", "[1]", " is [1]; accepted: an object; "),
+    ("ablation_refinement_off.json", {"a": "x"}, ": a is 'x'; accepted: a finite number; "),
+  ],
+)
+def test_what_an_earlier_call_left_is_damaged(trainings, tmp_path, capsys, name, content, problem):
+  assert call(tmp_path) == 0
+  capsys.readouterr()
+  path = tmp_path / "out/b/seed_0" / name
+  damage(path, content)
+  assert call(tmp_path) == 1
+  (line,) = capsys.readouterr().err.splitlines()[1:]  # The first one counts what is there.
+  assert line.startswith(f"error: {path}{problem}")
+  assert line.endswith("; delete the file, and the same command makes it again")
+  path.unlink()
+  assert call(tmp_path) == 0
+
+
+def test_a_run_lacks_the_last_step(trainings, tmp_path, capsys):
+  assert call(tmp_path) == 0
+  for seed in (0, 1):
+    path = tmp_path / f"out/b/seed_{seed}"
+    record = {**RECORD, "seed": seed, "figures": {"5": {"voc/mAP50_area": 0.5}}}
+    damage(path / "run.json", record)
+    damage(path / "ablation_refinement_off.json", {"voc/mAP50_area": 0.25})
+  assert call(tmp_path, "--only_report") == 0
+  assert "| b | refinement off | 25.0 ± 0.0 | " in capsys.readouterr().out
+  damage(path / "ablation_refinement_off.json", {"coco/AP": 0.25})
+  assert call(tmp_path, "--only_report") == 1
+  assert "error: --metric is 'voc/mAP50_area', which b seed 1 with refinement_off lacks; " in (
+    capsys.readouterr().err
+  )
+
+
+@pytest.mark.parametrize("content", [None, "{", "[]"])
+def test_the_settings_of_an_arm_are_damaged(trainings, tmp_path, capsys, content):
+  assert call(tmp_path) == 0
+  capsys.readouterr()
+  damage(tmp_path / "out/b/arm.json", content)
+  assert call(tmp_path) == 1
+  (line,) = capsys.readouterr().err.splitlines()
+  assert line.startswith("error: arm 'b': ") and str(tmp_path / "out/b/arm.json") in line
+  assert line.endswith("another name, or another --output_dir")
+
+
+@pytest.mark.parametrize("content", [None, "{", '{"step": "\\n"}', '{"voc/mAP50_area": 0.5}'])
+def test_an_evaluation_of_a_run_is_damaged(trainings, tmp_path, capsys, monkeypatch, content):
+  stand_in = processes.run
+
+  def run(command, log, processor, *, cwd):
+    usage = stand_in(command, log, processor, cwd=cwd)
+    path = log.parent / "model" / "evaluation-5.json"
+    if path.parts[-4] == "b":
+      damage(path, content)
+    return usage
+
+  monkeypatch.setattr(processes, "run", run)
+  assert call(tmp_path) == 1
+  lines = capsys.readouterr().err.splitlines()
+  outcomes = sorted(line.split("] ", 1)[1] for line in lines if line.startswith("["))
+  assert [outcome[:8] for outcome in outcomes] == ["a seed 0", "a seed 1", "b seed 0", "b seed 1"]
+  for outcome in outcomes[2:]:
+    assert outcome.startswith(
+      f"{outcome[:8]}: {tmp_path}/out/b/seed_{outcome[7]}/model/evaluation-5"
+    )
+    assert "; accepted: as the training wrote it, or another --output_dir" in outcome
+
+
+def test_detections_of_other_images_are_left_out(trainings, tmp_path, capsys):
+  assert call(tmp_path) == 0
+  for arm, names in (("a", "xy"), ("b", "x")):
+    folder = tmp_path / f"out/{arm}/seed_0/results/step_10"
+    folder.mkdir(parents=True)
+    truth = {
+      "images": [
+        {"id": number, "file_name": name, "height": 9, "width": 9}
+        for number, name in enumerate(names)
+      ],
+      "categories": [{"id": 1, "name": "cat"}],
+      "annotations": [
+        {"id": number, "image_id": number, "category_id": 1, "bbox": [1, 1, 4, 4], "area": 16}
+        for number in range(len(names))
+      ],
+    }
+    (folder / "coco_ground_truth.json").write_text(json.dumps(truth))
+    (folder / "coco_results.json").write_text("[]")
+  capsys.readouterr()
+  assert call(tmp_path) == 0
+  assert (
+    f"warning: {folder}/coco_ground_truth.json: left out, as its images or objects are not those of"
+    f" {tmp_path}/out/a/seed_0/results/step_10/coco_ground_truth.json" in capsys.readouterr().err
+  )
+  (folder / "coco_ground_truth.json").write_text(
+    json.dumps({**truth, "images": [], "annotations": []})
+  )
+  assert call(tmp_path) == 1
+  assert (
+    capsys.readouterr().err.splitlines()[-1].startswith(f"error: {folder}/coco_ground_truth.json")
+  )
 
 
 @pytest.mark.parametrize("name", ["comparison.md", "b/notes.txt"])

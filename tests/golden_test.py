@@ -11,11 +11,12 @@ sample is computed to lie a rounding error outside. Which boxes that happens to 
 last bit of the proposals, and that by the order in which a convolution adds. So proposals that are
 the golden ones but for less than a thousandth of a pixel take their bits in one test. The two
 others, which do without, ask for the same 99 %; files that are known to fall short of it for this
-reason are reported as expected failures, with the share.
+reason are reported as expected failures, as long as they have the share that is known of them.
 """
 
 import json
 import pathlib
+import types
 import zlib
 from unittest import mock
 
@@ -46,9 +47,14 @@ BACKBONES = {
 RFCN = "reduce_depth"
 # The released graph makes block 4 in the first stage too, and has no use for it.
 UNUSED = "FirstStageFeatureExtractor/resnet_v1_"
-# Where detections from our own proposals fall short of 99 %, and what they must reach all the same.
-# The golden RPN codes are as far from those of float64 as ours are.
-KNOWN_SHORT = {"model12": 0.95, "model42": 0.95, "model62": 0.95}
+ENOUGH = 0.99
+# Where detections from our own proposals fall short of that, and their share. The golden RPN codes
+# are as far from those of float64 as ours are.
+KNOWN_SHORT = {"model12": 0.950, "model42": 0.970, "model62": 0.967}
+# Processors with other instructions add in another order, which decides once more about each crop
+# at the border: some of the 9 to 15 of 300 detections that are missed are found then, and others
+# missed. Six detections are about as much as chance gives or takes; a fault of ours costs more.
+SHARE_TOLERANCE = 0.02
 EVERYTHING = 1_000_000
 LOSSES = {
   "first_stage_objectness_loss": "rpn_objectness",
@@ -191,7 +197,7 @@ def test_end_to_end(case):
   num_proposals = int(case["infer/num_proposals"].item())
   golden_proposals = case["infer/proposal_boxes"][0, :num_proposals]
   outputs = case.model(case.images, case.size)
-  assert recall(outputs["proposals_px"][0].numpy(), golden_proposals) >= 0.99
+  assert recall(outputs["proposals_px"][0].numpy(), golden_proposals) >= ENOUGH
   assert_share(case, outputs)
 
 
@@ -209,7 +215,7 @@ def test_end_to_end_in_golden_bits(case):
 
   with mock.patch.object(case.model, "_propose", propose_in_golden_bits):
     outputs = case.model(case.images, case.size)
-  assert share_of_detections(case, outputs) >= 0.99
+  assert share_of_detections(case, outputs) >= ENOUGH
 
 
 def test_import_and_export(case, tmp_path):
@@ -234,10 +240,31 @@ def test_import_and_export(case, tmp_path):
 
 
 def assert_share(case, outputs):
-  share = share_of_detections(case, outputs)
-  if KNOWN_SHORT.get(case.name, 1.0) <= share < 0.99:
-    pytest.xfail(f"{case.name}: {share:.1%} of the detections found again; see the top of the file")
-  assert share >= 0.99
+  share, known = share_of_detections(case, outputs), KNOWN_SHORT.get(case.name)
+  if known is None:
+    assert share >= ENOUGH
+    return
+  found = f"{case.name}: {share:.1%} of the detections found again"
+  assert share < ENOUGH, f"{found}; accepted: less, or without an entry in KNOWN_SHORT"
+  assert share == pytest.approx(known, abs=SHARE_TOLERANCE), f"{found}; known: {known:.1%}"
+  pytest.xfail(f"{found}; see the top of the file")
+
+
+@pytest.mark.parametrize(
+  ("name", "share", "outcome"),
+  [
+    ("model12", KNOWN_SHORT["model12"], pytest.xfail.Exception),
+    ("model12", KNOWN_SHORT["model12"] + 0.9 * SHARE_TOLERANCE, pytest.xfail.Exception),
+    ("model12", KNOWN_SHORT["model12"] + 1.1 * SHARE_TOLERANCE, AssertionError),
+    ("model12", KNOWN_SHORT["model12"] - 1.1 * SHARE_TOLERANCE, AssertionError),
+    ("model42", 0.99, AssertionError),  # Though it is near the known share.
+    ("model52", 0.98, AssertionError),
+  ],
+)
+def test_shares_are_held_to_what_is_known(monkeypatch, name, share, outcome):
+  monkeypatch.setitem(globals(), "share_of_detections", lambda *_: share)
+  with pytest.raises(outcome):
+    assert_share(types.SimpleNamespace(name=name), None)
 
 
 def share_of_detections(case, outputs):
@@ -296,7 +323,7 @@ def test_losses_and_gradients(case):
   golden_losses = {ours: case[f"train/loss/{name}"].item() for name, ours in LOSSES.items()}
   ours = {name: float(loss) for name, loss in losses.items()}
   assert ours == pytest.approx(golden_losses, rel=1e-3)
-  assert recall(found, golden_proposals.boxes_px[0].numpy()[:num_valid]) >= 0.99
+  assert recall(found, golden_proposals.boxes_px[0].numpy()[:num_valid]) >= ENOUGH
 
   variables = reference.reference_variables(case.model)
   golden_norms = dict(zip(case["train/grad_norm_names"], case["train/grad_norms"], strict=True))

@@ -1,6 +1,7 @@
 """A command replaces the files that it wrote, and no others."""
 
 import errno
+import os
 
 import pytest
 
@@ -81,6 +82,22 @@ def test_a_list_that_was_cut_anywhere(folder):
     _write(folder, "c.txt")
     assert not _open(folder).obstacles(["a.txt", "b.txt", "c.txt"])
     (folder / "c.txt").unlink()
+
+
+def test_a_list_is_no_file(folder):
+  _write(folder, "a.txt")
+  (folder / _LIST).unlink()
+  os.mkfifo(folder / _LIST)
+  with pytest.raises(OSError, match="a pipe and no regular file"):
+    _open(folder)
+
+
+def test_lines_of_a_list_that_are_none(folder):
+  _write(folder, "a.txt")
+  with (folder / _LIST).open("ab") as file:
+    file.write(b"[" * 100_000 + b"\n" + b"9" * 5000 + b"\n[1,2]\n")
+  _write(folder, "a.txt", "again")
+  assert (folder / "a.txt").read_text() == "again"
 
 
 def test_tidy(folder):

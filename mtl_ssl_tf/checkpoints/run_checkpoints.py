@@ -11,7 +11,9 @@ Whoever is given another checkpoint than the first choice is told so in one line
 """
 
 import functools
+import glob
 import logging
+import math
 import os
 import re
 from collections.abc import Iterable
@@ -29,6 +31,8 @@ BEST, LATEST, GIVEN = "best", "latest", "given"
 # What a detector is made of, and what training resumes from where that is averages of it.
 _WEIGHTS = ("model/", "training_weights/")
 _OPTIMIZER_SLOT = ".OPTIMIZER_SLOT"
+# That a checkpoint may lack before its tensors are tried: reading tells more of what is wrong.
+_MAX_MISSING_BYTES = 64 * 2**20
 _LOGGER = logging.getLogger(__name__)
 
 
@@ -243,8 +247,44 @@ def _tensors(path: str) -> Iterable[tuple[str, np.ndarray]]:
     _UnreadableError: with the reason.
   """
   try:
+    _check_files(path)
     reader = tf.train.load_checkpoint(path)
-    for key in reader.get_variable_to_shape_map():
+    shapes = reader.get_variable_to_shape_map()
+    _check_sizes(path, shapes, reader.get_variable_to_dtype_map())
+    for key in shapes:
       yield key, np.asarray(reader.get_tensor(key))
+  except OSError as error:
+    raise _UnreadableError(f"{error.filename} is {error.strerror}") from error
   except (tf.errors.OpError, IndexError, ValueError, RuntimeError) as error:  # By its own status.
     raise _UnreadableError(reason(error)) from error
+
+
+def _check_files(path: str) -> None:
+  """Refuses what is no file, for which TensorFlow would wait.
+
+  Raises:
+    OSError: a pipe, device or socket is in the place of a file.
+  """
+  for file in (path, f"{path}.index", *_data_files(path)):
+    regular_files.check_if_present(file)
+
+
+def _check_sizes(path: str, shapes: dict[str, list[int]], dtypes: dict[str, tf.DType]) -> None:
+  """Refuses shapes for which TensorFlow would make far more room than the files have bytes.
+
+  Raises:
+    _UnreadableError: with the reason.
+  """
+  if not tf.io.gfile.exists(f"{path}.index"):
+    return  # In the format of 2016, which may be compressed.
+  expected = sum(
+    math.prod(shape) * (1 if dtypes[key] == tf.string else dtypes[key].size)
+    for key, shape in shapes.items()
+  )
+  there = sum(tf.io.gfile.stat(file).length for file in _data_files(path))
+  if expected > there + _MAX_MISSING_BYTES:
+    raise _UnreadableError(f"tensors of {expected} bytes in files of {there}")
+
+
+def _data_files(path: str) -> list[str]:
+  return tf.io.gfile.glob(f"{glob.escape(path)}.data-*")

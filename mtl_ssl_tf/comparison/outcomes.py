@@ -45,6 +45,8 @@ def read(results: pathlib.Path, ground_truth: pathlib.Path) -> Outcomes:
     ValueError: a file is at fault.
   """
   truth = truth_readers.read(str(ground_truth))
+  if not truth.images:
+    raise ValueError(f"{ground_truth}: images is []; accepted: at least one image")
   return collect(truth, detection_files.read_predictions(str(results), truth))
 
 

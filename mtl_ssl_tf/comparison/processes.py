@@ -13,11 +13,14 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from mtl_ssl_tf.reading import regular_files
+
 # A line of progress of our training, as in "step 40/1200 | loss 2.1".
 _STEP = re.compile(rb"^step (\d+)/\d+ \|")
 _TICKS = os.sysconf("SC_CLK_TCK")
 # Libraries start as many threads as they are told, or as the process has processors.
 _THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+_MAX_LAST_BYTES = 16 * 2**10
 _running: set[int] = set()
 _lock = threading.Lock()
 
@@ -63,7 +66,14 @@ def run(
 
   Returns:
     What it cost.
+
+  Raises:
+    RunError: no file, but a pipe for example, is in the place of the log.
   """
+  try:
+    regular_files.check_if_present(log)
+  except OSError as error:
+    raise RunError(f"{log} is {error.strerror}; accepted: a file, or nothing") from error
   environment = {**os.environ, **dict.fromkeys(_THREADS, "1"), "PYTHONUNBUFFERED": "1"}
   start, points, ended = time.monotonic(), [], False
   with log.open("wb") as file:
@@ -162,7 +172,9 @@ def in_parallel(
 
 def last_line(log: pathlib.Path) -> str:
   """Returns the last line of a log, at most 300 characters, for a message."""
-  lines = log.read_text(errors="replace").strip().splitlines()
+  with regular_files.open_file(log) as file:
+    file.seek(max(os.fstat(file.fileno()).st_size - _MAX_LAST_BYTES, 0))
+    lines = file.read(_MAX_LAST_BYTES).decode(errors="replace").strip().splitlines()
   return lines[-1][:300] if lines else "no output"
 
 

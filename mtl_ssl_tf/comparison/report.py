@@ -131,6 +131,11 @@ def collect(
   ablated: dict[str, dict[str, dict[int, float]]] = {}
   for (arm, seed), settings in ablations.items():
     for setting, figures in settings.items():
+      if metric not in figures:
+        raise ValueError(
+          f"--metric is {quoting.shown(metric)}, which {arm} seed {seed} with {setting} lacks;"
+          " accepted: figures of all evaluations"
+        )
       ablated.setdefault(arm, {}).setdefault(setting, {})[seed] = 100.0 * figures[metric]
   curves = dict(sorted(by_step.items()))
   return Result(metric, names, curves, minutes, ablated, intervals, differing, facts)
@@ -253,6 +258,9 @@ def ablation_rows(result: Result) -> list[tuple[str, ...]]:
     whole = result.by_step[result.last_step][arm]
     for setting, found in settings.items():
       difference = statistics.paired_difference(whole, found)
+      if difference is None:
+        rows.append((arm, setting.replace("_", " "), _mean(list(found.values())), "", "", ""))
+        continue
       rows.append(
         (
           arm,

@@ -11,6 +11,7 @@ import datetime
 import json
 import os
 import pathlib
+import re
 import sys
 from collections.abc import Mapping
 from typing import Any
@@ -21,6 +22,7 @@ from mtl_ssl_tf import files
 from mtl_ssl_tf.comparison import arms as arms_lib
 from mtl_ssl_tf.comparison import processes
 from mtl_ssl_tf.data.ground_truth import detection_files
+from mtl_ssl_tf.reading import json_text, quoting
 
 RUN_FILE, ARM_FILE = "run.json", "arm.json"
 # What refinement is given at evaluation, with the weights of a run that has it.
@@ -30,6 +32,16 @@ ABLATIONS = {
   "without_multi_object": "task.refinement.zeroed_input=multi_object",
   "without_closeness": "task.refinement.zeroed_input=closeness",
 }
+# Figures are fractions, losses or counts; what is larger is none, and may be infinite in per cent.
+_MAX_FIGURE = 1e12
+_RECORD = {
+  "arm": str,
+  "seed": int,
+  "is_resumed": bool,
+  "cpu_minutes": float,
+  "figures": {str: {str: float}},
+}
+_AGAIN = "delete the file, and the same command makes it again"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -78,18 +90,36 @@ class Run:
     return (self.folder / RUN_FILE).exists()
 
   def record(self) -> dict[str, Any]:
-    """Returns the content of its `run.json`."""
-    content = json.loads((self.folder / RUN_FILE).read_text())
+    """Returns the content of its `run.json`.
+
+    Raises:
+      ValueError: it cannot be read, or is not one of this run.
+    """
+    path = self.folder / RUN_FILE
+    content = _read(path, _RECORD, _AGAIN)
+    for name, expected in (("arm", self.arm.name), ("seed", self.seed)):
+      if content[name] != expected:
+        shown = quoting.shown(content[name])
+        raise ValueError(f"{path}: {name} is {shown}; accepted: {expected!r}; {_AGAIN}")
+    if not content["figures"]:
+      raise ValueError(f"{path}: figures is {{}}; accepted: figures by step; {_AGAIN}")
+    for step, found in content["figures"].items():
+      if not re.fullmatch(r"[0-9]{1,18}", step):
+        shown = quoting.shown(step)
+        raise ValueError(f"{path}: figures: step is {shown}; accepted: a whole number; {_AGAIN}")
+      _check_sizes(found, f"{path}: figures")
     # JSON has no keys but texts.
     content["figures"] = {int(step): found for step, found in content["figures"].items()}
     return content
 
   def ablations(self) -> dict[str, dict[str, float]]:
-    """Returns the figures of each of `ABLATIONS` that is there."""
+    """Returns the figures of each of `ABLATIONS` that is there.
+
+    Raises:
+      ValueError: a file of them cannot be read.
+    """
     paths = {setting: self.folder / f"ablation_{setting}.json" for setting in ABLATIONS}
-    return {
-      setting: json.loads(path.read_text()) for setting, path in paths.items() if path.exists()
-    }
+    return {setting: _read_ablation(path) for setting, path in paths.items() if path.exists()}
 
   def results(self, step: int) -> tuple[pathlib.Path, pathlib.Path]:
     """Returns the files of detections and of ground truth of an evaluation."""
@@ -140,7 +170,7 @@ def claim(output_dir: pathlib.Path, name: str, digest: str, schedule: Schedule) 
   """Makes the folder of an arm.
 
   Raises:
-    ValueError: it holds runs of other settings, or what is no comparison's.
+    ValueError: it holds runs of other settings, or what is no comparison's, or cannot be read.
   """
   path = output_dir / name / ARM_FILE
   content = {"settings": digest, **dataclasses.asdict(schedule)}
@@ -152,10 +182,16 @@ def claim(output_dir: pathlib.Path, name: str, digest: str, schedule: Schedule) 
       )
     path.parent.mkdir(parents=True, exist_ok=True)
     files.write_text(path, json.dumps(content, indent=2) + "\n")
-  elif json.loads(path.read_text()) != content:
+    return
+  others = "another name, or another --output_dir"
+  try:
+    found = _read(path, dict, others)
+  except ValueError as error:
+    raise ValueError(f"arm {name!r}: {error}") from error
+  if found != content:
     raise ValueError(
       f"arm {name!r}: {path.parent} holds runs of other settings; accepted: those of {path},"
-      " another name, or another --output_dir"
+      f" {others}"
     )
 
 
@@ -166,7 +202,7 @@ def carry_out(run: Run, schedule: Schedule, processor: int) -> dict[str, Any]:
     The content of `run.json`: `seed`, figures by step, CPU and wall minutes of this call, times.
 
   Raises:
-    processes.RunError: the training failed.
+    processes.RunError: the training failed, or left what cannot be read.
   """
   run.folder.mkdir(parents=True, exist_ok=True)
   files.write_text(
@@ -177,7 +213,10 @@ def carry_out(run: Run, schedule: Schedule, processor: int) -> dict[str, Any]:
   usage = processes.run(command(run, schedule), log, processor, cwd=pathlib.Path(os.getcwd()))
   if usage.status:
     raise processes.RunError(f"failed with {usage.status}: {log}: {processes.last_line(log)}")
-  found = figures(run.model_dir)
+  try:
+    found = figures(run.model_dir)
+  except ValueError as error:
+    raise processes.RunError(str(error)) from error
   if schedule.steps not in found:
     raise processes.RunError(f"no figures of step {schedule.steps}: {log}: accepted: a whole run")
   record = {
@@ -208,11 +247,12 @@ def ablate(run: Run, schedule: Schedule, setting: str, processor: int) -> dict[s
     The figures; those of the run itself stay as they are.
 
   Raises:
-    processes.RunError: the evaluation failed.
+    processes.RunError: the evaluation failed, or left what cannot be read.
+    ValueError: what is there cannot be read.
   """
   path = run.folder / f"ablation_{setting}.json"
   if path.exists():
-    return json.loads(path.read_text())
+    return _read_ablation(path)
   before = set(run.model_dir.glob("evaluation-*.json"))
   log = run.folder / f"ablation_{setting}.log"
   overrides = ",".join(
@@ -229,10 +269,58 @@ def ablate(run: Run, schedule: Schedule, setting: str, processor: int) -> dict[s
   if usage.status or len(written) != 1:
     raise processes.RunError(f"failed with {usage.status}: {log}: {processes.last_line(log)}")
   (figures_file,) = written
-  content = json.loads(figures_file.read_text())
-  files.write_text(path, json.dumps(_numbers(content), indent=1) + "\n")
+  try:
+    found = _read_evaluation(figures_file)[1]
+  except ValueError as error:
+    raise processes.RunError(str(error)) from error
+  files.write_text(path, json.dumps(found, indent=1) + "\n")
   figures_file.unlink()
-  return json.loads(path.read_text())
+  return found
+
+
+def _read_ablation(path: pathlib.Path) -> dict[str, float]:
+  """Returns the figures of one of `ABLATIONS`."""
+  found = _read(path, {str: float}, _AGAIN)
+  _check_sizes(found, path)
+  return found
+
+
+def _read_evaluation(path: pathlib.Path) -> tuple[int, dict[str, float]]:
+  """Returns the step and the figures in an evaluation's file."""
+  content = _read(
+    path, {"step": int}, "accepted: as the training wrote it, or another --output_dir"
+  )
+  return content["step"], _numbers(content)
+
+
+def _read(path: pathlib.Path, pattern: Any, advice: str) -> Any:
+  """Returns the content of a JSON file that an earlier call, or a training, left.
+
+  Args:
+    path: of the file.
+    pattern: of its content, see `json_text.check`.
+    advice: tells what to do where it is another one.
+
+  Raises:
+    ValueError: it cannot be read, or is another one.
+  """
+  try:
+    content = json_text.read(path)
+    json_text.check(content, pattern, path)
+  except OSError as error:
+    raise ValueError(f"{path}: cannot be read ({error.strerror}); {advice}") from error
+  except ValueError as error:
+    raise ValueError(f"{error}; {advice}") from error
+  return content
+
+
+def _check_sizes(found: Mapping[str, float], where: str | pathlib.Path) -> None:
+  for name, value in found.items():
+    if abs(value) > _MAX_FIGURE:
+      raise ValueError(
+        f"{where}: {quoting.one_line(name)} is {quoting.shown(value)}; accepted: at most"
+        f" {_MAX_FIGURE:g}; {_AGAIN}"
+      )
 
 
 def _numbers(content: Mapping[str, Any]) -> dict[str, float]:
@@ -240,18 +328,18 @@ def _numbers(content: Mapping[str, Any]) -> dict[str, float]:
   return {
     name: value
     for name, value in content.items()
-    if name != "step" and isinstance(value, int | float)
+    if name != "step" and json_text.is_number(value) and abs(value) <= _MAX_FIGURE
   }
 
 
 def figures(model_dir: pathlib.Path) -> dict[int, dict[str, float]]:
-  """Returns the figures of each evaluation of a run by step, those without a value left out."""
-  found = {}
-  for path in model_dir.glob("evaluation-*.json"):
-    if path.stem.split("-", 1)[1].isdigit():
-      content: Mapping[str, Any] = json.loads(path.read_text())
-      step = int(content["step"])
-      found[step] = _numbers(content)
+  """Returns the figures of each evaluation of a run by step, those without a value left out.
+
+  Raises:
+    ValueError: a file of them cannot be read.
+  """
+  paths = model_dir.glob("evaluation-*.json")
+  found = dict(_read_evaluation(path) for path in paths if path.stem.split("-", 1)[1].isdigit())
   return dict(sorted(found.items()))
 
 

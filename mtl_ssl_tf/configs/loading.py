@@ -89,12 +89,11 @@ def load_run(path: str) -> cfg.ExperimentConfig:
   """Returns the configuration that a run wrote down, whichever its experiment was.
 
   Raises:
-    ValueError: if the file, or a field in it, is not known.
+    ValueError: if the file, or a field in it, is not known, or it names others as its bases.
   """
-  layers = yaml_files.read(path)
-  params = exp_factory.get_exp_config(experiments.with_fields_of(layers[-1].fields))
-  for layer in layers:
-    _override(params, layer)
+  layer = yaml_files.read_alone(path)
+  params = exp_factory.get_exp_config(experiments.with_fields_of(layer.fields))
+  _override(params, layer)
   return params
 
 

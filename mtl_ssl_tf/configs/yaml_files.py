@@ -40,18 +40,26 @@ def read(path: str) -> list[Layer]:
   return _read(path, (path,), set())
 
 
+def read_alone(path: str) -> Layer:
+  """Returns a file that has no bases, such as one that a run wrote; no other file is read.
+
+  Raises:
+    ValueError: naming the file.
+  """
+  path = _plain(path)
+  layer = Layer(path, yaml_text.parse(_text(path, (path,)), path))
+  if isinstance(layer.fields, dict) and BASE in layer.fields:
+    raise ValueError(
+      f"{path}: field {BASE!r} is {quoting.shown(layer.fields[BASE])}; accepted: none, as in the"
+      " file that a run wrote"
+    )
+  return layer
+
+
 def _read(path: str, chain: tuple[str, ...], seen: set[str]) -> list[Layer]:
   """`read` of a file that `chain` leads to, without the files `seen` before."""
   seen.add(path)
-  try:
-    text = regular_files.read_text(path, _MAX_BYTES)
-  except (OSError, UnicodeDecodeError) as error:
-    reason = error.strerror if isinstance(error, OSError) else "no UTF-8 text"
-    problem = f"{path}: cannot be read ({reason})"
-    if len(chain) > 1:
-      problem = f"{chain[-2]}: field {BASE!r} names {problem}"
-    raise ValueError(problem) from error
-  fields = yaml_text.parse(text, path)
+  fields = yaml_text.parse(_text(path, chain), path)
   if not isinstance(fields, dict) or BASE not in fields:
     return [Layer(path, fields)]
   layers = []
@@ -62,6 +70,22 @@ def _read(path: str, chain: tuple[str, ...], seen: set[str]) -> list[Layer]:
     if base not in seen:
       layers += _read(base, (*chain, base), seen)
   return [*layers, Layer(path, fields)]
+
+
+def _text(path: str, chain: tuple[str, ...]) -> str:
+  """The text of a file that `chain` leads to.
+
+  Raises:
+    ValueError: naming the file, and the one that has it as its base.
+  """
+  try:
+    return regular_files.read_text(path, _MAX_BYTES)
+  except (OSError, UnicodeDecodeError) as error:
+    reason = error.strerror if isinstance(error, OSError) else "no UTF-8 text"
+    problem = f"{path}: cannot be read ({reason})"
+    if len(chain) > 1:
+      problem = f"{chain[-2]}: field {BASE!r} names {problem}"
+    raise ValueError(problem) from error
 
 
 def _bases(path: str, names: Any) -> list[str]:

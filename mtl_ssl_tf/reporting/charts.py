@@ -11,6 +11,8 @@ _WIDTH, _HEIGHT = 320, 220
 _LEFT, _RIGHT, _TOP, _BOTTOM = 44, 10, 10, 38
 _MAX_POINTS = 400
 _NUM_COLORS = 4
+# Beyond these, lengths of axes and distances of ticks would be infinite, or zero.
+_MAX_VALUE, _MIN_RANGE = 1e300, 1e-300
 
 
 class Line(NamedTuple):
@@ -100,10 +102,11 @@ class _Scale:
 
   def __init__(self, axis: Axis, values: Sequence[float], start: float, end: float):
     finite = [value for value in values if math.isfinite(value)] or [0.0, 1.0]
+    finite = [min(max(value, -_MAX_VALUE), _MAX_VALUE) for value in finite]
     low = min(finite) if axis.low is None else axis.low
     high = max(finite) if axis.high is None else axis.high
-    if not low < high:
-      low, high = low - 0.5 * (abs(low) or 1.0), high + 0.5 * (abs(high) or 1.0)
+    if not low + _MIN_RANGE < high:
+      low, high = low - _margin(low), high + _margin(high)
     self.low, self.high, self._start, self._end = low, high, start, end
 
   def __call__(self, value: float) -> float:
@@ -118,6 +121,11 @@ class _Scale:
     first = math.ceil(self.low / step - 1e-9)
     last = math.floor(self.high / step + 1e-9)
     return [number * step for number in range(first, last + 1)]
+
+
+def _margin(value: float) -> float:
+  """Length of an axis on either side of its only value."""
+  return 0.5 * (abs(value) if abs(value) > _MIN_RANGE else 1.0)
 
 
 def _grid(horizontal: _Scale, vertical: _Scale, x_label: str, y_label: str) -> list[str]:

@@ -1,12 +1,14 @@
 """Losses and figures by training step, as a run has logged them."""
 
-import json
+import logging
 import pathlib
 from collections.abc import Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+from mtl_ssl_tf.reading import json_text
 from mtl_ssl_tf.visualization import curves
 
+_LOGGER = logging.getLogger(__name__)
 _MAX_POINTS = 200
 _TOTAL = ("training_loss", "loss")
 _RATE = "learning_rate"
@@ -43,6 +45,8 @@ class Logs(NamedTuple):
 
 def read(model_dir: pathlib.Path) -> Logs | None:
   """Returns the curves in a run's TensorBoard files, or else in those of its evaluations.
+
+  Files that cannot be read are left out, with a warning.
 
   Args:
     model_dir: folder of the run.
@@ -98,14 +102,28 @@ def _of_evaluations(model_dir: pathlib.Path) -> dict[str, curves.Series]:
   for path in model_dir.glob("evaluation-*.json"):
     if not path.stem.removeprefix("evaluation-").isdigit():
       continue  # One with other settings.
-    content = json.loads(path.read_text(encoding="utf-8"))
+    content = _read_evaluation(path)
     for name, value in content.items():
-      if isinstance(value, float):
+      if isinstance(value, float) and json_text.is_number(value):
         found.setdefault(f"validation/{name}", {})[content["step"]] = value
   return {
     name: (sorted(values), [values[step] for step in sorted(values)])
     for name, values in found.items()
   }
+
+
+def _read_evaluation(path: pathlib.Path) -> dict[str, Any]:
+  """The content of an evaluation's file; empty, with a warning, where it cannot be read."""
+  try:
+    content = json_text.read(path)
+    json_text.check(content, {"step": int}, path)
+    return content
+  except OSError as error:
+    problem = f"{path}: cannot be read ({error.strerror})"
+  except ValueError as error:
+    problem = str(error)
+  _LOGGER.warning(f"left out of the curves: {problem}")
+  return {}
 
 
 def _thinned(series: curves.Series) -> curves.Series:

@@ -7,13 +7,13 @@ detection as ever. `mtl_ssl_tf.load` and `mtl_ssl_tf.predict` take them from the
 
 import json
 import os
-import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from mtl_ssl_tf.data import faults
+from mtl_ssl_tf.reading import json_text, quoting, regular_files
 from mtl_ssl_tf.serving import export_paths
 
 FILE = "score_thresholds.json"
@@ -46,11 +46,9 @@ def read(path: str | os.PathLike[str], class_names: Sequence[str]) -> dict[str, 
       f" {faults.listing(class_names)}"
     )
   for name, value in found.items():
-    is_number = isinstance(value, int | float) and not isinstance(value, bool)
-    if not is_number or not 0.0 <= value <= 1.0:
-      raise ValueError(
-        f"{path}: {FIELD}: {faults.quote(name)} is {json.dumps(value)}; accepted: 0 to 1"
-      )
+    if not json_text.is_number(value) or not 0.0 <= value <= 1.0:
+      shown = quoting.one_line(json.dumps(value))
+      raise ValueError(f"{path}: {FIELD}: {faults.quote(name)} is {shown}; accepted: 0 to 1")
   return {name: float(found[name]) for name in class_names}
 
 
@@ -58,17 +56,18 @@ def read_all(path: str | os.PathLike[str]) -> dict[str, Any]:
   """Returns all that a file holds.
 
   Raises:
-    ValueError: the file cannot be read or has no thresholds.
+    ValueError: the file cannot be read, has no thresholds, or a step that is no number.
   """
   accepted = f"accepted: JSON with {FIELD}, as mtl-ssl report writes it"
   try:
-    content = json.loads(pathlib.Path(path).read_bytes())
+    content = json_text.loads(regular_files.read_bytes(path))
   except OSError as error:
     raise ValueError(f"{path}: cannot be read ({error.strerror}); {accepted}") from error
-  except (ValueError, RecursionError) as error:
+  except ValueError as error:
     raise ValueError(f"{path}: no JSON ({error}); {accepted}") from error
   if not isinstance(content, dict) or not isinstance(content.get(FIELD), dict):
     raise ValueError(f"{path}: no {FIELD}; {accepted}")
+  json_text.check(content, {"step?": (int, None)}, path)
   return content
 
 

@@ -11,10 +11,11 @@ import numpy as np
 from mtl_ssl_tf import terminal
 from mtl_ssl_tf.command_line import replay as replay_flags
 from mtl_ssl_tf.configs import insloc as insloc_config
-from mtl_ssl_tf.configs import loading
+from mtl_ssl_tf.configs import loading, validation
 from mtl_ssl_tf.data import schema
 from mtl_ssl_tf.tasks import co_mining, insloc, mtl_detection  # noqa: F401 - registers the tasks
 from mtl_ssl_tf.training import reproduction, run_folder
+from mtl_ssl_tf.training import task as task_lib
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -43,12 +44,15 @@ def replay(folder: str) -> tuple[dict[str, float], dict[str, int]]:
     folder: as the run left it, see `training/reproduction.py`.
 
   Raises:
-    ValueError: a file of it is missing or cannot be read.
+    ValueError: a file of it is missing, cannot be read, or does not fit the others.
   """
   params = loading.load_run(os.path.join(folder, run_folder.PARAMS_FILE))
   if not isinstance(params.task, insloc_config.InsLoc):
     # The run's own may have moved since.
     params.task.label_map = os.path.join(folder, schema.LABEL_MAP_FILE)
+  task_lib.class_of(params.task).check(params)
+  validation.check_trainer(params.trainer)
+  validation.check_runtime(params.runtime)
   return reproduction.repeat(params, folder)
 
 

@@ -1,5 +1,6 @@
 """Model Garden's trainer, with steps that compile whole and a run that can be cut anywhere."""
 
+import contextlib
 import re
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -10,6 +11,7 @@ from official.core import base_trainer
 from orbit.utils import loop_fns
 
 from mtl_ssl_tf.checkpoints import run_checkpoints
+from mtl_ssl_tf.reading import quoting
 from mtl_ssl_tf.training import (
   averaged_weights,
   determinism,
@@ -29,6 +31,10 @@ _UNREADABLE = (
   tf.errors.PermissionDeniedError,
   tf.errors.UnknownError,
 )
+# Of an error within a graph, the lines that name its operations: that which failed, and those that
+# it was called by.
+_OPERATION = re.compile(r"\n\t? *\[\[(?:\{\{node )?(.*?)(?:\}\})?\]\]")
+_NEXT_BATCH = re.compile(r"(?:.*/)?IteratorGetNext(?:_\d+)?")
 
 
 class _BuiltLater:
@@ -112,7 +118,7 @@ class TaskTrainer(base_trainer.Trainer):
     It can end between any two steps, unless TensorFlow is to run the loop.
     """
     if self.config.trainer.train_tf_while_loop:
-      return super().create_train_loop_fn()
+      return self._whole_loop(super().create_train_loop_fn())
     step = _with_batch(
       self.train_step,
       self.config.trainer.train_tf_function,
@@ -125,10 +131,28 @@ class TaskTrainer(base_trainer.Trainer):
 
     return loop_fns.create_loop_fn(step_unless_stopped)
 
+  def _whole_loop(self, loop: Callable) -> Callable:
+    """Returns a loop that TensorFlow runs, with an error that names its steps."""
+
+    def loop_or_report(iterator, num_steps) -> None:
+      first = int(self.global_step.numpy()) + 1
+      # It may read ahead, so that the variable would not tell how far it was.
+      steps = f"{first} to {first + int(num_steps) - 1}"
+      with _reporting_batches(lambda: f"a batch of the steps {steps}", in_graph=True):
+        loop(iterator, num_steps)
+
+    return loop_or_report
+
   def create_eval_loop_fn(self, has_state: bool) -> Callable:
     """Returns the loop over evaluation steps, one program for each input size."""
     if self.config.trainer.eval_tf_while_loop:
-      return super().create_eval_loop_fn(has_state)
+      loop = super().create_eval_loop_fn(has_state)
+
+      def loop_or_report(*args, **kwargs):
+        with _reporting_batches(lambda: "a batch of the evaluation", in_graph=True):
+          return loop(*args, **kwargs)
+
+      return loop_or_report
     return loop_fns.create_loop_fn(
       _with_batch(
         self.eval_step, self.config.trainer.eval_tf_function, lambda: "a batch of the evaluation"
@@ -241,18 +265,37 @@ def _next_batch(iterator: Iterator, describe: Callable[[], str]) -> Any:
   """Returns the next batch.
 
   Raises:
-    RunError: it cannot be read, as records are gone or damaged for example.
+    RunError: it cannot be read.
+  """
+  with _reporting_batches(describe):
+    return next(iterator)
+
+
+@contextlib.contextmanager
+def _reporting_batches(describe: Callable[[], str], in_graph: bool = False) -> Iterator[None]:
+  """Reports in one line a batch that cannot be read, as records are gone or damaged for example.
+
+  Args:
+    describe: returns what the batch is.
+    in_graph: whether a graph takes it, so that the error may be one of the step.
+
+  Raises:
+    RunError: in place of TensorFlow's error.
   """
   try:
-    return next(iterator)
+    yield
   except _UNREADABLE as error:
+    cause = run_checkpoints.reason(error)
+    if in_graph:
+      text, *operations = _OPERATION.split(error.message)
+      if not any(map(_NEXT_BATCH.fullmatch, operations[::2])):
+        raise
+      cause = text.rpartition("\n")[2]
     # The way through the operations of the input says nothing to the user.
-    cause = re.sub(
-      r"^Error in user-defined function .*?Iterator::\S+ ", "", run_checkpoints.reason(error)
-    )
+    cause = re.sub(r"^Error in user-defined function .*?Iterator::\S+ ", "", cause)
     raise stopping.RunError(
-      f"{describe()} cannot be read ({cause}); the same command resumes from the last checkpoint"
-      " once it can"
+      f"{describe()} cannot be read ({quoting.one_line(cause)}); the same command resumes from the"
+      " last checkpoint once it can"
     ) from error
 
 

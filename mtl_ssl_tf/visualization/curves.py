@@ -3,24 +3,32 @@
 python -m mtl_ssl_tf.visualization.curves --model_dir runs/demo --output curves.png
 """
 
+import itertools
+import logging
 import math
+import os
 import pathlib
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, MutableMapping, Sequence
 
 import matplotlib
 
 matplotlib.use("Agg")
 
 import numpy as np
+from google.protobuf import message
 from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
-from tensorboard.backend.event_processing import event_accumulator
+from tensorboard.backend.event_processing import event_file_loader
+from tensorboard.compat import tf
+from tensorboard.compat.proto import tensor_pb2
 from tensorboard.util import tensor_util
 
 from mtl_ssl_tf import terminal
 from mtl_ssl_tf.command_line import curves as curves_flags
+from mtl_ssl_tf.reading import regular_files
 
+_LOGGER = logging.getLogger(__name__)
 Series = tuple[Sequence[int], Sequence[float]]
 
 # Subfolders that say where a figure was measured, not what it is.
@@ -31,12 +39,16 @@ _COLUMNS = 4
 _MIN_STEPS_TO_SMOOTH = 20
 _LOG_SCALE_FROM_RATIO = 50.0
 _MAX_LEGEND_ROWS = 24
+_SCALARS = "scalars"  # The plug-in that shows them; pictures and texts are tensors, too.
+# Of a record, around its content.
+_HEADER_BYTES, _FOOTER_BYTES = 12, 4
 
 
 def read_scalars(model_dir: str) -> dict[str, Series]:
   """Reads every scalar in the event files of a folder and its subfolders.
 
-  Where a restarted run wrote a step again, the later value counts.
+  Where a restarted run wrote a step again, the later value counts. Files that cannot be read are
+  left out, with a warning.
 
   Args:
     model_dir: the folder given to training as `--model_dir`.
@@ -49,28 +61,76 @@ def read_scalars(model_dir: str) -> dict[str, Series]:
     ValueError: if there is no event file, or none holds a scalar.
   """
   root = pathlib.Path(model_dir)
-  folders = sorted({path.parent for path in root.rglob("*.tfevents.*") if path.is_file()})
-  if not folders:
+  paths = sorted(path for path in root.rglob("*.tfevents.*") if not path.is_dir())
+  if not paths:
     raise ValueError(f"{model_dir} holds no event files; accepted: TensorBoard's (*.tfevents.*)")
-  series: dict[str, Series] = {}
-  for folder in folders:
-    events = event_accumulator.EventAccumulator(
-      str(folder), size_guidance={event_accumulator.SCALARS: 0, event_accumulator.TENSORS: 0}
-    )
-    events.Reload()
-    prefix = folder.relative_to(root).parts
-    for tag in events.Tags()["tensors"]:
-      # Pictures and texts are tensors, too.
-      if events.SummaryMetadata(tag).plugin_data.plugin_name == "scalars":
-        values = {
-          event.step: float(tensor_util.make_ndarray(event.tensor_proto))
-          for event in events.Tensors(tag)
-        }
-        steps = sorted(values)
-        series["/".join([*prefix, tag])] = (steps, [values[step] for step in steps])
-  if not series:
+  found: dict[str, dict[int, float]] = {}
+  plugins: dict[pathlib.Path, dict[str, str]] = {}
+  for path in paths:
+    prefix = path.parent.relative_to(root).parts
+    for tag, step, value in _scalars(path, plugins.setdefault(path.parent, {})):
+      found.setdefault("/".join([*prefix, tag]), {})[step] = value
+  if not found:
     raise ValueError(f"{model_dir} holds no scalars; accepted: event files with losses or metrics")
-  return series
+  return {
+    name: (sorted(values), [values[step] for step in sorted(values)])
+    for name, values in found.items()
+  }
+
+
+def _scalars(
+  path: pathlib.Path, plugins: MutableMapping[str, str]
+) -> Iterator[tuple[str, int, float]]:
+  """Yields name, step and value of each scalar in an event file, as far as that can be read.
+
+  Args:
+    path: of the file; where it is cut short, as a run may be writing it, nothing is missed.
+    plugins: of the folder, by scalar; an event may leave out what an earlier one said.
+  """
+  try:
+    num_whole, num_read = _num_whole_records(path), 0
+    # Not one more, whose length may say anything: TensorFlow would make room for it.
+    loader = event_file_loader.LegacyEventFileLoader(str(path))
+    for event in itertools.islice(loader.Load(), num_whole):
+      num_read += 1
+      for value in event.summary.value:
+        plugin = plugins.setdefault(value.tag, value.metadata.plugin_data.plugin_name)
+        number = _number(value.tensor) if plugin == _SCALARS else None
+        if number is not None:
+          yield value.tag, event.step, number
+  except OSError as error:
+    _LOGGER.warning(f"left out of the curves: {path}: {error.strerror}")
+    return
+  except (message.DecodeError, tf.errors.OpError):
+    pass
+  if num_read < num_whole or not num_whole:
+    _LOGGER.warning(f"left out of the curves: {path}: damaged after {num_read} events")
+
+
+def _num_whole_records(path: pathlib.Path) -> int:
+  """Number of records before the end of the file, or before one that the file does not hold whole.
+
+  Raises:
+    OSError: it is no regular file, or cannot be read.
+  """
+  with regular_files.open_file(path, buffering=0) as file:
+    size = os.fstat(file.fileno()).st_size
+    number = start = 0
+    while start < size:
+      file.seek(start)
+      start += _HEADER_BYTES + int.from_bytes(file.read(8), "little") + _FOOTER_BYTES
+      number += start <= size
+  return number
+
+
+def _number(tensor: tensor_pb2.TensorProto) -> float | None:
+  """The value of a scalar; None of another tensor, whose shape may ask for any amount of memory."""
+  if any(side.size != 1 for side in tensor.tensor_shape.dim):
+    return None
+  try:
+    return float(tensor_util.make_ndarray(tensor).item())
+  except (TypeError, ValueError):
+    return None
 
 
 def plot_curves(series: Mapping[str, Series], path: str) -> None:

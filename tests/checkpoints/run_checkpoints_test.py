@@ -2,6 +2,7 @@
 
 import json
 import math
+import os
 import pathlib
 
 import pytest
@@ -136,6 +137,25 @@ class TestGiven:
       f"--checkpoint 'RUN/{name}' is no checkpoint; accepted: a path without ending such as"
       " 'RUN/ckpt-1000', or a folder with checkpoints"
     )
+
+
+class TestFault:
+  @pytest.mark.parametrize("ending", [".index", ".data-00000-of-00001", ".data-00001-of-00002"])
+  def test_a_pipe_is_not_waited_for(self, run, ending):
+    path = run / f"ckpt-12{ending}"
+    path.unlink(missing_ok=True)
+    os.mkfifo(path)
+    found = run_checkpoints.fault(str(run / "ckpt-12"))
+    assert found == f"{path} is a pipe and no regular file"
+
+  def test_shapes_ask_for_more_than_there_is(self, run, monkeypatch):
+    damage(run / "ckpt-12")
+    path = str(run / "ckpt-12")
+    # As long as that is no matter of memory, reading tells what is wrong.
+    assert "Checksum does not match" in run_checkpoints.fault(path)
+    monkeypatch.setattr(run_checkpoints, "_MAX_MISSING_BYTES", 0)
+    found = run_checkpoints.fault(path)
+    assert found.startswith("tensors of ") and found.endswith(" bytes in files of 5")
 
 
 class TestFolder:

@@ -92,5 +92,15 @@ def test_the_last_line_of_a_log_is_short(tmp_path):
   log = tmp_path / "log"
   log.write_text("first\n" + 400 * "x" + "\n\n")
   assert processes.last_line(log) == 300 * "x"
+  log.write_text(100_000 * "y" + "\n" + "last\n")
+  assert processes.last_line(log) == "last"
   log.write_text("")
   assert processes.last_line(log) == "no output"
+
+
+def test_a_pipe_in_the_place_of_a_log_is_not_waited_for(tmp_path):
+  os.mkfifo(tmp_path / "log")
+  with pytest.raises(
+    processes.RunError, match="log is a pipe and no regular file; accepted: a fil"
+  ):
+    processes.run([sys.executable, "-c", ""], tmp_path / "log", 0, cwd=tmp_path)

@@ -86,3 +86,13 @@ def test_circle(tmp_path):
 def test_base_that_is_no_yaml(tmp_path):
   write(tmp_path, a="base: b.yaml", b="task: [")
   assert message(tmp_path / "a.yaml").startswith(f"{tmp_path}/b.yaml: not YAML (")
+
+
+def test_a_file_alone_reads_no_other(tmp_path):
+  write(tmp_path, a="{x: 1}", b="{base: a.yaml, x: 2}")
+  path = str(tmp_path / "a.yaml")
+  assert yaml_files.read_alone(path) == (path, {"x": 1})
+  with pytest.raises(ValueError, match=r"b.yaml: field 'base' is 'a.yaml'; accepted: none, as in"):
+    yaml_files.read_alone(str(tmp_path / "b.yaml"))
+  with pytest.raises(ValueError, match=r"c.yaml: cannot be read \(No such file or directory\)$"):
+    yaml_files.read_alone(str(tmp_path / "c.yaml"))

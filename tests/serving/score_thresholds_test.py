@@ -1,6 +1,7 @@
 """Files of smallest scores by class, and what passes them."""
 
 import json
+import os
 
 import numpy as np
 import pytest
@@ -31,6 +32,7 @@ def test_written_and_read_in_the_order_of_the_classes(tmp_path):
     ({"cat": True, "dog": 0}, "score_thresholds: 'cat' is true; accepted: 0 to 1"),
     ({"cat": 0, "dog": "0"}, "score_thresholds: 'dog' is \"0\"; accepted: 0 to 1"),
     ({"cat": float("nan"), "dog": 0}, "score_thresholds: 'cat' is NaN; accepted: 0 to 1"),
+    ({"cat": "0" * 999, "dog": 0}, f"score_thresholds: 'cat' is \"{'0' * 198}…; accepted: 0 to 1"),
   ],
 )
 def test_faults_of_thresholds(tmp_path, content, message):
@@ -45,6 +47,8 @@ def test_faults_of_thresholds(tmp_path, content, message):
   [
     (None, "cannot be read (No such file or directory)"),
     ("{", "no JSON ("),
+    ("[" * 100_000, "no JSON (objects and lists in each other; at most 32 levels)"),
+    (f'{{"step": {"9" * 5000}}}', "no JSON (a number of 5000 characters, "),
     ("[]", "no score_thresholds"),
     ({"cat": 0.5, "dog": 0.5}, "no score_thresholds"),
   ],
@@ -59,6 +63,29 @@ def test_faults_of_files(tmp_path, content, message):
   assert str(caught.value).endswith(
     "; accepted: JSON with score_thresholds, as mtl-ssl report writes it"
   )
+
+
+def test_the_step_is_a_number(tmp_path):
+  path = write(tmp_path / "a.json", {"score_thresholds": {}, "step": "7\n"})
+  with pytest.raises(ValueError) as caught:
+    score_thresholds.read_all(path)
+  assert str(caught.value) == (
+    rf"{path}: step is '7\n'; accepted: a whole number of 64 bits or null"
+  )
+
+
+def test_a_pipe_is_not_waited_for(tmp_path):
+  folder = tmp_path / "assets.extra"
+  folder.mkdir()
+  os.mkfifo(folder / score_thresholds.FILE)
+  for read in (
+    lambda: score_thresholds.read_all(folder / score_thresholds.FILE),
+    lambda: score_thresholds.of_export(str(tmp_path), CLASSES),
+  ):
+    with pytest.raises(
+      ValueError, match=r"json: cannot be read \(a pipe and no regular file\); acc"
+    ):
+      read()
 
 
 def test_each_class_has_its_own():

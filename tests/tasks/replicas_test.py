@@ -3,6 +3,7 @@
 Each part is a program of its own: devices are set up once, and a worker is a process.
 """
 
+import contextlib
 import json
 import os
 import pathlib
@@ -11,6 +12,7 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 
 import numpy as np
 import pytest
@@ -27,6 +29,7 @@ _MULTI_WORKER = "multi_worker_mirrored"
 
 def start(module: str, *args: str, folder: str = "tasks") -> subprocess.Popen:
   environment = {**os.environ, "PYTHONPATH": str(_ROOT), "TF_CPP_MIN_LOG_LEVEL": "3"}
+  environment["TF_GRPC_REUSE_PORT"] = "1"  # See `held_ports`.
   environment.pop("TF_CONFIG", None)
   return subprocess.Popen(
     [sys.executable, "-m", f"tests.{folder}.{module}", *args],
@@ -48,12 +51,50 @@ def finish(process: subprocess.Popen) -> str:
   return output
 
 
-def free_ports(number: int) -> list[int]:
-  sockets = [socket.create_server(("localhost", 0)) for _ in range(number)]
-  ports = [each.getsockname()[1] for each in sockets]
-  for each in sockets:
-    each.close()
-  return ports
+@contextlib.contextmanager
+def held_ports(number: int) -> Iterator[list[int]]:
+  """Yields ports that nobody else gets until the end of the block, but workers of `start` do.
+
+  A port that was found free and let go of could be taken before its worker listens to it. These
+  stay bound, by sockets that do not listen, so that no connection comes here. On Linux another
+  socket can be bound to the same port where both have SO_REUSEPORT and the same owner. TensorFlow's
+  server has it with TF_GRPC_REUSE_PORT, and the system gives such a port to none that asks for any.
+  """
+  # As the server does: on all interfaces, IPv4 and where possible IPv6.
+  family = socket.AF_INET6 if socket.has_dualstack_ipv6() else socket.AF_INET
+  with contextlib.ExitStack() as stack:
+    ports = []
+    for _ in range(number):
+      held = stack.enter_context(socket.socket(family))
+      if family == socket.AF_INET6:
+        held.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
+      held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+      held.bind(("", 0))
+      ports.append(held.getsockname()[1])
+    yield ports
+
+
+@contextlib.contextmanager
+def cluster_of_two() -> Iterator[dict[str, str]]:
+  """Yields settings of `runtime` for two workers on this machine, whose ports are held."""
+  with held_ports(2) as ports:
+    hosts = ",".join(f"localhost:{port}" for port in ports)
+    yield {"distribution_strategy": _MULTI_WORKER, "worker_hosts": hosts}
+
+
+def test_a_held_port_is_for_workers_alone():
+  with held_ports(1) as (port,):
+    for address in ("", "localhost"):
+      with socket.socket() as other, pytest.raises(OSError, match="Address already in use"):
+        other.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        other.bind((address, port))
+    with socket.socket() as worker:
+      worker.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+      worker.bind(("", port))
+      worker.listen()
+      for _ in range(10):  # All come here.
+        socket.create_connection(("localhost", port)).close()
+        worker.accept()[0].close()
 
 
 @pytest.fixture(name="steps", scope="module")
@@ -192,10 +233,9 @@ def _runs(tmp_path_factory):
   for file in (runs.folder / "one").glob("ckpt-1.*"):
     shutil.copy(file, begun)
   (begun / "checkpoint").write_text('model_checkpoint_path: "ckpt-1"')
-  hosts = ",".join(f"localhost:{port}" for port in free_ports(2))
-  cluster = {"distribution_strategy": _MULTI_WORKER, "worker_hosts": hosts}
-  chief, worker = (runs.start("workers", task_index=index, **cluster) for index in (0, 1))
-  runs.said = [finish(chief), finish(worker)]
+  with cluster_of_two() as cluster:
+    chief, worker = (runs.start("workers", task_index=index, **cluster) for index in (0, 1))
+    runs.said = [finish(chief), finish(worker)]
   return runs
 
 
@@ -203,26 +243,25 @@ def _runs(tmp_path_factory):
 def test_workers_stop_at_the_same_step(tmp_path):
   # Whatever they train: a linear model begins sooner than a detector.
   toy_task.write_records(tmp_path)
-  hosts = ",".join(f"localhost:{port}" for port in free_ports(2))
-  cluster = {"distribution_strategy": _MULTI_WORKER, "worker_hosts": hosts}
   trainer = {"train_steps": 1_000_000, "validation_interval": 1_000_000, "checkpoint_interval": 5}
   trainer |= {"steps_per_loop": 1, "summary_interval": 5}
-  chief, worker = (
-    start(
-      "toy_task",
-      str(tmp_path),
-      yaml.safe_dump({"trainer": trainer, "runtime": {**cluster, "task_index": index}}),
-      folder="training",
+  with cluster_of_two() as cluster:
+    chief, worker = (
+      start(
+        "toy_task",
+        str(tmp_path),
+        yaml.safe_dump({"trainer": trainer, "runtime": {**cluster, "task_index": index}}),
+        folder="training",
+      )
+      for index in (0, 1)
     )
-    for index in (0, 1)
-  )
-  deadline = time.monotonic() + 400
-  while not run_checkpoints.numbered(str(tmp_path / "run")) and chief.poll() is None:
-    assert time.monotonic() < deadline
-    time.sleep(0.1)
-  worker.terminate()
-  said = finish(chief)
-  assert not finish(worker)
+    deadline = time.monotonic() + 400
+    while not run_checkpoints.numbered(str(tmp_path / "run")) and chief.poll() is None:
+      assert time.monotonic() < deadline
+      time.sleep(0.1)
+    worker.terminate()
+    said = finish(chief)
+    assert not finish(worker)
   last = max(run_checkpoints.numbered(str(tmp_path / "run")))
   assert said.endswith(
     f"stopped by another worker; the same command resumes from {tmp_path}/run/ckpt-{last}\n"

@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shutil
 import signal
 
 import pytest
@@ -116,9 +117,37 @@ def test_a_rate_that_is_too_high(folder, tmp_path, capsys, monkeypatch):
   assert replay.main([str(tmp_path / "nonfinite-2")]) == 0
   out = capsys.readouterr().out
   assert re.search(r"^loss +(nan|inf)$", out, re.M)
+  _check_damage(tmp_path / "nonfinite-2", tmp_path / "damaged", capsys)
   # Weights that are in order do not.
   start = tf.train.load_checkpoint(str(tmp_path / "ckpt-0"))
   assert start.has_tensor("global_step/.ATTRIBUTES/VARIABLE_VALUE")
+
+
+def _check_damage(whole, damaged, capsys):
+  """Whatever is damaged in the folder, the command tells in one line which file."""
+  as_left = "accepted: the folder as the run left it"
+  for name, content, problem in (
+    ("params.yaml", b"base: /etc/hostname\n", "params.yaml: field 'base' is '/etc/hostname'; acc"),
+    ("params.yaml", b"task: [", "params.yaml: not YAML ("),
+    ("params.yaml", b"task: {rpn: {depth: -1}}", "task.rpn.depth is -1; accepted: "),
+    ("params.yaml", None, "params.yaml: cannot be read (a pipe and no regular file)"),
+    ("label_map.txt", None, "label_map.txt: cannot be read (a pipe and no regular file); "),
+    ("label_map.txt", b"cat\n", f"weights does not fit params.yaml (.*; {as_left}"),
+    ("weights.index", None, f"weights cannot be read (.*/weights.index is a pipe .*; {as_left}"),
+    ("weights.data-00000-of-00001", b"", f"weights cannot be read (.*; {as_left}"),
+    ("batch.npz", b"", f"batch.npz cannot be read (File is not a zip file); {as_left}"),
+  ):
+    shutil.copytree(whole, damaged)
+    (damaged / name).unlink()
+    if content is None:
+      os.mkfifo(damaged / name)
+    else:
+      (damaged / name).write_bytes(content)
+    assert replay.main([str(damaged)]) == 1
+    (line,) = [line for line in capsys.readouterr().err.splitlines() if "warning: " not in line]
+    pattern = re.escape(problem).replace(r"\.\*", ".*")
+    assert re.match(rf"error: ({re.escape(str(damaged))}/)?{pattern}", line), (line, problem)
+    shutil.rmtree(damaged)
 
 
 def test_replay_of_something_else(tmp_path, capsys):

@@ -77,8 +77,9 @@ def test_the_first_evaluation_comes_long_after_the_checkpoint_of_the_start(folde
   assert (folder / "run" / "evaluation-250.json").exists()
 
 
+@pytest.mark.parametrize("loop", ["by steps", "in a graph"])
 @pytest.mark.parametrize("split", ["train_data", "validation_data"])
-def test_records_that_are_gone_end_the_run_with_one_line(folder, monkeypatch, split):
+def test_records_that_are_gone_end_the_run_with_one_line(folder, monkeypatch, split, loop):
   build = toy_task.ToyTask.build_inputs
   gone = folder / "gone.tfrecord"
 
@@ -91,12 +92,30 @@ def test_records_that_are_gone_end_the_run_with_one_line(folder, monkeypatch, sp
 
   monkeypatch.setattr(toy_task.ToyTask, "build_inputs", build_with_end)
   with pytest.raises(stopping.RunError) as error:
-    toy_task.run(folder, "run", {"trainer": {"train_steps": 50, "validation_interval": 50}})
-  what = "the batch of step 2" if split == "train_data" else "a batch of the evaluation"
+    toy_task.run(folder, "run", {"trainer": _loops_of_both(loop == "in a graph")})
+  what = "a batch of the evaluation"
+  if split == "train_data":
+    # The graph reads ahead, and does not tell how far it was.
+    what = "the batch of step 2" if loop == "by steps" else "a batch of the steps 1 to 20"
   assert str(error.value) == (
     f"{what} cannot be read ({gone}; No such file or directory); the same command resumes from the"
     " last checkpoint once it can"
   )
+
+
+def test_an_error_of_the_step_itself_is_not_taken_for_one_of_the_records(folder, monkeypatch):
+  def train_step(self, inputs, model, optimizer, metrics=None):
+    tf.debugging.assert_less(inputs, -100.0, "too large")
+    return {self.loss: tf.reduce_sum(inputs)}
+
+  monkeypatch.setattr(toy_task.ToyTask, "train_step", train_step)
+  with pytest.raises(tf.errors.InvalidArgumentError, match="too large"):
+    toy_task.run(folder, "run", {"trainer": _loops_of_both(True)})
+
+
+def _loops_of_both(in_a_graph: bool) -> dict[str, int | bool]:
+  loops = dict.fromkeys(("train_tf_while_loop", "eval_tf_while_loop"), in_a_graph)
+  return {"train_steps": 50, "validation_interval": 50, "validation_steps": 2, **loops}
 
 
 def test_the_best_checkpoints_are_kept(folder, capsys):

@@ -1,14 +1,18 @@
 """Event files as TF2 writes them, read and drawn."""
 
 import math
+import os
+import struct
 
 import numpy as np
 import pytest
 import tensorflow as tf
 from matplotlib import pyplot as plt
 from PIL import Image
+from tensorboard.compat.proto import event_pb2
 
 from mtl_ssl_tf.visualization import curves
+from tests.fuzz import framing
 
 
 def write(folder, scalars, suffix=".v2"):
@@ -66,6 +70,56 @@ class TestReadScalars:
     write(tmp_path, [])
     with pytest.raises(ValueError, match="holds no scalars; accepted: event files"):
       curves.read_scalars(str(tmp_path))
+
+  def test_what_cannot_be_read_is_left_out(self, run, capsys):
+    os.mkfifo(run / "train" / "events.out.tfevents.1")
+    (run / "train" / "events.out.tfevents.2").symlink_to(run / "nowhere")
+    (run / "train" / "events.out.tfevents.3").write_bytes(b"no records at all")
+    # A reader that believed the length would ask for as much memory.
+    length = struct.pack("<Q", 2**40)
+    (run / "train" / "events.out.tfevents.4").write_bytes(length + framing.masked_crc(length))
+    good, bad = framing.frame(b""), framing.frame(b"\xff no event")
+    (run / "train" / "events.out.tfevents.5").write_bytes(good + bad)
+    (run / "train" / "events.out.tfevents.6").write_bytes(good + good[:-1] + b"x" + good)
+    assert curves.read_scalars(str(run))["train/total_loss"] == ([10, 20], [2.0, 1.5])
+    warnings = [
+      line.replace(f"{run}/train/events.out.tfevents.", "")
+      for line in capsys.readouterr().err.splitlines()
+    ]
+    assert warnings == [
+      "warning: left out of the curves: 1: a pipe and no regular file",
+      "warning: left out of the curves: 2: No such file or directory",
+      "warning: left out of the curves: 3: damaged after 0 events",
+      "warning: left out of the curves: 4: damaged after 0 events",
+      "warning: left out of the curves: 5: damaged after 1 events",
+      "warning: left out of the curves: 6: damaged after 1 events",
+    ]
+
+  def test_a_file_that_is_cut_short_counts_up_to_there(self, run):
+    (path,) = [path for path in (run / "train").iterdir() if path.suffix == ".v2"]
+    path.write_bytes(path.read_bytes()[:-1])
+    assert curves.read_scalars(str(run))["train/total_loss"] == ([10], [2.0])
+
+  @pytest.mark.parametrize(
+    "tensor",
+    [
+      {"dtype": 1, "tensor_shape": {"dim": [{"size": 2**40}]}, "float_val": [1.0]},
+      {"dtype": 1, "tensor_shape": {"dim": [{"size": 2}]}, "float_val": [1.0, 2.0]},
+      {"dtype": 1, "tensor_content": b"123"},
+      {"dtype": 1},
+      {"dtype": 7, "string_val": [b"no number"]},
+      {"dtype": 8, "scomplex_val": [1.0, 2.0]},
+      {"dtype": 99, "float_val": [1.0]},
+    ],
+  )
+  def test_values_that_are_no_scalars_are_left_out(self, tmp_path, tensor):
+    write(tmp_path, [("loss", 1, 3.0)])
+    scalars = {"plugin_data": {"plugin_name": "scalars"}}
+    value = {"tag": "odd", "metadata": scalars, "tensor": tensor}
+    event = event_pb2.Event(step=2, summary={"value": [value]})
+    path = tmp_path / "events.out.tfevents.odd"
+    path.write_bytes(framing.frame(event.SerializeToString()))
+    assert curves.read_scalars(str(tmp_path)) == {"loss": ([1], [3.0])}
 
 
 class TestSmooth:

@@ -18,6 +18,7 @@ import logging
 import os
 import pathlib
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import tensorflow as tf
 from PIL import Image
@@ -28,6 +29,7 @@ from mtl_ssl_tf.data.composites import image_sources
 from mtl_ssl_tf.data.records import paths as record_paths
 from mtl_ssl_tf.data.records import writer as record_writer
 from mtl_ssl_tf.data.sources import image_files
+from mtl_ssl_tf.reading import json_text
 
 _LOGGER = logging.getLogger(__name__)
 # Raised when the same images give other records.
@@ -37,6 +39,17 @@ _SUMMARY = "summary.json"
 _IMAGES_PER_FILE = 1024
 _JPEG_QUALITY = 95
 _IMAGES_IN_FLIGHT = 64
+_CONTENT = {
+  "num_images": int,
+  "faults": [
+    {
+      **dict.fromkeys(("file", "field", "value", "accepted"), str),
+      "object_number": (int, None),
+      "object_name": (str, None),
+    }
+  ],
+}
+_FAULT_FIELDS = tuple(field.name for field in dataclasses.fields(faults.Fault))
 
 
 def ready_files(
@@ -56,7 +69,7 @@ def ready_files(
       takes records as they are.
 
   Raises:
-    ValueError: there is no folder, no file, or no sound image.
+    ValueError: there is no folder, no file, or no sound image; or files that are there are damaged.
     OSError: the files cannot be written.
   """
   if not image_dir and not short_side:
@@ -70,6 +83,7 @@ def ready_files(
   if not (folder / _SUMMARY).exists():
     _write(source, short_side, folder)
   else:
+    _check_records(folder)
     _warn_of_faults(source.location, folder)
   return record_paths.match_files(str(folder))
 
@@ -81,9 +95,44 @@ def default_dir() -> pathlib.Path:
 
 
 def read_faults(folder: str | os.PathLike[str]) -> list[faults.Fault]:
-  """The faults of the images that were left out, from a folder of images that are kept ready."""
-  summary = json.loads((pathlib.Path(folder) / _SUMMARY).read_bytes())
-  return [faults.Fault(**fault) for fault in summary["faults"]]
+  """The faults of the images that were left out, from a folder of images that are kept ready.
+
+  Raises:
+    ValueError: its summary cannot be read.
+  """
+  found = _read_summary(pathlib.Path(folder))["faults"]
+  return [faults.Fault(**{name: fault[name] for name in _FAULT_FIELDS}) for fault in found]
+
+
+def _read_summary(folder: pathlib.Path) -> dict[str, Any]:
+  path = folder / _SUMMARY
+  try:
+    summary = json_text.read(path, json_text.MAX_DATA_BYTES)
+    json_text.check(summary, _CONTENT, path)
+  except OSError as error:
+    raise ValueError(f"{path}: cannot be read ({error.strerror}); {_advice(folder)}") from error
+  except ValueError as error:
+    raise ValueError(f"{error}; {_advice(folder)}") from error
+  return summary
+
+
+def _check_records(folder: pathlib.Path) -> None:
+  """Refuses a folder whose records are not as many as it was left with.
+
+  Raises:
+    ValueError: they are not, or a file is cut short or none.
+  """
+  expected = _read_summary(folder)["num_images"]
+  try:
+    number = record_paths.count_examples(str(folder))
+  except ValueError as error:
+    raise ValueError(f"{error}; {_advice(folder)}") from error
+  if number != expected:
+    raise ValueError(f"{folder} holds {number} images; accepted: {expected}; {_advice(folder)}")
+
+
+def _advice(folder: pathlib.Path) -> str:
+  return f"delete {folder}, and the images are made ready again"
 
 
 def ready_image(content: bytes, name: str, short_side: int) -> image_files.StoredImage:

@@ -140,6 +140,68 @@ def test_a_second_start_reads_no_image(tmp_path, monkeypatch, messages):
   assert messages() == told
 
 
+_FAULT = {"file": "a", "field": "b", "value": "c", "accepted": "d", "object_name": None}
+
+
+@pytest.mark.parametrize(
+  ("content", "problem"),
+  [
+    (None, ": cannot be read (a pipe and no regular file)"),
+    (b"{", ": no JSON (Expecting property name enclosed in double quotes"),
+    (b"[" * 100_000, ": no JSON (objects and lists in each other; at most 32 levels)"),
+    (b"[]", " is []; accepted: an object"),
+    (b'{"num_images": "1\\n"}', r": num_images is '1\n'; accepted: a whole number of 64 bits"),
+    (b'{"num_images": 1}', ": faults is missing; accepted: a list"),
+    (
+      json.dumps({"num_images": 1, "faults": [{**_FAULT, "object_number": "x"}]}).encode(),
+      ": faults: entry 1: object_number is 'x'; accepted: a whole number of 64 bits or null",
+    ),
+  ],
+)
+def test_a_summary_that_cannot_be_read(tmp_path, content, problem):
+  images = tmp_path / "images"
+  save(images / "a.png", fixtures.noise_image(20, 20))
+  folder = os.path.dirname(ready(tmp_path, image_dir=str(images))[0])
+  path = os.path.join(folder, "summary.json")
+  os.remove(path)
+  if content is None:
+    os.mkfifo(path)
+  else:
+    with open(path, "wb") as file:
+      file.write(content)
+  for read_it in (
+    lambda: ready(tmp_path, image_dir=str(images)),
+    lambda: image_store.read_faults(folder),
+  ):
+    with pytest.raises(ValueError) as caught:
+      read_it()
+    assert str(caught.value).startswith(f"{path}{problem}")
+    assert str(caught.value).endswith(f"; delete {folder}, and the images are made ready again")
+
+
+@pytest.mark.parametrize("damage", ["deleted", "cut", "pipe"])
+def test_records_that_are_not_as_they_were_left(tmp_path, monkeypatch, damage):
+  monkeypatch.setattr(image_store, "_IMAGES_PER_FILE", 1)
+  images = tmp_path / "images"
+  for name in "ab":
+    save(images / f"{name}.png", fixtures.noise_image(20, 20))
+  first, second = ready(tmp_path, image_dir=str(images))
+  folder = os.path.dirname(first)
+  if damage == "cut":
+    os.truncate(second, os.path.getsize(second) - 1)
+    problem = f"{second}: is no TFRecord file or cut short; its length is "
+  else:
+    os.remove(second)
+    problem = f"{folder} holds 1 images; accepted: 2; "
+  if damage == "pipe":
+    os.mkfifo(second)
+    problem = f"input_path: '{second}' is a pipe and no regular file; accepted: TFRecord files; "
+  with pytest.raises(ValueError) as caught:
+    ready(tmp_path, image_dir=str(images))
+  assert str(caught.value).startswith(problem)
+  assert str(caught.value).endswith(f"; delete {folder}, and the images are made ready again")
+
+
 def test_a_change_of_the_images_is_seen(tmp_path):
   images = tmp_path / "images"
   save(images / "a.png", fixtures.noise_image(20, 20))
