@@ -52,6 +52,7 @@ class MtlDetectionTask(task_lib.TrainableTask):
   fixed_fields = detection_settings.FIXED
   switch_fields = detection_settings.SWITCHES
   counters = ("dropped_boxes",)
+  hyperparameters = detection_settings.HYPERPARAMETERS
 
   def __init__(
     self,

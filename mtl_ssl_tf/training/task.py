@@ -63,6 +63,7 @@ class TrainableTask(base_task.Task):
     super().__init__(params, logging_dir=logging_dir, name=name)
     self.guard: nonfinite.Guard | None = None
     self.checkpoint_items: dict[str, tf.Module] = {}
+    hyperparameters: fields that tell runs of the task apart, for TensorBoard's HParams tab.
 
   # Before anything is built: from the configuration alone. No TensorFlow operation may run here, as
   # workers come together before the first one.
@@ -71,6 +72,7 @@ class TrainableTask(base_task.Task):
   def check(cls, params: cfg.ExperimentConfig) -> None:
     """Raises ValueError, naming the field, where a setting of the task is not acceptable."""
 
+  hyperparameters: ClassVar[Sequence[str]] = ()
   @classmethod
   def check_data(cls, config: cfg.TaskConfig, name: str) -> None:
     """Raises ValueError where the data `name`, `train_data` or `validation_data`, are not there."""

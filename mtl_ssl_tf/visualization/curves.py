@@ -25,6 +25,8 @@ Series = tuple[Sequence[int], Sequence[float]]
 
 # Subfolders that say where a figure was measured, not what it is.
 _RUNS = ("train", "validation", "eval")
+# Folder that repeats figures for another purpose, see `training/hyperparameters.py`.
+_LEFT_OUT = "hyperparameters"
 # Figures about the run itself; they come last and are never smoothed.
 _BOOKKEEPING = ("learning_rate", "steps_per_second", "dropped_boxes")
 _COLUMNS = 4
@@ -54,6 +56,8 @@ def read_scalars(model_dir: str) -> dict[str, Series]:
     raise ValueError(f"{model_dir} holds no event files; accepted: TensorBoard's (*.tfevents.*)")
   series: dict[str, Series] = {}
   for folder in folders:
+    if folder.name == _LEFT_OUT:
+      continue
     events = event_accumulator.EventAccumulator(
       str(folder), size_guidance={event_accumulator.SCALARS: 0, event_accumulator.TENSORS: 0}
     )
