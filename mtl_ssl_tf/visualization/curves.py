@@ -28,7 +28,7 @@ _RUNS = ("train", "validation", "eval")
 # Folder that repeats figures for another purpose, see `training/hyperparameters.py`.
 _LEFT_OUT = "hyperparameters"
 # Figures about the run itself; they come last and are never smoothed.
-_BOOKKEEPING = ("learning_rate", "steps_per_second", "dropped_boxes")
+_BOOKKEEPING = ("learning_rate", "steps_per_second", "time/step_ms", "dropped_boxes")
 _COLUMNS = 4
 _MIN_STEPS_TO_SMOOTH = 20
 _LOG_SCALE_FROM_RATIO = 50.0
