@@ -13,6 +13,7 @@ _MAX_POINTS = 200
 _TOTAL = ("training_loss", "loss")
 _RATE = "learning_rate"
 _OTHERS = ("steps_per_second", "dropped_boxes")
+_TIMES = "time/"  # Begins the names of what steps spend their time on.
 
 
 class Panel(NamedTuple):
@@ -71,7 +72,8 @@ def read(model_dir: pathlib.Path) -> Logs | None:
   if "validation/loss" in evaluated:
     loss["validation: loss"] = evaluated.pop("validation/loss")
   rest = []
-  for tag in sorted(tag for tag in trained if tag not in (*_OTHERS, _RATE)):
+  losses = (tag for tag in trained if tag not in (*_OTHERS, _RATE) and not tag.startswith(_TIMES))
+  for tag in sorted(losses):
     panel = {"training": trained[tag]}
     if f"validation/{tag}_loss" in evaluated:
       panel["validation"] = evaluated[f"validation/{tag}_loss"]

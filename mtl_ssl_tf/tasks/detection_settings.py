@@ -53,6 +53,20 @@ FIXED = (
 SWITCHES = tuple(
   f"task.auxiliary.{name}.loss_weight" for name in ("multi_object", "closeness", "foreground")
 )
+# What tells one detector's training from another's, in a table of runs.
+HYPERPARAMETERS = (
+  "task.backbone.type",
+  "task.backbone.depth_multiplier",
+  "task.backbone.norm.type",
+  "task.roi_head.type",
+  "task.train_data.input_size",
+  "task.auxiliary.features",
+  *SWITCHES,
+  "task.refinement.enabled",
+  "task.init_checkpoint",
+  "task.regularization.backbone_l2",
+  "task.seed",
+)
 
 
 def check(params: cfg.ExperimentConfig) -> None:

@@ -19,6 +19,7 @@ from mtl_ssl_tf.training import (
   controller,
   early_stopping,
   evaluation_log,
+  hyperparameters,
   learning_rates,
   pictures,
   progress,
@@ -83,6 +84,7 @@ class TrainingRun:
     stop.check()
     progress_line, actions = self._build_actions() if self._trains else (None, [])
     self._draw_evaluation = pictures.ValidationPictures(self._task, model_dir)
+    self._trial: hyperparameters.Trial | None = None  # Of a run that trains.
     self._runner = runner.ExperimentRunner(
       restore_from=checkpoint,
       report=self._report,
@@ -114,6 +116,7 @@ class TrainingRun:
         self._model_dir,
         int(self._trainer.global_step.numpy()),
       )
+      self._trial = hyperparameters.start(params, self._task, self._model_dir)
       for change in self._changes:
         terminal.show(f"changed since the run began: {change}")
       terminal.show(learning_rates.description(params))
@@ -128,6 +131,8 @@ class TrainingRun:
     result = self._runner.run()
     if self._is_chief:
       self._print_closing_lines()
+    if self._trial is not None:
+      self._trial.end()
     return result
 
   def _report(self, figures: dict[str, Any], step: int) -> str:
@@ -143,14 +148,21 @@ class TrainingRun:
       changed=self._changed_for_evaluation,
     )
     self._draw_evaluation(step)
+    if self._trial is not None:
+      self._trial.add(figures, step)
     return text
 
   def _print_closing_lines(self) -> None:
-    """Prints the task's lines on the last evaluation, if there was one."""
+    """Prints the task's lines on the last evaluation, if there was one, and a training's table."""
     # Evaluation alone, perhaps of other data, writes nothing over the run's.
     takes_files = self._trains and not record_index.is_remote(self._model_dir)
     for line in self._task.closing_lines(self._model_dir if takes_files else None):
       terminal.show(line)
+    if self._trains:
+      with self._strategy.scope():
+        table = self._task.closing_table(self._trainer.model)
+      if table is not None:
+        evaluation_log.leave_table(table, self._model_dir, int(self._trainer.global_step.numpy()))
 
   def _build_task(self) -> task_lib.TrainableTask:
     runtime = self._params.runtime

@@ -5,7 +5,14 @@ from collections.abc import Callable
 
 from mtl_ssl_tf import terminal
 from mtl_ssl_tf.checkpoints import run_checkpoints
-from mtl_ssl_tf.training import checkpointing, early_stopping, nonfinite, progress, stopping
+from mtl_ssl_tf.training import (
+  checkpointing,
+  early_stopping,
+  nonfinite,
+  progress,
+  step_times,
+  stopping,
+)
 
 _SECONDS_BETWEEN_LOOKS = 1.0
 
@@ -23,6 +30,7 @@ class ResumableController(progress.ReportingController):
     metric: str,
     early_stopping: early_stopping.EarlyStopping | None = None,
     recover: Callable[[nonfinite.NonFiniteError, checkpointing.RunCheckpoints], None] | None = None,
+    times: step_times.StepTimes | None = None,
     **kwargs,
   ):
     """Builds the controller, and restores the run.
@@ -32,9 +40,12 @@ class ResumableController(progress.ReportingController):
       metric: name of the figure that `early_stopping` goes by.
       early_stopping: counts evaluations; None in runs that only evaluate.
       recover: called when a step was not applied; brings back an earlier checkpoint, or raises.
+      times: the trainer's, written for TensorBoard after each loop; None writes none.
       **kwargs: Orbit's and those of `ReportingController`.
     """
     self._metric, self._early_stopping, self._recover = metric, early_stopping, recover
+    self._times = times or step_times.StepTimes()
+    self._writes_times = times is not None
     self._examined: dict[int, str] | None = None
     super().__init__(*args, **kwargs)
 
@@ -127,6 +138,18 @@ class ResumableController(progress.ReportingController):
       if deadline is not None and time.monotonic() >= deadline:
         return None
       time.sleep(_SECONDS_BETWEEN_LOOKS)
+
+  def _train_n_steps(self, num_steps: int) -> None:
+    with self._times.between():
+      super()._train_n_steps(num_steps)
+    if self._writes_times:
+      # By Orbit's writer: of two event files in a folder TensorBoard follows only the later one.
+      self.summary_manager.write_summaries(self._times.take(num_steps))
+      self.summary_manager.flush()
+
+  def _maybe_save_checkpoint(self, check_interval: bool = True) -> bool:
+    with self._times.between():
+      return super()._maybe_save_checkpoint(check_interval)
 
   def _train_or_recover(self, steps: int) -> None:
     """Trains until `steps` steps are done, or goes back to an earlier one."""

@@ -82,16 +82,25 @@ def _of_drops(trainer: training.Trainer) -> list[str]:
   ]
 
 
+def first(params: cfg.ExperimentConfig) -> float:
+  """Returns the rate of the first step after warm-up, multiplied by `factor`."""
+  return _configured(params) * factor(params)
+
+
+def _configured(params: cfg.ExperimentConfig) -> float:
+  schedule = params.trainer.optimizer_config.learning_rate.get()
+  rate = next(value for name in RATE_FIELDS if (value := getattr(schedule, name, None)) is not None)
+  return rate[0] if isinstance(rate, list | tuple) else rate
+
+
 def description(params: cfg.ExperimentConfig) -> str:
   """One line: the rate of the first step after warm-up, how it came about, and the warm-up."""
   config = params.trainer.optimizer_config
-  schedule = config.learning_rate.get()
-  rate = next(value for name in RATE_FIELDS if (value := getattr(schedule, name, None)) is not None)
-  rate = rate[0] if isinstance(rate, list | tuple) else rate
+  rate = _configured(params)
   batch, base = params.task.train_data.global_batch_size, params.trainer.base_batch_size
   text = f"learning rate {rate:g}"
   if params.trainer.learning_rate_scaling == "linear":
-    text += f" x {batch}/{base} = {rate * factor(params):g}"
+    text += f" x {batch}/{base} = {first(params):g}"
   text += f" ({config.learning_rate.type}), batch {batch}"
   warmup = config.warmup.get()
   if not warmup:

@@ -88,4 +88,5 @@ class ExperimentRunner(train_lib.OrbitExperimentRunner):
       metric=settings.best_checkpoint_eval_metric,
       early_stopping=trainer.early_stopping if trainer else None,
       recover=recovery.Recovery(trainer, self.model_dir, is_chief) if trainer else None,
+      times=trainer.times if trainer else None,
     )

@@ -18,6 +18,7 @@ from mtl_ssl_tf.training import (
   early_stopping,
   nonfinite,
   recovery,
+  step_times,
   stopping,
   strategies,
 )
@@ -53,6 +54,7 @@ class TaskTrainer(base_trainer.Trainer):
     stop: obeyed between two steps and between two batches of an evaluation.
     averages: of the weights, which evaluations measure; None where weights are not averaged, and
       in runs that only evaluate: their checkpoint's model is all there is.
+    times: of the steps, in parts.
     early_stopping, skipped_batches: what else a checkpoint of the run holds.
   """
 
@@ -66,6 +68,7 @@ class TaskTrainer(base_trainer.Trainer):
   ):
     super().__init__(config, task, *args, train_dataset=_BuiltLater(), **kwargs)
     self.stop = stop or stopping.StopRequest()
+    self.times = step_times.StepTimes()
     settings = config.trainer
     self.guard = task.guard = nonfinite.Guard(
       self.global_step, settings.loss_upper_bound, settings.recovery_begin_steps
@@ -123,6 +126,7 @@ class TaskTrainer(base_trainer.Trainer):
       self.train_step,
       self.config.trainer.train_tf_function,
       lambda: f"the batch of step {int(self.global_step.numpy()) + 1}",
+      self.times.input,
     )
 
     def step_unless_stopped(iterator) -> None:
@@ -171,6 +175,11 @@ class TaskTrainer(base_trainer.Trainer):
       return super().evaluate(num_steps)
     with self.averages.in_place():
       return super().evaluate(num_steps)
+
+  def train(self, num_steps: tf.Tensor) -> dict[str, Any]:
+    """Takes so many steps; returns what `train_loop_end` does."""
+    with self.times.loop():
+      return super().train(num_steps)
 
   def train_loop_begin(self) -> None:
     """Builds the training data where that was not done yet."""
@@ -242,7 +251,12 @@ class TaskTrainer(base_trainer.Trainer):
     return logs
 
 
-def _with_batch(step: Callable, in_graph: bool, describe: Callable[[], str]) -> Callable:
+def _with_batch(
+  step: Callable,
+  in_graph: bool,
+  describe: Callable[[], str],
+  waiting: Callable[[], contextlib.AbstractContextManager] = contextlib.nullcontext,
+) -> Callable:
   """Returns a step that takes its batch from an iterator, outside the graph.
 
   There, each batch has a static shape; the iterator's own has the sides that differ unknown.
@@ -251,6 +265,7 @@ def _with_batch(step: Callable, in_graph: bool, describe: Callable[[], str]) -> 
     step: takes an iterator.
     in_graph: whether it becomes a graph.
     describe: returns what the batch is, for the message where it cannot be read.
+    waiting: returns a context that the batch is waited for in.
   """
 
   def take(batch):
@@ -258,7 +273,13 @@ def _with_batch(step: Callable, in_graph: bool, describe: Callable[[], str]) -> 
 
   if in_graph:
     take = tf.function(take, autograph=False)
-  return lambda iterator: take(_next_batch(iterator, describe))
+
+  def take_next(iterator):
+    with waiting():
+      batch = _next_batch(iterator, describe)
+    return take(batch)
+
+  return take_next
 
 
 def _next_batch(iterator: Iterator, describe: Callable[[], str]) -> Any:

@@ -33,8 +33,10 @@ Series = tuple[Sequence[int], Sequence[float]]
 
 # Subfolders that say where a figure was measured, not what it is.
 _RUNS = ("train", "validation", "eval")
+# Folder that repeats figures for another purpose, see `training/hyperparameters.py`.
+_LEFT_OUT = "hyperparameters"
 # Figures about the run itself; they come last and are never smoothed.
-_BOOKKEEPING = ("learning_rate", "steps_per_second", "dropped_boxes")
+_BOOKKEEPING = ("learning_rate", "steps_per_second", "time/step_ms", "dropped_boxes")
 _COLUMNS = 4
 _MIN_STEPS_TO_SMOOTH = 20
 _LOG_SCALE_FROM_RATIO = 50.0
@@ -61,7 +63,11 @@ def read_scalars(model_dir: str) -> dict[str, Series]:
     ValueError: if there is no event file, or none holds a scalar.
   """
   root = pathlib.Path(model_dir)
-  paths = sorted(path for path in root.rglob("*.tfevents.*") if not path.is_dir())
+  paths = sorted(
+    path
+    for path in root.rglob("*.tfevents.*")
+    if not path.is_dir() and path.parent.name != _LEFT_OUT
+  )
   if not paths:
     raise ValueError(f"{model_dir} holds no event files; accepted: TensorBoard's (*.tfevents.*)")
   found: dict[str, dict[int, float]] = {}

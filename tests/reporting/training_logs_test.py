@@ -11,7 +11,16 @@ from mtl_ssl_tf.reporting import figure_sections, training_logs
 
 def test_event_files(tmp_path):
   for split, values in (
-    ("train", {"training_loss": 3.0, "rpn_box": 1.0, "learning_rate": 0.1, "dropped_boxes": 0.0}),
+    (
+      "train",
+      {
+        "training_loss": 3.0,
+        "rpn_box": 1.0,
+        "learning_rate": 0.1,
+        "dropped_boxes": 0.0,
+        "time/step_ms/input": 5.0,
+      },
+    ),
     (
       "validation",
       {
