@@ -213,7 +213,7 @@ def test_part_of_the_images(records, tmp_path):
   evaluation.update(row(2))
   evaluation.result()
   truth = coco_truth.read_coco(tmp_path / "evaluation/coco_ground_truth.json")
-  assert [image.image_id for image in truth.images] == ["111"]
+  assert [(image.image_id, image.size) for image in truth.images] == [("111", (48, 64))]
 
 
 def test_only_the_process_that_writes_leaves_files(records, tmp_path):

@@ -39,6 +39,14 @@ def test_they_are_what_training_is_fed(task):
   assert row == len(found) == 3
 
 
+def test_they_come_in_the_order_of_the_seed_of_training(folder):
+  task = make_task(folder, "mtl_frcnn", {"train_data": {"seed": 7}})
+  data = task.task_config.train_data
+  names = [image.name for image in fed_images.fed_images(task, 4)]
+  assert names == [*reader.image_ids(data, 0), *reader.image_ids(data, 1)]
+  assert names[:2] != reader.image_ids(data.replace(seed=0), 0)
+
+
 def test_windows_without_label_and_tasks_without_weight_are_left_out(folder, monkeypatch):
   fields = {"auxiliary": {"closeness": {"loss_weight": 0.0}, "foreground": {"loss_weight": 0.0}}}
   task = make_task(folder, "mtl_frcnn", fields)

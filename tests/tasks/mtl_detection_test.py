@@ -250,6 +250,27 @@ def test_perfect_detections(task):
   assert str(tiny.NUM_VAL) in task.describe_evaluation(found)[0].splitlines()[3]
 
 
+def test_auxiliary_figures_are_of_what_can_be_measured(task):
+  images, labels = next(iter(task.build_inputs(task.task_config.validation_data)))
+  # The second image has lost its objects, and no proposal lies on the dog of the first.
+  lost = tf.constant([[False], [True]])
+  labels["gt_classes"] = tf.where(lost, -1, labels["gt_classes"])
+  labels["gt_boxes_px"] = tf.where(lost[..., tf.newaxis], -1.0, labels["gt_boxes_px"])
+  targets = task.auxiliary_targets(labels, tf.constant(mtl_detection.EVALUATION_STEP))
+
+  class Missing(Oracle):
+    def __call__(self, images, image_size_px):
+      outputs = super().__call__(images, image_size_px)
+      is_cat = tf.equal(labels["gt_classes"], 1)[:, ::-1, tf.newaxis]
+      return outputs | {"proposals_px": tf.where(is_cat, outputs["proposals_px"], 0.0)}
+
+  logs = task.validation_step((images, labels), Missing(labels, targets))
+  weights = logs["auxiliary/window_weights"].numpy()
+  assert weights.tolist() == [[1.0] * 4, [0.0] * 4]
+  valid = logs["auxiliary/closeness_valid"].numpy()
+  assert valid.tolist() == [[True, False, False, False], [False] * 4]
+
+
 def test_images_are_taken_in_the_order_of_the_files(task, monkeypatch):
   seen = []
   monkeypatch.setattr(

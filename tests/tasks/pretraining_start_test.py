@@ -148,6 +148,17 @@ class TestFrozenStatistics:
     maps = model.first_stage(images, labels["image_size_px"]).features.numpy()
     assert 0.05 < np.mean(maps) < 3.0
 
+  def test_random_auxiliary_stages_keep_their_own(self, folder):
+    task = _task(
+      folder, backbone=FROZEN, init_statistics_images=8, auxiliary={"init_from": "random"}
+    )
+    model = task.build_model()
+    others = [_named(stage) for stage in model.stages[2:]]
+    task.initialize(model)
+    assert len(others) == 2
+    for stage, before in zip(model.stages[2:], others, strict=True):
+      _assert_equal(_named(stage), before)
+
   def test_stay_where_none_are_wanted(self, folder, weights, capsys):
     task = _task(folder, backbone=FROZEN, init_statistics_images=0)
     model = task.build_model()

@@ -46,6 +46,20 @@ def test_a_mosaic_of_the_image_and_three_partners():
   assert [image[0, 0], image[0, -1], image[-1, 0], image[-1, -1]] == [9, 50, 51, 52]
 
 
+def test_each_image_of_a_mosaic_has_the_scale_of_its_own_size(monkeypatch):
+  given = []
+
+  def mosaic(images, scales, size, seed):
+    del size, seed
+    given.extend(map(float, scales))
+    return images[0]
+
+  monkeypatch.setattr(composition.mosaic, "mosaic", mosaic)
+  compose(1.0, 0.0)
+  # All become 20 pixels high: the image itself, which is so already, and its partners of 40.
+  assert given == [1.0, 0.5, 0.5, 0.5]
+
+
 def test_pasting_from_the_last_partner():
   composed, asked = compose(0.0, 1.0)
   assert asked == [3]

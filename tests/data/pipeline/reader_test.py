@@ -1,5 +1,6 @@
 """Tests of reader.py."""
 
+import itertools
 import os
 import tempfile
 from unittest import mock
@@ -281,6 +282,8 @@ class PositionTest(ReaderTest):
       # 28 rows are 4 epochs, each with every record once, in another order.
       self.assertAllEqual(np.sort(partner.reshape([4, 7])), [range(1, 8)] * 4)
       self.assertLess(np.mean(partner == corners[:, 0]), 0.5)
+    for one, other in itertools.combinations(corners[:, 1:].T, 2):
+      self.assertLess(np.mean(one == other), 0.5)
 
   def test_far_ahead(self):
     (batch,) = self._batches(1, first_batch=10**9)
