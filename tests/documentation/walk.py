@@ -42,7 +42,12 @@ SCENES = synthetic.DatasetArguments(num_train=6, num_val=3, height=96, width=128
 SHORT = {
   "task": {
     "init_checkpoint": "",
-    "backbone": {"type": "mobilenet_v1", "depth_multiplier": 0.125, "norm": {"type": "group"}},
+    "backbone": {
+      "type": "mobilenet_v1",
+      "depth_multiplier": 0.125,
+      "freeze": [],
+      "norm": {"type": "group"},
+    },
     "fpn": {"depth": 16},
     "rpn": {"depth": 16, "pre_nms_top_k": 32, "num_proposals": 8},
     "roi_head": {"batch_size": 8, "fpn": {"dense_depth": 16}},
