@@ -29,8 +29,6 @@ SECTIONS = (
   ("docs/report.md", "Report: one page to look at"),
   ("docs/prediction.md", "From Python"),
   ("docs/prediction.md", "Files"),
-  ("docs/prediction.md", "Why a detection has its score"),
-  ("docs/serving.md", "Score thresholds"),
   ("docs/serving.md", "Signatures"),
   ("docs/validation.md", "Validating a data set before training"),
   ("docs/sparse_annotations.md", "Erase annotations on purpose"),
