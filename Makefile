@@ -6,6 +6,7 @@
 #   make datumaro  .venv-datumaro, for `mtl-ssl import-any --datumaro_python .venv-datumaro/bin/python`
 #   make test-next  the tests with the next TensorFlow; see docs/model_garden.md
 #   make mutants  what the tests of some modules would not notice; see [tool.mutmut] in pyproject.toml
+#   make docs    the site of the documentation, docs/_build/html/index.html
 #   make lock    the pinned requirements from requirements.in and requirements-beam.in
 
 PYTHON ?= python3.11
@@ -25,7 +26,7 @@ PYTEST := $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 # tests have processes of their own.
 COMPILING := tests/smoke_test.py tests/tasks
 
-.PHONY: setup beam datumaro demo test test-next mutants lock clean-demo
+.PHONY: setup beam datumaro demo docs test test-next mutants lock clean-demo
 
 setup: $(READY)
 
@@ -82,6 +83,14 @@ mutants: $(MUTANTS_READY)
 	printf '%s\n' tensorflow tf_keras official.core.config_definitions > mutants/preload.txt
 	$(BIN)/mutmut run --max-children 2
 	$(BIN)/mutmut results
+
+docs: .venv-docs/.ready
+	.venv-docs/bin/sphinx-build -W --keep-going -q -c docs -b html . docs/_build/html
+
+.venv-docs/.ready: requirements-docs.in
+	$(PYTHON) -m venv .venv-docs
+	.venv-docs/bin/python -m pip install --quiet --disable-pip-version-check -r requirements-docs.in
+	touch $@
 
 demo: $(READY)
 	$(BIN)/python -m mtl_ssl_tf.data.synthetic --output_dir $(DEMO)/scenes
