@@ -166,6 +166,11 @@ class Evaluation(hyperparams.Config):
     "files, the ground truth, figures, curves and pictures; empty writes nothing",
   )
   auxiliary_metrics: bool = setting(True, "measure the auxiliary tasks too")
+  auxiliary_costs: bool = setting(
+    True,
+    "end a run with what auxiliary tasks and refinement cost, and with the main figure without "
+    "refinement; each evaluation then makes detections by unrefined scores too",
+  )
   losses: bool = setting(
     False,
     "compute the losses of training on the validation data too, as `validation/..._loss`",

@@ -37,6 +37,7 @@ class DetectionMetrics:
     inclusive_pixels: bool = False,
     errors: bool = False,
     score_threshold: float = 0.5,
+    figures_only: bool = False,
   ):
     """Makes empty evaluators.
 
@@ -48,6 +49,7 @@ class DetectionMetrics:
       inclusive_pixels: of the same; see `voc_metrics.pairwise_iou`.
       errors: whether figures, tables and details have errors and confusions; `words` always has.
       score_threshold: of the detections among which errors and confusions are counted.
+      figures_only: count no errors and confusions, for `result` alone and without `errors`.
 
     Raises:
       ValueError: if a setting is out of range.
@@ -74,6 +76,7 @@ class DetectionMetrics:
       match_iou=iou_threshold,
       inclusive_pixels=inclusive_pixels,
     )
+    self._analysis = () if figures_only else (self._errors, self._confusion)
     self.main_key = {"voc": self._voc.main_key, "coco": coco_evaluator.MAIN_KEY}[metrics[0]]
 
   def reset(self) -> None:
@@ -135,7 +138,7 @@ class DetectionMetrics:
         detection_scores=detection_scores,
         detection_classes=detection_classes,
       )
-    for evaluator in (self._errors, self._confusion):
+    for evaluator in self._analysis:
       evaluator.update(gt_boxes, gt_classes, ignored, *detections)
 
   def result(self) -> dict[str, float]:

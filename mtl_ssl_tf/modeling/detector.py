@@ -374,6 +374,28 @@ class Detector(tf_keras.Model):
       )
     return self.refiner(class_logits, window_logits, mean_closeness)
 
+  def select_refined(self, class_logits: tf.Tensor, valid: tf.Tensor) -> tf.Tensor:
+    """Returns bool [B, P], the proposals whose scores are refined; see `RefinementStage.select`."""
+    return self._refinement.select(class_logits, valid)
+
+  def proposal_windows(
+    self, first: FirstStage, second: BoxStage, image_size_px: tf.Tensor, selected: tf.Tensor
+  ) -> tf.Tensor:
+    """Returns multi-object logits [B, P, Q, C] of the windows around the proposals, at inference.
+
+    Args:
+      first, second: outputs of both stages for the same images.
+      image_size_px: float32 [B, 2].
+      selected: what `select_refined` returned; other windows are undefined.
+    """
+    return self.expanded_window_logits(
+      first.features,
+      first.proposals.boxes_px,
+      image_size_px,
+      second.box_features,
+      selected=selected if self._refinement.is_limited else None,
+    )
+
   def expanded_window_logits(
     self,
     features: SharedMap,
@@ -434,18 +456,12 @@ class Detector(tf_keras.Model):
     self, first: FirstStage, second: BoxStage, image_size_px: tf.Tensor
   ) -> dict[str, tf.Tensor]:
     """Returns `refined`, `refined_logits` and `window_logits` of `call`."""
-    boxes_px, valid, _ = first.proposals
-    selected = self._refinement.select(second.class_logits, valid)  # [B, P]
+    valid = first.proposals.valid
+    selected = self.select_refined(second.class_logits, valid)  # [B, P]
     outputs = {"refined": selected}
     if self.multi_object_head is not None:
       with _after(second.class_logits, second.closeness_logits):
-        outputs["window_logits"] = self.expanded_window_logits(
-          first.features,
-          boxes_px,
-          image_size_px,
-          second.box_features,
-          selected=selected if self._refinement.is_limited else None,
-        )
+        outputs["window_logits"] = self.proposal_windows(first, second, image_size_px, selected)
     closeness = self.mean_closeness(second.closeness_logits, valid)
     refined = self.refiner(second.class_logits, outputs.get("window_logits"), closeness)
     refined = tf.where(selected[..., tf.newaxis], refined, second.class_logits)  # [B, P, C]

@@ -6,6 +6,7 @@ findings.py    everything that the page tells, as numbers
 pairs.py       two runs: their difference, and images in which one corrects the other
 pictures.py    images of the records with their boxes, as JPEG
 training_logs.py   losses and figures by step
+cost_section.py    cost of the auxiliary tasks, and what refinement is worth
 charts.py      curves as SVG
 sections.py, image_sections.py, page.py   HTML
 script.py, style.py   what a browser needs besides

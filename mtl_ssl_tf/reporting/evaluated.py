@@ -219,7 +219,12 @@ def evaluation_config(
     max_num_boxes=task.validation_data.max_num_boxes,
   )
   evaluation = task.evaluation.replace(
-    metrics=["voc"], errors=False, auxiliary_metrics=False, losses=False, results_dir=""
+    metrics=["voc"],
+    errors=False,
+    auxiliary_metrics=False,
+    auxiliary_costs=False,
+    losses=False,
+    results_dir="",
   )
   if records:
     evaluation = evaluation.replace(coco_annotations="")

@@ -7,6 +7,7 @@ from typing import Any
 from mtl_ssl_tf import files, web_page
 from mtl_ssl_tf.evaluation import tables
 from mtl_ssl_tf.reporting import (
+  cost_section,
   error_sections,
   figure_sections,
   image_sections,
@@ -88,6 +89,7 @@ def write(
     error_sections.groups(findings),
     error_sections.reliability(findings),
     figure_sections.training(training_logs.read(findings.source.model_dir)),
+    *cost_section.costs(findings.source.model_dir),
     _about(findings, compared, about),
   ]
   title = f"Report on {findings.source.name}"

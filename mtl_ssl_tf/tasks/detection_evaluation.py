@@ -17,6 +17,7 @@ from mtl_ssl_tf.data.ground_truth import objects as ground_truth
 from mtl_ssl_tf.data.records import paths as record_paths
 from mtl_ssl_tf.evaluation import auxiliary_metrics, detection_metrics
 from mtl_ssl_tf.reading import quoting
+from mtl_ssl_tf.tasks import auxiliary_costs, unrefined_detections, validation_outputs
 from mtl_ssl_tf.visualization import evaluation_report
 
 _FIELD = "task.evaluation.coco_annotations"
@@ -29,6 +30,7 @@ class DetectionEvaluation:
 
   Attributes:
     metrics: the evaluators, fed with what has been added since `reset`.
+    num_images: added since then.
   """
 
   def __init__(
@@ -59,6 +61,7 @@ class DetectionEvaluation:
       score_threshold=config.score_threshold,
     )
     self._auxiliary = auxiliary_metrics.AuxiliaryEvaluator()
+    self._unrefined = unrefined_detections.UnrefinedDetections(config, class_names)
     self._config, self._class_names = config, tuple(class_names)
     self._results_dir = config.results_dir
     self._input_path, self._label_map_file = input_path, label_map_file
@@ -91,7 +94,8 @@ class DetectionEvaluation:
     """Forgets every image."""
     self.metrics.reset()
     self._auxiliary.reset()
-    self._num_dropped_boxes = self._num_images = self._num_objects = 0
+    self._unrefined.reset()
+    self._num_dropped_boxes = self.num_images = self._num_objects = 0
     # Of each image the loss of its batch.
     self._losses: dict[str, list[float]] = {}
     self._detections: dict[int, detection_files.Detections] = {}
@@ -133,12 +137,7 @@ class DetectionEvaluation:
   def update(self, logs: Mapping[str, np.ndarray]) -> None:
     """Adds the detections of one image: of each output of the step the image's row."""
     index = int(logs["example_index"])
-    real, valid = logs["gt_classes"] > 0, logs["detection_classes"] > 0
-    found = detection_files.Detections(
-      ground_truth.Boxes.from_corners(logs["detection_boxes_orig"][valid]),
-      logs["detection_scores"][valid].astype(np.float64),
-      logs["detection_classes"][valid].astype(np.int64),
-    )
+    real, found = logs["gt_classes"] > 0, _detections(logs)
     image = ground_truth.ImageTruth(
       str(index),
       "",
@@ -160,9 +159,11 @@ class DetectionEvaluation:
           image, image_id=known.image_id, file_name=known.file_name, size=known.size
         )
       )
-    self._num_images += 1
+    self.num_images += 1
     self._num_objects += len(image.classes)
     self.metrics.update(image_id=image_id, **detection_files.metric_arguments(image, found))
+    if f"{validation_outputs.UNREFINED}detection_scores" in logs:
+      self._unrefined.add(image_id, image, _detections(logs, validation_outputs.UNREFINED))
     if self._results_dir:
       self._detections[index], self._objects[index] = found, image
 
@@ -178,9 +179,9 @@ class DetectionEvaluation:
     Raises:
       ValueError: no image has an object, or the files cannot be written.
     """
-    if self._num_images and not self._num_objects:
+    if self.num_images and not self._num_objects:
       raise ValueError(
-        f"task.validation_data.input_path: no object in {self._num_images} images; accepted:"
+        f"task.validation_data.input_path: no object in {self.num_images} images; accepted:"
         " records with a box, as there is nothing to measure"
       )
     figures = self.metrics.result()
@@ -230,6 +231,14 @@ class DetectionEvaluation:
       lines.append(f"confusion matrix: {pathlib.Path(folder) / names[-1]}")
     return lines
 
+  def worth(self) -> auxiliary_costs.Worth | None:
+    """Returns the main figure without and with refinement; None where it is not known."""
+    unrefined = self._unrefined.figure()
+    if unrefined is None:
+      return None
+    key = self.metrics.main_key
+    return auxiliary_costs.Worth(key, unrefined, self.metrics.result()[key])
+
   def _write(self, folder: pathlib.Path, figures: Mapping[str, float]) -> None:
     """Leaves detections, ground truth, figures and pictures of the images since `reset`."""
     folder.mkdir(parents=True, exist_ok=True)
@@ -249,6 +258,17 @@ class DetectionEvaluation:
     names = [image.image_id for image in evaluated.images]
     detection_files.write_comp4(folder, split, zip(names, found, strict=True), self._class_names)
     evaluation_report.write_report(folder, figures, self.metrics.details())
+
+
+def _detections(logs: Mapping[str, np.ndarray], prefix: str = "") -> detection_files.Detections:
+  """The detections of an image's row without the padding; names begin with `prefix`."""
+  classes = logs[f"{prefix}detection_classes"]
+  valid = classes > 0
+  return detection_files.Detections(
+    ground_truth.Boxes.from_corners(logs[f"{prefix}detection_boxes_orig"][valid]),
+    logs[f"{prefix}detection_scores"][valid].astype(np.float64),
+    classes[valid].astype(np.int64),
+  )
 
 
 def _with_official_objects(truth: ground_truth.GroundTruth, path: str) -> ground_truth.GroundTruth:

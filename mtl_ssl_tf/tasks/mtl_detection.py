@@ -24,6 +24,7 @@ from mtl_ssl_tf.losses import batch_sum
 from mtl_ssl_tf.modeling import detector, factory
 from mtl_ssl_tf.modeling.backbones import registry
 from mtl_ssl_tf.tasks import (
+  auxiliary_costs,
   detection_evaluation,
   detection_settings,
   pretraining_start,
@@ -51,8 +52,8 @@ class MtlDetectionTask(task_lib.TrainableTask):
 
   fixed_fields = detection_settings.FIXED
   switch_fields = detection_settings.SWITCHES
-  counters = ("dropped_boxes",)
   hyperparameters = detection_settings.HYPERPARAMETERS
+  counters = ("dropped_boxes",)
 
   def __init__(
     self,
@@ -416,6 +417,25 @@ class MtlDetectionTask(task_lib.TrainableTask):
   def closing_lines(self, folder: str | None) -> list[str]:
     """Returns which kind of error costs most, and where the confusion matrix is."""
     return self._evaluation.closing_lines(folder)
+
+  def closing_table(self, model: detector.Detector) -> task_lib.ClosingTable | None:
+    """Returns what auxiliary tasks and refinement cost, and what refinement is worth.
+
+    None without them, and without an evaluation to take an image and figures from.
+    """
+    wanted = self.task_config.evaluation.auxiliary_costs and self._evaluation.num_images
+    if not wanted or not auxiliary_costs.count_parameters(model):
+      return None
+    strategy, reason = tf.distribute.get_strategy(), ""
+    if strategies.is_tpu(strategy) or strategy.num_replicas_in_sync > 1:
+      reason = "on a TPU" if strategies.is_tpu(strategy) else "on several replicas"
+    costs = auxiliary_costs.measure(model, None if reason else self._first_image)
+    device = "GPU" if tf.config.get_visible_devices("GPU") else "CPU"
+    return auxiliary_costs.table(costs, self._evaluation.worth(), device, reason)
+
+  def _first_image(self) -> tuple[tf.Tensor, tf.Tensor]:
+    images, labels = next(iter(self.build_inputs(self.task_config.validation_data)))
+    return images[:1], labels["image_size_px"][:1]
 
   def describe_evaluation(self, figures: dict[str, float]) -> list[str]:
     """Returns the tables of the last evaluation and the auxiliary figures."""

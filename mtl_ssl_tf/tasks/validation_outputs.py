@@ -11,6 +11,8 @@ from mtl_ssl_tf.tasks import training_losses
 
 # Begins the names of losses.
 LOSS = "validation/"
+# Begins the names of detections by scores without refinement.
+UNREFINED = "unrefined/"
 # Seeds the sampling of losses, so that evaluations can be compared.
 LOSS_STEP = 0
 
@@ -23,6 +25,9 @@ def validation_outputs(
 ) -> dict[str, tf.Tensor]:
   """Returns ground truth, detections in file pixels, losses, and what the auxiliary metrics need.
 
+  Where auxiliary costs are configured and there is refinement, also `unrefined/detection_...`, the
+  detections without it.
+
   Args:
     model: the detector.
     config: of the task.
@@ -33,13 +38,13 @@ def validation_outputs(
   """
   images, labels = inputs
   image_size_px = labels["image_size_px"]
+  first = model.first_stage(images, image_size_px)
+  outputs, final_logits, box_deltas = model.score_proposals(first, image_size_px)
+  boxes = (box_deltas, first.proposals.boxes_px, first.proposals.valid, image_size_px)
+  outputs |= model.detect(final_logits, *boxes)
   losses = {}
   if config.evaluation.losses:
-    first = model.first_stage(images, image_size_px)
-    outputs = model.second_stage(first, image_size_px)
     losses = _losses(model, config, first, labels, targets)
-  else:
-    outputs = model(images, image_size_px)
   scale = tf.tile(labels["image_info"][:, 2], [1, 2])[:, tf.newaxis]  # [B, 1, 4]
   logs = {
     name: labels[name]
@@ -54,12 +59,22 @@ def validation_outputs(
       "example_index",
     )
   }
-  logs["detection_boxes_orig"] = outputs["detection_boxes_px"] / scale
-  logs["detection_scores"] = outputs["detection_scores"]
-  logs["detection_classes"] = outputs["detection_classes"]
+  logs |= _detections(outputs, scale)
+  if config.evaluation.auxiliary_costs and model.refiner is not None:
+    unrefined = _detections(model.detect(outputs["class_logits"], *boxes), scale)
+    logs |= {f"{UNREFINED}{name}": values for name, values in unrefined.items()}
   if config.evaluation.auxiliary_metrics and targets is not None:
     logs.update(_auxiliary_outputs(model, config, outputs, labels, targets))
   return logs | losses
+
+
+def _detections(outputs: dict[str, tf.Tensor], scale: tf.Tensor) -> dict[str, tf.Tensor]:
+  """Detections in file pixels; `scale` float32 [B, 1, 4] is that of the network input."""
+  return {
+    "detection_boxes_orig": outputs["detection_boxes_px"] / scale,
+    "detection_scores": outputs["detection_scores"],
+    "detection_classes": outputs["detection_classes"],
+  }
 
 
 def filled_up(

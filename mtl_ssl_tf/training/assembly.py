@@ -153,11 +153,16 @@ class TrainingRun:
     return text
 
   def _print_closing_lines(self) -> None:
-    """Prints the task's lines on the last evaluation, if there was one."""
+    """Prints the task's lines on the last evaluation, if there was one, and a training's table."""
     # Evaluation alone, perhaps of other data, writes nothing over the run's.
     takes_files = self._trains and not record_index.is_remote(self._model_dir)
     for line in self._task.closing_lines(self._model_dir if takes_files else None):
       terminal.show(line)
+    if self._trains:
+      with self._strategy.scope():
+        table = self._task.closing_table(self._trainer.model)
+      if table is not None:
+        evaluation_log.leave_table(table, self._model_dir, int(self._trainer.global_step.numpy()))
 
   def _build_task(self) -> task_lib.TrainableTask:
     runtime = self._params.runtime

@@ -7,9 +7,9 @@ import os
 from collections.abc import Mapping
 from typing import Any
 
-from mtl_ssl_tf import files
+from mtl_ssl_tf import files, terminal
 from mtl_ssl_tf.reading import quoting
-from mtl_ssl_tf.training import best_checkpoints, checkpointing
+from mtl_ssl_tf.training import best_checkpoints, checkpointing, pictures
 from mtl_ssl_tf.training import task as task_lib
 
 _LOGGER = logging.getLogger(__name__)
@@ -64,6 +64,25 @@ def report(
   for text in task.evaluation_warnings(figures):
     _LOGGER.warning("step %d: %s", step, text)
   return "\n".join(lines)
+
+
+def leave_table(table: task_lib.ClosingTable, model_dir: str, step: int) -> None:
+  """Prints the table that a training ends with, and leaves it as a file and for TensorBoard.
+
+  Args:
+    table: of the task.
+    model_dir: folder that takes the file `NAME.json`.
+    step: that the run ended at.
+
+  Raises:
+    RunError: the file cannot be written.
+  """
+  for line in table.lines:
+    terminal.show(line)
+  path = os.path.join(model_dir, f"{table.name}.json")
+  with checkpointing.writing(path):
+    files.write_text(path, json.dumps({"step": step, **table.content}, indent=2) + "\n")
+  pictures.write_text(table.name, table.markdown, model_dir, step)
 
 
 def file_name(step: int, changed: Mapping[str, Any] | None = None) -> str:

@@ -80,9 +80,21 @@ def write_configuration(text: str, model_dir: str, step: int) -> None:
     model_dir: folder of the run.
     step: that the run starts at.
   """
-  writer = tf.summary.create_file_writer(os.path.join(model_dir, "configuration"))
   # Indented, Markdown leaves lines and blanks as they are.
   indented = "".join(f"    {line}\n" for line in text.splitlines())
+  write_text("configuration", indented, model_dir, step)
+
+
+def write_text(name: str, markdown: str, model_dir: str, step: int) -> None:
+  """Leaves a text of TensorBoard in a folder of its own in the run's.
+
+  Args:
+    name: of text and folder.
+    markdown: the text.
+    model_dir: folder of the run.
+    step: that it belongs to.
+  """
+  writer = tf.summary.create_file_writer(os.path.join(model_dir, name))
   with writer.as_default(step=step):
-    tf.summary.text("configuration", indented)
+    tf.summary.text(name, markdown)
   writer.close()

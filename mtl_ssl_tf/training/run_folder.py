@@ -26,6 +26,7 @@ _LOGGER = logging.getLogger(__name__)
 # Fields of a task that figures of given weights do not depend on. The content of the label map is
 # checked by itself.
 _NOT_IN_FIGURES = (
+  "task.evaluation.auxiliary_costs",
   "task.evaluation.results_dir",
   "task.init_checkpoint",
   "task.init_modules",

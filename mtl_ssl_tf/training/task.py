@@ -16,11 +16,12 @@ In the order in which a run calls them:
     describe_logs, check_logs                  every loop of `steps_per_loop` steps
     validation_step, aggregate_logs, reduce_aggregated_logs,
     describe_evaluation, evaluation_warnings   evaluation, on the host in the end
+    closing_lines, closing_table               assembly: the end of a run
     image_ids                                  recovery: whose images a bad step saw
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, NamedTuple, Self
 
 import numpy as np
 import tensorflow as tf
@@ -36,6 +37,22 @@ from mtl_ssl_tf.training import (
 )
 
 
+class ClosingTable(NamedTuple):
+  """A table that a run ends with.
+
+  Attributes:
+    name: of its file in the run's folder, without suffix, and of its text for TensorBoard.
+    lines: to print.
+    markdown: for TensorBoard.
+    content: for the file, without the step; JSON.
+  """
+
+  name: str
+  lines: list[str]
+  markdown: str
+  content: dict[str, Any]
+
+
 class TrainableTask(base_task.Task):
   """A Model Garden task with what our runs ask for besides; the defaults ask for nothing.
 
@@ -46,6 +63,7 @@ class TrainableTask(base_task.Task):
     fixed_fields: fields of the configuration, or groups of fields, that the weights depend on: a
       run is not resumed where one of them has changed.
     switch_fields: fields that the weights depend on by whether they are zero.
+    hyperparameters: fields that tell runs of the task apart, for TensorBoard's HParams tab.
     counters: names of logs that are no losses; the progress line leaves them out.
     guard: keeps what is not finite from the weights; None lets it pass.
     checkpoint_items: what a checkpoint of training holds besides model and optimizer, by name;
@@ -54,6 +72,7 @@ class TrainableTask(base_task.Task):
 
   fixed_fields: ClassVar[Sequence[str]] = ()
   switch_fields: ClassVar[Sequence[str]] = ()
+  hyperparameters: ClassVar[Sequence[str]] = ()
   counters: ClassVar[Sequence[str]] = ()
 
   def __init__(
@@ -63,7 +82,6 @@ class TrainableTask(base_task.Task):
     super().__init__(params, logging_dir=logging_dir, name=name)
     self.guard: nonfinite.Guard | None = None
     self.checkpoint_items: dict[str, tf.Module] = {}
-    hyperparameters: fields that tell runs of the task apart, for TensorBoard's HParams tab.
 
   # Before anything is built: from the configuration alone. No TensorFlow operation may run here, as
   # workers come together before the first one.
@@ -72,7 +90,6 @@ class TrainableTask(base_task.Task):
   def check(cls, params: cfg.ExperimentConfig) -> None:
     """Raises ValueError, naming the field, where a setting of the task is not acceptable."""
 
-  hyperparameters: ClassVar[Sequence[str]] = ()
   @classmethod
   def check_data(cls, config: cfg.TaskConfig, name: str) -> None:
     """Raises ValueError where the data `name`, `train_data` or `validation_data`, are not there."""
@@ -224,6 +241,13 @@ class TrainableTask(base_task.Task):
       folder: takes files that they point to; None takes none.
     """
     return []
+
+  def closing_table(self, model: tf_keras.Model) -> ClosingTable | None:
+    """Returns the table that a training ends with, if there is one; in the strategy's scope.
+
+    Args:
+      model: trained.
+    """
 
   def describe_evaluation(self, figures: dict[str, float]) -> list[str]:
     """Returns the lines that are printed after an evaluation, before its main figure."""

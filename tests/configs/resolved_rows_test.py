@@ -20,6 +20,7 @@ RENAMED_VALUES: dict[str, dict[str, str]] = dict.fromkeys(
 ) | {"task.auxiliary.trunk": _FEATURES}
 # Field that the record does not have -> its value in every row.
 NEW: dict[str, Any] = {
+  "task.evaluation.auxiliary_costs": True,
   "task.evaluation.losses": False,
   "task.refinement.zeroed_input": "",
   "task.anchors.cells": 8.0,

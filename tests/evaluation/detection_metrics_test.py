@@ -54,6 +54,14 @@ def test_figures_of_each_metric():
   assert set(both) > {*voc, *coco}
 
 
+def test_figures_alone_are_the_same():
+  image = ([(A, 0.9, 1), (A, 0.8, 2)], [(A, 1)])
+  whole, alone = (evaluate(*image, figures_only=only) for only in (False, True))
+  assert alone.result() == pytest.approx(whole.result(), nan_ok=True)
+  assert whole.words() and whole.confusion()["confusion"].any()
+  assert not alone.confusion()["confusion"].any()
+
+
 @pytest.mark.parametrize(
   ("metrics", "rule", "key"),
   [

@@ -310,3 +310,35 @@ def test_a_run_ends_with_words_and_the_confusion_matrix(records, tmp_path):
   assert matrix["rows_true_columns_detected"] == ["background", "cat", "dog"]
   assert matrix["counts"][1] == [0, 0, 1]
   assert evaluation.closing_lines(None) == [first, second]
+
+
+def test_refinement_is_worth_the_difference_of_the_last_evaluation(records):
+  evaluation = make(records)
+  assert evaluation.worth() is None
+  unrefined = {
+    f"unrefined/{name}": value
+    for name, value in row(0, classes=(2, 1)).items()
+    if name.startswith("detection_")
+  }
+  evaluation.update(row(0) | unrefined)
+  # Without refinement the cat is taken for a dog; the dog is difficult.
+  key = evaluation.metrics.main_key
+  assert evaluation.worth() == (key, 0.0, 1.0)
+  assert evaluation.num_images == 1
+  evaluation.reset()
+  evaluation.update(row(0))  # As of a detector without refinement.
+  assert evaluation.worth() is None
+
+
+def test_unrefined_figures_follow_the_same_rules(records, tmp_path):
+  """The main metric is COCO's, and boxes that overlap by half do not count at 0.9."""
+  boxes = BOXES * 0.8
+  for fields in ({"metrics": ["coco", "voc"]}, {"iou_threshold": 0.9}, {"voc_ap": "11point"}):
+    evaluation = make(records, **fields)
+    evaluation.prepare()
+    detections = row(0, boxes=boxes)
+    unrefined = {f"unrefined/{name}": value for name, value in detections.items()}
+    evaluation.update(detections | unrefined)
+    metric, unrefined, refined = evaluation.worth()
+    assert metric == evaluation.metrics.main_key
+    assert unrefined == refined == evaluation.metrics.result()[metric]

@@ -8,6 +8,7 @@ import tensorflow as tf
 import tf_keras
 
 from mtl_ssl_tf.configs import data as data_config
+from mtl_ssl_tf.modeling import detector, proposals
 from mtl_ssl_tf.tasks import mtl_detection
 from tests.tasks import tiny
 
@@ -54,25 +55,38 @@ class Oracle:
     self._targets = targets
     self.multi_object_head = self.closeness_head = self.foreground_head = True
     self.foreground_stride = 16
+    self.refiner = None
 
-  def __call__(self, images, image_size_px):
+  def first_stage(self, images, image_size_px):
+    del image_size_px
+    boxes_px = self._detected()["detection_boxes_px"]
+    # In reverse: the metric has to find the proposal that lies on an object.
+    proposed = proposals.Proposals(tf.reverse(boxes_px, axis=[1]), None, None)
+    return detector.FirstStage(tf.zeros([len(images), 4, 6, 1]), None, None, proposed)
+
+  def score_proposals(self, first, image_size_px):
+    del image_size_px
+    outputs = {"features": first.features, "proposals_px": first.proposals.boxes_px}
+    if self._targets is not None:
+      labels = tf.reverse(self._targets.closeness_labels, axis=[1])
+      outputs["closeness_logits"] = tf.math.log(labels)
+    return outputs, None, None
+
+  def detect(self, *args):
+    del args
+    return self._detected()
+
+  def _detected(self):
     labels = self._labels
     padding = labels["gt_classes"] <= 0
     # Where there is nothing, it is wrong with full confidence.
     invented = padding & ~labels["example_valid"][:, tf.newaxis]
     boxes_px = tf.where(invented[..., tf.newaxis], [0.0, 0.0, 9.0, 9.0], labels["gt_boxes_px"])
-    outputs = {
-      "features": tf.zeros([len(images), 4, 6, 1]),
+    return {
       "detection_boxes_px": boxes_px,
       "detection_classes": tf.where(invented, 1, labels["gt_classes"]),
       "detection_scores": tf.where(invented, 2.0, tf.cast(~padding, tf.float32)),
-      # In reverse: the metric has to find the proposal that lies on an object.
-      "proposals_px": tf.reverse(boxes_px, axis=[1]),
     }
-    if self._targets is not None:
-      labels = tf.reverse(self._targets.closeness_labels, axis=[1])
-      outputs["closeness_logits"] = tf.math.log(labels)
-    return outputs
 
   def classify_windows(self, features, windows_px, image_size_px):
     del features, image_size_px

@@ -12,7 +12,8 @@ import pytest
 import tensorflow as tf
 
 from mtl_ssl_tf.training import driver, pictures, stopping, strategies
-from tests.training import toy_task
+from mtl_ssl_tf.training import task as task_lib
+from tests.training import pictures_test, toy_task
 
 _ROOT = pathlib.Path(__file__).parents[2]
 
@@ -234,3 +235,28 @@ def test_a_run_ends_with_the_lines_of_its_task(folder, monkeypatch, capsys):
   monkeypatch.setattr(strategies, "is_chief", lambda strategy: False)
   driver.run(toy_task.experiment(folder), "eval", str(folder / "run"))
   assert len(asked) == 2
+
+
+def test_a_training_ends_with_the_table_of_its_task(folder, monkeypatch, capsys):
+  asked = []
+
+  def closing_table(self, model):
+    asked.append((model, tf.distribute.has_strategy()))
+    return task_lib.ClosingTable("costs", ["dear", "worth it"], "| a |", {"parts": {"a": 1}})
+
+  monkeypatch.setattr(toy_task.ToyTask, "closing_lines", lambda self, folder: ["last words"])
+  monkeypatch.setattr(toy_task.ToyTask, "closing_table", closing_table)
+  settings = {"trainer": {"train_steps": 20}, "runtime": {"distribution_strategy": "one_device"}}
+  settings["runtime"]["num_gpus"] = 0
+  model, _ = driver.run(
+    toy_task.experiment(folder, settings), "train_and_eval", str(folder / "run")
+  )
+  assert capsys.readouterr().out.splitlines()[-3:] == ["last words", "dear", "worth it"]
+  assert asked == [(model, True)]
+  path = folder / "run" / "costs.json"
+  assert json.loads(path.read_text()) == {"step": 20, "parts": {"a": 1}}
+  assert pictures_test.tags(folder / "run" / "costs") == [(20, "costs")]
+  path.unlink()
+  # Evaluation alone leaves the table of the training as it is.
+  driver.run(toy_task.experiment(folder), "eval", str(folder / "run"))
+  assert len(asked) == 1 and not path.exists()
