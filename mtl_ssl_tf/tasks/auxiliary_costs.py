@@ -18,6 +18,8 @@ from mtl_ssl_tf.training import task as task_lib
 NAME = "auxiliary_costs"
 # No further head is measured once the measurement has taken so long, in seconds.
 MAX_SECONDS = 5.0
+# Nor is any where the first stage takes so long: all that follows takes several times as long.
+MAX_FIRST_STAGE_SECONDS = 1.5
 # A head that takes so many seconds is called once, without a graph, whose gain is small then.
 _SLOW_SECONDS = 1.0
 # Of another one: so many calls of the graph, unless they take longer than so many seconds.
@@ -28,7 +30,7 @@ class Cost(NamedTuple):
   """Of an auxiliary task's head, or of the refinement layer.
 
   Attributes:
-    parameters: trained numbers that no other part of the detector has.
+    parameters: trained numbers, its own alone; parts share features, but no weights.
     milliseconds: at inference, of one image; 0 where inference does without it, None unmeasured.
   """
 
@@ -61,15 +63,8 @@ def count_parameters(model: detector.Detector) -> dict[str, int]:
     "foreground": model.foreground_head,
     "refinement": model.refiner,
   }
-  main = [model.stage1, model.rpn, model.box_head]
-  main += [] if model.pyramid is None else [model.pyramid]
-  known = {variable.ref() for part in main for variable in part.trainable_variables}
   return {
-    name: sum(
-      variable.shape.num_elements()
-      for variable in part.trainable_variables
-      if variable.ref() not in known
-    )
+    name: sum(variable.shape.num_elements() for variable in part.trainable_variables)
     for name, part in parts.items()
     if part is not None
   }
@@ -86,8 +81,8 @@ def measure_milliseconds(
   Heads run one after the other, so what a head takes by itself is what inference takes less
   without it. Each is built as a graph, not compiled, and called on the proposals of these images;
   the median counts. Detection asks for auxiliary heads only to refine: without refinement, and for
-  the foreground head, that is 0. After `MAX_SECONDS` the parts left are None: with slow networks,
-  which may take as long to make the proposals, all of them.
+  the foreground head, that is 0. After `MAX_SECONDS` the parts left are None, and all of them where
+  the first stage takes longer than `MAX_FIRST_STAGE_SECONDS`.
 
   Args:
     model: trained; its variables must be those of one replica.
@@ -101,6 +96,9 @@ def measure_milliseconds(
   begin = clock()
   first = model.first_stage(images, image_size_px)
   boxes_px, valid, _ = first.proposals
+  valid.numpy()  # Waits for the device.
+  if clock() - begin > MAX_FIRST_STAGE_SECONDS:
+    return {name: 0.0 if name == "foreground" else None for name in found}
   second = model.box_stage(first.features, boxes_px, image_size_px)
   selected = model.select_refined(second.class_logits, valid)
   windows = _any_windows(model, second)

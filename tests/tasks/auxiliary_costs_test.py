@@ -81,7 +81,8 @@ def test_each_head_has_its_own_time(model, monkeypatch):
 
   slowed("classify_closeness", 0.4)
   slowed("proposal_windows", 1.2)
-  monkeypatch.setattr(auxiliary_costs, "MAX_SECONDS", 1000.0)
+  for name in ("MAX_SECONDS", "MAX_FIRST_STAGE_SECONDS"):
+    monkeypatch.setattr(auxiliary_costs, name, 1000.0)
   found = auxiliary_costs.measure_milliseconds(model, *IMAGES)
   # Of one of the two images.
   assert found["refinement"] < 200.0 <= found["closeness"] < found["multi_object"]
@@ -107,12 +108,19 @@ def test_a_slow_head_is_called_once():
 
 
 def test_a_long_measurement_ends(model):
-  seconds = itertools.count(0.0, auxiliary_costs.MAX_SECONDS * 0.75)
+  seconds = itertools.chain([0.0, 0.5], itertools.count(3.75, 3.75))
   found = auxiliary_costs.measure_milliseconds(model, *IMAGES, clock=lambda: next(seconds))
-  # Of one of the two images; each look at the clock is later by 3.75 s.
+  # Of one of the two images; each further look at the clock is 3.75 s later.
   assert found["refinement"] == 3750.0 / 2
   assert found["closeness"] is None and found["multi_object"] is None
   assert found["foreground"] == 0.0
+
+
+def test_a_slow_network_is_not_measured(model, monkeypatch):
+  monkeypatch.setattr(detector.Detector, "box_stage", None)
+  seconds = iter([0.0, 1.6])
+  found = auxiliary_costs.measure_milliseconds(model, *IMAGES, clock=lambda: next(seconds))
+  assert found == {"multi_object": None, "closeness": None, "foreground": 0.0, "refinement": None}
 
 
 def test_without_refinement_inference_runs_no_auxiliary_head(folder):
@@ -193,6 +201,8 @@ class TestTask:
     monkeypatch.setattr(
       task._evaluation, "worth", lambda: auxiliary_costs.Worth("voc/mAP50_area", 0.25, 0.5)
     )
+    monkeypatch.setattr(auxiliary_costs, "MAX_FIRST_STAGE_SECONDS", 1000.0)
+    monkeypatch.setattr(auxiliary_costs, "MAX_SECONDS", 1000.0)
     table = task.closing_table(model)
     assert list(table.content["parts"]) == ["multi_object", "closeness", "foreground", "refinement"]
     assert all(cost["milliseconds"] is not None for cost in table.content["parts"].values())
