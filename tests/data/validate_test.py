@@ -176,6 +176,20 @@ class TestStatus:
     )
 
 
+def test_rules_for_boxes_are_those_of_the_flags(tmp_path, run, monkeypatch):
+  given, whole = [], validate.validate_splits
+
+  def validate_splits(*args, rules, **options):
+    given.append((rules.clip_px, rules.ignore_faulty))
+    return whole(*args, rules=rules, **options)
+
+  monkeypatch.setattr(validate, "validate_splits", validate_splits)
+  flags = _voc_flags(tmp_path, _SOUND)
+  for others in ((), ("--clip_px=7", "--no-ignore_faulty_boxes")):
+    assert run(*flags, *others)[0] == 0
+  assert given == [(None, True), (7.0, False)]
+
+
 class TestClasses:
   def test_given_ones(self, tmp_path, run):
     flags = _voc_flags(tmp_path, _SOUND)

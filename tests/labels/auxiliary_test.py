@@ -114,6 +114,13 @@ class AuxiliaryTargetsTest(parameterized.TestCase, tf.test.TestCase):
     )
     self.assertAllEqual(targets.window_weights, [[1.0] * 6, [1.0] * 6, [0.0] * 6])
 
+  def test_a_box_that_draws_no_windows_counts_where_they_meet_it(self):
+    drawn_around = tf.where(_CLASSES == 3, -1, _CLASSES)  # As if C were mined.
+    targets = _targets(window_classes=drawn_around)
+    meets = targets.window_labels[1, :, 3] > 0.0
+    self.assertTrue(tf.reduce_any(meets))
+    self.assertAllEqual(targets.window_weights[1], tf.cast(meets, tf.float32))
+
   @parameterized.parameters(False, True)
   def test_closeness(self, include_same_class):
     targets = _targets(include_same_class=include_same_class)

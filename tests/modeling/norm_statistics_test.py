@@ -109,7 +109,8 @@ def test_only_what_all_images_of_a_batch_have_counts():
 
 def test_an_image_without_boxes_is_taken_whole():
   images, labels = _batch(0)
-  labels["gt_classes"] = tf.constant([[-1, -1, -1], [-1, 2, -1]])
+  # The second image has a region to be ignored, which is no box of an object.
+  labels["gt_classes"] = tf.constant([[-1, -1, -1], [0, 2, -1]])
   _, boxes, sizes = norm_statistics._content(images, labels)
   np.testing.assert_array_equal(boxes[0], [[0, 0, 1, 1]] * 3)
   np.testing.assert_allclose(boxes[1], [[10 / 64, 20 / 80, 60 / 64, 70 / 80]] * 3)

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 import yaml
+from tensorflow_serving.apis import prediction_log_pb2
 
 from mtl_ssl_tf.checkpoints import pretrained
 from mtl_ssl_tf.configs import optimization
@@ -259,6 +260,16 @@ class TestVersions:
     export_lib.build_module(run, None, export_lib.Options(crop_method="matmul"))
     assert asked == ["matmul"]
     assert made[1]["padded_signature"]
+
+  def test_one_batch_size_is_that_of_verification_and_warmup(self, tiny_run, tmp_path, light):
+    options = export_lib.Options(batch_size=3)
+    version = export_lib.export_run(str(tiny_run), str(tmp_path / "e"), options=options)
+    assert [call["batch_size"] for call in light] == [3]
+    path = os.path.join(version, "assets.extra", "tf_serving_warmup_requests")
+    for record in tf.data.TFRecordDataset(path):
+      request = prediction_log_pb2.PredictionLog.FromString(record.numpy()).predict_log.request
+      for value in request.inputs.values():
+        assert tf.make_ndarray(value).shape[0] == 3
 
   def test_two_input_sizes_become_the_square_of_both(self, run, tmp_path, light, monkeypatch):
     params = yaml.safe_load((run / "params.yaml").read_text())

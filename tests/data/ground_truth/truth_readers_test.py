@@ -70,10 +70,12 @@ class TestRecords:
     assert labels["gt_classes"][0, 29] == -1
 
   def test_area_of_the_record(self, tmp_path):
+    # The first box is none, and left out with its number.
+    boxes = [[4, 8, 4, 40], BOXES[0]]
     example = tf.train.Example.FromString(
-      fixtures.serialized_example(fixtures.noise_image(48, 64), BOXES[:1], [1])
+      fixtures.serialized_example(fixtures.noise_image(48, 64), boxes, [1, 1])
     )
-    example.features.feature[schema.OBJECT_AREA].float_list.value.append(321.0)
+    example.features.feature[schema.OBJECT_AREA].float_list.value.extend([7.0, 321.0])
     path = fixtures.write_records(tmp_path / "a.tfrecord", [example.SerializeToString()])
     (tmp_path / "label_map.txt").write_text("cat\n")
     np.testing.assert_array_equal(truth_readers.read(path).images[0].areas, [321.0])
