@@ -2,6 +2,7 @@
 
 import ast
 import pathlib
+import subprocess
 import sys
 import tomllib
 
@@ -23,6 +24,8 @@ _DISTRIBUTIONS = {
   "tf_keras": "tf-keras",
   "yaml": "pyyaml",
 }
+# Not imported: what TensorBoard's program does not declare.
+_FOR_OTHERS = {"setuptools"}
 # Extras whose packages the package imports, where they are installed.
 _IMPORTED_EXTRAS = ("beam", "datumaro", "serving")
 
@@ -60,4 +63,11 @@ def test_the_declared_dependencies_are_those_imported():
         imported.add(node.module.split(".")[0])
   foreign = imported - set(sys.stdlib_module_names) - {"mtl_ssl_tf"}
   declared = {line.name for extra in (None, *_IMPORTED_EXTRAS) for line in _declared(extra)}
-  assert {_DISTRIBUTIONS.get(name, name) for name in foreign} == declared
+  assert {_DISTRIBUTIONS.get(name, name) for name in foreign} == declared - _FOR_OTHERS
+
+
+def test_tensorboard_starts():
+  command = [sys.executable, "-m", "tensorboard.main", "--version"]
+  done = subprocess.run(command, capture_output=True, text=True, check=False)
+  assert done.returncode == 0, done.stderr
+  assert done.stdout.startswith("2.20.")
