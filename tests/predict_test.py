@@ -19,6 +19,7 @@ from pycocotools import coco
 
 from mtl_ssl_tf import predict
 from mtl_ssl_tf.data import progress_lines
+from mtl_ssl_tf.prediction import video
 from mtl_ssl_tf.serving import saved_model_detector
 from tests import fixtures
 from tests.data import voc_files
@@ -432,6 +433,21 @@ class TestOutputs:
     ]
     frames = json.loads((tmp_path / "out" / "videos" / "b.avi.json").read_text())["frames"]
     assert [frame["frame"] for frame in frames] == [0, 2, 4]
+
+  def test_every_setting_reaches_the_videos(self, tmp_path, run, monkeypatch):
+    given, predictor = [], video.VideoPredictor
+
+    def make(*args, **options):
+      given.append(dict(options))
+      return predictor(*args, **options)
+
+    monkeypatch.setattr(QuarterDetector, "score_thresholds", {"dog": 0.2, "cat": 0.8})
+    monkeypatch.setattr(video, "VideoPredictor", make)
+    _write_video(tmp_path / "in" / "b.avi")
+    assert run("--draw_threshold=0.3", "--batch_size=3", "--every=2")[0] == 0
+    (options,) = given
+    assert options.pop("score_threshold").tolist() == [0.8, 0.2]
+    assert options == {"draw_threshold": 0.3, "batch_size": 3, "every": 2, "drawn": True}
 
   def test_videos_drawn_inside_the_input_are_left_out(self, tmp_path, run):
     _write_video(tmp_path / "in" / "b.avi")
