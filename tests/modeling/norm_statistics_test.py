@@ -66,6 +66,11 @@ def test_of_one_batch_they_are_what_batch_normalisation_saw():
   config = _config()
   model = factory.build_detector(config, 3)
   images, labels = _batch(0)
+  rng = np.random.default_rng(2)
+  for stage in model.stages[:2]:
+    for layer in stage.named_layers().values():  # As training leaves them, not 1 and 0.
+      layer.norm.gamma.assign(rng.uniform(0.5, 2.0, layer.norm.gamma.shape))
+      layer.norm.beta.assign(rng.uniform(-0.5, 0.5, layer.norm.beta.shape))
   norm_statistics.estimate(model, config.backbone, [(images, labels)])
   # The same network with `batch` and a momentum of 0 keeps the statistics of its last batch.
   usual = factory.build_detector(_config(backbone={"norm": {"type": "batch", "momentum": 0.0}}), 3)
@@ -75,6 +80,8 @@ def test_of_one_batch_they_are_what_batch_normalisation_saw():
       given = other.named_layers()[name]
       for own, value in zip(layer.conv.weights, given.conv.weights, strict=True):
         own.assign(value)
+      layer.norm.gamma.assign(given.norm.gamma)
+      layer.norm.beta.assign(given.norm.beta)
   maps = usual.stage1(usual.backbone.preprocess(images[:, :64, :80]), training=True)
   sizes = labels["image_size_px"]
   boxes = labels["gt_boxes_px"] / tf.constant([64.0, 80.0, 64.0, 80.0])

@@ -69,6 +69,15 @@ def test_a_killed_run_ends_like_one_that_was_not(folder, ema):
   assert np.linalg.norm(resumed - target) < np.linalg.norm(first - target)
 
 
+def test_a_run_trains_at_the_scaled_rate(folder):
+  # Half the batch is the base, so that the rate is twice the 0.01 of the configuration.
+  scaled = {"learning_rate_scaling": "linear", "base_batch_size": 2}
+  found = toy_task.run(folder, "scaled", {"trainer": {"train_steps": 20, **scaled}})
+  rate = {"learning_rate": {"constant": {"learning_rate": 0.02}}}
+  twice = {"trainer": {"train_steps": 20, "optimizer_config": rate}}
+  np.testing.assert_array_equal(found, toy_task.run(folder, "twice", twice))
+
+
 def test_the_first_evaluation_comes_long_after_the_checkpoint_of_the_start(folder):
   # The run resumes from step 50, and of the next four checkpoints three are kept.
   for last in (50, 250):
