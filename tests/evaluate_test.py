@@ -209,6 +209,27 @@ def test_voc_folder_with_faults_and_a_label_map(tmp_path):
   assert out.splitlines()[3].split()[0] == "dog"
 
 
+def test_faulty_objects_of_a_coco_file_are_left_out_if_asked(tmp_path):
+  boxes = [[1, 1, 9, 9], [5, 5, 3]]
+  truth = {
+    "images": [{"id": 1, "file_name": "a.jpg", "width": 20, "height": 20}],
+    "categories": [{"id": 1, "name": "cat"}],
+    "annotations": [
+      {"id": i, "image_id": 1, "category_id": 1, "bbox": box, "area": 81, "iscrowd": 0}
+      for i, box in enumerate(boxes, start=1)
+    ],
+  }
+  (tmp_path / "truth.json").write_text(json.dumps(truth))
+  found = [{"image_id": 1, "category_id": 1, "bbox": boxes[0], "score": 0.5}]
+  (tmp_path / "results.json").write_text(json.dumps(found))
+  inputs = ("--predictions", tmp_path / "results.json", "--ground_truth", tmp_path / "truth.json")
+  flags = (*inputs, "--ids_of", "ground_truth", "--metric", "voc")
+  status, _, err = run(*flags)
+  assert status == 1 and err.startswith("truth.json: object 2 ('cat', id 2) bbox: [5, 5, 3];")
+  figures_found, _ = figures(tmp_path / "out", *flags, "--on_error", "skip")
+  assert figures_found["voc/AP50_area/cat"] == 1.0
+
+
 def test_faults_and_settings_are_one_line(folder, tmp_path):
   inputs = ("--predictions", folder / "results.json", "--ground_truth", folder / "truth.json")
   (tmp_path / "bad.json").write_text('[{"image_id": 700, "category_id": 17}]')

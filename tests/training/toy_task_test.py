@@ -78,6 +78,20 @@ def test_a_run_trains_at_the_scaled_rate(folder):
   np.testing.assert_array_equal(found, toy_task.run(folder, "twice", twice))
 
 
+def test_early_stopping_waits_for_the_last_drop_of_the_rate(folder, monkeypatch):
+  monkeypatch.setattr(toy_task.ToyTask, "reduce_aggregated_logs", lambda *_, **__: {"error": 1.0})
+  rate = {"type": "stepwise", "stepwise": {"boundaries": [100], "values": [0.01, 0.001]}}
+  trainer = {
+    "train_steps": 200,
+    "validation_interval": 20,
+    "early_stopping_patience": 1,
+    "optimizer_config": {"learning_rate": rate},
+  }
+  toy_task.run(folder, "run", {"trainer": trainer})
+  evaluations = [path.stem for path in (folder / "run").glob("evaluation-*.json")]
+  assert max(int(name.split("-")[1]) for name in evaluations) == 120
+
+
 def test_the_first_evaluation_comes_long_after_the_checkpoint_of_the_start(folder):
   # The run resumes from step 50, and of the next four checkpoints three are kept.
   for last in (50, 250):
