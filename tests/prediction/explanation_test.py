@@ -67,6 +67,7 @@ def test_proposals_are_not_in_the_order_of_detections():
   first, second = explain(detection_proposals=[1.0, 0.0, 0.0]).detections
   np.testing.assert_array_equal(first.scores_before, BEFORE[1])
   np.testing.assert_array_equal(second.scores_before, BEFORE[0])
+  assert (first.is_refined, second.is_refined) == (False, True)
 
 
 def test_the_rival_scores_most_besides_before_or_after():

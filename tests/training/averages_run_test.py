@@ -146,11 +146,11 @@ def test_new_weights_are_averaged_from_their_start_on(folder, monkeypatch):
   ]
 
 
-BAD_BATCH = 60
+BAD_BATCH, LATER_BAD_BATCH = 60, 80
 
 
 def _poisoned(build_inputs):
-  """The toy's batches, number `BAD_BATCH` with a NaN."""
+  """The toy's batches, two of them with NaN."""
 
   def build(self, params, input_context=None, first_batch=0, skipped_batches=()):
     rows = build_inputs(self, params, input_context, first_batch, skipped_batches)
@@ -161,25 +161,28 @@ def _poisoned(build_inputs):
       lambda number: tf.reduce_all(number != skipped)
     )
     return tf.data.Dataset.zip(rows, numbers).map(
-      lambda rows, number: tf.where(number == BAD_BATCH, np.nan, rows)
+      lambda rows, number: tf.where(
+        (number == BAD_BATCH) | (number == LATER_BAD_BATCH), np.nan, rows
+      )
     )
 
   return build
 
 
-def _without_bad_batch(build_inputs):
+def _without_bad_batches(build_inputs):
   def build(self, params, input_context=None, first_batch=0, skipped_batches=()):
-    return build_inputs(self, params, input_context, first_batch, [*skipped_batches, BAD_BATCH])
+    skipped_batches = [*skipped_batches, BAD_BATCH, LATER_BAD_BATCH]
+    return build_inputs(self, params, input_context, first_batch, skipped_batches)
 
   return build
 
 
-def test_a_run_that_recovers_has_the_averages_of_one_without_the_batch(folder, monkeypatch):
+def test_a_run_that_recovers_has_the_averages_of_one_without_the_batches(folder, monkeypatch):
   usual = toy_task.ToyTask.build_inputs
   override = {"trainer": {**WITH_EMA, "train_steps": 100, "nonfinite": "recover"}}
   monkeypatch.setattr(toy_task.ToyTask, "build_inputs", _poisoned(usual))
   toy_task.run(folder, "recovered", override)
-  monkeypatch.setattr(toy_task.ToyTask, "build_inputs", _without_bad_batch(usual))
+  monkeypatch.setattr(toy_task.ToyTask, "build_inputs", _without_bad_batches(usual))
   toy_task.run(folder, "clean", override)
   for read in (trained, averaged):
     ours, theirs = (read(folder / name / "ckpt-100") for name in ("recovered", "clean"))

@@ -155,6 +155,16 @@ class TestTurnedImages:
     np.testing.assert_allclose(_boxes(converted), [[30, 6, 39, 8]], atol=1e-5)
     assert converted.notes == ("image_reencoded", "boxes_turned_upright")
 
+  @pytest.mark.parametrize(
+    ("orientation", "expected"),
+    [(5, [30, 12, 39, 14]), (6, [30, 6, 39, 8]), (7, [1, 6, 10, 8]), (8, [1, 12, 10, 14])],
+  )
+  def test_every_quarter_turn(self, tmp_path, orientation, expected):
+    box = {"xmin": 30, "ymin": 12, "xmax": 39, "ymax": 14}
+    converted = self._convert(tmp_path, orientation, (20, 40), box)
+    np.testing.assert_allclose(_boxes(converted), [expected], atol=1e-5)
+    assert converted.notes == ("image_reencoded", "boxes_turned_upright")
+
   def test_boxes_of_the_upright_image_stay(self, tmp_path):
     box = {"xmin": 6, "ymin": 30, "xmax": 8, "ymax": 39}
     for size in ((40, 20), None):
