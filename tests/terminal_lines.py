@@ -23,6 +23,10 @@ TRAINING = (
   r"of [\d.]+ points of mAP lost, fixed alone would gain: .+",
   r"most are lost to .+; what helps: .+",
   r"confusion matrix: \S+",
+  r"cost of the auxiliary tasks and refinement.*",
+  r"part +parameters +ms an image",
+  r"(multi_object|closeness|foreground|refinement) +[\d,]+ +([\d.]+|not measured)",
+  r"refinement off \S+ [\d.]+, on [\d.]+: [+-][\d.]+ points, with the same weights",
   # Of a pretraining.
   r"probe: \d+ objects of \d+ classes by \d+ neighbours: .+",
   r"probe/\w+ ([\d.]+|nan)( \(best [\d.]+\))?",

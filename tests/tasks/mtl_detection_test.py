@@ -259,10 +259,10 @@ def test_auxiliary_figures_are_of_what_can_be_measured(task):
   targets = task.auxiliary_targets(labels, tf.constant(mtl_detection.EVALUATION_STEP))
 
   class Missing(Oracle):
-    def __call__(self, images, image_size_px):
-      outputs = super().__call__(images, image_size_px)
+    def score_proposals(self, first, image_size_px):
+      outputs, *others = super().score_proposals(first, image_size_px)
       is_cat = tf.equal(labels["gt_classes"], 1)[:, ::-1, tf.newaxis]
-      return outputs | {"proposals_px": tf.where(is_cat, outputs["proposals_px"], 0.0)}
+      return outputs | {"proposals_px": tf.where(is_cat, outputs["proposals_px"], 0.0)}, *others
 
   logs = task.validation_step((images, labels), Missing(labels, targets))
   weights = logs["auxiliary/window_weights"].numpy()
