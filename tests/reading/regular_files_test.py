@@ -95,14 +95,14 @@ def test_folders_and_missing_files_are_errors_as_python_has_them(tmp_path):
 
 
 def test_a_remote_file_is_read_up_to_a_size():
-  path = "ram://folder/a"
+  path = "ram://regular_files/a"
   with tf.io.gfile.GFile(path, "wb") as file:
     file.write(b"12345")
   assert regular_files.read_bytes(path, 5) == b"12345"
   regular_files.check(path)
-  regular_files.check_if_present("ram://folder/missing")
+  regular_files.check_if_present("ram://regular_files/missing")
   with pytest.raises(OSError, match="at least 5 bytes; accepted here: at most 4"):
     regular_files.read_bytes(path, 4)
   for read in (regular_files.check, regular_files.read_bytes):
     with pytest.raises(FileNotFoundError):
-      read("ram://folder/missing")
+      read("ram://regular_files/missing")
