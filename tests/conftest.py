@@ -4,6 +4,7 @@ import fcntl
 import os
 import pathlib
 import pickle
+import signal
 import subprocess
 import sys
 
@@ -17,6 +18,10 @@ from tests import terminal_lines
 os.environ.setdefault(
   "XLA_FLAGS", "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true"
 )
+
+# A shell ignores Ctrl-C in what it runs in the background, and so would all processes of the tests.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+  signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_addoption(parser):
