@@ -162,6 +162,8 @@ def _entry(section: str, events: Iterator[tuple[str, Any]], polygons: bool) -> d
     if inner == "end_map":
       break
     event, value = next(events)
+    if key == SEGMENTATION:
+      result.pop(SEGMENTATION, None)  # Of a key that is there twice the last counts.
     if key in fields:
       result[key] = _value(event, value, events)
     elif event not in _DEPTH:
@@ -169,7 +171,6 @@ def _entry(section: str, events: Iterator[tuple[str, Any]], polygons: bool) -> d
         result[BOXES_INSIDE] = key
     elif section == "annotations" and key == SEGMENTATION:
       extent = _extent(event, events) if polygons else (_skip(event, events) > 2 or None)
-      result.pop(SEGMENTATION, None)  # Of a key that is there twice the last counts.
       if extent is not None:
         result[SEGMENTATION] = extent
     elif section == "images":

@@ -31,8 +31,10 @@ def test_entries_with_what_is_needed_of_them(tmp_path):
 
 
 @pytest.mark.parametrize("polygons", [False, True])
-def test_of_a_key_that_is_there_twice_the_last_counts(tmp_path, polygons):
-  content = b'{"annotations": [{"segmentation": [[2, 4, 12, 4, 12, 14]], "segmentation": {}}], '
+@pytest.mark.parametrize("last", [b"{}", b"-9", b"null", b"[]"])
+def test_of_a_key_that_is_there_twice_the_last_counts(tmp_path, polygons, last):
+  content = b'{"annotations": [{"segmentation": [[2, 4, 12, 4, 12, 14]], "segmentation": '
+  content += last + b"}], "
   content += b'"images": [{"id": 1, "id": 2}]}'
   read = _read(tmp_path, content, polygons=polygons)
   assert read == [("annotations", 1, {}), ("images", 1, {"id": 2})]
