@@ -124,14 +124,18 @@ def _problem_of_scan(
   """Why the only scan of an image is not whole, or empty; string scalar."""
   problem, begin, end = _last_interval(data[frame.data :], frame)
 
-  def problem_of_data() -> tf.Tensor:
+  def is_whole_without_padding() -> tf.Tensor:
     unpadded = _without_padding(data[frame.data :], end)
-    is_whole = _ends_with_pixels(content, frame, segments, begin, end)
-    is_whole = tf.cond(
-      is_whole | (unpadded == end),
-      lambda: is_whole,
+    return tf.cond(
+      unpadded == end,
+      lambda: tf.constant(False),
       lambda: _ends_with_pixels(content, frame, segments, begin, tf.maximum(begin, unpadded)),
     )
+
+  def problem_of_data() -> tf.Tensor:
+    is_whole = _ends_with_pixels(content, frame, segments, begin, end)
+    # Few have any, and to search for it takes memory for each byte.
+    is_whole = tf.cond(is_whole, lambda: tf.constant(True), is_whole_without_padding)
     return tf.where(is_whole, "", whole_jpeg.DATA_DAMAGED)
 
   return tf.cond((problem == "") & frame.has_room, problem_of_data, lambda: problem)
