@@ -73,8 +73,11 @@ class Trial:
 
     TensorBoard keeps the first that it reads, but a resumed run may have changed.
     """
-    for path in tf.io.gfile.glob(os.path.join(self._folder, "*.tfevents.*")):
-      tf.io.gfile.remove(path)
+    # A link, or a name that is a pattern, must not delete files outside of the run's folder.
+    if tf.io.gfile.isdir(self._folder) and not os.path.islink(self._folder):
+      for name in tf.io.gfile.listdir(self._folder):
+        if ".tfevents." in name:
+          tf.io.gfile.remove(os.path.join(self._folder, name))
     self._writer = tf.summary.create_file_writer(self._folder)
     # Named by its folder: runs of equal settings, as with another data set, stay rows of their own.
     self._write(

@@ -133,3 +133,28 @@ def test_values_of_a_detector(tmp_path):
   assert found["task.auxiliary.closeness.loss_weight"] == 0.0
   assert found["task.auxiliary.multi_object.loss_weight"] == 1.0
   assert found["task.refinement.enabled"] is True
+
+
+def test_events_outside_of_the_run_stay(tmp_path):
+  name = "events.out.tfevents.1"
+  for folder in ("run1", "elsewhere"):
+    (tmp_path / folder / hyperparameters.FOLDER).mkdir(parents=True)
+    (tmp_path / folder / hyperparameters.FOLDER / name).write_bytes(b"")
+  linked = tmp_path / "linked"
+  linked.mkdir()
+  (linked / hyperparameters.FOLDER).symlink_to(tmp_path / "elsewhere" / hyperparameters.FOLDER)
+  # As a pattern, the first is `run1`.
+  for run in (tmp_path / "run[1]", linked):
+    hyperparameters.Trial(str(run), "error").begin({"rate": 0.1})
+  for folder in ("run1", "elsewhere"):
+    assert (tmp_path / folder / hyperparameters.FOLDER / name).exists()
+
+
+def test_events_of_an_earlier_start_go(tmp_path):
+  run = tmp_path / "run[1]"
+  (run / hyperparameters.FOLDER).mkdir(parents=True)
+  old = run / hyperparameters.FOLDER / "events.out.tfevents.1"
+  old.write_bytes(b"")
+  hyperparameters.Trial(str(run), "error").begin({"rate": 0.1})
+  assert not old.exists()
+  assert len(list((run / hyperparameters.FOLDER).iterdir())) == 1
