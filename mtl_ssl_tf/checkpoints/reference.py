@@ -40,8 +40,11 @@ def reference_variables(model: detector.Detector) -> dict[str, tf.Variable]:
     named.update(_layer(f"FirstStageBoxPredictor/Conv{f'_{i}' if i else ''}", conv))
   named.update(_layer("FirstStageBoxPredictor/BoxEncodingPredictor", model.rpn.box))
   named.update(_layer("FirstStageBoxPredictor/ClassPredictor", model.rpn.objectness))
-  named.update(_stage(STAGE2_SCOPE, scope, model.box_head.stage2))
-  named.update(_head("SecondStageBoxPredictor", model.box_head))
+  for i, head in enumerate(model.main_heads):
+    # The released code has no cascade; names of its later stages are ours.
+    suffix = f"_{i}" if i else ""
+    named.update(_stage(f"{STAGE2_SCOPE}{suffix}", scope, head.stage2))
+    named.update(_head(f"SecondStageBoxPredictor{suffix}", head))
   for name, attribute in AUXILIARY_SCOPES.items():
     head = getattr(model, attribute)
     if head is not None:
@@ -66,7 +69,7 @@ def stage2_copies(model: detector.Detector, scope: str) -> dict[str, str]:
   head = getattr(model, AUXILIARY_SCOPES[scope])
   if head is None or not head.stages:
     return {}
-  stage2 = _stage(STAGE2_SCOPE, model.backbone.slim_scope, model.box_head.stage2)
+  stage2 = _stage(STAGE2_SCOPE, model.backbone.slim_scope, model.main_heads[0].stage2)
   return {f"{scope}{name.removeprefix(STAGE2_SCOPE)}": name for name, _ in stage2}
 
 

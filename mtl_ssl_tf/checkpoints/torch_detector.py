@@ -5,7 +5,7 @@ backbone.body                `stage1`
 backbone.fpn.inner_blocks    lateral convolutions, 0 for level 2
 backbone.fpn.layer_blocks    output convolutions
 rpn.head                     `rpn`; an anchor's one logit is ours of an object, that of none is 0
-roi_heads.box_head           the main head's second stage
+roi_heads.box_head           the main head's second stage, or that of each stage of a cascade
 roi_heads.box_predictor      its last layers, of which ours has no box of the background
 
 Deltas are [x, y, width, height] there, and the RPN's without the factors 10 and 5
@@ -83,6 +83,9 @@ def assign(
   values = {name: _value(name, arrays[name], *target) for name, target in targets.items()}
   for name, (variable, _) in targets.items():
     variable.assign(values[name])
+  first, *later = model.box_head.stages
+  for stage in later:  # Of a cascade.
+    stage.set_weights(first.get_weights())
   if copy_main:
     model.start_auxiliary_heads_like_main()
   return Report(sorted(targets), [], sorted(set(arrays) - set(targets)))
@@ -128,7 +131,7 @@ def _targets(
     yield f"{BODY}{names.conv}.weight", (layer.conv.kernel, _conv)
     yield from _norm(BODY + names.norm, layer)
   yield from _pyramid_targets(model.pyramid)
-  yield from _stage_targets(model.box_head.crop_features.cropper.size, model.box_head.stage2)
+  yield from _stage_targets(model.box_head.crop_features.cropper.size, model.main_heads[0].stage2)
   if modules == "all":
     yield from _rpn_targets(model)
     yield from _predictor_targets(model)
@@ -196,9 +199,13 @@ def _predictor_targets(
     deltas = array.reshape(-1, 4, *array.shape[1:])[1:, _ORDER]  # [C - 1, 4, ...]
     return _last(deltas.reshape(-1, *array.shape[1:]))
 
+  if len(model.main_heads) > 1:
+    raise ValueError(
+      f"has one head of classes and boxes, where task.roi_head.cascade has {len(model.main_heads)}"
+    )
   scope = "roi_heads.box_predictor"
-  yield from _layer(f"{scope}.cls_score", model.box_head.classifier, _last)
-  yield from _layer(f"{scope}.bbox_pred", model.box_head.box, box)
+  yield from _layer(f"{scope}.cls_score", model.main_heads[0].classifier, _last)
+  yield from _layer(f"{scope}.bbox_pred", model.main_heads[0].box, box)
 
 
 def _layer(

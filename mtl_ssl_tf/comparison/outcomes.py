@@ -56,6 +56,7 @@ def collect(
   """Returns the outcomes of detections in each image of a ground truth."""
   rows, num_objects = [], np.zeros([len(truth.images), len(truth.class_names)], np.int64)
   for number, (image, detections) in enumerate(zip(truth.images, found, strict=True)):
+    image, detections = detection_files.counted(image, detections)
     arguments = detection_files.metric_arguments(image, detections)
     # Crowds are neither asked for nor wrong to find, as difficult objects.
     ignored = image.difficult | image.is_crowd

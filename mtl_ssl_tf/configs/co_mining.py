@@ -12,7 +12,14 @@ from official.modeling import hyperparams
 from mtl_ssl_tf.configs import data as data_config
 from mtl_ssl_tf.configs import detector
 from mtl_ssl_tf.configs.fields import group, setting
-from mtl_ssl_tf.configs.ranges import BOXES, BOXES_OR_NONE, SHARE, STEPS_OR_NONE, Range
+from mtl_ssl_tf.configs.ranges import (
+  BOXES,
+  BOXES_OR_NONE,
+  SHARE,
+  STEPS_OR_NONE,
+  WEIGHT,
+  Range,
+)
 
 CO_MINING, SELF_MINING, JOINT = "co_mining", "self_mining", "joint"
 COMPLETED, ANNOTATIONS = "completed", "annotations"
@@ -59,9 +66,56 @@ class Guard(hyperparams.Config):
     "`num_slots` where images hold so many objects",
     bounds=SHARE,
   )
+  max_per_annotated_found: float = setting(
+    100.0,
+    "most mined boxes, where a view has more than 1, for each annotated object that detections of "
+    "the same score and class find: far more than can be missing are mostly wrong",
+    bounds=Range(1.0, 1e6),
+  )
   max_loss: float = setting(
     100.0, "largest loss; that of an ordinary run is some ones", bounds=Range(0.0, 1e9)
   )
+
+
+@dataclasses.dataclass
+class Unlabelled(hyperparams.Config):
+  """Proposals that are probably objects without annotation, as SparseDet (ICCV 2023) has them."""
+
+  mask_proposals: bool = setting(
+    False, "the RoI head samples none of them, so that none is taught as background"
+  )
+  mask_anchors: bool = setting(
+    False,
+    "by the same rule, an anchor that predicts such a box is no negative of the RPN; not in "
+    "SparseDet",
+  )
+  consistency_loss_weight: float = setting(
+    0.0,
+    "weight of the difference between both views' features of them; 0 is none, SparseDet's is 1. "
+    "Without `rfcn` and cascades",
+    bounds=WEIGHT,
+  )
+  min_objectness: float = setting(0.8, "they score more in the RPN", bounds=SHARE)
+  max_iou: float = setting(
+    0.2, "their IoU with each annotation and each mined box is below", bounds=SHARE
+  )
+  start_step: int = setting(
+    0, "first step that knows them; SparseDet's is 30,000 of 270,000", bounds=STEPS_OR_NONE
+  )
+  shared_proposals: bool = setting(
+    False, "the copy has the proposals of the image as it is, not its own"
+  )
+  consistency_boxes: int = setting(
+    32, "most of them that an image has the consistency of", bounds=BOXES
+  )
+  consistency_nms_iou: float = setting(
+    0.3, "IoU beyond which NMS drops the lower scored of those", bounds=SHARE
+  )
+
+  @property
+  def is_used(self) -> bool:
+    """Whether anything depends on them."""
+    return self.mask_proposals or self.mask_anchors or self.consistency_loss_weight > 0.0
 
 
 @dataclasses.dataclass
@@ -139,7 +193,15 @@ class Mining(hyperparams.Config):
     "`annotations` alone, for comparison",
     choices=(COMPLETED, ANNOTATIONS),
   )
+  boxes_from: str = setting(
+    COMPLETED,
+    "boxes that box regression learns, in the RPN and the second stage: `completed` by the mined "
+    "ones, as published, or `annotations` alone, so that mined boxes teach what is there and not "
+    "where it ends",
+    choices=(COMPLETED, ANNOTATIONS),
+  )
   augmentation: ViewAugmentation = group(ViewAugmentation, "the second view")
+  unlabelled: Unlabelled = group(Unlabelled, "proposals that look like objects without annotation")
   guard: Guard = group(Guard, "when mining ends a run")
 
   @property
@@ -177,9 +239,32 @@ def check(config: CoMining) -> None:
       f"task.mining.ignore_band is {mining.ignore_band}; accepted: at most "
       f"task.mining.score_threshold ({mining.score_threshold})"
     )
+  _check_unlabelled(config)
   augmentation = mining.augmentation
   if augmentation.blur_sigma_max < augmentation.blur_sigma_min:
     raise ValueError(
       f"task.mining.augmentation.blur_sigma_max is {augmentation.blur_sigma_max}; accepted: at "
       f"least task.mining.augmentation.blur_sigma_min ({augmentation.blur_sigma_min})"
+    )
+
+
+def _check_unlabelled(config: CoMining) -> None:
+  """Refuses what needs a second view, or a feature vector for each box, without one."""
+  settings, field = config.mining.unlabelled, "task.mining.unlabelled"
+  if config.mining.views == 1:
+    if settings.shared_proposals:
+      raise ValueError(
+        f"{field}.shared_proposals is true; accepted: false where task.mining.views is 1"
+      )
+    reason = "task.mining.views is 1"
+  elif config.roi_head.type == "rfcn":
+    reason = "task.roi_head.type is 'rfcn'"
+  elif config.roi_head.cascade.enabled:
+    reason = "task.roi_head.cascade.enabled is true"
+  else:
+    return
+  if settings.consistency_loss_weight:
+    raise ValueError(
+      f"{field}.consistency_loss_weight is {settings.consistency_loss_weight}; accepted: 0 where "
+      f"{reason}"
     )

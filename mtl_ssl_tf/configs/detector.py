@@ -10,6 +10,7 @@ from official.core import config_definitions as cfg
 from official.modeling import hyperparams
 
 from mtl_ssl_tf.configs import auxiliary as auxiliary_config
+from mtl_ssl_tf.configs import cascade as cascade_config
 from mtl_ssl_tf.configs import data as data_config
 from mtl_ssl_tf.configs.fields import group, setting
 from mtl_ssl_tf.configs.ranges import (
@@ -291,6 +292,9 @@ class RoiHead(hyperparams.Config):
   )
   class_agnostic_boxes: bool = setting(
     False, "one box for all classes of a proposal, in place of one for each; not of `rfcn`"
+  )
+  cascade: cascade_config.Cascade = group(
+    cascade_config.Cascade, "several main heads, one after the other"
   )
   rfcn: Rfcn = group(Rfcn, "settings of `rfcn`")
   fpn: FpnHead = group(FpnHead, "settings of `fpn`")

@@ -8,6 +8,7 @@ from official.modeling import hyperparams
 from official.modeling.optimization.configs import optimization_config
 
 from mtl_ssl_tf.configs import (
+  cascade,
   co_mining,
   data_validation,
   detector,
@@ -49,6 +50,7 @@ def check_task(config: detector.MtlDetection) -> None:
         f"task.{path}.num_bins ({pooling.num_bins})"
       )
   check_pyramid(config)
+  cascade.check(config.roi_head)
   backbone = config.backbone
   if backbone.recompute and backbone.norm.type not in ("frozen", "group"):
     raise ValueError(

@@ -25,6 +25,10 @@ OBJECT_TRUNCATED = "image/object/truncated"  # int64: 0 or 1
 OBJECT_IS_CROWD = "image/object/is_crowd"  # int64: 0 or 1
 OBJECT_AREA = "image/object/area"  # float: square pixels of the image
 OBJECT_ID = "image/object/id"  # int64: COCO's annotation id; in VOC the place in the file, from 0
+# The classes whose objects are all annotated in the image: of any other class it may show objects
+# without a box. Absent where all classes are annotated, and never empty.
+ANNOTATED_CLASSES = "image/annotated_classes"  # int64: as `OBJECT_LABEL`, ascending
+ANNOTATED_CLASSES_TEXT = "image/annotated_classes/text"  # bytes: their names
 # Every list of an image's objects is called so.
 OBJECT_PREFIX = "image/object/"
 # Of a sparsely annotated split, the same lists of the objects whose annotations were erased, e.g.

@@ -32,6 +32,7 @@ from mtl_ssl_tf.data.inspection import (
   shard_checks,
   validation_report,
 )
+from mtl_ssl_tf.data.records import converter_command
 from mtl_ssl_tf.data.records import paths as record_paths
 from mtl_ssl_tf.data.sources import annotated, coco_source, split_source, voc_source
 
@@ -52,6 +53,7 @@ _USED_WITH = {
   "missing_annotation": ("data_dir",),
   "clip_px": ("data_dir", "annotations"),
   "ignore_faulty_boxes": ("data_dir", "annotations"),
+  "annotated_classes": ("data_dir", "annotations"),
 }
 
 
@@ -140,8 +142,12 @@ def validate_splits(
     sources: the splits; can be pickled. Classes that they lack are collected from all images.
     limits, num_sampled, num_threads, max_listed, num_shown: see `validate_records`.
     rules: for boxes that are not as they should be.
+
+  Raises:
+    ValueError: an annotated class is none of the splits'.
   """
   sources = _with_classes(sources)
+  rules.check_classes(sources[0].classes, sources[0].origin)
   report = validation_report.ValidationReport(
     limits, sources[0].classes, max_listed=max_listed, num_sampled=num_shown
   )
@@ -247,9 +253,10 @@ def _validate(
     return validate_records(first, limits, label_map_file=flags.label_map, more=more, **options)
   with tempfile.TemporaryDirectory() as folder:
     sources = _open_splits(flags, folder)
-    return validate_splits(
-      sources, limits, rules=annotated.BoxRules(flags.clip_px, flags.ignore_faulty_boxes), **options
+    rules = annotated.BoxRules(
+      flags.clip_px, flags.ignore_faulty_boxes, converter_command.annotated_classes(flags)
     )
+    return validate_splits(sources, limits, rules=rules, **options)
 
 
 def _open_splits(flags: argparse.Namespace, folder: str) -> list[split_source.SplitSource]:

@@ -34,7 +34,7 @@ _REMEDIES = {
     " training"
   ),
   "background": (
-    "annotations without gaps (mtl-ssl validate), more training images, longer training"
+    "annotations without gaps (mtl-ssl audit-labels), more training images, longer training"
   ),
   "redundancy": "a smaller task.detections.nms_iou",
 }

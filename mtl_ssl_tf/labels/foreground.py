@@ -85,6 +85,29 @@ def foreground_weights(
   return tf.math.divide_no_nan(weights, mean)
 
 
+def without_regions(
+  weights: tf.Tensor, mask: tf.Tensor, regions_norm: tf.Tensor, is_region: tf.Tensor
+) -> tf.Tensor:
+  """Weights that are 0 in the cells of some regions as well, where these are not foreground.
+
+  The weights of an image are then as large together as they were, see `foreground_weights`.
+
+  Args:
+    weights: float32 [B, h, w], of `foreground_weights`.
+    mask: float32 [B, h, w], of `foreground_labels`.
+    regions_norm: float32 [B, K, 4], fractions of the image content.
+    is_region: bool [B, K]; other rows do not count.
+
+  Returns:
+    float32 [B, h, w].
+  """
+  size = (mask.shape[-2], mask.shape[-1])
+  inside = tf.reduce_any(_cells_of_boxes(regions_norm, is_region, size), axis=-3)  # [B, h, w]
+  kept = tf.where(inside & (mask < 0.5), 0.0, weights)
+  sums = [tf.reduce_sum(of, axis=[-2, -1], keepdims=True) for of in (weights, kept)]  # [B, 1, 1]
+  return tf.math.divide_no_nan(kept * sums[0], sums[1])
+
+
 def _cells_of_boxes(
   gt_boxes_norm: tf.Tensor, counted: tf.Tensor, mask_size: int | tuple[int, int]
 ) -> tf.Tensor:

@@ -15,11 +15,13 @@ from typing import NamedTuple
 
 import tensorflow as tf
 
-from mtl_ssl_tf.labels import ignored_regions
+from mtl_ssl_tf.labels import annotated_classes, ignored_regions
 from mtl_ssl_tf.ops import box_coder_ops, box_ops, nms_ops
 
 # Labels of a batch that the targets of a step are made from, besides boxes and classes.
-_OTHER_LABELS = ("image_size_px", "image_key", "view_key", "flipped")
+_OTHER_LABELS = ("image_size_px", "image_key", "view_key", "flipped", *annotated_classes.NAMES)
+# bool [B, G], the rows of completed labels that have a box loss; absent is all of them.
+HAS_BOX_LOSS = "has_box_loss"
 # Above every score, even less an ignored band.
 NEVER = 2.0
 
@@ -52,6 +54,9 @@ class MiningCounts(NamedTuple):
     dropped_annotated_same_class: on an annotation of their class.
     dropped_annotated_any_class: on an annotation of another class, in the stricter sense.
     dropped_crowd: in a crowd or another region to be ignored.
+    annotated: annotated objects, without crowds.
+    annotated_found: those of them that one of the best candidates, as many as there are slots, lies
+      on with the right class.
   """
 
   candidates: tf.Tensor
@@ -60,6 +65,8 @@ class MiningCounts(NamedTuple):
   dropped_annotated_same_class: tf.Tensor
   dropped_annotated_any_class: tf.Tensor
   dropped_crowd: tf.Tensor
+  annotated: tf.Tensor
+  annotated_found: tf.Tensor
 
 
 def mine_pseudo_boxes(
@@ -135,6 +142,7 @@ def mine_pseudo_boxes(
   num_candidates = _count(is_candidate)  # [B]
   num_overlapped = _num_overlapped(is_candidate, apart, indices, kept, nms_iou)
   num_left = num_candidates - num_overlapped - _count(is_mined)
+  is_object, is_found = _found_annotations(best, is_mined, annotations, same_class_iou)
   num_dropped = []
   for dropped in _on_annotation(best, annotations, same_class_iou, any_class_iou):
     num_dropped.append(_count(is_mined & kept & dropped))
@@ -145,7 +153,9 @@ def mine_pseudo_boxes(
     scores=tf.where(kept, best.scores, 0.0),
     valid=kept & is_mined,
   )
-  counts = MiningCounts(num_candidates, num_overlapped, num_left, *num_dropped)
+  counts = MiningCounts(
+    num_candidates, num_overlapped, num_left, *num_dropped, _count(is_object), _count(is_found)
+  )
   return tf.nest.map_structure(tf.stop_gradient, (found, counts))
 
 
@@ -194,6 +204,30 @@ def complete_ground_truth(
     "gt_classes": tf.concat([annotations["gt_classes"], pseudo.classes], axis=1),
     "is_pseudo": is_pseudo,
   }
+
+
+def without_box_targets(labels: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+  """Returns completed labels of which the box losses are of annotated boxes alone."""
+  return {**labels, HAS_BOX_LOSS: ~labels["is_pseudo"]}
+
+
+def with_box_target(
+  labels: dict[str, tf.Tensor], positive: tf.Tensor, gt_indices: tf.Tensor
+) -> tf.Tensor:
+  """Marks the positives that have a box loss.
+
+  Args:
+    labels: ground truth of B views, completed or not.
+    positive: bool [B, R].
+    gt_indices: int32 [B, R], rows of the ground truth that they are matched to.
+
+  Returns:
+    bool [B, R].
+  """
+  with_loss = labels.get(HAS_BOX_LOSS)
+  if with_loss is None:
+    return positive
+  return positive & tf.gather(with_loss, gt_indices, batch_dims=1)
 
 
 def annotations_alone(labels: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
@@ -253,6 +287,28 @@ def _on_annotation(
     tf.reduce_any(is_object & (iou > any_class_iou), axis=-1),
     ignored_regions.in_ignored_region(found.boxes_px, gt_boxes_px, regions, same_class_iou),
   )
+
+
+def _found_annotations(
+  best: _Candidates,
+  is_mined: tf.Tensor,
+  annotations: dict[str, tf.Tensor],
+  same_class_iou: float,
+) -> tuple[tf.Tensor, tf.Tensor]:
+  """Returns which annotations are objects, no crowds, and which of these are found; bool [B, G].
+
+  Args:
+    best: candidates [B, P].
+    is_mined: bool [B, P], which of them score enough.
+    annotations: see `mine_pseudo_boxes`.
+    same_class_iou: IoU beyond which a candidate of its class has found it.
+  """
+  gt_boxes_px, gt_classes = annotations["gt_boxes_px"], annotations["gt_classes"]
+  is_object = (gt_classes > 0) & ~annotations["gt_is_crowd"]  # [B, G]
+  iou = box_ops.pairwise_iou(best.boxes_px, gt_boxes_px)  # [B, P, G]
+  is_same = tf.equal(best.classes[..., tf.newaxis], gt_classes[:, tf.newaxis])  # [B, P, G]
+  is_on_it = is_mined[..., tf.newaxis] & is_same & (iou > same_class_iou)  # [B, P, G]
+  return is_object, is_object & tf.reduce_any(is_on_it, axis=1)
 
 
 def _num_overlapped(

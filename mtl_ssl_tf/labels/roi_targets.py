@@ -71,23 +71,79 @@ def roi_targets(
     proposals_px = tf.concat([proposals_px, gt_boxes_px], axis=1)  # [B, P+N, 4]
     proposal_valid = tf.concat([proposal_valid, gt_valid], axis=1)  # [B, P+N]
   proposals_px = tf.stop_gradient(proposals_px)
-  match = matching_ops.match(
-    box_ops.pairwise_iou(proposals_px, gt_boxes_px),
-    gt_valid,
-    positive_iou,
-    positive_iou,
-    candidates=proposal_valid,
-  )
-  is_negative = match.is_negative & ~ignored_regions.in_ignored_region(
-    proposals_px, gt_boxes_px, gt_classes, positive_iou
-  )  # [B, P]
+  match = _match(proposals_px, proposal_valid, gt_boxes_px, gt_classes, positive_iou)
   sampled_indices, valid = sampling_ops.balanced_sample_indices(
-    seeds, match.is_positive, is_negative, num_samples, positive_fraction
+    seeds, match.is_positive, match.is_negative, num_samples, positive_fraction
   )  # [B, K] each
+  return _targets(
+    tf.gather(proposals_px, sampled_indices, batch_dims=1),
+    valid,
+    tf.gather(match.is_positive, sampled_indices, batch_dims=1),
+    tf.gather(match.indices, sampled_indices, batch_dims=1),
+    gt_boxes_px,
+    gt_classes,
+  )
 
-  boxes_px = tf.gather(proposals_px, sampled_indices, batch_dims=1)  # [B, K, 4]
-  is_positive = valid & tf.gather(match.is_positive, sampled_indices, batch_dims=1)  # [B, K]
-  gt_indices = tf.gather(match.indices, sampled_indices, batch_dims=1)  # [B, K]
+
+def rematched(
+  boxes_px: tf.Tensor,
+  valid: tf.Tensor,
+  gt_boxes_px: tf.Tensor,
+  gt_classes: tf.Tensor,
+  positive_iou: float,
+) -> RoiTargets:
+  """Matches boxes that a stage of a cascade is given; all of them are the minibatch.
+
+  A box is valid if it was, has an area, and is not in a region to be ignored or is positive.
+  No gradient flows back into the boxes.
+
+  Args:
+    boxes_px: float32 [B, K, 4], pixels; padding is -1.
+    valid: bool [B, K], False for padding.
+    gt_boxes_px, gt_classes: as of `roi_targets`.
+    positive_iou: smallest IoU of a positive.
+
+  Returns:
+    `RoiTargets` of the boxes in their order.
+
+  Reference: Cai and Vasconcelos, "Cascade R-CNN", CVPR 2018, section 4.2.
+  """
+  boxes_px = tf.stop_gradient(boxes_px)
+  valid &= box_ops.area(boxes_px) > 0.0  # [B, K]
+  match = _match(boxes_px, valid, gt_boxes_px, gt_classes, positive_iou)
+  is_used = match.is_positive | match.is_negative  # [B, K]
+  return _targets(boxes_px, is_used, match.is_positive, match.indices, gt_boxes_px, gt_classes)
+
+
+def _match(
+  boxes_px: tf.Tensor,
+  valid: tf.Tensor,
+  gt_boxes_px: tf.Tensor,
+  gt_classes: tf.Tensor,
+  positive_iou: float,
+) -> matching_ops.Match:
+  """The verdict on valid boxes [B, R, 4]; nothing in a region to be ignored is a negative."""
+  match = matching_ops.match(
+    box_ops.pairwise_iou(boxes_px, gt_boxes_px),
+    gt_classes > 0,
+    positive_iou,
+    positive_iou,
+    candidates=valid,
+  )
+  is_ignored = ignored_regions.in_ignored_region(boxes_px, gt_boxes_px, gt_classes, positive_iou)
+  return match._replace(is_negative=match.is_negative & ~is_ignored)
+
+
+def _targets(
+  boxes_px: tf.Tensor,
+  valid: tf.Tensor,
+  is_positive: tf.Tensor,
+  gt_indices: tf.Tensor,
+  gt_boxes_px: tf.Tensor,
+  gt_classes: tf.Tensor,
+) -> RoiTargets:
+  """The targets of boxes [B, K, 4], of which some are valid and some matched, to these objects."""
+  is_positive &= valid
   gt_indices = tf.where(is_positive, gt_indices, 0)
   matched_boxes_px = tf.gather(gt_boxes_px, gt_indices, batch_dims=1)  # [B, K, 4]
   deltas = box_coder_ops.encode(matched_boxes_px, boxes_px)  # [B, K, 4]

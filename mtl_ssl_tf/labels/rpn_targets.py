@@ -16,12 +16,14 @@ class RpnTargets(NamedTuple):
     box_deltas: float32 [B, A, 4], deltas to the matched boxes; zero unless positive.
     selected: bool [B, A], the sampled minibatch; only these have an objectness loss.
     positive: bool [B, A], the positives among the selected; only these have a box loss.
+    gt_indices: int32 [B, A], the matched object; 0 unless positive, selected or not.
   """
 
   objectness: tf.Tensor
   box_deltas: tf.Tensor
   selected: tf.Tensor
   positive: tf.Tensor
+  gt_indices: tf.Tensor
 
 
 def rpn_targets(
@@ -35,6 +37,7 @@ def rpn_targets(
   positive_fraction: float,
   positive_iou: float,
   negative_iou: float,
+  never_negative: tf.Tensor | None = None,
 ) -> RpnTargets:
   """Matches anchors to objects and samples a minibatch of them.
 
@@ -51,6 +54,7 @@ def rpn_targets(
     positive_fraction: largest share of positives in it.
     positive_iou: smallest IoU of a positive.
     negative_iou: a negative has less than this IoU with every object and every such region.
+    never_negative: bool [B, A], further anchors that are no negatives; None is none.
 
   Returns:
     `RpnTargets`. An image without objects has negatives only.
@@ -69,6 +73,8 @@ def rpn_targets(
   is_negative = match.is_negative & ~ignored_regions.in_ignored_region(
     anchors, gt_boxes_px, gt_classes, negative_iou
   )  # [B, A]
+  if never_negative is not None:
+    is_negative &= ~never_negative
   selected = sampling_ops.balanced_sample_mask(
     seeds, match.is_positive, is_negative, num_samples, positive_fraction
   )  # [B, A]
@@ -79,4 +85,5 @@ def rpn_targets(
     box_deltas=tf.where(match.is_positive[..., tf.newaxis], deltas, 0.0),
     selected=selected,
     positive=selected & match.is_positive,
+    gt_indices=tf.where(match.is_positive, match.indices, 0),
   )

@@ -2,6 +2,8 @@
 
 import tensorflow as tf
 
+from mtl_ssl_tf.losses import annotated_classes
+
 
 def smooth_l1(errors: tf.Tensor, sigma: float) -> tf.Tensor:
   """Quadratic near zero, linear beyond 1 / sigma^2; summed over the last axis.
@@ -53,17 +55,28 @@ def rpn_losses(
   return tf.reduce_mean(objectness), tf.reduce_mean(box)
 
 
-def roi_class_loss(logits: tf.Tensor, target_classes: tf.Tensor, valid: tf.Tensor) -> tf.Tensor:
+def roi_class_loss(
+  logits: tf.Tensor,
+  target_classes: tf.Tensor,
+  valid: tf.Tensor,
+  annotated: tf.Tensor | None = None,
+) -> tf.Tensor:
   """Cross entropy over an image's sampled boxes, averaged over images.
 
   Args:
     logits: float32 [B, K, C].
     target_classes: int32 [B, K], 0 for background.
     valid: bool [B, K], false in padding rows.
+    annotated: float32 [B, K, C], 1 for the classes that each box's place is annotated for: no box
+      is taught to be background where it may be of another class, see `annotated_classes`. None is
+      all classes.
 
   Returns:
     A scalar.
   """
+  if annotated is not None:
+    one_hot = tf.one_hot(target_classes, logits.shape[-1])  # [B, K, C]
+    logits = annotated_classes.merge_into_background(logits, one_hot, annotated)
   entropy = tf.nn.sparse_softmax_cross_entropy_with_logits(target_classes, logits)
   return _mean_over_valid(entropy, valid, valid)
 

@@ -15,6 +15,9 @@ With a feature pyramid stage 1 is the whole network, and the shared map is the p
                                          |
                                          |-> packed into one map, that boxes are cropped from
 
+With a cascade the main head is several, one after the other, each on the boxes that the one before
+it predicts (`heads/cascade_head.py`). All that follows from it takes the boxes of the last one.
+
 Inference is `Detector.call`. A training step calls the parts in this order:
 
     tasks/mtl_detection.py      first_stage                      images -> map, anchors, proposals
@@ -36,18 +39,10 @@ import dataclasses
 from typing import NamedTuple
 
 import tensorflow as tf
-import tf_keras
 
-from mtl_ssl_tf.modeling import (
-  detections,
-  proposals,
-  pyramid_proposals,
-  refinement,
-)
-from mtl_ssl_tf.modeling import pyramid as pyramid_lib
-from mtl_ssl_tf.modeling.backbones import base
+from mtl_ssl_tf.modeling import detector_parts, proposals
 from mtl_ssl_tf.modeling.heads import base as heads_base
-from mtl_ssl_tf.modeling.heads import foreground_head, pyramid_pooling, rpn_head
+from mtl_ssl_tf.modeling.heads import rpn_head
 from mtl_ssl_tf.ops import box_ops, pyramid_ops
 
 # The map [B, h, w, c] that all heads share, or a pyramid of maps.
@@ -73,15 +68,20 @@ class BoxStage(NamedTuple):
     box_deltas: float32 [B, R, C - 1, 4], or [B, R, 1, 4] for all classes.
     closeness_logits: float32 [B, R, C], or None without that head.
     box_features: float32 [B, R, depth], the main head's, or None of heads on maps.
+    boxes_px: float32 [B, R, 4], what all of these are of: the given boxes, or with a cascade those
+      of its last stage.
+    cascade: the stages of a cascade, first one first; empty without one.
   """
 
   class_logits: tf.Tensor
   box_deltas: tf.Tensor
   closeness_logits: tf.Tensor | None
   box_features: tf.Tensor | None
+  boxes_px: tf.Tensor
+  cascade: tuple[heads_base.CascadeStage, ...] = ()
 
 
-class Detector(tf_keras.Model):
+class Detector(detector_parts.DetectorParts):
   """Faster R-CNN or R-FCN with auxiliary heads and refinement (Lee et al., CVPR 2019).
 
   Heads given as None are left out. Any batch size works, and each image's result is its own,
@@ -91,54 +91,6 @@ class Detector(tf_keras.Model):
   In mixed precision the stages and the hidden convolutions compute in bfloat16 or float16; images,
   boxes, logits and all that follows from them stay float32.
   """
-
-  def __init__(
-    self,
-    *,
-    backbone: base.Backbone,
-    anchor_grid: proposals.AnchorGrid | pyramid_proposals.PyramidAnchorGrid,
-    rpn: rpn_head.RpnHead,
-    proposal_generator: proposals.ProposalGenerator | pyramid_proposals.PyramidProposalGenerator,
-    box_head: heads_base.MainHead,
-    multi_object_head: heads_base.AuxiliaryHead | None,
-    closeness_head: heads_base.AuxiliaryHead | None,
-    foreground: foreground_head.ForegroundHead | None,
-    refinement_stage: refinement.RefinementStage | None,
-    detection_generator: detections.DetectionGenerator,
-    stop_gradient_shared: bool,
-    stop_gradient_foreground: bool,
-    rows_are_independent: bool = False,
-    pyramid: pyramid_lib.FeaturePyramid | None = None,
-    pyramid_cropper: pyramid_pooling.PyramidCropper | None = None,
-    **kwargs,
-  ):
-    """Takes the parts, and of `configs/detector.py` what concerns more than one of them.
-
-    `rows_are_independent` says that no normalisation depends on other rows of a batch or on the
-    mode, so that work can be split and shared without changing its results. With a `pyramid`,
-    `pyramid_cropper` is that of its heads, and anchors, RPN and proposals are those of pyramids.
-    """
-    # Images must not be rounded before their mean is taken off, and sizes never.
-    super().__init__(autocast=False, **kwargs)
-    self.backbone = backbone
-    # Checkpoints are read by the names of these attributes, and optimizer slots by their order.
-    self.stage1 = backbone.make_stage1() if pyramid is None else backbone.make_network()
-    self.pyramid = pyramid
-    self.rpn = rpn
-    self.box_head = box_head
-    self.multi_object_head = multi_object_head
-    self.closeness_head = closeness_head
-    self.foreground_head = foreground
-    # Keras tracks a layer, but not the dataclass that holds it.
-    self.refiner = None if refinement_stage is None else refinement_stage.layer
-    self._refinement = refinement_stage
-    self._pyramid_cropper = pyramid_cropper
-    self.anchor_grid = anchor_grid
-    self._propose = proposal_generator
-    self.detect = detection_generator
-    self._stop_gradient_shared = stop_gradient_shared
-    self._stop_gradient_foreground = stop_gradient_foreground
-    self._rows_are_independent = rows_are_independent
 
   def call(
     self, images: tf.Tensor, image_size_px: tf.Tensor, training: bool = False
@@ -156,7 +108,7 @@ class Detector(tf_keras.Model):
       [B, P, C] (unrefined), and where there are such heads `refined_logits` and
       `closeness_logits` [B, P, C], and `refined` bool [B, P]: proposals that are not refined keep
       the main head's logits. With the multi-object head also `window_logits` [B, P, Q, C], which
-      are undefined for the windows of those.
+      are undefined for the windows of those. With a cascade, proposals are those of its last stage.
     """
     first = self.first_stage(images, image_size_px, training=training)
     return self.second_stage(first, image_size_px, training=training)
@@ -166,7 +118,7 @@ class Detector(tf_keras.Model):
   ) -> dict[str, tf.Tensor]:
     """Returns what `call` returns, from the first stage's outputs for the same images."""
     outputs, final_logits, box_deltas = self.score_proposals(first, image_size_px, training)
-    boxes_px, valid, _ = first.proposals
+    boxes_px, valid = outputs["proposals_px"], first.proposals.valid
     return outputs | self.detect(final_logits, box_deltas, boxes_px, valid, image_size_px)
 
   def score_proposals(
@@ -175,13 +127,13 @@ class Detector(tf_keras.Model):
     """Returns all that `call` returns but the detections, and what these are selected by.
 
     The second value are the class logits [B, P, C], refined where there is refinement; the third
-    the box deltas [B, P, C - 1, 4].
+    the box deltas [B, P, C - 1, 4] from `proposals_px`.
     """
     boxes_px, valid, scores = first.proposals
     second = self.box_stage(first.features, boxes_px, image_size_px, training=training)
     outputs = {
       "features": first.features,
-      "proposals_px": boxes_px,
+      "proposals_px": second.boxes_px,
       "proposals_valid": valid,
       "proposals_scores": scores,
       "class_logits": second.class_logits,
@@ -269,6 +221,9 @@ class Detector(tf_keras.Model):
     boxes_norm = box_ops.normalize(boxes_px, image_size_px)
     prepared = self.box_head.prepare(features, training)
     main = self.box_head(prepared, boxes_norm, image_size_px, training)
+    if main.cascade:
+      boxes_px = main.cascade[-1].boxes_px
+      boxes_norm = box_ops.normalize(boxes_px, image_size_px)
     closeness_logits = None
     if self.closeness_head is not None and with_closeness:
       with _after(main.class_logits):
@@ -280,7 +235,14 @@ class Detector(tf_keras.Model):
           closeness_logits = self._closeness(
             features, boxes_norm, image_size_px, training, num_closeness_rows
           )
-    return BoxStage(main.class_logits, main.box_deltas, closeness_logits, main.box_features)
+    return BoxStage(
+      main.class_logits,
+      main.box_deltas,
+      closeness_logits,
+      main.box_features,
+      boxes_px,
+      main.cascade,
+    )
 
   def classify_closeness(
     self,
@@ -390,7 +352,7 @@ class Detector(tf_keras.Model):
     """
     return self.expanded_window_logits(
       first.features,
-      first.proposals.boxes_px,
+      second.boxes_px,
       image_size_px,
       second.box_features,
       selected=selected if self._refinement.is_limited else None,
@@ -467,32 +429,6 @@ class Detector(tf_keras.Model):
     refined = tf.where(selected[..., tf.newaxis], refined, second.class_logits)  # [B, P, C]
     return outputs | {"refined_logits": refined}
 
-  @property
-  def region_heads(self) -> list[heads_base.RegionHead]:
-    """The main, the multi-object and the closeness head, as far as there are any."""
-    heads = (self.box_head, self.multi_object_head, self.closeness_head)
-    return [head for head in heads if head is not None]
-
-  @property
-  def stages(self) -> list[base.Stage]:
-    """Stage 1, the pyramid if there is one, and the second stages of all heads."""
-    pyramid = [] if self.pyramid is None else [self.pyramid]
-    return [self.stage1, *pyramid, *self.second_stages]
-
-  @property
-  def second_stages(self) -> list[base.Stage]:
-    """Those of all heads, the main head's first."""
-    return [stage for head in self.region_heads for stage in head.stages]
-
-  def backbone_stages(self, auxiliary: bool = True) -> list[base.Stage]:
-    """Returns the stages that weights of a classification network are of.
-
-    Args:
-      auxiliary: whether those of the auxiliary heads are among them.
-    """
-    stages = self.stages if auxiliary else [self.stage1, *self.box_head.stages]
-    return [stage for stage in stages if stage.is_backbone]
-
   def build_variables(self) -> None:
     """Creates every variable by one pass over an empty image."""
     # Enough cells for a stage 2 with a VALID stride.
@@ -512,12 +448,6 @@ class Detector(tf_keras.Model):
       closeness = self.mean_closeness(second.closeness_logits, tf.constant([[True]]))
       self.refine(features, boxes_px, second.class_logits, closeness, size, second.box_features)
     self.built = True
-
-  def start_auxiliary_heads_like_main(self) -> None:
-    """Copies the main head's second stage into those of the auxiliary heads."""
-    main, *others = self.second_stages
-    for stage in others:
-      stage.set_weights(main.get_weights())
 
 
 def content_mask(images: tf.Tensor, image_size_px: tf.Tensor) -> tf.Tensor:

@@ -210,6 +210,8 @@ class _RegionHeads:
       depth, stage2 = roi_head.rfcn.reduce_depth, self._stage2()
       pooler = self._pooler(roi_head.rfcn)
       return rfcn_heads.MapBoxHead(stage2, self.num_classes, pooler, depth, name="box_head")
+    if self._on_pyramid is not None and roi_head.cascade.enabled:
+      return self._on_pyramid.cascade_head(self.num_classes)
     return roi_heads.BoxHead(
       self._crop_features(),
       self.num_classes,

@@ -5,9 +5,26 @@ stage. A training step that mines would spend as much on that as on learning. He
 the few proposals that are most likely objects. Letters as in `detector.py`; `M` refined boxes.
 """
 
+from typing import NamedTuple
+
 import tensorflow as tf
 
 from mtl_ssl_tf.modeling import detector
+
+
+class MiningScores(NamedTuple):
+  """Scores and boxes that proposals are mined by.
+
+  Attributes:
+    class_logits: float32 [B, P, C], refined where there is refinement.
+    box_deltas: float32 [B, P, C - 1, 4], or [B, P, 1, 4] for all classes.
+    boxes_px: float32 [B, P, 4], what deltas are from: the proposals, or with a cascade the boxes of
+      its last stage.
+  """
+
+  class_logits: tf.Tensor
+  box_deltas: tf.Tensor
+  boxes_px: tf.Tensor
 
 
 def mining_scores(
@@ -15,8 +32,8 @@ def mining_scores(
   first: detector.FirstStage,
   image_size_px: tf.Tensor,
   max_refined: int,
-) -> tuple[tf.Tensor, tf.Tensor]:
-  """Returns final class logits [B, P, C] and box deltas [B, P, C - 1, 4] of the proposals.
+) -> MiningScores:
+  """Returns final class logits and boxes of the proposals.
 
   Refined are the M proposals most likely to be any object by the main head, and the mean closeness
   of an image is that of M proposals evenly spread over all; the others keep the main head's logits.
@@ -32,11 +49,12 @@ def mining_scores(
   runs_on_crops = any(head is not None and head.runs_on_crops for head in heads)
   num_proposals = first.proposals.boxes_px.shape[1]
   if model.refiner is None or not runs_on_crops or not 0 < max_refined < num_proposals:
-    _, class_logits, box_deltas = model.score_proposals(first, image_size_px)
-    return class_logits, box_deltas
+    outputs, class_logits, box_deltas = model.score_proposals(first, image_size_px)
+    return MiningScores(class_logits, box_deltas, outputs["proposals_px"])
 
   boxes_px, valid, _ = first.proposals
   main = model.box_stage(first.features, boxes_px, image_size_px, with_closeness=False)
+  boxes_px = main.boxes_px
   logits = main.class_logits  # [B, P, C]
   spread = tf.range(max_refined) * num_proposals // max_refined  # [M]
   closeness = None
@@ -64,4 +82,4 @@ def mining_scores(
   places = tf.argmax(tf.cast(is_place, tf.int32), axis=-1, output_type=tf.int32)  # [B, P]
   is_refined = tf.reduce_any(is_place, axis=-1, keepdims=True)  # [B, P, 1]
   refined = tf.gather(refined, places, batch_dims=1)  # [B, P, C]
-  return tf.where(is_refined, refined, logits), main.box_deltas
+  return MiningScores(tf.where(is_refined, refined, logits), main.box_deltas, boxes_px)

@@ -6,7 +6,13 @@ import functools
 from mtl_ssl_tf.configs import detector as detector_config
 from mtl_ssl_tf.modeling import normalization, proposals, pyramid, pyramid_proposals
 from mtl_ssl_tf.modeling.backbones import base, layers
-from mtl_ssl_tf.modeling.heads import box_stages, pyramid_heads, pyramid_pooling
+from mtl_ssl_tf.modeling.heads import (
+  box_stages,
+  cascade_head,
+  pyramid_heads,
+  pyramid_pooling,
+  roi_heads,
+)
 
 # Of each level, where `rpn.pre_nms_top_k` is 0: as published.
 PRE_NMS_TOP_K = 1000
@@ -95,6 +101,24 @@ class PyramidParts:
       head.layers, head.dense_depth, head.conv_depth, self._norm_fn(head.norm), name="stage2"
     )
     return pyramid_pooling.PyramidFeatures(self.cropper(), stage)
+
+  def cascade_head(self, num_classes: int) -> cascade_head.CascadeHead:
+    """Returns a cascade of main heads, each with a second stage of its own."""
+    roi_head = self.config.roi_head
+    factors = roi_head.cascade.delta_factors
+    features = [self.box_features() for _ in factors]
+    heads = [
+      roi_heads.BoxHead(
+        # So maps learn as much from all stages together as from a head that is alone.
+        dataclasses.replace(features[i], gradient_share=1.0 / len(factors)),
+        num_classes,
+        roi_head.initializer,
+        class_agnostic=True,
+        name=f"stage_{i + 1}",
+      )
+      for i in range(len(factors))
+    ]
+    return cascade_head.CascadeHead(heads, factors, features[-1], name="box_head")
 
   def map_head(self, name: str, num_classes: int) -> pyramid_heads.PyramidMapClassifier:
     """Returns an auxiliary head that runs once over every map."""

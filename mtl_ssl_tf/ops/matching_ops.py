@@ -82,13 +82,13 @@ def match_boxes(
   of which are padding, would be the largest tensor of a training step.
 
   Args:
-    anchors: float32 [A, 4], any frame.
+    anchors: float32 [A, 4] or [B, A, 4], any frame.
     gt_boxes: float32 [B, N, 4], the same frame; padding is -1; N known statically.
     gt_valid: bool [B, N].
     positive_threshold, negative_threshold, force_match, candidates: as of `match`.
   """
   _check_thresholds(positive_threshold, negative_threshold)
-  num_images, num_anchors, num_boxes = tf.shape(gt_boxes)[0], anchors.shape[0], gt_boxes.shape[1]
+  num_images, num_anchors, num_boxes = tf.shape(gt_boxes)[0], anchors.shape[-2], gt_boxes.shape[1]
   columns = tf.range(num_boxes)  # [N]
 
   def step(n: tf.Tensor, found: _Overlaps) -> tuple[tf.Tensor, _Overlaps]:

@@ -212,12 +212,13 @@ def _gather_crops(
     for axis in range(2)
   )  # [B, R, s, 2 n] each
   rows = starts[..., tf.newaxis, tf.newaxis] + rows * widths[..., tf.newaxis, tf.newaxis]
-  # [B, R, s, s, 2 n, 2 n]: crop row, crop column, cell above or below, cell to the left or right.
-  indices = rows[:, :, :, tf.newaxis, :, tf.newaxis] + columns[:, :, tf.newaxis, :, tf.newaxis]
-  shares = (
-    row_shares[:, :, :, tf.newaxis, :, tf.newaxis] * column_shares[:, :, tf.newaxis, :, tf.newaxis]
-  )
   num_boxes, num_cells = levels.shape[1], (2 * num_samples) ** 2
+  # TensorFlow Lite has no slice of so many axes, which `tf.newaxis` would be.
+  by_row = [-1, num_boxes, crop_size, 1, 2 * num_samples, 1]
+  by_column = [-1, num_boxes, 1, crop_size, 1, 2 * num_samples]
+  # [B, R, s, s, 2 n, 2 n]: crop row, crop column, cell above or below, cell to the left or right.
+  indices = tf.reshape(rows, by_row) + tf.reshape(columns, by_column)
+  shares = tf.reshape(row_shares, by_row) * tf.reshape(column_shares, by_column)
   flat = tf.reshape(indices, [-1, num_boxes * crop_size**2 * num_cells])
   cells = tf.gather(packed.cells, flat, batch_dims=1)  # [B, R s s 4 n n, c]
   cells = tf.reshape(cells, [-1, num_boxes, crop_size, crop_size, num_cells, depth])

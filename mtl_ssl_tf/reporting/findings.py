@@ -146,7 +146,8 @@ def _classes(
   names = source.truth.class_names
   size = len(names) + 1
   counts = np.zeros([3, size], np.int64)
-  for image, found in zip(source.truth.images, source.found, strict=True):
+  for pair in zip(source.truth.images, source.found, strict=True):
+    image, found = detection_files.counted(*pair)
     ignored = image.difficult | image.is_crowd
     for row, classes in enumerate((image.classes[~ignored], image.classes[ignored], found.classes)):
       counts[row] += np.bincount(classes, minlength=size)

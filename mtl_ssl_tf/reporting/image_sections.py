@@ -64,26 +64,11 @@ def images(
     "Detections from the score of the best F1 of their class on. Worst are the images with the"
     " lowest F1 (of equal ones, those with the most errors), best those with the highest."
   )
-  body += _LEGEND + _controls("images", options)
+  body += _LEGEND + web_page.filters("images", options, "Name has")
   body += f'<div class="cards" id="images">{"".join(cards)}</div>'
   if not cards:
     body += "<p>No image has an object or a detection.</p>"
   return sections.Section("examples", "Worst and best images", body)
-
-
-def _controls(identifier: str, options: Mapping[str, tuple[str, Mapping[str, str]]]) -> str:
-  fields = "".join(
-    f'<label>{escape(label)}<select data-key="{key}">'
-    + "".join(
-      f'<option value="{escape(value)}">{escape(text)}</option>' for value, text in choices.items()
-    )
-    + "</select></label>"
-    for key, (label, choices) in options.items()
-  )
-  return (
-    f'<div class="controls" data-filters="{identifier}" hidden>{fields}'
-    '<label>Name has<input type="search"></label><output aria-live="polite"></output></div>'
-  )
 
 
 def _classes(image: judged_lib.JudgedImage) -> set[int]:

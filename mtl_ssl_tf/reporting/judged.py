@@ -87,7 +87,7 @@ def judge(
   found: Sequence[detection_files.Detections],
   config: data_config.Evaluation,
 ) -> list[JudgedImage]:
-  """Judges all detections, by the overlaps of an evaluation.
+  """Judges all detections, by the overlaps of an evaluation; those that count, see `counted`.
 
   Args:
     truth: ground truth.
@@ -95,7 +95,8 @@ def judge(
     config: has the overlap of a match.
   """
   judged = []
-  for image, detections in zip(truth.images, found, strict=True):
+  for pair in zip(truth.images, found, strict=True):
+    image, detections = detection_files.counted(*pair)
     boxes = detections.boxes.corners
     verdicts, objects = error_analysis.judge(
       boxes,

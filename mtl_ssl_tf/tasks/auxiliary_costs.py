@@ -110,7 +110,7 @@ def measure_milliseconds(
   parts = {
     "refinement": refine,
     "closeness": lambda: model.classify_closeness(
-      first.features, boxes_px, image_size_px, second.box_features
+      first.features, second.boxes_px, image_size_px, second.box_features
     ),
     "multi_object": lambda: model.proposal_windows(first, second, image_size_px, selected),
   }

@@ -29,7 +29,13 @@ from mtl_ssl_tf.labels import auxiliary as auxiliary_labels
 from mtl_ssl_tf.labels import mining
 from mtl_ssl_tf.modeling import detector, mining_scores
 from mtl_ssl_tf.ops import color_ops, seed_ops
-from mtl_ssl_tf.tasks import mining_guard, mining_measures, mtl_detection, training_losses
+from mtl_ssl_tf.tasks import (
+  mining_guard,
+  mining_measures,
+  mtl_detection,
+  training_losses,
+  unlabelled_proposals,
+)
 
 # Bits of an image's key that the key of its second view has otherwise.
 _SECOND_VIEW_BITS = 0x2AAAAAAA
@@ -85,6 +91,7 @@ class CoMiningTask(mtl_detection.MtlDetectionTask):
       skipped_batches=skipped_batches,
       input_context=input_context,
       with_erased=self._measures_erased,
+      num_classes=self.num_classes,
     )
 
   def supervise(
@@ -101,12 +108,16 @@ class CoMiningTask(mtl_detection.MtlDetectionTask):
       measures = mining_measures.measures(views.pseudo, views.counts, config.views, erased)
     if config.mode == config_lib.CO_MINING:
       pseudo = mining.of_other_view(pseudo)
-    return training_losses.Supervision(
+    completed = mining.complete_ground_truth(views.annotations, pseudo)
+    if config.boxes_from == config_lib.ANNOTATIONS:
+      completed = mining.without_box_targets(completed)
+    supervision = training_losses.Supervision(
       views.first,
-      mining.complete_ground_truth(views.annotations, pseudo),
+      completed,
       num_views=config.views,
       measures=measures,
     )
+    return unlabelled_proposals.apply(model, config.unlabelled, supervision, step)
 
   def auxiliary_targets(
     self, labels: dict[str, tf.Tensor], step: tf.Tensor
@@ -137,7 +148,10 @@ class CoMiningTask(mtl_detection.MtlDetectionTask):
     """Returns a running mean for each loss and for each measure of mining."""
     metrics = super().build_metrics(training)
     if training:
-      names = mining_measures.names(self.task_config.mining, self._measures_erased)
+      config = self.task_config.mining
+      names = mining_measures.names(config, self._measures_erased)
+      if config.unlabelled.consistency_loss_weight:
+        names.append(unlabelled_proposals.CONSISTENCY)
       metrics += [tf_keras.metrics.Mean(name, dtype=tf.float32) for name in names]
     return metrics
 
@@ -196,13 +210,11 @@ def mine_views(
   as_at_inference = model.propose_as_at_inference(
     first, image_size_px, settings.num_proposals or None
   )
-  class_logits, box_deltas = mining_scores.mining_scores(
-    model, as_at_inference, image_size_px, settings.max_refined
-  )
+  scores = mining_scores.mining_scores(model, as_at_inference, image_size_px, settings.max_refined)
   found = mining.mine_pseudo_boxes(
-    class_logits,
-    box_deltas,
-    as_at_inference.proposals.boxes_px,
+    scores.class_logits,
+    scores.box_deltas,
+    scores.boxes_px,
     as_at_inference.proposals.valid,
     annotations,
     score_threshold=score_threshold(settings, step),

@@ -147,6 +147,7 @@ class DetectionEvaluation:
       logs["gt_difficult"][real],
       logs["gt_is_crowd"][real],
       logs["gt_area_orig"][real].astype(np.float64),
+      _annotated_classes(logs),
     )
     image_id: int | str = index
     if self._needs_names:
@@ -260,6 +261,14 @@ class DetectionEvaluation:
     evaluation_report.write_report(folder, figures, self.metrics.details())
 
 
+def _annotated_classes(logs: Mapping[str, np.ndarray]) -> np.ndarray | None:
+  """The classes that an image's row is annotated for; None is all of them."""
+  mask = logs.get("annotated_classes")
+  if mask is None or np.all(mask > 0.5):
+    return None
+  return np.flatnonzero(mask[1:] > 0.5) + 1
+
+
 def _detections(logs: Mapping[str, np.ndarray], prefix: str = "") -> detection_files.Detections:
   """The detections of an image's row without the padding; names begin with `prefix`."""
   classes = logs[f"{prefix}detection_classes"]
@@ -302,7 +311,14 @@ def _with_official_objects(truth: ground_truth.GroundTruth, path: str) -> ground
         f"{_FIELD} {path!r} has objects of category {quoting.shown(name)}; accepted: those of the"
         f" label map, {', '.join(truth.class_names[:20])}"
       )
-    images.append(dataclasses.replace(objects, classes=classes, image_id=image.image_id))
+    annotated = objects.annotated_classes
+    if annotated is not None:  # Categories that are no classes here do not matter.
+      annotated = np.unique(class_ids[annotated][class_ids[annotated] > 0])
+    images.append(
+      dataclasses.replace(
+        objects, classes=classes, image_id=image.image_id, annotated_classes=annotated
+      )
+    )
   ids = dict(zip(official.class_names, official.category_ids, strict=True))
   return dataclasses.replace(
     truth,

@@ -73,11 +73,18 @@ def _of_batch(
         classes=row["gt_classes"],
         is_crowd=row["gt_is_crowd"],
         flipped=bool(row["flipped"]),
+        annotated_classes=_annotated_classes(row),
         views=[] if views is None else _cut_views(views, i, len(images), (height, width)),
         **_auxiliary(task.task_config.auxiliary, targets, i),
       )
     )
   return found
+
+
+def _annotated_classes(row: dict[str, np.ndarray]) -> np.ndarray | None:
+  """The classes that an image is annotated for; None is all of them."""
+  mask = row.get("annotated_classes")
+  return None if mask is None or mask.all() else np.flatnonzero(mask[1:]) + 1
 
 
 def _cut_views(views: Any, i: int, num_images: int, size: tuple[int, int]) -> list[draw.MinedView]:

@@ -1,4 +1,4 @@
-"""Ends a run whose mined boxes confirm themselves: too many of them, or losses that grow."""
+"""Ends a run whose mined boxes confirm themselves: too many, most of them wrong, growing losses."""
 
 from collections.abc import Mapping
 
@@ -56,9 +56,15 @@ class MiningGuard:
     self._last_step = step
     most = guard.max_filled * config.num_slots
     found, loss = values.get(mining_measures.BOXES, 0.0), values[progress.TOTAL_LOSS]
+    num_found = values.get(mining_measures.FOUND, 0.0) * values.get(mining_measures.ANNOTATED, 0.0)
+    most_wrong = guard.max_per_annotated_found * num_found
     limits = {
       f"{found:.1f} boxes are mined in a view of {config.num_slots} slots; accepted: at most"
       f" {most:g} (task.mining.guard.max_filled)": ("boxes", found > most),
+      f"{found:.1f} boxes are mined in a view, and by the same score and class {num_found:.2g}"
+      " annotated objects are found there; accepted: at most"
+      f" {guard.max_per_annotated_found:g} times as many"
+      " (task.mining.guard.max_per_annotated_found)": ("found", found > 1.0 and found > most_wrong),
       f"the loss is {loss:.4g}; accepted: at most {guard.max_loss:g}"
       " (task.mining.guard.max_loss)": ("loss", loss > guard.max_loss),
     }

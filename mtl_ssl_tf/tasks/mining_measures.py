@@ -11,12 +11,14 @@ import tensorflow as tf
 from mtl_ssl_tf.configs import co_mining
 from mtl_ssl_tf.labels import mining
 from mtl_ssl_tf.ops import box_ops
-from mtl_ssl_tf.tasks import training_losses
+from mtl_ssl_tf.tasks import training_losses, unlabelled_proposals
 
 _PREFIX = "mining/"
 BOXES, SCORE, AGREEMENT = f"{_PREFIX}boxes", f"{_PREFIX}score", f"{_PREFIX}agreement"
 CANDIDATES, OVERFLOWED = f"{_PREFIX}candidates", f"{_PREFIX}overflowed"
+ANNOTATED, FOUND = f"{_PREFIX}annotated", f"{_PREFIX}annotated_found"
 ERASED, PRECISION, RECALL = f"{_PREFIX}erased", f"{_PREFIX}precision", f"{_PREFIX}recall"
+UNLABELLED = unlabelled_proposals.MASKED
 # Shares of the candidates that a filter dropped: the measure, its count and its words.
 _DROPPED = {
   f"{_PREFIX}dropped_nms": ("dropped_nms", "NMS"),
@@ -24,7 +26,11 @@ _DROPPED = {
   f"{_PREFIX}dropped_any_class": ("dropped_annotated_any_class", "any class"),
   f"{_PREFIX}dropped_crowd": ("dropped_crowd", "crowds"),
 }
-NAMES = (BOXES, SCORE, CANDIDATES, *_DROPPED, OVERFLOWED, AGREEMENT, ERASED, PRECISION, RECALL)
+OF_MINING = (
+  *(BOXES, SCORE, ANNOTATED, FOUND, CANDIDATES, *_DROPPED, OVERFLOWED, AGREEMENT),
+  *(ERASED, PRECISION, RECALL),
+)
+NAMES = (*OF_MINING, UNLABELLED)
 # Labels of a batch that no loss may see.
 ERASED_LABELS = ("erased_boxes_px", "erased_classes")
 # IoU beyond which two boxes of a class are of the same object.
@@ -34,11 +40,12 @@ _SAME_OBJECT_IOU = 0.5
 def names(config: co_mining.Mining, with_erased: bool) -> list[str]:
   """Returns the measures that a configuration has, with or without erased objects in its records.
 
-  Those are none where nothing is mined.
+  Those of mining are none where nothing is mined.
   """
   absent = set() if config.views == 2 else {AGREEMENT}
   absent |= set() if with_erased else {ERASED, PRECISION, RECALL}
-  return [name for name in NAMES if config.mines and name not in absent]
+  found = [name for name in OF_MINING if config.mines and name not in absent]
+  return [*found, UNLABELLED] if config.unlabelled.is_used else found
 
 
 def without_erased(
@@ -64,8 +71,9 @@ def measures(
     erased: `ERASED_LABELS` of the images, [V / num_views, N, ...]; empty where records have none.
 
   Returns:
-    Mined boxes, candidates, overflowed boxes and erased objects of a view; the mean score of mined
-    boxes; shares of the candidates that each filter dropped; the share of mined boxes that the
+    Mined boxes, annotated objects, candidates, overflowed boxes and erased objects of a view; the
+    mean score of mined boxes; the share of annotated objects that are found as mined boxes are;
+    shares of the candidates that each filter dropped; the share of mined boxes that the
     other view has too; and of mined boxes against erased objects, precision and recall.
   """
   measure = training_losses.Measure
@@ -74,6 +82,8 @@ def measures(
   found = {
     BOXES: measure(num_mined, num_rows),
     SCORE: measure(_sum(tf.where(pseudo.valid, pseudo.scores, 0.0)), num_mined),
+    ANNOTATED: measure(_sum(counts.annotated), num_rows),
+    FOUND: measure(_sum(counts.annotated_found), _sum(counts.annotated)),
     CANDIDATES: measure(_sum(counts.candidates), num_rows),
     OVERFLOWED: measure(_sum(counts.overflowed), num_rows),
   }
@@ -126,14 +136,21 @@ def found_objects(pseudo: mining.PseudoBoxes, boxes_px: tf.Tensor, classes: tf.T
 
 
 def describe(values: Mapping[str, float]) -> str:
-  """Returns the words of the progress line on the measures; empty where nothing is mined.
+  """Returns the words of the progress line on the measures; empty where there are none.
 
   Args:
     values: logs of a loop of training steps by name.
   """
-  if BOXES not in values:
-    return ""
-  words = [f"score {values[SCORE]:.2f}"]
+  words = []
+  if BOXES in values:
+    words.append(_describe_mining(values))
+  if UNLABELLED in values:
+    words.append(f"probably unlabelled {values[UNLABELLED]:.1f} proposals a view")
+  return ", ".join(words)
+
+
+def _describe_mining(values: Mapping[str, float]) -> str:
+  words = [f"score {values[SCORE]:.2f}", f"finds {_percent(values[FOUND])} of the annotated"]
   if AGREEMENT in values:
     words.append(f"views agree {_percent(values[AGREEMENT])}")
   dropped = [f"{word} {_percent(values[name])}" for name, (_, word) in _DROPPED.items()]

@@ -27,6 +27,7 @@ from mtl_ssl_tf.tasks import (
   auxiliary_costs,
   detection_evaluation,
   detection_settings,
+  main_head_losses,
   pretraining_start,
   training_losses,
   training_panels,
@@ -250,6 +251,7 @@ class MtlDetectionTask(task_lib.TrainableTask):
       first_batch=first_batch,
       skipped_batches=skipped_batches,
       input_context=input_context,
+      num_classes=self.num_classes,
     )
 
   def image_ids(self, params: data_config.Data, batch: int) -> list[str]:
@@ -270,7 +272,7 @@ class MtlDetectionTask(task_lib.TrainableTask):
     if not training:
       return []
     auxiliary = self.task_config.auxiliary
-    names = ["rpn_objectness", "rpn_box", "roi_class", "roi_box"]
+    names = ["rpn_objectness", "rpn_box", *main_head_losses.names(self.task_config.roi_head)]
     names += [
       name
       for name in ("multi_object", "closeness", "foreground")
@@ -362,6 +364,7 @@ class MtlDetectionTask(task_lib.TrainableTask):
       step,
       num_views=supervision.num_views,
     )
+    parts |= supervision.losses
     parts["weight_decay"] = training_losses.weight_decay(model, self.task_config.regularization)
     return parts, supervision.measures
 

@@ -6,11 +6,19 @@ from typing import NamedTuple
 import tensorflow as tf
 
 from mtl_ssl_tf.configs import detector as detector_config
+from mtl_ssl_tf.labels import (
+  annotated_classes,
+  foreground,
+  mining,
+  roi_targets,
+  rpn_targets,
+  unlabelled_objects,
+)
 from mtl_ssl_tf.labels import auxiliary as auxiliary_labels
-from mtl_ssl_tf.labels import roi_targets, rpn_targets
 from mtl_ssl_tf.losses import auxiliary_losses, batch_sum, detection_losses
 from mtl_ssl_tf.modeling import detector, proposals
-from mtl_ssl_tf.ops import resize_ops, seed_ops
+from mtl_ssl_tf.ops import box_ops, resize_ops, seed_ops
+from mtl_ssl_tf.tasks import main_head_losses
 
 # Step that seeds windows that never change (`multi_object.resample: offline_fixed`).
 FIXED_STEP = 0
@@ -43,12 +51,14 @@ class Supervision:
     num_views: the batch holds so many views of its images, one after the other. The losses of a
       step are the sum of theirs.
     measures: by name, for the log, no losses; of this replica's images.
+    losses: further losses by name, weighted; a replica's part, as of `replica_losses`.
   """
 
   first: detector.FirstStage
   labels: dict[str, tf.Tensor]
   num_views: int = 1
   measures: dict[str, Measure] = dataclasses.field(default_factory=dict)
+  losses: dict[str, batch_sum.BatchSum] = dataclasses.field(default_factory=dict)
 
 
 def make_auxiliary_targets(
@@ -67,7 +77,7 @@ def make_auxiliary_targets(
   window_classes = None
   if "is_pseudo" in labels:
     window_classes = tf.where(labels["is_pseudo"], -1, labels["gt_classes"])
-  return auxiliary_labels.auxiliary_targets(
+  targets = auxiliary_labels.auxiliary_targets(
     labels["gt_boxes_px"],
     labels["gt_classes"],
     labels["image_size_px"],
@@ -85,6 +95,11 @@ def make_auxiliary_targets(
     flip_labels=auxiliary.flip_labels,
     window_classes=window_classes,
   )
+  annotated = annotated_classes.of_images(labels)
+  if annotated is None:
+    return targets
+  closeness_labels = annotated_classes.closeness_labels(targets.closeness_labels, annotated)
+  return targets._replace(closeness_labels=closeness_labels)
 
 
 def reduce_over_replicas(parts: dict[str, tf.Tensor | batch_sum.BatchSum]) -> dict[str, tf.Tensor]:
@@ -126,10 +141,13 @@ def replica_losses(
 
   Returns:
     Parts by name: `rpn_objectness`, `rpn_box`, `roi_class`, `roi_box`, and where configured
-    `multi_object`, `closeness`, `foreground`, `refinement`. A scalar is a mean over images, or the
-    sum of each view's mean.
+    `roi_class_2` and `roi_box_2` and so on of a cascade's later stages, `multi_object`,
+    `closeness`, `foreground`, `refinement`. A scalar is a mean over images, or the sum of each
+    view's mean.
   """
-  losses = _rpn_losses(config, first, labels, step)
+  annotated = annotated_classes.of_images(labels)
+  if annotated is None:
+    losses = _rpn_losses(config, first, labels, step)
   rois = sample_rois(config, first.proposals, labels, step)
   image_size_px = labels["image_size_px"]
   second = model.box_stage(
@@ -140,28 +158,38 @@ def replica_losses(
     # Positives come first, and only positives have a closeness loss.
     num_closeness_rows=int(config.roi_head.positive_fraction * config.roi_head.batch_size),
   )
-  losses["roi_class"] = config.roi_head.class_loss_weight * detection_losses.roi_class_loss(
-    second.class_logits, rois.classes, rois.valid
-  )
-  losses["roi_box"] = config.roi_head.box_loss_weight * detection_losses.roi_box_loss(
-    second.box_deltas,
-    rois.classes,
-    rois.box_deltas,
-    rois.is_positive,
-    rois.valid,
-    config.roi_head.box_loss_sigma,
-  )
+  regions = None
+  if annotated is not None:
+    # The RPN comes after the second stage here, which says where unannotated objects are. Of a
+    # cascade it is the first stage that looks at the sampled boxes themselves.
+    class_logits = second.cascade[0].class_logits if second.cascade else second.class_logits
+    regions = annotated_classes.unannotated_regions(
+      class_logits,
+      rois.boxes_px,
+      rois.valid & ~rois.is_positive,
+      annotated_classes.of_boxes(labels, rois.boxes_px),
+    )
+    losses = _rpn_losses(config, first, labels, step, regions)
+  main_losses, final_rois = main_head_losses.main_head_losses(config.roi_head, second, rois, labels)
+  losses |= main_losses
   prepared = None
   if model.multi_object_head is not None:
     prepared = model.prepare_multi_object(first.features, training=training)
   losses.update(
     _auxiliary_losses(
-      model, config, first, second, rois, targets, image_size_px, prepared, training, num_views
+      model, config, first, second, rois, targets, labels, regions, prepared, training, num_views
     )
   )
   if model.refiner is not None:
     losses["refinement"] = _refinement_loss(
-      model, config, first, second, rois, image_size_px, prepared
+      model,
+      config,
+      first,
+      second,
+      final_rois,
+      image_size_px,
+      prepared,
+      annotated_classes.of_boxes(labels, final_rois.boxes_px),
     )
   if num_views > 1:
     losses = {
@@ -194,8 +222,15 @@ def weight_decay(model: detector.Detector, config: detector_config.Regularizatio
   return total
 
 
-def _rpn_losses(config, first: detector.FirstStage, labels, step) -> dict[str, tf.Tensor]:
+def _rpn_losses(
+  config, first: detector.FirstStage, labels, step, regions=None
+) -> dict[str, tf.Tensor]:
+  """Objectness and box loss; `regions` are those of `annotated_classes`, if there are any."""
   rpn = config.rpn
+  never_negative = labels.get(unlabelled_objects.ANCHORS)
+  if regions is not None:
+    is_on = annotated_classes.on_regions(first.anchors.boxes_px, regions, rpn.negative_iou)
+    never_negative = is_on if never_negative is None else never_negative | is_on
   targets = rpn_targets.rpn_targets(
     first.anchors.boxes_px,
     first.anchors.is_candidate,
@@ -206,6 +241,7 @@ def _rpn_losses(config, first: detector.FirstStage, labels, step) -> dict[str, t
     positive_fraction=rpn.positive_fraction,
     positive_iou=rpn.positive_iou,
     negative_iou=rpn.negative_iou,
+    never_negative=never_negative,
   )
   objectness, box = detection_losses.rpn_losses(
     first.rpn.logits,
@@ -213,7 +249,7 @@ def _rpn_losses(config, first: detector.FirstStage, labels, step) -> dict[str, t
     targets.objectness,
     targets.box_deltas,
     targets.selected,
-    targets.positive,
+    mining.with_box_target(labels, targets.positive, targets.gt_indices),
     rpn.box_loss_sigma,
   )
   return {
@@ -250,16 +286,21 @@ def sample_rois(
 
 
 def _auxiliary_losses(
-  model, config, first, second, rois, targets, image_size_px, prepared, training, num_views
+  model, config, first, second, rois, targets, labels, regions, prepared, training, num_views
 ) -> dict[str, tf.Tensor]:
-  auxiliary = config.auxiliary
+  """Closeness is that of the object that a sampled box is of, wherever a cascade moves the box."""
+  auxiliary, image_size_px = config.auxiliary, labels["image_size_px"]
   losses = {}
   if model.multi_object_head is not None:
     logits = model.classify_windows(
       first.features, targets.windows_px, image_size_px, training=training, prepared=prepared
     )
     losses["multi_object"] = auxiliary_losses.multi_object_loss(
-      logits, targets.window_labels, targets.window_weights, num_views
+      logits,
+      targets.window_labels,
+      targets.window_weights,
+      num_views,
+      annotated_classes.of_boxes(labels, targets.windows_px),
     ).weighted(auxiliary.multi_object.loss_weight)
   if model.closeness_head is not None:
     roi_labels = tf.gather(targets.closeness_labels, rois.gt_indices, batch_dims=1)  # [B, K, C]
@@ -272,13 +313,30 @@ def _auxiliary_losses(
       auxiliary.closeness.drop_background,
       auxiliary.closeness.normalizer,
       num_views,
+      annotated_classes.of_images(labels),
     ).weighted(auxiliary.closeness.loss_weight)
   if model.foreground_head is not None:
     logits = foreground_logits(model, config, first.features, image_size_px)
+    weights = targets.foreground_weights
+    if regions is not None:
+      weights = _without_regions(config, targets, labels, regions)
     losses["foreground"] = auxiliary.foreground.loss_weight * auxiliary_losses.foreground_loss(
-      logits, targets.foreground_mask, targets.foreground_weights
+      logits, targets.foreground_mask, weights
     )
   return losses
+
+
+def _without_regions(config, targets, labels, regions) -> tf.Tensor:
+  """Weights of the foreground mask [B, h, w] without the background of `annotated_classes`."""
+  (regions_px, region_classes), image_size_px = regions, labels["image_size_px"]
+  if not config.auxiliary.flip_labels:  # The mask stays behind, as the released code has it.
+    regions_px = auxiliary_labels.mirror_boxes(regions_px, image_size_px, labels["flipped"])
+  return foreground.without_regions(
+    targets.foreground_weights,
+    targets.foreground_mask,
+    box_ops.normalize(regions_px, image_size_px),
+    tf.equal(region_classes, 0),
+  )
 
 
 def foreground_logits(
@@ -304,15 +362,26 @@ def refinement_rows(num_rois: int, num_kept: int) -> tf.Tensor:
   return tf.cast(tf.range(num_kept) * num_rois / num_kept, tf.int32)
 
 
-def _refinement_loss(model, config, first, second, rois, image_size_px, prepared) -> tf.Tensor:
+def _refinement_loss(
+  model, config, first, second, rois, image_size_px, prepared, annotated
+) -> tf.Tensor:
   closeness = model.mean_closeness(second.closeness_logits, rois.valid)
-  picked = (rois.boxes_px, second.class_logits, rois.classes, rois.valid, second.box_features)
+  picked = (
+    rois.boxes_px,
+    second.class_logits,
+    rois.classes,
+    rois.valid,
+    second.box_features,
+    annotated,
+  )
   num_rois = rois.boxes_px.shape[1]
   if 0 < config.refinement.train_rois < num_rois:
     rows = refinement_rows(num_rois, config.refinement.train_rois)  # [K']
     picked = [None if values is None else tf.gather(values, rows, axis=1) for values in picked]
-  boxes_px, logits, classes, valid, box_features = picked
+  boxes_px, logits, classes, valid, box_features, annotated = picked
   refined = model.refine(
     first.features, boxes_px, logits, closeness, image_size_px, box_features, prepared
   )
-  return config.refinement.loss_weight * detection_losses.roi_class_loss(refined, classes, valid)
+  return config.refinement.loss_weight * detection_losses.roi_class_loss(
+    refined, classes, valid, annotated
+  )

@@ -40,7 +40,7 @@ def validation_outputs(
   image_size_px = labels["image_size_px"]
   first = model.first_stage(images, image_size_px)
   outputs, final_logits, box_deltas = model.score_proposals(first, image_size_px)
-  boxes = (box_deltas, first.proposals.boxes_px, first.proposals.valid, image_size_px)
+  boxes = (box_deltas, outputs["proposals_px"], first.proposals.valid, image_size_px)
   outputs |= model.detect(final_logits, *boxes)
   losses = {}
   if config.evaluation.losses:
@@ -57,7 +57,9 @@ def validation_outputs(
       "num_dropped_boxes",
       "example_valid",
       "example_index",
+      "annotated_classes",
     )
+    if name in labels
   }
   logs |= _detections(outputs, scale)
   if config.evaluation.auxiliary_costs and model.refiner is not None:

@@ -36,6 +36,8 @@ _UNREADABLE = (
 # it was called by.
 _OPERATION = re.compile(r"\n\t? *\[\[(?:\{\{node )?(.*?)(?:\}\})?\]\]")
 _NEXT_BATCH = re.compile(r"(?:.*/)?IteratorGetNext(?:_\d+)?")
+# What TensorFlow says before it quotes the bytes of such a record.
+_NO_EXAMPLE = "Could not parse example input"
 
 
 class _BuiltLater:
@@ -305,13 +307,19 @@ def _reporting_batches(describe: Callable[[], str], in_graph: bool = False) -> I
   """
   try:
     yield
-  except _UNREADABLE as error:
-    cause = run_checkpoints.reason(error)
+  except (*_UNREADABLE, UnicodeDecodeError) as error:
+    if isinstance(error, UnicodeDecodeError):
+      # Of a message that quotes the bytes of a record.
+      message = cause = error.object.decode(errors="backslashreplace")
+    else:
+      message, cause = error.message, run_checkpoints.reason(error)
     if in_graph:
-      text, *operations = _OPERATION.split(error.message)
+      text, *operations = _OPERATION.split(message)
       if not any(map(_NEXT_BATCH.fullmatch, operations[::2])):
         raise
       cause = text.rpartition("\n")[2]
+    if _NO_EXAMPLE in message:
+      cause = "a record is no tf.Example"
     # The way through the operations of the input says nothing to the user.
     cause = re.sub(r"^Error in user-defined function .*?Iterator::\S+ ", "", cause)
     raise stopping.RunError(

@@ -50,6 +50,8 @@ class FedImage:
     classes: int [N]; 0 is a region to be ignored, less is padding.
     is_crowd: bool [N].
     flipped: whether it was mirrored left to right.
+    annotated_classes: int [m], the classes that it is annotated for, of a composed image in all of
+      its parts; None is all of them.
     windows_px: float [S, 4], the windows that carry a label.
     window_labels: float [S, C].
     closeness_labels: float [N, C].
@@ -71,6 +73,7 @@ class FedImage:
   closeness_labels: np.ndarray | None = None
   foreground_mask: np.ndarray | None = None
   views: Sequence[draw.MinedView] = ()
+  annotated_classes: np.ndarray | None = None
 
 
 def page(
@@ -139,9 +142,18 @@ def _card(image: FedImage, class_names: Sequence[str]) -> str:
     views = "".join(_view(view, image, class_names) for view in image.views[1:])
   return (
     f'<section class="card"><h3>{web_page.escape(image.name)}</h3>{figure.html()}'
-    f'<p class="quiet">{web_page.escape(image.place)}; {size}{flipped}</p>{windows}{views}'
+    f'<p class="quiet">{web_page.escape(image.place)}; {size}{flipped}</p>'
+    f"{_annotated_for(image, class_names)}{windows}{views}"
     "</section>"
   )
+
+
+def _annotated_for(image: FedImage, class_names: Sequence[str]) -> str:
+  """A line with the classes that an image is annotated for, HTML; empty where it is for all."""
+  if image.annotated_classes is None:
+    return ""
+  names = [draw.class_name(class_id, class_names) for class_id in image.annotated_classes]
+  return f'<p class="quiet">annotated for {web_page.escape(", ".join(names) or "no class")}</p>'
 
 
 def _add_ground_truth(

@@ -15,6 +15,7 @@ from mtl_ssl_tf import files, texts
 from mtl_ssl_tf.visualization import evaluation_plots
 
 FIGURES_FILE = "figures.json"
+IGNORING_FILE = "figures_ignoring_probably_missing.json"
 CURVES_FILE = "precision_recall.csv"
 CURVES_PICTURE = "precision_recall.png"
 ERRORS_FILE = "errors.json"
@@ -27,6 +28,17 @@ def file_names(with_errors: bool) -> list[str]:
   """The names of the files that `write_report` writes."""
   errors = [ERRORS_FILE, ERRORS_PICTURE, CONFUSION_FILE, CONFUSION_PICTURE]
   return [FIGURES_FILE, CURVES_FILE, CURVES_PICTURE, *(errors if with_errors else ())]
+
+
+def write_figures(
+  output_dir: str | os.PathLike[str], figures: Mapping[str, float], name: str = FIGURES_FILE
+) -> None:
+  """Writes figures by name as a JSON file; NaN becomes null.
+
+  Raises:
+    OSError: it cannot be written.
+  """
+  _write_json(pathlib.Path(output_dir) / name, dict(figures))
 
 
 def write_report(
@@ -47,7 +59,7 @@ def write_report(
   """
   folder = pathlib.Path(output_dir)
   folder.mkdir(parents=True, exist_ok=True)
-  _write_json(folder / FIGURES_FILE, dict(figures))
+  write_figures(folder, figures)
   with files.writing(folder / CURVES_FILE) as binary:
     file = io.TextIOWrapper(binary, encoding="utf-8", newline="")
     writer = csv.writer(file)

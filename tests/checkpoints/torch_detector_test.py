@@ -245,6 +245,22 @@ def test_other_classes_leave_the_heads_out(model, given, monkeypatch):
     np.testing.assert_array_equal(variable, value)
 
 
+def test_each_stage_of_a_cascade_starts_with_the_second_stage(monkeypatch):
+  model = build({"roi_head": {"cascade": {"enabled": True}}})
+  arrays = state_dict(build())
+  monkeypatch.setattr(torch_files, "read_state_dict", {"net.pth": arrays}.__getitem__)
+  message = (
+    r"has one head of classes and boxes, where task\.roi_head\.cascade has 3; accepted: .*; "
+    r"task\.init_modules: backbone leaves"
+  )
+  with pytest.raises(ValueError, match=message):
+    load(model)
+  assert "roi_heads.box_head.fc7.weight" in load(model, "backbone").loaded
+  for head in (*model.main_heads, model.multi_object_head):
+    fc7 = head.stage2.named_layers()["fc7"].conv
+    np.testing.assert_array_equal(fc7.kernel, arrays["roi_heads.box_head.fc7.weight"].T)
+
+
 def second_rpn_conv(arrays):
   arrays["rpn.head.conv.1.0.weight"] = np.ones([DEPTH, DEPTH, 3, 3], np.float32)
 

@@ -56,6 +56,16 @@ def test_values_of_two_stages():
       "task.mining.augmentation.blur_sigma_max is 0.05; accepted: at least "
       "task.mining.augmentation.blur_sigma_min (0.1)",
     ),
+    (
+      {"mode": "joint", "views": 1, "unlabelled": {"shared_proposals": True}},
+      "task.mining.unlabelled.shared_proposals is true; accepted: false where task.mining.views "
+      "is 1",
+    ),
+    (
+      {"mode": "joint", "views": 1, "unlabelled": {"consistency_loss_weight": 1.0}},
+      "task.mining.unlabelled.consistency_loss_weight is 1.0; accepted: 0 where task.mining.views "
+      "is 1",
+    ),
     ({"mode": "teacher"}, "task.mining.mode is 'teacher'; accepted: co_mining, self_mining, joint"),
     ({"nms_iou": 1.5}, "task.mining.nms_iou is 1.5; accepted: 0.0 to 1.0"),
   ],
@@ -74,6 +84,8 @@ def test_refused(mining, message):
     {"mode": "joint", "views": 1},
     {"warmup_score_threshold": 0.7},  # Without a warm-up it means nothing.
     {"ignore_band": 0.8},
+    {"mode": "joint", "views": 1, "unlabelled": {"mask_proposals": True, "mask_anchors": True}},
+    {"unlabelled": {"consistency_loss_weight": 1.0, "shared_proposals": True}},
   ],
 )
 def test_accepted(mining):
@@ -104,3 +116,22 @@ def test_a_run_is_read_whatever_its_experiment(name, tmp_path):
   found = loading.load_run(str(path))
   assert type(found.task) is type(params.task)
   assert found.as_dict() == params.as_dict()
+
+
+@pytest.mark.parametrize(
+  ("roi_head", "reason"),
+  [
+    ({"type": "rfcn"}, "task.roi_head.type is 'rfcn'"),
+    ({"type": "fpn", "cascade": {"enabled": True}}, "task.roi_head.cascade.enabled is true"),
+  ],
+)
+def test_consistency_needs_a_feature_vector_for_each_box(roi_head, reason):
+  task = config(unlabelled={"consistency_loss_weight": 0.5})
+  task.override({"roi_head": roi_head, "anchors": {"cells": 8.0}})
+  with pytest.raises(ValueError, match=r"consistency_loss_weight is 0\.5") as error:
+    co_mining.check(task)
+  assert str(error.value).endswith(f"accepted: 0 where {reason}")
+  task.override(
+    {"mining": {"unlabelled": {"consistency_loss_weight": 0.0, "mask_proposals": True}}}
+  )
+  co_mining.check(task)

@@ -310,12 +310,20 @@ _kind("COCO: size of another image", _coco_image, width=41)
 _kind("COCO: size that is no number", _coco_image, height="20 px")
 _kind("COCO: size missing", _coco_image, height=None, width=None)
 _kind("COCO: size that is not told", _coco_image, height=-1, width=-1)
+_kind("COCO: annotated classes that are no list", _coco_image, annotated_classes="cat")
+_kind("COCO: annotated class that is no category", _coco_image, annotated_classes=["bird", 3])
 _kind("COCO: annotation that is no object", _coco, "cat")
 _kind("COCO: annotation of no image", _coco_object, image_id=99)
 _kind("COCO: annotation without an image", _coco_object, image_id=None)
 _kind("COCO: annotation id twice", _coco, coco_files.annotation_entry(7))
 _kind("COCO: annotation id missing", _coco_object, id=None)
 _kind("COCO: unknown category", _coco_object, category_id=4)
+_kind(
+  "COCO: box of a class that is not annotated",
+  _coco,
+  entry=coco_files.image_entry(annotated_classes=["dog"]),
+  categories=coco_files.CATEGORIES[:2],
+)
 _kind("COCO: category id that is text", _coco_object, category_id="3")
 _kind("COCO: box missing", _coco_object, bbox=None, segmentation=None)
 _kind("COCO: box missing with a polygon", _coco_object, bbox=None)

@@ -96,6 +96,14 @@ REFUSED = {
     jpeg(101, between=jpeg_segment(b"\xff\xd9")),
     "a JPEG of more than 100 scans; accepted: at most 100",
   ),
+  # Were the next bytes their length, they would reach over all scans.
+  **{
+    f"scans behind a marker {marker:x}": (
+      jpeg(101, between=bytes([0xFF, marker, 0xFF, 0x00])),
+      "a JPEG of more than 100 scans; accepted: at most 100",
+    )
+    for marker in (0x01, 0xD0, 0xD7)
+  },
   "scans of many pixels": (
     jpeg(11, 10_000, 10_000),
     "a JPEG of 11 scans of 100000000 pixels each; accepted: at most 1000000000 pixels in all scans",

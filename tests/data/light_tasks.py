@@ -42,5 +42,5 @@ def die(shard: int, step: Callable[[], None]) -> None:
 
 def wait(shard: int, step: Callable[[], None]) -> None:
   """Says who works, and never ends."""
-  print(os.getpid(), flush=True)
+  print(f"{os.getpid()}\n", end="", flush=True)  # In one piece, as two processes write.
   time.sleep(1000)

@@ -176,18 +176,18 @@ class TestStatus:
     )
 
 
-def test_rules_for_boxes_are_those_of_the_flags(tmp_path, run, monkeypatch):
-  given, whole = [], validate.validate_splits
-
-  def validate_splits(*args, rules, **options):
-    given.append((rules.clip_px, rules.ignore_faulty))
-    return whole(*args, rules=rules, **options)
-
-  monkeypatch.setattr(validate, "validate_splits", validate_splits)
-  flags = _voc_flags(tmp_path, _SOUND)
-  for others in ((), ("--clip_px=7", "--no-ignore_faulty_boxes")):
-    assert run(*flags, *others)[0] == 0
-  assert given == [(None, True), (7.0, False)]
+def test_rules_for_boxes_are_those_of_the_flags(tmp_path, run):
+  # The box reaches 5 pixels out of the image.
+  objects = [voc_files.object_xml("cat"), voc_files.object_xml("cat", {"xmin": 20, "xmax": 45})]
+  flags = _voc_flags(tmp_path, {"a.xml": voc_files.annotation_xml(objects)})
+  for others, status, words in (
+    ((), 1, "note: Annotations/a.xml: regions_ignored: "),
+    (("--clip_px=5",), 0, "note: Annotations/a.xml: boxes_clipped: "),
+    (("--no-ignore_faulty_boxes",), 1, "images 1, unusable 1, without boxes 0; boxes 0\n"),
+    (("--annotated_classes=dog",), 2, "error: --annotated_classes: 'dog' is no known class; "),
+  ):
+    found, said = run(*flags, *others)
+    assert found == status and words in said, (others, said)
 
 
 class TestClasses:

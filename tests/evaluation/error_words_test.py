@@ -45,7 +45,7 @@ def test_only_the_most_frequent_confusions_are_named():
   [
     ("false_negative", "lost to missed objects; what helps: anchors of the objects' sizes"),
     ("localisation", "lost to misplaced boxes; what helps: anchors of the objects' shapes"),
-    ("background", "lost to detections on background; what helps: annotations without gaps"),
+    ("background", "on background; what helps: annotations without gaps (mtl-ssl audit-labels)"),
     ("redundancy", "lost to duplicate detections; what helps: a smaller task.detections.nms_iou"),
   ],
 )

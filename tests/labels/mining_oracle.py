@@ -99,6 +99,8 @@ def mine(
       "dropped_annotated_same_class",
       "dropped_annotated_any_class",
       "dropped_crowd",
+      "annotated",
+      "annotated_found",
     ),
     0,
   )
@@ -117,6 +119,13 @@ def mine(
       mined.append((box, label if score > score_threshold else 0, score))
     else:
       counts[reason] += score > score_threshold
+  for other, label, is_crowd in zip(view.boxes, view.classes, view.is_crowd, strict=True):
+    if label > 0 and not is_crowd:
+      counts["annotated"] += 1
+      counts["annotated_found"] += any(
+        label == c and score > score_threshold and iou(box, other.astype(float)) > same_class_iou
+        for box, c, score in kept
+      )
   return mined, counts
 
 

@@ -93,6 +93,8 @@ class MinePseudoBoxesTest(parameterized.TestCase, tf.test.TestCase):
         "dropped_annotated_same_class": 1,
         "dropped_annotated_any_class": 0,
         "dropped_crowd": 0,
+        "annotated": 1,
+        "annotated_found": 1,
       },
     )
 
@@ -110,8 +112,11 @@ class MinePseudoBoxesTest(parameterized.TestCase, tf.test.TestCase):
   def test_boxes_on_annotations(self, label, right, changed, reason):
     found, counts = _mine([(_shifted(_B, right), 2, 0.9)], _labels([_B], [label]), **changed)
     self.assertEqual(bool(found.valid[0, 0]), reason is None)
-    dropped = {name for name, values in counts._asdict().items() if int(values[0])}
-    self.assertEqual(dropped, {"candidates", *([reason] if reason else [])})
+    expected = {"candidates", *([reason] if reason else []), *(["annotated"] if label else [])}
+    if reason == "dropped_annotated_same_class":
+      expected.add("annotated_found")
+    found = {name for name, values in counts._asdict().items() if int(values[0])}
+    self.assertEqual(found, expected)
 
   @parameterized.parameters(True, False)
   def test_a_crowd_that_is_kept_as_an_object_is_no_place_to_mine(self, is_crowd):
@@ -178,7 +183,8 @@ class MinePseudoBoxesTest(parameterized.TestCase, tf.test.TestCase):
     self.assertAllEqual(found.valid, [[True, False, False, False, False]])
     self.assertAllClose(found.boxes_px[0, :3], [_A, _PADDING, _B])
     # They count nowhere.
-    self.assertAllEqual([counts.candidates, sum(counts[1:])], [[1], [0]])
+    unused = [counts.candidates, sum(counts[1:-2]), counts.annotated_found]
+    self.assertAllEqual(unused, [[1], [0], [0]])
 
   def test_an_object_takes_the_slot_of_a_doubtful_detection(self):
     found, counts = _mine([(_A, 1, 0.7), (_B, 1, 0.9)], num_slots=1, ignore_band=0.2)
@@ -231,6 +237,18 @@ class CompleteGroundTruthTest(tf.test.TestCase):
     alone = mining.annotations_alone(completed)
     self.assertAllEqual(alone["gt_boxes_px"], [[_A, _PADDING, _PADDING, _PADDING]])
     self.assertAllEqual(alone["gt_classes"], [[1, -1, -1, -1]])
+
+  def test_boxes_that_have_a_box_loss(self):
+    labels = _labels([_A], [1], num_rows=2)
+    completed = mining.complete_ground_truth(labels, self.PSEUDO)
+    positive = tf.constant([[True, True, False, True, False]])
+    gt_indices = tf.constant([[0, 2, 2, 2, 0]])
+    for labels, expected in (
+      (completed, positive),
+      (mining.without_box_targets(completed), [[True, False, False, False, False]]),
+    ):
+      self.assertAllEqual(mining.with_box_target(labels, positive, gt_indices), expected)
+    self.assertNotIn(mining.HAS_BOX_LOSS, completed)
 
   def test_empty_slots_match_no_anchor(self):
     # The first anchor overlaps nothing.

@@ -48,6 +48,7 @@ class RpnTargetsTest(parameterized.TestCase, tf.test.TestCase):
     self.assertAllEqual(targets.objectness, [[1, 0, 1, 0, 0]])
     self.assertAllEqual(targets.selected, [[True, False, True, False, True]])
     self.assertAllEqual(targets.positive, [[True, False, True, False, False]])
+    self.assertAllEqual(targets.gt_indices, [[0, 0, 1, 0, 0]])
     # The first object lies 1 px left of its anchor's centre, at 0.8 of the width; the second
     # 5 px left, at 0.4 of the width.
     nothing = [0.0] * 4

@@ -37,19 +37,26 @@ KINDS = {
   "ResNet of basic blocks, pyramid": ("small_basic_resnet", "fpn", "own_stage2"),
   "EfficientNet-Lite, pyramid, shared map": ("small_efficientnet", "fpn", "shared_map"),
   "mobilenet, pyramid, main head's features": ("mobilenet_v1", "fpn", "main_head"),
+  "mobilenet, pyramid, cascade": ("mobilenet_v1", "fpn cascade", "main_head"),
 }
 
 
 def written(kind, path):
   """What the checkpoint of a detector holds, and its variables in the order of optimizer slots."""
   backbone, head, features = KINDS[kind]
+  head, _, cascade = head.partition(" ")
   config = config_lib.MtlDetection()
   config.override(
     {
       "backbone": {"type": backbone, "depth_multiplier": 0.125},
       "rpn": {"depth": 8, "num_proposals": 6},
       "fpn": {"depth": 4},
-      "roi_head": {"type": head, "rfcn": {"reduce_depth": 4}, "fpn": {"dense_depth": 4}},
+      "roi_head": {
+        "type": head,
+        "rfcn": {"reduce_depth": 4},
+        "fpn": {"dense_depth": 4},
+        "cascade": {"enabled": bool(cascade)},
+      },
       "auxiliary": {"features": features, "shared_map": {"reduce_depth": 4, "stride": 1}},
     },
     is_strict=True,

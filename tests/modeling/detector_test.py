@@ -2,7 +2,7 @@ import numpy as np
 import tensorflow as tf
 from absl.testing import parameterized
 
-from mtl_ssl_tf.modeling import detector, proposals, window_evidence
+from mtl_ssl_tf.modeling import detections, detector, proposals, window_evidence
 from tests.modeling import small
 
 # Two images of unlike size in an input of 64 x 96; the second fills no whole number of cells.
@@ -351,7 +351,7 @@ class DetectorTest(parameterized.TestCase, tf.test.TestCase):
       self.assertAllClose(outputs[name], values, msg=name)
 
   def _detect(self, logits, deltas, proposed):
-    generator = detector.detections.DetectionGenerator(0.0, 0.5, 5, 8)
+    generator = detections.DetectionGenerator(0.0, 0.5, 5, 8)
     return generator(logits, deltas, proposed.boxes_px, proposed.valid, _SIZES)
 
   def test_batch_equals_one_by_one(self):
@@ -648,3 +648,5 @@ class PreparedTest(parameterized.TestCase, tf.test.TestCase):
     self.assertEqual([mode for _, mode in stage.seen], modes)
     self.assertAllClose(ours, model.classify_windows(features, _BOXES, _SIZES, training=True))
     self.assertAllClose(windows, model.expanded_window_logits(features, _BOXES, _SIZES))
+    # What is not prepared yet is prepared in the mode of the call.
+    self.assertEqual([mode for _, mode in stage.seen], [*modes, True, False])

@@ -481,6 +481,13 @@ def test_every_stage_computes_again(backbone, recompute):
   assert [stage.recompute for stage in stages] == [recompute] * 4
 
 
+@pytest.mark.parametrize("recompute", [False, True])
+@pytest.mark.parametrize("backbone", ["mobilenet_v1", "resnet_18", "efficientnet_lite0"])
+def test_a_network_for_a_pyramid_computes_again(backbone, recompute):
+  config = config_lib.Backbone(type=backbone, layout="torchvision", recompute=recompute)
+  assert factory.build_backbone(config).make_network().recompute == recompute
+
+
 def test_position_sensitive_heads_can_be_left_out():
   without = {"multi_object": {"loss_weight": 0.0}, "closeness": {"loss_weight": 0.0}}
   parts = _components({"roi_head": {"type": "rfcn"}, "auxiliary": without})

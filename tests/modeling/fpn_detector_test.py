@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import tensorflow as tf
+import tf_keras
 
 from mtl_ssl_tf.modeling import factory, proposals
 from mtl_ssl_tf.modeling.heads import pyramid_heads, pyramid_pooling, roi_heads
@@ -27,7 +28,7 @@ def _model(backbones):
 def test_parts_are_as_configured():
   model = small_fpn.build(
     {
-      "fpn": {"depth": 12, "min_level": 2, "max_level": 5},
+      "fpn": {"depth": 12, "min_level": 2, "max_level": 5, "norm": "batch"},
       "anchors": {
         "cells": 6.0,
         "level_scales": [1.0, 1.5],
@@ -57,9 +58,13 @@ def test_parts_are_as_configured():
     assert head.crop_features.cropper == cropper
   assert model._pyramid_cropper == cropper
   assert list(model.box_head.stage2.named_layers())[-1] == "fc6"
-  assert model.box_head.stage2.named_layers()["conv1"].norm is not None
+  norm = model.box_head.stage2.named_layers()["conv1"].norm
+  assert type(norm) is tf_keras.layers.GroupNormalization
   assert model.box_head.box.units == 4
-  assert model.pyramid.named_layers()["output_2"].conv.filters == 12
+  output = model.pyramid.named_layers()["output_2"]
+  assert output.conv.filters == 12
+  assert type(output.norm) is tf_keras.layers.BatchNormalization
+  assert norm.epsilon == output.norm.epsilon == 1e-5
 
 
 def test_stages_and_their_order(model):
@@ -100,15 +105,8 @@ def test_heads_see_the_pyramid(model):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("features", FEATURES)
-def test_inference_compiles_whole(features):
-  override = {
-    "backbone": {"type": "small_basic_resnet"},
-    "auxiliary": {"features": features, "shared_map": {"reduce_depth": 6}},
-    "roi_head": {"class_agnostic_boxes": features == "main_head"},
-    "refinement": {"max_proposals": 5},
-  }
-  config = small_fpn.config(override)
+def check_compiled_inference(config):
+  """A detector with other kernels finds the same as one XLA program."""
   tf.random.set_seed(0)
   native, twin = (
     factory.build_detector(config, small_fpn.NUM_CLASSES, method) for method in ("native", "matmul")
@@ -125,6 +123,17 @@ def test_inference_compiles_whole(features):
   np.testing.assert_array_equal(found["refined"], expected["refined"])
   np.testing.assert_array_equal(found["num_detections"], expected["num_detections"])
   np.testing.assert_allclose(found["detection_scores"], expected["detection_scores"], atol=1e-4)
+
+
+@pytest.mark.parametrize("features", FEATURES)
+def test_inference_compiles_whole(features):
+  override = {
+    "backbone": {"type": "small_basic_resnet"},
+    "auxiliary": {"features": features, "shared_map": {"reduce_depth": 6}},
+    "roi_head": {"class_agnostic_boxes": features == "main_head"},
+    "refinement": {"max_proposals": 5},
+  }
+  check_compiled_inference(small_fpn.config(override))
 
 
 @pytest.mark.parametrize("crop_method", ["native", "matmul"])

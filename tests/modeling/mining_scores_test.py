@@ -27,10 +27,11 @@ class MiningScoresTest(parameterized.TestCase, tf.test.TestCase):
     first = _first_stage(model, num_valid)
     boxes_px, valid, _ = first.proposals
     scores = tf.function(mining_scores.mining_scores, jit_compile=False)
-    logits, deltas = scores(model, first, _SIZES, max_refined)
+    logits, deltas, moved_px = scores(model, first, _SIZES, max_refined)
 
     second = model.box_stage(first.features, boxes_px, _SIZES)
     self.assertAllClose(deltas, second.box_deltas, atol=1e-4)
+    self.assertAllEqual(moved_px, boxes_px)
     spread = [i * 7 // max_refined for i in range(max_refined)]
     closeness = model.mean_closeness(
       tf.gather(second.closeness_logits, spread, axis=1), tf.gather(valid, spread, axis=1)
@@ -50,11 +51,12 @@ class MiningScoresTest(parameterized.TestCase, tf.test.TestCase):
   def test_as_at_inference(self, kind, max_refined):
     model = _MAKE[kind]()
     first = _first_stage(model)
-    logits, deltas = mining_scores.mining_scores(model, first, _SIZES, max_refined)
+    logits, deltas, boxes_px = mining_scores.mining_scores(model, first, _SIZES, max_refined)
     outputs, expected, expected_deltas = model.score_proposals(first, _SIZES)
     self.assertAllClose(logits, outputs["refined_logits"])
     self.assertAllClose(logits, expected)
     self.assertAllClose(deltas, expected_deltas)
+    self.assertAllEqual(boxes_px, first.proposals.boxes_px)
 
   @parameterized.parameters(
     {"closeness_head": None}, {"multi_object_head": None}, {"refinement_stage": None}
@@ -62,7 +64,7 @@ class MiningScoresTest(parameterized.TestCase, tf.test.TestCase):
   def test_without_a_head(self, **components):
     model = small.make_detector(**components)
     first = _first_stage(model)
-    logits, _ = mining_scores.mining_scores(model, first, _SIZES, 2)
+    logits, *_ = mining_scores.mining_scores(model, first, _SIZES, 2)
     main = model.box_stage(first.features, first.proposals.boxes_px, _SIZES).class_logits
     changed = np.any(np.abs(logits - main) > 1e-3, axis=-1).sum(axis=-1)
     self.assertAllEqual(changed, [0, 0] if "refinement_stage" in components else [2, 2])

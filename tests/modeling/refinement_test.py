@@ -30,6 +30,18 @@ class MeanClosenessTest(tf.test.TestCase):
     mean = refinement.mean_closeness(self.CLOSENESS, self.VALID, "all_rows")
     self.assertAllClose(mean, [[[6.0, 60.0]]] * 3)
 
+  def test_the_mean_over_other_images_carries_no_gradient(self):
+    found = {}
+    for kind in ("per_image_valid", "all_rows"):
+      with tf.GradientTape() as tape:
+        tape.watch(self.CLOSENESS)
+        total = tf.reduce_sum(refinement.mean_closeness(self.CLOSENESS, self.VALID, kind))
+      found[kind] = tape.gradient(total, self.CLOSENESS)
+    self.assertIsNone(found["all_rows"])
+    self.assertAllClose(
+      found["per_image_valid"][..., 0], [[0.5, 0.5, 0.0], [1.0, 0.0, 0.0], [0.0, 0.0, 0.0]]
+    )
+
 
 # One image, two boxes, two windows each.
 _LOGITS = tf.constant([[[1.0, 2.0, 3.0], [4.0, 5.0, 6.0]]])  # [B, R, C]

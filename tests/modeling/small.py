@@ -9,6 +9,7 @@ import tf_keras
 from mtl_ssl_tf.modeling import detections, detector, proposals, refinement, window_evidence
 from mtl_ssl_tf.modeling.backbones import base
 from mtl_ssl_tf.modeling.heads import (
+  cascade_head,
   foreground_head,
   pooling,
   rfcn_heads,
@@ -143,6 +144,26 @@ def make_feature_detector(stop_gradient: bool = False, **components) -> detector
     for name in ("multi_object", "closeness")
   }
   return make_detector(**{"box_head": main, **heads, **components})
+
+
+def make_cascade_detector(
+  delta_factors: tuple[float, ...] = (1.0, 2.0, 3.0), **components
+) -> detector.Detector:
+  """The same with a cascade of main heads, which move boxes by some pixels."""
+  model = make_detector(**{"box_head": cascade(delta_factors), **components})
+  for head in model.box_head.heads:
+    head.box.kernel.assign(0.2 * head.box.kernel)
+  return model
+
+
+def cascade(delta_factors: tuple[float, ...]) -> cascade_head.CascadeHead:
+  """Returns a cascade on crops."""
+  features = [crop_features() for _ in delta_factors]
+  heads = [
+    roi_heads.BoxHead(own, NUM_CLASSES, class_agnostic=True, name=f"stage_{i + 1}")
+    for i, own in enumerate(features)
+  ]
+  return cascade_head.CascadeHead(heads, delta_factors, features[-1], name="box_head")
 
 
 def make_refinement(

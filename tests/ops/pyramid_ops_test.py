@@ -156,3 +156,24 @@ def test_one_level_is_a_pyramid_too():
 def test_an_unknown_method_is_refused():
   with pytest.raises(ValueError, match="crop method is 'other'; accepted: native, matmul"):
     pyramid_ops.pack([tf.zeros([1, 2, 2, 1])], tf.zeros([1, 2]), 2, 1, "other")
+
+
+def test_gathered_crops_need_no_operation_besides_those_of_tensorflow_lite():
+  maps = make_maps()
+
+  @tf.function(input_signature=[tf.TensorSpec([1, 4, 4]), tf.TensorSpec([1, 4], tf.int32)])
+  def crop(boxes, levels):
+    sizes = tf.constant(IMAGE_SIZES[:1])
+    packed = pyramid_ops.pack([m[:1] for m in maps], sizes, MIN_LEVEL, NUM_LEVELS, "matmul")
+    return pyramid_ops.crop(
+      packed, boxes, levels, sizes, min_level=MIN_LEVEL, crop_size=3, num_samples=2
+    )
+
+  module = tf.Module()
+  module.crop = crop
+  functions = [crop.get_concrete_function()]
+  converter = tf.lite.TFLiteConverter.from_concrete_functions(functions, module)
+  converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS]
+  converted = tf.lite.Interpreter(model_content=converter.convert()).get_signature_runner()
+  found = next(iter(converted(boxes=BOXES[:1], levels=LEVELS[:1]).values()))
+  np.testing.assert_allclose(found, crop(BOXES[:1], LEVELS[:1]), atol=1e-5)

@@ -10,7 +10,7 @@ import tensorflow as tf
 from mtl_ssl_tf.configs import data as data_config
 from mtl_ssl_tf.configs import experiments
 from mtl_ssl_tf.data import schema
-from mtl_ssl_tf.labels import mining
+from mtl_ssl_tf.labels import mining, roi_targets, rpn_targets
 from mtl_ssl_tf.modeling import mining_scores
 from mtl_ssl_tf.tasks import co_mining, mining_measures, training_losses
 from mtl_ssl_tf.training import determinism
@@ -107,6 +107,7 @@ def test_every_setting_of_the_data_reaches_the_reader(folder, monkeypatch, carri
     "skipped_batches": [5],
     "input_context": "context",
     "with_erased": carries_erased,
+    "num_classes": 3,
   }
 
 
@@ -227,6 +228,49 @@ def test_a_detection_is_a_target_of_the_other_view_alone(
       assert boxes[NUM_ROWS + 1].tolist() == MINED_BOX
 
 
+def _box_targets(task, batch, model):
+  """Anchors, and sampled regions, that have a box loss, and those that mined boxes are matched to.
+
+  Of both stages, after one another: bool [V, ...] each.
+  """
+  found = {}
+
+  def keep(module, name):
+    function = getattr(module, name)
+
+    def call(*args, **kwargs):
+      result = function(*args, **kwargs)
+      found[name] = (args, result)
+      return result
+
+    return mock.patch.object(module, name, call)
+
+  losses = training_losses.detection_losses
+  with (
+    mined_in(0),
+    keep(losses, "rpn_losses"),
+    keep(losses, "roi_box_loss"),
+    keep(rpn_targets, "rpn_targets"),
+    keep(roi_targets, "roi_targets"),
+  ):
+    task._compute_replica_losses(batch, model, STEP)
+  return [
+    (found[loss][0][place].numpy(), found[name][1].gt_indices.numpy() >= NUM_ROWS)
+    for name, loss, place in (("rpn_targets", "rpn_losses", 5), ("roi_targets", "roi_box_loss", 3))
+  ]
+
+
+def test_box_regression_from_annotations_alone(folder, model, batch):
+  completed, annotations = (
+    _box_targets(make_task(folder, {"boxes_from": boxes_from}), batch, model)
+    for boxes_from in ("completed", "annotations")
+  )
+  for (all_of_them, _), (with_loss, is_mined) in zip(completed, annotations, strict=True):
+    assert (all_of_them & is_mined).any()
+    assert (all_of_them & ~is_mined).any()
+    np.testing.assert_array_equal(with_loss, all_of_them & ~is_mined)
+
+
 @pytest.mark.parametrize("labels_from", ["completed", "annotations"])
 def test_all_targets_are_made_from_the_completed_set(folder, model, batch, labels_from):
   task = make_task(folder, {"labels_from": labels_from})
@@ -300,6 +344,24 @@ def test_metrics_are_those_of_the_log(folder):
   shares = sum(logs[name] for name in names if name.startswith("mining/dropped_"))
   assert counted == pytest.approx((1.0 - shares) * logs[mining_measures.CANDIDATES], rel=1e-4)
   assert 0.2 < logs[mining_measures.SCORE] < 1.0
+
+
+def test_metrics_are_means_over_steps_and_those_of_boxes_over_all_boxes(folder, monkeypatch):
+  run = Run(make_task(folder), folder)
+  # A score of 3 in 4 boxes, nothing mined, and 1 in 12.
+  measured = iter([(3.0, 4.0), (0.0, 0.0), (1.0, 12.0)])
+  measures = mining_measures.measures
+
+  def with_score(*args):
+    score = training_losses.Measure(*map(tf.constant, next(measured)))
+    return measures(*args) | {mining_measures.SCORE: score}
+
+  monkeypatch.setattr(mining_measures, "measures", with_score)
+  logs = [run.step() for _ in range(3)]
+  means = {metric.name: float(metric.result()) for metric in run.metrics}
+  assert means[mining_measures.SCORE] == 0.25
+  for name in (*tiny.LOSSES, "dropped_boxes"):
+    assert means[name] == pytest.approx(np.mean([values[name] for values in logs]), rel=1e-5)
 
 
 def test_identical_views_have_twice_the_loss(folder, model, batch):
@@ -401,17 +463,43 @@ def test_step_and_image_seed_the_second_view(folder, batch):
   assert len(set(keys.tolist())) == 2 * NUM_IMAGES
 
 
+def test_every_setting_of_the_second_view_reaches_its_colours(folder, batch):
+  strengths = {"brightness": 0.1, "contrast": 0.2, "saturation": 0.3, "hue": 0.4}
+  values = {
+    "probability": 0.7,
+    "blur_probability": 0.6,
+    "blur_sigma_min": 0.5,
+    "blur_sigma_max": 1.5,
+    "color_jitter": strengths,
+  }
+  config = make_task(folder, {"augmentation": values}).task_config
+  with mock.patch.object(co_mining.color_ops, "jitter_colors") as called:
+    called.side_effect = lambda images, *_, **__: images
+    co_mining.make_views(config, batch, STEP)
+  images, sizes, _ = called.call_args.args
+  assert images is batch[0] and sizes is batch[1]["image_size_px"]
+  assert called.call_args.kwargs == {
+    **strengths,
+    "probability": 0.7,
+    "blur_probability": 0.6,
+    "blur_sigmas": (0.5, 1.5),
+  }
+
+
 def test_colours_and_blur_of_the_second_view_have_probabilities_of_their_own(folder):
-  images = tf.fill([4, 32, 32, 3], 100.0)
+  plain = tf.fill([4, 32, 32, 3], 100.0)
+  noise = tf.random.stateless_uniform(plain.shape, [0, 1], 0.0, 255.0)
   sizes, seeds = tf.fill([4, 2], 32.0), tf.constant([[1, i] for i in range(4)])
   config = make_task(folder).task_config.mining.augmentation
 
-  def change(probability, blur_probability):
+  def change(images, probability, blur_probability):
     settings = config.replace(probability=probability, blur_probability=blur_probability)
     return np.abs(co_mining.second_view(images, sizes, seeds, settings) - images).max(
       axis=(1, 2, 3)
     )
 
   # A blur leaves an image of one colour as it is.
-  np.testing.assert_allclose(change(0.0, 1.0), 0.0, atol=1e-2)
-  assert (change(1.0, 0.0) > 1.0).all()
+  np.testing.assert_allclose(change(plain, 0.0, 1.0), 0.0, atol=1e-2)
+  assert (change(plain, 1.0, 0.0) > 1.0).all()
+  np.testing.assert_array_equal(change(noise, 0.0, 0.0), 0.0)
+  assert (change(noise, 0.0, 1.0) > 1.0).all()

@@ -4,10 +4,64 @@ import json
 
 import pytest
 
-from mtl_ssl_tf.configs import detector
+from mtl_ssl_tf.configs import detector, insloc
 from mtl_ssl_tf.data.records import pictures
-from mtl_ssl_tf.tasks import detection_settings
+from mtl_ssl_tf.tasks import detection_settings, insloc_settings
+from mtl_ssl_tf.training import run_folder
 from tests.data import picture_splits
+
+# Settings of a detector's network that weights do not depend on, so that a run resumes where one of
+# them has changed: how it is trained, how it starts, what inference selects, or how it computes.
+MAY_CHANGE = {
+  "backbone": {"freeze", "recompute", "norm.train_affine", "norm.momentum"},
+  "anchors": set(),
+  "fpn": set(),
+  "rpn": {
+    *("positive_iou", "negative_iou", "batch_size", "positive_fraction"),
+    *("nms_iou", "pre_nms_top_k", "num_proposals"),
+    *("box_loss_weight", "objectness_loss_weight", "box_loss_sigma"),
+  },
+  "roi_head": {
+    *("batch_size", "positive_fraction", "positive_iou", "append_ground_truth"),
+    *("convolution", "keep_border", "initializer", "cascade.ious", "cascade.loss_weights"),
+    *("box_loss_weight", "class_loss_weight", "box_loss_sigma"),
+  },
+  "auxiliary": {
+    *("multi_object.num_windows", "multi_object.min_size_px", "multi_object.sampling"),
+    *("multi_object.resample", "multi_object.empty_image"),
+    *("closeness.include_same_class", "closeness.drop_background", "closeness.normalizer"),
+    *("foreground.mask_size", "foreground.weighting", "foreground.resize"),
+    *("round_decimals", "flip_labels", "init_from"),
+    *("stop_gradient_shared", "stop_gradient_includes_foreground"),
+  },
+  "refinement": {
+    *("loss_weight", "stop_gradient_residual", "closeness_mean", "train_rois"),
+    *("min_object_score", "zeroed_input", "max_proposals"),
+  },
+}
+
+
+def may_change(config, group: str, fixed: tuple[str, ...]) -> set[str]:
+  """The fields of a group of settings that a run may resume with other values of."""
+  fields = run_folder.flatten(getattr(config, group).as_dict(), f"task.{group}.")
+  return {
+    name.removeprefix(f"task.{group}.")
+    for name in fields
+    if not any(name == one or name.startswith(f"{one}.") for one in fixed)
+  }
+
+
+@pytest.mark.parametrize("group", MAY_CHANGE)
+def test_what_the_weights_depend_on_is_fixed_and_nothing_else(group):
+  fixed = (*detection_settings.FIXED, *detection_settings.SWITCHES)
+  assert may_change(detector.MtlDetection(), group, fixed) == MAY_CHANGE[group]
+
+
+def test_so_it_is_for_a_pretraining():
+  config = insloc.InsLoc()
+  assert may_change(config, "backbone", insloc_settings.FIXED) == MAY_CHANGE["backbone"]
+  weights = {"task.queue_size", "task.projection_hidden", "task.projection_depth"}
+  assert weights == {name for name in insloc_settings.FIXED if name.count(".") == 1}
 
 
 @pytest.mark.parametrize(

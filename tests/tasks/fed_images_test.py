@@ -5,10 +5,12 @@ import pytest
 import tensorflow as tf
 
 from mtl_ssl_tf.configs import experiments
+from mtl_ssl_tf.data import schema
 from mtl_ssl_tf.data.pipeline import reader
 from mtl_ssl_tf.labels import mining
 from mtl_ssl_tf.tasks import co_mining, fed_images
 from mtl_ssl_tf.training import task as task_lib
+from tests import fixtures
 from tests.tasks import tiny
 
 FIRST = 3  # Of batches of two.
@@ -105,3 +107,22 @@ def test_mined_boxes_are_those_of_the_model_in_the_step(co_mining_task, monkeypa
     [[2], [-1]],
   ]
   np.testing.assert_allclose(found[0].views[1].image, 255 - found[0].image, atol=1)
+
+
+def test_the_classes_that_an_image_is_annotated_for(tmp_path):
+  tiny.write_records(tmp_path)
+  records = [
+    tf.train.Example.FromString(record)
+    for record in tf.data.TFRecordDataset([str(tmp_path / "train.tfrecord")]).as_numpy_iterator()
+  ]
+  for record in records[:4]:
+    record.features.feature[schema.ANNOTATED_CLASSES].int64_list.value.append(2)
+  fixtures.write_records(
+    tmp_path / "train.tfrecord", [record.SerializeToString() for record in records]
+  )
+  task = make_task(tmp_path, experiments.DEFAULT, {})
+  stated = {
+    image.name: image.annotated_classes for image in fed_images.fed_images(task, len(records))
+  }
+  assert [stated[str(number)] is None for number in range(8)] == [False] * 4 + [True] * 4
+  assert stated["0"].tolist() == [2]

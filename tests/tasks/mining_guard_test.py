@@ -10,6 +10,9 @@ ADVICE = (
 )
 
 
+FOUND = {"mining/annotated": 4.0, "mining/annotated_found": 0.5}
+
+
 def guard(mode="co_mining", **limits) -> mining_guard.MiningGuard:
   """A guard over 20 slots: at most 10 boxes, and a loss of 8, for less than 30 steps."""
   settings = co_mining.Mining(mode=mode, num_slots=20, score_threshold=0.4)
@@ -17,12 +20,12 @@ def guard(mode="co_mining", **limits) -> mining_guard.MiningGuard:
   return mining_guard.MiningGuard(settings)
 
 
-def run(guarded, boxes, losses=None, first_step=10) -> int | None:
+def run(guarded, boxes, losses=None, first_step=10, **others) -> int | None:
   """Checks a loop of 10 steps for each value; returns the step that ends the run, if one does."""
   losses = losses or [1.0] * len(boxes)
   for i, (number, loss) in enumerate(zip(boxes, losses, strict=True)):
     step = first_step + 10 * i
-    values = {mining_measures.BOXES: number, "training_loss": loss}
+    values = {mining_measures.BOXES: number, "training_loss": loss, **FOUND, **others}
     try:
       guarded.check(values, step)
     except stopping.RunError as error:
@@ -54,6 +57,22 @@ def test_losses():
     f" {ADVICE}"
   )
   assert run(guard(), [0.0] * 8, [1.0, 9.0, 9.0, 8.0] * 2) is None
+
+
+def test_boxes_that_find_no_annotated_object():
+  guarded = guard()
+  found = {"mining/annotated": 2.0, "mining/annotated_found": 0.02}  # 0.04 in each view.
+  assert run(guarded, [3.0, 4.0, 4.1, 9.0, 9.0, 9.0], **found) == 50
+  assert guarded.message == (
+    "step 50: for 30 steps 9.0 boxes are mined in a view, and by the same score and class 0.04"
+    " annotated objects are found there; accepted: at most 100 times as many"
+    f" (task.mining.guard.max_per_annotated_found); {ADVICE}"
+  )
+  assert run(guard(), [4.0] * 9, **found) is None
+  assert run(guard(max_per_annotated_found=99.0), [4.0] * 9, **found) == 40
+  # One box a view is not much.
+  assert run(guard(), [1.0] * 9, **{**found, "mining/annotated_found": 0.0}) is None
+  assert run(guard(), [1.1] * 9, **{**found, "mining/annotated_found": 0.0}) == 40
 
 
 def test_each_limit_has_its_own_steps():

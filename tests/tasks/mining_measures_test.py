@@ -96,7 +96,7 @@ def test_measures_are_those_of_the_loops(compiled):
   measure = tf.function(
     lambda *args: measures_lib.measures(*args[:2], 2, args[2]), jit_compile=compiled
   )
-  seen = {name: set() for name in measures_lib.NAMES}
+  seen = {name: set() for name in measures_lib.OF_MINING}
   for seed in range(30):
     rng = np.random.default_rng(seed)
     pseudo, counts, erased = random_pseudo(rng), random_counts(rng), random_erased(rng)
@@ -110,6 +110,8 @@ def test_measures_are_those_of_the_loops(compiled):
     expected = {
       "mining/boxes": (num_mined, 4),
       "mining/score": (pseudo.scores[pseudo.valid].sum(), num_mined),
+      "mining/annotated": (counts.annotated.sum(), 4),
+      "mining/annotated_found": (counts.annotated_found.sum(), counts.annotated.sum()),
       "mining/candidates": (num_candidates, 4),
       "mining/dropped_nms": (counts.dropped_nms.sum(), num_candidates),
       "mining/dropped_same_class": (counts.dropped_annotated_same_class.sum(), num_candidates),
@@ -121,7 +123,7 @@ def test_measures_are_those_of_the_loops(compiled):
       "mining/precision": (num_found, num_mined),
       "mining/recall": (num_found, num_erased),
     }
-    assert set(got) == set(expected) == set(measures_lib.NAMES)
+    assert set(got) == set(expected) == set(measures_lib.OF_MINING)
     for name, (total, count) in expected.items():
       np.testing.assert_allclose(got[name], [total, count], rtol=1e-5, err_msg=name)
       seen[name].add(float(got[name].total))
@@ -139,7 +141,13 @@ def test_one_view_and_records_without_erased_objects():
   numpy_pseudo = tf.nest.map_structure(lambda value: value.numpy(), pseudo)
   assert with_erased["mining/precision"].total == found(numpy_pseudo, erased, 1)
   assert measures_lib.names(co_mining.Mining(mode="joint"), with_erased=True) == []
-  assert measures_lib.names(co_mining.Mining(), with_erased=True) == list(measures_lib.NAMES)
+  *of_mining, unlabelled = measures_lib.NAMES
+  assert measures_lib.names(co_mining.Mining(), with_erased=True) == of_mining
+  masking = {"unlabelled": {"mask_anchors": True}}
+  for mode, expected in (("co_mining", [*of_mining, unlabelled]), ("joint", [unlabelled])):
+    config = co_mining.Mining(mode=mode)
+    config.override(masking)
+    assert measures_lib.names(config, with_erased=True) == expected
 
 
 def test_nothing_mined_divides_by_nothing():
@@ -171,6 +179,8 @@ def test_erased_objects_are_taken_out_of_the_labels():
 VALUES = {
   "mining/boxes": 3.44,
   "mining/score": 0.871,
+  "mining/annotated": 1.5,
+  "mining/annotated_found": 0.524,
   "mining/candidates": 9.9,
   "mining/dropped_nms": 0.312,
   "mining/dropped_same_class": 0.4,
@@ -183,8 +193,8 @@ VALUES = {
 
 def test_words():
   assert measures_lib.describe({**VALUES, "rpn_box": 1.0}) == (
-    "mined 3.4 a view (score 0.87; views agree 71 %; dropped: NMS 31 %, same class 40 %, any class"
-    " 2 %, crowds 0 %; overflowed 0.0)"
+    "mined 3.4 a view (score 0.87; finds 52 % of the annotated; views agree 71 %; dropped: NMS"
+    " 31 %, same class 40 %, any class 2 %, crowds 0 %; overflowed 0.0)"
   )
   erased = {"mining/erased": 2.25, "mining/precision": 0.62, "mining/recall": 0.3}
   assert measures_lib.describe({**VALUES, **erased}).endswith(
@@ -196,3 +206,8 @@ def test_words():
   one_view = {name: value for name, value in VALUES.items() if name != "mining/agreement"}
   assert "agree" not in measures_lib.describe(one_view)
   assert measures_lib.describe({"rpn_box": 1.0}) == ""
+  unlabelled = {"mining/unlabelled": 2.34}
+  assert measures_lib.describe(unlabelled) == "probably unlabelled 2.3 proposals a view"
+  assert measures_lib.describe({**VALUES, **unlabelled}) == (
+    f"{measures_lib.describe(VALUES)}, probably unlabelled 2.3 proposals a view"
+  )

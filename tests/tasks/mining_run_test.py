@@ -161,13 +161,15 @@ def test_a_run_tells_and_draws_what_it_mines(sparse, tmp_path, monkeypatch, caps
   assert not terminal_lines.foreign(printed, *terminal_lines.TRAINING)
   (line, *_) = [line for line in printed.splitlines() if line.startswith("step ")]
   assert re.search(
-    r"\) \| mined [\d.]+ a view \(score [\d.]+; views agree \d+ %; dropped: NMS ", line
+    r"\) \| mined [\d.]+ a view \(score [\d.]+; finds \d+ % of the annotated; views"
+    r" agree \d+ %; dropped: NMS ",
+    line,
   )
   assert "of 1.0 erased: precision" in line
   # Nothing of mining stands among the losses.
   assert "mining/" not in line
   scalars = curves.read_scalars(str(tmp_path / "run"))
-  for name in mining_measures.NAMES:
+  for name in mining_measures.OF_MINING:
     steps, values = scalars[f"train/{name}"]
     assert list(steps) == [2, 4]
     assert np.isfinite(values).all()

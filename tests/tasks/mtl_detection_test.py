@@ -134,6 +134,7 @@ def test_every_setting_of_the_data_reaches_the_reader(task, monkeypatch):
     "first_batch": 4,
     "skipped_batches": [5],
     "input_context": "context",
+    "num_classes": 3,
   }
 
 
@@ -269,6 +270,26 @@ def test_auxiliary_figures_are_of_what_can_be_measured(task):
   assert weights.tolist() == [[1.0] * 4, [0.0] * 4]
   valid = logs["auxiliary/closeness_valid"].numpy()
   assert valid.tolist() == [[True, False, False, False], [False] * 4]
+
+
+@pytest.mark.parametrize(("positive_iou", "is_near"), [(0.55, True), (0.65, False)])
+def test_closeness_is_measured_where_a_proposal_would_be_a_positive(folder, positive_iou, is_near):
+  fields = {"roi_head": {"positive_iou": positive_iou}, "rpn": {"positive_iou": 0.6}}
+  task = mtl_detection.MtlDetectionTask(tiny.experiment(folder, {"task": fields}).task)
+  images, labels = next(iter(task.build_inputs(task.task_config.validation_data)))
+  targets = task.auxiliary_targets(labels, tf.constant(mtl_detection.EVALUATION_STEP))
+
+  class Near(Oracle):
+    """Its proposals are the upper six tenths of the objects."""
+
+    def score_proposals(self, first, image_size_px):
+      outputs, *others = super().score_proposals(first, image_size_px)
+      ymin, xmin, ymax, xmax = tf.unstack(outputs["proposals_px"], axis=-1)
+      upper_px = tf.stack([ymin, xmin, ymin + 0.6 * (ymax - ymin), xmax], axis=-1)
+      return outputs | {"proposals_px": upper_px}, *others
+
+  logs = task.validation_step((images, labels), Near(labels, targets))
+  assert logs["auxiliary/closeness_valid"].numpy().tolist() == [[is_near] * 2 + [False] * 2] * 2
 
 
 def test_images_are_taken_in_the_order_of_the_files(task, monkeypatch):

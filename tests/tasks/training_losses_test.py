@@ -383,7 +383,9 @@ class SamplingTest(tf.test.TestCase):
     }
     config = _config({"rpn": options, "seed": 23})
     called = self._call(training_losses.rpn_targets, "rpn_targets", config, step=5)
-    expected = {("num_samples" if k == "batch_size" else k): v for k, v in options.items()}
+    expected = {("num_samples" if k == "batch_size" else k): v for k, v in options.items()} | {
+      "never_negative": None
+    }
     self.assertEqual(called.kwargs, expected)
     anchors, is_candidate, boxes, classes, seeds = called.args
     self.assertEqual(np.shape(anchors), (48, 4))
@@ -517,6 +519,8 @@ class RefinementLossTest(parameterized.TestCase, tf.test.TestCase):
     (4, 0, [0, 1, 2, 3]),
     (4, 2, [0, 2]),
     (4, 9, [0, 1, 2, 3]),
+    # The last of five is padding.
+    (5, 0, [0, 1, 2, 3, 4]),
     (5, 3, [0, 1, 3]),
   )
   def test_rows_are_picked_evenly(self, num_rois, train_rois, expected):

@@ -146,6 +146,28 @@ def test_new_weights_are_averaged_from_their_start_on(folder, monkeypatch):
   ]
 
 
+@pytest.mark.parametrize(
+  # Up to the first step averages are the weights. The second step's decay is 3 / 12.
+  ("settings", "behind"),
+  [({"start_step": 2}, 0.98), ({"dynamic_decay": True}, 0.25)],
+)
+def test_the_decay_is_that_of_the_step_that_is_taken(folder, settings, behind):
+  ema = {**EMA, **settings}
+  params = toy_task.experiment(folder, {"trainer": {"optimizer_config": {"ema": ema}}})
+  task = toy_task.ToyTask(params.task)
+  optimizer = train_utils.create_optimizer(task, params)
+  made = trainer.TaskTrainer(params, task, task.build_model(), optimizer)
+  made.train(tf.constant(1))
+  before = [average.numpy() for average in made.averages.variables.values()]
+  made.train(tf.constant(1))
+  for was, weight, average in zip(
+    before, made.model.trainable_variables, made.averages.variables.values(), strict=True
+  ):
+    assert np.all(was != weight.numpy())
+    expected = behind * was + (1.0 - behind) * weight.numpy()
+    np.testing.assert_allclose(average.numpy(), expected, rtol=1e-5)
+
+
 BAD_BATCH, LATER_BAD_BATCH = 60, 80
 
 

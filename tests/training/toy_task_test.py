@@ -101,18 +101,41 @@ def test_the_first_evaluation_comes_long_after_the_checkpoint_of_the_start(folde
   assert (folder / "run" / "evaluation-250.json").exists()
 
 
+def _gone(folder):
+  files = [str(folder / "gone.tfrecord")]
+  return tf.data.TFRecordDataset(files).map(lambda _: tf.zeros([4, 4]))
+
+
+def _no_examples(content):
+  def parse(record):
+    parsed = tf.io.parse_single_example(record, {"x": tf.io.FixedLenFeature([], tf.string, "")})
+    return tf.zeros([4, 4]) + tf.strings.to_number(parsed["x"])
+
+  return tf.data.Dataset.from_tensors(content).map(parse)
+
+
 @pytest.mark.parametrize("loop", ["by steps", "in a graph"])
 @pytest.mark.parametrize("split", ["train_data", "validation_data"])
-def test_records_that_are_gone_end_the_run_with_one_line(folder, monkeypatch, split, loop):
+@pytest.mark.parametrize(
+  ("records", "reason"),
+  [
+    (_gone, "{folder}/gone.tfrecord; No such file or directory"),
+    (lambda _: _no_examples(b"<html></html>"), "a record is no tf.Example"),
+    # TensorFlow quotes what is no text, and Python cannot read its message.
+    (lambda _: _no_examples(b"\xff\x01"), "a record is no tf.Example"),
+  ],
+  ids=["gone", "text", "no text"],
+)
+def test_records_that_cannot_be_read_end_the_run_with_one_line(
+  folder, monkeypatch, records, reason, split, loop
+):
   build = toy_task.ToyTask.build_inputs
-  gone = folder / "gone.tfrecord"
 
   def build_with_end(self, params, *args, **kwargs):
     batches = build(self, params, *args, **kwargs)
     if params.is_training != (split == "train_data"):
       return batches
-    missing = tf.data.TFRecordDataset([str(gone)]).map(lambda _: tf.zeros([4, 4]))
-    return batches.take(1).concatenate(missing)
+    return batches.take(1).concatenate(records(folder))
 
   monkeypatch.setattr(toy_task.ToyTask, "build_inputs", build_with_end)
   with pytest.raises(stopping.RunError) as error:
@@ -122,7 +145,7 @@ def test_records_that_are_gone_end_the_run_with_one_line(folder, monkeypatch, sp
     # The graph reads ahead, and does not tell how far it was.
     what = "the batch of step 2" if loop == "by steps" else "a batch of the steps 1 to 20"
   assert str(error.value) == (
-    f"{what} cannot be read ({gone}; No such file or directory); the same command resumes from the"
+    f"{what} cannot be read ({reason.format(folder=folder)}); the same command resumes from the"
     " last checkpoint once it can"
   )
 

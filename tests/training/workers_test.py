@@ -49,6 +49,22 @@ def test_one_process_decides_and_ends_by_itself():
   assert stop.should_stop()
 
 
+@pytest.mark.parametrize(
+  ("chief", "worker", "decided"),
+  [(True, False, True), (False, True, False), (True, True, True), (False, False, False)],
+)
+def test_of_several_the_chief_decides(monkeypatch, chief, worker, decided):
+  monkeypatch.setattr(strategies, "is_multi_worker", lambda _: True)
+  votes = []
+  monkeypatch.setattr(workers, "_sum", lambda strategy, value: votes.append(value) or 0.0)
+  for is_chief, decision in ((True, chief), (False, worker)):
+    workers.as_the_chief(fake(is_chief), decision)
+  total = float(sum(votes))
+  monkeypatch.setattr(workers, "_sum", lambda strategy, value: total)
+  for is_chief, decision in ((True, chief), (False, worker)):
+    assert workers.as_the_chief(fake(is_chief), decision) == decided
+
+
 @pytest.mark.parametrize("error", [tf.errors.UnavailableError, tf.errors.AbortedError])
 def test_a_worker_that_is_gone(monkeypatch, error):
   for several, expected, message in (

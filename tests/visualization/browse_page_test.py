@@ -168,3 +168,11 @@ def test_a_dark_screen_has_a_dark_page(browser, file):
   assert browser.evaluate(color) == "rgb(22, 23, 27)"
   browser.open(file, 390, scheme="light")
   assert browser.evaluate(color) == "rgb(255, 255, 255)"
+
+
+def test_classes_that_an_image_is_annotated_for():
+  assert "annotated for" not in page(fed_image())
+  names = ["cat", "<b>dog</b>", "cow"]
+  text = page(fed_image(annotated_classes=np.array([1, 2])), names=names)
+  assert "annotated for cat, &lt;b&gt;dog&lt;/b&gt;</p>" in text
+  assert "annotated for no class</p>" in page(fed_image(annotated_classes=np.array([], int)))

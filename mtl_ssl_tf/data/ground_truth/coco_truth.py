@@ -191,6 +191,7 @@ def write_coco(
         "id": image_id,
         "file_name": image.file_name,
         **({} if image.size is None else {"height": image.size[0], "width": image.size[1]}),
+        **_annotated_classes(image, truth.category_ids),
       }
       for image, image_id in zip(truth.images, image_ids, strict=True)
     ],
@@ -201,6 +202,16 @@ def write_coco(
     ],
   }
   pathlib.Path(path).write_text(json.dumps(content), encoding="utf-8")
+
+
+def _annotated_classes(
+  image: ground_truth.ImageTruth, category_ids: Sequence[int]
+) -> dict[str, list[int]]:
+  """The field of an entry of `images`; none where all classes are annotated."""
+  if image.annotated_classes is None:
+    return {}
+  ids = [category_ids[class_id - 1] for class_id in image.annotated_classes]
+  return {coco_annotation.ANNOTATED_CLASSES: ids}
 
 
 def _image_truth(
@@ -214,6 +225,10 @@ def _image_truth(
   image = coco_annotation.parse_image(entry, position + 1, index.file)
   # Images are known by their ids, so that a name may be missing.
   of_image += tuple(fault for fault in image.faults if not fault.field.endswith("file_name"))
+  annotated, of_field = coco_annotation.annotated_classes(
+    entry, position + 1, index.categories, index.file
+  )
+  of_image += tuple(of_field)
   found.extend(of_image)
   if of_image:
     return None
@@ -240,4 +255,5 @@ def _image_truth(
     np.array([item.difficult for item in objects], bool),
     np.array([item.is_crowd for item in objects], bool),
     np.array(areas, np.float64),
+    None if annotated is None else np.sort([class_ids[name] for name in annotated]),
   )

@@ -57,8 +57,31 @@ def no_detections() -> Detections:
   return Detections(boxes, np.zeros(0), np.zeros(0, np.int64))
 
 
+def counted(
+  image: ground_truth.ImageTruth, found: Detections
+) -> tuple[ground_truth.ImageTruth, Detections]:
+  """The objects and detections of the classes that an image is annotated for.
+
+  What is detected of another class may well be there, and counts neither for nor against. All
+  metrics match by class, and limit detections by class, so that leaving out these rows measures
+  each class on the images that are annotated for it.
+
+  Reference: Gupta et al., "LVIS: A Dataset for Large Vocabulary Instance Segmentation", CVPR 2019,
+  section 3; Open Images evaluates likewise.
+  """
+  if image.annotated_classes is None:
+    return image, found
+  rows = np.isin(found.classes, image.annotated_classes)
+  kept = Detections(found.boxes.take(rows), found.scores[rows], found.classes[rows])
+  return image.of_annotated_classes(), kept
+
+
 def metric_arguments(image: ground_truth.ImageTruth, found: Detections) -> dict[str, np.ndarray]:
-  """An image's objects and detections by the names that `DetectionMetrics.update` has for them."""
+  """An image's objects and detections by the names that `DetectionMetrics.update` has for them.
+
+  Those of classes that the image is not annotated for are left out, see `counted`.
+  """
+  image, found = counted(image, found)
   return {
     "gt_boxes": image.boxes.corners,
     "gt_boxes_xywh": image.boxes.xywh,

@@ -37,6 +37,10 @@ class Boxes:
     left, top, width, height = xywh.T
     return cls(np.stack([top, left, top + height, left + width], axis=1), xywh)
 
+  def take(self, rows: np.ndarray) -> "Boxes":
+    """The boxes of some rows, integers or bool [n]."""
+    return Boxes(self.corners[rows], self.xywh[rows])
+
 
 @dataclasses.dataclass(frozen=True, slots=True, eq=False)
 class ImageTruth:
@@ -51,6 +55,8 @@ class ImageTruth:
     difficult: bool [n], PASCAL VOC's flag.
     is_crowd: bool [n], COCO's flag.
     areas: float64 [n], square pixels.
+    annotated_classes: int64 [m], ascending, the classes whose objects are all annotated; None is
+      all of them.
   """
 
   image_id: str
@@ -61,6 +67,17 @@ class ImageTruth:
   difficult: np.ndarray
   is_crowd: np.ndarray
   areas: np.ndarray
+  annotated_classes: np.ndarray | None = None
+
+  def of_annotated_classes(self) -> "ImageTruth":
+    """Returns the same without objects of classes that the image is not annotated for."""
+    if self.annotated_classes is None:
+      return self
+    rows = np.isin(self.classes, self.annotated_classes)
+    columns = ("classes", "difficult", "is_crowd", "areas")
+    return dataclasses.replace(
+      self, boxes=self.boxes.take(rows), **{name: getattr(self, name)[rows] for name in columns}
+    )
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

@@ -203,6 +203,7 @@ def _truth_of_record(
   # In float32, as in the input pipeline.
   boxes = ground_truth.Boxes.from_corners((boxes_norm * np.float32(size * 2))[keep])
   areas = np.array(values[schema.OBJECT_AREA], np.float64)
+  annotated = values[schema.ANNOTATED_CLASSES]
   return ground_truth.ImageTruth(
     os.fsdecode(values[schema.IMAGE_SOURCE_ID][0]),
     os.fsdecode(b"".join(values[schema.IMAGE_FILENAME][:1])),
@@ -212,6 +213,7 @@ def _truth_of_record(
     _flags(values[schema.OBJECT_DIFFICULT], len(classes))[keep],
     _flags(values[schema.OBJECT_IS_CROWD], len(classes))[keep],
     areas[keep] if len(areas) else boxes.xywh[:, 2] * boxes.xywh[:, 3],
+    np.unique(annotated) if annotated else None,
   )
 
 

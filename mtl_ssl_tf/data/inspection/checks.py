@@ -154,6 +154,7 @@ class ImageFacts:
     is_crowd: [N], whether the box is around a group; such boxes are not compared with others.
     record: number of the record in its file, from 0; None outside of record files.
     object_labels: [N], what messages call the objects; None calls them by their class.
+    annotated_classes: names of the classes whose objects are all annotated; None is all classes.
   """
 
   file: str
@@ -167,6 +168,7 @@ class ImageFacts:
   is_crowd: Sequence[bool]
   record: int | None = None
   object_labels: Sequence[str] | None = None
+  annotated_classes: Sequence[str] | None = None
 
   def warning(
     self, kind: str, field: str, value: str, accepted: str, row: int | None = None

@@ -237,6 +237,9 @@ def _statistics(summary: Mapping[str, Any]) -> str:
     "width by height, from": summary["aspect_ratios_half_log2"],
     "best IoU with an anchor's shape, from": anchors["best_shape_iou"],
   }
+  partly = summary.get("annotated_classes")
+  if partly:
+    tables["images annotated for each class"] = partly["images_per_class"]
   bars = "".join(_bars(name, counts) for name, counts in tables.items())
   return f'{sentence}<div class="tables">{bars}</div>'
 

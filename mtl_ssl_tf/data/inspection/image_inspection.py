@@ -264,6 +264,10 @@ def _facts(
     difficult=[bool(annotation.difficult) for annotation in annotations],
     is_crowd=[bool(annotation.is_crowd) for annotation in annotations],
     object_labels=[annotation.label for annotation in annotations],
+    annotated_classes=[
+      os.fsdecode(name) for name in feature[schema.ANNOTATED_CLASSES_TEXT].bytes_list.value
+    ]
+    or None,
   )
 
 

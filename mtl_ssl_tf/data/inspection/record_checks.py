@@ -74,6 +74,7 @@ class _Check:
     if num_objects is not None:
       # Also without an image, so that no fault hides behind another.
       facts, boxes_orig = self._place_objects(num_objects, *(size or (1, 1)))
+      self._check_annotated_classes()
       for box_norm in zip(*(self._values[key] for key in schema.IGNORED_BOX), strict=True):
         self._check_box(None, schema.IGNORED_BOX, box_norm)
     return CheckedRecord(
@@ -225,8 +226,48 @@ class _Check:
       difficult=[bool(difficult[row]) for row in rows],
       is_crowd=[bool(crowd[row]) for row in rows],
       record=self._record,
+      annotated_classes=self._annotated_names(num_classes),
     )
     return facts, {row + 1: box for row, box in enumerate(boxes_orig.tolist())}
+
+  def _annotated_names(self, num_classes: int | None) -> list[str] | None:
+    """Names of the sound annotated classes; None where the record does not say."""
+    stated = self._values[schema.ANNOTATED_CLASSES]
+    if not stated:
+      return None
+    at_fault = {
+      int(problem.value) for problem in contents.annotated_class_problems(self._values, num_classes)
+    }
+    texts = self._values[schema.ANNOTATED_CLASSES_TEXT]
+    return [
+      self._classes[label - 1]
+      if self._classes
+      else os.fsdecode(texts[place])
+      if texts
+      else f"class {label}"
+      for place, label in enumerate(stated)
+      if label not in at_fault
+    ]
+
+  def _check_annotated_classes(self) -> None:
+    """Reports annotated classes that are none, are called otherwise, or lack those of boxes."""
+    num_classes = None if self._classes is None else len(self._classes)
+    found = list(contents.annotated_class_problems(self._values, num_classes))
+    self._tell(found)
+    stated = self._values[schema.ANNOTATED_CLASSES]
+    if not stated or found:
+      return
+    for label, text in zip(stated, self._values[schema.ANNOTATED_CLASSES_TEXT], strict=False):
+      if self._classes and text != self._classes[label - 1].encode():
+        value = f"{faults.quote(os.fsdecode(text))}, but the label is {label}"
+        accepted = f"{faults.quote(self._classes[label - 1])}, line {label} of the label map"
+        self._fault("text_contradicts_label", schema.ANNOTATED_CLASSES_TEXT, value, accepted)
+    others = sorted(set(self._values[schema.OBJECT_LABEL]) - set(stated))
+    if others:
+      value = f"has boxes of class {', '.join(map(str, others))}, which is not among them"
+      self._warn(
+        "box_not_annotated", schema.ANNOTATED_CLASSES, value, "the classes of all its boxes"
+      )
 
   def _check_text(self, row: int) -> None:
     """Reports a class name that is not the label's."""

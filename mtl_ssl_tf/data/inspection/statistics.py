@@ -36,6 +36,7 @@ class DataStatistics:
     self._num_images = self._num_crowd = self._num_difficult = self._num_left_out = 0
     self._boxes_per_class = collections.Counter(dict.fromkeys(classes or (), 0))
     self._images_per_class = collections.Counter()
+    self._num_partly, self._partly_per_class = 0, collections.Counter()
     self._boxes_per_image = collections.Counter()
     self._coco_sizes = collections.Counter(dict.fromkeys(_COCO_SIZES, 0))
     self._sides_orig, self._sides_px = collections.Counter(), collections.Counter()
@@ -54,6 +55,8 @@ class DataStatistics:
     for extremes, length in ((self._heights, facts.height), (self._widths, facts.width)):
       extremes[:] = min(extremes[0], length), max(extremes[1], length)
     self._boxes_per_image[len(facts.boxes_orig)] += 1
+    self._num_partly += facts.annotated_classes is not None
+    self._partly_per_class.update(facts.annotated_classes or ())
     self._num_left_out += max(len(facts.boxes_orig) - self._limits.max_num_boxes, 0)
     kept = ~np.asarray(facts.is_crowd, bool)
     self._num_crowd += int(np.sum(~kept))
@@ -98,6 +101,7 @@ class DataStatistics:
         }
         for name, count in self._boxes_per_class.items()
       },
+      **self._annotated_classes(),
       "most_to_fewest_boxes": max(counts) / min(counts) if counts else None,
       "boxes_per_image": {
         "most": most,
@@ -125,6 +129,21 @@ class DataStatistics:
         "share_smaller": self._num_smaller / num_boxes if num_boxes else 0.0,
         "best_shape_iou": _bins(self._anchor_ious, lambda k: k / 10),
       },
+    }
+
+  def _annotated_classes(self) -> dict[str, Any]:
+    """The entry on images that state their annotated classes; none where no image does."""
+    if not self._num_partly:
+      return {}
+    names = [*self._boxes_per_class]
+    names += sorted(name for name in self._partly_per_class if name not in self._boxes_per_class)
+    # All classes are annotated in the other images.
+    others = self._num_images - self._num_partly
+    return {
+      "annotated_classes": {
+        "num_images": self._num_partly,
+        "images_per_class": {name: others + self._partly_per_class[name] for name in names},
+      }
     }
 
   def anchor_findings(self, name: str, cure: str) -> list[checks.Finding]:

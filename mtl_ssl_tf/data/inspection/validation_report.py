@@ -11,6 +11,7 @@ import random
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from mtl_ssl_tf.data import faults
 from mtl_ssl_tf.data.inspection import checks, contact_sheet, statistics
 
 _MAX_PRINTED = 3
@@ -227,6 +228,13 @@ class ValidationReport:
       f" smaller than the smallest anchor {anchors['num_boxes_smaller']}"
       f" ({100 * anchors['share_smaller']:.1f} %)",
     ]
+    partly = summary.get("annotated_classes")
+    if partly:
+      counts = [f"{name} {count}" for name, count in partly["images_per_class"].items()]
+      lines.append(
+        f"images annotated for some classes only {partly['num_images']}; images annotated for"
+        f" {faults.listing(counts)}"
+      )
     for kind, counts in self.kinds().items():
       lines += [f"{counts['level']}: {finding}" for finding in self._listed[kind][:_MAX_PRINTED]]
       if counts["num_findings"] > _MAX_PRINTED:

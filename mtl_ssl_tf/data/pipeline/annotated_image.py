@@ -8,6 +8,18 @@ from mtl_ssl_tf.data.pipeline import augmentations
 from mtl_ssl_tf.ops import box_ops
 
 
+class Parts(NamedTuple):
+  """The p parts that an image was composed of, and what each of them is annotated for.
+
+  Attributes:
+    boxes_px: float32 [p, 4], pixels of the image; later parts may lie on earlier ones.
+    annotated: float32 [p, C], see `decoder.annotated_mask`.
+  """
+
+  boxes_px: tf.Tensor
+  annotated: tf.Tensor
+
+
 class AnnotatedImage(NamedTuple):
   """An image and its n objects, without padding.
 
@@ -18,6 +30,7 @@ class AnnotatedImage(NamedTuple):
     difficult: bool [n], PASCAL VOC's flag.
     is_crowd: bool [n], COCO's flag of a box around many objects.
     area_px: float32 [n], square pixels; of a mask less than of its box.
+    parts: of which the image was composed, one where it was not; empty where nobody asks.
   """
 
   image: tf.Tensor
@@ -26,6 +39,7 @@ class AnnotatedImage(NamedTuple):
   difficult: tf.Tensor
   is_crowd: tf.Tensor
   area_px: tf.Tensor
+  parts: Parts | tuple[()] = ()
 
   @property
   def size(self) -> tf.Tensor:
@@ -34,7 +48,8 @@ class AnnotatedImage(NamedTuple):
 
   def take(self, rows: tf.Tensor) -> Self:
     """The same image with the objects of some rows, integers [m], in that order."""
-    return type(self)(self.image, *(tf.gather(values, rows) for values in self[1:]))
+    taken = {name: tf.gather(getattr(self, name), rows) for name in _OF_OBJECTS}
+    return self._replace(**taken)
 
   def with_boxes(self, boxes_px: tf.Tensor) -> Self:
     """The same objects with boxes of another place or size; areas change as those of the boxes."""
@@ -42,15 +57,29 @@ class AnnotatedImage(NamedTuple):
     return self._replace(boxes_px=boxes_px, area_px=self.area_px * areas)
 
 
+# Fields with a row for each object.
+_OF_OBJECTS = ("boxes_px", "classes", "difficult", "is_crowd", "area_px")
+
+
 def join(image: tf.Tensor, parts: list[AnnotatedImage]) -> AnnotatedImage:
   """An image that shows the objects of all parts: objects first, regions to be ignored last.
 
   Args:
     image: uint8 [h, w, 3].
-    parts: their boxes are in pixels of `image`, and their own images are not used.
+    parts: their boxes, and those of their own parts, are in pixels of `image`, and their own images
+      are not used.
   """
-  rows = [tf.concat(values, axis=0) for values in zip(*(part[1:] for part in parts), strict=True)]
-  return ignored_last(AnnotatedImage(image, *rows))
+  of_objects = [tf.concat([getattr(part, name) for part in parts], axis=0) for name in _OF_OBJECTS]
+  joined = ()
+  if parts[0].parts:
+    joined = Parts(*(tf.concat(of, axis=0) for of in zip(*(p.parts for p in parts), strict=True)))
+  return ignored_last(AnnotatedImage(image, *of_objects, joined))
+
+
+def whole(annotated: AnnotatedImage, mask: tf.Tensor) -> AnnotatedImage:
+  """The same image, all of it one part that is annotated for the classes of a mask, float32 [C]."""
+  box_px = tf.concat([tf.zeros([2]), annotated.size], axis=0)  # [4]
+  return annotated._replace(parts=Parts(box_px[tf.newaxis], mask[tf.newaxis]))
 
 
 def ignored_last(annotated: AnnotatedImage) -> AnnotatedImage:

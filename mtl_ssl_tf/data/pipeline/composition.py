@@ -13,6 +13,13 @@ _PASTE_PARTNER = NUM_PARTNERS - 1
 Partner = Callable[[int], annotated_image.AnnotatedImage]
 
 
+def num_parts(probabilities: tuple[float, float]) -> int:
+  """The most parts that an image is composed of, by the probabilities of `compose`."""
+  mosaic_probability, paste_probability = probabilities
+  of_mosaic = mosaic.NUM_IMAGES if mosaic_probability else 1
+  return of_mosaic + (copy_paste.MAX_PASTED if paste_probability else 0)
+
+
 def compose(
   annotated: annotated_image.AnnotatedImage,
   partner: Partner,

@@ -6,7 +6,7 @@ from mtl_ssl_tf.data.pipeline import annotated_image
 from mtl_ssl_tf.ops import box_ops
 
 # At most so many objects are pasted into an image, drawn from 1 on.
-_MAX_PASTED = 3
+MAX_PASTED = 3
 # Range of an object's size, compared with that in its own image.
 _SCALE_MIN, _SCALE_MAX = 0.5, 1.5
 # The soft edge around a box, as a part of its height and width.
@@ -34,7 +34,7 @@ def copy_paste(
 
   Args:
     annotated: the image and its objects.
-    partner: the image that objects are taken from; may be the same.
+    partner: the image that objects are taken from; may be the same. It is not composed.
     seed: integers [2], for stateless random numbers.
     size_ratio: float32 scalar, pixels of the image to one of the partner at equal size.
     max_objects: no more objects than this in all, unless the image has them already.
@@ -48,7 +48,7 @@ def copy_paste(
   count_seed, order_seed, place_seed = tf.unstack(tf.random.split(seed, 3))
   candidates = _pasteable(partner)  # [m]
   num_free = max_objects - tf.math.count_nonzero(annotated.classes > 0, dtype=tf.int32)
-  count = tf.random.stateless_uniform([], count_seed, 1, _MAX_PASTED + 1, tf.int32)
+  count = tf.random.stateless_uniform([], count_seed, 1, MAX_PASTED + 1, tf.int32)
   count = tf.minimum(count, tf.math.count_nonzero(candidates, dtype=tf.int32))
   count = tf.maximum(tf.minimum(count, num_free), 0)
   order = tf.random.stateless_uniform(tf.shape(candidates), order_seed) - tf.cast(
@@ -74,6 +74,9 @@ def copy_paste(
     ),
   )
   hidden, pasted_hidden = _hidden(annotated.boxes_px, boxes_px)
+  if pasted.parts:  # One, as the partner is not composed.
+    of_each = tf.tile(pasted.parts.annotated, [count, 1])  # [k, C]
+    pasted = pasted._replace(parts=annotated_image.Parts(boxes_px, of_each))
   return annotated_image.join(
     image,
     [

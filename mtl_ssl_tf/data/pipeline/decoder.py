@@ -18,14 +18,16 @@ class DetectionDecoder(tf_example_decoder.TfExampleDecoder):
     Returns:
       The parent's dict, among others `image` uint8 [H, W, 3], `groundtruth_boxes` float32 [N, 4]
       (fractions of the image) and `groundtruth_classes` int64 [N], together with
-      `groundtruth_difficult` bool [N], all False where the record does not say, and
-      `ignored_boxes` float32 [M, 4], regions to be ignored, fractions of the image.
+      `groundtruth_difficult` bool [N], all False where the record does not say, `ignored_boxes`
+      float32 [M, 4], regions to be ignored, fractions of the image, and `annotated_classes` int64
+      [m], none where all classes are annotated.
     """
     decoded = super().decode(serialized_example)
     features = tf.io.parse_single_example(
       serialized_example,
       {
         schema.OBJECT_DIFFICULT: tf.io.VarLenFeature(tf.int64),
+        schema.ANNOTATED_CLASSES: tf.io.VarLenFeature(tf.int64),
         **{key: tf.io.VarLenFeature(tf.float32) for key in schema.IGNORED_BOX},
       },
     )
@@ -37,7 +39,23 @@ class DetectionDecoder(tf_example_decoder.TfExampleDecoder):
     )
     sides = [tf.sparse.to_dense(features[key]) for key in schema.IGNORED_BOX]
     decoded["ignored_boxes"] = tf.stack(sides, axis=-1)  # [M, 4]
+    decoded["annotated_classes"] = tf.sparse.to_dense(features[schema.ANNOTATED_CLASSES])  # [m]
     return decoded
+
+
+def annotated_mask(annotated_classes: tf.Tensor, num_classes: int) -> tf.Tensor:
+  """Mask of the classes whose objects are all annotated.
+
+  Args:
+    annotated_classes: int64 [m], from 1; none is all classes.
+    num_classes: C, background included.
+
+  Returns:
+    float32 [C], 1 for the background and for the annotated classes.
+  """
+  stated = tf.one_hot(tf.concat([[0], annotated_classes], axis=0), num_classes)  # [m + 1, C]
+  states_none = tf.equal(tf.size(annotated_classes), 0)
+  return tf.where(states_none, tf.ones([num_classes]), tf.reduce_max(stated, axis=0))
 
 
 def erased_objects(serialized_example: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:

@@ -75,6 +75,12 @@ class DetectionParser:
     image_key: int32, a number made from the source id; stays with the image in every epoch,
       whatever else is composed with it.
     example_valid: bool, False for a row that only fills up the last batch.
+    annotated_classes: only where asked for: float32 [C], 1 for each class, the background among
+      them, whose objects are all annotated in the image: of an image that was composed, in all
+      parts that are left of it.
+    annotated_parts_px, annotated_parts: beside it, where images are composed in training: float32
+      [P, 4], the parts in pixels of the padded input, padding is -1, and float32 [P, C], the same
+      mask for each of them. A later part may lie on an earlier one.
     erased_boxes_px, erased_classes: only where asked for, in training: the objects whose
       annotations were erased on purpose, as `gt_boxes_px` and `gt_classes` would have them. For
       measuring alone.
@@ -91,6 +97,7 @@ class DetectionParser:
     input_size: Sequence[int] | None = None,
     is_training: bool = False,
     with_erased: bool = False,
+    num_classes: int | None = None,
   ):
     """Checks the settings; later changes to `data` do not count.
 
@@ -101,6 +108,7 @@ class DetectionParser:
         orientation.
       is_training: change images at random.
       with_erased: in training, add the objects whose annotations were erased.
+      num_classes: C, background included, to add the annotated classes; None leaves them out.
 
     Raises:
       ValueError: a setting is out of its range.
@@ -118,6 +126,7 @@ class DetectionParser:
     augmentation = data.augmentation
     self._zooms = is_training and (data.scale_min, data.scale_max) != (1.0, 1.0)
     self._composes = is_training and bool(augmentation.mosaic or augmentation.copy_paste)
+    self._num_classes = num_classes
     self._with_erased = is_training and with_erased
     if self._with_erased and self._composes:
       raise ValueError(
@@ -145,9 +154,9 @@ class DetectionParser:
     """
     decoded = self._decoder.decode(serialized_example)
     seeds = _Seeds.of(seed)
-    image, objects = decoded["image"], self._select_objects(decoded)
+    image, objects, parts = decoded["image"], self._select_objects(decoded), ()
     if self._composes:
-      image, *objects = self._compose(
+      image, *objects, parts = self._compose(
         decoded, read_partner or (lambda _: serialized_example), seeds.compose
       )
     boxes_norm, classes, difficult, is_crowd, area_orig = objects
@@ -177,6 +186,10 @@ class DetectionParser:
       "image_key": _image_key(decoded["source_id"]),
       "example_valid": tf.constant(True),
     }
+    if parts:
+      labels |= self._part_labels(parts, move, window)
+    elif self._num_classes is not None:
+      labels["annotated_classes"] = self._annotated(decoded)  # [C]
     if self._with_erased:
       labels |= self._erased_labels(serialized_example, move, window)
     image = fitting.resize_and_crop(image, scaled_size, offset, kept_size)
@@ -208,6 +221,8 @@ class DetectionParser:
       "image_key": tf.constant(0),
       "example_valid": tf.constant(False),
     }
+    if self._num_classes is not None:
+      labels["annotated_classes"] = tf.ones([self._num_classes])
     return tf.zeros([*self._input_size, 3]), labels
 
   def _compose(
@@ -215,13 +230,20 @@ class DetectionParser:
     decoded: dict[str, tf.Tensor],
     read_partner: Callable[[int], tf.Tensor],
     seed: tf.Tensor,
-  ) -> tuple[tf.Tensor, ...]:
-    """The image composed with its partners, and what `select_objects` would return of it."""
+  ) -> tuple[tf.Tensor | annotated_image.Parts | tuple[()], ...]:
+    """The image composed with its partners, what `select_objects` would return of it, its parts.
+
+    Boxes of the parts are fractions of the image; there are none where nobody asks for annotated
+    classes.
+    """
 
     def annotate(decoded):
       boxes_norm, *others = self._select_objects(decoded)
       boxes_px = boxes_norm * tf.tile(_size(decoded["image"]), [2])  # [n, 4]
-      return annotated_image.AnnotatedImage(decoded["image"], boxes_px, *others)
+      one = annotated_image.AnnotatedImage(decoded["image"], boxes_px, *others)
+      if self._num_classes is None:
+        return one
+      return annotated_image.whole(one, self._annotated(decoded))
 
     composed = composition.compose(
       annotate(decoded),
@@ -229,11 +251,40 @@ class DetectionParser:
       seed,
       scale_of=lambda size: tf.reduce_min(self._fitted_size(size) / size),
       mosaic_size=self._fitted_size(tf.constant(self._input_size, tf.float32)),
-      probabilities=(self._data.augmentation.mosaic, self._data.augmentation.copy_paste),
+      probabilities=self._probabilities,
       max_objects=self._data.max_num_boxes,
     )
-    boxes_norm = composed.boxes_px / tf.tile(composed.size, [2])  # [n, 4]
-    return composed.image, boxes_norm, *composed[2:]
+    size = tf.tile(composed.size, [2])  # [4]
+    parts = composed.parts
+    if parts:
+      parts = parts._replace(boxes_px=parts.boxes_px / size)
+    return composed.image, composed.boxes_px / size, *composed[2:-1], parts
+
+  @property
+  def _probabilities(self) -> tuple[float, float]:
+    """Those of a mosaic and of pasted objects."""
+    return self._data.augmentation.mosaic, self._data.augmentation.copy_paste
+
+  def _annotated(self, decoded: dict[str, tf.Tensor]) -> tf.Tensor:
+    """The mask of annotated classes, float32 [C]."""
+    return decoder.annotated_mask(decoded["annotated_classes"], self._num_classes)
+
+  def _part_labels(
+    self,
+    parts: annotated_image.Parts,
+    move: Callable[[tf.Tensor], tf.Tensor],
+    window: tuple[tf.Tensor, tf.Tensor, tf.Tensor],
+  ) -> dict[str, tf.Tensor]:
+    """The parts of a composed image, moved and cut as objects are; fractions of it before."""
+    parts_px, _ = _cut_out(move(parts.boxes_px), *window)
+    is_left = box_ops.area(parts_px) > 0.0
+    masks = tf.boolean_mask(parts.annotated, is_left)  # [p, C]
+    P = composition.num_parts(self._probabilities)
+    return {
+      "annotated_classes": tf.ensure_shape(tf.reduce_min(masks, axis=0), [self._num_classes]),
+      "annotated_parts_px": self._kept(parts_px, is_left, -1.0, P),  # [P, 4]
+      "annotated_parts": self._kept(parts.annotated, is_left, 1.0, P),  # [P, C]
+    }
 
   def _turn_and_mirror(
     self, image: tf.Tensor, boxes_norm: tf.Tensor, seeds: "_Seeds"
@@ -298,13 +349,20 @@ class DetectionParser:
       original_size, self._input_size, self._data.short_side, self._data.long_side
     )
 
-  def _kept(self, values: tf.Tensor, keep: tf.Tensor, padding: float | int | bool) -> tf.Tensor:
-    """The first N of the rows to `keep`, filled up to N with `padding`."""
-    values = tf.boolean_mask(values, keep)[: self._data.max_num_boxes]
-    rows = self._data.max_num_boxes - tf.shape(values)[0]
+  def _kept(
+    self,
+    values: tf.Tensor,
+    keep: tf.Tensor,
+    padding: float | int | bool,
+    num_rows: int | None = None,
+  ) -> tf.Tensor:
+    """The first `num_rows`, or N, of the rows to `keep`, filled up with `padding`."""
+    num_rows = num_rows or self._data.max_num_boxes
+    values = tf.boolean_mask(values, keep)[:num_rows]
+    rows = num_rows - tf.shape(values)[0]
     paddings = [[0, rows]] + [[0, 0]] * (values.shape.rank - 1)
     padded = tf.pad(values, paddings, constant_values=padding)
-    return tf.ensure_shape(padded, [self._data.max_num_boxes, *values.shape[1:]])
+    return tf.ensure_shape(padded, [num_rows, *values.shape[1:]])
 
 
 class _Seeds(NamedTuple):

@@ -24,7 +24,7 @@ def mosaic(
   are cut to their tile; those left with less than half their box are dropped, as by a zoom.
 
   Args:
-    images: four of them, of any sizes.
+    images: four of them, of any sizes, none of them composed.
     scales: float32 scalars, the scale that each image would have by itself.
     size: float32 [2], height and width of the mosaic, whole numbers, at least 2.
     seed: integers [2], for stateless random numbers.
@@ -47,7 +47,11 @@ def mosaic(
     part = random_part(image, scale, tf.stack(tile_size), tile_seed)
     tiles.append(part.image)
     # Areas have changed with the scale already, and moving a box does not change its area.
-    parts.append(part._replace(boxes_px=part.boxes_px + tf.stack(2 * origin)))
+    part = part._replace(boxes_px=part.boxes_px + tf.stack(2 * origin))
+    if part.parts:  # One, as no mosaic is made of mosaics: it fills the tile.
+      tile_px = tf.concat([tf.stack(origin), tf.stack(origin) + tf.stack(tile_size)], axis=0)
+      part = part._replace(parts=part.parts._replace(boxes_px=tile_px[tf.newaxis]))
+    parts.append(part)
   rows = [tf.concat(tiles[:2], axis=1), tf.concat(tiles[2:], axis=1)]
   return annotated_image.join(tf.concat(rows, axis=0), parts)
 

@@ -23,6 +23,7 @@ from mtl_ssl_tf.data.pipeline import (
   input_sizes,
   record_streams,
 )
+from mtl_ssl_tf.data.records import features as record_features
 from mtl_ssl_tf.data.records import index as record_index
 from mtl_ssl_tf.data.records import paths as record_paths
 from mtl_ssl_tf.data.records import sizes as record_sizes
@@ -35,6 +36,7 @@ def make_dataset(
   skipped_batches: Sequence[int] = (),
   input_context: tf.distribute.InputContext | None = None,
   with_erased: bool = False,
+  num_classes: int | None = None,
 ) -> tf.data.Dataset:
   """Batches of static shape: without end for training, each image once for evaluation.
 
@@ -58,6 +60,8 @@ def make_dataset(
     input_context: which worker this is, from `tf.distribute`; None is the only one.
     with_erased: add to training's labels the objects whose annotations were erased on purpose, see
       `DetectionParser`; no loss may see them.
+    num_classes: C, background included, to add the annotated classes to the labels, see there, if
+      any record states them; None never adds them.
 
   Returns:
     Dataset of `(images, labels)`: float32 [B, H, W, 3] and the dict of `DetectionParser`, with B in
@@ -71,12 +75,14 @@ def make_dataset(
   batch_size, is_training = data.global_batch_size, data.is_training
   context = input_context or tf.distribute.InputContext()
   input_checks.check_batches(batch_size, context, first_batch, skipped_batches, is_training)
-  parsers = {
-    bucket: detection_parser.DetectionParser(data, size, is_training, with_erased)
-    for bucket, size in enumerate(input_sizes.sizes(data.input_layout, data.input_size))
-  }
   files = record_paths.match_files(data.input_path)
   input_checks.check_records(files)
+  if num_classes is not None and not record_features.state_annotated_classes(files):
+    num_classes = None
+  parsers = {
+    bucket: detection_parser.DetectionParser(data, size, is_training, with_erased, num_classes)
+    for bucket, size in enumerate(input_sizes.sizes(data.input_layout, data.input_size))
+  }
   seed = data.seed
   if seed is None:
     seed = random.SystemRandom().randrange(2**31)
@@ -105,15 +111,12 @@ def make_dataset(
   return dataset.prefetch(tf.data.AUTOTUNE)
 
 
-def image_ids(
-  data: data_config.Data, batch: int, input_context: tf.distribute.InputContext | None = None
-) -> list[str]:
-  """The source ids of the images in a training batch, row by row.
+def image_ids(data: data_config.Data, batch: int) -> list[str]:
+  """The source ids of the images in a training batch, those of all workers, row by row.
 
   Args:
     data: as `make_dataset` was given it.
     batch: running number of the batch.
-    input_context: the worker whose rows are wanted; None wants those of all workers.
 
   Raises:
     ValueError: as `make_dataset`, or there is no seed.
@@ -121,12 +124,12 @@ def image_ids(
   batch_size = data.global_batch_size
   if data.seed is None:
     raise ValueError("seed is None; accepted: a number, as an order that was drawn is not known")
-  context = input_context or tf.distribute.InputContext()
+  context = tf.distribute.InputContext()
   input_checks.check_batches(batch_size, context, batch, (), is_training=True)
   index = record_index.scan(record_paths.match_files(data.input_path))
   order = batch_order.BatchOrder(_buckets(index, data.input_layout), batch_size, data.seed)
   ids = []
-  for row in record_streams.worker_rows(batch_size, context):
+  for row in range(batch_size):
     record = order.record(tf.constant(batch, tf.int64), tf.constant(row, tf.int64))
     feature = tf.train.Example.FromString(index.read(record).numpy()).features.feature
     ids.append(feature[schema.IMAGE_SOURCE_ID].bytes_list.value[0].decode())

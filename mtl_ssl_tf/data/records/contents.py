@@ -12,10 +12,11 @@ from typing import Any
 
 import numpy as np
 import tensorflow as tf
-from google.protobuf import message
+from google.protobuf import message, unknown_fields
 from PIL import Image
 
 from mtl_ssl_tf.data import schema
+from mtl_ssl_tf.data.records import features
 
 BOX = (schema.OBJECT_YMIN, schema.OBJECT_XMIN, schema.OBJECT_YMAX, schema.OBJECT_XMAX)
 FLAGS = (schema.OBJECT_DIFFICULT, schema.OBJECT_TRUNCATED, schema.OBJECT_IS_CROWD)
@@ -32,6 +33,7 @@ USED = frozenset(
     schema.OBJECT_DIFFICULT,
     schema.OBJECT_IS_CROWD,
     schema.OBJECT_AREA,
+    schema.ANNOTATED_CLASSES,
   }
 )
 # Key -> the list of a feature that holds it.
@@ -43,8 +45,16 @@ _LISTS = {
     schema.IMAGE_SOURCE_ID,
     schema.IMAGE_SHA256,
     schema.OBJECT_TEXT,
+    schema.ANNOTATED_CLASSES_TEXT,
   ),
-  "int64_list": (*SIZE, schema.OBJECT_LABEL, schema.OBJECT_ID, *FLAGS, schema.ERASED_LABEL),
+  "int64_list": (
+    *SIZE,
+    schema.OBJECT_LABEL,
+    schema.OBJECT_ID,
+    *FLAGS,
+    schema.ERASED_LABEL,
+    schema.ANNOTATED_CLASSES,
+  ),
   "float_list": (*BOX, schema.OBJECT_AREA, *schema.IGNORED_BOX, *schema.ERASED_BOX),
 }
 _IN_WORDS = {"bytes_list": "bytes", "int64_list": "whole numbers", "float_list": "numbers"}
@@ -90,7 +100,7 @@ def read(content: bytes) -> tuple[Values, list[Problem]]:
   except message.DecodeError:
     feature = {}
   values: dict[str, list[Any]] = {}
-  if not feature:
+  if not feature or not features.is_plain(memoryview(content)):
     value = f"{len(content)} bytes that are none" if content else "an empty record"
     accepted = "a serialized tf.Example of an image"
     return values, [Problem("not_an_example", "tf.Example", value, accepted)]
@@ -101,7 +111,11 @@ def read(content: bytes) -> tuple[Values, list[Problem]]:
       if actual not in (None, kind):
         value, accepted = f"a list of {_IN_WORDS[actual]}", f"a list of {_IN_WORDS[kind]}"
         found.append(Problem("wrong_type", key, value, accepted))
-      values[key] = list(getattr(feature[key], kind).value) if actual == kind else []
+      listed = getattr(feature[key], kind) if actual == kind else None
+      values[key] = [] if listed is None else list(listed.value)
+      if listed is not None and len(unknown_fields.UnknownFieldSet(listed)):
+        value, accepted = "fields that are no values", f"a list of {_IN_WORDS[kind]}"
+        found.append(Problem("wrong_type", key, value, accepted))
   for key in _SINGLE:
     if len(values[key]) > 1:
       found.append(Problem("several_values", key, f"{len(values[key])} values", "one value"))
@@ -116,6 +130,7 @@ def length_problems(values: Values) -> Iterator[Problem]:
     (schema.OBJECT_LABEL, BOX, (schema.OBJECT_TEXT, *FLAGS, schema.OBJECT_AREA, schema.OBJECT_ID)),
     (schema.IGNORED_BOX[0], schema.IGNORED_BOX[1:], ()),
     (schema.ERASED_LABEL, schema.ERASED_BOX, ()),
+    (schema.ANNOTATED_CLASSES, (), (schema.ANNOTATED_CLASSES_TEXT,)),
   )
   for first, needed, others in groups:
     number = len(values[first])
@@ -127,12 +142,28 @@ def length_problems(values: Values) -> Iterator[Problem]:
 
 def label_problems(values: Values, num_classes: int | None) -> Iterator[Problem]:
   """Yields the objects of no class; `num_classes` is None where no label map says them."""
-  accepted = "classes count from 1"
-  if num_classes is not None:
-    accepted = f"1 … {num_classes}, the lines of the label map"
   for row, label in enumerate(values[schema.OBJECT_LABEL]):
-    if label < 1 or (num_classes is not None and label > num_classes):
-      yield Problem("label", schema.OBJECT_LABEL, str(label), accepted, row)
+    if not _is_class(label, num_classes):
+      yield Problem("label", schema.OBJECT_LABEL, str(label), _classes(num_classes), row)
+
+
+def annotated_class_problems(values: Values, num_classes: int | None) -> Iterator[Problem]:
+  """Yields the annotated classes that are none; `num_classes` as of `label_problems`."""
+  for label in values[schema.ANNOTATED_CLASSES]:
+    if not _is_class(label, num_classes):
+      accepted = _classes(num_classes)
+      yield Problem("annotated_class", schema.ANNOTATED_CLASSES, str(label), accepted)
+
+
+def _is_class(label: int, num_classes: int | None) -> bool:
+  return label >= 1 and (num_classes is None or label <= num_classes)
+
+
+def _classes(num_classes: int | None) -> str:
+  """The classes that are accepted."""
+  if num_classes is None:
+    return "classes count from 1"
+  return f"1 … {num_classes}, the lines of the label map"
 
 
 def size_problems(values: Values, size: Sequence[int]) -> Iterator[Problem]:
@@ -175,6 +206,7 @@ def problems(
   lengths = [problem for problem in length_problems(values) if problem.field in keys]
   yield from lengths
   yield from label_problems(values, num_classes)
+  yield from annotated_class_problems(values, num_classes)
   for key in () if lengths else (*BOX, schema.OBJECT_AREA):
     for row in np.flatnonzero(~np.isfinite(np.array(values[key], np.float64))):
       yield Problem("not_finite", key, str(values[key][row]), "a finite number", int(row))

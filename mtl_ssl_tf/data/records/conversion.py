@@ -39,7 +39,7 @@ from mtl_ssl_tf.data.sources import annotated, split_source
 
 _LOGGER = logging.getLogger(__name__)
 # Raised when the same source gives other records, so that shards of both are not mixed.
-_FORMAT_VERSION = 5
+_FORMAT_VERSION = 6
 _IMAGES_PER_SHARD = 512
 _MIN_SHARDS, _MAX_SHARDS = 4, 1024
 # Fewer are converted sooner than a worker process has started.
@@ -59,7 +59,7 @@ class Options:
     on_error: "fail" lists the faults and writes nothing; "skip" leaves out the image at fault, or,
       where the fault is one object's alone and its place is known, makes the place a region to be
       ignored.
-    clip_px, ignore_faulty_boxes: see `annotated.BoxRules`.
+    clip_px, ignore_faulty_boxes, annotated_classes: see `annotated.BoxRules`.
     num_shards: number of record files, if there are as many images; None is one for 512 images, at
       least 4 and at most 1024.
     workers: number of processes; None is one for each core, or fewer where there are less than
@@ -73,6 +73,7 @@ class Options:
   ignore_faulty_boxes: bool = True
   num_shards: int | None = None
   workers: int | None = None
+  annotated_classes: tuple[str, ...] | None = None
 
   def __post_init__(self):
     if self.on_error not in ("fail", "skip"):
@@ -86,7 +87,7 @@ class Options:
   @property
   def rules(self) -> annotated.BoxRules:
     """The rules for boxes that are not as they should be."""
-    return annotated.BoxRules(self.clip_px, self.ignore_faulty_boxes)
+    return annotated.BoxRules(self.clip_px, self.ignore_faulty_boxes, self.annotated_classes)
 
 
 def convert(
@@ -132,6 +133,7 @@ def convert(
         f"{split}: the classes {source.origin}: {faults.listing(source.classes)}"
         f" ({len(source.classes)})"
       )
+      options.rules.check_classes(source.classes, source.origin)
       for remark in split_source.remarks(source):
         if remark.is_warning:
           _LOGGER.warning(str(remark.fault))
@@ -204,6 +206,7 @@ def _finish(
       "on_error": options.on_error,
       "clip_px": options.clip_px,
       "ignore_faulty_boxes": options.ignore_faulty_boxes,
+      **_stated(annotated_classes=options.annotated_classes and list(options.annotated_classes)),
       "num_shards": num_shards if options.num_shards is None else options.num_shards,
     },
     **total.about_sources(),
@@ -217,6 +220,11 @@ def _finish(
   for line in pictures.lines_on_shared(options.output_dir, source.split, names):
     _LOGGER.warning(line)
   return manifest
+
+
+def _stated(**entries: Any) -> dict[str, Any]:
+  """The entries that are not None."""
+  return {name: value for name, value in entries.items() if value is not None}
 
 
 def _add_shards(

@@ -10,6 +10,7 @@ import tensorflow as tf
 from mtl_ssl_tf import terminal
 from mtl_ssl_tf.data import faults
 from mtl_ssl_tf.data.records import worker_pool
+from mtl_ssl_tf.data.sources import annotated
 
 _INTERRUPTED = 130  # As shells have it for a program that Ctrl-C ended.
 
@@ -24,7 +25,18 @@ def options(flags: argparse.Namespace) -> dict[str, Any]:
     "ignore_faulty_boxes": flags.ignore_faulty_boxes,
     "num_shards": flags.num_shards,
     "workers": flags.workers,
+    "annotated_classes": annotated_classes(flags),
   }
+
+
+def annotated_classes(flags: argparse.Namespace) -> tuple[str, ...] | None:
+  """Returns the class names of `command_line.conversion.add_annotated_classes`.
+
+  Raises:
+    ValueError: a name is empty or repeated.
+  """
+  text = flags.annotated_classes
+  return None if text is None else annotated.class_list(text)
 
 
 def run(convert: Callable[[], object]) -> int:

@@ -8,7 +8,7 @@ import dataclasses
 import hashlib
 import math
 import pathlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 
 from mtl_ssl_tf.data import faults
 from mtl_ssl_tf.data.records import summaries
@@ -52,8 +52,11 @@ def convert_example(
     stated_boxes: see `split_source.SplitSource.stated_boxes`; called where an object is at fault.
   """
   found, notes, hashes = list(source.faults), list(source.notes), dict(source.hashes)
+  annotated_classes = source.annotated_classes
+  if annotated_classes is None:
+    annotated_classes = rules.annotated_classes
   # Unknown classes are reported before the image is read, so that no fault hides behind another.
-  objects = _known_objects(source, class_ids, origin, found)
+  objects = _known_objects(source, class_ids, origin, annotated_classes, found)
   example = None
   try:
     if source.image_file is not None:
@@ -82,6 +85,8 @@ def convert_example(
             item.number - 1 if item.object_id is None else item.object_id for item in objects
           ],
           ignored_boxes_orig=regions,
+          annotated_classes=annotated_classes
+          and {class_ids[name]: name for name in annotated_classes},
         )
   except faults.FaultError as error:
     found.extend(error.faults)
@@ -94,17 +99,22 @@ def _known_objects(
   source: annotated.AnnotatedImage,
   class_ids: Mapping[str, int],
   origin: str,
+  annotated_classes: Collection[str] | None,
   found: list[faults.Fault],
 ) -> list[annotated.AnnotatedObject]:
-  """The annotation's objects of known classes; the others become faults."""
+  """The annotation's objects of known and annotated classes; the others become faults."""
   known = []
   for item in source.objects or ():
-    if item.name in class_ids:
-      known.append(item)
-    else:
+    if item.name not in class_ids:
       value = f"{faults.quote(item.name)} is no known class"
       accepted = f"the classes {origin}: {faults.listing(list(class_ids))}"
-      found.append(item.fault(source.annotation_file, item.name_field, value, accepted))
+    elif annotated_classes is not None and item.name not in annotated_classes:
+      value = f"{faults.quote(item.name)} is no annotated class of the image"
+      accepted = f"its annotated classes: {faults.listing(list(annotated_classes))}"
+    else:
+      known.append(item)
+      continue
+    found.append(item.fault(source.annotation_file, item.name_field, value, accepted))
   return known
 
 

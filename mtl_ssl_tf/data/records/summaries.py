@@ -11,6 +11,8 @@ from mtl_ssl_tf.data import faults, schema
 from mtl_ssl_tf.data.sources import split_source
 from mtl_ssl_tf.reading import json_text
 
+# Entry of a manifest: images that state their annotated classes; absent where none does.
+PARTLY_ANNOTATED = "num_images_with_annotated_classes"
 _MAX_NAMED = 20
 _FAULT_TYPES = {
   "file": str,
@@ -29,6 +31,7 @@ _TYPES = {
   "_num_without_boxes": int,
   "_num_difficult": int,
   "_num_crowds": int,
+  "_num_partly": int,
   "_max_boxes": int,
   "_sizes": [[int]],
   "_boxes_per_class": {str: int},
@@ -76,6 +79,7 @@ class Summary:
     self._num_without_boxes = 0
     self._num_difficult = 0
     self._num_crowds = 0
+    self._num_partly = 0
     self._max_boxes = 0
     self._sizes = collections.Counter()
     self._boxes_per_class = collections.Counter()
@@ -105,6 +109,7 @@ class Summary:
     self.num_boxes += len(names)
     self._num_difficult += sum(feature[schema.OBJECT_DIFFICULT].int64_list.value)
     self._num_crowds += sum(feature[schema.OBJECT_IS_CROWD].int64_list.value)
+    self._num_partly += schema.ANNOTATED_CLASSES in feature
     self._max_boxes = max(self._max_boxes, len(names))
     self._sizes[height, width] += 1
     self._boxes_per_class.update(names)
@@ -119,6 +124,7 @@ class Summary:
     self.num_boxes += other.num_boxes
     self._num_difficult += other._num_difficult
     self._num_crowds += other._num_crowds
+    self._num_partly += other._num_partly
     self._max_boxes = max(self._max_boxes, other._max_boxes)
     self._sizes.update(other._sizes)
     self._boxes_per_class.update(other._boxes_per_class)
@@ -128,12 +134,14 @@ class Summary:
   def about_records(self, classes: Sequence[str]) -> dict[str, Any]:
     """The manifest's counts; there must be records."""
     heights, widths = zip(*self._sizes, strict=True)
+    partly = {PARTLY_ANNOTATED: self._num_partly} if self._num_partly else {}
     return {
       "num_images": self.num_images,
       "num_images_without_boxes": self._num_without_boxes,
       "num_boxes": self.num_boxes,
       "num_difficult_boxes": self._num_difficult,
       "num_crowd_boxes": self._num_crowds,
+      **partly,
       "max_boxes_per_image": self._max_boxes,
       "boxes_per_class": {name: self._boxes_per_class[name] for name in classes},
       "image_sizes": {

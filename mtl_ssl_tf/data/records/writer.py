@@ -33,6 +33,7 @@ def make_example(
   areas: Sequence[float | None] | None = None,
   object_ids: Sequence[int] | None = None,
   ignored_boxes_orig: Sequence[Sequence[float]] = (),
+  annotated_classes: Mapping[int, str] | None = None,
 ) -> tf.train.Example:
   """The record of one image; `schema` says what it holds.
 
@@ -52,6 +53,8 @@ def make_example(
     areas: [N], square pixels of the image; None is that of the box, for one object or for all.
     object_ids: [N], the data set's identifiers of the objects; None counts them from 0.
     ignored_boxes_orig: [M, 4], regions to be ignored, as `boxes_orig`.
+    annotated_classes: id and name of each class whose objects are all annotated, at least one; None
+      is all classes.
   """
   boxes = np.asarray(boxes_orig, np.float64).reshape([-1, 4])
   boxes_norm = boxes / [height, width, height, width]
@@ -84,6 +87,10 @@ def make_example(
   if len(ignored_boxes_orig):
     regions = np.asarray(ignored_boxes_orig, np.float64) / [height, width, height, width]
     features |= dict(zip(schema.IGNORED_BOX, map(_floats, regions.T), strict=True))
+  if annotated_classes is not None:
+    ids, names = zip(*sorted(annotated_classes.items()), strict=True)
+    features[schema.ANNOTATED_CLASSES] = _ints(ids)
+    features[schema.ANNOTATED_CLASSES_TEXT] = _bytes([name.encode() for name in names])
   return tf.train.Example(features=tf.train.Features(feature=features))
 
 

@@ -1,9 +1,10 @@
 """Images and objects as annotations describe them, whatever the format."""
 
+import csv
 import dataclasses
 import functools
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 import numpy as np
@@ -20,6 +21,7 @@ _NOT_STATED = frozenset(
     *("not specified", "undefined", "unknown", "unset", "unspecified"),
   )
 )
+ANNOTATED_CLASSES_FLAG = "--annotated_classes"
 _FLAG_WORDS = {"true": 1, "false": 0, "yes": 1, "no": 0}
 
 
@@ -32,21 +34,57 @@ class BoxRules:
       where that is more.
     ignore_faulty: keep the place of a faulty object as a region to be ignored, where its place is
       known; otherwise the whole image is left out, so that the object is not background.
+    annotated_classes: names of the classes whose objects are all annotated, of images that do not
+      say so themselves; None is all classes. A box of another class is at fault.
   """
 
   clip_px: float | None = None
   ignore_faulty: bool = True
+  annotated_classes: tuple[str, ...] | None = None
 
   def __post_init__(self):
     if self.clip_px is not None and not (math.isfinite(self.clip_px) and self.clip_px >= 0):
       raise ValueError(f"--clip_px is {self.clip_px}; accepted: 0 or more pixels")
+    if self.annotated_classes is not None and not self.annotated_classes:
+      raise ValueError(f"{ANNOTATED_CLASSES_FLAG} is empty; accepted: at least one class, or None")
 
   def allowance_px(self, side_px: int) -> float:
     """Returns how far a box may reach outside an image with a side of this length."""
     return max(_CLIP_PX, _CLIP_SHARE * side_px) if self.clip_px is None else self.clip_px
 
+  def check_classes(self, classes: Sequence[str], origin: str) -> None:
+    """Raises a ValueError where an annotated class is none of the data set's.
+
+    Args:
+      classes: of the data set.
+      origin: where they come from.
+    """
+    for name in self.annotated_classes or ():
+      if name not in classes:
+        raise ValueError(
+          f"{ANNOTATED_CLASSES_FLAG}: {faults.quote(name)} is no known class; accepted: the classes"
+          f" {origin}: {faults.listing(classes)}"
+        )
+
 
 DEFAULT_RULES = BoxRules()
+
+
+def class_list(text: str) -> tuple[str, ...]:
+  """The class names of a flag, between commas; a name with a comma is in double quotes.
+
+  Raises:
+    ValueError: a name is empty or repeated.
+  """
+  names = [name.strip() for name in next(csv.reader([text], skipinitialspace=True)) or [""]]
+  for place, name in enumerate(names):
+    if not name or name in names[:place]:
+      value = f"repeats {faults.quote(name)}" if name else "holds an empty name"
+      raise ValueError(
+        f"{ANNOTATED_CLASSES_FLAG} is {faults.quote(text)}, which {value}; accepted: class names"
+        " between commas, each once"
+      )
+  return tuple(names)
 
 
 def is_stated(value: Any) -> bool:
@@ -151,6 +189,8 @@ class AnnotatedImage:
     notes: keys of `split_source.NOTES`.
     hashes: SHA-256 of the files read so far, by path.
     size_field: the format's name of the size.
+    annotated_classes: names of the classes whose objects are all annotated; None where the
+      annotation does not say.
   """
 
   source_id: str
@@ -162,6 +202,7 @@ class AnnotatedImage:
   notes: tuple[str, ...]
   hashes: Mapping[str, str]
   size_field: str = "size"
+  annotated_classes: tuple[str, ...] | None = None
 
 
 def clip_box(

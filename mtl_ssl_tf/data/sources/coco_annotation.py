@@ -8,7 +8,7 @@ import dataclasses
 import pathlib
 import re
 import urllib.parse
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from mtl_ssl_tf.data import faults, label_map
@@ -20,6 +20,8 @@ _BBOX = ("x", "y", "width", "height")
 _LOCAL_FILES = "/data/local-files/?d="
 # Of these COCO itself has the first; the others come with data sets that were VOC once.
 FLAGS = ("iscrowd", "difficult", "truncated", "ignore")
+# Field of an entry of `images`, see `annotated_classes`.
+ANNOTATED_CLASSES = "annotated_classes"
 # Of a record, which keeps integers of 64 bits.
 _MAX_ID = 2**63 - 1
 # Of a record, which keeps numbers of 32 bits.
@@ -148,6 +150,46 @@ def parse_object(
     area=float(area) if json_text.is_number(area) and 0 <= area <= _MAX_AREA else None,
     object_id=number if object_id is None else object_id,
   ), []
+
+
+def annotated_classes(
+  entry: Mapping[str, Any], number: int, categories: Mapping[str, str], file: str
+) -> tuple[tuple[str, ...] | None, list[faults.Fault]]:
+  """Names of the classes that an entry of `images` is annotated for, and the faults of the field.
+
+  The field `annotated_classes`, which COCO itself does not have, is a list of ids or names of
+  categories. A number is an id; a text is a name, or an id where no category has that name.
+
+  Args:
+    entry: the entry.
+    number: its place in `images`, counted from 1.
+    categories: names by id as text.
+    file: name of the COCO file, for messages.
+
+  Returns:
+    None in the place of the names where the field is not stated, or is at fault.
+  """
+  stated = entry.get(ANNOTATED_CLASSES)
+  if stated is None:
+    return None, []
+  field, known = image_field(number, ANNOTATED_CLASSES), set(categories.values())
+  accepted = f"ids or names of categories: {faults.listing(list(known_as(categories)))}"
+  if not isinstance(stated, list) or not stated:
+    return None, [faults.Fault(file, field, show_value(stated), f"a list of {accepted}")]
+  names: dict[str, None] = {}
+  for value in stated:
+    text = value.strip() if isinstance(value, str) else None
+    name = text if text in known else categories.get(id_text(value))
+    if name is None:
+      return None, [faults.Fault(file, field, f"{show_value(value)} is no category", accepted)]
+    names[name] = None
+  return tuple(names), []
+
+
+def known_as(categories: Mapping[str, str]) -> Iterator[str]:
+  """Yields each category's id and name as messages show them."""
+  for category_id, name in categories.items():
+    yield f"{category_id} ({name})"
 
 
 def is_empty_mark(entry: Mapping[str, Any]) -> bool:

@@ -18,7 +18,7 @@ from mtl_ssl_tf.data import disk_index, faults, label_map
 from mtl_ssl_tf.data.sources import coco_annotation, coco_stream, image_folder, split_source
 from mtl_ssl_tf.reading import regular_files
 
-_VERSION = 3
+_VERSION = 5
 _TABLES = """
 CREATE TABLE images (position INTEGER PRIMARY KEY, id TEXT UNIQUE, name TEXT, last_name TEXT,
   last_two TEXT, entry TEXT, fault TEXT);

@@ -139,6 +139,8 @@ class CocoSource:
     image_id, entry, id_faults = self.index.image(position)
     image = coco_annotation.parse_image(entry, position + 1, self.index.file)
     found, objects, notes, image_file = [*id_faults], [], list(image.notes), None
+    annotated_classes, of_field = _annotated_classes(self, entry, position + 1)
+    found.extend(of_field)
     if entry:
       found.extend(image.faults)
     for number, annotation in () if image_id is None else self.index.annotations(image_id):
@@ -164,6 +166,7 @@ class CocoSource:
       notes=tuple(dict.fromkeys(notes)),
       hashes={},
       size_field=coco_annotation.image_field(position + 1, "width, height"),
+      annotated_classes=annotated_classes,
     )
 
   def stated_boxes(self, position: int) -> dict[int, tuple[float, ...]]:
@@ -178,6 +181,26 @@ class CocoSource:
   @functools.cached_property
   def _folder(self) -> image_folder.ImageFolder:
     return image_folder.ImageFolder(self.image_dir)
+
+
+def _annotated_classes(
+  source: CocoSource, entry: Mapping[str, Any], number: int
+) -> tuple[tuple[str, ...] | None, list[faults.Fault]]:
+  """Those of an entry of `images` that the label map has, and the faults of the field.
+
+  Categories that are no classes of the label map are passed over: no loss uses them.
+  """
+  index = source.index
+  stated, found = coco_annotation.annotated_classes(entry, number, index.categories, index.file)
+  if stated is None:
+    return None, found
+  names = tuple(name for name in stated if name in source.classes)
+  if not names:  # Without a class, the record would say that all are annotated.
+    field = coco_annotation.image_field(number, coco_annotation.ANNOTATED_CLASSES)
+    value = f"{faults.listing(stated)}, of which none is a known class"
+    accepted = f"some of the classes {source.origin}: {faults.listing(source.classes)}"
+    found = [faults.Fault(index.file, field, value, accepted)]
+  return names or None, found
 
 
 class _CountedMib:

@@ -13,7 +13,7 @@ from mtl_ssl_tf.reading import json_text, quoting, regular_files
 
 # What is read of an entry; all else is passed over, segmentations first of all.
 FIELDS = {
-  "images": ("id", "file_name", "coco_url", "width", "height"),
+  "images": ("id", "file_name", "coco_url", "width", "height", coco_annotation.ANNOTATED_CLASSES),
   "annotations": (
     "id",
     "image_id",
@@ -166,13 +166,14 @@ def _entry(section: str, events: Iterator[tuple[str, Any]], polygons: bool) -> d
       result.pop(SEGMENTATION, None)  # Of a key that is there twice the last counts.
     if key in fields:
       result[key] = _value(event, value, events)
+    elif section == "annotations" and key == SEGMENTATION:
+      read = _extent if polygons else _holds_anything
+      extent = read(event, value, events)
+      if extent is not None:
+        result[SEGMENTATION] = extent
     elif event not in _DEPTH:
       if section == "images" and event == "number" and key.lower() in _BOX_FIELDS:
         result[BOXES_INSIDE] = key
-    elif section == "annotations" and key == SEGMENTATION:
-      extent = _extent(event, events) if polygons else (_skip(event, events) > 2 or None)
-      if extent is not None:
-        result[SEGMENTATION] = extent
     elif section == "images":
       if _search(key, event, events)[0]:
         result[BOXES_INSIDE] = key
@@ -226,9 +227,16 @@ def _search(
   return found or (not is_empty and name.lower() in _BOX_FIELDS), means_images
 
 
-def _extent(event: str, events: Iterator[tuple[str, Any]]) -> list[float] | bool | None:
+def _holds_anything(event: str, value: Any, events: Iterator[tuple[str, Any]]) -> bool | None:
+  """Passes over a value; True if there is anything in it, be it an empty list, else None."""
+  if event in _DEPTH:
+    return _skip(event, events) > 1 or None  # One event is the end.
+  return bool(value) or None
+
+
+def _extent(event: str, value: Any, events: Iterator[tuple[str, Any]]) -> list[float] | bool | None:
   """Left, top, right and bottom of a list of polygons; True of what is none, None of nothing."""
-  value = _value(event, None, events)
+  value = _value(event, value, events)
   if not isinstance(value, list):
     return bool(value) or None
   rings = [value] if value and not isinstance(value[0], list) else value

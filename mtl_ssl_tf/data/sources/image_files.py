@@ -15,7 +15,7 @@ import tensorflow as tf
 from PIL import ExifTags, Image
 
 from mtl_ssl_tf.data import faults
-from mtl_ssl_tf.data.sources import image_cost, jpeg_segments, whole_jpeg
+from mtl_ssl_tf.data.sources import image_cost, jpeg_segments, png_chunks, png_palette, whole_jpeg
 
 MAX_PIXELS = image_cost.MAX_PIXELS
 # Named because Pillow would otherwise also try formats that run interpreters (EPS).
@@ -31,6 +31,8 @@ _UPRIGHT = {
   7: Image.Transpose.TRANSVERSE,
   8: Image.Transpose.ROTATE_90,
 }
+_EXIF = b"Exif\0\0"
+_TIFF_HEADERS = (b"MM\0*", b"II*\0")
 _RAW_EXIF = "Raw profile type exif"  # As ImageMagick writes it.
 # Where a PNG states its orientation.
 _PNG_ORIENTATIONS = (b"eXIf", _RAW_EXIF.encode(), b"XML:com.adobe.xmp")
@@ -100,6 +102,8 @@ def prepare_image(content: bytes, file: str) -> StoredImage:
               _convert(repaired, whole, repair == whole_jpeg.END_MARKER_ADDED), repair=repair
             )
       elif image.format == "PNG":
+        if png_palette.has_odd_opacities(content):
+          raise fault(png_palette.VALUE, png_palette.ACCEPTED)
         tf.io.decode_image(content, channels=3, expand_animations=False)
       return _convert(image, content)
   except faults.FaultError:
@@ -171,11 +175,18 @@ def stated_orientation(image: Image.Image, content: bytes | None = None) -> Any:
     exif = image.info.get("exif")
     if exif is None and _RAW_EXIF in image.info:
       exif = bytes.fromhex("".join(image.info[_RAW_EXIF].split("\n")[3:]))
-    if exif is not None and image_cost.exif_problem(exif) is not None:
+    if exif is not None and not _is_read(exif):
       return 1
     return image.getexif().get(ExifTags.Base.Orientation, 1)
   except Exception:  # Reading damaged EXIF data may raise nearly anything.
     return 1
+
+
+def _is_read(exif: bytes) -> bool:
+  """Whether EXIF data begin as they must, and are not too costly; the server has the same rule."""
+  while exif.startswith(_EXIF):  # As Pillow does.
+    exif = exif[len(_EXIF) :]
+  return exif.startswith(_TIFF_HEADERS) and image_cost.exif_problem(exif) is None
 
 
 def _num_frames(image: Image.Image, content: bytes) -> int:
@@ -185,6 +196,8 @@ def _num_frames(image: Image.Image, content: bytes) -> int:
   # Pillow would read all tags of each picture.
   if image.format == "TIFF":
     return image_cost.num_tiff_pictures(content)
+  if image.format == "PNG":
+    return png_chunks.num_pictures(content)  # By the server's rule.
   return getattr(image, "n_frames", 1)
 
 
@@ -204,7 +217,8 @@ def _convert(image: Image.Image, content: bytes, reencode: bool = False) -> Stor
     and not reencode
   ):
     return StoredImage(content, stored_format, image.height, image.width, 1, False)
-  picture = _turned(_rgb(image), orientation)
+  has_clear_colour = image.format == "PNG" and png_palette.has_clear_colour(content)
+  picture = _turned(_rgb_of_png(content) if has_clear_colour else _rgb(image), orientation)
   picture.info.clear()  # Else the encoders copy colour profiles and the like.
   encoded = io.BytesIO()
   if is_jpeg:
@@ -236,7 +250,18 @@ def _rgb(image: Image.Image) -> Image.Image:
   if image.mode.startswith("I;16"):  # Pillow's own conversion clips at 255.
     return Image.fromarray((np.asarray(image) >> 8).astype(np.uint8)).convert("RGB")
   if image.has_transparency_data:
-    picture = image.convert("RGBA")
-    white = Image.new("RGBA", picture.size, "white")
-    return Image.alpha_composite(white, picture).convert("RGB")
+    return _on_white(image.convert("RGBA"))
   return image.convert("RGB")
+
+
+def _rgb_of_png(content: bytes) -> Image.Image:
+  """The picture of a PNG with a transparent colour, which Pillow knows of 8 bits alone."""
+  pixels = np.array(tf.io.decode_png(content, channels=4))
+  # Of few bits, the alpha that is made up where no chunk states any is small, and 0 is real.
+  pixels[..., 3] = np.where(pixels[..., 3] > 0, 255, 0)
+  return _on_white(Image.fromarray(pixels))
+
+
+def _on_white(picture: Image.Image) -> Image.Image:
+  white = Image.new("RGBA", picture.size, "white")
+  return Image.alpha_composite(white, picture).convert("RGB")

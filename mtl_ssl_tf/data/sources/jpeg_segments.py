@@ -8,6 +8,10 @@ import numpy as np
 END_MARKER = b"\xff\xd9"
 CUT_SHORT = "a JPEG that is cut short"
 BYTES_BETWEEN = "a JPEG with bytes between its segments"
+SHORT_SEGMENT = "a JPEG whose JFIF or Adobe segment is cut short"
+# Marker, begin and least length of segments that Pillow, of which the converters have the pixels,
+# reads the version of.
+VERSIONED, VERSIONED_BYTES = ((0xE0, b"JFIF"), (0xEE, b"Adobe")), 7
 
 # Bytes after 0xff: what a marker means (table B.1).
 START_OF_SCAN, END_OF_IMAGE, RESTART_INTERVAL, TABLES = 0xDA, 0xD9, 0xDD, 0xC4

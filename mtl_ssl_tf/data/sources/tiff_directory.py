@@ -21,7 +21,7 @@ class Directory(NamedTuple):
   """The first directory of a file.
 
   Attributes:
-    num_tags: as it states them.
+    num_tags: as it states them, or fewer where the file ends before.
     num_bytes: of the values of the tags, each counted as often as a tag names it.
     tile_pixels: of a tile, 0 without.
     num_directories: of the file, at most 1000.
@@ -57,7 +57,7 @@ def read(data: bytes) -> Directory | None:
       short = kind == 3 and layout.order == ">"  # It stands in the upper half of its field.
       sides[tag] = place >> 8 * (layout.place_bytes - 2) if short else place
   return Directory(
-    layout.count(data, start),
+    layout.num_whole(data, start),
     num_bytes,
     sides[_TILE_WIDTH] * sides[_TILE_LENGTH],
     _count_directories(data, layout, start),
@@ -89,11 +89,15 @@ class _Layout:
       return 0
     return self._count.unpack_from(data, start)[0]
 
+  def num_whole(self, data: bytes, start: int) -> int:
+    """The number of tags of a directory that are in the file."""
+    begin = start + self._count.size
+    return min(self.count(data, start), max(len(data) - begin, 0) // self._tag.size)
+
   def tags(self, data: bytes, start: int) -> list[tuple[int, int, int, int]]:
     """Number, type, count of values and place of each tag that is in the file."""
     begin = start + self._count.size
-    whole = max(len(data) - begin, 0) // self._tag.size
-    number = min(self.count(data, start), whole, MAX_TAGS)
+    number = min(self.num_whole(data, start), MAX_TAGS)
     return list(self._tag.iter_unpack(data[begin : begin + number * self._tag.size]))
 
   def following(self, data: bytes, start: int) -> int:

@@ -19,6 +19,20 @@ from mtl_ssl_tf.modeling.backbones import base
 PreparedFeatures = Any
 
 
+class CascadeStage(NamedTuple):
+  """Boxes that a stage of a cascade classified, and its outputs for them.
+
+  Attributes:
+    boxes_px: float32 [B, R, 4]; padding is -1.
+    class_logits: float32 [B, R, C], background first.
+    box_deltas: float32 [B, R, 1, 4] from these boxes, as of `box_coder_ops`.
+  """
+
+  boxes_px: tf.Tensor
+  class_logits: tf.Tensor
+  box_deltas: tf.Tensor
+
+
 class BoxOutputs(NamedTuple):
   """Outputs of the main head for R boxes of each image.
 
@@ -26,18 +40,21 @@ class BoxOutputs(NamedTuple):
     class_logits: float32 [B, R, C], background first.
     box_deltas: float32 [B, R, C - 1, 4], or [B, R, 1, 4] for all classes.
     box_features: float32 [B, R, depth], the pooled features of heads on crops; None of others.
+    cascade: the stages of a cascade, first one first; empty of other heads. Deltas and features are
+      then of the boxes of the last stage (`cascade_head`).
   """
 
   class_logits: tf.Tensor
   box_deltas: tf.Tensor
   box_features: tf.Tensor | None
+  cascade: tuple[CascadeStage, ...] = ()
 
 
 class RegionHead(Protocol):
   """The common part of the main head and the auxiliary heads on boxes.
 
   Attributes:
-    stages: the second stages that this head has to itself, none or one.
+    stages: the second stages that this head has to itself: none, one, or those of a cascade.
     runs_on_crops: whether a second stage runs on a crop of each box, in `__call__`, so that fewer
       boxes cost less. Otherwise it runs on the whole map, in `prepare`, and `__call__` costs next
       to nothing.

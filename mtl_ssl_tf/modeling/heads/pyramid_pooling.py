@@ -8,7 +8,7 @@ import dataclasses
 import tensorflow as tf
 
 from mtl_ssl_tf.modeling.heads import pooling
-from mtl_ssl_tf.ops import box_ops, pyramid_ops
+from mtl_ssl_tf.ops import box_ops, gradient_ops, pyramid_ops
 
 
 @dataclasses.dataclass(frozen=True)
@@ -62,9 +62,11 @@ class PyramidFeatures(pooling.CropFeatures):
   Attributes:
     cropper: cuts out the boxes.
     stage: from crops [B R, s, s, c] to features [B R, depth], a `box_stages.BoxStage`.
+    gradient_share: of the crops' gradient, what the maps get.
   """
 
   cropper: PyramidCropper
+  gradient_share: float = 1.0
 
   def __call__(
     self,
@@ -74,4 +76,6 @@ class PyramidFeatures(pooling.CropFeatures):
     training: bool,
   ) -> tf.Tensor:
     crops = self.cropper(prepared, boxes_norm, image_size_px)  # [B R, s, s, c]
+    if self.gradient_share != 1.0:
+      crops = gradient_ops.scale_gradient(crops, self.gradient_share)
     return tf.cast(self.stage(crops, training=training), tf.float32)

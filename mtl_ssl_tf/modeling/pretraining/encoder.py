@@ -15,6 +15,7 @@ Letters: `B` images, `R` boxes of an image, `D` the length of a vector.
 import tensorflow as tf
 import tf_keras
 
+from mtl_ssl_tf.modeling import detector
 from mtl_ssl_tf.modeling.backbones import base
 from mtl_ssl_tf.modeling.heads import pooling
 from mtl_ssl_tf.ops import box_ops
@@ -119,13 +120,21 @@ class Encoder(tf_keras.layers.Layer):
     Returns:
       float32 [B, R, depth].
     """
-    features = self._map(images, training=False)
+    features = self._map(images, training=False, image_size_px=image_size_px)
     boxes_norm = box_ops.normalize(boxes_px, image_size_px)  # [B, R, 4]
     pooled = self.box_head(features, boxes_norm, image_size_px, training=False)  # [B R, depth]
     return tf.reshape(pooled, [-1, boxes_px.shape[1], pooled.shape[-1]])
 
-  def _map(self, images: tf.Tensor, training: bool) -> tf.Tensor:
+  def _map(
+    self, images: tf.Tensor, training: bool, image_size_px: tf.Tensor | None = None
+  ) -> tf.Tensor:
+    """Returns the shared map of images, whose content is all of them unless a size [B, 2] is given.
+
+    Beyond the content it sees zeros, as a detector's does.
+    """
     inputs = self.backbone.preprocess(tf.cast(images, tf.float32))
+    if image_size_px is not None:
+      inputs *= detector.content_mask(inputs, image_size_px)
     return self.stage1(inputs, training=training)
 
   def build_variables(self) -> None:

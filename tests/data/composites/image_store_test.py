@@ -212,8 +212,13 @@ def test_a_change_of_the_images_is_seen(tmp_path):
   # The files of a run that is under way stay as they are.
   assert list(read(first)) == ["a.png"]
   os.utime(images / "a.png", ns=(0, 0))
-  assert ready(tmp_path, image_dir=str(images)) not in (first, second)
-  assert ready(tmp_path, image_dir=str(images), short_side=10) not in (first, second)
+  third = ready(tmp_path, image_dir=str(images))
+  assert third not in (first, second)
+  # Other sides are other images, too; each is found again.
+  for short_side in (10, 15):
+    shrunk = ready(tmp_path, image_dir=str(images), short_side=short_side)
+    assert [image.shape for image in read(shrunk).values()] == [(short_side, short_side, 3)] * 2
+  assert ready(tmp_path, image_dir=str(images)) == third
 
 
 @pytest.mark.parametrize("name", ["a.png", "a.jpg"])

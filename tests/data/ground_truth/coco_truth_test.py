@@ -2,6 +2,7 @@
 
 import contextlib
 import copy
+import dataclasses
 import io
 import json
 
@@ -70,8 +71,32 @@ def test_written_file_is_one_for_pycocotools(tmp_path):
   assert dataset.anns[1]["bbox"] == [1, 2, 3.5, 4]
   assert dataset.anns[1]["area"] == 5
   assert [dataset.anns[number]["iscrowd"] for number in (1, 2, 3)] == [0, 1, 0]
+  # A crowd and a difficult object are both to be ignored.
+  assert [dataset.anns[number]["ignore"] for number in (1, 2, 3)] == [0, 1, 1]
   assert dataset.imgs[9] == {"id": 9, "file_name": "nine.jpg", "height": 48, "width": 64}
   assert dataset.cats[90]["name"] == "dog"
+
+
+def test_written_file_is_read_as_it_was(tmp_path):
+  content = copy.deepcopy(FILE)
+  content["images"][0]["annotated_classes"] = [90]
+  content["images"][1] |= {"annotated_classes": ["dog", 7], "file_name": "b/a.jpg"}
+  truth = read(tmp_path, content)
+  coco_truth.write_coco(truth, tmp_path / "again.json")
+  again = coco_truth.read_coco(tmp_path / "again.json")
+  assert (again.class_names, again.category_ids) == (truth.class_names, truth.category_ids)
+  assert [image.annotated_classes.tolist() for image in again.images] == [[2], [1, 2]]
+  for found, expected in zip(again.images, truth.images, strict=True):
+    of_found, of_expected = dataclasses.asdict(found), dataclasses.asdict(expected)
+    np.testing.assert_equal(of_found, of_expected)
+
+
+def test_written_file_with_other_ids(tmp_path):
+  truth = read(tmp_path, FILE)
+  coco_truth.write_coco(truth, tmp_path / "again.json", ["x", 5])
+  content = json.loads((tmp_path / "again.json").read_text())
+  assert [image["id"] for image in content["images"]] == ["x", 5]
+  assert {row["image_id"] for row in content["annotations"]} == {5}
 
 
 def changed(path, value):

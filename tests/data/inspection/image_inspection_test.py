@@ -10,7 +10,7 @@ import pytest
 from mtl_ssl_tf.data import faults, pascal_voc
 from mtl_ssl_tf.data.inspection import checks, image_inspection
 from mtl_ssl_tf.data.records import examples
-from mtl_ssl_tf.data.sources import coco_source, voc_source
+from mtl_ssl_tf.data.sources import annotated, coco_source, voc_source
 from tests import fixtures
 from tests.data import coco_files, voc_files
 from tests.data.inspection import limits
@@ -166,6 +166,24 @@ class TestSplit:
     np.testing.assert_allclose(facts.boxes_orig, [[4, 2, 14, 12], [4, 20, 14, 30]], 1e-5)
     assert (facts.height, facts.width, facts.file) == (20, 40, "Annotations/a.xml")
     assert [inspected.facts is None for inspected in images] == [False, True, True, False]
+
+  def test_rules_for_boxes_are_those_given(self, tmp_path):
+    # The first box reaches 5 pixels out of the image, the second one 60.
+    files = {
+      f"{name}.xml": voc_files.annotation_xml([voc_files.object_xml("cat", {"xmax": xmax})])
+      for name, xmax in (("a", 45), ("b", 100))
+    }
+    source = _split(tmp_path, files)
+    clipped, ignored = ["boxes_clipped"], ["bndbox", "regions_ignored"]
+    for rules, kinds, usable in (
+      (annotated.DEFAULT_RULES, [ignored, ignored], [True, True]),
+      (annotated.BoxRules(clip_px=5), [clipped, ignored], [True, True]),
+      (annotated.BoxRules(5, False), [clipped, ["bndbox", "faulty_without_place"]], [True, False]),
+    ):
+      images = list(image_inspection.inspect_split(source, _LIMITS, rules=rules))
+      found = [[kind for kind in of if kind != "duplicate_image"] for of in _kinds(images)]
+      assert found == kinds
+      assert [inspected.facts is not None for inspected in images] == usable
 
   def test_faulty_boxes_are_there_to_be_drawn(self, tmp_path):
     objects = [voc_files.object_xml("cat"), voc_files.object_xml("cat", {"xmax": 1})]

@@ -115,6 +115,63 @@ def test_no_example(content, message):
   assert [text.startswith(message) for text in found] == [True]
 
 
+# Of a number that no message of a tf.Example has. Protocol buffers pass over both.
+_GROUP, _NUMBER = b"\x7b\x7c", b"\x78\x01"
+
+
+def _with_length(number, content):
+  assert len(content) < 2**14
+  low, high = len(content) & 0x7F, len(content) >> 7
+  return bytes([number << 3 | 2, low | 0x80, high]) + content
+
+
+@pytest.mark.parametrize("odd", [_GROUP, _NUMBER])
+@pytest.mark.parametrize(
+  "place", ["before", "behind", "in features", "in an entry", "behind a value", "in a feature"]
+)
+def test_fields_that_are_not_of_a_tf_example(place, odd):
+  example = _example()
+  feature = example.features.feature.pop(schema.OBJECT_TEXT).SerializeToString()
+  if place == "in a feature":
+    feature += odd
+  key = _with_length(1, schema.OBJECT_TEXT.encode())
+  parts = [key, _with_length(2, feature)]
+  if place == "in an entry":
+    parts.insert(1, odd)
+  if place == "behind a value":
+    parts.append(odd)
+  entries = example.features.SerializeToString() + _with_length(1, b"".join(parts))
+  if place == "in features":
+    entries += odd
+  content = _with_length(1, entries)
+  content = odd + content if place == "before" else content
+  content = content + odd if place == "behind" else content
+  assert schema.IMAGE_ENCODED in tf.train.Example.FromString(content).features.feature
+  size = len(content)
+  assert _check(content)[1] == [
+    f"not_an_example: tf.Example: {size} bytes that are none; accepted: a serialized tf.Example of"
+    " an image"
+  ]
+
+
+def test_entries_in_another_writing_of_lengths():
+  feature = _example().features.feature
+  entries = [
+    _with_length(1, _with_length(1, key.encode()) + _with_length(2, one.SerializeToString()))
+    for key, one in feature.items()
+  ]
+  content = _with_length(1, b"".join(entries))
+  assert tf.train.Example.FromString(content) == _example()
+  assert _check(content)[1] == []
+
+
+def test_fields_in_a_list():
+  example = _example()
+  example.features.feature[schema.OBJECT_LABEL].int64_list.MergeFromString(_GROUP)
+  message = f"wrong_type: {schema.OBJECT_LABEL}: fields that are no values; accepted: a list of"
+  assert _check(example)[1][0].startswith(message)
+
+
 class TestFields:
   @pytest.mark.parametrize("values", [None, [], [b""]])
   def test_no_image(self, values):

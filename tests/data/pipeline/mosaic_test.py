@@ -112,6 +112,21 @@ def test_each_tile_is_filled_with_its_image_and_objects():
   assert len(splits) > 15
 
 
+def test_parts_are_drawn_apart_from_each_other(monkeypatch):
+  seeds, random_part = [], mosaic.random_part
+
+  def note(image, scale, size, seed):
+    seeds.append(tuple(seed.numpy()))
+    return random_part(image, scale, size, seed)
+
+  monkeypatch.setattr(mosaic, "random_part", note)
+  for seed in range(3):
+    make(seed)
+  assert len(set(seeds)) == len(seeds) == 12
+  # Nor does the split tell what is drawn for a tile.
+  assert not set(seeds) & {tuple(tf.random.split([1, i], 5)[0].numpy()) for i in range(3)}
+
+
 def test_areas_are_those_of_the_mosaic():
   found = make()
   heights = found.boxes_px[:, 2:] - found.boxes_px[:, :2]

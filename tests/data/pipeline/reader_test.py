@@ -295,9 +295,6 @@ class PositionTest(ReaderTest):
     for batch in range(6):
       expected = [str(number) for number in numbers[batch]]
       self.assertEqual(reader.image_ids(data, batch), expected)
-      context = tf.distribute.InputContext(2, 1, 2)
-      of_worker = reader.image_ids(data, batch, context)
-      self.assertEqual(of_worker, expected[2:])
 
   def test_no_image_ids_without_a_seed(self):
     with self.assertRaisesRegex(ValueError, "^seed is None; accepted: a number"):
@@ -329,10 +326,10 @@ class FilesTest(ReaderTest):
     parser = detection_parser.DetectionParser
     with mock.patch.object(detection_parser, "DetectionParser", side_effect=parser) as make:
       fixtures.make_dataset(self._write(2), global_batch_size=1, is_training=True, **settings)
-    (data, input_size, is_training, with_erased), _ = make.call_args
+    (data, input_size, is_training, with_erased, num_classes), _ = make.call_args
     assert {name: getattr(data, name) for name in settings} == settings
     assert (tuple(input_size), is_training) == (settings["input_size"], True)
-    assert not with_erased
+    assert not with_erased and num_classes is None
     with self.assertRaisesRegex(ValueError, "locked"):
       data.short_side = 20
 

@@ -216,6 +216,30 @@ class TestContinuing:
     assert converted == [0, 1, 2, 5, 6]
     self._fresh(voc)
 
+  @pytest.mark.parametrize(
+    ("file", "expected"), [("images/1.jpg", [0, 1, 4, 5]), ("train.json", [0, 1, 2, 3, 4, 5])]
+  )
+  def test_a_shard_of_coco_whose_sources_changed_is_done_again(
+    self, tmp_path, monkeypatch, file, expected
+  ):
+    annotations = [coco_files.annotation_entry(i, image_id=i) for i in range(6)]
+    text = coco_files.text(annotations, [coco_files.image_entry(i) for i in range(6)])
+    coco_files.write(tmp_path, text, [f"{i}.jpg" for i in range(6)])
+    with monkeypatch.context() as patch:
+      _kill_at(patch, examples, "convert", 5)
+      with pytest.raises(_KilledError):
+        _convert_coco(tmp_path)
+    (tmp_path / file).write_bytes((tmp_path / file).read_bytes() + b"\n")
+    converted, convert = [], examples.convert
+
+    def count(source, position, rules):
+      converted.append(position)
+      return convert(source, position, rules)
+
+    monkeypatch.setattr(examples, "convert", count)
+    _convert_coco(tmp_path)
+    assert converted == expected
+
   def test_other_classes_begin_again(self, voc, monkeypatch):
     self._stop(voc, monkeypatch)
     (voc.parent / "classes.txt").write_text("dog\ncat\n")
@@ -224,7 +248,17 @@ class TestContinuing:
     assert converted == list(range(_NUM_IMAGES))
     assert not any("continuing" in line for line in said)
 
-  @pytest.mark.parametrize("change", ["num_shards", "split file", "format"])
+  @pytest.mark.parametrize(
+    "changed",
+    [{"clip_px": 90.0}, {"ignore_faulty_boxes": False}, {"annotated_classes": ("cat", "dog")}],
+    ids=str,
+  )
+  def test_other_rules_for_boxes_begin_again(self, voc, monkeypatch, changed):
+    self._stop(voc, monkeypatch)
+    assert self._continue(voc, monkeypatch, **changed)[0] == list(range(_NUM_IMAGES))
+    self._fresh(voc, **changed)
+
+  @pytest.mark.parametrize("change", ["num_shards", "split file", "format", "decoder", "folder"])
   def test_another_conversion_begins_again(self, voc, monkeypatch, change):
     self._stop(voc, monkeypatch)
     options = {}
@@ -233,6 +267,10 @@ class TestContinuing:
     elif change == "split file":
       with open(voc / "ImageSets/Main/train.txt", "a") as file:
         file.write("\n")
+    elif change == "decoder":
+      monkeypatch.setattr(conversion.PIL, "__version__", "another")
+    elif change == "folder":
+      voc = voc.rename(voc.parent / "another")
     else:
       monkeypatch.setattr(conversion, "_FORMAT_VERSION", 99)
     assert self._continue(voc, monkeypatch, **options)[0] == list(range(_NUM_IMAGES))

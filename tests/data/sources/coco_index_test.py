@@ -148,10 +148,12 @@ def test_polygons_are_read_where_a_box_is_missing(tmp_path):
   entries = [
     coco_files.annotation_entry(1, bbox=None, segmentation=polygons),
     coco_files.annotation_entry(2, bbox=[], segmentation={"counts": [1], "size": [2, 3]}),
+    coco_files.annotation_entry(3, bbox=[], segmentation=["no number"]),
+    coco_files.annotation_entry(4, bbox=[], segmentation=[[]]),
   ]
   index = _open(tmp_path, coco_files.text(entries))
-  found = [entry["segmentation"] for _, entry in index.annotations("7")]
-  assert found == [[1, 4, 12, 14.5], True]
+  found = [entry.get("segmentation") for _, entry in index.annotations("7")]
+  assert found == [[1, 4, 12, 14.5], True, True, None]
 
 
 def test_large_integers_matter_only_where_they_are_read(tmp_path):

@@ -31,13 +31,20 @@ def test_entries_with_what_is_needed_of_them(tmp_path):
 
 
 @pytest.mark.parametrize("polygons", [False, True])
-@pytest.mark.parametrize("last", [b"{}", b"-9", b"null", b"[]"])
+@pytest.mark.parametrize("last", [b"{}", b"0", b"null", b"[]"])
 def test_of_a_key_that_is_there_twice_the_last_counts(tmp_path, polygons, last):
   content = b'{"annotations": [{"segmentation": [[2, 4, 12, 4, 12, 14]], "segmentation": '
   content += last + b"}], "
   content += b'"images": [{"id": 1, "id": 2}]}'
   read = _read(tmp_path, content, polygons=polygons)
   assert read == [("annotations", 1, {}), ("images", 1, {"id": 2})]
+
+
+@pytest.mark.parametrize("polygons", [False, True])
+@pytest.mark.parametrize("value", [b'["background"]', b"[5]", b'"x"', b"-9", b"true"])
+def test_a_segmentation_that_is_none_is_told(tmp_path, polygons, value):
+  content = b'{"annotations": [{"segmentation": %b}], "images": []}' % value
+  assert _read(tmp_path, content, polygons=polygons) == [("annotations", 1, {"segmentation": True})]
 
 
 def test_a_long_name_of_a_list_is_cut(tmp_path):

@@ -118,6 +118,20 @@ def test_flags(tmp_path):
   assert report["lost"] == ["attribute blurred: 1", "flags of images: 1"]
 
 
+def test_an_object_has_the_flags_of_all_its_outlines(tmp_path):
+  points = (1, 1), (3, 1), (2, 4)
+  shapes = [
+    _shape("polygon", *points, group_id=7, flags=dict.fromkeys(names, True))
+    for names in (["truncated"], [], ["difficult", "blurred"])
+  ]
+  _write(tmp_path, "a.json", *shapes, _shape("polygon", *points, group_id=8))
+  contents, report = labelme_json.convert(tmp_path)
+  fields = ("truncated", "difficult", "iscrowd")
+  found = [[entry.get(name) for name in fields] for entry in contents["default"]["annotations"]]
+  assert found == [[1, 1, None], [None] * 3]
+  assert "attribute blurred: 1" in report["lost"]
+
+
 @pytest.mark.parametrize("kind", ["point", "points", "line", "linestrip"])
 def test_lines_have_no_box(tmp_path, kind):
   assert _boxes(tmp_path, _shape(kind, (1, 2), (3, 4)), _RECTANGLE) == [[10, 5, 20, 10]]

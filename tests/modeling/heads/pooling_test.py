@@ -1,3 +1,5 @@
+from unittest import mock
+
 import tensorflow as tf
 
 from mtl_ssl_tf.modeling.heads import pooling
@@ -23,8 +25,27 @@ class CropperTest(tf.test.TestCase):
     crops = pooling.Cropper(16, 2)(maps, boxes, _SIZES)
     self.assertAllClose(tf.reduce_mean(crops, axis=[1, 2, 3]), [1.0, 0.0, 2.0, 0.0])
 
+  def test_its_settings_reach_the_crop(self):
+    boxes = tf.constant([[[0.1, 0.1, 0.9, 0.9]]])
+    for method, keep_border in (("native", True), ("matmul", False)):
+      cropper = pooling.Cropper(8, 4, 2, method, keep_border)
+      crops = tf.zeros([1, 1, 4, 4, 1])
+      with mock.patch.object(pooling.crop_ops, "crop_and_resize", return_value=crops) as crop:
+        cropper(tf.zeros([1, 4, 6, 1]), boxes, _SIZES[:1])
+      self.assertEqual(crop.call_args.args[3:], (8, (4, 4), method, keep_border))
+
 
 class PsRoiPoolerTest(tf.test.TestCase):
+  def test_its_settings_reach_the_pooling(self):
+    boxes = tf.constant([[[0.1, 0.1, 0.9, 0.9]]])
+    for method, keep_border in (("native", True), ("matmul", False)):
+      pooler = pooling.PsRoiPooler(16, 2, 4, method, keep_border)
+      with mock.patch.object(
+        pooling.psroi_ops, "position_sensitive_pool", return_value=tf.zeros([1, 1, 3])
+      ) as pool:
+        pooler(tf.zeros([1, 4, 6, 12]), boxes, _SIZES[:1])
+      self.assertEqual(pool.call_args.args[3:], (2, 4, method, keep_border))
+
   def test_cells_of_the_content(self):
     def halved(cells):
       return tf.math.ceil(cells / 2.0)

@@ -97,7 +97,7 @@ class MapBoxHeadTest(tf.test.TestCase):
     # Number i of class 1 is i times the reduced map, of class 2 ten times that; in every bin.
     kernel[0, 0, 0] = np.tile([0, 1, 2, 3, 0, 10, 20, 30], 4)
     head.box.kernel.assign(kernel)
-    logits, deltas, features = _run(head)
+    logits, deltas, features, _ = _run(head)
     self.assertEqual(logits.shape, [2, 1, 3])
     self.assertIsNone(features)
     self.assertAllClose(deltas[0, 0], [[0, 5, 10, 15], [0, 50, 100, 150]])

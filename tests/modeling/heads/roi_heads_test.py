@@ -59,7 +59,7 @@ class BoxHeadTest(tf.test.TestCase):
     # Number j of object class c is j + 10 c, plus the mean of channel 0.
     head.box.kernel.assign([[1.0] * 8, [0.0] * 8])
     head.box.bias.assign([j + 10.0 * c for c in (1, 2) for j in range(4)])
-    logits, deltas, features = _run(head)
+    logits, deltas, features, _ = _run(head)
     self.assertAllClose(logits, [[[4.0, 40.0, 144.0], [10.0, 100.0, 210.0]]])
     self.assertAllClose(deltas[0, 0], [[14, 15, 16, 17], [24, 25, 26, 27]])
     self.assertAllClose(deltas[0, 1], [[20, 21, 22, 23], [30, 31, 32, 33]])

@@ -75,6 +75,12 @@ def test_features_are_those_of_a_detector_with_these_weights(encoder, head):
     expected = detector.box_stage(maps, boxes, _sizes(64)).box_features
     found = encoder.box_features(images, boxes, _sizes(64))
     np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-5)
+    # The input may be larger than the content, which alone counts and has the boxes.
+    content = tf.constant([[64.0, 48.0], [40.0, 64.0]])
+    maps = detector.first_stage(images, content).features
+    expected = detector.box_stage(maps, boxes, content).box_features
+    found = encoder.box_features(images, boxes, content)
+    np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-5)
 
 
 @pytest.mark.parametrize(
