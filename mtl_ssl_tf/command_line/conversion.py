@@ -59,6 +59,17 @@ def add_box_rules(parser: argparse._ActionsContainer) -> None:
   )
 
 
+def add_annotated_classes(parser: argparse._ActionsContainer) -> None:
+  """Adds the flag that says which classes a source is annotated for."""
+  parser.add_argument(
+    "--annotated_classes",
+    metavar="CLASS,CLASS",
+    help="the only classes whose objects are all annotated; objects of others may be there without"
+    " a box and are not taught as background; default: all classes. The field annotated_classes of"
+    " an image of a COCO file goes before",
+  )
+
+
 def add_common(parser: argparse.ArgumentParser) -> None:
   """Adds the flags that every converter has; `converter_command.options` reads them."""
   parser.add_argument("--output_dir", required=True, help="where records and manifest go")
@@ -74,6 +85,7 @@ def add_common(parser: argparse.ArgumentParser) -> None:
     help="on faults in the data: list them and write nothing, or leave out what is at fault",
   )
   add_box_rules(parser)
+  add_annotated_classes(parser)
   parser.add_argument(
     "--num_shards",
     type=int,

@@ -69,6 +69,12 @@ def parser() -> argparse.ArgumentParser:
     default=0.5,
     help="smallest score of errors and confusions that are counted (default: 0.5)",
   )
+  result.add_argument(
+    "--ignore_probably_missing",
+    metavar="LIST",
+    help="audit.json of audit-labels: the figures once more, with detections on objects that"
+    " probably lack a box counted neither way",
+  )
   result.add_argument("--output_dir", help="folder for figures and curves as files and pictures")
   result.add_argument(
     "--write_coco_ground_truth", help="write the ground truth to this COCO annotation file too"

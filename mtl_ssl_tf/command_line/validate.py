@@ -40,6 +40,7 @@ def parser() -> argparse.ArgumentParser:
     "--sample", type=_at_least(0), default=0, help="examine so many images only; 0 examines all"
   )
   conversion.add_box_rules(data)
+  conversion.add_annotated_classes(data)
   run = result.add_argument_group("the run that the data is for")
   run.add_argument("--experiment", default=command_line.EXPERIMENT, help="a registered experiment")
   run.add_argument(

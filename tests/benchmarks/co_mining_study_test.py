@@ -54,8 +54,18 @@ def test_all_arms_see_as_many_views_and_differ_in_what_they_are_named_for(tmp_pa
     "joint": ("joint", 0.8),
     "self_mining": ("self_mining", 0.7),
     "co_mining": ("co_mining", 0.7),
+    **dict.fromkeys(arms.UNLABELLED, ("joint", 0.8)),
   }[name]
   assert (mining and (mining.mode, mining.score_threshold)) == expected
+  if mining:
+    unlabelled = mining.unlabelled
+    parts = (unlabelled.mask_proposals, unlabelled.consistency_loss_weight, unlabelled.mask_anchors)
+    assert parts == {
+      "masking": (True, 0.0, False),
+      "consistency": (False, 1.0, False),
+      "masking_consistency": (True, 1.0, False),
+      "masking_anchors": (True, 0.0, True),
+    }.get(name, (False, 0.0, False))
   assert (task.seed, task.train_data.seed) == (3, 3)
   assert task.train_data.input_path == str(tmp_path / "records/train_hard-*.tfrecord")
   assert task.validation_data.input_path == str(tmp_path / "records/test-*.tfrecord")

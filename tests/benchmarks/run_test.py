@@ -2,6 +2,7 @@
 
 import json
 import pathlib
+import time
 
 import pytest
 
@@ -166,8 +167,19 @@ def test_measurement_that_takes_too_long_is_ended(tmp_path, monkeypatch):
   result = _peer(f"sleep 60 & echo $! > {pid_file}; wait")
   assert result == {"error": "took more than 0.3 s"}
   status = pathlib.Path(f"/proc/{pid_file.read_text().strip()}/status")
-  # Gone, or dead and not yet collected.
-  assert not status.exists() or "State:\tZ" in status.read_text()
+  # A process that was killed ends when it is next run, which a busy machine puts off.
+  deadline = time.monotonic() + 20.0
+  while _is_alive(status) and time.monotonic() < deadline:
+    time.sleep(0.01)
+  assert not _is_alive(status)
+
+
+def _is_alive(status):
+  """Whether a process is neither gone nor dead and not yet collected."""
+  try:
+    return "State:\tZ" not in status.read_text()
+  except (FileNotFoundError, ProcessLookupError):
+    return False
 
 
 def test_time_left_goes_by_jobs_of_the_same_kind():
