@@ -43,6 +43,7 @@ COMMANDS = {
   "explain": ("mtl_ssl_tf.explain", "show what refinement did to the detections of an image"),
   "evaluate": ("mtl_ssl_tf.evaluate", "evaluate result files of any detector"),
   "report": ("mtl_ssl_tf.report", "one page about a trained detector, to look at"),
+  "audit-labels": ("mtl_ssl_tf.audit_labels", "list objects that annotations probably lack"),
   "compare": ("mtl_ssl_tf.compare", "train configurations side by side and compare them"),
   "preflight": ("mtl_ssl_tf.preflight", "check whether a run would fit on an accelerator"),
 }

@@ -54,7 +54,7 @@ def run(args: argparse.Namespace, command: str) -> bool:
     raise ValueError(f"--seeds is {args.seeds}; accepted: each seed once")
   output_dir = pathlib.Path(args.output_dir).resolve()
   arms = arms_lib.parse(args.configs, args.variants, args.params_override)
-  resolved = {arm.name: _resolve(arm, args.experiment) for arm in arms}
+  resolved = {arm.name: resolve(arm, args.experiment) for arm in arms}
   steps = arms_lib.equal_steps(resolved, args.steps)
   schedule = runs.Schedule(steps, -(-steps // args.evaluations), args.init, args.experiment)
   planned = [
@@ -87,7 +87,7 @@ def run(args: argparse.Namespace, command: str) -> bool:
   return not failed
 
 
-def _resolve(arm: arms_lib.Arm, experiment: str) -> dict[str, Any]:
+def resolve(arm: arms_lib.Arm, experiment: str) -> dict[str, Any]:
   """Returns all fields of an arm by their path with dots."""
   # TensorFlow comes with it.
   from mtl_ssl_tf import registry_imports  # noqa: F401

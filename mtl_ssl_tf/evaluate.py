@@ -8,7 +8,9 @@
 Predictions are a COCO results file or VOC's comp4 files (`data/ground_truth/detection_files.py`),
 ground truth is a COCO annotation file, a VOC folder or record files
 (`data/ground_truth/truth_readers.py`). Tables are printed; `--output_dir` takes figures, curves,
-errors and confusions as files and pictures.
+errors and confusions as files and pictures. With `--ignore_probably_missing` and the list of
+`audit_labels` there are the figures once more, with detections on listed places counted neither
+way.
 """
 
 import argparse
@@ -21,6 +23,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from mtl_ssl_tf import terminal, written_files
+from mtl_ssl_tf.auditing import ignoring
 from mtl_ssl_tf.command_line import evaluate as evaluate_flags
 from mtl_ssl_tf.data import faults, progress_lines
 from mtl_ssl_tf.data.ground_truth import coco_truth, detection_files, truth_readers
@@ -63,6 +66,8 @@ def run(args: argparse.Namespace) -> None:
       accepted = "above 0, at most 1" if flag == "iou_threshold" else "0 to 1"
       raise ValueError(f"--{flag} is {value}; accepted: {accepted}")
   written, names = None, evaluation_report.file_names(args.errors)
+  if args.ignore_probably_missing:
+    names = [*names, evaluation_report.IGNORING_FILE]
   if args.output_dir:
     written = written_files.WrittenFiles(args.output_dir, "evaluate")
     written.check(names)
@@ -87,7 +92,30 @@ def run(args: argparse.Namespace) -> None:
   if args.write_coco_ground_truth:
     coco_truth.write_coco(truth, args.write_coco_ground_truth)
     _LOGGER.info(f"{args.write_coco_ground_truth}: the ground truth as a COCO annotation file")
-  metrics = detection_metrics.DetectionMetrics(
+  without = None  # Before any work, so that a wrong file is reported at once.
+  if args.ignore_probably_missing:
+    without = ignoring.with_places(truth, args.ignore_probably_missing)
+  metrics = _metrics(args, truth)
+  figures = evaluate(truth, predictions, metrics)
+  terminal.show(metrics.tables())
+  if args.errors:
+    terminal.show("\n" + "\n".join(metrics.words()))
+  if without is not None:
+    figures_without = _show_without(args, *without, predictions)
+  if written is not None:
+    with written.replacing_all(names):
+      evaluation_report.write_report(args.output_dir, figures, metrics.details())
+      if without is not None:
+        evaluation_report.write_figures(
+          args.output_dir, figures_without, evaluation_report.IGNORING_FILE
+        )
+    _LOGGER.info(f"{args.output_dir}: {', '.join(names)}")
+
+
+def _metrics(
+  args: argparse.Namespace, truth: ground_truth.GroundTruth
+) -> detection_metrics.DetectionMetrics:
+  return detection_metrics.DetectionMetrics(
     truth.class_names,
     list(dict.fromkeys(args.metric)),
     iou_threshold=args.iou_threshold,
@@ -96,20 +124,29 @@ def run(args: argparse.Namespace) -> None:
     errors=args.errors,
     score_threshold=args.score_threshold,
   )
+
+
+def _show_without(
+  args: argparse.Namespace,
+  truth: ground_truth.GroundTruth,
+  num_places: int,
+  predictions: Sequence[detection_files.Detections],
+) -> dict[str, float]:
+  """Prints the tables with places of probably missing objects; returns the figures."""
+  metrics = _metrics(args, truth)
   figures = evaluate(truth, predictions, metrics)
+  terminal.show(
+    f"\nThe same, with detections on {num_places} probably missing objects counted neither way\n"
+  )
   terminal.show(metrics.tables())
-  if args.errors:
-    terminal.show("\n" + "\n".join(metrics.words()))
-  if written is not None:
-    with written.replacing_all(names):
-      evaluation_report.write_report(args.output_dir, figures, metrics.details())
-    _LOGGER.info(f"{args.output_dir}: {', '.join(names)}")
+  return figures
 
 
 def _check_target(args: argparse.Namespace) -> None:
   """Raises a ValueError where the command would write over what it reads."""
   target = args.write_coco_ground_truth
-  for flag in ("predictions", "ground_truth", "ids_of", "label_map"):
+  flags = ("predictions", "ground_truth", "ids_of", "label_map", "ignore_probably_missing")
+  for flag in flags:
     if target and os.path.realpath(target) == os.path.realpath(getattr(args, flag) or os.devnull):
       raise ValueError(f"--write_coco_ground_truth {target!r} is --{flag}; accepted: another file")
 

@@ -8,7 +8,7 @@ import base64
 import hashlib
 import html
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 # Longer texts of tables are broken into lines.
@@ -142,6 +142,31 @@ def _cell(cell: str | Number) -> str:
 
 def _class(is_number: bool) -> str:
   return ' class="number"' if is_number else ""
+
+
+def filters(
+  identifier: str, options: Mapping[str, tuple[str, Mapping[str, str]]], text_label: str
+) -> str:
+  """Returns fields that filter cards, hidden until a script makes them work.
+
+  Args:
+    identifier: of the element that holds the cards.
+    options: key of a card's data -> label of its field, and what can be chosen: value -> text.
+    text_label: of the field for any text.
+  """
+  fields = "".join(
+    f'<label>{escape(label)}<select data-key="{key}">'
+    + "".join(
+      f'<option value="{escape(value)}">{escape(text)}</option>' for value, text in choices.items()
+    )
+    + "</select></label>"
+    for key, (label, choices) in options.items()
+  )
+  return (
+    f'<div class="controls" data-filters="{identifier}" hidden>{fields}'
+    f'<label>{escape(text_label)}<input type="search"></label>'
+    '<output aria-live="polite"></output></div>'
+  )
 
 
 def image(content: bytes, kind: str, alternative: str) -> str:

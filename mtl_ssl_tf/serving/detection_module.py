@@ -54,7 +54,8 @@ class DetectionModule(tf.Module):
     num_detections: float32 [B]; rows behind that many are zero.
   Names and types are those of the TensorFlow Object Detection API, where it has them. With
   `raw_outputs` there are also, for P proposals and C classes with the background first,
-    proposal_boxes: float32 [B, P, 4], fractions of the image.
+    proposal_boxes: float32 [B, P, 4], fractions of the image; with a cascade the boxes that its
+      last stage classifies.
     proposal_scores: float32 [B, P], that they show an object.
     num_proposals: float32 [B]; rows behind that many are padding.
     proposal_class_scores: float32 [B, P, C], before refinement.

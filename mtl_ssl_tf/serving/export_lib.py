@@ -72,6 +72,7 @@ class TrainedRun:
     choice: which one that is: "best", "latest" or "given".
     step: that it was saved at; None where the checkpoint does not state it.
     is_averaged: whether its weights are averages of those that were trained.
+    best_subdir: folder inside the run's with its best checkpoints; empty where none were kept.
   """
 
   task: detector.MtlDetection
@@ -81,6 +82,7 @@ class TrainedRun:
   choice: str
   step: int | None
   is_averaged: bool = False
+  best_subdir: str = "best"
 
 
 def export_run(
@@ -193,7 +195,9 @@ def read_run(model_dir: str, checkpoint: str | None = None) -> TrainedRun:
     step = int(reader.get_tensor(_STEP_IN_CHECKPOINT))
   averages = f"{optimization.TRAINING_WEIGHTS}/"
   is_averaged = any(key.startswith(averages) for key in reader.get_variable_to_shape_map())
-  return TrainedRun(params.task, label_map_file, class_names, path, choice, step, is_averaged)
+  return TrainedRun(
+    params.task, label_map_file, class_names, path, choice, step, is_averaged, best_subdir
+  )
 
 
 def build_model(run: TrainedRun, crop_method: str = "native") -> detector_model.Detector:
@@ -318,6 +322,7 @@ def _model_card(
     name=name,
     version=version,
     model_dir=model_dir,
+    best_subdir=run.best_subdir,
     checkpoint=run.checkpoint,
     choice=run.choice,
     step=run.step,

@@ -136,16 +136,18 @@ def _transparent_index(head: tf.Tensor) -> tf.Tensor:
   """The number of the transparent colour, int64; -1 if there is none.
 
   Args:
-    head: uint8 [n], all that comes before the picture; the last graphic control extension counts.
+    head: uint8 [n], all that comes before the picture; of its graphic control extensions, the last
+      that names a colour counts, as Pillow has it.
   """
   num_places = tf.maximum(tf.size(head) - 7, 0)
   is_control = head[7 : 7 + num_places] == 0  # [n - 7]; the extension ends with an empty block.
   for i, byte in enumerate(_CONTROL):
     is_control &= head[i : i + num_places] == byte
+  flags = head[len(_CONTROL) : len(_CONTROL) + num_places]
+  is_control &= tf.bitwise.bitwise_and(flags, 1) == 1
   places = tf.where(is_control, tf.range(num_places), -1)
   at = tf.cast(tf.reduce_max(tf.concat([[-1], places], axis=0)), tf.int64)
-  is_set = (at >= 0) & (_byte(head, at + 3) % 2 == 1)
-  return tf.where(is_set, _byte(head, at + 6), -1)
+  return tf.where(at >= 0, _byte(head, at + 6), -1)
 
 
 def _replaced(content: tf.Tensor, at: tf.Tensor, part: bytes) -> tf.Tensor:

@@ -6,12 +6,13 @@ transparent parts white, of 16 bits the upper 8. A JPEG that lacks its end marke
 
 import tensorflow as tf
 
-from mtl_ssl_tf.data.sources import jpeg_segments
+from mtl_ssl_tf.data.sources import jpeg_segments, png_palette
 from mtl_ssl_tf.serving import (
   encoded_bytes,
   exif_orientation,
   gif_header,
   image_headers,
+  png_header,
   whole_jpeg,
 )
 
@@ -74,10 +75,19 @@ def _decode_png(content: tf.Tensor) -> tf.Tensor:
   """Decodes a PNG; asks for alpha only where there is some, as the decoder may make it up."""
   data = encoded_bytes.to_bytes(content)
   colour_type = encoded_bytes.number(data, 25, 1, big_endian=True)
-  may_be_clear = encoded_bytes.is_any(colour_type, (4, 6)) | encoded_bytes.contains(data, b"tRNS")
+  may_be_clear = encoded_bytes.is_any(colour_type, (4, 6)) | png_header.has_opacities(data)
+  is_one_colour = encoded_bytes.is_any(colour_type, list(png_palette.CLEAR_BYTES))
+
+  def with_alpha() -> tf.Tensor:
+    pixels = tf.io.decode_png(content, channels=4)
+    # Of few bits, the alpha that is made up for damaged opacities is small, and 0 is real.
+    real = tf.where(pixels[..., 3:] > 0, tf.constant(255, tf.uint8), 0)
+    alpha = tf.cond(is_one_colour, lambda: real, lambda: pixels[..., 3:])
+    return _on_white(tf.concat([pixels[..., :3], alpha], axis=-1))
+
   return tf.cond(
     may_be_clear,
-    lambda: _on_white(tf.io.decode_png(content, channels=4)),
+    with_alpha,
     lambda: tf.io.decode_png(content, channels=3),
   )
 
@@ -90,8 +100,9 @@ def _decode_bmp(content: tf.Tensor) -> tf.Tensor:
 
   def coloured() -> tf.Tensor:
     header_size = encoded_bytes.number(data, 14, 4, big_endian=False)
-    pixels_offset = encoded_bytes.number(data, 10, 4, big_endian=False)
-    table = data[14 + header_size : tf.minimum(pixels_offset, 14 + header_size + 4 * 256)]
+    num_named = encoded_bytes.number(data, 46, 4, big_endian=False)  # 0 names all that fit.
+    num_named = tf.where(num_named == 0, tf.constant(256, tf.int64), tf.minimum(num_named, 256))
+    table = data[14 + header_size : 14 + header_size + 4 * num_named]
     num_colours = tf.size(table) // 4
     colours = tf.reshape(table[: 4 * num_colours], [num_colours, 4])[:, 2::-1]  # BGR to RGB
     colours = tf.pad(colours, [[0, 256 - num_colours], [0, 0]])  # Black, what no colour has.

@@ -9,13 +9,14 @@ from typing import NamedTuple
 
 import tensorflow as tf
 
-from mtl_ssl_tf.data.sources import image_cost, jpeg_segments
+from mtl_ssl_tf.data.sources import image_cost, jpeg_segments, png_palette
 from mtl_ssl_tf.serving import (
   encoded_bytes,
   exif_orientation,
   gif_header,
   jpeg_header,
   jpeg_scans,
+  png_header,
   webp_header,
 )
 
@@ -23,20 +24,16 @@ MAX_PIXELS = image_cost.MAX_PIXELS
 ACCEPTED = "a whole JPEG, PNG, BMP, WebP or GIF image"
 UNKNOWN, JPEG, PNG, BMP, GIF, WEBP = range(6)
 
-_PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
-_PNG_END = b"IEND\xaeB`\x82"  # An empty chunk and its checksum.
-# Real files have a few dozen; a forged one must not keep the server counting.
-_MAX_CHUNKS = 1000
 _TOO_LONG = (
   f"more than {image_cost.MAX_JPEG_SEGMENTS} segments; accepted: at most"
   f" {image_cost.MAX_JPEG_SEGMENTS}"
 )
-# Chunks of one size that are passed over at a time, those of the pixels.
-_ROW_CHUNKS = 256
 _BMP_DEPTHS = (8, 24, 32)
+_BMP_HEADERS = (40, 52, 56, 64, 108, 124)
 _BMP_PLAIN, _BMP_MASKS = 0, 3
 _BMP_USUAL_MASKS = b"\0\0\xff\0\0\xff\0\0\xff\0\0\0"
 _BMP_MASKS_OFFSET = 54
+_BMP_MAX_COLOURS = 65536  # As many as Pillow reads.
 
 
 class Header(NamedTuple):
@@ -92,7 +89,7 @@ def _kind(data: tf.Tensor) -> tf.Tensor:
   kind = tf.constant(UNKNOWN)
   for format_kind, signature in (
     (JPEG, b"\xff\xd8\xff"),
-    (PNG, _PNG_SIGNATURE),
+    (PNG, png_header.SIGNATURE),
     (BMP, b"BM"),
     (GIF, b"GIF87a"),
     (GIF, b"GIF89a"),
@@ -142,6 +139,7 @@ def _jpeg(data: tf.Tensor) -> tuple[tf.Tensor, ...]:
     (header.is_long, _TOO_LONG),
     (scans_problem != "", scans_problem),
     (header.is_broken, f"{jpeg_segments.BYTES_BETWEEN}; accepted: {ACCEPTED}"),
+    (header.has_short_segment, f"{jpeg_segments.SHORT_SEGMENT}; accepted: {ACCEPTED}"),
     (is_cut & ~lacks_end, f"{jpeg_segments.CUT_SHORT}; accepted: {ACCEPTED}"),
   )
   segments = tf.stack([header.frame, header.restarts, header.scan])
@@ -149,54 +147,22 @@ def _jpeg(data: tf.Tensor) -> tuple[tf.Tensor, ...]:
 
 
 def _png(data: tf.Tensor) -> tuple[tf.Tensor, ...]:
-  """Reads the first chunk, and searches all for EXIF data (PNG, third edition, 11.2, 11.3)."""
-  first = len(_PNG_SIGNATURE)
-  width = encoded_bytes.number(data, first + 8, 4, big_endian=True)
-  height = encoded_bytes.number(data, first + 12, 4, big_endian=True)
-  is_cut = ~encoded_bytes.contains(data[first:], _PNG_END)
-  is_damaged = ~encoded_bytes.starts_with(data, b"IHDR", first + 4)
-  num_texts = tf.add_n([encoded_bytes.count(data, name) for name in image_cost.PNG_TEXTS])
-  texts_problem = tf.strings.join(
-    [
-      "a PNG of ",
-      tf.strings.as_string(num_texts),
-      f" compressed texts; accepted: at most {image_cost.MAX_PNG_TEXTS}",
-    ]
-  )
+  header = png_header.read(data)
+  num_texts = tf.strings.as_string(header.num_texts)
+  texts = [
+    "a PNG of ",
+    num_texts,
+    f" compressed texts; accepted: at most {image_cost.MAX_PNG_TEXTS}",
+  ]
   problem = _first(
-    (num_texts > image_cost.MAX_PNG_TEXTS, texts_problem),
-    (is_cut, f"a PNG that is cut short; accepted: {ACCEPTED}"),
-    (is_damaged, f"a PNG without its header; accepted: {ACCEPTED}"),
+    (header.num_texts > image_cost.MAX_PNG_TEXTS, tf.strings.join(texts)),
+    (~header.has_end, f"a PNG that is cut short; accepted: {ACCEPTED}"),
+    (~header.has_header, f"a PNG without its header; accepted: {ACCEPTED}"),
+    (header.has_cut_animation, f"a PNG whose animation is cut short; accepted: {ACCEPTED}"),
+    (header.num_pictures > 1, _several(header.num_pictures)),
+    (header.has_odd_opacities, f"{png_palette.VALUE}; accepted: {png_palette.ACCEPTED}"),
   )
-  # Few have any, and a large file has thousands of chunks.
-  orientation = tf.cond(
-    encoded_bytes.contains(data, b"eXIf"),
-    lambda: _png_orientation(data),
-    lambda: tf.constant(exif_orientation.UPRIGHT, tf.int64),
-  )
-  return height, width, orientation, problem, *_no_jpeg()
-
-
-def _png_orientation(data: tf.Tensor) -> tf.Tensor:
-  def size_at(at):
-    return encoded_bytes.number(data, at, 4, big_endian=True)
-
-  def is_other(at):
-    return (size_at(at) >= 0) & ~encoded_bytes.starts_with(data, b"eXIf", at + 4)
-
-  # A chunk is its size, its name of four bytes, the content and four bytes of checksum.
-  def after_row(at):
-    stride = size_at(at) + 12
-    number = encoded_bytes.num_alike(data, at, stride, 8, _ROW_CHUNKS)
-    return (at + stride * tf.maximum(number, 1),)
-
-  (at,) = tf.while_loop(
-    is_other,
-    after_row,
-    (tf.constant(len(_PNG_SIGNATURE), tf.int64),),
-    maximum_iterations=_MAX_CHUNKS,
-  )
-  return exif_orientation.read(data[at + 8 : at + 8 + tf.maximum(size_at(at), 0)])
+  return header.height, header.width, header.orientation, problem, *_no_jpeg()
 
 
 def _bmp(data: tf.Tensor) -> tuple[tf.Tensor, ...]:
@@ -208,7 +174,7 @@ def _bmp(data: tf.Tensor) -> tuple[tf.Tensor, ...]:
   pixels_offset, header_size, width, stored_height = (
     read(offset, 4) for offset in (10, 14, 18, 22)
   )
-  depth, compression = read(28, 2), read(30, 4)
+  depth, compression, num_colours = read(28, 2), read(30, 4), read(46, 4)
   # Negative where the first row is the upper one.
   height = tf.where(stored_height < 2**31, stored_height, 2**32 - stored_height)
   is_usual = (compression == _BMP_PLAIN) | (
@@ -216,6 +182,7 @@ def _bmp(data: tf.Tensor) -> tuple[tf.Tensor, ...]:
     & (depth == 32)
     & encoded_bytes.starts_with(data, _BMP_USUAL_MASKS, _BMP_MASKS_OFFSET)
   )
+  is_header = encoded_bytes.is_any(header_size, _BMP_HEADERS)
   is_known = (header_size >= 40) & encoded_bytes.is_any(depth, _BMP_DEPTHS) & is_usual
   is_cut = (compression == encoded_bytes.MISSING) | (
     is_known & (pixels_offset + bmp_row_bytes(width, depth) * height > tf.size(data, tf.int64))
@@ -232,6 +199,26 @@ def _bmp(data: tf.Tensor) -> tuple[tf.Tensor, ...]:
           " bits a pixel, compression ",
           tf.strings.as_string(compression),
           "; accepted: a BMP of 8, 24 or 32 bits without compression",
+        ]
+      ),
+    ),
+    (
+      ~is_header,
+      tf.strings.join(
+        [
+          "a BMP with a header of ",
+          tf.strings.as_string(header_size),
+          f" bytes; accepted: {', '.join(map(str, _BMP_HEADERS))} bytes",
+        ]
+      ),
+    ),
+    (
+      (depth == 8) & (num_colours > _BMP_MAX_COLOURS),
+      tf.strings.join(
+        [
+          "a BMP with a palette of ",
+          tf.strings.as_string(num_colours),
+          f" colours; accepted: at most {_BMP_MAX_COLOURS}",
         ]
       ),
     ),
@@ -262,13 +249,16 @@ def _gif(data: tf.Tensor) -> tuple[tf.Tensor, ...]:
 
 def _webp(data: tf.Tensor) -> tuple[tf.Tensor, ...]:
   header = webp_header.read(data)
-  pictures = tf.strings.as_string(header.num_pictures)
-  several = tf.strings.join([pictures, " pictures in one file; accepted: one still picture"])
   problem = _first(
     (~header.is_whole, f"a WebP that is cut short; accepted: {ACCEPTED}"),
-    (header.num_pictures > 1, several),
+    (header.num_pictures > 1, _several(header.num_pictures)),
   )
   return header.height, header.width, header.orientation, problem, *_no_jpeg()
+
+
+def _several(num_pictures: tf.Tensor) -> tf.Tensor:
+  number = tf.strings.as_string(num_pictures)
+  return tf.strings.join([number, " pictures in one file; accepted: one still picture"])
 
 
 def _no_jpeg() -> tuple[tf.Tensor, tf.Tensor]:

@@ -22,6 +22,7 @@ class JpegHeader(NamedTuple):
     scan: of the first scan; 0 where none is reached.
     exif_span: int64 [2], begin and end of EXIF data; both 0 if there are none.
     is_broken: bool, whether bytes lie between segments.
+    has_short_segment: bool, whether one that states a version ends before it.
     is_long: bool, whether there are more segments, fill bytes included, than are read.
   """
 
@@ -31,6 +32,7 @@ class JpegHeader(NamedTuple):
   scan: tf.Tensor
   exif_span: tf.Tensor
   is_broken: tf.Tensor
+  has_short_segment: tf.Tensor
   is_long: tf.Tensor
 
 
@@ -39,7 +41,7 @@ def read(data: tf.Tensor) -> JpegHeader:
   length = tf.size(data, tf.int64)
   zero = tf.constant(0, tf.int64)
 
-  def step(at, going, frame, restarts, exif_span, is_broken):
+  def step(at, going, frame, restarts, exif_span, is_broken, has_short):
     del going, is_broken
     prefix = encoded_bytes.number(data, at, 1, big_endian=True)
     marker = encoded_bytes.number(data, at + 1, 1, big_endian=True)
@@ -55,6 +57,13 @@ def read(data: tf.Tensor) -> JpegHeader:
     is_exif = (
       (marker == _APP1) & (exif_span[1] == 0) & encoded_bytes.starts_with(data, _EXIF, payload)
     )
+    is_versioned = tf.reduce_any(
+      [
+        (marker == versioned) & encoded_bytes.starts_with(data, begin, payload)
+        for versioned, begin in jpeg_segments.VERSIONED
+      ]
+    )
+    is_short = is_versioned & (size - 2 < jpeg_segments.VERSIONED_BYTES)
     span = tf.stack([payload + len(_EXIF), at + MARKER_BYTES + size])
     jump = tf.where(is_segment, size + MARKER_BYTES, zero + MARKER_BYTES)
     jump = tf.where(is_fill, zero + 1, jump)
@@ -66,9 +75,10 @@ def read(data: tf.Tensor) -> JpegHeader:
       tf.where(marker == jpeg_segments.RESTART_INTERVAL, at, restarts),
       tf.where(is_exif, span, exif_span),
       is_broken,
+      has_short | is_short,
     )
 
-  at, going, frame, restarts, exif_span, is_broken = tf.while_loop(
+  at, going, frame, restarts, exif_span, is_broken, has_short = tf.while_loop(
     lambda at, going, *_: going,
     step,
     (
@@ -78,6 +88,7 @@ def read(data: tf.Tensor) -> JpegHeader:
       zero,
       tf.fill([2], zero),
       tf.constant(False),
+      tf.constant(False),
     ),
     # A forged file must not keep the server counting.
     maximum_iterations=image_cost.MAX_JPEG_SEGMENTS,
@@ -85,4 +96,4 @@ def read(data: tf.Tensor) -> JpegHeader:
   is_scan = encoded_bytes.starts_with(data, bytes([0xFF, jpeg_segments.START_OF_SCAN]), at)
   is_scan &= ~going & ~is_broken
   scan = tf.where(is_scan, at, zero)
-  return JpegHeader(at, frame, restarts, scan, exif_span, is_broken, is_long=going)
+  return JpegHeader(at, frame, restarts, scan, exif_span, is_broken, has_short, is_long=going)

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from mtl_ssl_tf import __version__
+from mtl_ssl_tf.checkpoints import run_checkpoints
 from mtl_ssl_tf.data.records import manifests
 from mtl_ssl_tf.data.records import paths as record_paths
 from mtl_ssl_tf.reading import json_text
@@ -27,6 +28,7 @@ def model_card(
   name: str,
   version: int,
   model_dir: str,
+  best_subdir: str,
   checkpoint: str,
   choice: str,
   step: int | None,
@@ -44,7 +46,7 @@ def model_card(
   Args:
     name, version: of the export.
     model_dir: of the run, where its figures are read.
-    checkpoint, choice, step, is_averaged: as in `export_lib.TrainedRun`.
+    best_subdir, checkpoint, choice, step, is_averaged: as in `export_lib.TrainedRun`.
     class_names: class 1 first.
     task: the configuration, of which data and seed are listed.
     params_text: the whole configuration, YAML.
@@ -70,7 +72,7 @@ def model_card(
         "start weights": task.init_checkpoint or "none: trained from random weights",
       }
     ),
-    f"## Figures\n\n{_figures(model_dir, step)}\n\n{verification}",
+    f"## Figures\n\n{_figures(model_dir, best_subdir, step)}\n\n{verification}",
     f"## Training data\n\n{_data(task.train_data.input_path)}",
     "## Versions\n\n" + _list(_versions()),
     f"## Licence\n\n{license_text}",
@@ -88,9 +90,9 @@ def _thresholds(thresholds: Mapping[str, float]) -> str:
   )
 
 
-def _figures(model_dir: str, step: int | None) -> str:
+def _figures(model_dir: str, best_subdir: str, step: int | None) -> str:
   """A table of the figures that the run's evaluation of this step left behind."""
-  for file in (f"evaluation-{step}.json", os.path.join("best", "info.json")):
+  for file in (f"evaluation-{step}.json", os.path.join(best_subdir, run_checkpoints.INFO_FILE)):
     path = pathlib.Path(model_dir, file)
     if not path.is_file():
       continue

@@ -4,12 +4,14 @@ import os
 import pathlib
 import random
 import re
+import signal
 import subprocess
 import sys
 
 import pytest
 
 from tests.fuzz import kinds, mutations, odd_values, outcomes, worker
+from tests.fuzz.kinds import base
 
 _REPOSITORY = pathlib.Path(__file__).parents[2]
 
@@ -53,6 +55,17 @@ def test_a_few_cases(name, tmp_path, request):
   for number, end in enumerate(ends[1:]):
     assert end.status not in outcomes.FAILURES, f"case {number}: {end.text}"
   assert worker.case_files(kind, 0, 3) == cases[4]
+
+
+def test_a_plain_reading_does_not_count():
+  signal.setitimer(signal.ITIMER_PROF, 1000.0)
+  try:
+    with pytest.raises(outcomes.DisagreementError), base.untimed():
+      assert signal.getitimer(signal.ITIMER_PROF)[0] == 0.0
+      outcomes.check(False, "pixels")
+    assert 0.0 < signal.getitimer(signal.ITIMER_PROF)[0] <= 1001.0
+  finally:
+    signal.setitimer(signal.ITIMER_PROF, 0.0)
 
 
 def test_bytes_are_changed_in_many_ways():

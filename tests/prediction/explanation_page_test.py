@@ -47,6 +47,12 @@ def test_a_score_may_fall_or_stay(after, words):
   assert any(text.startswith(words) for text in texts(proposal_refined_class_scores=rows))
 
 
+def test_the_best_detection_lies_on_top():
+  overview = page().split("<h3>")[0]
+  tags = re.findall(r'<span class="tag [^>]*>([^<]*)<', overview)
+  assert tags == ["2 dog 0.70", "1 cat 0.80"]
+
+
 def test_each_window_has_its_highest_classes():
   said = texts()
   place = said.index(" window 1: its proposal")

@@ -89,6 +89,10 @@ class TestOtherSettings:
     )
     assert path.read_bytes() == before
 
+  def test_one_that_is_gone_is_reported(self, path):
+    settings = {"--score_threshold": 0.5}
+    assert 'prediction with --outputs ["drawn"], now it is null; acc' in _error(path, settings)
+
   def test_overwrite_begins_again(self, path):
     with _open(path, {"--score_threshold": 0.3}, ["c"], overwrite=True) as journal:
       assert (journal.num_units, journal.names) == (0, ["c"])

@@ -179,6 +179,14 @@ class TestResults:
     assert record["num_frames"] == len(content["frames"]) == 12
     assert [path.name for path in (tmp_path / "out" / "b").iterdir()] == ["a.avi.json"]
 
+  def test_without_drawing_a_file_in_its_place_is_no_obstacle(self, predict, tmp_path):
+    _write(tmp_path / "in" / "a.avi", num_frames=3)
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "a.avi.mp4").write_text("mine")
+    assert predict("a.avi", drawn=False)[0] == {"file": "a.avi", "num_frames": 3}
+    assert predict("a.avi")[0]["is_unwritten"]
+    assert (tmp_path / "out" / "a.avi.mp4").read_text() == "mine"
+
   def test_names(self):
     assert video.video_name("a/b.MP4") == "a/b.MP4"
     assert video.video_name("a/b.avi") == "a/b.avi.mp4"

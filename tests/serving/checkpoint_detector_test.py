@@ -55,6 +55,16 @@ def test_fingerprint_reports_settings_apart(detector, tiny_run, runs_built, tmp_
   assert [run.task.detections.max_total for run in runs_built] == [40, 30]
 
 
+def test_fingerprint_reports_other_classes(detector, tiny_run, runs_built, tmp_path):
+  run = tmp_path / "run"
+  shutil.copytree(tiny_run, run)
+  classes = tiny_run_lib.CLASS_NAMES[::-1]
+  (run / "label_map.txt").write_text("".join(f"{name}\n" for name in classes))
+  other = checkpoint_detector.CheckpointDetector(run)
+  assert other.class_names == classes
+  assert other.fingerprint != detector.fingerprint
+
+
 def test_no_run(tmp_path):
   with pytest.raises(ValueError, match=r"--model_dir .* holds no params.yaml"):
     checkpoint_detector.CheckpointDetector(tmp_path)

@@ -8,9 +8,11 @@ import tensorflow as tf
 from PIL import Image
 from tensorflow.core.protobuf import config_pb2
 
+from mtl_ssl_tf.ops import box_ops
 from mtl_ssl_tf.serving import detection_module, export_lib
 from tests import fixtures
 from tests.data import voc_files
+from tests.modeling import small
 from tests.serving import tiny_run as tiny_run_lib
 
 _FORMATS = ("BMP", "GIF", "JPEG", "MPO", "PNG", "WEBP")
@@ -327,6 +329,29 @@ def test_each_raw_output_is_made_of_the_logits_of_its_name():
   }
   for values in found.values():
     np.testing.assert_allclose(tf.reduce_sum(values, axis=-1), 1.0)
+
+
+def test_raw_outputs_where_few_proposals_are_refined():
+  model = small.make_detector(refinement={"max_proposals": 3})
+  sizes_px = tf.constant([[64.0, 96.0]])
+  outputs = model(small.noise_images(1, 64, 96), sizes_px)
+  proposals_norm = box_ops.normalize(outputs["proposals_px"], sizes_px)
+  found = _numpy(detection_module._raw_outputs(model, outputs, proposals_norm))
+  is_refined = found["proposal_refined"] > 0.0
+  assert (found["num_proposals"], is_refined.sum()) == (7, 3)
+  # Refinement goes by the closeness of all proposals.
+  mean = tf.reduce_mean(outputs["closeness_logits"], axis=1)
+  np.testing.assert_allclose(found["closeness_summary_scores"], tf.nn.softmax(mean), rtol=1e-4)
+  logits = found["proposal_refinement_parts"].sum(axis=2)
+  refined, plain = outputs["refined_logits"].numpy(), outputs["class_logits"].numpy()
+  np.testing.assert_allclose(logits[is_refined], refined[is_refined], rtol=1e-4, atol=1e-4)
+  assert not np.allclose(refined[is_refined], plain[is_refined], atol=1e-2)
+  # Nor does padding count, whatever the heads say of it.
+  fewer = outputs | {"proposals_valid": tf.sequence_mask([4], 7)}
+  found = _numpy(detection_module._raw_outputs(model, fewer, proposals_norm))
+  assert found["num_proposals"] == 4
+  mean = tf.reduce_mean(outputs["closeness_logits"][:, :4], axis=1)
+  np.testing.assert_allclose(found["closeness_summary_scores"], tf.nn.softmax(mean), rtol=1e-4)
 
 
 class TestOptions:

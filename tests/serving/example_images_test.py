@@ -27,7 +27,19 @@ def test_images_among_other_features():
   assert _images(tf.constant(contents)).numpy().tolist() == [IMAGE, IMAGE]
 
 
-KEY = b"\x0a\x0dimage/encoded"
+def field(number: int, content: bytes) -> bytes:
+  """A field of fewer than 128 bytes."""
+  return bytes([8 * number + 2, len(content)]) + content
+
+
+def made_of(*lists: bytes) -> bytes:
+  """A record with a list for each image, given its bytes."""
+  value = (field(2, field(1, content)) for content in lists)
+  return field(1, b"".join(field(1, KEY + feature) for feature in value))
+
+
+KEY = field(1, b"image/encoded")
+NUMBER = b"\x0a" + bytes([len(IMAGE)])
 
 
 @pytest.mark.parametrize(
@@ -50,9 +62,44 @@ def test_a_map_that_is_none(part, other):
   assert "no text" not in message
 
 
-def test_a_value_that_is_none():
-  # The parser names the feature.
-  broken = example().replace(b"\x0a" + bytes([len(IMAGE)]) + IMAGE, b"\x0a\x7f" + IMAGE)
+@pytest.mark.parametrize(
+  "number",
+  [
+    pytest.param(b"\x7f", id="beyond the value"),
+    pytest.param(b"\xff\xff\xff\xff\x07", id="2**31 - 1"),
+    # TensorFlow's parser ends the process.
+    pytest.param(b"\x80\x80\x80\x80\x08", id="2**31"),
+    pytest.param(b"\xff\xff\xff\xff\x0f", id="2**32 - 1"),
+    # Of a longer number it takes the lower 32 bits.
+    pytest.param(b"\x80\x80\x80\x80\x88\x01", id="2**31 of six digits"),
+    pytest.param(b"\x80" * 9 + b"\x01", id="2**63"),
+  ],
+)
+def test_an_image_of_more_bytes_than_there_are(number):
+  broken = made_of(b"\x0a" + number + IMAGE)
   with pytest.raises(tf.errors.InvalidArgumentError) as caught:
     _images(tf.constant([broken]))
+  assert "x[0]: bytes that are no tf.Example, or cut short" in caught.value.message
+  assert "no text" not in caught.value.message
+
+
+def test_a_second_image_of_the_same_name():
+  # The parser takes the last one.
+  broken = made_of(NUMBER + IMAGE, b"\x0a\xff\xff\xff\xff\x0f" + IMAGE)
+  with pytest.raises(tf.errors.InvalidArgumentError, match=r"no tf\.Example"):
+    _images(tf.constant([broken]))
+
+
+@pytest.mark.parametrize(
+  "values",
+  [
+    pytest.param(b"", id="none"),
+    pytest.param(NUMBER + IMAGE + NUMBER + IMAGE, id="two"),
+    pytest.param(NUMBER + IMAGE + b"\x0a\xff\xff\xff\xff\x0f", id="no second"),
+  ],
+)
+def test_another_number_of_images(values):
+  # The parser names the feature.
+  with pytest.raises(tf.errors.InvalidArgumentError, match="Key: image/encoded") as caught:
+    _images(tf.constant([made_of(values)]))
   assert "no text" not in caught.value.message

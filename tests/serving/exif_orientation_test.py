@@ -75,6 +75,12 @@ class TestRead:
     content = tiff(6, order).replace(one, other)
     assert read(content) == oracle(content) == 1
 
+  @pytest.mark.parametrize("order", ["<", ">"])
+  def test_behind_as_many_entries_as_there_are(self, order):
+    content = bytearray(tiff(6, order))
+    content[8:10] = struct.pack(f"{order}H", 1)
+    assert read(bytes(content)) == oracle(bytes(content)) == 1
+
   def test_cut_short_anywhere(self):
     content = tiff(6)
     lengths = [read(content[:length]) for length in range(len(content) + 1)]

@@ -26,6 +26,7 @@ class TestChooseVersion:
   def test_new_empty_and_used_folders(self, tmp_path):
     assert export_folder.choose_version(str(tmp_path / "new"), None, False) == 1
     assert export_folder.choose_version(str(tmp_path / "new"), 7, False) == 7
+    assert export_folder.choose_version(str(tmp_path / "new"), 1, False) == 1
     (tmp_path / ".export-killed").mkdir()  # Left by a process that was killed.
     assert export_folder.choose_version(str(tmp_path), None, False) == 1
     _make(tmp_path, "1", "10")

@@ -16,6 +16,7 @@ from mtl_ssl_tf.configs import optimization
 from mtl_ssl_tf.modeling import factory
 from mtl_ssl_tf.serving import export_lib, score_thresholds, verification
 from mtl_ssl_tf.training import averaged_weights
+from tests import fixtures
 from tests.serving import tiny_run as tiny_run_lib
 
 
@@ -203,6 +204,19 @@ class TestVersions:
     assert "Compared before it was published: export and checkpoint on 3 images" in card
     assert [call["num_images"] for call in light] == [20, 20]
 
+  def test_figures_of_the_best_checkpoint_are_on_the_card(self, run, tmp_path, light):
+    (run / "best").rename(run / "kept")
+    params = (run / "params.yaml").read_text()
+    default = "best_checkpoint_export_subdir: best\n"
+    assert default in params
+    (run / "params.yaml").write_text(params.replace(default, default.replace("best\n", "kept\n")))
+    info = {"voc/mAP50_area": 0.5, "best_ckpt_global_step": tiny_run_lib.BEST_STEP}
+    (run / "kept" / "info.json").write_text(json.dumps(info))
+    version = export_lib.export_run(str(run), str(tmp_path / "e"))
+    card = pathlib.Path(version, "model_card.md").read_text()
+    assert "- checkpoint: `best_ckpt-1` (best)" in card
+    assert "| voc/mAP50_area | 0.5000 |" in card
+
   def test_averaged_weights_are_named(self, run, tmp_path, light, capsys):
     model = tf.Module()
     model.w = tf.Variable(1.0)
@@ -260,6 +274,45 @@ class TestVersions:
     export_lib.build_module(run, None, export_lib.Options(crop_method="matmul"))
     assert asked == ["matmul"]
     assert made[1]["padded_signature"]
+
+  def test_options_reach_verification_and_card(self, tiny_run, tmp_path, light):
+    options = export_lib.Options(version=7, batch_size=2, verify_images=5, license="Of its owner.")
+    version = export_lib.export_run(str(tiny_run), str(tmp_path / "e"), options=options)
+    assert version == str(tmp_path / "e" / "7")
+    assert light == [{"num_images": 5, "batch_size": 2}]
+    card = pathlib.Path(version, "model_card.md").read_text()
+    assert card.startswith("# e, version 7\n")
+    assert "; 2 images in a request. " in card
+    assert "## Licence\n\nOf its owner.\n" in card
+    other = export_lib.export_run(str(tiny_run), str(tmp_path / "e"))
+    card = pathlib.Path(other, "model_card.md").read_text()
+    assert "; any number of images in a request. " in card
+    assert f"## Licence\n\n{export_lib.model_card.UNKNOWN_LICENSE}\n" in card
+
+  def test_warmup_is_with_a_few_sizes_of_the_evaluation_data(self, run):
+    sizes = [(30, 20), (10, 50), (30, 20), (20, 20), (40, 20), (60, 20)]
+    records = [fixtures.serialized_example(fixtures.solid_image(*size)) for size in sizes]
+    fixtures.write_records(run / "records.tfrecord", records)
+    found = export_lib.read_run(str(run))
+    found.task.validation_data.input_path = str(run / "records.tfrecord")
+    data = found.task.validation_data
+    assert verification.image_sizes(data, 5) == [(30, 20), (10, 50), (20, 20), (40, 20)]
+    assert verification.image_sizes(data, 1) == [(30, 20)]
+    assert export_lib._warmup_sizes(found, True) == [(30, 20), (10, 50), (20, 20)]
+    assert export_lib._warmup_sizes(found, False) == [(128, 160)]
+
+  @pytest.mark.parametrize(("crop_method", "given"), [("native", "model"), ("matmul", None)])
+  def test_other_kernels_have_a_detector_of_their_own(
+    self, tiny_run, tmp_path, light, monkeypatch, crop_method, given
+  ):
+    """The checkpoint that an export is compared with keeps the kernels of evaluation."""
+    models = []
+    monkeypatch.setattr(
+      export_lib, "build_module", lambda run, model, options: models.append(model) or _Module()
+    )
+    options = export_lib.Options(crop_method=crop_method)
+    export_lib.export_run(str(tiny_run), str(tmp_path / "e"), options=options)
+    assert models == [given]
 
   def test_one_batch_size_is_that_of_verification_and_warmup(self, tiny_run, tmp_path, light):
     options = export_lib.Options(batch_size=3)

@@ -110,6 +110,37 @@ class TestFormats:
     content = b"BM" + struct.pack("<IHHI", 14 + 56 + 8, 0, 0, 14 + 56) + header + pixels.tobytes()
     np.testing.assert_array_equal(decode(content), [[[250, 0, 0], [255, 255, 255]]])
 
+  @pytest.mark.parametrize("masks", [0, 0xFF000000])
+  @pytest.mark.parametrize("compression", [0, 3])
+  @pytest.mark.parametrize("header_size", [40, 52, 56, 108, 124])
+  def test_bmp_of_32_bits_with_and_without_alpha(self, header_size, compression, masks):
+    # Without a mask for alpha in the header, the first pixel stands where the mask would.
+    pixels = bytes([0, 0, 0, 255, 0, 250, 0, 0])  # BGRA
+    fields = struct.pack("<IIII", 0xFF0000, 0xFF00, 0xFF, masks) + bytes(68)
+    size_of_masks = 12 if (header_size, compression) == (40, 3) else header_size - 40
+    header = struct.pack("<IiiHHIIiiII", header_size, 2, 1, 1, 32, compression, 8, 0, 0, 0, 0)
+    header += fields[:size_of_masks]
+    offset = 14 + len(header)
+    content = b"BM" + struct.pack("<IHHI", offset + 8, 0, 0, offset) + header + pixels
+    is_clear = compression == 3 and header_size >= 56 and masks > 0
+    expected = [[[0, 0, 0], [255, 255, 255] if is_clear else [0, 250, 0]]]
+    assert decode(content).tolist() == stored(content).tolist() == expected
+
+  @pytest.mark.parametrize("header_size", [40, 124])
+  @pytest.mark.parametrize("gap", [0, 4])
+  @pytest.mark.parametrize("num_named", [0, 2, 3])
+  def test_bmp_with_few_colours(self, header_size, gap, num_named):
+    colours = bytes([10, 20, 30, 0, 40, 50, 60, 0, 70, 80, 90, 0])  # BGR
+    pixels = bytes([0, 1, 2, 3, 1, 255, 200, 2])
+    header = struct.pack("<IiiHHIIiiII", header_size, 4, 2, 1, 8, 0, 8, 0, 0, num_named, 0)
+    head = header.ljust(header_size, b"\0") + colours + b"\x01" * gap
+    offset = 14 + len(head)
+    content = b"BM" + struct.pack("<IHHI", offset + 8, 0, 0, offset) + head + pixels
+    decoded = decode(content)
+    np.testing.assert_array_equal(decoded, stored(content))
+    third = [0, 0, 0] if num_named == 2 else [90, 80, 70]
+    assert decoded[1, :3].tolist() == [[30, 20, 10], [60, 50, 40], third]
+
   def test_bmp_from_top_to_bottom(self):
     content = bytearray(encode(PICTURE, "BMP"))
     content[22:26] = struct.pack("<i", -20)
@@ -136,6 +167,55 @@ class TestFormats:
     decoded = decode(bytes(content))
     assert decoded.shape == (25, 40, 3)
     np.testing.assert_array_equal(decoded, stored(bytes(content)))
+
+  @pytest.mark.parametrize("size", [(25, 12), (15, 40), (15, 12)])
+  def test_gif_whose_picture_reaches_out_of_its_screen(self, size):
+    content = bytearray(encode(PICTURE.quantize(16), "GIF"))
+    at = content.rindex(b",\0\0\0\0\x1e\0\x14\0")
+    content[at + 1 : at + 5] = struct.pack("<HH", 3, 2)
+    content[6:10] = struct.pack("<HH", *size[::-1])
+    decoded = decode(bytes(content))
+    assert decoded.shape == (max(size[0], 22), max(size[1], 33), 3)
+    np.testing.assert_array_equal(decoded, stored(bytes(content)))
+
+  def test_gif_of_two_colours(self):
+    content = bytearray(encode(PICTURE.quantize(2), "GIF"))
+    assert content[10] % 8 == 1  # Pillow writes four.
+    content[10] -= 1
+    del content[13 + 3 * 2 : 13 + 3 * 4]
+    np.testing.assert_array_equal(decode(bytes(content)), stored(bytes(content)))
+
+  @pytest.mark.parametrize("is_shared_too", [False, True], ids=["own alone", "shared too"])
+  @pytest.mark.parametrize("transparency", [None, 3])
+  @pytest.mark.parametrize("offset", [(0, 0), (2, 3)])
+  def test_gif_whose_picture_has_colours_of_its_own(self, is_shared_too, transparency, offset):
+    options = {} if transparency is None else {"transparency": transparency}
+    content = bytearray(encode(PICTURE.quantize(16), "GIF", **options))
+    colours = bytes(content[13 : 13 + 3 * 16])
+    at = content.rindex(b",\0\0\0\0\x1e\0\x14\0")
+    content[at + 1 : at + 5] = struct.pack("<HH", *offset[::-1])
+    content[6:10] = struct.pack("<HH", 40, 25)
+    content[at + 9] |= 0x83  # It has colours, 16.
+    content[at + 10 : at + 10] = colours
+    if is_shared_too:
+      content[13 : 13 + 3 * 16] = colours[::-1]
+    else:
+      content[10] &= 0x70
+      del content[13 : 13 + 3 * 16]
+    np.testing.assert_array_equal(decode(bytes(content)), stored(bytes(content)))
+
+  @pytest.mark.parametrize("transparency", [None, 3])
+  @pytest.mark.parametrize("extension", [(0, 5), (1, 5), (8, 5), (9, 5)], ids=str)
+  def test_gif_with_another_graphic_control_extension(self, transparency, extension):
+    options = {} if transparency is None else {"transparency": transparency}
+    content = encode(PICTURE.quantize(16), "GIF", **options)
+    at = content.rindex(b",\0\0\0\0\x1e\0\x14\0")
+    flags, colour = extension
+    other = b"\x21\xf9\x04" + bytes([flags, 0, 0, colour]) + b"\0"
+    odd = content[:at] + other + content[at:]
+    np.testing.assert_array_equal(decode(odd), stored(odd))
+    shows = colour if flags % 2 else transparency
+    assert (decode(odd) == 255).all(axis=-1).any() == (shows is not None)
 
   def test_transparent_gif(self):
     content = encode(PICTURE.quantize(16), "GIF", transparency=3)
@@ -192,18 +272,79 @@ class TestOrientation:
     for extra in (b"", b"\xff", b"\xff\x01", b"\xff\xe1\0\x06XMP\0"):  # Fill byte, bare marker.
       assert decode(content[:at] + extra + content[at:end] + again + content[end:]).shape[0] == 30
 
+  def test_of_the_first_exif_chunk_of_a_webp_alone(self):
+    content = encode(PICTURE, "WEBP", lossless=True, exif=voc_files.exif(6))
+    again = content[content.index(b"EXIF") :].replace(b"\0\x06\0\0\0\0", b"\0\x01\0\0\0\0")
+    assert not content.endswith(again)
+    content += again
+    content = content[:4] + struct.pack("<I", len(content) - 8) + content[8:]
+    np.testing.assert_array_equal(decode(content), stored(content))
+    assert decode(content).shape == (30, 20, 3)
+
+  def test_exif_that_the_head_of_a_webp_does_not_announce(self):
+    content = bytearray(encode(PICTURE, "WEBP", lossless=True, exif=voc_files.exif(6), xmp=b"x"))
+    assert decode(bytes(content)).shape == (30, 20, 3)
+    content[20] &= ~0x08
+    np.testing.assert_array_equal(decode(bytes(content)), stored(bytes(content)))
+    assert decode(bytes(content)).shape == (20, 30, 3)
+
   def test_broken_exif_counts_as_upright(self):
     content = encode(PICTURE, "JPEG", exif=voc_files.exif(6))
     at = content.index(b"MM\0*")
-    for broken in (b"XX\0*", b"MM\0+"):
-      assert decode(content[:at] + broken + content[at + 4 :]).shape == (20, 30, 3)
+    for broken in (b"XX\0*", b"MM\0+", b"MM*\0"):
+      odd = content[:at] + broken + content[at + 4 :]
+      assert decode(odd).shape == stored(odd).shape == (20, 30, 3)
     beyond = content[: at + 4] + b"\xff\xff\xff\xff" + content[at + 8 :]
     assert decode(beyond).shape == (20, 30, 3)
+
+  @pytest.mark.parametrize("image_format", ["JPEG", "PNG", "WEBP"])
+  def test_exif_whose_tags_lie_behind_it(self, image_format):
+    tags = struct.pack(">HHHIHHI", 1, 0x0112, 3, 1, 6, 0, 0)
+    # The head of a WebP says that there is EXIF.
+    options = {"exif": voc_files.exif(6)} if image_format == "WEBP" else {}
+    content = encode(PICTURE, image_format, **options)
+
+    def odd(offset: int) -> bytes:
+      exif = b"MM\0*" + struct.pack(">I", offset)
+      if image_format == "JPEG":
+        parts = [(0xE1, b"Exif\0\0" + exif), (0xFE, tags)]
+        parts = [costly_images.jpeg_segment(payload, marker) for marker, payload in parts]
+        return content[:2] + b"".join(parts) + content[2:]
+      if image_format == "PNG":
+        return content[:33] + chunk(b"eXIf", exif) + chunk(b"abCd", tags) + content[33:]
+      chunks = [b"EXIF", struct.pack("<I", len(exif)), exif, b"abcd", struct.pack("<I", len(tags))]
+      made = content[: content.index(b"EXIF")] + b"".join(chunks) + tags
+      return made[:4] + struct.pack("<I", len(made) - 8) + made[8:]
+
+    for offset in (odd(8).index(tags) - odd(8).index(b"MM\0*"), 2**31):
+      found = decode(odd(offset))
+      assert found.shape == stored(odd(offset)).shape == (20, 30, 3), offset
 
   def test_png_that_only_seems_to_have_exif(self):
     content = encode(PICTURE, "PNG")
     text = chunk(b"tEXt", b"a\0eXIf" + voc_files.exif(6).tobytes())
     assert decode(content[:33] + text + content[33:]).shape == (20, 30, 3)
+
+  def test_exif_of_a_png_after_other_chunks(self):
+    content = encode(PICTURE, "PNG")
+    chunks = [chunk(b"tEXt", b"a\0b"), chunk(b"eXIf", voc_files.exif(6).tobytes()[6:])]
+    turned = content[:33] + b"".join(chunks) + content[33:]
+    assert decode(turned).shape == stored(turned).shape == (30, 20, 3)
+
+  def test_what_stands_behind_the_end_of_a_png_does_not_count(self):
+    content = encode(PICTURE, "PNG")
+    turning = chunk(b"eXIf", voc_files.exif(6).tobytes()[6:])
+    behind = content + turning
+    assert decode(behind).shape == stored(behind).shape == (20, 30, 3)
+
+  def test_more_tags_than_there_are(self):
+    content = encode(PICTURE, "PNG", exif=voc_files.exif(6))
+    at = content.index(b"eXIf")
+    exif = bytearray(voc_files.exif(6).tobytes()[6:])
+    exif[8] = 0x2D  # Of the number of tags, which is far above the limit then.
+    size = len(exif)
+    odd = content[: at - 4] + chunk(b"eXIf", bytes(exif)) + content[at + 8 + size :]
+    assert decode(odd).shape == stored(odd).shape == (30, 20, 3)
 
 
 class TestRefusals:
@@ -236,6 +377,13 @@ class TestRefusals:
     at = jpeg.index(b"\xff\xc0")
     jpeg[at + 5 : at + 9] = struct.pack(">HH", 20000, 20000)
     assert refusal(bytes(jpeg)) == sides
+    jpeg[at + 5 : at + 9] = struct.pack(">HH", 40000, 40000)  # More than in all scans.
+    assert refusal(bytes(jpeg)).startswith("40000 x 40000 pixels; accepted: at most")
+    jpeg[at + 5 : at + 9] = struct.pack(">HH", 20000, 20000)
+    # Another frame behind it does not say how large the image is.
+    end = at + 2 + struct.unpack(">H", jpeg[at + 2 : at + 4])[0]
+    frame = jpeg[at : at + 5] + struct.pack(">HH", 20, 30) + jpeg[at + 9 : end]
+    assert refusal(bytes(jpeg[:end] + frame + jpeg[end:])) == sides
     bmp = bytearray(encode(PICTURE, "BMP"))
     bmp[18:26] = struct.pack("<ii", 20000, -20000)
     assert refusal(bytes(bmp)) == sides
@@ -271,6 +419,205 @@ class TestRefusals:
     bmp = bytearray(encode(PICTURE.convert("P"), "BMP"))
     bmp[30] = 1
     assert refusal(bytes(bmp)).startswith("a BMP of 8 bits a pixel, compression 1; accepted")
+
+  @pytest.mark.parametrize("colours", [65536, 65537])
+  def test_bmp_of_many_colours(self, colours):
+    bmp = bytearray(encode(PICTURE.convert("P"), "BMP"))
+    bmp[46:50] = struct.pack("<I", colours)
+    if colours == 65536:
+      assert decode(bytes(bmp)).shape == (20, 30, 3)
+    else:
+      assert refusal(bytes(bmp)) == (
+        "a BMP with a palette of 65537 colours; accepted: at most 65536"
+      )
+      with pytest.raises(faults.FaultError):
+        stored(bytes(bmp))
+
+  @pytest.mark.parametrize("opacities", [3, 4])
+  def test_png_with_opacities_that_are_no_colours(self, opacities):
+    header = chunk(b"IHDR", struct.pack(">IIBBBBB", 3, 1, 8, 3, 0, 0, 0))
+    colours = chunk(b"PLTE", bytes([10, 20, 30, 40, 50, 60, 70, 80, 90]))
+    clear = chunk(b"tRNS", bytes(opacities))
+    pixels = chunk(b"IDAT", zlib.compress(b"\0\0\1\2"))
+    # What stands behind the end does not count.
+    end = chunk(b"IEND", b"") + chunk(b"PLTE", bytes(30))
+    content = b"\x89PNG\r\n\x1a\n" + header + colours + clear + pixels + end
+    if opacities == 3:
+      assert decode(content).tolist() == stored(content).tolist() == [3 * [[255, 255, 255]]]
+    else:
+      assert refusal(content) == self.ODD_OPACITIES
+      with pytest.raises(faults.FaultError, match=self.ODD_OPACITIES):
+        stored(content)
+
+  ODD_OPACITIES = (
+    "a PNG that states opacities out of place, or of other colours than it has; accepted: of its"
+    " colours, between palette and pixels"
+  )
+
+  @pytest.mark.parametrize("order", ["tRNS PLTE IDAT", "PLTE IDAT tRNS", "tRNS IDAT"])
+  def test_png_with_opacities_out_of_place(self, order):
+    chunks = {
+      "IHDR": struct.pack(">IIBBBBB", 3, 1, 8, 3, 0, 0, 0),
+      "PLTE": bytes([10, 20, 30, 40, 50, 60, 70, 80, 90]),
+      "tRNS": bytes(3),
+      "IDAT": zlib.compress(b"\0\0\1\2"),
+      "IEND": b"",
+    }
+    names = ["IHDR", *order.split(), "IEND"]
+    content = b"\x89PNG\r\n\x1a\n"
+    content += b"".join(chunk(name.encode(), chunks[name]) for name in names)
+    assert refusal(content) == self.ODD_OPACITIES
+    with pytest.raises(faults.FaultError, match=self.ODD_OPACITIES):
+      stored(content)
+
+  @pytest.mark.parametrize("order", ["PLTE IDAT IEND tRNS", "PLTE none IDAT IEND"])
+  def test_png_without_opacities_that_count(self, order):
+    palette = voc_files.picture(20, 40).quantize(16)
+    content = encode(palette, "PNG")
+    header, end = content[:33], content.index(b"IEND") - 4
+    pixels = content.index(b"IDAT") - 4
+    parts = {
+      "PLTE": content[33:pixels],
+      "none": chunk(b"tRNS", b""),
+      "IDAT": content[pixels:end],
+      "IEND": content[end:],
+      "tRNS": chunk(b"tRNS", b"\xd4"),
+    }
+    odd = header + b"".join(parts[name] for name in order.split())
+    assert decode(odd).tolist() == stored(odd).tolist() == decode(content).tolist()
+
+  @pytest.mark.parametrize(
+    ("depth", "samples", "clear", "wanted"),
+    [
+      pytest.param(1, b"\x50", (1,), [0, 255, 0, 255], id="1 bit"),
+      pytest.param(2, b"\x1b", (2,), [0, 85, 255, 255], id="2 bits"),
+      pytest.param(4, b"\x01\xdf", (13,), [0, 17, 255, 255], id="4 bits"),
+      pytest.param(8, b"\0\1\x0d\x0f", (13,), [0, 1, 255, 15], id="8 bits"),
+      pytest.param(16, b"\0\0\0\1\5\x14\xff\xff", (1300,), [0, 0, 255, 255], id="16 bits"),
+      pytest.param(8, bytes([9, 2, 3, 1, 2, 3]), (1, 2, 3), [9, 255], id="colours of 8 bits"),
+      pytest.param(
+        *(16, b"\1\0\2\0\3\0\1\0\2\0\3\1", (256, 512, 768), [255, 1]), id="colours of 16 bits"
+      ),
+    ],
+  )
+  def test_png_with_a_transparent_colour(self, depth, samples, clear, wanted):
+    colour_type = 0 if len(clear) == 1 else 2
+    header = struct.pack(">IIBBBBB", len(wanted), 1, depth, colour_type, 0, 0, 0)
+    opacities = b"".join(number.to_bytes(2) for number in clear)
+    pixels = chunk(b"IDAT", zlib.compress(b"\0" + samples)), chunk(b"IEND", b"")
+    begin = b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header)
+    content = b"".join((begin, chunk(b"tRNS", opacities), *pixels))
+    assert decode(content)[0, :, 0].tolist() == stored(content)[0, :, 0].tolist() == wanted
+    # With a wrong checksum they do not count.
+    opaque = b"".join((begin, *pixels))
+    damaged = b"".join((begin, chunk(b"tRNS", opacities)[:-1] + b"?", *pixels))
+    assert decode(damaged).tolist() == decode(opaque).tolist() == stored(opaque).tolist()
+    assert stored(opaque + chunk(b"tRNS", opacities)).tolist() == decode(opaque).tolist()
+    for parts in (
+      (chunk(b"tRNS", opacities + opacities), *pixels),
+      (chunk(b"tRNS", opacities[:-1]), *pixels),
+      (chunk(b"tRNS", b""), *pixels),
+      (pixels[0], chunk(b"tRNS", opacities), pixels[1]),
+    ):
+      odd = b"".join((begin, *parts))
+      assert refusal(odd) == self.ODD_OPACITIES
+      with pytest.raises(faults.FaultError):
+        stored(odd)
+
+  @pytest.mark.parametrize("size", [0, 7, 8])
+  def test_png_whose_animation_is_cut_short(self, size):
+    content = encode(PICTURE, "PNG")
+    odd = content[:33] + chunk(b"acTL", bytes(size)) + content[33:]
+    if size == 8:
+      assert decode(odd).shape == stored(odd).shape == (20, 30, 3)
+    else:
+      assert refusal(odd) == f"a PNG whose animation is cut short; {ACCEPTED}"
+      with pytest.raises(faults.FaultError):
+        stored(odd)
+
+  @pytest.mark.parametrize("default_image", [False, True])
+  def test_png_of_several_pictures(self, default_image):
+    options = {"save_all": True, "default_image": default_image}
+    content = encode(PICTURE, "PNG", append_images=[PICTURE.rotate(180)] * 2, **options)
+    words = f"{2 if default_image else 3} pictures in one file; accepted: one still picture"
+    assert refusal(content) == words
+    with pytest.raises(faults.FaultError, match=words):
+      stored(content)
+
+  @pytest.mark.parametrize(
+    "order",
+    [
+      pytest.param("0 IDAT", id="of no picture"),
+      pytest.param("1 IDAT", id="of one"),
+      pytest.param("1 2 IDAT", id="the first counts"),
+      pytest.param("IDAT 2", id="behind the pixels"),
+    ],
+  )
+  def test_png_that_is_one_picture_by_its_first_announcement(self, order):
+    content = encode(PICTURE, "PNG")
+    end = content.index(b"IEND") - 4
+    parts = {"IDAT": content[33:end]}
+    parts |= {str(number): chunk(b"acTL", struct.pack(">II", number, 0)) for number in range(3)}
+    odd = content[:33] + b"".join(parts[name] for name in order.split()) + content[end:]
+    assert decode(odd).tolist() == stored(odd).tolist() == decode(content).tolist()
+
+  @pytest.mark.parametrize("mode", ["P", "RGB"])
+  @pytest.mark.parametrize("width", [1, 2, 3, 4])
+  def test_bmp_that_lacks_its_last_byte(self, mode, width):
+    # Of rows that are padded to four bytes.
+    content = encode(voc_files.picture(3, width).convert(mode), "BMP")
+    assert decode(content).tolist() == stored(content).tolist()
+    assert refusal(content[:-1]) == f"a BMP that is cut short; {ACCEPTED}"
+
+  def test_bmp_that_is_cut_short_and_as_large_as_is_accepted(self):
+    bmp = bytearray(encode(PICTURE, "BMP"))
+    bmp[18:26] = struct.pack("<ii", 10**4, 10**4)
+    assert refusal(bytes(bmp)) == f"a BMP that is cut short; {ACCEPTED}"
+
+  def test_bmp_that_names_colours_without_a_palette(self):
+    bmp = bytearray(encode(PICTURE, "BMP"))
+    bmp[46:50] = struct.pack("<I", 65537)
+    assert decode(bytes(bmp)).tolist() == stored(bytes(bmp)).tolist()
+
+  @pytest.mark.parametrize("lacks", ["height", "width", "pixels"])
+  def test_gif_that_shows_nothing(self, lacks):
+    content = bytearray(encode(PICTURE.quantize(16), "GIF"))
+    at = content.rindex(b",\0\0\0\0\x1e\0\x14\0")
+    if lacks == "pixels":
+      content[at + 11 :] = b"\0;"
+    else:
+      side = at + (5 if lacks == "width" else 7)
+      content[side : side + 2] = b"\0\0"
+    message = f"a GIF that is cut short or shows nothing; {ACCEPTED}"
+    assert refusal(bytes(content)) == message
+
+  def test_bmp_with_a_header_of_no_kind(self):
+    bmp = bytearray(encode(PICTURE, "BMP"))
+    bmp[10:14], bmp[14:18] = struct.pack("<I", 54 + 32), struct.pack("<I", 72)
+    odd = bytes(bmp[:54]) + bytes(32) + bytes(bmp[54:])
+    assert refusal(odd) == (
+      "a BMP with a header of 72 bytes; accepted: 40, 52, 56, 64, 108, 124 bytes"
+    )
+    with pytest.raises(faults.FaultError):
+      stored(odd)
+
+  def test_opacities_without_a_palette(self):
+    content = encode(PICTURE, "PNG", transparency=(0, 0, 0))
+    assert decode(content).tolist() == stored(content).tolist()
+
+  @pytest.mark.parametrize(("marker", "name"), [(0xE0, b"JFIF"), (0xEE, b"Adobe")])
+  def test_jpeg_whose_segment_ends_before_its_version(self, marker, name):
+    content = encode(PICTURE, "JPEG")
+
+    def with_segment(payload: bytes) -> bytes:
+      segment = bytes([0xFF, marker]) + struct.pack(">H", 2 + len(payload)) + payload
+      return content[:2] + segment + content[2:]
+
+    whole, odd = with_segment(name.ljust(7, b"\0")), with_segment(name.ljust(6, b"\0"))
+    assert decode(whole).shape == stored(whole).shape == (20, 30, 3)
+    assert refusal(odd) == f"a JPEG whose JFIF or Adobe segment is cut short; {ACCEPTED}"
+    with pytest.raises(faults.FaultError, match="does not begin like one"):
+      stored(odd)
 
   def test_png_without_its_header(self):
     content = encode(PICTURE, "PNG").replace(b"IHDR", b"iHDR")

@@ -18,6 +18,7 @@ def _card(tiny_run, tmp_path):
       "name": "cells",
       "version": 4,
       "model_dir": str(tmp_path),
+      "best_subdir": run.best_subdir,
       "checkpoint": run.checkpoint,
       "choice": run.choice,
       "step": run.step,
@@ -54,6 +55,22 @@ def test_what_it_tells(card):
     assert line in text.splitlines(), line
 
 
+def test_what_it_does_not_know(card):
+  lines = card(step=None).splitlines()
+  assert "- step: not recorded" in lines
+  assert "The run left no evaluation of this step." in lines
+
+
+def test_start_weights_and_what_it_detects_with(card, tiny_run):
+  task = export_lib.read_run(str(tiny_run)).task
+  task.init_checkpoint = "/weights/resnet"
+  text = card(task=task, params_text="\n  a: 1\n\n")
+  assert "- start weights: /weights/resnet\n" in text
+  assert text.endswith("## Configuration\n\n```yaml\na: 1\n```\n")
+  kind = f"{task.roi_head.type}, {task.backbone.type}"
+  assert f"An object detector ({kind}) with 3 classes, exported by mtl_ssl_tf." in text
+
+
 def test_thresholds(card):
   assert "Score thresholds" not in card()
   text = card(thresholds={"disc": 0.25, "ring": 0.123456})
@@ -71,6 +88,14 @@ def test_figures_of_the_step(card, tmp_path, file, key):
   assert "|---|---|\n| voc/mAP50_area | 0.5000 |\n\n" in card()
   assert "0.5000" not in card(step=6)
   assert "0.5000" not in card(step=None)
+
+
+def test_figures_of_the_best_checkpoint_where_the_evaluation_is_of_another_step(card, tmp_path):
+  (tmp_path / "evaluation-5.json").write_text(json.dumps({"step": 4.0, "voc": 0.25}))
+  (tmp_path / "best").mkdir()
+  best = {"best_ckpt_global_step": 5.0, "step_time": 0.125, "voc": 0.5, "images": 3}
+  (tmp_path / "best" / "info.json").write_text(json.dumps(best))
+  assert "|---|---|\n| voc | 0.5000 |\n\n" in card()
 
 
 def test_many_figures(card, tmp_path):
@@ -104,6 +129,17 @@ class TestData:
     assert "- split: train\n- images: 12\n- images without boxes: 2\n- boxes: 30\n" in text
     assert "- sha256 of the sources: abc\n\n| class | boxes |\n|---|---|\n| disc | 10 |" in text
     assert "split: val" not in text
+
+  def test_what_manifests_leave_out(self, card, tiny_run, tmp_path):
+    for name in ("a", "b"):
+      (tmp_path / f"{name}.tfrecord").write_bytes(b"")
+      manifest = {"split": name, "shards": [{"file": f"{name}.tfrecord"}]}
+      (tmp_path / f"manifest_{name}.json").write_text(json.dumps(manifest))
+    text = self._text(card, tiny_run, tmp_path / "*.tfrecord")
+    unknown = ("images", "images without boxes", "boxes", "sha256 of the sources")
+    for name in ("a", "b"):
+      facts = [f"- split: {name}", *(f"- {fact}: not recorded" for fact in unknown)]
+      assert "\n".join(facts) + "\n\n| class | boxes |\n|---|---|\n\n" in text
 
   def test_no_manifest_and_no_records(self, card, tiny_run, tmp_path):
     path = tmp_path / "a.tfrecord"

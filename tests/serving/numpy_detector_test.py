@@ -92,10 +92,11 @@ class TestResults:
     assert detect(image, score_threshold=0.0)["class_names"] == ["cat", "dog"]
 
   def test_a_list_of_different_sizes_keeps_its_order(self, detect, raw):
-    sizes = [(4, 6), (1, 1), (4, 6), (6, 4), (4, 6)]
+    # The last has the height of some and the width of another.
+    sizes = [(4, 6), (1, 1), (4, 6), (6, 4), (4, 6), (4, 4)]
     images = [fixtures.solid_image(*size, 10 * i) for i, size in enumerate(sizes, start=1)]
     found = detect(images, batch_size=2)
-    assert raw.shapes == [(2, 4, 6, 3), (1, 4, 6, 3), (1, 1, 1, 3), (1, 6, 4, 3)]
+    assert raw.shapes == [(2, 4, 6, 3), (1, 4, 6, 3), (1, 1, 1, 3), (1, 6, 4, 3), (1, 4, 4, 3)]
     for i, (size, result) in enumerate(zip(sizes, found, strict=True), start=1):
       np.testing.assert_array_equal(result["boxes_px"][0], [0, 0, *size])
       assert result["scores"][0] == np.float32(0.1 * i)
@@ -212,6 +213,18 @@ class TestText:
     )
     assert repr(detect(path, score_threshold=0.9)) == f"0 detections in {path}"
 
+  def test_scores_stand_in_a_column(self):
+    entries = {
+      "boxes_px": np.zeros([2, 4], np.float32),
+      "scores": np.float32([0.75, 0.5]),
+      "class_ids": np.int32([1, 2]),
+      "class_names": ["ox", "giraffe"],
+    }
+    found = drawable.Detections(entries, image_inputs.ImageInput("x"), ["ox", "giraffe"])
+    _, first, second = repr(found).splitlines()
+    assert first.startswith("  ox       0.75  ymin")
+    assert second.startswith("  giraffe  0.50  ymin")
+
   def test_it_is_of_bounded_length(self):
     entries = {
       "boxes_px": np.zeros([25, 4], np.float32),
@@ -264,6 +277,7 @@ class TestFaults:
       (["/"], "image 0 '/' is a folder; accepted: image files (mtl-ssl predict takes folders)"),
       (__file__, f"{__file__}: image: the file does not begin like one; accepted: a whole JPEG"),
       (Image.new("F", (6, 4)), "the image has the mode 'F'; accepted: 8 or 16 bits a channel"),
+      ([Image.new("I", (6, 4))], "image 0 has the mode 'I'; accepted: 8 or 16 bits a channel"),
       ([Image.new("RGB", (0, 4))], "image 0 has the size (0, 4); accepted: sides of at least 1"),
       (np.zeros([2, 4, 6, 2], np.uint8), f"image 0 has the shape [4, 6, 2]; {_ACCEPTED}"),
     ],

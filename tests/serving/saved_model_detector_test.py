@@ -66,9 +66,15 @@ def test_fingerprint(tiny_export, tiny_detector, loaded_folders, tmp_path):
   folder = tmp_path / "export"
   shutil.copytree(tiny_export[0], folder)
   assert saved_model_detector.SavedModelDetector(folder).fingerprint == tiny_detector.fingerprint
-  (folder / "assets" / "label_map.txt").write_text("a\nb\nc\n")
-  assert saved_model_detector.SavedModelDetector(folder).fingerprint != tiny_detector.fingerprint
-  assert loaded_folders == [str(folder)] * 2
+  found = {tiny_detector.fingerprint}
+  # Other classes, other weights, and another graph of the same weights.
+  for file in ("assets/label_map.txt", "variables/variables.index", "saved_model.pb"):
+    content = (folder / file).read_bytes()
+    (folder / file).write_bytes(content + b"a\n")
+    found.add(saved_model_detector.SavedModelDetector(folder).fingerprint)
+    (folder / file).write_bytes(content)
+  assert len(found) == 4
+  assert loaded_folders == [str(folder)] * 4
 
 
 @pytest.mark.parametrize("missing", ["assets/label_map.txt", "variables/variables.index"])

@@ -6,7 +6,7 @@ import os
 import numpy as np
 import pytest
 
-from mtl_ssl_tf.serving import score_thresholds
+from mtl_ssl_tf.serving import export_paths, score_thresholds
 
 CLASSES = ("cat", "dog")
 
@@ -21,6 +21,19 @@ def test_written_and_read_in_the_order_of_the_classes(tmp_path):
   path = write(tmp_path / "a.json", text)
   assert list(score_thresholds.read(path, CLASSES).items()) == [("cat", 1.0), ("dog", 0.25)]
   assert score_thresholds.read_all(path)["step"] == 7
+  # A class a line, for people who change one.
+  assert text.splitlines()[1:4] == ['  "score_thresholds": {', '    "dog": 0.25,', '    "cat": 1']
+
+
+def test_thresholds_of_an_export(tmp_path):
+  assert score_thresholds.of_export(str(tmp_path), CLASSES) is None
+  folder = tmp_path / export_paths.EXTRA_FOLDER
+  folder.mkdir()
+  path = write(folder / score_thresholds.FILE, score_thresholds.as_json({"dog": 0.25, "cat": 1}))
+  assert score_thresholds.of_export(str(tmp_path), CLASSES) == {"cat": 1.0, "dog": 0.25}
+  with pytest.raises(ValueError, match="a class 'dog'") as caught:
+    score_thresholds.of_export(str(tmp_path), ["cat"])
+  assert str(caught.value).startswith(str(path))
 
 
 @pytest.mark.parametrize(

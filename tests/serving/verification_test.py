@@ -7,6 +7,7 @@ import pytest
 import tensorflow as tf
 
 from mtl_ssl_tf.configs import detector
+from mtl_ssl_tf.data.pipeline import reader
 from mtl_ssl_tf.serving import export_lib, verification
 from tests import fixtures
 
@@ -143,6 +144,21 @@ class TestCompare:
       assert np.all(images[:, :, :120] == number) and not images[:, :, 120:].any()
       assert (size_px.tolist(), original_size.tolist()) == ([[80.0, 120.0]], [[40.0, 60.0]])
     assert len(asked) == 2
+
+
+def test_examples_are_those_of_an_evaluation(task):
+  task.override({"validation_data": {"max_num_boxes": 2, "short_side": 50, "long_side": 100}})
+  data = task.validation_data.replace(global_batch_size=1, is_training=False)
+  found = list(verification._examples(task.validation_data))
+  for (record, batch), expected in zip(found, reader.make_dataset(data), strict=True):
+    assert tf.nest.map_structure(lambda values: values.numpy().tolist(), batch) == (
+      tf.nest.map_structure(lambda values: values.numpy().tolist(), expected)
+    )
+    features = tf.train.Example.FromString(record.numpy()).features.feature
+    number = int(features["image/source_id"].bytes_list.value[0])
+    assert batch[0].numpy().max() == number
+    assert batch[1]["gt_boxes_px"].shape == (1, 2, 4)
+  assert len(found) == 2
 
 
 def test_has_records(tiny_run):

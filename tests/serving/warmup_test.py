@@ -1,9 +1,10 @@
 """Tests of warmup.py, on the requests that a tiny export comes with."""
 
+import numpy as np
 import tensorflow as tf
 from tensorflow_serving.apis import prediction_log_pb2
 
-from mtl_ssl_tf.serving import detection_module, warmup
+from mtl_ssl_tf.serving import detection_module, example_images, warmup
 from tests.serving import tiny_run
 
 
@@ -34,9 +35,23 @@ def test_every_signature_with_every_size(tiny_export, tiny_loaded):
 
 
 def test_batches(tmp_path):
+  (tmp_path / "assets.extra").mkdir()  # Where an export has its score thresholds.
   assert warmup.write(str(tmp_path), "m", [(8, 9)], 2) == 3
   path = tmp_path / "assets.extra" / "tf_serving_warmup_requests"
+  sent = {}
   for record in tf.data.TFRecordDataset(str(path)):
     request = prediction_log_pb2.PredictionLog.FromString(record.numpy()).predict_log.request
     name = detection_module.INPUTS[request.model_spec.signature_name]
-    assert tf.make_ndarray(request.inputs[name]).shape[0] == 2
+    sent[name] = tf.make_ndarray(request.inputs[name])
+  assert {name: values.shape for name, values in sent.items()} == {
+    "images": (2, 8, 9, 3),
+    "encoded_images": (2,),
+    "tf_examples": (2,),
+  }
+  # All show the same picture.
+  records = tf.constant(sent["tf_examples"])
+  assert example_images.encoded_images(records, "x").numpy().tolist() == list(
+    sent["encoded_images"]
+  )
+  decoded = tf.io.decode_jpeg(sent["encoded_images"][0]).numpy()
+  np.testing.assert_allclose(decoded, sent["images"][0], atol=30)

@@ -149,7 +149,10 @@ class _Plain:
 
 
 def _is_empty_mark(entry: Any) -> bool:
-  return isinstance(entry, dict) and entry.get("bbox") == [] and not entry.get("segmentation")
+  if not isinstance(entry, dict) or entry.get("bbox") != []:
+    return False
+  polygons = entry.get("segmentation")
+  return not any(ring != [] for ring in polygons) if isinstance(polygons, list) else not polygons
 
 
 def _box(entry: dict[str, Any]) -> tuple[float, ...]:
@@ -179,8 +182,9 @@ def _id(value: Any) -> str | None:
   """Ids are compared as text, be they 7, 7.0 or "7"."""
   if isinstance(value, str):
     return value.strip()
-  is_number = isinstance(value, int | float) and math.isfinite(value)
-  return str(int(value)) if is_number and value == int(value) else None
+  if isinstance(value, float) and not math.isfinite(value):
+    return None
+  return str(int(value)) if isinstance(value, int | float) and value == int(value) else None
 
 
 def _flag(value: Any) -> int:
