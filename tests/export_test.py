@@ -139,6 +139,7 @@ def test_flags_reach_the_export(tiny_run, tmp_path, monkeypatch):
   others = ["--version=7", "--overwrite", "--batch_size=2", "--outputs=raw", "--no-verify"]
   others += ["--crop_method=matmul"]
   others += ["--verify_images=3", "--license=mine", "--checkpoint=there"]
+  others += ["--default_thresholds=scores.json"]
   assert export.main(flags + others) == 0
   options = export_lib.Options(
     version=7,
@@ -149,5 +150,6 @@ def test_flags_reach_the_export(tiny_run, tmp_path, monkeypatch):
     verify=False,
     verify_images=3,
     license="mine",
+    default_thresholds="scores.json",
   )
   assert calls.pop() == {"checkpoint": "there", "options": options}

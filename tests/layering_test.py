@@ -90,7 +90,15 @@ ALLOWED = {
   "serving.verification": {"configs", "data", "evaluation", "modeling"},
   "compilation": {"checkpoints", "configs", "data", "modeling", "tasks", "training"},
   "registry_imports": {"configs", "tasks"},
-  "evaluate": {"command_line", "configs", "ops", "data", "evaluation", "visualization"},
+  "evaluate": {
+    "auditing.ignoring",
+    "command_line",
+    "configs",
+    "ops",
+    "data",
+    "evaluation",
+    "visualization",
+  },
   # It starts trainings as commands, and reads what they leave.
   "comparison": {"data", "evaluation"},
   "compare": {"command_line", "comparison", "configs", "registry_imports", "training"},
@@ -105,6 +113,17 @@ ALLOWED = {
     "visualization",
   },
   "report": {"command_line", "comparison", "registry_imports", "reporting"},
+  # It asks a checkpoint as a report does, or trains detectors as a comparison does.
+  "auditing": {
+    "comparison",
+    "data",
+    "evaluation",
+    "prediction",
+    "reporting",
+    "serving",
+    "visualization",
+  },
+  "audit_labels": {"auditing", "command_line", "compare", "comparison", "data", "registry_imports"},
   "suggestion": {"data"},
   "suggest": {"checkpoints", "command_line", "configs", "data", "suggestion"},
   "preflight": {"command_line", "compilation", "configs"},
@@ -251,6 +270,7 @@ _TO_THE_RIGHT = {
   "tasks.mtl_detection": "serving.export_lib",
   "serving.export_lib": "reporting.findings",
   "reporting.findings": "report",
+  "comparison.runs": "auditing.candidates",
 }
 
 

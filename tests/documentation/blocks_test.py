@@ -1,13 +1,14 @@
-"""Every block of the pages is run, parsed, or said not to be run.
+"""Every block of commands or Python in the pages is run, or says that it is not; all are parsed.
 
-* Run: `walk_test.py` runs the sections of `walk.SECTIONS` on the embedded data set.
-* Parsed: all other commands go through the parser of their own program, down to the value of each
-  flag. Of a training, the flagfiles, the configurations and the fields that they change are loaded,
-  so that a misspelt field or a file that is not there is found. Python is compiled, and its names
-  of this package are looked up; YAML and JSON are read, YAML of `task`, `trainer` and `runtime`
-  into an experiment.
-* Not run: a block of programs that are not ours, such as docker, needs a line next to it,
-  `*Not run by the tests: needs a TPU.*`. Commands of ours in it are parsed all the same.
+* Run: `walk_test.py` and `walk_pages_test.py` run blocks on the embedded data set, and a test that
+  `walk.ELSEWHERE` names runs those that need more than a folder, such as an installation.
+* Not run: a block that needs a cloud, an accelerator or a program of others has a line next to it,
+  `*Not run by the tests: needs a TPU.*`.
+* Parsed, here: all commands, run or not, go through the parser of their own program, down to the
+  value of each flag. Of a training, the flagfiles, the configurations and the fields that they
+  change are loaded, so that a misspelt field or a file that is not there is found. Python is
+  compiled, and its names of this package are looked up; YAML and JSON are read, YAML of `task`,
+  `trainer` and `runtime` into an experiment.
 
 A block that says none of this, because it has no language or another program, fails.
 """
@@ -17,12 +18,13 @@ import importlib
 import json
 import pathlib
 import re
+from collections.abc import Collection
 
 import pytest
 import yaml
 
 from mtl_ssl_tf import cli
-from tests.documentation import commands, pages, walk
+from tests.documentation import commands, pages, walk, walk_pages_test, walk_test
 
 ALL = [block for page in pages.names() for block in pages.blocks(page)]
 SHELL = [block for block in ALL if block.language in ("sh", "console")]
@@ -40,23 +42,14 @@ def _in_the_repository(monkeypatch):
 def check_shell(block: pages.Block) -> None:
   """Refuses commands that would not be taken, and foreign ones in a block without the mark."""
   text = block.text
-  if block.language == "console":  # Commands with what they print; `$ ` is before the first line.
-    text = "\n".join(line for line in _commands_of_console(text))
+  if block.language == "console":  # Commands with what they print.
+    text = "\n".join(commands.of_console(text)[0])
   for command in commands.split(text):
     try:
       commands.check(command.words)
     except commands.ForeignError:
       if not block.is_marked:
         raise
-
-
-def _commands_of_console(text: str) -> list[str]:
-  found, continues = [], False
-  for line in text.split("\n"):
-    if continues or line.startswith("$ "):
-      found.append(line.removeprefix("$ "))
-      continues = line.endswith("\\")
-  return found
 
 
 @pytest.mark.parametrize("block", ALL, ids=str)
@@ -253,6 +246,41 @@ class TestWhatIsWrongIsFound:
       check_yaml("task: {rpn: {num_proposal: 3}}", tmp_path)
 
 
-def test_the_sections_that_are_run_are_there():
-  for page, heading in walk.SECTIONS:
-    assert walk.blocks(page, heading), f"{page} has no commands under {heading!r}"
+def not_covered(found: Collection[pages.Block], run: Collection[pages.Block]) -> list[str]:
+  """The blocks of programs that no test runs, and that do not say so."""
+  elsewhere = {(page, heading) for page, heading in walk.ELSEWHERE}
+  return [
+    str(block)
+    for block in found
+    if block.language in walk.LANGUAGES
+    and block not in run
+    and not block.is_marked
+    and not elsewhere.intersection((block.page, heading) for heading in block.headings)
+  ]
+
+
+def test_every_block_is_run_or_says_that_it_is_not():
+  assert not not_covered(ALL, {*walk_test.BLOCKS, *walk_pages_test.BLOCKS})
+
+
+@pytest.mark.parametrize("language", ["sh", "console", "python"])
+def test_a_block_that_is_neither_run_nor_marked_is_found(language):
+  block = pages.Block("docs/new.md", 1, ("New",), language, "make demo", False)
+  assert not_covered([block], walk_test.BLOCKS) == ["docs/new.md:1"]
+  assert not not_covered([block], [block])
+  assert not not_covered([block._replace(is_marked=True)], [])
+  installs = block._replace(page="README.md", headings=("mtl_ssl_tf", "Install"))
+  assert not not_covered([installs], [])
+
+
+def test_what_pages_take_for_given_is_of_their_blocks():
+  for page, words, _ in walk.BEFORE:
+    assert any(words in block.text for block in walk.blocks(page)), f"{page}: {words}"
+
+
+@pytest.mark.parametrize(("section", "test"), walk.ELSEWHERE.items())
+def test_the_tests_of_other_files_are_there(section, test):
+  page, heading = section
+  assert any(block.page == page and heading in block.headings for block in ALL)
+  path, name = test.split("::")
+  assert f"\ndef {name}(" in (pages.ROOT / path).read_text()

@@ -80,6 +80,16 @@ def split(text: str) -> list[Command]:
   return found
 
 
+def of_console(text: str) -> tuple[list[str], list[str]]:
+  """The lines of a console that are commands, without the `$ ` before each, and what they print."""
+  begun, shown, continues = [], [], False
+  for line in text.split("\n"):
+    is_command = continues or line.startswith("$ ")
+    (begun if is_command else shown).append(line.removeprefix("$ ") if is_command else line)
+    continues = is_command and line.endswith("\\")
+  return begun, shown
+
+
 def _whole_lines(text: str) -> list[str]:
   """The lines of a shell program: quotes and `\\` at an end join those of the text."""
   found, begun = [], ""
