@@ -2,6 +2,7 @@
 #
 #   make demo    the whole path on the embedded data set; results in runs/demo
 #   make test    format, lint and tests
+#   make test-docs  runs every command of the documentation, some half an hour
 #   make beam    adds Apache Beam, for conversions on many machines
 #   make datumaro  .venv-datumaro, for `mtl-ssl import-any --datumaro_python .venv-datumaro/bin/python`
 #   make test-next  the tests with the next TensorFlow; see docs/model_garden.md
@@ -26,7 +27,7 @@ PYTEST := $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 # tests have processes of their own.
 COMPILING := tests/smoke_test.py tests/tasks
 
-.PHONY: setup beam datumaro demo docs test test-next mutants lock clean-demo
+.PHONY: setup beam datumaro demo docs test test-docs test-next mutants lock clean-demo
 
 setup: $(READY)
 
@@ -51,8 +52,11 @@ datumaro: .venv-datumaro/.ready
 test: $(BEAM_READY)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(PYTEST) $(COMPILING)
-	$(PYTEST) $(COMPILING:%=--ignore=%)
+	$(PYTEST) -m "not walk" $(COMPILING)
+	$(PYTEST) -m "not walk" $(COMPILING:%=--ignore=%)
+
+test-docs: $(BEAM_READY)
+	$(PYTEST) -m walk tests/documentation
 
 # Model Garden pins TensorFlow 2.20, so it goes in without its dependencies; these are those of the
 # lock but for TensorFlow's own packages.

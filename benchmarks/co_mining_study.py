@@ -4,6 +4,7 @@
         --sets bccd:hard bccd:extreme scenes:50miss --seeds 0 1 2
     ... --arms joint co_mining --thresholds 0.6 0.7 0.9       (a sweep, on each training set)
     ... --arms co_mining --label_arms --sets bccd:extreme     (labels of annotations alone)
+    ... --arms plain joint masking consistency masking_consistency masking_anchors   (SparseDet's)
     ... --variant 'late=co_mining;task.mining.start_step=300'
 
 Annotations of the training records are erased by `sparse_annotations`, seed 0; figures are those on
@@ -52,7 +53,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         runs.claim(run)
     except ValueError as error:
       parser.error(str(error))
-    failed = _carry_out_all(planned, options)
+    failed = carry_out_all(planned, options)
   found = [
     accuracy_runs.read_json(path) for path in sorted(folder.glob(f"*/*/*/*/{runs.RUN_FILE}"))
   ]
@@ -106,7 +107,9 @@ def chosen_arms(options: argparse.Namespace) -> list[arms_lib.Arm]:
   return arms
 
 
-def _carry_out_all(planned: Sequence[runs.Run], options: argparse.Namespace) -> set[str]:
+def carry_out_all(planned: Sequence[runs.Run], options: argparse.Namespace) -> set[str]:
+  """Carries out the runs that are not finished; returns the names of those that failed."""
+
   def job(run: runs.Run):
     def carry_out(processor: int) -> str:
       record = runs.carry_out(run, processor, options.keep_models)
@@ -152,13 +155,14 @@ def _parser() -> argparse.ArgumentParser:
   add("--scenes", type=int, default=data_lib.SCENES, help="scenes to train on (default: 150)")
   add("--final", action="store_true", help="train on all training images, evaluate on test")
   add("--config", action="append", default=[], metavar="DATA=CONFIG.yaml", help="in place of rows")
-  add("--arms", nargs="*", choices=names, default=names, metavar="ARM", help=", ".join(names))
+  default = [name for name in names if name not in arms_lib.UNLABELLED]
+  add("--arms", nargs="*", choices=names, default=default, metavar="ARM", help=", ".join(names))
   add("--threshold", type=float, help="of the arms that mine (default: the configuration's)")
   add("--thresholds", type=float, nargs="*", default=[], help="further arms, a sweep of Co-mining")
   add("--label_arms", action="store_true", help="a further arm: labels_from annotations")
   add("--variant", action="append", default=[], metavar="NAME=ARM;OVERRIDES", help="a further arm")
-  add("--steps", type=_count, default=1500, help="of each training (default: 1500)")
-  add("--views", type=_even, default=4, help="views in a step (default: 4)")
+  add("--steps", type=count, default=1500, help="of each training (default: 1500)")
+  add("--views", type=even, default=4, help="views in a step (default: 4)")
   add("--seeds", type=int, nargs="+", default=[0, 1, 2])
   add("--jobs", type=int, choices=range(1, len(processors) + 1), default=len(processors))
   add("--processors", type=int, nargs="+", choices=processors, help="in place of --jobs: which")
@@ -167,14 +171,16 @@ def _parser() -> argparse.ArgumentParser:
   return parser
 
 
-def _count(text: str) -> int:
+def count(text: str) -> int:
+  """Type of a flag: a number from 1 on."""
   value = int(text)
   if value < 1:
     raise argparse.ArgumentTypeError(f"{text}; accepted: at least 1")
   return value
 
 
-def _even(text: str) -> int:
+def even(text: str) -> int:
+  """Type of a flag: an even number from 2 on."""
   value = int(text)
   if value < 2 or value % 2:
     raise argparse.ArgumentTypeError(f"{text}; accepted: an even number from 2 on")

@@ -3,13 +3,15 @@
     python -m benchmarks.fpn
     python -m benchmarks.fpn --presets small_data from_scratch --xla --steps 5
 
-For each preset NAME and its twin NAME_fpn: seconds of a training step and of inference, each the
-median of `--steps` after two that are not counted, in turns. So that another program's work falls
-on both, every round takes one step of each. Images are noise with boxes drawn at random, of the
-preset's own input size and batch. `--parts` adds where the time of inference goes.
+For each preset NAME, its twin NAME_fpn and that with a cascade: seconds of a training step and of
+inference, each the median of `--steps` after two that are not counted, in turns. So that another
+program's work falls on all, every round takes one step of each. Images are noise with boxes drawn
+at random, of the preset's own input size and batch. `--parts` adds where the time of inference
+goes. `--cpu_seconds` counts the time that cores work for this program, where others keep them busy.
 """
 
 import argparse
+import itertools
 import pathlib
 import statistics
 import sys
@@ -28,6 +30,7 @@ from mtl_ssl_tf.training import driver
 PRESETS = pathlib.Path(__file__).parents[1] / "configs" / "presets"
 WARM_UP = 2
 NUM_BOXES = 12
+CASCADE = {"task": {"roi_head": {"cascade": {"enabled": True}}}}
 
 
 def experiment(name: str, folder: pathlib.Path, overrides: dict[str, Any]) -> Any:
@@ -64,8 +67,8 @@ def batch(params: Any, seed: int) -> tuple[tf.Tensor, dict[str, tf.Tensor]]:
 class Detector:
   """A preset's detector with its training step and inference."""
 
-  def __init__(self, params: Any, xla: bool):
-    self.xla = xla
+  def __init__(self, params: Any, xla: bool, clock: Callable[[], float] = time.perf_counter):
+    self.xla, self.clock = xla, clock
     method = "matmul" if xla else "native"
     self.task = mtl_detection.MtlDetectionTask(params.task, crop_method=method)
     self.model = self.task.build_model()
@@ -86,9 +89,9 @@ class Detector:
 
   def time(self, name: str) -> float:
     """Returns the seconds of a call."""
-    start = time.perf_counter()
+    start = self.clock()
     self.calls[name](*self.batch).numpy()
-    return time.perf_counter() - start
+    return self.clock() - start
 
 
 def measure(detectors: dict[str, Detector], num_steps: int) -> dict[str, dict[str, float]]:
@@ -133,10 +136,10 @@ def part_seconds(detector: Detector, num_steps: int) -> dict[str, float]:
   for last in ("network", "pyramid", "RPN", "proposals", "heads"):
     call, seconds = up_to(last), []
     for i in range(WARM_UP + num_steps):
-      start = time.perf_counter()
+      start = detector.clock()
       call(*detector.batch).numpy()
       if i >= WARM_UP:
-        seconds.append(time.perf_counter() - start)
+        seconds.append(detector.clock() - start)
     found[last] = statistics.median(seconds)
   return found
 
@@ -148,19 +151,24 @@ def main(argv: Sequence[str]) -> None:
   parser.add_argument("--steps", type=int, default=5)
   parser.add_argument("--xla", action="store_true", help="compile both")
   parser.add_argument("--parts", action="store_true", help="where the time of inference goes")
+  parser.add_argument("--cpu_seconds", action="store_true", help="of this program, on all cores")
   options = parser.parse_args(argv)
+  clock = time.process_time if options.cpu_seconds else time.perf_counter
   with tempfile.TemporaryDirectory() as folder:
     for preset in options.presets:
-      names = (preset, f"{preset}_fpn")
+      twin = f"{preset}_fpn"
+      settings = {preset: (preset, {}), twin: (twin, {}), f"{twin}, cascade": (twin, CASCADE)}
       detectors = {
-        name: Detector(experiment(name, pathlib.Path(folder), {}), options.xla) for name in names
+        row: Detector(experiment(name, pathlib.Path(folder), overrides), options.xla, clock)
+        for row, (name, overrides) in settings.items()
       }
       result = measure(detectors, options.steps)
       print(f"\n| {preset} | step, s | inference, s |\n|---|---|---|")
       for name, calls in result.items():
         print(f"| {name} | {calls['step']:.3f} | {calls['inference']:.3f} |")
-      ratios = [result[names[1]][call] / result[names[0]][call] for call in ("step", "inference")]
-      print(f"| ratio | {ratios[0]:.2f} | {ratios[1]:.2f} |", flush=True)
+      for under, over in itertools.pairwise(result):
+        ratios = [result[over][call] / result[under][call] for call in ("step", "inference")]
+        print(f"| {over} / {under} | {ratios[0]:.2f} | {ratios[1]:.2f} |", flush=True)
       if options.parts:
         for name, detector in detectors.items():
           parts = part_seconds(detector, options.steps)

@@ -9,6 +9,14 @@ _PLAIN, _MINING = "mtl_frcnn", "mtl_frcnn_co_mining"
 # The strengths that the paper's code has for the second view.
 _JITTER = {"brightness": 0.8, "contrast": 0.8, "saturation": 0.8, "hue": 0.2}
 JOINT, CO_MINING = "joint", "co_mining"
+# Settings of `task.mining.unlabelled` by the name of the arm.
+_MASKING, _CONSISTENCY = {"mask_proposals": True}, {"consistency_loss_weight": 1.0}
+UNLABELLED = {
+  "masking": _MASKING,
+  "consistency": _CONSISTENCY,
+  "masking_consistency": _MASKING | _CONSISTENCY,
+  "masking_anchors": _MASKING | {"mask_anchors": True},
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,13 +52,18 @@ def named(threshold: float | None = None) -> dict[str, Arm]:
   mining = {} if threshold is None else {"score_threshold": threshold}
   self_mining = {"mode": "self_mining", "views": 1, **mining}
   jitter = {"train_data": {"augmentation": {"color_jitter": _JITTER}}}
-  arms = (
+  arms = [
     Arm("plain", _PLAIN, 1, {}),
     Arm("augmented", _PLAIN, 1, jitter),
     Arm(JOINT, _MINING, 2, {"mining": {"mode": "joint"}}),
     Arm("self_mining", _MINING, 1, {"mining": self_mining}),
     Arm(CO_MINING, _MINING, 2, {"mining": mining}),
-  )
+  ]
+  # SparseDet's parts, on two views that mine nothing; the anchors are not its own.
+  arms += [
+    Arm(name, _MINING, 2, {"mining": {"mode": "joint", "unlabelled": unlabelled}})
+    for name, unlabelled in UNLABELLED.items()
+  ]
   return {arm.name: arm for arm in arms}
 
 

@@ -30,7 +30,7 @@ SETS: dict[str, Sequence[str]] = {
   "easy": ("--protocol=easy",),
   "hard": ("--protocol=hard",),
   "extreme": ("--protocol=extreme",),
-  "50miss": ("--protocol=miss", "--share=0.5"),
+  **{f"{percent}miss": ("--protocol=miss", f"--share={percent / 100}") for percent in (30, 50, 70)},
 }
 METRICS = {"mAP50": "voc/mAP50_area", "AP": "coco/AP"}
 # Checkpoints of a run, so that a stopped one does not begin again.
