@@ -37,7 +37,7 @@ class Source:
     train: split to train on.
     test: split to evaluate on; None splits a part off `train`.
     validation_part: share of `train` that is split off.
-    num_scenes: images to draw where there is no folder.
+    num_images: to train on; of a folder so many of the split in a random order, or None for all.
     drawing: seed of the drawing.
   """
 
@@ -46,7 +46,7 @@ class Source:
   train: str
   test: str | None
   validation_part: float = 0.25
-  num_scenes: int = SCENES
+  num_images: int | None = None
   drawing: int = _FINAL_SEED
 
 
@@ -71,16 +71,16 @@ class DataSet:
     return str(self.folder / "records" / f"{split}-*.tfrecord")
 
 
-def bccd(folder: pathlib.Path, final: bool) -> Source:
-  """Returns BCCD, with its own splits."""
+def bccd(folder: pathlib.Path, final: bool, num_images: int | None = None) -> Source:
+  """Returns BCCD, with its own splits, the one to train on whole or a random part of it."""
   train, test = ("trainval", "test") if final else ("train", "val")
-  return Source("bccd", folder, train, test)
+  return Source("bccd", folder, train, test, num_images=num_images)
 
 
 def scenes(num_images: int, final: bool) -> Source:
   """Returns the embedded scenes with so many images to train on."""
   seed = _FINAL_SEED if final else _CHOOSING_SEED
-  return Source("scenes", None, "train", "val", num_scenes=num_images, drawing=seed)
+  return Source("scenes", None, "train", "val", num_images=num_images, drawing=seed)
 
 
 def voc(folder: pathlib.Path, train: str, test: str, final: bool, validation_part: float) -> Source:
@@ -126,6 +126,8 @@ def _read_lists(source: Source, folder: pathlib.Path) -> dict[str, list[str]]:
     test = _read_list(folder, source.test)
   else:
     train, test = split_off(train, source.validation_part)
+  if source.num_images is not None:
+    train = first_of(train, source.num_images)
   common = sorted(set(train) & set(test))
   if common:
     raise ValueError(
@@ -150,11 +152,24 @@ def split_off(stems: Sequence[str], part: float) -> tuple[list[str], list[str]]:
   return [stem for stem in ordered if stem not in chosen], sorted(chosen)
 
 
+def first_of(stems: Sequence[str], number: int) -> list[str]:
+  """Returns so many of the stems in a random order, which a larger number only adds to.
+
+  Raises:
+    ValueError: there are fewer.
+  """
+  if number > len(stems):
+    raise ValueError(f"{number} images to train on; accepted: up to the {len(stems)} of the split")
+  ordered = sorted(stems)
+  random.Random(0).shuffle(ordered)
+  return sorted(ordered[:number])
+
+
 def _draw(source: Source, folder: pathlib.Path) -> pathlib.Path:
   run_module(
     "mtl_ssl_tf.data.synthetic",
     f"--output_dir={folder}",
-    f"--num_train={source.num_scenes}",
+    f"--num_train={source.num_images}",
     f"--seed={source.drawing}",
   )
   return folder

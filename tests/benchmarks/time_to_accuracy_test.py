@@ -99,7 +99,7 @@ def test_splits_of_the_known_sets():
   assert (choosing.train, choosing.test) == ("train", "val")
   assert (final.train, final.test) == ("trainval", "test")
   assert data.scenes(60, final=False).drawing != data.scenes(60, final=True).drawing == 0
-  assert data.scenes(60, final=True).num_scenes == 60
+  assert data.scenes(60, final=True).num_images == 60
 
 
 def test_scenes_are_drawn(tmp_path, converted, monkeypatch):

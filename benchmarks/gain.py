@@ -1,0 +1,148 @@
+"""What MTL-SSL brings, against the number of images to train on.
+
+    python -m benchmarks.gain --output_dir runs/gain --bccd FOLDER --sets scenes:150 bccd:60 \\
+        --arms full --steps 1000 --seeds 0 1 2 3 4
+
+A set is `DATA:IMAGES`, with DATA `scenes` or `bccd`; a larger set holds the images of the smaller
+ones. Each is one call of `mtl_ssl_tf.compare`, whose first arm is the detector without auxiliary
+tasks and refinement. All arms and sets have the same steps and are evaluated on the same images: of
+the scenes another drawing, of BCCD its validation split. `--final` trains on other scenes and on
+BCCD's trainval split, tests on its test split, and has folders of its own.
+
+A run that is complete is not repeated, and the same command resumes what was stopped. Written to
+the output folder: gain.json, gain.md, gain.png, and in the folder of each set its comparison.json,
+.md and .html.
+"""
+
+import argparse
+import json
+import os
+import pathlib
+import signal
+import subprocess
+import sys
+from collections.abc import Sequence
+
+from benchmarks.accuracy import data as data_lib
+from benchmarks.gains import picture, tables
+
+SMALL_INPUTS = "benchmarks/mining/small_inputs.yaml"
+FULL = "benchmarks/gains/full.yaml"
+_ABLATIONS = "configs/parts/ablations"
+BASELINE = "baseline"
+# Besides `full`: the rows of the paper's ablation.
+ARMS = ("full", "mtl_only", "refinement_only", "task1", "task2", "task3", "task12")
+_COMPARISON_FILE = "comparison.json"
+_STUDY_FILE, _REPORT_FILE, _PICTURE_FILE = "gain.json", "gain.md", "gain.png"
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+  """Runs the command line; returns the exit status."""
+  parser = _parser()
+  options = parser.parse_args(arguments)
+  os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+  signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+  folder = options.output_dir.resolve() / ("final" if options.final else "choosing")
+  failed = []
+  if not options.only_report:
+    try:
+      sets = [source(text, options) for text in options.sets]
+    except ValueError as error:
+      parser.error(str(error))
+    for one in sets:
+      # Data, which the runs of a comparison must not lie in.
+      data = data_lib.prepare(one, folder / "data" / set_name(one))
+      command = comparison(data, folder / set_name(one), options)
+      if subprocess.run(command, cwd=data_lib.ROOT).returncode:
+        failed.append(set_name(one))
+  found = {
+    path.parent.name: json.loads(path.read_text())
+    for path in sorted(folder.glob(f"*/{_COMPARISON_FILE}"))
+  }
+  if not found:
+    print(f"{folder} holds no comparison", file=sys.stderr)
+    return 1
+  rows = tables.rows(found)
+  text = tables.report(rows)
+  (folder / _STUDY_FILE).write_text(json.dumps(rows, indent=1) + "\n")
+  (folder / _REPORT_FILE).write_text(text)
+  picture.draw(rows, folder / _PICTURE_FILE)
+  print(f"{text}\nwritten to {folder}: {_STUDY_FILE}, {_REPORT_FILE}, {_PICTURE_FILE}")
+  if failed:
+    print(f"not complete: {', '.join(failed)}", file=sys.stderr)
+  return int(bool(failed))
+
+
+def source(text: str, options: argparse.Namespace) -> data_lib.Source:
+  """Returns the data of a set.
+
+  Args:
+    text: `DATA:IMAGES`.
+    options: of the command line.
+
+  Raises:
+    ValueError: it has another form, or a folder is missing.
+  """
+  name, _, number = text.partition(":")
+  if name not in ("scenes", "bccd") or not number.isdecimal() or int(number) < 1:
+    raise ValueError(f"--sets is {text!r}; accepted: scenes:IMAGES or bccd:IMAGES, from 1 image on")
+  if name == "scenes":
+    return data_lib.scenes(int(number), options.final)
+  if options.bccd is None:
+    raise ValueError("--bccd names no folder; accepted: BCCD in VOC layout")
+  return data_lib.bccd(options.bccd, options.final, int(number))
+
+
+def set_name(one: data_lib.Source) -> str:
+  """Returns the name of a set's folder, such as `scenes_150`."""
+  return f"{one.name}_{one.num_images}"
+
+
+def comparison(
+  data: data_lib.DataSet, output_dir: pathlib.Path, options: argparse.Namespace
+) -> list[str]:
+  """Returns the command that compares the arms on a set."""
+  arms = [f"{BASELINE}={options.config}"]
+  for name in options.arms:
+    part = "" if name == "full" else f"+{_ABLATIONS}/{name}.yaml"
+    arms.append(f"{name}={options.config}+{FULL}{part}")
+  fields = {
+    "task.label_map": data.folder / "records" / "label_map.txt",
+    "task.train_data.input_path": data.records("train"),
+    "task.validation_data.input_path": data.records("test"),
+  }
+  command = [sys.executable, "-m", "mtl_ssl_tf.compare", "--configs", *arms]
+  command += ["--params_override", ",".join(f"{name}={value}" for name, value in fields.items())]
+  command += ["--seeds", *map(str, options.seeds), "--output_dir", str(output_dir)]
+  command += [f"--steps={options.steps}", f"--evaluations={options.evaluations}"]
+  return [*command, f"--jobs={options.jobs}", "--refinement_ablation"]
+
+
+def _parser() -> argparse.ArgumentParser:
+  parser = argparse.ArgumentParser(
+    prog="python -m benchmarks.gain",
+    description=__doc__,
+    formatter_class=argparse.RawDescriptionHelpFormatter,
+    allow_abbrev=False,
+  )
+  processors = len(os.sched_getaffinity(0))
+  add = parser.add_argument
+  add("--output_dir", type=pathlib.Path, required=True)
+  add("--bccd", type=pathlib.Path, help="folder of BCCD in VOC layout")
+  add("--sets", nargs="+", default=["scenes:30", "scenes:150", "scenes:600"], metavar="DATA:IMAGES")
+  add("--arms", nargs="+", choices=ARMS, default=["full"], help=", ".join(ARMS))
+  add("--config", default=SMALL_INPUTS, help=f"of the first arm (default: {SMALL_INPUTS})")
+  add("--final", action="store_true", help="other scenes; BCCD's test split")
+  add("--steps", type=int, default=1000, help="of each training (default: 1000)")
+  add("--evaluations", type=int, default=4, help="along each training (default: 4)")
+  add("--seeds", type=int, nargs="+", default=[0, 1, 2, 3, 4])
+  add("--jobs", type=int, choices=range(1, processors + 1), default=processors)
+  add("--only_report", action="store_true", help="of the comparisons that there are")
+  return parser
+
+
+if __name__ == "__main__":
+  try:
+    sys.exit(main())
+  except KeyboardInterrupt:
+    sys.exit(130)

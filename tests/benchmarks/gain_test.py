@@ -1,0 +1,173 @@
+"""The study of the gain: sets that hold one another, equal arms, its table and its picture."""
+
+import itertools
+import json
+import pathlib
+import shlex
+import sys
+
+import pytest
+
+from benchmarks import gain
+from benchmarks.accuracy import data
+from benchmarks.gains import picture, tables
+from mtl_ssl_tf import compare
+from mtl_ssl_tf.command_line import compare as compare_flags
+from mtl_ssl_tf.comparison import arms as arms_lib
+
+
+def options(*words: str):
+  return gain._parser().parse_args(["--output_dir", "out", *words])
+
+
+def test_a_larger_set_holds_the_images_of_a_smaller_one():
+  stems = [f"{number:03d}" for number in range(50)]
+  sets = [set(data.first_of(stems, number)) for number in (1, 7, 20, 50)]
+  assert [len(one) for one in sets] == [1, 7, 20, 50]
+  assert all(small < large for small, large in itertools.pairwise(sets))
+  assert data.first_of(stems[::-1], 7) == data.first_of(stems, 7) != stems[:7]
+  with pytest.raises(ValueError, match="51 images to train on; accepted: up to the 50"):
+    data.first_of(stems, 51)
+
+
+def test_sets():
+  scenes = gain.source("scenes:30", options())
+  assert (scenes.num_images, scenes.folder, gain.set_name(scenes)) == (30, None, "scenes_30")
+  assert gain.source("scenes:30", options("--final")).drawing != scenes.drawing
+  bccd = gain.source("bccd:9", options("--bccd", "cells"))
+  assert (bccd.num_images, bccd.train, bccd.test) == (9, "train", "val")
+  assert gain.source("bccd:9", options("--bccd", "cells", "--final")).test == "test"
+
+
+@pytest.mark.parametrize("text", ["scenes", "scenes:0", "scenes:many", "cards:3", ":3"])
+def test_a_set_of_another_form(text):
+  with pytest.raises(ValueError, match="accepted: scenes:IMAGES or bccd:IMAGES"):
+    gain.source(text, options("--bccd", "cells"))
+
+
+def test_bccd_without_a_folder():
+  with pytest.raises(ValueError, match="--bccd names no folder"):
+    gain.source("bccd:3", options())
+
+
+def test_only_the_images_of_a_set_are_trained_on(tmp_path, monkeypatch):
+  monkeypatch.setattr(data, "run_module", lambda *words: None)
+  monkeypatch.setattr(data, "_write_coco", lambda found: None)
+  folder = tmp_path / "cells"
+  for split, names in (("train", "abcdefgh"), ("val", "xy")):
+    path = folder / "ImageSets" / "Main" / f"{split}.txt"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("".join(f"{name}\n" for name in names))
+  made = data.prepare(data.bccd(folder, False, 3), tmp_path / "set")
+  lists = made.folder / "voc" / "ImageSets" / "Main"
+  train = (lists / "train.txt").read_text().split()
+  assert len(train) == 3 and set(train) < set("abcdefgh")
+  assert (lists / "test.txt").read_text().split() == ["x", "y"]
+
+
+def test_arms_differ_in_the_method_alone(tmp_path, monkeypatch):
+  monkeypatch.chdir(data.ROOT)
+  one = data.DataSet("scenes", tmp_path)
+  words = ["--arms", "full", "task1", "--seeds", "4", "7", "--steps", "90", "--jobs", "1"]
+  command = gain.comparison(one, tmp_path / "scenes_30", options(*words, "--evaluations", "3"))
+  assert command[:3] == [sys.executable, "-m", "mtl_ssl_tf.compare"]
+  args = compare_flags.parser().parse_args(command[3:])
+  assert (args.seeds, args.steps, args.evaluations, args.jobs) == ([4, 7], 90, 3, 1)
+  assert args.refinement_ablation and args.output_dir == str(tmp_path / "scenes_30")
+  arms = arms_lib.parse(args.configs, args.variants, args.params_override)
+  assert [arm.name for arm in arms] == ["baseline", "full", "task1"]
+  resolved = {arm.name: compare.resolve(arm, args.experiment) for arm in arms}
+  weights = "task.auxiliary.{}.loss_weight"
+  names = [weights.format(name) for name in ("closeness", "foreground", "multi_object")]
+  assert arms_lib.differences(resolved) == {
+    names[0]: {"baseline": 0.0, "full": 0.3, "task1": 0.0},
+    names[1]: {"baseline": 0.0, "full": 1.0, "task1": 0.0},
+    names[2]: {"baseline": 0.0, "full": 1.0, "task1": 1.0},
+    "task.refinement.enabled": {"baseline": False, "full": True, "task1": True},
+  }
+  for fields in resolved.values():
+    assert fields["task.train_data.input_path"] == one.records("train")
+    assert fields["task.validation_data.input_path"] == one.records("test")
+    assert fields["task.label_map"] == str(tmp_path / "records" / "label_map.txt")
+
+
+def compared(baseline, full, off=None):
+  """What `comparison.json` has of two arms."""
+  gained = None
+  if baseline and full:
+    gained = {"full": {"mean": full["0"] - baseline["0"], "low": None, "high": None, "count": 1}}
+  return {
+    "arms": ["baseline", "full"],
+    "figures": {
+      "50": {"baseline": {"0": 10.0}, "full": {}},
+      "100": {"baseline": baseline, "full": full},
+    },
+    "cpu_minutes": {"baseline": [2.0, 4.0], "full": []},
+    "refinement_ablation": {"full": {"refinement_off": off or {}, "without_closeness": {"0": 1.0}}},
+    "differences": gained or {},
+  }
+
+
+def test_rows_and_table():
+  found = {
+    "scenes_150": compared({"0": 40.0, "1": 44.0}, {"0": 60.0}, {"0": 55.0}),
+    "scenes_30": compared({"0": 20.0}, {}),
+    "bccd_9": compared({"0": 1.0}, {"0": 2.0}),
+  }
+  found["scenes_150"]["differences"]["full"] |= {"low": 18.5, "high": 21.5}
+  rows = tables.rows(found)
+  names = [(row["data"], row["images"], row["arm"]) for row in rows]
+  assert names == [
+    ("bccd", 9, "baseline"),
+    ("bccd", 9, "full"),
+    ("scenes", 30, "baseline"),
+    ("scenes", 150, "baseline"),
+    ("scenes", 150, "full"),
+  ]
+  baseline, full = rows[-2:]
+  assert baseline["steps"] == 100 and baseline["earlier"] == {50: 10.0, 100: 42.0}
+  assert (baseline["difference"], baseline["cpu_minutes"]) == (None, 3.0)
+  assert full["unrefined"] == {"0": 55.0} and full["difference"]["mean"] == 20.0
+  lines = tables.report(rows).splitlines()
+  assert lines[-2] == "| scenes | 150 | 100 | baseline | 2 | 42.0 ± 2.8 |  |  | 3.0 |"
+  assert lines[-1].startswith(
+    "| scenes | 150 | 100 | full | 1 | 60.0 | +20.0 (+18.5 to +21.5) | 55.0 |"
+  )
+  assert "| full | 1 | 2.0 | +1.0 |" in lines[3]
+
+
+def test_points_of_the_picture(tmp_path):
+  rows = tables.rows(
+    {
+      "scenes_150": compared({"0": 40.0, "1": 44.0}, {"0": 60.0}),
+      "scenes_30": compared({"0": 20.0}, {"0": 30.0}),
+    }
+  )
+  accuracies = picture.accuracies(rows, "baseline")
+  assert accuracies[0] == (30, 20.0, 0.0)
+  assert accuracies[1][:2] == (150, 42.0) and accuracies[1][2] == pytest.approx(8.0**0.5)
+  assert picture.gains(rows, "full") == [(30, 10.0, 10.0, 10.0), (150, 20.0, 20.0, 20.0)]
+  assert picture.gains(rows, "baseline") == []
+  picture.draw(rows, tmp_path / "gain.png")
+  assert (tmp_path / "gain.png").stat().st_size > 5_000
+
+
+def test_a_report_of_what_there_is(tmp_path, monkeypatch, capsys):
+  def compare_nothing(command, cwd):
+    folder = pathlib.Path(command[command.index("--output_dir") + 1])
+    folder.mkdir(parents=True)
+    (folder / "comparison.json").write_text(json.dumps(compared({"0": 20.0}, {"0": 30.0})))
+    return type("Process", (), {"returncode": int(folder.name == "scenes_4")})
+
+  monkeypatch.setattr(data, "prepare", lambda one, folder: data.DataSet(one.name, folder))
+  monkeypatch.setattr(gain.subprocess, "run", compare_nothing)
+  words = shlex.split(f"--output_dir {tmp_path} --sets scenes:3 scenes:4")
+  assert gain.main(words) == 1
+  shown = capsys.readouterr()
+  assert "not complete: scenes_4" in shown.err and "| scenes | 3 | 100 | full |" in shown.out
+  folder = tmp_path / "choosing"
+  assert len(json.loads((folder / "gain.json").read_text())) == 4
+  assert (folder / "gain.md").exists() and (folder / "gain.png").exists()
+  assert gain.main([*words, "--only_report"]) == 0
+  assert gain.main([*words, "--only_report", "--final"]) == 1
+  assert "holds no comparison" in capsys.readouterr().err
