@@ -13,7 +13,7 @@ import os
 import pathlib
 import re
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import yaml
@@ -255,9 +255,7 @@ def ablate(run: Run, schedule: Schedule, setting: str, processor: int) -> dict[s
     return _read_ablation(path)
   before = set(run.model_dir.glob("evaluation-*.json"))
   log = run.folder / f"ablation_{setting}.log"
-  overrides = ",".join(
-    filter(None, (run.arm.overrides, ABLATIONS[setting], "task.evaluation.results_dir=''"))
-  )
+  overrides = with_fields(run.arm.overrides, [ABLATIONS[setting], "task.evaluation.results_dir=''"])
   arguments = [
     flag
     for flag in command(run, schedule)
@@ -276,6 +274,19 @@ def ablate(run: Run, schedule: Schedule, setting: str, processor: int) -> dict[s
   files.write_text(path, json.dumps(found, indent=1) + "\n")
   figures_file.unlink()
   return found
+
+
+def with_fields(overrides: str, fields: Sequence[str]) -> str:
+  """Returns overrides with further ones, which replace those of the same field.
+
+  Args:
+    overrides: `FIELD=VALUE[,FIELD=VALUE]`, or empty.
+    fields: `FIELD=VALUE` each, of fields whose values hold no comma.
+  """
+  for field in fields:
+    name = re.escape(field.partition("=")[0])
+    overrides = re.sub(rf"(^|,){name}=[^,]*", "", overrides).removeprefix(",")
+  return ",".join(filter(None, (overrides, *fields)))
 
 
 def _read_ablation(path: pathlib.Path) -> dict[str, float]:
