@@ -27,7 +27,7 @@ def random_pseudo(rng, num_views=2 * NUM_IMAGES) -> mining.PseudoBoxes:
   return mining.PseudoBoxes(
     np.where((valid | doubtful)[..., np.newaxis], random_boxes(rng, *shape), -1.0).astype("f4"),
     np.where(valid, rng.integers(1, 3, shape), np.where(doubtful, 0, -1)).astype("i4"),
-    np.where(valid, rng.uniform(0.5, 1.0, shape), 0.0).astype("f4"),
+    np.where(valid | doubtful, rng.uniform(0.5, 1.0, shape), 0.0).astype("f4"),
     valid,
   )
 
