@@ -1,17 +1,17 @@
-"""What MTL-SSL brings, against the number of images to train on.
+"""What MTL-SSL brings, against the number of images to train on and against the steps.
 
     python -m benchmarks.gain --output_dir runs/gain --bccd FOLDER --sets scenes:150 bccd:60 \\
-        --arms full --steps 1000 --seeds 0 1 2 3 4
+        --arms full --steps 500 2000 --seeds 0 1 2 3 4
 
 A set is `DATA:IMAGES`, with DATA `scenes` or `bccd`; a larger set holds the images of the smaller
-ones. Each is one call of `mtl_ssl_tf.compare`, whose first arm is the detector without auxiliary
-tasks and refinement. All arms and sets have the same steps and are evaluated on the same images: of
-the scenes another drawing, of BCCD its validation split. `--final` trains on other scenes and on
-BCCD's trainval split, tests on its test split, and has folders of its own.
+ones. Each, with each number of steps, is one call of `mtl_ssl_tf.compare`, whose first arm is the
+detector without auxiliary tasks and refinement. All sets of a kind are evaluated on the same
+images: of the scenes another drawing, of BCCD its validation split. `--final` trains on other
+scenes and on BCCD's trainval split, tests on its test split, and has folders of its own.
 
 A run that is complete is not repeated, and the same command resumes what was stopped. Written to
-the output folder: gain.json, gain.md, gain.png, and in the folder of each set its comparison.json,
-.md and .html.
+the output folder: gain.json, gain.md, gain_images.png, gain_steps.png, and in the folder of each
+set and number of steps, such as scenes_150_500steps, its comparison.json, .md and .html.
 """
 
 import argparse
@@ -33,7 +33,8 @@ BASELINE = "baseline"
 # Besides `full`: the rows of the paper's ablation.
 ARMS = ("full", "mtl_only", "refinement_only", "task1", "task2", "task3", "task12")
 _COMPARISON_FILE = "comparison.json"
-_STUDY_FILE, _REPORT_FILE, _PICTURE_FILE = "gain.json", "gain.md", "gain.png"
+_STUDY_FILE, _REPORT_FILE = "gain.json", "gain.md"
+_PICTURES = {"images": "gain_images.png", "steps": "gain_steps.png"}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -50,11 +51,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except ValueError as error:
       parser.error(str(error))
     for one in sets:
-      # Data, which the runs of a comparison must not lie in.
       data = data_lib.prepare(one, folder / "data" / set_name(one))
-      command = comparison(data, folder / set_name(one), options)
-      if subprocess.run(command, cwd=data_lib.ROOT).returncode:
-        failed.append(set_name(one))
+      for steps in options.steps:
+        place = folder / f"{set_name(one)}_{steps}steps"
+        if subprocess.run(comparison(data, place, steps, options), cwd=data_lib.ROOT).returncode:
+          failed.append(place.name)
   found = {
     path.parent.name: json.loads(path.read_text())
     for path in sorted(folder.glob(f"*/{_COMPARISON_FILE}"))
@@ -66,8 +67,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
   text = tables.report(rows)
   (folder / _STUDY_FILE).write_text(json.dumps(rows, indent=1) + "\n")
   (folder / _REPORT_FILE).write_text(text)
-  picture.draw(rows, folder / _PICTURE_FILE)
-  print(f"{text}\nwritten to {folder}: {_STUDY_FILE}, {_REPORT_FILE}, {_PICTURE_FILE}")
+  for against, name in _PICTURES.items():
+    picture.draw(rows, against, folder / name)
+  written = ", ".join((_STUDY_FILE, _REPORT_FILE, *_PICTURES.values()))
+  print(f"{text}\nwritten to {folder}: {written}")
   if failed:
     print(f"not complete: {', '.join(failed)}", file=sys.stderr)
   return int(bool(failed))
@@ -94,14 +97,14 @@ def source(text: str, options: argparse.Namespace) -> data_lib.Source:
 
 
 def set_name(one: data_lib.Source) -> str:
-  """Returns the name of a set's folder, such as `scenes_150`."""
+  """Returns the name of a set, such as `scenes_150`."""
   return f"{one.name}_{one.num_images}"
 
 
 def comparison(
-  data: data_lib.DataSet, output_dir: pathlib.Path, options: argparse.Namespace
+  data: data_lib.DataSet, output_dir: pathlib.Path, steps: int, options: argparse.Namespace
 ) -> list[str]:
-  """Returns the command that compares the arms on a set."""
+  """Returns the command that compares the arms on a set after so many steps."""
   arms = [f"{BASELINE}={options.config}"]
   for name in options.arms:
     part = "" if name == "full" else f"+{_ABLATIONS}/{name}.yaml"
@@ -114,7 +117,7 @@ def comparison(
   command = [sys.executable, "-m", "mtl_ssl_tf.compare", "--configs", *arms]
   command += ["--params_override", ",".join(f"{name}={value}" for name, value in fields.items())]
   command += ["--seeds", *map(str, options.seeds), "--output_dir", str(output_dir)]
-  command += [f"--steps={options.steps}", f"--evaluations={options.evaluations}"]
+  command += [f"--steps={steps}", f"--evaluations={options.evaluations}"]
   return [*command, f"--jobs={options.jobs}", "--refinement_ablation"]
 
 
@@ -133,7 +136,7 @@ def _parser() -> argparse.ArgumentParser:
   add("--arms", nargs="+", choices=ARMS, default=["full"], help=", ".join(ARMS))
   add("--config", default=SMALL_INPUTS, help=f"of the first arm (default: {SMALL_INPUTS})")
   add("--final", action="store_true", help="other scenes; BCCD's test split")
-  add("--steps", type=int, default=1000, help="of each training (default: 1000)")
+  add("--steps", type=int, nargs="+", default=[500, 2000], help="of a training (default: 500 2000)")
   add("--evaluations", type=int, default=4, help="along each training (default: 4)")
   add("--seeds", type=int, nargs="+", default=[0, 1, 2, 3, 4])
   add("--jobs", type=int, choices=range(1, processors + 1), default=processors)

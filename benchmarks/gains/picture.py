@@ -1,4 +1,4 @@
-"""Draws accuracy, and what an arm gains, against the number of images; a column for each data."""
+"""Draws accuracy, and what an arm gains, against the number of images or of training steps."""
 
 import matplotlib
 
@@ -8,52 +8,52 @@ import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
 from matplotlib import pyplot as plt
 from matplotlib import ticker
 
 from mtl_ssl_tf.comparison import statistics
 
+_LABELS = {"images": "images to train on", "steps": "training steps, each point a training"}
 
-def draw(rows: Sequence[Mapping[str, Any]], path: pathlib.Path) -> None:
+
+def draw(rows: Sequence[Mapping[str, Any]], against: str, path: pathlib.Path) -> None:
   """Draws mAP@0.5 above, with the seeds' standard deviation, and the gain below, with its interval.
+
+  There is a column for each data set and number of steps, or of images.
 
   Args:
     rows: of `tables.rows`, at least one.
+    against: `images` or `steps`, what is drawn to the right.
     path: of the PNG file.
   """
-  names = sorted({row["data"] for row in rows})
+  columns = grouped(rows, against)
   figure, axes = plt.subplots(
     2,
-    len(names),
-    figsize=(1.5 + 4.5 * len(names), 6.5),
+    len(columns),
+    figsize=(1.5 + 4.0 * len(columns), 6.5),
     squeeze=False,
     sharex="col",
     layout="constrained",
     height_ratios=(3, 2),
   )
   try:
-    for column, data in enumerate(names):
-      above, below = axes[:, column]
-      of_data = [row for row in rows if row["data"] == data]
-      for number, arm in enumerate(dict.fromkeys(row["arm"] for row in of_data)):
-        colour = f"C{number}"
-        xs, means, deviations = zip(*accuracies(of_data, arm), strict=True)
-        above.errorbar(xs, means, deviations, color=colour, marker="o", capsize=3, label=arm)
-        gained = gains(of_data, arm)
+    for (above, below), (title, found) in zip(axes.T, columns.items(), strict=True):
+      for number, arm in enumerate(dict.fromkeys(row["arm"] for row in found)):
+        style = {"color": f"C{number}", "marker": "o", "capsize": 3, "label": arm}
+        xs, means, deviations = zip(*accuracies(found, against, arm), strict=True)
+        above.errorbar(xs, means, deviations, **style)
+        gained = gains(found, against, arm)
         if gained:
-          xs, means, lows, highs = zip(*gained, strict=True)
-          reach = [
-            [m - low for m, low in zip(means, lows, strict=True)],
-            [high - m for m, high in zip(means, highs, strict=True)],
-          ]
-          below.errorbar(xs, means, reach, color=colour, marker="o", capsize=3, label=arm)
-      images = sorted({row["images"] for row in of_data})
+          xs, means, lows, highs = map(np.array, zip(*gained, strict=True))
+          below.errorbar(xs, means, [means - lows, highs - means], **style)
+      ticks = sorted({row[against] for row in found})
       below.axhline(0.0, color="0.5", linewidth=1)
       below.set_xscale("log")
-      below.set_xticks(images, map(str, images))
+      below.set_xticks(ticks, map(str, ticks))
       below.xaxis.set_minor_locator(ticker.NullLocator())
-      below.set_xlabel("images to train on")
-      above.set_title(data)
+      below.set_xlabel(_LABELS[against])
+      above.set_title(title)
       above.legend(loc="lower right")
       for axis in (above, below):
         axis.grid(alpha=0.3)
@@ -64,24 +64,39 @@ def draw(rows: Sequence[Mapping[str, Any]], path: pathlib.Path) -> None:
     plt.close(figure)
 
 
-def accuracies(rows: Sequence[Mapping[str, Any]], arm: str) -> list[tuple[int, float, float]]:
-  """Returns (images, mean, standard deviation or 0) of an arm."""
+def grouped(rows: Sequence[Mapping[str, Any]], against: str) -> dict[str, list[Mapping[str, Any]]]:
+  """Returns title -> rows that differ in the arm and in what they are drawn against."""
+  (other,) = _LABELS.keys() - {against}
+  found: dict[str, list] = {}
+  for row in sorted(rows, key=lambda row: (row["data"], row[other], row[against])):
+    found.setdefault(f"{row['data']}, {row[other]} {other}", []).append(row)
+  return found
+
+
+def accuracies(
+  rows: Sequence[Mapping[str, Any]], against: str, arm: str
+) -> list[tuple[int, float, float]]:
+  """Returns (images or steps, mean, standard deviation or 0) of an arm."""
   points = []
   for row in rows:
     if row["arm"] == arm:
       found = statistics.summary(list(row["figures"].values()))
-      points.append((row["images"], found.mean, found.deviation if found.count > 1 else 0.0))
+      points.append((row[against], found.mean, found.deviation if found.count > 1 else 0.0))
   return points
 
 
-def gains(rows: Sequence[Mapping[str, Any]], arm: str) -> list[tuple[int, float, float, float]]:
-  """Returns (images, mean difference, low, high) of an arm; the ends are the mean of one seed."""
+def gains(
+  rows: Sequence[Mapping[str, Any]], against: str, arm: str
+) -> list[tuple[int, float, float, float]]:
+  """Returns (images or steps, mean difference, low, high) of an arm.
+
+  Of one seed the ends are the mean.
+  """
   points = []
   for row in rows:
     found = row["difference"]
     if row["arm"] == arm and found is not None:
-      low, high = (
-        found[end] if found[end] is not None else found["mean"] for end in ("low", "high")
-      )
-      points.append((row["images"], found["mean"], low, high))
+      mean = found["mean"]
+      ends = (mean if found[end] is None else found[end] for end in ("low", "high"))
+      points.append((row[against], mean, *ends))
   return points

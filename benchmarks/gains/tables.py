@@ -13,17 +13,18 @@ def rows(comparisons: Mapping[str, Mapping[str, Any]]) -> list[dict[str, Any]]:
   """Returns a row for each arm of each set.
 
   Args:
-    comparisons: contents of `comparison.json` by the name of their set, `DATA_IMAGES`.
+    comparisons: contents of `comparison.json` by the name of their folder,
+      `DATA_IMAGES_STEPSsteps`.
 
   Returns:
     Rows with `data`, `images`, `arm`, `steps`, `figures` (seed -> mAP in per cent after the last
     step), `unrefined` (the same with refinement off, where there is any), `earlier` (step -> mean
     before) and `difference` (to the first arm: mean, low, high, count; None of the first arm),
-    those of few images first.
+    those of few images and steps first.
   """
   found = []
   for name, comparison in comparisons.items():
-    data, _, images = name.rpartition("_")
+    data, images, _ = name.rsplit("_", 2)
     steps = sorted(map(int, comparison["figures"]))
     by_step = {step: comparison["figures"][str(step)] for step in steps}
     last = by_step[steps[-1]]
@@ -46,7 +47,7 @@ def rows(comparisons: Mapping[str, Mapping[str, Any]]) -> list[dict[str, Any]]:
           "cpu_minutes": means.fmean(comparison["cpu_minutes"][arm] or [float("nan")]),
         }
       )
-  return sorted(found, key=lambda row: (row["data"], row["images"]))
+  return sorted(found, key=lambda row: (row["data"], row["images"], row["steps"]))
 
 
 def report(found: Sequence[Mapping[str, Any]]) -> str:

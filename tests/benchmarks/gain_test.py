@@ -68,8 +68,8 @@ def test_only_the_images_of_a_set_are_trained_on(tmp_path, monkeypatch):
 def test_arms_differ_in_the_method_alone(tmp_path, monkeypatch):
   monkeypatch.chdir(data.ROOT)
   one = data.DataSet("scenes", tmp_path)
-  words = ["--arms", "full", "task1", "--seeds", "4", "7", "--steps", "90", "--jobs", "1"]
-  command = gain.comparison(one, tmp_path / "scenes_30", options(*words, "--evaluations", "3"))
+  words = ["--arms", "full", "task1", "--seeds", "4", "7", "--jobs", "1", "--evaluations", "3"]
+  command = gain.comparison(one, tmp_path / "scenes_30", 90, options(*words))
   assert command[:3] == [sys.executable, "-m", "mtl_ssl_tf.compare"]
   args = compare_flags.parser().parse_args(command[3:])
   assert (args.seeds, args.steps, args.evaluations, args.jobs) == ([4, 7], 90, 3, 1)
@@ -110,11 +110,11 @@ def compared(baseline, full, off=None):
 
 def test_rows_and_table():
   found = {
-    "scenes_150": compared({"0": 40.0, "1": 44.0}, {"0": 60.0}, {"0": 55.0}),
-    "scenes_30": compared({"0": 20.0}, {}),
-    "bccd_9": compared({"0": 1.0}, {"0": 2.0}),
+    "scenes_150_100steps": compared({"0": 40.0, "1": 44.0}, {"0": 60.0}, {"0": 55.0}),
+    "scenes_30_100steps": compared({"0": 20.0}, {}),
+    "bccd_9_100steps": compared({"0": 1.0}, {"0": 2.0}),
   }
-  found["scenes_150"]["differences"]["full"] |= {"low": 18.5, "high": 21.5}
+  found["scenes_150_100steps"]["differences"]["full"] |= {"low": 18.5, "high": 21.5}
   rows = tables.rows(found)
   names = [(row["data"], row["images"], row["arm"]) for row in rows]
   assert names == [
@@ -139,17 +139,23 @@ def test_rows_and_table():
 def test_points_of_the_picture(tmp_path):
   rows = tables.rows(
     {
-      "scenes_150": compared({"0": 40.0, "1": 44.0}, {"0": 60.0}),
-      "scenes_30": compared({"0": 20.0}, {"0": 30.0}),
+      "scenes_150_100steps": compared({"0": 40.0, "1": 44.0}, {"0": 60.0}),
+      "scenes_30_100steps": compared({"0": 20.0}, {"0": 30.0}),
     }
   )
-  accuracies = picture.accuracies(rows, "baseline")
+  accuracies = picture.accuracies(rows, "images", "baseline")
   assert accuracies[0] == (30, 20.0, 0.0)
   assert accuracies[1][:2] == (150, 42.0) and accuracies[1][2] == pytest.approx(8.0**0.5)
-  assert picture.gains(rows, "full") == [(30, 10.0, 10.0, 10.0), (150, 20.0, 20.0, 20.0)]
-  assert picture.gains(rows, "baseline") == []
-  picture.draw(rows, tmp_path / "gain.png")
-  assert (tmp_path / "gain.png").stat().st_size > 5_000
+  assert picture.gains(rows, "images", "full") == [(30, 10.0, 10.0, 10.0), (150, 20.0, 20.0, 20.0)]
+  assert picture.gains(rows, "images", "baseline") == []
+  assert picture.accuracies(rows[:2], "steps", "full") == [(100, 30.0, 0.0)]
+  assert list(picture.grouped(rows, "images")) == ["scenes, 100 steps"]
+  by_images = picture.grouped(rows, "steps")
+  assert list(by_images) == ["scenes, 30 images", "scenes, 150 images"]
+  assert [row["arm"] for row in by_images["scenes, 30 images"]] == ["baseline", "full"]
+  for against in ("images", "steps"):
+    picture.draw(rows, against, tmp_path / "gain.png")
+    assert (tmp_path / "gain.png").stat().st_size > 5_000
 
 
 def test_a_report_of_what_there_is(tmp_path, monkeypatch, capsys):
@@ -157,17 +163,19 @@ def test_a_report_of_what_there_is(tmp_path, monkeypatch, capsys):
     folder = pathlib.Path(command[command.index("--output_dir") + 1])
     folder.mkdir(parents=True)
     (folder / "comparison.json").write_text(json.dumps(compared({"0": 20.0}, {"0": 30.0})))
-    return type("Process", (), {"returncode": int(folder.name == "scenes_4")})
+    return type("Process", (), {"returncode": int(folder.name == "scenes_4_60steps")})
 
   monkeypatch.setattr(data, "prepare", lambda one, folder: data.DataSet(one.name, folder))
   monkeypatch.setattr(gain.subprocess, "run", compare_nothing)
-  words = shlex.split(f"--output_dir {tmp_path} --sets scenes:3 scenes:4")
+  words = shlex.split(f"--output_dir {tmp_path} --sets scenes:3 scenes:4 --steps 50 60")
   assert gain.main(words) == 1
   shown = capsys.readouterr()
-  assert "not complete: scenes_4" in shown.err and "| scenes | 3 | 100 | full |" in shown.out
+  assert (
+    "not complete: scenes_4_60steps\n" in shown.err and "| scenes | 3 | 100 | full |" in shown.out
+  )
   folder = tmp_path / "choosing"
-  assert len(json.loads((folder / "gain.json").read_text())) == 4
-  assert (folder / "gain.md").exists() and (folder / "gain.png").exists()
+  assert len(json.loads((folder / "gain.json").read_text())) == 2 * 2 * 2
+  assert (folder / "gain.md").exists() and (folder / "gain_steps.png").exists()
   assert gain.main([*words, "--only_report"]) == 0
   assert gain.main([*words, "--only_report", "--final"]) == 1
   assert "holds no comparison" in capsys.readouterr().err
