@@ -187,6 +187,13 @@ class TestDrawing:
     pixels = np.asarray(found.draw(score_threshold=0.9))
     assert (pixels == 75).all()
 
+  def test_each_of_many_is_drawn_on_its_own_image(self, detect):
+    sizes = [(50, 60), (40, 90), (50, 60), (40, 90), (50, 60)]
+    images = [fixtures.solid_image(*size, 10 * i) for i, size in enumerate(sizes, start=1)]
+    for i, found in enumerate(detect(images, batch_size=2), start=1):
+      pixels = np.asarray(found.draw(score_threshold=0.9))
+      np.testing.assert_array_equal(pixels, images[i - 1])
+
   def test_a_file_is_read_again(self, detect, tmp_path):
     path = tmp_path / "a.png"
     Image.fromarray(fixtures.solid_image(60, 80, 75)).save(path)
