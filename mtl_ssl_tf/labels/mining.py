@@ -142,9 +142,10 @@ def mine_pseudo_boxes(
   num_candidates = _count(is_candidate)  # [B]
   num_overlapped = _num_overlapped(is_candidate, apart, indices, kept, nms_iou)
   num_left = num_candidates - num_overlapped - _count(is_mined)
-  is_object, is_found = _found_annotations(best, is_mined, annotations, same_class_iou)
+  overlaps = _overlaps(best, annotations)
+  is_object, is_found = _found_annotations(overlaps, is_mined, annotations, same_class_iou)
   num_dropped = []
-  for dropped in _on_annotation(best, annotations, same_class_iou, any_class_iou):
+  for dropped in _on_annotation(best, overlaps, annotations, same_class_iou, any_class_iou):
     num_dropped.append(_count(is_mined & kept & dropped))
     kept &= ~dropped
   found = PseudoBoxes(
@@ -269,17 +270,32 @@ def _apart(candidates: _Candidates, image_size_px: tf.Tensor) -> tf.Tensor:
   return candidates.boxes_px + offsets[..., tf.newaxis]
 
 
+class _Overlaps(NamedTuple):
+  """Of detections with annotation rows: iou float32 [B, P, G]; is_same bool, of one class."""
+
+  iou: tf.Tensor
+  is_same: tf.Tensor
+
+
+def _overlaps(found: _Candidates, annotations: dict[str, tf.Tensor]) -> _Overlaps:
+  """Returns how the detections [B, P] lie on the rows of the annotations, which include padding."""
+  return _Overlaps(
+    box_ops.pairwise_iou(found.boxes_px, annotations["gt_boxes_px"]),
+    tf.equal(found.classes[..., tf.newaxis], annotations["gt_classes"][:, tf.newaxis]),
+  )
+
+
 def _on_annotation(
   found: _Candidates,
+  overlaps: _Overlaps,
   annotations: dict[str, tf.Tensor],
   same_class_iou: float,
   any_class_iou: float,
 ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
   """Returns which boxes lie on their own class, on any class, in a region; bool [B, P] each."""
   gt_boxes_px, gt_classes = annotations["gt_boxes_px"], annotations["gt_classes"]
-  iou = box_ops.pairwise_iou(found.boxes_px, gt_boxes_px)  # [B, P, G]
+  iou, is_same = overlaps
   is_object = (gt_classes > 0)[:, tf.newaxis]  # [B, 1, G]
-  is_same = tf.equal(found.classes[..., tf.newaxis], gt_classes[:, tf.newaxis])  # [B, P, G]
   # Crowds may be kept as objects, and are no place to mine all the same.
   regions = tf.where(annotations["gt_is_crowd"], 0, gt_classes)  # [B, G]
   return (
@@ -290,7 +306,7 @@ def _on_annotation(
 
 
 def _found_annotations(
-  best: _Candidates,
+  overlaps: _Overlaps,
   is_mined: tf.Tensor,
   annotations: dict[str, tf.Tensor],
   same_class_iou: float,
@@ -298,16 +314,13 @@ def _found_annotations(
   """Returns which annotations are objects, no crowds, and which of these are found; bool [B, G].
 
   Args:
-    best: candidates [B, P].
+    overlaps: of candidates [B, P].
     is_mined: bool [B, P], which of them score enough.
     annotations: see `mine_pseudo_boxes`.
     same_class_iou: IoU beyond which a candidate of its class has found it.
   """
-  gt_boxes_px, gt_classes = annotations["gt_boxes_px"], annotations["gt_classes"]
-  is_object = (gt_classes > 0) & ~annotations["gt_is_crowd"]  # [B, G]
-  iou = box_ops.pairwise_iou(best.boxes_px, gt_boxes_px)  # [B, P, G]
-  is_same = tf.equal(best.classes[..., tf.newaxis], gt_classes[:, tf.newaxis])  # [B, P, G]
-  is_on_it = is_mined[..., tf.newaxis] & is_same & (iou > same_class_iou)  # [B, P, G]
+  is_object = (annotations["gt_classes"] > 0) & ~annotations["gt_is_crowd"]  # [B, G]
+  is_on_it = is_mined[..., tf.newaxis] & overlaps.is_same & (overlaps.iou > same_class_iou)
   return is_object, is_object & tf.reduce_any(is_on_it, axis=1)
 
 
