@@ -263,6 +263,14 @@ class TestOrientation:
       assert expected.shape == ((20, 30, 3) if orientation < 5 else (30, 20, 3))
       np.testing.assert_allclose(decode(content), expected, atol=10, err_msg=str(orientation))
 
+  @pytest.mark.parametrize("icc_profile", [b"odd", b"even"])
+  def test_behind_a_chunk_of_a_webp_of_odd_length(self, icc_profile):
+    exif = voc_files.exif(6)
+    content = encode(PICTURE, "WEBP", lossless=True, icc_profile=icc_profile, exif=exif)
+    assert content.index(b"ICCP") < content.index(b"EXIF")
+    np.testing.assert_array_equal(decode(content), stored(content))
+    assert decode(content).shape == (30, 20, 3)
+
   def test_of_the_first_exif_segment_alone(self):
     content = encode(PICTURE, "JPEG", exif=voc_files.exif(6))
     at = content.index(b"\xff\xe1")
