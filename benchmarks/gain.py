@@ -1,10 +1,11 @@
-"""What MTL-SSL brings, against the number of images to train on and against the steps.
+"""Compares training with and without MTL-SSL, against the number of images and against the steps.
 
     python -m benchmarks.gain --output_dir runs/gain --bccd FOLDER --sets scenes:150 bccd:60 \\
         --arms full --steps 500 2000 --seeds 0 1 2 3 4
 
 A set is `DATA:IMAGES`, with DATA `scenes` or `bccd`; a larger set holds the images of the smaller
-ones. Each, with each number of steps, is one call of `mtl_ssl_tf.compare`, whose first arm is the
+ones. `scenes:IMAGES:PERCENT` has scenes in which neighbours tell the class of so many look-alikes.
+Each set, with each number of steps, is one call of `mtl_ssl_tf.compare`, whose first arm is the
 detector without auxiliary tasks and refinement. All sets of a kind are evaluated on the same
 images: of the scenes another drawing, of BCCD its validation split. `--final` trains on other
 scenes and on BCCD's trainval split, tests on its test split, and has folders of its own.
@@ -80,17 +81,26 @@ def source(text: str, options: argparse.Namespace) -> data_lib.Source:
   """Returns the data of a set.
 
   Args:
-    text: `DATA:IMAGES`.
+    text: `DATA:IMAGES`, of scenes also with `:PERCENT`.
     options: of the command line.
 
   Raises:
     ValueError: it has another form, or a folder is missing.
   """
-  name, _, number = text.partition(":")
-  if name not in ("scenes", "bccd") or not number.isdecimal() or int(number) < 1:
-    raise ValueError(f"--sets is {text!r}; accepted: scenes:IMAGES or bccd:IMAGES, from 1 image on")
+  name, number, *others = text.split(":") if ":" in text else (text, "")
+  words = [number, *others]
+  if (
+    name not in ("scenes", "bccd")
+    or len(others) > (name == "scenes")
+    or not all(word.isdecimal() for word in words)
+    or int(number) < 1
+  ):
+    raise ValueError(
+      f"--sets is {text!r}; accepted: scenes:IMAGES, scenes:IMAGES:PERCENT or bccd:IMAGES, from 1"
+      " image on"
+    )
   if name == "scenes":
-    return data_lib.scenes(int(number), options.final)
+    return data_lib.scenes(int(number), options.final, *map(int, others))
   if options.bccd is None:
     raise ValueError("--bccd names no folder; accepted: BCCD in VOC layout")
   return data_lib.bccd(options.bccd, options.final, int(number))

@@ -39,6 +39,7 @@ class Source:
     validation_part: share of `train` that is split off.
     num_images: to train on; of a folder so many of the split in a random order, or None for all.
     drawing: seed of the drawing.
+    context_percent: look-alikes whose neighbours tell their class.
   """
 
   name: str
@@ -48,6 +49,7 @@ class Source:
   validation_part: float = 0.25
   num_images: int | None = None
   drawing: int = _FINAL_SEED
+  context_percent: int = 100
 
 
 @dataclasses.dataclass(frozen=True)
@@ -77,10 +79,19 @@ def bccd(folder: pathlib.Path, final: bool, num_images: int | None = None) -> So
   return Source("bccd", folder, train, test, num_images=num_images)
 
 
-def scenes(num_images: int, final: bool) -> Source:
+def scenes(num_images: int, final: bool, context_percent: int = 100) -> Source:
   """Returns the embedded scenes with so many images to train on."""
   seed = _FINAL_SEED if final else _CHOOSING_SEED
-  return Source("scenes", None, "train", "val", num_images=num_images, drawing=seed)
+  name = "scenes" if context_percent == 100 else f"scenes-context-{context_percent}"
+  return Source(
+    name,
+    None,
+    "train",
+    "val",
+    num_images=num_images,
+    drawing=seed,
+    context_percent=context_percent,
+  )
 
 
 def voc(folder: pathlib.Path, train: str, test: str, final: bool, validation_part: float) -> Source:
@@ -171,6 +182,7 @@ def _draw(source: Source, folder: pathlib.Path) -> pathlib.Path:
     f"--output_dir={folder}",
     f"--num_train={source.num_images}",
     f"--seed={source.drawing}",
+    f"--context_percent={source.context_percent}",
   )
   return folder
 

@@ -1,4 +1,4 @@
-"""What the comparisons of a study found, as rows and as Markdown."""
+"""Findings of the comparisons of a study, as rows and as Markdown."""
 
 import statistics as means
 from collections.abc import Mapping, Sequence

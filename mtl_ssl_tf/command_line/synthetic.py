@@ -8,7 +8,14 @@ from mtl_ssl_tf import command_line, texts
 
 _MODULE = "mtl_ssl_tf.data.synthetic"
 # As in `synthetic.DatasetArguments`.
-DEFAULTS = {"num_train": 600, "num_val": 150, "seed": 0, "height": 192, "width": 256}
+DEFAULTS = {
+  "num_train": 600,
+  "num_val": 150,
+  "seed": 0,
+  "height": 192,
+  "width": 256,
+  "context_percent": 100,
+}
 
 
 class _OneLineParser(command_line.ArgumentParser):

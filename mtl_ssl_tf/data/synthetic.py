@@ -12,7 +12,9 @@ all, dataset.json. The rules of a scene, lengths in sides (the shorter side of t
 * **Look-alikes.** An orange and a ball are drawn by the same code from the same distributions. An
   orange has a plate at most 1/8 side away and no crate nearer than 1/4 side; a ball has a crate at
   most 1/8 side away and no plate nearer than 1/4. Distances are between boxes. No other box touches
-  the box of a look-alike, so a crop of it does not show which of them it is.
+  the box of a look-alike, so a crop of it does not show which of them it is. With
+  `--context_percent` below 100 only so many of them have the class that their neighbours say; that
+  of the others is drawn by lot, so that at 0 nothing in the image tells it.
 * Objects overlap. A box is that of the *visible* part of an object, as in VOC; every object shows
   at least 0.55 of its full extent. `truncated` is 1 where the box is not that of the full extent
   (border or occlusion alike, as in VOC2007), `difficult` where less than 0.6 of the object shows,
@@ -48,6 +50,8 @@ _LOGGER = logging.getLogger("mtl_ssl_tf.data.synthetic")  # `__name__` is `__mai
 # Raised when a rule or a brush changes, so that an old data set is not taken for a new one.
 VERSION = 1
 SPLITS = ("train", "val")
+# Of the random numbers that classes are drawn by.
+_LOTS = 1
 
 _WHOLE = "dataset.json"
 _UNFINISHED = "dataset.json.partial"
@@ -63,6 +67,7 @@ class DatasetArguments:
   seed: int = 0
   height: int = 192
   width: int = 256
+  context_percent: int = 100
 
   def __post_init__(self):
     counts, lengths = (1, 999_999), (96, 2048)
@@ -72,10 +77,18 @@ class DatasetArguments:
       "seed": (0, 2**63 - 1),
       "height": lengths,
       "width": lengths,
+      "context_percent": (0, 100),
     }
     for name, (low, high) in accepted.items():
       if not low <= getattr(self, name) <= high:
         raise ValueError(f"--{name} is {getattr(self, name)}; accepted: {low} to {high}")
+
+  def card(self) -> dict[str, int]:
+    """Returns what tells the data set from others; a card without context has all of it."""
+    fields = dataclasses.asdict(self)
+    if self.context_percent == 100:
+      del fields["context_percent"]
+    return fields
 
   def stems(self, split: str) -> list[str]:
     """Names of the images of a split, without folder and extension."""
@@ -88,9 +101,15 @@ def draw_image(arguments: DatasetArguments, split: str, index: int) -> scenes.Sc
 
   The themes take turns, so that oranges and balls are about equally many in small sets too.
   """
-  rng = np.random.default_rng([arguments.seed, SPLITS.index(split), index])
+  place = [arguments.seed, SPLITS.index(split), index]
   theme = (scenes.TABLE, scenes.YARD)[index % 2]
-  return scenes.draw_scene(rng, arguments.height, arguments.width, theme)
+  scene = scenes.draw_scene(np.random.default_rng(place), arguments.height, arguments.width, theme)
+  if arguments.context_percent == 100:
+    return scene
+  # Numbers of their own, so that the pictures are the same whatever the classes.
+  return scenes.with_less_context(
+    scene, np.random.default_rng([*place, _LOTS]), arguments.context_percent / 100
+  )
 
 
 def write_dataset(output_dir: str | os.PathLike, arguments: DatasetArguments) -> bool:
@@ -109,7 +128,7 @@ def write_dataset(output_dir: str | os.PathLike, arguments: DatasetArguments) ->
   """
   root = pathlib.Path(output_dir)
   card = {"generator": "mtl_ssl_tf.data.synthetic", "version": VERSION}
-  card |= dataclasses.asdict(arguments)
+  card |= arguments.card()
   if _is_whole(root, card, arguments):
     return False
   root.mkdir(parents=True, exist_ok=True)

@@ -34,14 +34,20 @@ def test_sets():
   scenes = gain.source("scenes:30", options())
   assert (scenes.num_images, scenes.folder, gain.set_name(scenes)) == (30, None, "scenes_30")
   assert gain.source("scenes:30", options("--final")).drawing != scenes.drawing
+  assert scenes.context_percent == 100
+  less = gain.source("scenes:30:40", options())
+  assert (less.context_percent, gain.set_name(less)) == (40, "scenes-context-40_30")
   bccd = gain.source("bccd:9", options("--bccd", "cells"))
   assert (bccd.num_images, bccd.train, bccd.test) == (9, "train", "val")
   assert gain.source("bccd:9", options("--bccd", "cells", "--final")).test == "test"
 
 
-@pytest.mark.parametrize("text", ["scenes", "scenes:0", "scenes:many", "cards:3", ":3"])
+@pytest.mark.parametrize(
+  "text",
+  ["scenes", "scenes:0", "scenes:many", "cards:3", ":3", "bccd:3:50", "scenes:3:x", "scenes:3:4:5"],
+)
 def test_a_set_of_another_form(text):
-  with pytest.raises(ValueError, match="accepted: scenes:IMAGES or bccd:IMAGES"):
+  with pytest.raises(ValueError, match="accepted: scenes:IMAGES, scenes:IMAGES:PERCENT or bccd"):
     gain.source(text, options("--bccd", "cells"))
 
 
@@ -63,6 +69,19 @@ def test_only_the_images_of_a_set_are_trained_on(tmp_path, monkeypatch):
   train = (lists / "train.txt").read_text().split()
   assert len(train) == 3 and set(train) < set("abcdefgh")
   assert (lists / "test.txt").read_text().split() == ["x", "y"]
+
+
+def test_scenes_are_drawn_as_they_are_asked_for(tmp_path, monkeypatch):
+  called = []
+  monkeypatch.setattr(data, "run_module", lambda *words: called.append(words))
+  data._draw(data.scenes(30, False, 40), tmp_path / "drawn")
+  given = dict(word.removeprefix("--").split("=") for word in called[0][1:])
+  assert given == {
+    "output_dir": str(tmp_path / "drawn"),
+    "num_train": "30",
+    "seed": "1",
+    "context_percent": "40",
+  }
 
 
 def test_arms_differ_in_the_method_alone(tmp_path, monkeypatch):

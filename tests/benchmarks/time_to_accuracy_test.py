@@ -106,7 +106,7 @@ def test_scenes_are_drawn(tmp_path, converted, monkeypatch):
   monkeypatch.setattr(data, "_read_lists", lambda source, folder: {"train": ["a"], "test": ["b"]})
   data.prepare(data.scenes(60, final=False), tmp_path)
   assert converted[0][0] == "mtl_ssl_tf.data.synthetic"
-  assert converted[0][2:] == ("--num_train=60", "--seed=1")
+  assert converted[0][2:] == ("--num_train=60", "--seed=1", "--context_percent=100")
 
 
 def test_splits_with_a_common_image_are_refused(tmp_path, converted):

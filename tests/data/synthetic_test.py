@@ -1,5 +1,6 @@
 """Tests of the files and the command line of the embedded data set."""
 
+import dataclasses
 import json
 import pathlib
 import subprocess
@@ -58,6 +59,34 @@ class TestFiles:
     arguments = synthetic.DatasetArguments()
     themes = [synthetic.draw_image(arguments, "val", i) for i in range(4)]
     assert themes == [scenes.TABLE, scenes.YARD] * 2
+
+  @pytest.mark.parametrize("percent", [0, 60, 99])
+  def test_with_less_context_classes_of_look_alikes_are_drawn_by_lot(self, percent):
+    """Nothing but these classes changes; half of the lots give the class that it had."""
+    whole = synthetic.DatasetArguments(seed=4)
+    less = dataclasses.replace(whole, context_percent=percent)
+    kept, changed = 0, 0
+    for i in range(150):
+      one, other = (synthetic.draw_image(arguments, "train", i) for arguments in (whole, less))
+      assert (one.image == other.image).all()
+      for before, after in zip(one.objects, other.objects, strict=True):
+        assert dataclasses.replace(after, name=before.name) == before
+        if before.name not in ("orange", "ball"):
+          assert after.name == before.name
+          continue
+        assert after.name in ("orange", "ball")
+        kept, changed = kept + (after.name == before.name), changed + (after.name != before.name)
+    assert kept + changed > 150
+    expected = 0.5 * (1.0 - percent / 100.0)
+    assert abs(changed / (kept + changed) - expected) < 0.08
+
+  def test_a_card_from_before_there_was_a_choice_of_context(self, tmp_path):
+    _write(tmp_path / "a")
+    assert "context_percent" not in json.loads((tmp_path / "a" / "dataset.json").read_text())
+    _write(tmp_path / "b", context_percent=40)
+    assert json.loads((tmp_path / "b" / "dataset.json").read_text())["context_percent"] == 40
+    with pytest.raises(ValueError, match="says context_percent 40 and not None"):
+      _write(tmp_path / "b")
 
   def test_layout_is_that_of_voc(self, tmp_path):
     files = _write(tmp_path)
@@ -189,6 +218,7 @@ class TestCommandLine:
       ("--seed=-1", "--seed is -1; accepted: 0 to"),
       ("--height=95", "--height is 95; accepted: 96 to 2048"),
       ("--width=5000", "--width is 5000; accepted: 96 to 2048"),
+      ("--context_percent=101", "--context_percent is 101; accepted: 0 to 100"),
       ("--num_train=many", "argument --num_train: invalid int value: 'many'"),
       ("--num=7", "unrecognized arguments: --num=7"),
     ],

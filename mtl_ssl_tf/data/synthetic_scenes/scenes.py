@@ -32,6 +32,7 @@ class Theme:
 TABLE = Theme(anchor="plate", look_alike="orange", companions=("cup", "napkin"))
 YARD = Theme(anchor="crate", look_alike="ball", companions=("cone", "wheel"))
 _OTHER = {TABLE: YARD, YARD: TABLE}
+_LOOK_ALIKES = {theme.look_alike: _OTHER[theme].look_alike for theme in (TABLE, YARD)}
 _FRIEND = {theme.look_alike: theme.anchor for theme in (TABLE, YARD)}
 _FOE = {theme.look_alike: _OTHER[theme].anchor for theme in (TABLE, YARD)}
 
@@ -120,6 +121,27 @@ def draw_scene(
       )
     )
   return Scene(image=drawing.to_bytes(pixels), objects=tuple(objects), masks=masks)
+
+
+def with_less_context(scene: Scene, rng: np.random.Generator, share: float) -> Scene:
+  """The scene with look-alikes of which only a share have the class that their neighbours say.
+
+  Args:
+    scene: as `draw_scene` draws it.
+    rng: source of all randomness.
+    share: 0 to 1, the probability of a look-alike to keep its class for certain; else its class is
+      either with equal probability.
+
+  Returns:
+    The same picture with other classes.
+  """
+  objects = []
+  for item in scene.objects:
+    lot, other = rng.uniform(size=2)
+    if item.name in _LOOK_ALIKES and lot >= share and other < 0.5:
+      item = dataclasses.replace(item, name=_LOOK_ALIKES[item.name])
+    objects.append(item)
+  return dataclasses.replace(scene, objects=tuple(objects))
 
 
 def _arrange(rng: np.random.Generator, height: int, width: int, first: Theme) -> list[Placed]:
