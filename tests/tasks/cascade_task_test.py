@@ -3,10 +3,18 @@
 import numpy as np
 import pytest
 import tensorflow as tf
+import tf_keras
 
 from mtl_ssl_tf.checkpoints import pretrained
 from mtl_ssl_tf.configs import experiments
-from mtl_ssl_tf.tasks import auxiliary_costs, co_mining, mining_measures, mtl_detection
+from mtl_ssl_tf.labels import annotated_classes
+from mtl_ssl_tf.tasks import (
+  auxiliary_costs,
+  co_mining,
+  mining_measures,
+  mtl_detection,
+  training_losses,
+)
 from tests.tasks import compiled_step_test, fpn_task_test, tiny
 from tests.training import kill_training
 
@@ -79,6 +87,25 @@ def test_validation_has_figures_and_losses(folder):
   )
   expected = unrefined["detection_boxes_px"].numpy() / np.tile(scale, [1, 2])[:, None]
   np.testing.assert_allclose(logs["unrefined/detection_boxes_orig"], expected, atol=1e-3)
+
+
+def test_refinement_learns_of_the_classes_that_its_own_boxes_are_annotated_for(folder, monkeypatch):
+  experiment = tiny.experiment(folder, {"task": CASCADE})
+  task = mtl_detection.MtlDetectionTask(experiment.task)
+  model = task.build_model()
+  refinement_loss, asked, refined = training_losses._refinement_loss, [], []
+
+  def refine(*args):
+    refined.append((asked[-1], args[4].boxes_px))
+    return refinement_loss(*args)
+
+  monkeypatch.setattr(annotated_classes, "of_boxes", lambda labels, boxes: asked.append(boxes))
+  monkeypatch.setattr(training_losses, "_refinement_loss", refine)
+  batch = next(iter(task.build_inputs(task.task_config.train_data)))
+  task.train_step(batch, model, tf_keras.optimizers.SGD(0.0))
+  ((masked, boxes_px),) = refined
+  np.testing.assert_array_equal(masked, boxes_px)
+  assert np.abs(asked[0] - boxes_px).max() > 0.01  # The cascade moved them.
 
 
 def test_costs_are_of_auxiliary_parts_on_the_last_boxes(folder, run):

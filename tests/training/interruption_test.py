@@ -1,6 +1,7 @@
 """Runs of the tiny detector that are stopped, resumed, and led astray."""
 
 import json
+import math
 import os
 import re
 import shutil
@@ -148,6 +149,16 @@ def _check_damage(whole, damaged, capsys):
     pattern = re.escape(problem).replace(r"\.\*", ".*")
     assert re.match(rf"error: ({re.escape(str(damaged))}/)?{pattern}", line), (line, problem)
     shutil.rmtree(damaged)
+
+
+@pytest.mark.parametrize(
+  ("loss", "gradients", "status"),
+  [(math.nan, {}, 0), (1.5, {"conv": 3}, 0), (math.inf, {"conv": 3}, 0), (1.5, {}, 1)],
+)
+def test_what_came_out_as_in_the_run(monkeypatch, capsys, loss, gradients, status):
+  monkeypatch.setattr(replay, "replay", lambda folder: ({"loss": loss}, gradients))
+  assert replay.main(["folder"]) == status
+  assert ("all is finite" in capsys.readouterr().out) == (status == 1)
 
 
 def test_replay_of_something_else(tmp_path, capsys):
