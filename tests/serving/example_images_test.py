@@ -27,6 +27,15 @@ def test_images_among_other_features():
   assert _images(tf.constant(contents)).numpy().tolist() == [IMAGE, IMAGE]
 
 
+@pytest.mark.parametrize("num_bytes", [1, 100, 2**7, 2**14 - 1, 2**14, 2**21 - 1, 2**21, 3 * 2**21])
+def test_images_of_many_bytes(num_bytes):
+  """Their number takes one to four bytes itself."""
+  made = tf.train.Example()
+  made.features.feature["image/encoded"].bytes_list.value.append(b"x" * num_bytes)
+  (found,) = _images(tf.constant([made.SerializeToString()])).numpy()
+  assert len(found) == num_bytes
+
+
 def field(number: int, content: bytes) -> bytes:
   """A field of fewer than 128 bytes."""
   return bytes([8 * number + 2, len(content)]) + content
