@@ -61,3 +61,22 @@ class TestWithoutConverting:
     monkeypatch.setattr(verification, "has_records", lambda data: False)
     assert lite.main(arguments) == 1
     assert "no evaluation data available; accepted: 0 to do without" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+  ("flags", "expected"),
+  [
+    ([], {"checkpoint": None, "verify_images": 20}),
+    (
+      ["--checkpoint=run/ckpt-10", "--verify_images=3"],
+      {"checkpoint": "run/ckpt-10", "verify_images": 3},
+    ),
+  ],
+)
+def test_flags(monkeypatch, flags, expected):
+  given = []
+  monkeypatch.setattr(lite, "write", lambda *args, **options: given.append((args, options)))
+  assert lite.main(["--model_dir=run", "--output=a.tflite", *flags]) == 0
+  ((args, options),) = given
+  assert args == ("run", "a.tflite")
+  assert options == expected
