@@ -2,6 +2,7 @@
 
 import re
 
+import numpy as np
 import pytest
 
 from mtl_ssl_tf.prediction import explanation_page
@@ -33,6 +34,16 @@ def test_sentences_say_what_changed_and_by_what():
     "Its score of 0.70 is the main head's: its proposal is not refined"
     " (task.refinement.min_object_score, task.refinement.max_proposals)."
   ) in said
+
+
+@pytest.mark.parametrize("own", [-6.0, 6.0])
+def test_what_the_main_head_said_before_is_nothing_that_refinement_added(own):
+  parts = explanation_test.PARTS.copy()
+  parts[0] = [0.0, own, 0.0]
+  parts = np.stack([parts, np.full_like(parts, np.nan)])
+  said = "\n".join(texts(proposal_refinement_parts=parts))
+  assert "“window 1: its proposal” (+1.00) speaks most for it and “window 2" in said
+  assert "“main head, as it was”" not in said
 
 
 @pytest.mark.parametrize(

@@ -92,6 +92,11 @@ def test_records_are_not_read_where_there_is_a_list(splits):
   assert pictures.shared(splits[1], splits[0]).number == 2
 
 
+def test_records_with_a_list_may_be_of_any_size(splits, monkeypatch):
+  monkeypatch.setattr(pictures, "MAX_READ_BYTES", 0)
+  assert pictures.shared(splits[1], splits[0]).number == 2
+
+
 @pytest.mark.parametrize(
   ("source_id", "file_name", "name"),
   [
