@@ -51,6 +51,21 @@ def test_normalised_convolutions():
   assert [layer.conv.use_bias for layer in layers.values()] == [False] * 4 + [True]
 
 
+def test_batch_normalisation_learns_its_statistics_in_training_alone():
+  norm_fn = functools.partial(normalization.make_norm, "batch", momentum=0.5, groups=1)
+  stage = make("4conv1fc", norm_fn)
+  for variable in stage.variables:
+    if "variance" in variable.name:
+      variable.assign(1.0 + variable**2)
+  moving = [variable for variable in stage.variables if "moving" in variable.name]
+  assert len(moving) == 2 * 4
+  before = [variable.numpy() for variable in moving]
+  stage(CROPS)
+  assert all((old == now.numpy()).all() for old, now in zip(before, moving, strict=True))
+  stage(CROPS, training=True)
+  assert all((old != now.numpy()).any() for old, now in zip(before, moving, strict=True))
+
+
 def test_unknown_kind():
   with pytest.raises(ValueError, match="layers is '3fc'; accepted: 2fc, 4conv1fc"):
     box_stages.BoxStage("3fc", 6, 5)

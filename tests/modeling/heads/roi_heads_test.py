@@ -86,6 +86,17 @@ class FeatureClassifierTest(tf.test.TestCase):
     self.assertAllClose(_run(head, box_features=_run(main).box_features), expected)
     self.assertNotAllClose(_run(head, box_features=tf.ones([1, 2, 2])), expected)
 
+  def test_the_main_head_s_features_learn_of_it_or_do_not(self):
+    known = tf.ones([1, 2, 2])
+    for stop_gradient in (False, True):
+      for given in (None, known):
+        head = roi_heads.FeatureClassifier(_features(), 3, stop_gradient=stop_gradient)
+        with tf.GradientTape() as tape:
+          tape.watch([_MAP, known])
+          logits = _run(head, box_features=given)
+        source = _MAP if given is None else known
+        self.assertEqual(tape.gradient(logits, source) is None, stop_gradient)
+
   def test_it_has_no_second_stage(self):
     stage = _Scale()
     head = roi_heads.FeatureClassifier(_features(stage), 3, stop_gradient=False)
