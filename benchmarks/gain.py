@@ -11,8 +11,9 @@ images: of the scenes another drawing, of BCCD its validation split. `--final` t
 scenes and on BCCD's trainval split, tests on its test split, and has folders of its own.
 
 A run that is complete is not repeated, and the same command resumes what was stopped. Written to
-the output folder: gain.json, gain.md, gain_images.png, gain_steps.png, and in the folder of each
-set and number of steps, such as scenes_150_500steps, its comparison.json, .md and .html.
+the output folder: gain.json, gain.md, gain_images.png, gain_steps.png, where a set has several
+arms gain_arms.png, and in the folder of each set and number of steps, such as scenes_150_500steps,
+its comparison.json, .md and .html.
 """
 
 import argparse
@@ -29,13 +30,12 @@ from benchmarks.gains import picture, tables
 
 SMALL_INPUTS = "benchmarks/mining/small_inputs.yaml"
 FULL = "benchmarks/gains/full.yaml"
-_ABLATIONS = "configs/parts/ablations"
 BASELINE = "baseline"
-# Besides `full`: the rows of the paper's ablation.
-ARMS = ("full", "mtl_only", "refinement_only", "task1", "task2", "task3", "task12")
+_ARM_FOLDERS = ("configs/parts/ablations", "benchmarks/gains/arms")
 _COMPARISON_FILE = "comparison.json"
 _STUDY_FILE, _REPORT_FILE = "gain.json", "gain.md"
 _PICTURES = {"images": "gain_images.png", "steps": "gain_steps.png"}
+_ARMS_PICTURE = "gain_arms.png"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -70,7 +70,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
   (folder / _REPORT_FILE).write_text(text)
   for against, name in _PICTURES.items():
     picture.draw(rows, against, folder / name)
-  written = ", ".join((_STUDY_FILE, _REPORT_FILE, *_PICTURES.values()))
+  picture.draw_arms(rows, folder / _ARMS_PICTURE)
+  names = (_STUDY_FILE, _REPORT_FILE, *_PICTURES.values(), _ARMS_PICTURE)
+  written = ", ".join(name for name in names if (folder / name).exists())
   print(f"{text}\nwritten to {folder}: {written}")
   if failed:
     print(f"not complete: {', '.join(failed)}", file=sys.stderr)
@@ -106,6 +108,20 @@ def source(text: str, options: argparse.Namespace) -> data_lib.Source:
   return data_lib.bccd(options.bccd, options.final, int(number))
 
 
+def arm_parts() -> dict[str, tuple[str, ...]]:
+  """Returns the files of each arm but the first, which are applied over `FULL`.
+
+  They are `full` itself, the rows of the paper's ablation, single differences of the released code
+  and other settings that may matter.
+  """
+  parts: dict[str, tuple[str, ...]] = {"full": ()}
+  for folder in _ARM_FOLDERS:
+    for path in sorted((data_lib.ROOT / folder).glob("*.yaml")):
+      if path.stem != BASELINE:
+        parts[path.stem] = (f"{folder}/{path.name}",)
+  return parts
+
+
 def set_name(one: data_lib.Source) -> str:
   """Returns the name of a set, such as `scenes_150`."""
   return f"{one.name}_{one.num_images}"
@@ -116,9 +132,8 @@ def comparison(
 ) -> list[str]:
   """Returns the command that compares the arms on a set after so many steps."""
   arms = [f"{BASELINE}={options.config}"]
-  for name in options.arms:
-    part = "" if name == "full" else f"+{_ABLATIONS}/{name}.yaml"
-    arms.append(f"{name}={options.config}+{FULL}{part}")
+  parts = arm_parts()
+  arms += ["+".join((f"{name}={options.config}", FULL, *parts[name])) for name in options.arms]
   fields = {
     "task.label_map": data.folder / "records" / "label_map.txt",
     "task.train_data.input_path": data.records("train"),
@@ -143,7 +158,8 @@ def _parser() -> argparse.ArgumentParser:
   add("--output_dir", type=pathlib.Path, required=True)
   add("--bccd", type=pathlib.Path, help="folder of BCCD in VOC layout")
   add("--sets", nargs="+", default=["scenes:30", "scenes:150", "scenes:600"], metavar="DATA:IMAGES")
-  add("--arms", nargs="+", choices=ARMS, default=["full"], help=", ".join(ARMS))
+  arms = list(arm_parts())
+  add("--arms", nargs="+", choices=arms, default=["full"], metavar="ARM", help=", ".join(arms))
   add("--config", default=SMALL_INPUTS, help=f"of the first arm (default: {SMALL_INPUTS})")
   add("--final", action="store_true", help="other scenes; BCCD's test split")
   add("--steps", type=int, nargs="+", default=[500, 2000], help="of a training (default: 500 2000)")

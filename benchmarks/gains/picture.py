@@ -1,4 +1,4 @@
-"""Draws accuracy, and what an arm gains, against the number of images or of training steps."""
+"""Draws accuracy and what an arm gains: against images or steps, and arm beside arm."""
 
 import matplotlib
 
@@ -64,6 +64,54 @@ def draw(rows: Sequence[Mapping[str, Any]], against: str, path: pathlib.Path) ->
     plt.close(figure)
 
 
+def draw_arms(rows: Sequence[Mapping[str, Any]], path: pathlib.Path) -> None:
+  """Draws the gain of each arm of the sets that have several, one below the other.
+
+  Args:
+    rows: of `tables.rows`.
+    path: of the PNG file; none is written where no set has two arms besides the first.
+  """
+  sets = {title: found for title, found in compared_arms(rows).items() if len(found) > 1}
+  if not sets:
+    return
+  longest = max(map(len, sets.values()))
+  figure, axes = plt.subplots(
+    1,
+    len(sets),
+    figsize=(2.0 + 4.5 * len(sets), 1.2 + 0.4 * longest),
+    squeeze=False,
+    layout="constrained",
+  )
+  try:
+    for axis, (title, found) in zip(axes[0], sets.items(), strict=True):
+      names, means, lows, highs = zip(*found, strict=True)
+      center, places = np.array(means), np.arange(len(names))
+      axis.errorbar(
+        center, places, xerr=[center - lows, np.array(highs) - center], fmt="o", capsize=3
+      )
+      axis.axvline(0.0, color="0.5", linewidth=1)
+      axis.set_yticks(places, names)
+      axis.invert_yaxis()
+      axis.set_title(title)
+      axis.set_xlabel("points of mAP@0.5 gained, 95 % interval")
+      axis.grid(alpha=0.3, axis="x")
+    figure.savefig(path, dpi=110)
+  finally:
+    plt.close(figure)
+
+
+def compared_arms(
+  rows: Sequence[Mapping[str, Any]],
+) -> dict[str, list[tuple[str, float, float, float]]]:
+  """Returns title of a set -> (arm, mean difference, low, high) of each arm but the first."""
+  found: dict[str, list] = {}
+  for row in rows:
+    if row["difference"] is not None:
+      title = f"{row['data']}, {row['images']} images, {row['steps']} steps"
+      found.setdefault(title, []).append((row["arm"], *_interval(row["difference"])))
+  return found
+
+
 def grouped(rows: Sequence[Mapping[str, Any]], against: str) -> dict[str, list[Mapping[str, Any]]]:
   """Returns title -> rows that differ in the arm and in what they are drawn against."""
   (other,) = _LABELS.keys() - {against}
@@ -96,7 +144,11 @@ def gains(
   for row in rows:
     found = row["difference"]
     if row["arm"] == arm and found is not None:
-      mean = found["mean"]
-      ends = (mean if found[end] is None else found[end] for end in ("low", "high"))
-      points.append((row[against], mean, *ends))
+      points.append((row[against], *_interval(found)))
   return points
+
+
+def _interval(difference: Mapping[str, Any]) -> tuple[float, float, float]:
+  mean = difference["mean"]
+  low, high = (mean if difference[end] is None else difference[end] for end in ("low", "high"))
+  return mean, low, high

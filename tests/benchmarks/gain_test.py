@@ -110,6 +110,34 @@ def test_arms_differ_in_the_method_alone(tmp_path, monkeypatch):
     assert fields["task.label_map"] == str(tmp_path / "records" / "label_map.txt")
 
 
+def test_every_arm_differs_from_full(tmp_path, monkeypatch):
+  monkeypatch.chdir(data.ROOT)
+  names = list(gain.arm_parts())
+  assert names[0] == "full" and "baseline" not in names and len(names) > 15
+  command = gain.comparison(
+    data.DataSet("scenes", tmp_path), tmp_path, 90, options("--arms", *names)
+  )
+  args = compare_flags.parser().parse_args(command[3:])
+  arms = arms_lib.parse(args.configs, args.variants, args.params_override)
+  resolved = {arm.name: compare.resolve(arm, args.experiment) for arm in arms}
+  full = resolved["full"]
+  changed = {
+    name: {field: value for field, value in fields.items() if value != full[field]}
+    for name, fields in resolved.items()
+  }
+  assert changed.pop("full") == {}
+  assert all(changed.values()) and len(set(map(str, changed.values()))) == len(changed)
+  # What is said to be as in the released code is what the overlay of the released code sets.
+  (released,) = arms_lib.parse(
+    [f"released={gain.SMALL_INPUTS}+{gain.FULL}+configs/overlays/released.yaml"], ["a=b=c"]
+  )[:1]
+  released_fields = compare.resolve(released, args.experiment)
+  of_released = {name: fields for name, fields in changed.items() if name.startswith("released_")}
+  assert len(of_released) == 6
+  for fields in of_released.values():
+    assert fields == {field: released_fields[field] for field in fields}
+
+
 def compared(baseline, full, off=None):
   """What `comparison.json` has of two arms."""
   gained = None
@@ -177,6 +205,25 @@ def test_points_of_the_picture(tmp_path):
     assert (tmp_path / "gain.png").stat().st_size > 5_000
 
 
+def test_arms_beside_each_other(tmp_path):
+  one = compared({"0": 40.0}, {"0": 60.0})
+  several = compared({"0": 40.0}, {"0": 60.0})
+  several["arms"].append("task1")
+  several["figures"] = {"100": {"baseline": {"0": 40.0}, "full": {"0": 60.0}, "task1": {"0": 45.0}}}
+  several["cpu_minutes"]["task1"] = [2.0]
+  several["differences"]["task1"] = {"mean": 5.0, "low": 3.0, "high": 8.0, "count": 1}
+  rows = tables.rows({"scenes_30_100steps": one, "scenes_150_100steps": several})
+  assert picture.compared_arms(rows) == {
+    "scenes, 30 images, 100 steps": [("full", 20.0, 20.0, 20.0)],
+    "scenes, 150 images, 100 steps": [("full", 20.0, 20.0, 20.0), ("task1", 5.0, 3.0, 8.0)],
+  }
+  path = tmp_path / "arms.png"
+  picture.draw_arms(rows[:2], path)
+  assert not path.exists()
+  picture.draw_arms(rows, path)
+  assert path.stat().st_size > 5_000
+
+
 def test_a_report_of_what_there_is(tmp_path, monkeypatch, capsys):
   def compare_nothing(command, cwd):
     folder = pathlib.Path(command[command.index("--output_dir") + 1])
@@ -194,7 +241,8 @@ def test_a_report_of_what_there_is(tmp_path, monkeypatch, capsys):
   )
   folder = tmp_path / "choosing"
   assert len(json.loads((folder / "gain.json").read_text())) == 2 * 2 * 2
-  assert (folder / "gain.md").exists() and (folder / "gain_steps.png").exists()
+  assert all((folder / name).exists() for name in ("gain.md", "gain_steps.png", "gain_arms.png"))
+  assert "gain.json, gain.md, gain_images.png, gain_steps.png" in shown.out
   assert gain.main([*words, "--only_report"]) == 0
   assert gain.main([*words, "--only_report", "--final"]) == 1
   assert "holds no comparison" in capsys.readouterr().err
