@@ -131,20 +131,21 @@ class Pretraining:
   def parts(self) -> dict[str, Callable[[], Any]]:
     """Each part by name."""
     model, batch, config = self.model, self.batch, self.task.task_config
+    boxes = batch["query_boxes"][:, tf.newaxis]  # Query and key have the same.
     vectors = tf.math.l2_normalize(tf.random.normal([len(batch["query_boxes"]), 128]), axis=-1)
 
     def query() -> tf.Tensor:
-      return model.query_encoder(batch["query_images"], batch["query_boxes"], training=True)
+      return model.query_encoder(batch["query_images"], boxes, training=True)
 
     def backward() -> list[tf.Tensor]:
       with tf.GradientTape() as tape:
-        loss = tf.reduce_sum(query()[:, 0])
+        loss = tf.reduce_sum(query()[..., 0])
       gradients = tape.gradient(loss, model.trainable_variables)
       return [tf.add_n([tf.reduce_sum(gradient) for gradient in gradients])]
 
     def key() -> tf.Tensor:
       model.key_encoder.follow(model.query_encoder, config.momentum)
-      return model.key_encoder(batch["key_images"], batch["key_boxes"], training=True)
+      return model.key_encoder(batch["key_images"], boxes, training=True)
 
     def loss() -> tf.Tensor:
       return contrastive_losses.info_nce(vectors, vectors, model.queue.keys, 0.2).loss

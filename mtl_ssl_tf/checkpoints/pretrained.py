@@ -11,7 +11,7 @@ a checkpoint of ours   of a detector, with or without auxiliary heads, or of a p
 
 From a classification network, the auxiliary heads' second stages start as the main head's does.
 So they do from a pretraining by instance localisation, of which the query encoder's two stages are
-loaded.
+loaded, and its pyramid if it has one. Its second stage is that of every stage of a cascade.
 From a detector without auxiliary heads they start from the detector's own second stage, which the
 paper calls replicating it.
 """
@@ -151,7 +151,13 @@ def _by_reference_name(model: detector.Detector, path: str, source: str) -> dict
   their own name the others.
   """
   arrays = reading.arrays(path, source)
-  keys = _checkpoint_keys(tf.train.Checkpoint(model=model), arrays[reading.OBJECT_GRAPH])
+  graph = arrays[reading.OBJECT_GRAPH]
+  keys = _checkpoint_keys(tf.train.Checkpoint(model=model), graph)
+  if any(name.startswith(_KEY_ENCODER) for name in arrays):
+    for head in model.main_heads:
+      box_head = tf.train.Checkpoint(stage2=head.stage2)
+      model_with_it = tf.train.Checkpoint(box_head=box_head)
+      keys |= _checkpoint_keys(tf.train.Checkpoint(model=model_with_it), graph)
   named = reference.reference_variables(model)
   found = {
     name: arrays[keys[variable.ref()]] for name, variable in named.items() if variable.ref() in keys

@@ -1,7 +1,8 @@
 """Settings of pretraining by instance localisation; the defaults are the published ones.
 
-What was published is the form with a feature pyramid. The form with one map at stride 16, which is
-this one, was described but its configuration never released: its crop and its projection are ours.
+What was published is the form with a feature pyramid (`head_type: fpn`). The form with one map at
+stride 16, which is the default, was described but its configuration never released: its crop and
+its projection are ours.
 
 Reference: Yang et al., "Instance Localization for Self-supervised Detection Pretraining", CVPR
 2021, and the configuration that its authors released.
@@ -29,13 +30,15 @@ from mtl_ssl_tf.configs.ranges import (
   Range,
 )
 
+# Boxes are cropped from levels up to this one.
+COARSEST_LEVEL = 5
 # In YAML files, another name of `validation_data`.
 PROBE = "probe_data"
 
 
 @dataclasses.dataclass
 class InsLoc(cfg.TaskConfig):
-  """Pretraining of a detector's backbone and second stage on images without annotations."""
+  """Pretraining of a detector's backbone and heads on images without annotations."""
 
   seed: int = setting(
     0, "seed of the initial weights and of every random choice in a step", bounds=SEED
@@ -66,18 +69,40 @@ class InsLoc(cfg.TaskConfig):
     "experiments",
     choices=("box", "image"),
   )
+  head_type: str = setting(
+    "faster_rcnn",
+    "detector that is pretrained, as its `roi_head.type`: `faster_rcnn` or `fpn`; `rfcn` starts "
+    "from `faster_rcnn`",
+    choices=("faster_rcnn", "fpn"),
+  )
+  fpn: detector_config.Fpn = group(
+    detector_config.Fpn,
+    "the pyramid of `head_type: fpn`. Each of its levels has a queue and a loss, so that level 5 is"
+    " the coarsest",
+    max_level=5,
+    norm="batch",
+  )
+  fpn_head: detector_config.FpnHead = group(
+    detector_config.FpnHead,
+    "second stage of `head_type: fpn`, as `roi_head.fpn` of the detector; `canonical_size_px` is "
+    "for the probe alone, as each box is cropped from all levels",
+    layers="4conv1fc",
+    norm="batch",
+  )
   crop_size: int = setting(
     7, "samples a side of a crop, as `roi_head.crop_size` of the detector", bounds=SAMPLES
   )
   max_pool: int = setting(
     1,
-    "side and stride of the pooling after the crop, as `roi_head.max_pool`; 1 is none",
+    "side and stride of the pooling after the crop, as `roi_head.max_pool`; 1 is none; not of "
+    "`fpn`",
     bounds=SAMPLES,
   )
-  keep_border: bool = setting(True, "as `roi_head.keep_border` of the detector")
+  keep_border: bool = setting(True, "as `roi_head.keep_border` of the detector; not of `fpn`")
   projection_hidden: int = setting(
     2048,
-    "channels of the hidden layer between features and vectors; 0 has none",
+    "channels of the hidden layer between features and vectors; 0 has none. Published with a "
+    "pyramid: 1,024",
     bounds=Range(0, 65_536),
   )
   projection_depth: int = setting(
@@ -151,6 +176,8 @@ def check(config: InsLoc, trainer: training.Trainer) -> None:
       f"task.backbone.recompute is true; accepted: false where task.backbone.norm.type is {norm!r},"
       " whose statistics would see every batch twice"
     )
+  if config.head_type == "fpn":
+    _check_pyramid(config)
   batch_size = config.train_data.global_batch_size
   if config.queue_size % batch_size:
     raise ValueError(
@@ -164,6 +191,33 @@ def check(config: InsLoc, trainer: training.Trainer) -> None:
       f"trainer.optimizer_config.optimizer.{found[0]} is {found[1]}; accepted: 0, or 0 for "
       f"task.weight_decay ({config.weight_decay}), as weights would decay twice"
     )
+
+
+def _check_pyramid(config: InsLoc) -> None:
+  norm = config.backbone.norm.type
+  if config.fpn.max_level != COARSEST_LEVEL:
+    raise ValueError(
+      f"task.fpn.max_level is {config.fpn.max_level}; accepted: {COARSEST_LEVEL}, as boxes are"
+      " cropped from no coarser level; a detector may have more"
+    )
+  for field, value in (("fpn", config.fpn.norm), ("fpn_head", config.fpn_head.norm)):
+    if value not in ("none", norm):
+      raise ValueError(
+        f"task.{field}.norm is {value!r}; accepted: none, or {norm}, as task.backbone.norm.type"
+      )
+  found, augmented = levels(config), config.box_augmentation.levels
+  if config.box_augmentation.enabled and not set(augmented) <= set(found):
+    raise ValueError(
+      f"task.box_augmentation.levels is {augmented}; accepted: of {', '.join(map(str, found))}, the"
+      " levels of task.fpn"
+    )
+
+
+def levels(config: InsLoc) -> tuple[int, ...]:
+  """Returns the levels of the pyramid that have a queue and a loss; without a pyramid none."""
+  if config.head_type != "fpn":
+    return ()
+  return tuple(range(config.fpn.min_level, config.fpn.max_level + 1))
 
 
 def check_groups(config: InsLoc, num_replicas: int = 1) -> None:

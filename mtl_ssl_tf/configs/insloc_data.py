@@ -81,6 +81,12 @@ class BoxAugmentation(hyperparams.Config):
   """Boxes near a pasted crop that take its place where the query's features are pooled."""
 
   enabled: bool = setting(True, "pool the query's features from such a box, not from the exact one")
+  levels: list[int] = setting(
+    [5],
+    "levels of a feature pyramid on which such boxes are pooled; the others pool the exact one. "
+    "Without a pyramid there is one map, on which they are",
+    bounds=ListOf(Range(2, 5)),
+  )
   min_iou: float = setting(0.5, "boxes overlap the pasted crop by an IoU above this", bounds=SHARE)
   cells: int = setting(
     16, "rows and columns of the grid on whose corners the boxes are centred", bounds=SAMPLES

@@ -4,7 +4,8 @@ Weights that were pretrained on composites of another size come with moving stat
 composites. Normalisations that learn statistics soon have those of the detector's own images;
 frozen ones would keep the others for good. So the detector's stages, with its weights, process some
 of its images with every batch normalised by itself, and what is frozen is the mean and the variance
-over all of these batches.
+over all of these batches. On a feature pyramid its norms and those of the second stages are among
+them, where they are frozen.
 
 Reference: Wu and Johnson, "Rethinking 'Batch' in BatchNorm", 2021, section 3 (PreciseBN).
 """
@@ -17,7 +18,7 @@ import tensorflow as tf
 import tf_keras
 
 from mtl_ssl_tf.configs import detector as detector_config
-from mtl_ssl_tf.modeling import detector, factory
+from mtl_ssl_tf.modeling import detector, factory, normalization, pyramid_factory
 from mtl_ssl_tf.modeling.backbones import base, layers
 
 
@@ -57,21 +58,30 @@ class StatisticsNorm(tf_keras.layers.BatchNormalization):
     return mean, np.maximum(self._square_sum / self.num_batches - mean**2, 0.0)
 
 
+class _Copies(NamedTuple):
+  """Stages with a detector's weights, whose frozen norms are `StatisticsNorm`."""
+
+  backbone: base.Backbone
+  stage1: base.Stage
+  pyramid: base.Stage | None
+  stage2: base.Stage
+
+
 def estimate(
   model: detector.Detector,
-  config: detector_config.Backbone,
+  config: detector_config.MtlDetection,
   batches: Iterable[tuple[tf.Tensor, dict[str, tf.Tensor]]],
   with_auxiliary: bool = True,
 ) -> Estimate:
   """Sets the statistics of a detector's stages to those of batches.
 
-  Stage 1 processes what all images of a batch have content in, so that no padding counts; stage 2
-  the crops at ground-truth boxes, or the map where it runs on maps. Images without a box are
-  cropped whole.
+  Stage 1 and a pyramid process what all images of a batch have content in, so that no padding
+  counts; stage 2 the crops at ground-truth boxes, or the map where it runs on maps. Images without
+  a box are cropped whole.
 
   Args:
     model: the detector, with its weights.
-    config: of its backbone.
+    config: of the task.
     batches: `(images, labels)`, see `data/pipeline/detection_parser.py`; more than one image each,
       or they are normalised by themselves.
     with_auxiliary: whether the auxiliary heads' second stages get the statistics too, which holds
@@ -80,23 +90,34 @@ def estimate(
   Returns:
     How many images and normalisations there were.
   """
-  backbone = factory.build_backbone(config, _make_statistics_norm)
-  stage1, stage2 = backbone.make_stage1(), backbone.make_stage2("stage2")
-  side = 4 * backbone.stride
-  stage2(stage1(tf.zeros([1, side, side, 3])))  # Makes the variables.
-  _copy_weights(stage1, model.stage1)
-  _copy_weights(stage2, model.box_head.stage2)
+  copies = _make_copies(model, config)
+  side = 4 * copies.backbone.stride
+  empty = tf.zeros([1, side, side, 3]), tf.ones([1, 1, 4]), tf.constant([[side] * 2], tf.float32)
+  _process(copies, model, *empty, training=False)  # Makes the variables.
+  main_head = model.main_heads[0]
+  pairs = [(copies.stage1, model.stage1), (copies.stage2, main_head.stage2)]
+  if copies.pyramid is not None:
+    pairs.append((copies.pyramid, model.pyramid))
+  for copy, stage in pairs:
+    _copy_weights(copy, stage)
   num_images = 0
   for images, labels in batches:
     images, boxes_norm, size_px = _content(images, labels)
-    features = stage1(backbone.preprocess(images), training=True)
-    stage2(_stage2_inputs(model.box_head, features, boxes_norm, size_px), training=True)
+    _process(copies, model, images, boxes_norm, size_px, training=True)
     num_images += len(images)
-  _, *second_stages = model.stages
-  num_norms = _assign(stage1, model.stage1)
-  for stage in second_stages if with_auxiliary else second_stages[:1]:
-    num_norms += _assign(stage2, stage)
-  return Estimate(num_images, num_norms)
+  if with_auxiliary:
+    others = model.second_stages[len(model.box_head.stages) :]
+    pairs += [(copies.stage2, stage) for stage in others]
+  return Estimate(num_images, sum(_assign(copy, stage) for copy, stage in pairs))
+
+
+def _make_copies(model: detector.Detector, config: detector_config.MtlDetection) -> _Copies:
+  frozen = config.backbone.norm.type == "frozen"
+  backbone = factory.build_backbone(config.backbone, _make_statistics_norm if frozen else None)
+  if model.pyramid is None:
+    return _Copies(backbone, backbone.make_stage1(), None, backbone.make_stage2("stage2"))
+  parts = pyramid_factory.PyramidParts(config, "native", "native", _make_pyramid_norm)
+  return _Copies(backbone, backbone.make_network(), parts.pyramid(), parts.box_stage())
 
 
 def _make_statistics_norm(
@@ -104,6 +125,31 @@ def _make_statistics_norm(
 ) -> StatisticsNorm:
   del channels, train_affine
   return StatisticsNorm(epsilon=epsilon, scale=scale, name="norm")
+
+
+def _make_pyramid_norm(
+  norm_type: str, channels: int, *, epsilon: float, **options
+) -> tf_keras.layers.Layer:
+  if norm_type == "frozen":
+    return _make_statistics_norm(channels, epsilon)
+  return normalization.make_norm(norm_type, channels, epsilon=epsilon, **options)
+
+
+def _process(
+  copies: _Copies,
+  model: detector.Detector,
+  images: tf.Tensor,
+  boxes_norm: tf.Tensor,
+  size_px: tf.Tensor,
+  training: bool,
+) -> None:
+  """Runs the copies on images and on the regions that the detector's main head has of them."""
+  features = copies.stage1(copies.backbone.preprocess(images), training=training)
+  if copies.pyramid is not None:
+    cropper = model.main_heads[0].crop_features.cropper
+    features = cropper.pack(copies.pyramid(features, training=training), size_px)
+  inputs = _stage2_inputs(model.main_heads[0], features, boxes_norm, size_px)
+  copies.stage2(inputs, training=training)
 
 
 def _content(
@@ -154,10 +200,10 @@ def _copy_weights(stage: base.Stage, source: base.Stage) -> None:
 
 
 def _assign(source: base.Stage, stage: base.Stage) -> int:
-  """Sets a stage's statistics to those noted; returns how many normalisations it has."""
+  """Sets a stage's statistics to those noted; returns how many normalisations have any."""
   num_norms = 0
   for layer, other in _named(source, stage):
-    if layer.norm is not None:
+    if isinstance(layer.norm, StatisticsNorm):
       mean, variance = layer.norm.statistics()
       other.norm.moving_mean.assign(mean)
       other.norm.moving_variance.assign(variance)

@@ -2,6 +2,9 @@
 
 import dataclasses
 import functools
+from collections.abc import Callable
+
+import tf_keras
 
 from mtl_ssl_tf.configs import detector as detector_config
 from mtl_ssl_tf.modeling import normalization, proposals, pyramid, pyramid_proposals
@@ -20,8 +23,8 @@ PRE_NMS_TOP_K = 1000
 NORM_EPSILON = 1e-5
 
 
-def check_backbone(backbone: base.Backbone) -> None:
-  """Refuses backbones without maps for a pyramid.
+def check_backbone(backbone: base.Backbone, field: str = "task.roi_head.type") -> None:
+  """Refuses backbones without maps for a pyramid, which `field` asks for.
 
   Raises:
     ValueError: naming the field, its value and what is accepted.
@@ -30,7 +33,7 @@ def check_backbone(backbone: base.Backbone) -> None:
     _ = backbone.map_depths
   except ValueError as error:
     raise ValueError(
-      f"task.roi_head.type is 'fpn'; accepted: faster_rcnn or rfcn with this backbone: {error}"
+      f"{field} is 'fpn'; accepted: another type with this backbone: {error}"
     ) from error
 
 
@@ -42,11 +45,13 @@ class PyramidParts:
     config: the task's configuration.
     crop_method: one of `crop_ops.METHODS`.
     nms_method: one of `nms_ops.METHODS`.
+    make_norm: makes a normalisation of a type, as `normalization.make_norm`.
   """
 
   config: detector_config.MtlDetection
   crop_method: str
   nms_method: str
+  make_norm: Callable[..., tf_keras.layers.Layer] = normalization.make_norm
 
   def pyramid(self) -> pyramid.FeaturePyramid:
     """Returns the pyramid."""
@@ -96,11 +101,14 @@ class PyramidParts:
 
   def box_features(self) -> pyramid_pooling.PyramidFeatures:
     """Returns features of boxes by a second stage of their own."""
+    return pyramid_pooling.PyramidFeatures(self.cropper(), self.box_stage())
+
+  def box_stage(self) -> box_stages.BoxStage:
+    """Returns a second stage."""
     head = self.config.roi_head.fpn
-    stage = box_stages.BoxStage(
+    return box_stages.BoxStage(
       head.layers, head.dense_depth, head.conv_depth, self._norm_fn(head.norm), name="stage2"
     )
-    return pyramid_pooling.PyramidFeatures(self.cropper(), stage)
 
   def cascade_head(self, num_classes: int) -> cascade_head.CascadeHead:
     """Returns a cascade of main heads, each with a second stage of its own."""
@@ -132,7 +140,7 @@ class PyramidParts:
       return None
     norm = self.config.backbone.norm
     return functools.partial(
-      normalization.make_norm,
+      self.make_norm,
       norm_type,
       momentum=norm.momentum,
       groups=norm.groups,

@@ -116,7 +116,7 @@ def check_start(config: detector.MtlDetection) -> None:
   """Refuses missing start weights, and warns of frozen norms without start weights."""
   if config.init_checkpoint:
     pretrained.check_source(config.init_checkpoint, INIT_FIELD)
-    pretraining_start.check_backbone(config)
+    pretraining_start.check(config)
   elif config.backbone.norm.type == "frozen":
     _LOGGER.warning(
       "task.backbone.norm.type is 'frozen' and there are no start weights (--init): statistics "

@@ -75,6 +75,7 @@ class InsLocTask(task_lib.TrainableTask):
     self._pictures = insloc_pictures.InsLocPictures(
       params.num_pictures, lambda: self.build_inputs(params.train_data), self._query_boxes
     )
+    self._levels = insloc_config.levels(params)
     if compile_losses:
       self._encode = tf.function(self._encode, jit_compile=True, autograph=False)
 
@@ -167,7 +168,8 @@ class InsLocTask(task_lib.TrainableTask):
     """Returns a running mean for each log; the probe collects its figures by itself."""
     if not training:
       return []
-    names = ("contrastive", "weight_decay", "accuracy", "spread", "queue_age", "queue_filled")
+    names = ["contrastive", "weight_decay", "accuracy", "spread", "queue_age", "queue_filled"]
+    names += [_accuracy_name(level) for level in self._levels]
     return [tf_keras.metrics.Mean(name, dtype=tf.float32) for name in names]
 
   # Nothing here branches in Python on a tensor, and unconverted code is traced twice as fast.
@@ -181,9 +183,11 @@ class InsLocTask(task_lib.TrainableTask):
   ) -> dict[str, tf.Tensor]:
     """Takes one step. Returns by name
 
-    * `contrastive` and `weight_decay`, the losses, and their sum as `loss`;
-    * `accuracy`, the share of queries that are most like their own key, of 1 + K;
-    * `spread` of the keys, see `contrastive_losses.spread`;
+    * `contrastive` and `weight_decay`, the losses, and their sum as `loss`. On a feature pyramid
+      `contrastive` is the sum over its levels;
+    * `accuracy`, the share of queries that are most like their own key, of 1 + K; on a pyramid the
+      mean over its levels, of which each has its own too, as `accuracy_p5`;
+    * `spread` of the keys, see `contrastive_losses.spread`; on a pyramid the least of its levels;
     * `queue_age`, the mean age of the queue's keys in steps, and `queue_filled`, the share of it
       that are keys of images.
 
@@ -204,9 +208,10 @@ class InsLocTask(task_lib.TrainableTask):
       gradients = optimizer.get_unscaled_gradients(gradients)
     pairs = list(zip(gradients, variables, strict=True))
     nonfinite.apply_gradients(self.guard, optimizer, pairs, logs[self.loss])
-    keys = replica_ops.gather_rows(keys)  # [N, D], the same on every replica
+    keys = replica_ops.gather_rows(keys)  # [N, L D], the same on every replica
+    of_levels = tf.split(keys, model.query_encoder.num_levels, axis=1)
     logs |= {
-      "spread": contrastive_losses.spread(keys),
+      "spread": tf.reduce_min([contrastive_losses.spread(level) for level in of_levels]),
       "queue_age": model.queue.mean_age(keys.shape[0]),
       "queue_filled": model.queue.filled(),
     }
@@ -218,25 +223,42 @@ class InsLocTask(task_lib.TrainableTask):
   def _compare(
     self, inputs: dict[str, tf.Tensor], model: insloc_model.InsLocModel, step: tf.Tensor
   ) -> tuple[dict[str, tf.Tensor], tf.Tensor]:
-    """Losses and accuracy of a replica's queries, and its keys [B, D] in the order of the batch."""
+    """Losses and accuracy of a replica's queries, and its keys.
+
+    The keys, [B, L D], are in the order of the batch.
+    """
     order = self._key_order(inputs["key_boxes"].shape[0], step)
     key_images, key_boxes = (
       self._exchange(inputs[name], order) for name in ("key_images", "key_boxes")
     )
-    query_boxes = self._query_boxes(inputs["query_boxes"], inputs["query_images"].shape[1], step)
+    exact = inputs["query_boxes"]
+    pooled = self._query_boxes(exact, inputs["query_images"].shape[1], step)
     queries, mixed_keys, decay = self._encode(
-      model, inputs["query_images"], query_boxes, key_images, key_boxes
+      model,
+      inputs["query_images"],
+      self._boxes_of_levels(exact, pooled),
+      key_images,
+      self._boxes_of_levels(key_boxes, key_boxes),
     )
+    num_rows, num_levels, depth = mixed_keys.shape
+    mixed_keys = tf.reshape(mixed_keys, [num_rows, num_levels * depth])
     keys = self._exchange(mixed_keys, None if order is None else shuffle_ops.inverse(order))
-    contrast = contrastive_losses.info_nce(
-      queries, keys, model.queue.keys, self.task_config.temperature
-    )
+    keys_of_levels = tf.split(keys, num_levels, axis=1)
+    contrasts = [
+      contrastive_losses.info_nce(
+        queries[:, i], keys_of_levels[i], model.queue.of_level(i), self.task_config.temperature
+      )
+      for i in range(num_levels)
+    ]
+    contrastive = tf.add_n([contrast.loss for contrast in contrasts])
+    accuracies = [tf.reduce_mean(tf.cast(one.is_first, tf.float32)) for one in contrasts]
     logs = {
-      self.loss: contrast.loss + decay,
-      "contrastive": contrast.loss,
+      self.loss: contrastive + decay,
+      "contrastive": contrastive,
       "weight_decay": decay,
-      "accuracy": tf.reduce_mean(tf.cast(contrast.is_first, tf.float32)),
+      "accuracy": tf.add_n(accuracies) / num_levels,
     }
+    logs |= {_accuracy_name(level): accuracies[i] for i, level in enumerate(self._levels)}
     return logs, keys
 
   def _encode(
@@ -247,9 +269,10 @@ class InsLocTask(task_lib.TrainableTask):
     key_images: tf.Tensor,
     key_boxes: tf.Tensor,
   ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-    """A replica's queries and keys, [B, D] each, and the loss of weight decay.
+    """A replica's queries and keys, [B, L, D] each, and the loss of weight decay.
 
-    The key encoder follows in between. With norm `batch` or `group` replicas exchange nothing here.
+    Boxes are [B, L, 4]. The key encoder follows in between. With norm `batch` or `group` replicas
+    exchange nothing here.
     """
     config = self.task_config
     queries = model.query_encoder(query_images, query_boxes, training=True)
@@ -282,6 +305,14 @@ class InsLocTask(task_lib.TrainableTask):
       scales=settings.scales,
       aspect_ratios=settings.aspect_ratios,
     )
+
+  def _boxes_of_levels(self, exact_px: tf.Tensor, augmented_px: tf.Tensor) -> tf.Tensor:
+    """The boxes [B, L, 4] of each level, given the exact and the augmented ones [B, 4]."""
+    if not self._levels:
+      return augmented_px[:, tf.newaxis]
+    augmented = self.task_config.box_augmentation.levels
+    boxes = [augmented_px if level in augmented else exact_px for level in self._levels]
+    return tf.stack(boxes, axis=1)
 
   def _key_order(self, num_rows: int, step: tf.Tensor) -> tf.Tensor | None:
     """The order in which key images are normalised, or None for their own.
@@ -344,3 +375,7 @@ class InsLocTask(task_lib.TrainableTask):
     """Returns pairs of composites with their boxes, see `InsLocPictures`."""
     del model
     return self._pictures.draw(step)
+
+
+def _accuracy_name(level: int) -> str:
+  return f"accuracy_p{level}"

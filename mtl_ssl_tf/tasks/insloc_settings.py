@@ -7,6 +7,7 @@ from official.core import config_definitions as cfg
 
 from mtl_ssl_tf.configs import insloc
 from mtl_ssl_tf.data.records import paths as record_paths
+from mtl_ssl_tf.modeling import factory, pyramid_factory
 from mtl_ssl_tf.modeling.backbones import registry
 from mtl_ssl_tf.reading import quoting
 
@@ -19,6 +20,15 @@ FIXED = (
   "task.backbone.layout",
   "task.backbone.norm.type",
   "task.backbone.norm.groups",
+  "task.head_type",
+  "task.fpn.depth",
+  "task.fpn.min_level",
+  "task.fpn.norm",
+  "task.fpn_head.layers",
+  "task.fpn_head.dense_depth",
+  "task.fpn_head.conv_depth",
+  "task.fpn_head.norm",
+  "task.crop_size",
   "task.queue_size",
   "task.projection_hidden",
   "task.projection_depth",
@@ -33,6 +43,9 @@ def check(params: cfg.ExperimentConfig) -> None:
   """
   insloc.check(params.task, params.trainer)
   registry.check(params.task.backbone.type)
+  if params.task.head_type == "fpn":
+    backbone = factory.build_backbone(params.task.backbone)
+    pyramid_factory.check_backbone(backbone, "task.head_type")
   if params.task.shuffle != "none" and insloc.has_one_group(params.task):
     _LOGGER.warning(
       "task.shuffle is %r, but all images of a batch are normalised together: what a query shares "

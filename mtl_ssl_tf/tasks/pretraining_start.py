@@ -25,6 +25,14 @@ _FIELDS = {
   "depth_multiplier": "mobilenet",
   "fused_stage2": "mobilenet",
 }
+# The same on a feature pyramid: fields of a detector -> those of a pretraining.
+_PYRAMID_FIELDS = {
+  "fpn.depth": "fpn.depth",
+  "roi_head.fpn.layers": "fpn_head.layers",
+  "roi_head.fpn.dense_depth": "fpn_head.dense_depth",
+  "roi_head.crop_size": "crop_size",
+}
+_CONVOLUTION_FIELD = {"roi_head.fpn.conv_depth": "fpn_head.conv_depth"}
 
 
 def pretraining_task(weights: str) -> Mapping[str, Any] | None:
@@ -44,8 +52,8 @@ def pretraining_task(weights: str) -> Mapping[str, Any] | None:
   return None
 
 
-def check_backbone(config: detector_config.MtlDetection) -> None:
-  """Refuses a backbone of another form than that of the pretraining, if it starts from one.
+def check(config: detector_config.MtlDetection) -> None:
+  """Refuses a detector of another form than that of the pretraining, if it starts from one.
 
   Weights of another layout have the same shapes and would be loaded into the wrong places.
 
@@ -69,13 +77,52 @@ def check_backbone(config: detector_config.MtlDetection) -> None:
         f"task.backbone.{name} is {quoting.shown(value)}; accepted {source}:"
         f" {quoting.shown(theirs.get(name))}, as in that pretraining"
       )
-  their_norm = theirs["norm"].get("type")
-  if (ours.norm.type == "group") != (their_norm == "group"):
-    accepted = "group" if ours.norm.type != "group" else "frozen, batch, sync"
+  _check_norm("backbone.norm.type", ours.norm.type, theirs["norm"].get("type"), source)
+  _check_head(config, run_folder.flatten(task), source)
+
+
+def _check_norm(field: str, value: str, their_value: Any, source: str) -> None:
+  kinds = ("none",), ("group",), ("frozen", "batch", "sync")
+  accepted = next((kind for kind in kinds if their_value in kind), ())
+  if value not in accepted:
     raise ValueError(
-      f"task.backbone.norm.type is {quoting.shown(ours.norm.type)}; accepted {source}: {accepted},"
-      f" as that pretraining had {quoting.shown(their_norm)}"
+      f"task.{field} is {quoting.shown(value)}; accepted {source}: {', '.join(accepted)}, as that"
+      f" pretraining had {quoting.shown(their_value)}"
     )
+
+
+def _check_head(
+  config: detector_config.MtlDetection, theirs: Mapping[str, Any], source: str
+) -> None:
+  """Refuses another kind of detector, or another pyramid and second stage on it."""
+  on_pyramid = config.roi_head.type == "fpn"
+  # There was one kind once.
+  if on_pyramid != (theirs.get("head_type", "faster_rcnn") == "fpn"):
+    accepted = "faster_rcnn, rfcn" if on_pyramid else "fpn"
+    raise ValueError(
+      f"task.roi_head.type is {quoting.shown(config.roi_head.type)}; accepted {source}: {accepted},"
+      " as that pretraining was for"
+    )
+  if not on_pyramid:
+    return
+  ours = run_folder.flatten({"fpn": config.fpn.as_dict(), "roi_head": config.roi_head.as_dict()})
+  has_convolutions = config.roi_head.fpn.layers == "4conv1fc"
+  for field, other in (_PYRAMID_FIELDS | (_CONVOLUTION_FIELD if has_convolutions else {})).items():
+    if ours[field] != theirs.get(other):
+      raise ValueError(
+        f"task.{field} is {quoting.shown(ours[field])}; accepted {source}:"
+        f" {quoting.shown(theirs.get(other))}, as in that pretraining"
+      )
+  finest = theirs.get("fpn.min_level")
+  if not isinstance(finest, int) or config.fpn.min_level < finest:
+    raise ValueError(
+      f"task.fpn.min_level is {config.fpn.min_level}; accepted {source}: from"
+      f" {quoting.shown(finest)} on, the finest level of that pretraining"
+    )
+  _check_norm("fpn.norm", config.fpn.norm, theirs.get("fpn.norm"), source)
+  if has_convolutions:
+    their_norm = theirs.get("fpn_head.norm")
+    _check_norm("roi_head.fpn.norm", config.roi_head.fpn.norm, their_norm, source)
 
 
 def after_pretraining(model: detector.Detector, config: detector_config.MtlDetection) -> list[str]:
@@ -89,12 +136,13 @@ def after_pretraining(model: detector.Detector, config: detector_config.MtlDetec
     ValueError: the training data cannot be read.
   """
   copies = config.auxiliary.init_from == "main_stage2"
+  parts = "stage 1" if model.pyramid is None else "network, pyramid"
   lines = [
-    "query encoder of a pretraining: stage 1 and stage 2"
+    f"query encoder of a pretraining: {parts} and stage 2"
     + (", which the auxiliary second stages start from too" if copies else "")
     + "; its projection, key encoder and queue are left out"
   ]
-  if config.backbone.norm.type != "frozen":
+  if "frozen" not in detector_config.norm_types(config):
     return lines
   if not config.init_statistics_images:
     _LOGGER.warning(
@@ -105,7 +153,7 @@ def after_pretraining(model: detector.Detector, config: detector_config.MtlDetec
   num_batches = -(-config.init_statistics_images // _BATCH_SIZE)
   data = config.train_data.replace(global_batch_size=_BATCH_SIZE)
   batches = itertools.islice(determinism.Batches(reader.make_dataset(data)), num_batches)
-  found = norm_statistics.estimate(model, config.backbone, batches, with_auxiliary=copies)
+  found = norm_statistics.estimate(model, config, batches, with_auxiliary=copies)
   return [
     *lines,
     f"statistics of {found.num_norms} frozen norms: estimated on {found.num_images} training "

@@ -21,6 +21,8 @@ PUBLISHED = {
   "insloc_resnet101_200": ("resnet_101", 200, True),
   "insloc_mobilenet_200": ("mobilenet_v1", 200, True),
   "insloc_incresv2_200": ("inception_resnet_v2", 200, True),
+  "insloc_resnet50_fpn_200": ("resnet_50", 200, True),
+  "insloc_resnet50_fpn_400": ("resnet_50", 400, True),
 }
 STEPS_OF_AN_EPOCH = 5005
 
@@ -47,7 +49,8 @@ def test_a_row_is_accepted_and_has_its_card_and_flagfile(path):
 
 
 def test_every_row_is_known():
-  assert {path.stem for path in ROWS} == {*PUBLISHED, "insloc_mobilenet_small"}
+  small = {"insloc_mobilenet_small", "insloc_mobilenet_fpn_small"}
+  assert {path.stem for path in ROWS} == {*PUBLISHED, *small}
   assert {path.stem for path in FOLDER.glob("*.flags")} == {path.stem for path in ROWS}
 
 
@@ -62,7 +65,15 @@ def test_published_settings(name):
   assert trainer.train_steps == epochs * STEPS_OF_AN_EPOCH
   assert task.train_data.global_batch_size == 256
   assert (task.queue_size, task.temperature, task.momentum) == (65_536, 0.2, 0.999)
-  assert (task.projection_hidden, task.projection_depth) == (2048, 128)
+  on_pyramid = "_fpn_" in name
+  assert task.head_type == ("fpn" if on_pyramid else "faster_rcnn")
+  assert (task.projection_hidden, task.projection_depth) == (1024 if on_pyramid else 2048, 128)
+  if on_pyramid:
+    assert insloc_config.levels(task) == (2, 3, 4, 5)
+    assert (task.fpn.depth, task.fpn.norm, task.crop_size) == (256, "batch", 7)
+    head = task.fpn_head
+    assert (head.layers, head.conv_depth, head.dense_depth) == ("4conv1fc", 256, 1024)
+    assert (head.norm, task.box_augmentation.levels) == ("batch", [5])
   assert (task.weight_decay, task.group_size, task.shuffle) == (1e-4, 32, "batch")
   config = trainer.optimizer_config
   assert config.learning_rate.cosine.initial_learning_rate == 0.03
@@ -72,8 +83,9 @@ def test_published_settings(name):
   assert sgd.clipnorm is None
 
 
-def test_the_small_row_has_its_rate_by_its_batch():
-  params = load(FOLDER / "insloc_mobilenet_small.yaml")
+@pytest.mark.parametrize("name", ["insloc_mobilenet_small", "insloc_mobilenet_fpn_small"])
+def test_the_small_rows_have_their_rate_by_their_batch(name):
+  params = load(FOLDER / f"{name}.yaml")
   trainer = params.trainer
   batch_size = params.task.train_data.global_batch_size
   assert trainer.learning_rate_scaling == "linear"
@@ -91,3 +103,17 @@ def test_the_probe_has_two_names(tmp_path):
   path.write_text(yaml.safe_dump({"task": {"probe_data": {"short_sides": 3}}}))
   with pytest.raises(ValueError, match=r"unknown field 'task.validation_data.short_sides'"):
     load(path)
+
+
+def test_the_small_row_on_a_pyramid_fits_its_preset():
+  theirs = load(FOLDER / "insloc_mobilenet_fpn_small.yaml").task
+  preset = rows_test.CONFIGS / "presets" / "from_scratch_fpn.yaml"
+  ours = loading.load_experiment("mtl_frcnn", [str(preset)]).task
+  assert ours.backbone.type == theirs.backbone.type
+  assert ours.backbone.depth_multiplier == theirs.backbone.depth_multiplier
+  assert (ours.fpn.depth, ours.fpn.min_level) == (theirs.fpn.depth, theirs.fpn.min_level)
+  assert ours.fpn.norm == theirs.fpn.norm == "batch"
+  assert ours.roi_head.crop_size == theirs.crop_size
+  head, their_head = ours.roi_head.fpn, theirs.fpn_head
+  for field in ("layers", "dense_depth", "canonical_size_px", "samples"):
+    assert getattr(head, field) == getattr(their_head, field), field

@@ -51,7 +51,7 @@ def test_the_first_norm_has_the_plain_statistics_of_all_pixels():
   config = _config()
   model = factory.build_detector(config, 3)
   batches = [_batch(seed) for seed in range(3)]
-  found = norm_statistics.estimate(model, config.backbone, batches)
+  found = norm_statistics.estimate(model, config, batches)
   norms = [layer.norm for stage in model.stages for layer in stage.named_layers().values()]
   assert found == (6, len(norms))
   maps = np.concatenate([_first_maps(model, images[:, :64, :80]) for images, _ in batches]).astype(
@@ -71,7 +71,7 @@ def test_of_one_batch_they_are_what_batch_normalisation_saw():
     for layer in stage.named_layers().values():  # As training leaves them, not 1 and 0.
       layer.norm.gamma.assign(rng.uniform(0.5, 2.0, layer.norm.gamma.shape))
       layer.norm.beta.assign(rng.uniform(-0.5, 0.5, layer.norm.beta.shape))
-  norm_statistics.estimate(model, config.backbone, [(images, labels)])
+  norm_statistics.estimate(model, config, [(images, labels)])
   # The same network with `batch` and a momentum of 0 keeps the statistics of its last batch.
   usual = factory.build_detector(_config(backbone={"norm": {"type": "batch", "momentum": 0.0}}), 3)
   names = zip(usual.stages[:2], model.stages[:2], strict=True)
@@ -108,7 +108,7 @@ def test_only_what_all_images_of_a_batch_have_counts():
     changed = images.numpy()
     changed[:, 64:] += change
     changed[:, :, 64:] += change
-    norm_statistics.estimate(model, config.backbone, [(tf.constant(changed), labels)])
+    norm_statistics.estimate(model, config, [(tf.constant(changed), labels)])
     means.append(model.stage1.named_layers()["first"].norm.moving_mean.numpy())
   np.testing.assert_array_equal(*means)
   assert np.all(means[0] != 0.0)
@@ -133,7 +133,7 @@ def test_auxiliary_stages_get_them_too_where_asked(changed, num_second):
   for with_auxiliary in (True, False):
     model = factory.build_detector(config, 3)
     before = [stage.get_weights() for stage in model.stages]
-    norm_statistics.estimate(model, config.backbone, [_batch(0)], with_auxiliary)
+    norm_statistics.estimate(model, config, [_batch(0)], with_auxiliary)
     _, *second = model.stages
     assert len(second) == num_second
     changed_stages = [
@@ -155,7 +155,7 @@ def test_norms_that_train_nothing_and_convolutions_without_norm():
     config = _config(backbone=backbone)
     model = factory.build_detector(config, 3)
     trained = [variable.numpy() for variable in model.trainable_variables]
-    found = norm_statistics.estimate(model, config.backbone, [_batch(0)])
+    found = norm_statistics.estimate(model, config, [_batch(0)])
     assert found.num_images == 2
     for variable, value in zip(model.trainable_variables, trained, strict=True):
       np.testing.assert_array_equal(variable, value)

@@ -17,6 +17,7 @@ from tests.modeling.pretraining import small
 from tests.snapshots import records, summary
 
 _NUM_STEPS = 2
+_TASK_BOXES = {"min_iou": 0.4, "cells": 8, "scales": [2.0, 3.0], "aspect_ratios": [0.8]}
 _TASK = {
   **small.CONFIG,
   "seed": 4,
@@ -25,7 +26,7 @@ _TASK = {
   "momentum": 0.7,
   "weight_decay": 0.01,
   "probe_neighbours": 2,
-  "box_augmentation": {"min_iou": 0.4, "cells": 8, "scales": [2.0, 3.0], "aspect_ratios": [0.8]},
+  "box_augmentation": _TASK_BOXES,
 }
 _VARIANTS: dict[str, Mapping[str, Any]] = {
   "pretraining": {},
@@ -34,6 +35,11 @@ _VARIANTS: dict[str, Mapping[str, Any]] = {
     "shuffle": "replica",
     "projection_hidden": 0,
     "backbone": {"type": small.BACKBONE, "norm": {"type": "group", "groups": 2}},
+  },
+  "pretraining_pyramid": {
+    **small.PYRAMID_CONFIG,
+    "box_augmentation": {**_TASK_BOXES, "levels": [3, 5]},
+    "fpn": {"depth": 6, "min_level": 3},
   },
   "pretraining_pool": {"shuffle": "none", "crop_size": 4, "max_pool": 2, "keep_border": False},
 }

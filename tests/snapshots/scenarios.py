@@ -18,7 +18,12 @@ _MODULES = {
     "mining_one_view",
     "mining_unlabelled",
   ),
-  "pretraining": ("pretraining", "pretraining_image", "pretraining_pool"),
+  "pretraining": (
+    "pretraining",
+    "pretraining_image",
+    "pretraining_pyramid",
+    "pretraining_pool",
+  ),
   "serving": ("export", "export_of_one", "predicted"),
   "data": ("voc", "coco", "sparse", "batches", "composites"),
 }

@@ -11,6 +11,7 @@ import tensorflow as tf
 
 from mtl_ssl_tf.ops import replica_ops
 from mtl_ssl_tf.training import determinism
+from tests.modeling.pretraining import small
 from tests.tasks import insloc_tiny
 
 NUM_STEPS = 3
@@ -99,6 +100,7 @@ def main() -> None:
       "batch": compare(one, two, {}),
       "none": compare(one, two, {"shuffle": "none"}),
       "compiled": compare(one, two, {}, compile_losses=True),
+      "pyramid": compare(one, two, small.PYRAMID_CONFIG),
     }
   found["bytes"] = bytes_gathered(two)
   json.dump(found, sys.stdout)

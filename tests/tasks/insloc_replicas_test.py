@@ -12,7 +12,7 @@ def _found():
   return json.loads(replicas_test.finish(replicas_test.start("insloc_replicas")))
 
 
-@pytest.mark.parametrize("kind", ["batch", "none", "compiled"])
+@pytest.mark.parametrize("kind", ["batch", "none", "compiled", "pyramid"])
 def test_logs_and_weights_are_those_of_one_replica(found, kind):
   tolerance = 1e-2 if kind == "compiled" else 1e-3
   one, two = found[kind]["logs"]
@@ -21,7 +21,7 @@ def test_logs_and_weights_are_those_of_one_replica(found, kind):
   assert found[kind]["largest_error"] < tolerance
 
 
-@pytest.mark.parametrize("kind", ["batch", "none", "compiled"])
+@pytest.mark.parametrize("kind", ["batch", "none", "compiled", "pyramid"])
 def test_key_encoder_and_queue_are_the_same_on_both(found, kind):
   assert found[kind]["between_replicas"] == 0.0
 

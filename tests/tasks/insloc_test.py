@@ -69,8 +69,11 @@ def test_a_step_is_what_the_method_says():
     variable.assign(value)
   for variable, was, query in zip(other.key_encoder.averages, key_before, before, strict=True):
     variable.assign(0.9 * was + 0.1 * query)
-  queries = other.query_encoder(batch["query_images"], batch["query_boxes"], training=True).numpy()
-  keys = other.key_encoder(batch["key_images"], batch["key_boxes"], training=True).numpy()
+  queries, keys = (
+    encoder(batch[f"{role}_images"], batch[f"{role}_boxes"][:, tf.newaxis], training=True).numpy()
+    for role, encoder in (("query", other.query_encoder), ("key", other.key_encoder))
+  )
+  queries, keys = queries[:, 0], keys[:, 0]
   similarities = np.concatenate(
     [np.sum(queries * keys, axis=1)[:, None], queries @ queue.T], axis=1
   )
@@ -147,14 +150,15 @@ def test_key_images_are_normalised_in_mixed_company():
   batch = insloc_tiny.random_batch(tf.constant(0, tf.int64), (0, 4))
   other = insloc_model.build(step.task.task_config)
   other.set_weights(step.model.get_weights())
+  boxes = batch["key_boxes"][:, tf.newaxis]
   mixed = other.key_encoder(
-    tf.gather(batch["key_images"], order), tf.gather(batch["key_boxes"], order), training=True
-  ).numpy()
+    tf.gather(batch["key_images"], order), tf.gather(boxes, order), training=True
+  ).numpy()[:, 0]
   step(0)
   expected = np.empty_like(mixed)
   expected[order] = mixed
   np.testing.assert_allclose(step.model.queue.keys[:4], expected, atol=1e-5)
-  unmixed = other.key_encoder(batch["key_images"], batch["key_boxes"], training=True).numpy()
+  unmixed = other.key_encoder(batch["key_images"], boxes, training=True).numpy()[:, 0]
   assert np.abs(unmixed - expected).max() > 1e-3
 
 
@@ -162,13 +166,13 @@ def test_no_gradient_goes_through_keys():
   step = Step(**ALONE)
   model = step.model
   batch = insloc_tiny.random_batch(tf.constant(0, tf.int64), (0, 4))
-  boxes = [batch["query_boxes"], batch["key_boxes"]]
+  boxes = [batch[f"{role}_boxes"][:, tf.newaxis] for role in ("query", "key")]
   with tf.GradientTape() as tape:
     tape.watch([*boxes, *model.key_encoder.averages])
     queries, keys, _ = step.task._encode(
       model, batch["query_images"], boxes[0], batch["key_images"], boxes[1]
     )
-    loss = tf.reduce_sum(queries[:, 0]) + tf.reduce_sum(keys[:, 0])
+    loss = tf.reduce_sum(queries[..., 0]) + tf.reduce_sum(keys[..., 0])
   variables = model.trainable_variables
   by_boxes, by_key_boxes, *by_own = tape.gradient(loss, [*boxes, *model.key_encoder.averages])
   assert float(tf.norm(by_boxes)) > 0.0

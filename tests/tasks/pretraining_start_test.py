@@ -54,7 +54,7 @@ def _named(stage) -> dict[str, np.ndarray]:
   return {
     f"{name}/{part}/{leaf}": value.numpy()
     for name, layer in stage.named_layers().items()
-    for part, values in (("conv", layer.conv.weights), ("norm", layer.norm.weights))
+    for part, values in (("conv", layer.conv.weights), ("norm", getattr(layer.norm, "weights", [])))
     for leaf, value in enumerate(values)
   }
 
@@ -185,7 +185,7 @@ class TestRefused:
       folder, {"task": {"backbone": backbone, "init_checkpoint": str(run)}}
     ).task
     with pytest.raises(ValueError) as error:
-      pretraining_start.check_backbone(config)
+      pretraining_start.check(config)
     return str(error.value)
 
   @pytest.mark.parametrize("inside", ["", "best", "ckpt-4", "best/ckpt-4"])
@@ -215,13 +215,139 @@ class TestRefused:
       detection_settings.check_start(tiny.experiment(folder, override).task)
 
   def test_fitting_ones_are_not(self, folder, run):
-    pretraining_start.check_backbone(
-      tiny.experiment(folder, {"task": {"init_checkpoint": str(run)}}).task
-    )
+    pretraining_start.check(tiny.experiment(folder, {"task": {"init_checkpoint": str(run)}}).task)
     # What a network does not have plays no part.
     override = {"task": {"backbone": {**BACKBONE, "depth_multiplier": 0.5}}}
     override["task"]["init_checkpoint"] = str(folder / "run")
     detection_settings.check_start(tiny.experiment(folder, override).task)
+
+
+class TestPyramid:
+  """A pretraining on a feature pyramid, and what starts from it."""
+
+  @pytest.fixture(name="folder", scope="class")
+  def _folder(self, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("pyramid")
+    tiny.write_records(folder)
+    insloc_tiny.run(folder, "run", {"task": small.PYRAMID_CONFIG, "trainer": {"train_steps": 2}})
+    return folder
+
+  @pytest.fixture(name="query", scope="class")
+  def _query(self, folder):
+    task = insloc_tiny.RandomInsLocTask(insloc_tiny.experiment({"task": small.PYRAMID_CONFIG}).task)
+    model = task.build_model()
+    path = tf.train.latest_checkpoint(str(folder / "run"))
+    tf.train.Checkpoint(model=model).read(path).expect_partial()
+    return model.query_encoder
+
+  def _fields(self, norm: str = "batch", head_norm: str | None = None, **changed):
+    head = {"layers": "4conv1fc", "conv_depth": 5, "dense_depth": 7, "norm": head_norm or norm}
+    return {
+      "backbone": {"type": small.PYRAMID_BACKBONE, "norm": {"type": norm}},
+      "fpn": {"depth": 6, "norm": norm, **changed.pop("fpn", {})},
+      "roi_head": {
+        "type": "fpn",
+        "crop_size": 3,
+        "fpn": {**head, **changed.pop("head", {})},
+        **changed,
+      },
+    }
+
+  def _model(self, folder, **fields):
+    task = _task(folder, **fields)
+    model = task.build_model()
+    task.initialize(model)
+    return model
+
+  def test_network_pyramid_and_second_stages_are_those_of_the_query_encoder(
+    self, folder, query, capsys
+  ):
+    model = self._model(folder, **self._fields())
+    _assert_equal(_named(model.stage1), _named(query.stage1))
+    _assert_equal(_named(model.pyramid), _named(query.pyramid))
+    assert len(model.second_stages) == 3
+    for stage in model.second_stages:
+      _assert_equal(_named(stage), _named(query.box_head.stage2))
+    out = capsys.readouterr().out
+    assert "query encoder of a pretraining: network, pyramid and stage 2, which the" in out
+    assert "in the file, but not used: 0" in out
+
+  def test_every_stage_of_a_cascade_starts_alike(self, folder, query):
+    cascade = {"enabled": True}
+    model = self._model(folder, **self._fields(cascade=cascade, class_agnostic_boxes=True))
+    assert len(model.main_heads) == 3
+    for head in model.main_heads:
+      _assert_equal(_named(head.stage2), _named(query.box_head.stage2))
+
+  def test_fewer_levels(self, folder, query):
+    model = self._model(folder, **self._fields(fpn={"min_level": 3}))
+    theirs = _named(query.pyramid)
+    for name, value in _named(model.pyramid).items():
+      np.testing.assert_array_equal(value, theirs[name])
+
+  def test_frozen_norms_get_statistics_of_training_images(self, folder, query, capsys):
+    model = self._model(folder, **self._fields("frozen"), init_statistics_images=8)
+    pairs = (
+      (model.stage1, query.stage1),
+      (model.pyramid, query.pyramid),
+      (model.box_head.stage2, query.box_head.stage2),
+    )
+    num_norms = 0
+    for stage, other in pairs:
+      others = other.named_layers()
+      for name, layer in stage.named_layers().items():
+        np.testing.assert_array_equal(layer.conv.weights[0], others[name].conv.weights[0])
+        if layer.norm is not None:
+          num_norms += 1 if stage is not model.box_head.stage2 else 3  # And both auxiliary heads'.
+          given = others[name].norm.moving_mean.numpy()
+          assert np.any(layer.norm.moving_mean.numpy() != given), name
+    assert num_norms == 4 + 8 + 3 * 4
+    assert f"statistics of {num_norms} frozen norms: estimated on 8 training" in (
+      capsys.readouterr().out
+    )
+
+  def test_only_frozen_norms_get_them(self, folder, query):
+    fields = self._fields("frozen", fpn={"norm": "batch"}, head_norm="batch")
+    model = self._model(folder, **fields, init_statistics_images=8)
+    _assert_equal(_named(model.pyramid), _named(query.pyramid))
+    _assert_equal(_named(model.box_head.stage2), _named(query.box_head.stage2))
+    first, theirs = (stage.named_layers()["map_2"].norm for stage in (model.stage1, query.stage1))
+    assert np.any(first.moving_mean.numpy() != theirs.moving_mean.numpy())
+
+  @pytest.mark.parametrize(
+    ("changed", "field", "accepted"),
+    [
+      ({"type": "faster_rcnn"}, "roi_head.type is 'faster_rcnn'", "fpn, as that pretraining was"),
+      ({"fpn": {"depth": 8}}, "fpn.depth is 8", "6, as in"),
+      ({"head": {"layers": "2fc"}}, "roi_head.fpn.layers is '2fc'", "'4conv1fc', as in"),
+      ({"head": {"dense_depth": 9}}, "roi_head.fpn.dense_depth is 9", "7, as in"),
+      ({"head": {"conv_depth": 9}}, "roi_head.fpn.conv_depth is 9", "5, as in"),
+      ({"crop_size": 5}, "roi_head.crop_size is 5", "3, as in"),
+      ({"fpn": {"norm": "none"}}, "fpn.norm is 'none'", "frozen, batch, sync, as that"),
+      ({"head": {"norm": "group"}}, "roi_head.fpn.norm is 'group'", "frozen, batch, sync, as"),
+    ],
+  )
+  def test_another_form_is_refused(self, folder, changed, field, accepted):
+    config = _task(folder, **self._fields(**changed)).task_config
+    with pytest.raises(ValueError) as error:
+      pretraining_start.check(config)
+    source = f"accepted with task.init_checkpoint '{folder / 'run'}'"
+    assert str(error.value).startswith(f"task.{field}; {source}: {accepted}")
+
+  def test_finer_levels_than_were_pretrained_are_refused(self, folder, tmp_path):
+    text = (folder / "run" / "params.yaml").read_text()
+    assert text.count("min_level: 2") == 1
+    (tmp_path / "params.yaml").write_text(text.replace("min_level: 2", "min_level: 3"))
+    config = _task(folder, **self._fields()).task_config
+    config.init_checkpoint = str(tmp_path)
+    with pytest.raises(ValueError, match=r"task.fpn.min_level is 2; accepted .*: from 3 on, the"):
+      pretraining_start.check(config)
+
+
+def test_a_pretraining_with_one_map_does_not_start_a_pyramid(folder):
+  fields = {"backbone": BACKBONE, "roi_head": {"type": "fpn"}}
+  with pytest.raises(ValueError, match=r"roi_head.type is 'fpn'; accepted .*: faster_rcnn, rfcn,"):
+    pretraining_start.check(_task(folder, **fields).task_config)
 
 
 def test_a_layout_comes_with_the_weights(folder, tmp_path):

@@ -43,6 +43,16 @@ class PyramidCropper:
     levels = pyramid_ops.box_levels(
       boxes_px, self.min_level, self.max_level, self.canonical_size_px
     )
+    return self.at_levels(packed, boxes_px, levels, image_size_px)
+
+  def at_levels(
+    self,
+    packed: pyramid_ops.PackedMaps,
+    boxes_px: tf.Tensor,
+    levels: tf.Tensor,
+    image_size_px: tf.Tensor,
+  ) -> tf.Tensor:
+    """Returns crops [B R, s, s, c] of boxes [B, R, 4] from given levels, int32 [B, R]."""
     crops = pyramid_ops.crop(
       packed,
       boxes_px,

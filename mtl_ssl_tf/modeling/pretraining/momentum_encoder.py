@@ -90,28 +90,35 @@ class KeyEncoder(encoder.Encoder):
 class KeyQueue(tf_keras.layers.Layer):
   """The last K keys of earlier batches, as a ring.
 
+  On a feature pyramid a key has a vector of each level. The vectors of a level are its own queue,
+  and all levels' queues are written in the same place.
+
   Attributes:
-    keys: float32 [K, D], of length 1; drawn at random until they are overwritten.
+    keys: float32 [K, L D], for each level a vector of length 1; drawn at random until they are
+      overwritten.
     num_enqueued: int64 scalar, keys that were ever put in. The next one goes to this place modulo
       K.
   """
 
-  def __init__(self, size: int, depth: int, seed: int = 0, **kwargs):
+  def __init__(self, size: int, depth: int, seed: int = 0, num_levels: int = 1, **kwargs):
     """Makes the ring.
 
     Args:
       size: K, a multiple of the global batch size.
       depth: D.
       seed: of the first keys.
+      num_levels: L.
+      **kwargs: of the layer.
     """
     super().__init__(dtype="float32", **kwargs)
+    self._depth = depth
 
     def random_keys(shape, dtype=tf.float32, **_):
-      drawn = tf.random.stateless_normal(shape, [seed, size], dtype=dtype)
-      return tf.math.l2_normalize(drawn, axis=-1)
+      drawn = tf.random.stateless_normal([size, num_levels, depth], [seed, size], dtype=dtype)
+      return tf.reshape(tf.math.l2_normalize(drawn, axis=-1), shape)
 
     self.keys = self.add_weight(
-      "keys", [size, depth], tf.float32, random_keys, trainable=False, **_OWN
+      "keys", [size, num_levels * depth], tf.float32, random_keys, trainable=False, **_OWN
     )
     self.num_enqueued = self.add_weight(
       "num_enqueued", [], tf.int64, "zeros", trainable=False, **_OWN
@@ -122,13 +129,17 @@ class KeyQueue(tf_keras.layers.Layer):
     """K."""
     return self.keys.shape[0]
 
+  def of_level(self, level: int) -> tf.Tensor:
+    """Returns the queue of a level, counted from 0, float32 [K, D]."""
+    return tf.convert_to_tensor(self.keys)[:, level * self._depth : (level + 1) * self._depth]
+
   def enqueue(self, keys: tf.Tensor) -> None:
-    """Overwrites the oldest keys by those of the global batch, [N, D]; N divides K."""
+    """Overwrites the oldest keys by those of the global batch, [N, L D]; N divides K."""
     num_new = keys.shape[0]
     num_blocks = self.size // num_new
     block = self.num_enqueued // num_new % num_blocks
     is_written = tf.range(num_blocks, dtype=tf.int64) == block  # [blocks]
-    blocks = tf.reshape(self.keys, [num_blocks, num_new, -1])  # [blocks, N, D]
+    blocks = tf.reshape(self.keys, [num_blocks, num_new, -1])  # [blocks, N, L D]
     blocks = tf.where(is_written[:, tf.newaxis, tf.newaxis], keys, blocks)
     self.keys.assign(tf.reshape(blocks, self.keys.shape))
     self.num_enqueued.assign_add(num_new)

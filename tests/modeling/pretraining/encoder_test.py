@@ -20,15 +20,15 @@ def _encoder():
   config = small.config()
   config.backbone.norm.momentum = 0.0
   made = insloc_model.build(config).query_encoder
-  made(_image(), tf.constant([[0.0, 0.0, 64.0, 64.0]] * 2), training=True)
+  made(_image(), tf.constant([[[0.0, 0.0, 64.0, 64.0]]] * 2), training=True)
   return made
 
 
 def test_vectors_have_length_1(encoder):
-  vectors = encoder(_image(), tf.constant([[0.0, 0.0, 64.0, 64.0], [8.0, 16.0, 30.0, 60.0]]))
-  assert vectors.shape == [2, 4]
+  vectors = encoder(_image(), tf.constant([[[0.0, 0.0, 64.0, 64.0]], [[8.0, 16.0, 30.0, 60.0]]]))
+  assert vectors.shape == [2, 1, 4]
   assert vectors.dtype == tf.float32
-  np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), 1.0, rtol=1e-5)
+  np.testing.assert_allclose(np.linalg.norm(vectors, axis=-1), 1.0, rtol=1e-5)
 
 
 def _sizes(side: int) -> tf.Tensor:
@@ -36,19 +36,20 @@ def _sizes(side: int) -> tf.Tensor:
 
 
 def test_the_projection_is_on_the_features_of_the_box(encoder):
-  boxes = tf.constant([[3.0, 8.0, 40.0, 60.0], [8.0, 16.0, 30.0, 60.0]])
-  features = encoder.box_features(tf.cast(_image(), tf.float32), boxes[:, tf.newaxis], _sizes(64))
+  boxes = tf.constant([[[3.0, 8.0, 40.0, 60.0]], [[8.0, 16.0, 30.0, 60.0]]])
+  features = encoder.box_features(tf.cast(_image(), tf.float32), boxes, _sizes(64))
   expected = encoder.projection(features[:, 0])
-  np.testing.assert_allclose(encoder(_image(), boxes), expected, atol=1e-5)
+  np.testing.assert_allclose(encoder(_image(), boxes)[:, 0], expected, atol=1e-5)
 
 
 def test_without_pooling_boxes_play_no_part():
   encoder = insloc_model.build(small.config(pooling="image")).query_encoder
-  one = encoder(_image(), tf.constant([[0.0, 0.0, 64.0, 64.0]] * 2))
-  np.testing.assert_array_equal(one, encoder(_image(), tf.constant([[8.0, 16.0, 30.0, 60.0]] * 2)))
+  one = encoder(_image(), tf.constant([[[0.0, 0.0, 64.0, 64.0]]] * 2))
+  other = encoder(_image(), tf.constant([[[8.0, 16.0, 30.0, 60.0]]] * 2))
+  np.testing.assert_array_equal(one, other)
   maps = encoder.stage1(encoder.backbone.preprocess(tf.cast(_image(), tf.float32)))
   means = tf.reduce_mean(encoder.box_head.stage2(maps), axis=[1, 2])
-  np.testing.assert_allclose(one, encoder.projection(means), atol=1e-5)
+  np.testing.assert_allclose(one[:, 0], encoder.projection(means), atol=1e-5)
 
 
 @pytest.mark.parametrize("head", ["faster_rcnn", "rfcn"])
@@ -93,8 +94,8 @@ def test_features_are_those_of_a_detector_with_these_weights(encoder, head):
 )
 def test_other_backbones(backbone, depth):
   encoder = insloc_model.build(small.config(backbone=backbone)).query_encoder
-  vectors = encoder(_image(), tf.constant([[0.0, 0.0, 64.0, 64.0]] * 2), training=True)
-  assert vectors.shape == [2, 4]
+  vectors = encoder(_image(), tf.constant([[[0.0, 0.0, 64.0, 64.0]]] * 2), training=True)
+  assert vectors.shape == [2, 1, 4]
   boxes = tf.constant([[[0.0, 0.0, 64.0, 64.0]]] * 2)
   features = encoder.box_features(tf.cast(_image(), tf.float32), boxes, _sizes(64))
   assert features.shape == [2, 1, depth]
@@ -103,7 +104,7 @@ def test_other_backbones(backbone, depth):
 def test_mixed_precision_ends_in_float32():
   model = insloc_model.build(small.config(), precision="bfloat16")
   encoder = model.query_encoder
-  vectors = encoder(_image(), tf.constant([[0.0, 0.0, 64.0, 64.0]] * 2), training=True)
+  vectors = encoder(_image(), tf.constant([[[0.0, 0.0, 64.0, 64.0]]] * 2), training=True)
   assert vectors.dtype == tf.float32
   maps = encoder.stage1(encoder.backbone.preprocess(tf.cast(_image(), tf.float32)))
   assert maps.dtype == tf.bfloat16

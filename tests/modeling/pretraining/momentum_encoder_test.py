@@ -17,7 +17,7 @@ def _inputs(seed: int, side: int = 64, number: int = 4):
   rng = np.random.default_rng(seed)
   images = rng.integers(0, 256, [number, side, side, 3], np.uint8)
   boxes = np.array([[4, 8, 40, 60], [0, 0, 64, 64], [10, 2, 30, 20], [20, 20, 63, 50]], np.float32)
-  return tf.constant(images), tf.constant(boxes[:number])
+  return tf.constant(images), tf.constant(boxes[:number, np.newaxis])
 
 
 def test_both_start_alike(model):

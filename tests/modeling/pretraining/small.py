@@ -46,6 +46,41 @@ class ThreeConvolutions(base.Backbone):
     return self.conv_norm(conv, self.norm_fn(channels), tf.nn.relu, name=name)
 
 
+@dataclasses.dataclass(frozen=True)
+class FourMaps(ThreeConvolutions):
+  """As a network, a convolution for each of four maps, at strides 4, 8, 16 and 32."""
+
+  map_depths = (8, 9, 10, 12)
+
+  def make_network(self) -> base.Stage:
+    named = {"map_2": self._layer(self.map_depths[0], 4, "map_2")}
+    for level, depth in zip((3, 4, 5), self.map_depths[1:], strict=True):
+      named[f"map_{level}"] = self._layer(depth, 2, f"map_{level}")
+    return MapsStage(named, name="stage1")
+
+
+class MapsStage(mobilenet_v1.MobileNetStage):
+  """Returns the output of every layer."""
+
+  def call(self, inputs, training=False):
+    maps = []
+    for layer in self.named_layers().values():
+      maps.append(layer(maps[-1] if maps else inputs, training=training))
+    return tuple(maps)
+
+
+PYRAMID_BACKBONE = "four_maps"
+if PYRAMID_BACKBONE not in registry.names():
+  registry.register(PYRAMID_BACKBONE)(lambda norm_fn, config: FourMaps(norm_fn))
+# A network with a pyramid of levels 2 to 5, and a second stage with convolutions.
+PYRAMID_CONFIG = {
+  "backbone": {"type": PYRAMID_BACKBONE},
+  "head_type": "fpn",
+  "fpn": {"depth": 6},
+  "fpn_head": {"conv_depth": 5, "dense_depth": 7, "canonical_size_px": 48.0},
+}
+
+
 if BACKBONE not in registry.names():
   registry.register(BACKBONE)(lambda norm_fn, config: ThreeConvolutions(norm_fn))
 
