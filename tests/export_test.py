@@ -1,6 +1,8 @@
 """Tests of export.py: the real command, and its SavedModel where there is only TensorFlow."""
 
 import os
+import pathlib
+import subprocess
 import sys
 
 import numpy as np
@@ -115,6 +117,51 @@ def test_an_error_is_one_line(tiny_run, tmp_path, capsys):
     f"error: --export_dir {str(target)!r} is a file; accepted: a folder that is new, empty or holds"
     " versions\n"
   )
+
+
+@pytest.mark.parametrize(
+  "error",
+  [
+    ValueError("no weights"),
+    OSError("no weights"),
+    tf.errors.ResourceExhaustedError(None, None, "no weights"),
+  ],
+)
+def test_whatever_fails_is_one_line_and_a_status(tiny_run, tmp_path, monkeypatch, capsys, error):
+  def fail(*_, **__):
+    raise error
+
+  monkeypatch.setattr(export_lib, "export_run", fail)
+  assert export.main([f"--model_dir={tiny_run}", f"--export_dir={tmp_path}"]) == 1
+  (line,) = capsys.readouterr().err.splitlines()
+  assert line.startswith("error: ") and "no weights" in line
+
+
+@pytest.mark.parametrize("status", [0, 1])
+def test_the_program_ends_with_the_status_and_without_a_gpu(monkeypatch, status):
+  hidden = []
+  monkeypatch.setattr(sys, "argv", ["export.py", "--model_dir=a", "--export_dir=b"])
+  monkeypatch.setattr(export, "main", lambda: status)
+  monkeypatch.setattr(tf.config, "set_visible_devices", lambda *args: hidden.append(args))
+  assert export.run() == status
+  assert hidden == [([], "GPU")]
+
+
+def test_the_file_of_a_clone_names_itself_and_ends_with_the_status(tmp_path):
+  def run(*flags):
+    return subprocess.run(
+      [sys.executable, "export.py", *flags],
+      capture_output=True,
+      text=True,
+      check=False,
+      cwd=pathlib.Path(__file__).parents[1],
+    )
+
+  assert run("--help").stdout.startswith("usage: export.py ")
+  done = run(f"--model_dir={tmp_path / 'none'}", f"--export_dir={tmp_path / 'new'}")
+  assert done.returncode == 1
+  assert done.stderr.splitlines()[-1].startswith("error: ")
+  assert not (tmp_path / "new").exists()
 
 
 def test_without_servings_protocol(tiny_run, tmp_path, monkeypatch, capsys):

@@ -10,7 +10,7 @@ import tensorflow as tf
 from mtl_ssl_tf.configs import data as data_config
 from mtl_ssl_tf.data import coco_json, pascal_voc, schema, synthetic
 from mtl_ssl_tf.data.ground_truth import coco_truth, truth_readers
-from mtl_ssl_tf.labels import annotated_classes, mining
+from mtl_ssl_tf.labels import annotated_classes, mining, unlabelled_objects
 from mtl_ssl_tf.losses import detection_losses
 from mtl_ssl_tf.tasks import detection_evaluation, mtl_detection, training_losses
 from tests import fixtures
@@ -97,6 +97,34 @@ def test_the_rpn_ignores_what_is_taken_for_an_unannotated_object(silent):
   silent.box_head.classifier.bias.assign([0.0, float(np.log(1.9)), 0.0])
   expected = (np.log(4.0) + 12 * np.log(4 / 3)) / 13
   assert losses(silent, config, proposed)["rpn_objectness"] == pytest.approx(expected, rel=1e-5)
+
+
+def test_it_ignores_what_is_probably_unlabelled_too(silent):
+  silent.box_head.classifier.bias.assign([0.0, float(np.log(8.0)), 0.0])
+  config, proposed = losses_test._config(), (REGION, losses_test._A)
+  unlabelled = np.arange(48)[np.newaxis] % 5 == 0
+  masks = []
+  for labels in (LABELS, LABELS | {unlabelled_objects.ANCHORS: tf.constant(unlabelled)}):
+    rpn_targets = training_losses.rpn_targets
+    wrapped = mock.patch.object(rpn_targets, "rpn_targets", wraps=rpn_targets.rpn_targets)
+    with wrapped as called:
+      losses(silent, config, proposed, labels)
+    masks.append(called.call_args.kwargs["never_negative"].numpy())
+  assert (masks[0] & ~unlabelled).any() and (unlabelled & ~masks[0]).any()
+  np.testing.assert_array_equal(masks[1], masks[0] | unlabelled)
+
+
+def test_positives_are_no_unannotated_objects(silent):
+  # A is of class 2, and the detector takes it for one of class 1, which is not annotated.
+  silent.box_head.classifier.bias.assign([0.0, float(np.log(8.0)), 0.0])
+  config, proposed = losses_test._config(), (REGION, losses_test._A)
+  with mock.patch.object(
+    annotated_classes, "unannotated_regions", wraps=annotated_classes.unannotated_regions
+  ) as called:
+    losses(silent, config, proposed)
+  _, boxes_px, is_background, _ = called.call_args.args
+  counted = boxes_px.numpy()[is_background.numpy()].tolist()
+  assert counted == [REGION]
 
 
 @pytest.mark.parametrize("flip_labels", [True, False])

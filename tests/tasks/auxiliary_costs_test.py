@@ -129,6 +129,17 @@ def test_without_refinement_inference_runs_no_auxiliary_head(folder):
   assert found == {"multi_object": 0.0, "closeness": 0.0, "foreground": 0.0}
 
 
+@pytest.mark.parametrize("absent", ["multi_object", "closeness"])
+def test_refinement_without_one_of_its_sources(folder, absent, monkeypatch):
+  monkeypatch.setattr(auxiliary_costs, "MAX_SECONDS", 1000.0)
+  monkeypatch.setattr(auxiliary_costs, "MAX_FIRST_STAGE_SECONDS", 1000.0)
+  model = build(folder, auxiliary={absent: {"loss_weight": 0.0}})
+  found = auxiliary_costs.measure_milliseconds(model, *IMAGES)
+  names = ["multi_object", "closeness", "foreground", "refinement"]
+  assert list(found) == [name for name in names if name != absent]
+  assert found["refinement"] > 0.0
+
+
 def test_table():
   costs = {
     "multi_object": auxiliary_costs.Cost(1234567, 12.345),
@@ -154,6 +165,7 @@ def test_table():
     "unrefined": 0.5,
     "refined": 0.525,
   }
+  assert table.markdown.splitlines()[0] == table.lines[0]
   assert "| multi_object | 1,234,567 | 12.35 |" in table.markdown.splitlines()
   assert table.lines[-1] in table.markdown
 
@@ -210,6 +222,27 @@ class TestTask:
     assert table.lines[-1].startswith("refinement off voc/mAP50_area 0.2500, on 0.5000: +25.0")
     task._evaluation.reset()
     assert task.closing_table(model) is None
+
+  @pytest.mark.parametrize(("gpus", "device"), [(["a GPU"], "GPU"), ([], "CPU")])
+  def test_time_is_that_of_the_first_validation_image(self, steps, monkeypatch, gpus, device):
+    task, model, (images, labels), logs = steps
+    task.aggregate_logs(None, {name: (value,) for name, value in logs.items()})
+    asked, measured = [], []
+    monkeypatch.setattr(
+      task, "build_inputs", lambda data: asked.append(data) or [(images, labels), None]
+    )
+    costs = {"foreground": auxiliary_costs.Cost(10, 0.0)}
+    monkeypatch.setattr(
+      auxiliary_costs, "measure", lambda *args: measured.append((args[0], *args[1]())) or costs
+    )
+    monkeypatch.setattr(tf.config, "get_visible_devices", lambda kind: gpus if kind == "GPU" else 1)
+    assert task.closing_table(model).content["device"] == device
+    assert asked == [task.task_config.validation_data]
+    assert asked != [task.task_config.train_data]
+    ((given, image, size),) = measured
+    assert given is model
+    np.testing.assert_array_equal(image, images[:1])
+    np.testing.assert_array_equal(size, labels["image_size_px"][:1])
 
   def test_switched_off_or_without_tasks_there_is_none(self, steps, folder):
     _, model, _, logs = steps

@@ -13,7 +13,7 @@ from mtl_ssl_tf.data import schema
 from mtl_ssl_tf.labels import mining, roi_targets, rpn_targets
 from mtl_ssl_tf.modeling import mining_scores
 from mtl_ssl_tf.tasks import co_mining, mining_measures, training_losses
-from mtl_ssl_tf.training import determinism
+from mtl_ssl_tf.training import determinism, stopping
 from mtl_ssl_tf.training import task as task_lib
 from tests import fixtures
 from tests.modeling import small, small_backbones
@@ -153,6 +153,28 @@ def test_predictions_are_those_of_inference(folder, batch, head, num_proposals):
     np.testing.assert_array_equal(annotations["gt_classes"][view], labels["gt_classes"])
     if not num_proposals:  # Refinement goes by the mean over all proposals.
       np.testing.assert_allclose(class_logits[view], outputs["refined_logits"], atol=1e-4)
+
+
+def test_pictures_change_nothing(folder, model, batch):
+  task = make_task(folder)
+  with mock.patch.object(co_mining, "mine_views", wraps=co_mining.mine_views) as called:
+    views = task.mined_views(model, batch, STEP)
+  assert called.call_args.args[0] is task.task_config
+  assert called.call_args.kwargs == {"training": False}
+  assert views.images.shape[0] == 2 * NUM_IMAGES
+
+
+def test_the_task_watches_over_mining(folder):
+  guard = {"steps": 10, "max_filled": 0.5}
+  task = make_task(folder, {"score_threshold": 0.4, "guard": guard})
+  assert task.nonfinite_advice.startswith("raise task.mining.score_threshold (0.4): ")
+  assert make_task(folder, {"mode": "joint"}).nonfinite_advice == ""
+  values = {mining_measures.BOXES: 2.0, "training_loss": 1.0, mining_measures.UNLABELLED: 0.4}
+  task.check_logs(values, 100)
+  with pytest.raises(stopping.RunError, match=r"^step 110: for 10 steps 2\.0 boxes are mined"):
+    task.check_logs(values, 110)
+  del values[mining_measures.BOXES]
+  assert task.describe_logs(values) == "probably unlabelled 0.4 proposals a view"
 
 
 def test_few_are_refined(folder, model, batch):

@@ -145,6 +145,27 @@ def test_no_object_in_any_image_is_refused(records):
   evaluation.update(empty)
   evaluation.update(row(1))
   assert evaluation.result()["voc/mAP50_area"] == 0.5
+  evaluation.reset()
+  evaluation.update(empty)
+  with pytest.raises(ValueError, match="no object in 1 images"):
+    evaluation.result()
+
+
+def test_losses_and_auxiliary_figures_are_of_one_evaluation_alone(records):
+  evaluation = make(records)
+  for loss, share in ((4.0, 1.0), (8.0, 0.0)):
+    evaluation.reset()
+    logs = row(0) | {
+      "example_valid": np.True_,
+      "num_dropped_boxes": np.int32(0),
+      "validation/loss": np.float32(loss),
+      "auxiliary/foreground_probabilities": np.full([2, 2], 0.9, np.float32),
+      "auxiliary/foreground_labels": np.full([2, 2], share, np.float32),
+    }
+    evaluation.update_batch({name: [values[np.newaxis]] for name, values in logs.items()})
+    figures = evaluation.result()
+    assert figures["validation/loss"] == loss
+    assert figures["auxiliary/foreground_pixel_accuracy"] == share
 
 
 def test_reset(records, tmp_path):
@@ -213,7 +234,8 @@ def test_part_of_the_images(records, tmp_path):
   evaluation.update(row(2))
   evaluation.result()
   truth = coco_truth.read_coco(tmp_path / "evaluation/coco_ground_truth.json")
-  assert [(image.image_id, image.size) for image in truth.images] == [("111", (48, 64))]
+  (image,) = truth.images
+  assert (image.image_id, image.file_name, image.size) == ("111", "111.png", (48, 64))
 
 
 def test_only_the_process_that_writes_leaves_files(records, tmp_path):

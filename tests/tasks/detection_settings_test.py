@@ -9,6 +9,7 @@ from mtl_ssl_tf.data.records import pictures
 from mtl_ssl_tf.tasks import detection_settings, insloc_settings
 from mtl_ssl_tf.training import run_folder
 from tests.data import picture_splits
+from tests.tasks import tiny
 
 # Settings of a detector's network that weights do not depend on, so that a run resumes where one of
 # them has changed: how it is trained, how it starts, what inference selects, or how it computes.
@@ -62,6 +63,75 @@ def test_so_it_is_for_a_pretraining():
   assert may_change(config, "backbone", insloc_settings.FIXED) == MAY_CHANGE["backbone"]
   weights = {"task.queue_size", "task.projection_hidden", "task.projection_depth"}
   assert weights == {name for name in insloc_settings.FIXED if name.count(".") == 1}
+
+
+@pytest.mark.parametrize(
+  ("fields", "expected"),
+  [
+    ({"backbone": {"type": "resnet"}}, "task.backbone.type is 'resnet'; accepted: "),
+    (
+      {"backbone": {"type": "inception_resnet_v2"}, "roi_head": {"type": "fpn"}},
+      "task.roi_head.type is 'fpn'; accepted: faster_rcnn or rfcn with this backbone: ",
+    ),
+  ],
+)
+def test_networks_that_cannot_be_built(folder, fields, expected):
+  params = tiny.experiment(folder)
+  for settings in ({}, fields):
+    params.task.override(settings)
+    if not settings:
+      detection_settings.check(params)
+      continue
+    with pytest.raises(ValueError) as error:
+      detection_settings.check(params)
+    assert str(error.value).startswith(expected)
+
+
+def test_weights_that_would_decay_twice(folder):
+  optimizer = {"type": "adamw", "adamw": {"weight_decay_rate": 0.1}}
+  params = tiny.experiment(folder, {"trainer": {"optimizer_config": {"optimizer": optimizer}}})
+  with pytest.raises(ValueError) as error:
+    detection_settings.check(params)
+  assert str(error.value).startswith(
+    "trainer.optimizer_config.optimizer.adamw.weight_decay_rate is 0.1; accepted: 0, or 0 for each"
+    " of task.regularization."
+  )
+
+
+@pytest.mark.parametrize(
+  ("fields", "expected"),
+  [
+    ({"backbone": {"norm": {"type": "sync"}}}, "task.backbone.norm.type is 'sync'; accepted: f"),
+    ({"roi_head": {"type": "fpn"}, "fpn": {"norm": "sync"}}, "task.fpn.norm is 'sync'; accepted: "),
+    (
+      {"roi_head": {"type": "fpn", "fpn": {"norm": "sync", "layers": "4conv1fc"}}},
+      "task.roi_head.fpn.norm is 'sync'; accepted: frozen, group, batch x",
+    ),
+    (
+      {"refinement": {"closeness_mean": "all_rows"}},
+      "task.refinement.closeness_mean is 'all_rows'; accepted: per_image_valid x",
+    ),
+    # There is no mean, or nobody asks for it.
+    (
+      {
+        "refinement": {"closeness_mean": "all_rows"},
+        "auxiliary": {"closeness": {"loss_weight": 0.0}},
+      },
+      None,
+    ),
+    ({"refinement": {"closeness_mean": "all_rows", "enabled": False}}, None),
+  ],
+)
+def test_what_replicas_would_exchange_before_their_losses(fields, expected):
+  config = detector.MtlDetection()
+  config.backbone.norm.type = "batch"
+  config.override(fields)
+  if expected is None:
+    detection_settings.check_split(config, "x")
+    return
+  with pytest.raises(ValueError) as error:
+    detection_settings.check_split(config, "x")
+  assert str(error.value).startswith(expected)
 
 
 @pytest.mark.parametrize(
@@ -130,6 +200,28 @@ class TestBoxesOfTheRecords:
       ValueError, match=r"task.validation_data.input_path: no box in 7 images; acc"
     ):
       self._check(tmp_path, "validation_data")
+
+
+def test_every_folder_of_records_has_the_classes_of_the_label_map(tmp_path):
+  task = detector.MtlDetection()
+  task.label_map = str(tmp_path / "label_map.txt")
+  for name in ("first", "second"):
+    (tmp_path / name).mkdir()
+    (tmp_path / name / "train-0.tfrecord").touch()
+    (tmp_path / name / "label_map.txt").write_text("cat\ndog\n")
+  task.train_data.input_path = str(tmp_path / "*" / "train-*")
+  (tmp_path / "label_map.txt").write_text("cat\ndog\n")
+  detection_settings.check_data(task, "train_data")
+  for other in ("first", "second"):
+    path = tmp_path / other / "label_map.txt"
+    path.write_text("dog\ncat\n")
+    with pytest.raises(ValueError) as error:
+      detection_settings.check_data(task, "train_data")
+    assert str(error.value) == (
+      f"task.label_map is '{task.label_map}'; accepted: the classes of '{path}', which the records"
+      " of task.train_data were written with"
+    )
+    path.unlink()  # Records without one are taken as they are.
 
 
 class TestPicturesOfBothSplits:

@@ -49,6 +49,25 @@ def test_they_come_in_the_order_of_the_seed_of_training(folder):
   assert names[:2] != reader.image_ids(data.replace(seed=0), 0)
 
 
+def test_without_a_seed_they_have_names_all_the_same(folder):
+  task = make_task(folder, "mtl_frcnn", {"train_data": {"seed": None}})
+  data = task.task_config.train_data
+  assert data.seed is None
+  names = [image.name for image in fed_images.fed_images(task, 4)]
+  known = data.replace(seed=0)
+  assert names == [*reader.image_ids(known, 0), *reader.image_ids(known, 1)]
+
+
+def test_crowds_are_told_apart(folder, monkeypatch):
+  task = make_task(folder, "mtl_frcnn", {})
+  images, labels = next(iter(task.build_inputs(task.task_config.train_data)))
+  is_crowd = [[False, True, False, False], [True, False, False, False]]
+  batch = (images, labels | {"gt_is_crowd": tf.constant(is_crowd)})
+  monkeypatch.setattr(task, "build_inputs", lambda data, first_batch: [batch])
+  found = list(fed_images.fed_images(task, 2))
+  assert [image.is_crowd.tolist() for image in found] == is_crowd
+
+
 def test_windows_without_label_and_tasks_without_weight_are_left_out(folder, monkeypatch):
   fields = {"auxiliary": {"closeness": {"loss_weight": 0.0}, "foreground": {"loss_weight": 0.0}}}
   task = make_task(folder, "mtl_frcnn", fields)

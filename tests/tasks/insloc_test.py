@@ -355,6 +355,11 @@ def test_pictures_show_pairs_with_their_boxes():
   pooled = step.task._query_boxes(batch["query_boxes"], 64, tf.constant(2)).numpy()
   expected = composites.draw_pairs(batch, pooled)
   np.testing.assert_array_equal(pictures, expected)
+  # The next ones are of the next batch.
+  batch = insloc_tiny.random_batch(tf.constant(1, tf.int64), (0, 4))
+  pooled = step.task._query_boxes(batch["query_boxes"], 64, tf.constant(5)).numpy()
+  expected = composites.draw_pairs(batch, pooled)
+  np.testing.assert_array_equal(step.task.draw(step.model, 5), expected)
 
 
 class TestRefused:

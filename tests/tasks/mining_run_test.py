@@ -217,8 +217,10 @@ def test_records_without_erased_objects_have_no_measures_of_them(folder):
 
 
 def test_composed_images_have_no_measures_of_erased_objects(sparse):
-  composed = {"task": {"train_data": {"augmentation": {"mosaic": 0.5}}}}
-  for override, expected in ((None, True), (composed, False)):
+  composed = [
+    {"task": {"train_data": {"augmentation": {name: 0.5}}}} for name in ("mosaic", "copy_paste")
+  ]
+  for override, expected in ((None, True), *((one, False) for one in composed)):
     task = co_mining.CoMiningTask(experiment(sparse, override).task)
     names = {metric.name for metric in task.build_metrics()}
     assert (mining_measures.RECALL in names) == expected

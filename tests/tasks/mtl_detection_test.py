@@ -408,6 +408,24 @@ def test_initialize_says_what_was_loaded(folder, model, checkpoint, tmp_path, ca
   assert (tmp_path / "run" / "start_weights.txt").read_text() == said.removeprefix("start weights ")
 
 
+def test_initialize_shows_some_names_and_leaves_all(folder, model, checkpoint, tmp_path, capsys):
+  override = {"task": {"init_checkpoint": checkpoint[0], "init_modules": "backbone"}}
+  task = mtl_detection.MtlDetectionTask(
+    tiny.experiment(folder, override).task, logging_dir=str(tmp_path)
+  )
+  drawn = model.get_weights()
+  task.initialize(model)
+  model.set_weights(drawn)
+  said = capsys.readouterr().out.splitlines()
+  left = said.index(next(line for line in said if line.startswith("left as initialised: ")))
+  number = int(said[left].split(": ")[1])
+  assert [line[:2] for line in said[left + 1 : left + 5]] == ["  "] * 4
+  assert said[left + 4] == f"  ... and {number - 3} more"
+  written = (tmp_path / "start_weights.txt").read_text().splitlines()
+  assert len([line for line in written if line.startswith("  ")]) == number > 4
+  assert not [line for line in written if "more" in line]
+
+
 @pytest.mark.parametrize("init_from", ["main_stage2", "random"])
 def test_initialize_replicates_the_main_stage2_where_asked(folder, init_from, tmp_path):
   weightless = {"multi_object": {"loss_weight": 0.0}, "closeness": {"loss_weight": 0.0}}

@@ -208,6 +208,38 @@ class TestRefused:
     assert message.startswith("task.backbone.norm.type is 'group'; accepted with ")
     assert message.endswith(": frozen, batch, sync, as that pretraining had 'batch'")
 
+  def _pretraining(self, tmp_path, **backbone):
+    """The folder of a pretraining with such a backbone, without its weights."""
+    fields = insloc_tiny.experiment({"task": {"backbone": backbone}}).as_dict()
+    (tmp_path / "params.yaml").write_text(yaml.safe_dump(fields))
+    return tmp_path
+
+  def test_another_layout(self, folder, tmp_path):
+    run = self._pretraining(tmp_path, type="resnet_50", layout="torchvision")
+    message = self._message(folder, run, {"type": "resnet_50", "layout": "slim"})
+    assert message == (
+      f"task.backbone.layout is 'slim'; accepted with task.init_checkpoint '{run}': 'torchvision',"
+      " as in that pretraining"
+    )
+
+  @pytest.mark.parametrize("norm", ["batch", "frozen"])
+  def test_another_norm_than_that_of_groups(self, folder, tmp_path, norm):
+    run = self._pretraining(tmp_path, type="mobilenet_v1", norm={"type": "group"})
+    backbone = {"type": "mobilenet_v1", "depth_multiplier": 1.0, "norm": {"type": norm}}
+    assert self._message(folder, run, backbone) == (
+      f"task.backbone.norm.type is '{norm}'; accepted with task.init_checkpoint '{run}': group, as"
+      " that pretraining had 'group'"
+    )
+
+  @pytest.mark.parametrize("backbone", [None, "mobilenet_v1", {"type": "x"}, {"norm": "batch"}])
+  def test_a_configuration_that_lacks_its_network(self, folder, tmp_path, backbone):
+    fields = {"task": {"queue_size": 8, "backbone": backbone}}
+    (tmp_path / "params.yaml").write_text(yaml.safe_dump(fields))
+    assert self._message(folder, tmp_path, {}) == (
+      f"with task.init_checkpoint '{tmp_path}': params.yaml there lacks task.backbone and its norm;"
+      " accepted: that of a pretraining"
+    )
+
   def test_by_the_start_of_a_run(self, folder):
     backbone = {"type": "mobilenet_v1"}
     override = {"task": {"backbone": backbone, "init_checkpoint": str(folder / "run")}}
@@ -357,6 +389,11 @@ def test_a_layout_comes_with_the_weights(folder, tmp_path):
   config = tiny.experiment(folder, {"task": {"backbone": {"type": "resnet_50"}}}).task
   detection_settings.start_from(config, str(tmp_path))
   assert config.backbone.layout == "torchvision"
+  (tmp_path / "best").mkdir()
+  for weights in (tmp_path, f"{tmp_path}/", f"{tmp_path}/best/", f"{tmp_path}/best/ckpt-4"):
+    task = pretraining_start.pretraining_task(str(weights))
+    assert task["backbone"]["layout"] == "torchvision", weights
+  assert pretraining_start.pretraining_task("") is None
   # Of a detector's run, nothing does.
   (tmp_path / "params.yaml").write_text("task: {backbone: {layout: keras}}")
   assert pretraining_start.pretraining_task(str(tmp_path)) is None

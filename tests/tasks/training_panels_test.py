@@ -96,6 +96,21 @@ def test_panels_show_the_labels_of_the_step(panels, monkeypatch, task):
   assert row == len(calls)
 
 
+def test_the_next_pictures_are_of_the_next_images(panels, monkeypatch, task):
+  calls = drawn(monkeypatch, panels, Detector()) + drawn(monkeypatch, panels, Detector())
+  batches = task.build_inputs(task.task_config.train_data)
+  images = [image for batch, _ in batches.take(4) for image in batch]
+  assert len(calls) == len(images) == 8  # Three of four are shown each time.
+  for call, image in zip(calls, images, strict=True):
+    np.testing.assert_array_equal(call["image"], np.round(image))
+
+
+def test_values_beyond_those_of_a_byte_are_cut():
+  found = training_panels.as_bytes(tf.constant([-3.0, -0.4, 0.6, 254.6, 255.6, 300.0]))
+  assert found.dtype == np.uint8
+  assert found.tolist() == [0, 0, 1, 255, 255, 255]
+
+
 def test_detections_are_shown_from_the_configured_score_on(monkeypatch, task):
   config = task.task_config
   panels = training_panels.TrainingPanels(

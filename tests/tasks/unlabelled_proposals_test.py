@@ -178,6 +178,13 @@ class TestConsistency:
     np.testing.assert_allclose(loss.total, total, rtol=1e-4)
     assert float(loss.local_loss()) == pytest.approx(weight * total / count, rel=1e-4)
 
+  def test_statistics_of_normalisation_stay(self, folder, model, batch):
+    task = make_task(folder, {**RULE, "consistency_loss_weight": 1.0})
+    with mock.patch.object(model, "box_stage", wraps=model.box_stage) as box_stage:
+      task.supervise(batch, model, STEP)
+    (call,) = box_stage.call_args_list[-1:]
+    assert call.kwargs == {"training": False, "with_closeness": False}
+
   def test_alike_views_have_none(self, folder, model, batch):
     task = make_task(folder, {**RULE, "consistency_loss_weight": 1.0})
     loss = task.supervise(batch, model, STEP).losses[unlabelled_proposals.CONSISTENCY]

@@ -73,6 +73,12 @@ def test_losses_are_those_of_training_in_the_mode_of_inference(task, model, step
   np.testing.assert_allclose(logs["validation/loss"].numpy(), total, rtol=1e-4)
 
 
+def test_losses_alone_bring_no_auxiliary_figures(steps):
+  names = {name for _, logs in steps for name in logs}
+  assert "validation/foreground_loss" in names
+  assert not [name for name in names if name.startswith("auxiliary/")]
+
+
 def test_weights_and_statistics_stay(task, model, steps):
   before = [weight.numpy() for weight in model.weights]
   task.validation_step(steps[0][0], model)

@@ -83,15 +83,16 @@ def test_none_are_examined(folder):
   data_sample.check(params.task, "train_data", 0)
 
 
-def test_warnings_in_short(folder, capsys):
+@pytest.mark.parametrize("name", ["train_data", "validation_data"])
+def test_warnings_in_short(folder, capsys, name):
   twice = [(0, 0, 40, 40)] * 2
   records = [_record(str(i), (1, 1), twice) for i in range(3)]
-  params = _experiment(folder, "train_data", *records, max_num_boxes=1)
-  data_sample.check(params.task, "train_data", 8)
+  params = _experiment(folder, name, *records, max_num_boxes=1)
+  data_sample.check(params.task, name, 8)
   assert capsys.readouterr().err.splitlines() == [
-    "warning: task.train_data: duplicate_box (3): train_data.tfrecord, record 0: object 2 ('cat')"
+    f"warning: task.{name}: duplicate_box (3): {name}.tfrecord, record 0: object 2 ('cat')"
     " box: repeats object 1 (IoU 1.00); accepted: each object once",
-    "warning: task.train_data: too_many_boxes (3): train_data.tfrecord, record 0: boxes: 2"
+    f"warning: task.{name}: too_many_boxes (3): {name}.tfrecord, record 0: boxes: 2"
     " boxes, of which the last would be left out; accepted: at most 1 (max_num_boxes)",
   ]
 

@@ -38,17 +38,19 @@ class TestRun:
   @pytest.mark.parametrize(
     ("runtime", "expected"),
     [
-      ({}, ("native", "float32")),
-      ({"enable_xla": True, "mixed_precision_dtype": "bfloat16"}, ("matmul", "bfloat16")),
+      ({}, ("native", "float32", False)),
+      ({"enable_xla": True, "mixed_precision_dtype": "bfloat16"}, ("matmul", "bfloat16", True)),
     ],
   )
   def test_the_runtime_reaches_the_task(self, folder, tmp_path, monkeypatch, runtime, expected):
     def make(self, params, logging_dir, crop_method, precision, compile_losses):
-      raise ValueError(f"made with {crop_method} and {precision}")
+      raise ValueError(f"made in {logging_dir} with {(crop_method, precision, compile_losses)}")
 
     monkeypatch.setattr(mtl_detection.MtlDetectionTask, "__init__", make)
+    # As on several replicas.
+    monkeypatch.setattr(driver.strategies, "compiles_losses", lambda runtime, _: runtime.enable_xla)
     message = self.message(folder, tmp_path, {"runtime": runtime})
-    assert message == "made with {} and {}".format(*expected)
+    assert message == f"made in {tmp_path} with {expected}"
 
   def test_unacceptable_devices(self, folder, tmp_path):
     override = {"runtime": {"distribution_strategy": "gpus"}}

@@ -1,8 +1,10 @@
 """The folder that repeats a step, of a task that is small; a detector's: `interruption_test.py`."""
 
 import io
+import json
 import os
 import pickle
+import types
 import zipfile
 
 import numpy as np
@@ -60,6 +62,22 @@ def _folder(tmp_path):
 
 def repeat(folder):
   return reproduction.repeat(toy_task.experiment(folder), str(folder))
+
+
+def test_what_is_saved(tmp_path):
+  params = toy_task.experiment(tmp_path)
+  weight = tf.Variable(3.0)
+  trainer = types.SimpleNamespace(checkpoint=tf.train.Checkpoint(weight=weight), config=params)
+  batch = (tf.constant([1.0, 2.0]), {"gt_classes": tf.constant([3])})
+  numbers, folder = {"step": 7, "batch": 5}, tmp_path / "new"
+  reproduction.save(str(folder), trainer, batch, numbers, "a loss\nof an image")
+  report = json.loads((folder / "report.json").read_text())
+  assert report == {"step": 7, "batch": 5, "report": ["a loss", "of an image"]}
+  images, labels = reproduction._read_batch(str(folder / reproduction.BATCH_FILE))
+  assert (images.numpy().tolist(), labels["gt_classes"].numpy().tolist()) == ([1.0, 2.0], [3])
+  weights = tf.train.load_checkpoint(str(folder / reproduction.WEIGHTS))
+  assert weights.get_tensor("weight/.ATTRIBUTES/VARIABLE_VALUE") == 3.0
+  assert "train_steps: 600" in (folder / "params.yaml").read_text()
 
 
 def test_a_folder_repeats_its_step(folder):
