@@ -48,9 +48,10 @@ def test_the_label_map_is_that_of_the_folder(folder, tmp_path, repeated):
 
 def test_a_pretraining_has_no_label_map(tmp_path, repeated):
   params = experiments.insloc_c4()
-  params.task.override(
-    {**insloc_tiny.small.CONFIG, "train_data": {"image_dir": "images", "global_batch_size": 4}}
-  )
+  rate = {"learning_rate": {"cosine": {"decay_steps": 8}}}
+  data = {"image_dir": "images", "global_batch_size": 4}
+  task = {**insloc_tiny.small.CONFIG, "train_data": data}
+  params.override({"task": task, "trainer": {"optimizer_config": rate}})
   replay.replay(_write(params, tmp_path))
   ((given, _),) = repeated
   assert given.task.queue_size == insloc_tiny.small.CONFIG["queue_size"]
