@@ -215,6 +215,25 @@ class TestPretraining:
       " task.train_data.global_batch_size over 4 replicas, 1"
     )
 
+  @pytest.mark.parametrize(("shuffle", "num_rows"), [("batch", 8), ("replica", 4)])
+  def test_key_images_change_places_in_the_batch_or_in_a_replica(
+    self, shuffle, num_rows, monkeypatch
+  ):
+    task = self._task(shuffle=shuffle)
+    task._num_replicas = 2
+    orders = []
+    for number in range(2):
+      context = types.SimpleNamespace(replica_id_in_sync_group=number)
+      monkeypatch.setattr(tf.distribute, "get_replica_context", lambda context=context: context)
+      orders.append(task._key_order(4, tf.constant(3)).numpy().tolist())
+    assert [sorted(order) for order in orders] == [[*range(num_rows)]] * 2
+    assert (orders[0] == orders[1]) == (shuffle == "batch")
+    order = tf.constant([2, 0, 3, 1])
+    with mock.patch.object(insloc.shuffle_ops, "take_rows", return_value="exchanged") as take_rows:
+      found = task._exchange(tf.range(4), order)
+    assert take_rows.called == (shuffle == "batch")
+    assert found == "exchanged" if take_rows.called else np.array_equal(found, order)
+
   def test_normalisation_over_replicas_is_refused_where_the_encoders_are_compiled(self):
     for norm, is_refused in (("sync", True), ("batch", False), ("group", False)):
       fields = {"backbone": {"type": insloc_tiny.small.BACKBONE, "norm": {"type": norm}}}

@@ -213,6 +213,33 @@ class TestMainWithFlags:
       driver.main_with_flags(self.flags(folder, model_dir=str(tmp_path)))
     assert error.value.code == "error: seed is x"
 
+  def test_every_flag_reaches_the_run(self, folder, monkeypatch):
+    calls = []
+    monkeypatch.setattr(driver, "run", lambda *args: calls.append(args))
+    values = {"mode": "eval", "model_dir": "runs/a", "validate_data": 3}
+    overrides = {"init": "start/ckpt-1", "tpu": "local", "params_override": "task.seed=9"}
+    driver.main_with_flags(self.flags(folder, **values, **overrides))
+    driver.main_with_flags(self.flags(folder, **values))
+    for params, *others in calls:
+      assert others == ["eval", "runs/a", 3]
+      assert params.task.rpn.depth == 16  # Of the file.
+    given, usual = (params for params, *_ in calls)
+    assert (given.task.seed, usual.task.seed) == (9, 0)
+    assert (given.task.init_checkpoint, usual.task.init_checkpoint) == ("start/ckpt-1", "")
+    assert given.runtime.tpu == "local" != usual.runtime.tpu
+
+  @pytest.mark.parametrize(("present", "expected"), [(0, None), (1, -1)])
+  def test_messages_are_those_of_the_level_that_was_asked_for(
+    self, folder, monkeypatch, present, expected
+  ):
+    levels = []
+    monkeypatch.setattr(driver, "run", lambda *_: None)
+    monkeypatch.setattr(driver.terminal, "set_up", lambda *args: levels.append(*args))
+    given = self.flags(folder, verbosity=-1)
+    type(given).__getitem__ = lambda self, name: types.SimpleNamespace(present=present)
+    driver.main_with_flags(given)
+    assert levels == [expected]
+
   def test_start_weights_that_are_not_there(self, folder, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(SystemExit) as error:

@@ -85,6 +85,27 @@ def test_a_folder_repeats_its_step(folder):
   assert set(losses) == {"loss"} and gradients == {}
 
 
+@pytest.mark.parametrize("enable_xla", [False, True])
+def test_the_step_is_the_run_s_in_kernels_and_precision(folder, monkeypatch, enable_xla):
+  made, taken = [], []
+  monkeypatch.setattr(
+    toy_task.ToyTask,
+    "for_run",
+    classmethod(lambda cls, config, runtime: made.append(runtime) or cls(config)),
+  )
+  monkeypatch.setattr(
+    reproduction.nonfinite, "take_apart", lambda *args, **others: taken.append((args, others))
+  )
+  half = {"mixed_precision_dtype": "float16", "loss_scale": 64, "enable_xla": enable_xla}
+  params = toy_task.experiment(folder, {"runtime": half})
+  reproduction.repeat(params, str(folder))
+  assert made == [params.runtime]
+  (((_, _, optimizer, batch), others),) = taken
+  assert others == {"jit_compile": enable_xla}
+  assert float(optimizer.loss_scale) == 64.0
+  np.testing.assert_array_equal(batch, np.ones([4, 4]))
+
+
 class Harmful:
   """Leaves a file where it is unpickled."""
 
