@@ -55,6 +55,7 @@ def test_a_pretraining_has_no_label_map(tmp_path, repeated):
   replay.replay(_write(params, tmp_path))
   ((given, _),) = repeated
   assert given.task.queue_size == insloc_tiny.small.CONFIG["queue_size"]
+  assert not hasattr(given.task, "label_map")
 
 
 @pytest.mark.parametrize(
