@@ -114,6 +114,17 @@ def test_it_ignores_what_is_probably_unlabelled_too(silent):
   np.testing.assert_array_equal(masks[1], masks[0] | unlabelled)
 
 
+def test_what_lies_there_is_said_by_the_iou_of_the_rpn_s_negatives(silent):
+  silent.box_head.classifier.bias.assign([0.0, float(np.log(8.0)), 0.0])
+  config = losses_test._config({"rpn": {"negative_iou": 0.2, "positive_iou": 0.6}})
+  on_regions = annotated_classes.on_regions
+  with mock.patch.object(annotated_classes, "on_regions", wraps=on_regions) as called:
+    losses(silent, config, (REGION, losses_test._A))
+  _, (regions_px, classes), iou = called.call_args.args
+  assert iou == 0.2
+  assert regions_px[0][classes[0] == 0].numpy().tolist() == [REGION]
+
+
 def test_positives_are_no_unannotated_objects(silent):
   # A is of class 2, and the detector takes it for one of class 1, which is not annotated.
   silent.box_head.classifier.bias.assign([0.0, float(np.log(8.0)), 0.0])

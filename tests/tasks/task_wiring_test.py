@@ -10,7 +10,7 @@ import tf_keras
 
 from mtl_ssl_tf.configs import experiments, training
 from mtl_ssl_tf.tasks import co_mining, detection_settings, insloc, mtl_detection
-from mtl_ssl_tf.training import hyperparameters, nonfinite
+from mtl_ssl_tf.training import hyperparameters, nonfinite, run_folder
 from tests.modeling import small, small_backbones
 from tests.tasks import insloc_tiny, tiny
 from tests.tasks import training_losses_test as losses_test
@@ -120,6 +120,11 @@ def test_the_loss_that_bounds_hold_for_is_not_scaled(folder):
   guard, given, _, loss = applied.call_args.args
   assert guard is task.guard and given is optimizer
   assert float(loss) == float(logs["loss"]) > 0.0
+
+
+def test_the_label_map_goes_with_a_detector_s_run(folder, tmp_path):
+  run_folder.copy_files(tiny.experiment(folder).task, str(tmp_path))
+  assert (tmp_path / "label_map.txt").read_text() == (folder / "label_map.txt").read_text()
 
 
 @pytest.mark.parametrize("interval", [0, 7])
@@ -248,6 +253,14 @@ class TestPretraining:
     params = insloc_tiny.experiment({"task": {"group_size": 4, "shuffle": "none"}})
     insloc.InsLocTask.check(params)
     assert not capsys.readouterr().err
+
+  def test_a_run_is_not_resumed_with_another_network(self, tmp_path):
+    run_folder.describe_run(insloc_tiny.experiment(), str(tmp_path))
+    other = insloc_tiny.experiment({"task": {"projection_depth": 8}})
+    with pytest.raises(
+      ValueError, match=r"depend on that: task\.projection_depth 4 -> 8; accepted"
+    ):
+      run_folder.compare(other, str(tmp_path))
 
   def test_it_has_no_start_weights(self):
     with pytest.raises(ValueError) as error:
