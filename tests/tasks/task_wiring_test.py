@@ -86,6 +86,18 @@ def test_a_run_s_kernels_precision_and_folder_reach_the_task(
   assert given == [(("config",), expected | {"compile_losses": True})]
 
 
+def test_kernels_and_precision_reach_the_network(folder, monkeypatch):
+  built = []
+  for module, name in ((mtl_detection.factory, "build_detector"), (insloc.insloc_model, "build")):
+    monkeypatch.setattr(module, name, lambda *args: built.append(args))
+  form = {"crop_method": "matmul", "precision": "bfloat16"}
+  params = tiny.experiment(folder).task
+  mtl_detection.MtlDetectionTask(params, **form).build_model()
+  pretraining = insloc_tiny.experiment().task
+  insloc.InsLocTask(pretraining, **form).build_model()
+  assert built == [(params, 3, "matmul", "bfloat16"), (pretraining, "matmul", "bfloat16")]
+
+
 @pytest.mark.parametrize(
   ("name", "mining"), [(experiments.DEFAULT, None), (experiments.CO_MINING, {"num_slots": 3})]
 )
