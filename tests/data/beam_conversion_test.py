@@ -1,12 +1,16 @@
 """Tests of converting as a Beam pipeline: the same bytes, and continuing with existing files."""
 
+import importlib.machinery
 import importlib.util
+import json
 import pathlib
+import sys
+import types
 
 import pytest
 
 from mtl_ssl_tf.data import beam_conversion, pascal_voc
-from tests.data import voc_files
+from tests.data import coco_files, voc_files
 
 
 def _write(root: pathlib.Path) -> pathlib.Path:
@@ -56,3 +60,74 @@ def test_faults_are_told_as_by_the_converter(tmp_path, capsys):
   assert beam_conversion.main(_flags(tmp_path, "--on_error=fail", "--runner=DirectRunner")) == 1
   assert "JPEGImages/2.jpg: image: the file is empty; accepted" in capsys.readouterr().err
   assert not (tmp_path / "records").exists()
+
+
+class _Step:
+  """A step of a pipeline, which works at once."""
+
+  def __init__(self, work):
+    self._work = work
+
+  def __rrshift__(self, name):
+    return self
+
+  def __ror__(self, values):
+    return self._work(values)
+
+
+@pytest.fixture(name="asked")
+def _asked(monkeypatch):
+  """Something in Beam's place that works in this process; the flags of each pipeline."""
+  asked = []
+
+  class Pipeline:
+    def __init__(self, options):
+      asked.append(options)
+
+    def __enter__(self):
+      return self
+
+    def __exit__(self, *exception):
+      return None
+
+  options = types.ModuleType("pipeline_options")
+  options.PipelineOptions = lambda flags, save_main_session: flags
+  modules = {
+    "apache_beam": types.ModuleType("apache_beam"),
+    "apache_beam.options": types.SimpleNamespace(pipeline_options=options),
+  }
+  beam = modules["apache_beam"]
+  beam.__spec__ = importlib.machinery.ModuleSpec("apache_beam", None)
+  beam.Pipeline = Pipeline
+  beam.Create = lambda values: _Step(lambda pipeline: values)
+  beam.Reshuffle = lambda: _Step(lambda values: values[::-1])
+  beam.Map = lambda function, *args: _Step(lambda values: [function(v, *args) for v in values])
+  for name, module in modules.items():
+    monkeypatch.setitem(sys.modules, name, module)
+  return asked
+
+
+def test_shards_of_a_pipeline_become_a_split(tmp_path, asked, capsys):
+  voc = _write(tmp_path)
+  pascal_voc.convert_split(voc, "train", tmp_path / "local", on_error="skip", num_shards=2)
+  assert beam_conversion.main(_flags(tmp_path, "--runner=x", "--flink_master=y")) == 0
+  # Classes are collected first.
+  assert asked == [["--runner=x", "--flink_master=y"]] * 2
+  local, pipeline = (
+    {path.name: path.read_bytes() for path in (tmp_path / folder).iterdir()}
+    for folder in ("local", "records")
+  )
+  assert local == pipeline
+  capsys.readouterr()
+  assert beam_conversion.main(_flags(tmp_path, "--on_error=fail")) == 1
+  assert "JPEGImages/2.jpg: image: the file is empty; accepted" in capsys.readouterr().err
+
+
+def test_coco_files_too(tmp_path, asked):
+  coco_files.write(tmp_path, coco_files.text([coco_files.annotation_entry()]))
+  flags = [f"--annotations={tmp_path / 'train.json'}", f"--image_dir={tmp_path / 'images'}"]
+  flags += ["--split=train", f"--output_dir={tmp_path / 'records'}", "--runner=x"]
+  assert beam_conversion.main(["coco_json", *flags]) == 0
+  assert asked == [["--runner=x"]]
+  manifest = json.loads((tmp_path / "records/manifest_train.json").read_text())
+  assert manifest["boxes_per_class"]["cat"] == 1

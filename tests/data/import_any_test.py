@@ -23,6 +23,8 @@ if "-c" in sys.argv:
 flags = dict(flag.split("=", 1) for flag in sys.argv if flag.startswith("--"))
 if flags["--format"] == "kitti":
   sys.exit("first line\\nno such thing")
+with open("{made}/../flags", "w") as file:
+  file.write("\\n".join(sys.argv[1:]))
 shutil.copytree("{made}", flags["--output_dir"], dirs_exist_ok=True)
 """
 
@@ -71,6 +73,12 @@ class TestCommand:
     for split in ("train", "val"):
       assert layout_files.records(tmp_path / "records", split) == expected
     assert (tmp_path / "records/imported/val.json").exists()
+
+  def test_what_datumaro_is_asked_for(self, tmp_path, run):
+    assert run(data_format="open_images")[0] == 0
+    isolated, script, *flags = (tmp_path / "flags").read_text().splitlines()
+    assert (isolated, pathlib.Path(script).name) == ("-I", "datumaro_to_coco.py")
+    assert flags[:2] == ["--format=open_images", f"--input={tmp_path / 'data'}"]
 
   def test_files_of_the_user_stay(self, tmp_path, run):
     path = tmp_path / "records/imported/val.json"

@@ -175,6 +175,19 @@ class TestFaults:
     assert "error: train: no image is left to write" in run("--on_error=skip")[1]
     assert os.listdir(tmp_path) == ["voc"]
 
+  def test_no_box_left(self, tmp_path, run):
+    files = {"a.xml": _annotation("cow"), "b.xml": _annotation("cat"), "b.jpg": b""}
+    voc_files.write(tmp_path / "voc", files)
+    (tmp_path / "classes.txt").write_text("cat\n")
+    status, said = run("--on_error=skip", f"--label_map={tmp_path / 'classes.txt'}")
+    assert status == 1
+    assert [line.split("; accepted")[0] for line in said.splitlines()[1:]] == [
+      "left out: Annotations/a.xml: object 1 ('cow') name: 'cow' is no known class",
+      "left out: JPEGImages/b.jpg: image: the file is empty",
+      "error: train: no box is left to write (images left out: 1, faults: 2)",
+    ]
+    assert not (tmp_path / "records").exists()
+
   @pytest.mark.parametrize(
     ("flags", "message"),
     [

@@ -258,7 +258,15 @@ class TestContinuing:
     assert self._continue(voc, monkeypatch, **changed)[0] == list(range(_NUM_IMAGES))
     self._fresh(voc, **changed)
 
-  @pytest.mark.parametrize("change", ["num_shards", "split file", "format", "decoder", "folder"])
+  def test_the_same_classes_from_elsewhere_begin_again(self, voc, monkeypatch):
+    # What is left out says where the classes come from.
+    self._stop(voc, monkeypatch)
+    (voc.parent / "classes.txt").write_text("cat\ndog\n")
+    options = {"label_map_file": voc.parent / "classes.txt"}
+    assert self._continue(voc, monkeypatch, **options)[0] == list(range(_NUM_IMAGES))
+    self._fresh(voc, **options)
+
+  @pytest.mark.parametrize("change", ["num_shards", "split file", "format", "PIL", "tf", "folder"])
   def test_another_conversion_begins_again(self, voc, monkeypatch, change):
     self._stop(voc, monkeypatch)
     options = {}
@@ -267,8 +275,8 @@ class TestContinuing:
     elif change == "split file":
       with open(voc / "ImageSets/Main/train.txt", "a") as file:
         file.write("\n")
-    elif change == "decoder":
-      monkeypatch.setattr(conversion.PIL, "__version__", "another")
+    elif change in ("PIL", "tf"):
+      monkeypatch.setattr(getattr(conversion, change), "__version__", "another")
     elif change == "folder":
       voc = voc.rename(voc.parent / "another")
     else:
@@ -463,6 +471,50 @@ class TestOptions:
   def test_workers(self, workers):
     with pytest.raises(ValueError, match=f"--workers is {workers}; accepted: 1 … 1024"):
       conversion.Options("records", workers=workers)
+
+  @pytest.mark.parametrize("split", ["", "a/b", "a\0b"])
+  def test_the_name_of_the_split(self, split):
+    with pytest.raises(ValueError, match=r"--split is .*; accepted: a name without folders"):
+      conversion.convert(pytest.fail, split, conversion.Options("records"), about_source={})
+
+  @pytest.mark.parametrize(
+    ("workers", "num_images", "num_shards", "expected"),
+    [
+      (None, 3999, 9, 1),
+      (None, 4000, 9, 2),
+      (None, 10**6, 9, 4),
+      (None, 10**6, 3, 3),
+      (1, 10**6, 9, 1),
+      (6, 10, 9, 6),
+      (6, 10, 2, 2),
+    ],
+  )
+  def test_number_of_processes_on_four_cores(
+    self, monkeypatch, workers, num_images, num_shards, expected
+  ):
+    made = []
+
+    class Pool:
+      run = "in processes"
+
+      def __init__(self, *sizes):
+        made.append(sizes)
+
+      def __enter__(self):
+        return self
+
+      def __exit__(self, *exception):
+        made.append("closed")
+
+    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: set(range(4)))
+    monkeypatch.setattr(conversion.worker_pool, "Pool", Pool)
+    options = conversion.Options("records", workers=workers)
+    with conversion._runner(options, num_images, num_shards, None) as run:
+      pass
+    if expected == 1:
+      assert (run, made) == (conversion.worker_pool.run_here, [])
+    else:
+      assert (run, made) == ("in processes", [(expected, num_shards), "closed"])
 
 
 def test_two_splits_at_a_time_cannot_disagree_on_the_classes(voc, monkeypatch):

@@ -4,10 +4,11 @@ import json
 import shutil
 
 import pytest
+import tensorflow as tf
 
 from mtl_ssl_tf.command_line import convert_coco, convert_voc
 from mtl_ssl_tf.data import coco_json, pascal_voc
-from mtl_ssl_tf.data.records import conversion
+from mtl_ssl_tf.data.records import conversion, converter_command, worker_pool
 from mtl_ssl_tf.data.sources import voc_split
 from tests.data import coco_files, voc_files
 
@@ -126,3 +127,22 @@ def test_of_coco_files(tmp_path, flags, stated, options):
   assert manifest["classes"] == ["dog", "cat"]
   arguments = coco_json.arguments(convert_coco.parser().parse_args(flags))
   assert arguments["split"] == "train"
+
+
+@pytest.mark.parametrize(
+  ("error", "status", "said"),
+  [
+    (ValueError("why"), 1, "error: why\n"),
+    (OSError("why"), 1, "error: why\n"),
+    (worker_pool.WorkerError("why"), 1, "error: why\n"),
+    (tf.errors.DataLossError(None, None, "why"), 1, "error: why\n"),
+    (KeyboardInterrupt(), 130, "stopped; the same command continues from here\n"),
+  ],
+  ids=lambda value: type(value).__name__,
+)
+def test_what_stops_a_conversion_is_one_line(error, status, said, capsys):
+  def convert():
+    raise error
+
+  assert converter_command.run(convert) == status
+  assert capsys.readouterr().err == said

@@ -55,3 +55,12 @@ def test_no_name_of_a_file(tmp_path, field, name):
   path.write_text(json.dumps(content))
   with pytest.raises(faults.FaultError, match="as the name of a file; accepted: a name without"):
     manifests.load(path)
+
+
+def test_of_unreadable_manifests_the_files_own_alone_is_a_fault(tmp_path):
+  files = [str(tmp_path / "train-00000-of-00001.tfrecord")]
+  (tmp_path / "manifest_val.json").write_text("mine")
+  assert list(manifests.read(files)) == []
+  (tmp_path / "manifest_train.json").write_text("mine")
+  with pytest.raises(faults.FaultError, match=r"manifest_train\.json: manifest: no JSON"):
+    list(manifests.read(files))

@@ -79,6 +79,20 @@ def test_records_are_read_where_there_is_no_list(tmp_path, splits, case, monkeyp
   assert pictures.shared(splits[1], splits[0]) is None
 
 
+def test_records_on_another_machine_are_not_read(tmp_path, splits):
+  remote = [f"file://{path}" for path in splits[0]]
+  assert pictures.shared(splits[1], remote).number == 2
+  (tmp_path / schema.pictures_file("train")).unlink()
+  assert pictures.shared(splits[1], remote) is None
+
+
+@pytest.mark.parametrize("size", [1, 7, 40])
+def test_a_list_is_read_in_pieces(splits, monkeypatch, size):
+  whole = pictures.shared(*splits)
+  monkeypatch.setattr(pictures, "_CHUNK_BYTES", size)
+  assert pictures.shared(*splits) == whole
+
+
 def test_records_of_others_are_unknown(tmp_path, splits):
   path = tmp_path / "x.tfrecord"
   path.write_bytes(b"no record")
@@ -111,6 +125,13 @@ def test_the_name_of_the_file_where_the_id_is_another(source_id, file_name, name
   assert pictures.line(example) == f"6b86b273ff34fce1\t{name}"
 
 
+def test_of_a_record_without_a_digest_the_image_is_read():
+  example = picture_splits.example("a", b"1", "a")
+  expected = pictures.line(example)
+  del example.features.feature[schema.IMAGE_SHA256]
+  assert pictures.line(example) == expected
+
+
 def test_names_that_are_no_text(tmp_path):
   one = picture_splits.write(tmp_path, "train", {"\udcff\n": b"1"})
   two = picture_splits.write(tmp_path, "val", {"b": b"1"})
@@ -141,4 +162,11 @@ class TestLines:
   @pytest.mark.parametrize("content", ["", "[]", "{}", '{"split": "val", "shards": 1}'])
   def test_a_manifest_of_another_program(self, tmp_path, splits, content):
     (tmp_path / "manifest_val.json").write_text(content)
+    assert self._lines(tmp_path, "train") == []
+
+  def test_a_manifest_that_names_no_split(self, tmp_path, splits):
+    path = tmp_path / "manifest_val.json"
+    content = json.loads(path.read_text())
+    del content["split"]
+    path.write_text(json.dumps(content))
     assert self._lines(tmp_path, "train") == []

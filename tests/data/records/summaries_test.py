@@ -9,7 +9,9 @@ from mtl_ssl_tf.data.records import writer as record_writer
 _FAULT = faults.Fault("a.xml", "name", "'cow'", "a class", 2, "'cow'")
 
 
-def _converted(names=("cat",), found=(), notes=(), height=20, is_crowd=0) -> summaries.Converted:
+def _converted(
+  names=("cat",), found=(), notes=(), height=20, is_crowd=0, **others
+) -> summaries.Converted:
   example = record_writer.make_example(
     encoded=b"bytes",
     image_format="jpeg",
@@ -23,6 +25,7 @@ def _converted(names=("cat",), found=(), notes=(), height=20, is_crowd=0) -> sum
     difficult=[1] * len(names),
     truncated=[0] * len(names),
     is_crowd=[is_crowd] * len(names),
+    **others,
   )
   return summaries.Converted(example, tuple(found), tuple(notes), {})
 
@@ -91,3 +94,11 @@ def test_first_images_are_twenty_at_most():
   note = total.about_sources()["notes"]["size_missing"]
   assert note["num_images"] == 30
   assert note["first_images"] == [str(number) for number in [*range(15), *range(5)]]
+
+
+def test_images_that_state_their_annotated_classes_are_those_of_all_parts():
+  partly = _converted(annotated_classes={1: "cat"}), "a"
+  total = summaries.Summary()
+  for part in ((partly, partly), (partly, *_IMAGES)):
+    total.add(_summary(*part))
+  assert total.about_records(["cat"])[summaries.PARTLY_ANNOTATED] == 3

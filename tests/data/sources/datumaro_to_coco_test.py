@@ -1,6 +1,10 @@
 """Tests of what becomes of Datumaro's items, with some of the same form."""
 
+import json
+import sys
 import types
+
+import pytest
 
 from mtl_ssl_tf.data.sources import datumaro_to_coco
 
@@ -122,3 +126,86 @@ def test_images_with_an_empty_label_file(tmp_path):
   contents, _ = _convert(tmp_path, item)
   assert contents["valid"]["images"] == [{"id": 1, "file_name": "valid/images/a.jpg"}]
   assert contents["valid"]["annotations"] == []
+
+
+class TestProgram:
+  """The program with something in Datumaro's place."""
+
+  @pytest.fixture(name="items")
+  def _items(self):
+    return []
+
+  @pytest.fixture(name="asked")
+  def _asked(self, monkeypatch, items):
+    """The folder and the format that Datumaro is asked to read."""
+    asked = []
+
+    class Dataset(list):
+      @classmethod
+      def import_from(cls, *args):
+        asked.append(args)
+        return cls(items)
+
+      def categories(self):
+        labels = [types.SimpleNamespace(name=name) for name in ("cat", "dog")]
+        return {"label": types.SimpleNamespace(items=labels)}
+
+    kinds = types.SimpleNamespace(label="label")
+    module = types.SimpleNamespace(Dataset=Dataset, AnnotationType=kinds)
+    monkeypatch.setitem(sys.modules, "datumaro", module)
+    return asked
+
+  def _run(self, tmp_path, data_format: str) -> dict:
+    """The files that it writes, by name."""
+    (tmp_path / "data").mkdir(exist_ok=True)
+    (tmp_path / "out").mkdir(exist_ok=True)
+    flags = [f"--format={data_format}", f"--input={tmp_path / 'data'}"]
+    assert datumaro_to_coco.main([*flags, f"--output_dir={tmp_path / 'out'}"]) == 0
+    return {path.name: json.loads(path.read_text()) for path in (tmp_path / "out").iterdir()}
+
+  def test_formats_by_datumaros_names(self, tmp_path, asked):
+    for data_format, name in {
+      "cvat": "cvat",
+      "kitti": "kitti",
+      "labelme": "label_me",
+      "open_images": "open_images",
+      "wider": "wider_face",
+      "yolo": "yolo",
+    }.items():
+      report = self._run(tmp_path, data_format)["import.json"]
+      assert report == {"splits": {}, "lost": [], "faults": []}
+      assert asked.pop() == (str(tmp_path / "data"), name)
+
+  def test_a_file_for_each_split_with_images_by_name(self, tmp_path, items, asked):
+    root = tmp_path / "data"
+    items += [
+      _item(root, "b", _annotation("Bbox", 1)),
+      _item(root, "c", subset="val"),
+      _item(root, "a"),
+    ]
+    files = self._run(tmp_path, "kitti")
+    assert sorted(files) == ["import.json", "train.json", "val.json"]
+    assert [image["file_name"] for image in files["train.json"]["images"]] == ["a.jpg", "b.jpg"]
+    assert files["train.json"]["annotations"][0]["category_id"] == 2
+    assert [entry["name"] for entry in files["val.json"]["categories"]] == ["cat", "dog"]
+    assert files["import.json"]["splits"] == {"train": 2, "val": 1}
+
+  @pytest.mark.parametrize("data_format", ["yolo", "kitti"])
+  @pytest.mark.parametrize("outer", ["labels", "train/labels"])
+  def test_what_datumaro_passes_over_in_yolo(self, tmp_path, items, asked, data_format, outer):
+    root = tmp_path / "data"
+    files = {"a": "0 1 1 1 1", "b": "0 1 1 2 2 3 3", "c": ""}
+    images = outer.replace("labels", "images")
+    for name, content in files.items():
+      for file, text in ((f"{outer}/{name}.txt", content), (f"{images}/{name}.jpg", "")):
+        (root / file).parent.mkdir(parents=True, exist_ok=True)
+        (root / file).write_text(text)
+    (root / "data.yaml").write_text("names: {1: cat, 0: dog}\n")
+    items.append(_item(root, f"{images}/a", _annotation("Bbox", 0)))
+    found = self._run(tmp_path, data_format)
+    is_roboflow = data_format == "yolo" and outer == "train/labels"
+    assert asked[0][1] == ("roboflow_yolo" if is_roboflow else data_format)
+    names = [image["file_name"] for image in found["train.json"]["images"]]
+    assert names == [f"{images}/{name}.jpg" for name in ("ca" if is_roboflow else "a")]
+    faults = [line.split(": ")[0] for line in found["import.json"]["faults"]]
+    assert faults == ([f"{outer}/b.txt", "data.yaml"] if data_format == "yolo" else [])
