@@ -4,6 +4,7 @@ import pathlib
 import shutil
 
 import pytest
+import tensorflow as tf
 import yaml
 
 from mtl_ssl_tf.data import browse
@@ -80,6 +81,18 @@ def test_boxes_are_mined_by_the_run_s_best_checkpoint(folder, asked, tiny_run, c
   assert call(folder, *flags, f"--model_dir={tiny_run}") == 0
   assert asked == [("CoMiningTask", 24, 0, None), ("CoMiningTask", 24, 5, "model of best")]
   assert f"Boxes are mined by {tiny_run / 'best'}" in (folder / "page.html").read_text()
+
+
+def test_the_checkpoint_is_that_of_the_flag(folder, monkeypatch):
+  asked = []
+
+  def read_run(*args):
+    asked.append(args)
+    raise tf.errors.DataLossError(None, None, "why")
+
+  monkeypatch.setattr(export_lib, "read_run", read_run)
+  assert call(folder, "--model_dir=x", "--checkpoint=ckpt-3") == 1
+  assert asked == [("x", "ckpt-3")]
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ import re
 from typing import ClassVar
 
 import pytest
+import tensorflow as tf
 
 from mtl_ssl_tf.data import pascal_voc, progress_lines, validate
 from tests.data import coco_files, voc_files
@@ -38,7 +39,7 @@ def _run(tmp_path, capsys):
 
   def run(*flags: str) -> tuple[int, str]:
     capsys.readouterr()
-    status = validate.main([*flags, "--min_boxes_per_class=1"])
+    status = validate.main(["--min_boxes_per_class=1", *flags])
     captured = capsys.readouterr()
     assert captured.out == ""
     return status, captured.err.replace(str(tmp_path), "")
@@ -142,6 +143,17 @@ class TestStatus:
         )
         for flag in ("--seed=1", *_OF_VOC_FOLDERS)
       ),
+      *(
+        (["--records=x", flag], f"error: --{name} has no use with --records; accepted with --data")
+        for name, flag in (
+          ("ignore_faulty_boxes", "--no-ignore_faulty_boxes"),
+          ("annotated_classes", "--annotated_classes=cat"),
+        )
+      ),
+      (
+        ["--data_dir=x", "--split=x", "--image_dir=x"],
+        "error: --image_dir has no use with --data_dir; accepted with --annotations",
+      ),
       (
         ["--annotations=x", "--image_dir=x", "--split=x", "--split=y"],
         "error: --split is given more than once; accepted with --annotations: once",
@@ -165,6 +177,13 @@ class TestStatus:
       status, said = end.code, capsys.readouterr().err
     assert status == 2
     assert message in said.splitlines()[-1]
+
+  def test_what_tensorflow_cannot_read(self, tmp_path, run, monkeypatch):
+    def fail(*args, **options):
+      raise tf.errors.PermissionDeniedError(None, None, "x.tfrecord; Permission denied")
+
+    monkeypatch.setattr(validate, "validate_records", fail)
+    assert run("--records=x") == (2, "error: x.tfrecord; Permission denied\n")
 
   def test_faulty_label_map(self, tmp_path, run):
     flags = _voc_flags(tmp_path, _SOUND)
@@ -209,6 +228,14 @@ class TestClasses:
     assert (
       "manifest_train.json: classes: 'cat, dog'; accepted: the classes of the label map" in said
     )
+
+  def test_of_the_records_by_the_flag_instead(self, tmp_path, run):
+    flags = _records_flags(tmp_path, _SOUND)
+    (tmp_path / "names.txt").write_text("cat\ndog\ncow\n")
+    status, said = run(*flags, f"--label_map={tmp_path / 'names.txt'}")
+    assert status == 1
+    assert said.splitlines()[:3] == ["        2 cat", "        1 dog", "        0 cow"]
+    assert "classes: 'cat, dog'; accepted: the classes of the label map: cat, dog, cow" in said
 
   def test_without_any_label_map(self, tmp_path, run):
     flags = _records_flags(tmp_path, _SOUND)
@@ -279,6 +306,12 @@ class TestOutputs:
     assert "Nothing was found." in content and "2 images at random" in content
     assert re.findall(r'<span class="tag [^>]*>(\w+)<', content) == ["dog", "cat", "cat"]
 
+  def test_a_sheet_shows_a_dozen_at_most(self, tmp_path, run):
+    sheet = tmp_path / "sheet.html"
+    files = {f"{i}.xml": _annotation("cat") for i in range(13)}
+    run(*_voc_flags(tmp_path, files), f"--contact_sheet={sheet}")
+    assert "12 images at random" in sheet.read_text()
+
   def test_anchors_that_miss_boxes(self, tmp_path, run):
     # Resized, boxes are 256 x 460: 0.5 with the anchor of 256 x 256.
     flags = _voc_flags(tmp_path, _SOUND)
@@ -318,6 +351,13 @@ class TestOutputs:
     assert "images 3, unusable 0" in run(*flags, "--sample=3")[1]
     # Nor is it told that there are few boxes, of which most were not seen.
     assert "class" not in run(*flags, "--sample=1", "--min_boxes_per_class=5")[1]
+
+  def test_sample_of_records(self, tmp_path, run):
+    flags = _records_flags(tmp_path, {f"{i}.xml": _annotation("cat") for i in range(9)})
+    # Two of nine, and the last one of each of the two files.
+    said = run(*flags, "--sample=2", "--min_boxes_per_class=50")[1]
+    assert "images 4, unusable 0" in said
+    assert "class 'cat'" not in said
 
   @pytest.mark.parametrize("make_flags", [_voc_flags, _records_flags])
   def test_progress(self, tmp_path, run, make_flags, monkeypatch):
