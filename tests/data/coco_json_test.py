@@ -3,13 +3,14 @@
 import json
 import os
 import pathlib
+import re
 import shutil
 
 import pytest
 import tensorflow as tf
 
-from mtl_ssl_tf.data import coco_json, pascal_voc, schema
-from mtl_ssl_tf.data.sources import image_files
+from mtl_ssl_tf.data import coco_json, pascal_voc, progress_lines, schema
+from mtl_ssl_tf.data.sources import coco_source, coco_stream, image_files
 from tests import fixtures
 from tests.data import coco_files, voc_files
 
@@ -261,6 +262,32 @@ class TestSameBoxes:
   def test_bccd(self, tmp_path):
     classes = ["Platelets", "RBC", "WBC"]
     assert self._check(tmp_path, _BCCD, "trainval", classes) == 292
+
+
+def test_progress_of_reading_the_file(tmp_path, run, monkeypatch):
+  # A clock that advances by a second whenever it is read; a file of 20 "MiB".
+  content = coco_files.text([coco_files.annotation_entry(i) for i in range(100)])
+  coco_files.write(tmp_path, content)
+  seconds = iter(range(1000))
+  monkeypatch.setattr(progress_lines.time, "monotonic", lambda: next(seconds))
+  monkeypatch.setattr(coco_source, "_MIB", len(content) // 20)
+  monkeypatch.setattr(coco_stream, "_CHUNK_BYTES", -(-len(content) // 10))
+  said = run()[1]
+  done = re.findall(r"train: reading train\.json, MiB: (\d+)/20, ", said)
+  assert said.count(" MiB: ") == len(done) > 1
+  numbers = list(map(int, done))
+  assert numbers == sorted(numbers) and numbers[0] < 10 and 10 < numbers[-1] <= 20
+
+
+@pytest.mark.parametrize(
+  ("ids", "expected"), [(("1", 3, 90.0), {"dog": 1, "cat": 3, "cow": 90}), (("a", 3, 90), None)]
+)
+def test_ids_of_categories_in_the_manifest_are_numbers(tmp_path, run, ids, expected):
+  names = ("dog", "cat", "cow")
+  categories = [{"id": i, "name": name} for i, name in zip(ids, names, strict=True)]
+  coco_files.write(tmp_path, coco_files.text(categories=categories))
+  assert run()[0] == 0
+  assert _manifest(tmp_path).get("category_ids") == expected
 
 
 def test_the_next_split_takes_the_classes_of_the_first(tmp_path, run):

@@ -251,6 +251,49 @@ class TestPage:
     assert texts[texts.index("cat") + 1] == "1"
     assert any(text.startswith("1 images, 0 of them without boxes; 1 boxes;") for text in texts)
 
+  def test_each_table_has_its_own_figures(self):
+    tables = {
+      "boxes of each class": {"cat": 30, "dog": 15},
+      "boxes in an image": {"0": 1, "7": 4},
+      "size, as COCO has it": {"small": 8, "large": 2},
+      "side in the file, pixels from": {"16": 3},
+      "side in the network input, pixels from": {"32": 5},
+      "width by height, from": {"0.5": 6},
+      "best IoU with an anchor's shape, from": {"0.3": 9},
+      "images annotated for each class": {"cat": 11},
+    }
+    figures = iter(tables.values())
+    summary = {
+      "num_images": 21,
+      "num_images_without_boxes": 22,
+      "num_boxes": 23,
+      "classes": {name: {"num_boxes": count} for name, count in next(figures).items()},
+      "boxes_per_image": {"most": 24, "max_num_boxes": 25, "histogram": next(figures)},
+      "box_sizes": {
+        "coco": next(figures),
+        "side_in_file_log2": next(figures),
+        "side_in_network_input_log2": next(figures),
+      },
+      "aspect_ratios_half_log2": next(figures),
+      "anchors": {"num_boxes_smaller": 26, "share_smaller": 0.125, "best_shape_iou": next(figures)},
+      "annotated_classes": {"images_per_class": next(figures)},
+    }
+    text = contact_sheet.page("t", {}, [], [], summary).decode()
+    texts = _Reader(text).texts
+    assert (
+      "21 images, 22 of them without boxes; 23 boxes; at most 24 in an image, of max_num_boxes 25;"
+      " 26 boxes (12.5 %) are smaller than the smallest anchor."
+    ) in texts
+    expected = [
+      (title, *(str(cell) for row in rows.items() for cell in row))
+      for title, rows in tables.items()
+    ]
+    shown = [text for text in texts[texts.index("boxes of each class") :] if text.strip()]
+    assert shown[: sum(map(len, expected))] == [cell for table in expected for cell in table]
+    # The longest bar of each table is as long as that of any other.
+    widths = [int(width) for width in re.findall(r'class="bar" style="width:(\d+)px"', text)]
+    assert widths == [120, 60, 30, 120, 120, 30, 120, 120, 120, 120, 120]
+
   def test_no_images(self):
     summary = statistics.DataStatistics(limits.make(), None).summary()
     assert b"0 images" in contact_sheet.page("t", {}, [], [], summary)

@@ -82,6 +82,12 @@ class TestSound:
       assert converted.notes == ("size_missing",)
       np.testing.assert_allclose(_boxes(converted), [[4, 2, 14, 12]], atol=1e-5)
 
+  def test_a_size_that_is_no_number(self, tmp_path):
+    annotation = voc_files.annotation_xml([voc_files.object_xml()])
+    annotation = annotation.replace(b"<width>40</width>", b"<width>40 px</width>")
+    converted = _convert(tmp_path, {"a.xml": annotation})
+    assert (converted.faults, converted.notes) == ((), ("size_unreadable",))
+
   def test_a_box_a_little_outside_is_cut(self, tmp_path):
     box = {"xmin": -3, "ymin": 0, "xmax": 43, "ymax": 22}
     objects = [voc_files.object_xml(box=box), voc_files.object_xml()]
@@ -212,6 +218,9 @@ class TestRegions:
       ("cat", {"xmin": 99, "xmax": 2}, [4, 2, 14, 40]),
       ("cow", {"xmin": 99, "xmax": 200}, None),
       ("cow", {"xmin": "x"}, None),
+      ("cat", {"xmin": 50, "xmax": 50}, None),
+      ("cat", {"ymin": -9, "ymax": -9}, None),
+      ("cow", {"xmin": 0.1, "ymin": 0.2, "xmax": 0.8, "ymax": 0.5}, None),
       ("cow", {"ymax": "nan"}, None),
     ],
   )
@@ -220,8 +229,9 @@ class TestRegions:
     assert self._regions(source) == (None if region is None else [region])
     assert self._regions(source, ignore_faulty=False) is None
 
-  def test_a_box_that_encloses_nothing_marks_no_region(self, tmp_path):
-    objects = [voc_files.object_xml(), voc_files.object_xml("cat", {"xmax": 2})]
+  @pytest.mark.parametrize("changes", [{"xmax": 2}, {"ymax": 4}])
+  def test_a_box_that_encloses_nothing_marks_no_region(self, tmp_path, changes):
+    objects = [voc_files.object_xml(), voc_files.object_xml("cat", changes)]
     assert self._regions(self._convert(tmp_path, *objects)) == []
 
   def test_records_without_faults_are_as_before(self, tmp_path):

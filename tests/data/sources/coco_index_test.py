@@ -143,6 +143,29 @@ def test_files_under_several_ids_are_told(tmp_path):
   assert "images: file_name: 'a' (2 times): each becomes several" in str(index.remarks[0].fault)
 
 
+def test_repeated_files_are_told_in_the_order_of_the_file(tmp_path):
+  images = [coco_files.image_entry(i, file_name=name) for i, name in enumerate("dbcbdb")]
+  index = _open(tmp_path, coco_files.text(images=[*images, {"id": 8}, {"id": 9}]))
+  (remark,) = index.remarks
+  assert remark.fault.value.startswith("'d' (2 times), 'b' (3 times): each becomes several")
+
+
+def test_ids_that_are_numbers_are_in_the_order_of_numbers(tmp_path):
+  categories = [{"id": i, "name": f"n{i}"} for i in (10, 9, 2, -1)]
+  index = _open(tmp_path, coco_files.text(categories=categories))
+  assert list(index.categories) == ["-1", "2", "9", "10"]
+  index = _open(tmp_path, coco_files.text(categories=[*categories, {"id": "a", "name": "b"}]))
+  assert list(index.categories) == ["10", "9", "2", "-1", "a"]
+
+
+def test_paths_with_one_end_are_counted_once_each(tmp_path):
+  names = ["a/b/c.jpg", "a/b/c.jpg", "x/b/c.jpg", "x/d.jpg", "x/d.jpg", "b/cc.jpg"]
+  images = [coco_files.image_entry(i, file_name=name) for i, name in enumerate(names)]
+  index = _open(tmp_path, coco_files.text(images=images))
+  ends = {"c.jpg": 2, "b/c.jpg": 2, "a/b/c.jpg": 1, "d.jpg": 1, "x/d.jpg": 1, "cc.jpg": 1, "e": 0}
+  assert {end: index.num_names_ending(end) for end in ends} == ends
+
+
 def test_polygons_are_read_where_a_box_is_missing(tmp_path):
   polygons = [[2, 4, 12, 4, 12, 14.5], [1, 9, 3, 9, 3, 10]]
   entries = [
@@ -222,3 +245,10 @@ class TestFile:
     assert open_with(coco_files.text())
     assert not open_with(coco_files.text())
     assert open_with(coco_files.text([coco_files.annotation_entry()]))
+
+  def test_one_of_another_version_is_made_again(self, tmp_path, monkeypatch):
+    _open(tmp_path, coco_files.text(), tmp_path / "index")
+    monkeypatch.setattr(coco_index, "_VERSION", 99)
+    counts = []
+    coco_index.open_index(tmp_path / "train.json", tmp_path / "index", counts.append)
+    assert counts

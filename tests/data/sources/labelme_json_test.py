@@ -68,6 +68,11 @@ def test_content(tmp_path):
   assert report == {"splits": {"default": 2}, "lost": [], "faults": []}
 
 
+@pytest.mark.parametrize("kind", ["polygon", "oriented_rectangle"])
+def test_three_points_are_an_outline(tmp_path, kind):
+  assert _boxes(tmp_path, _shape(kind, (8, 3), (12, 9), (4, 5))) == [[4, 3, 8, 6]]
+
+
 @pytest.mark.parametrize("kind", ["polygon", "oriented_rectangle", None])
 def test_the_box_around_an_outline(tmp_path, kind):
   assert _boxes(tmp_path, _shape(kind, (8, 3), (12, 9), (4, 5), (7, 1))) == [[4, 1, 8, 8]]
@@ -152,6 +157,18 @@ class TestSplits:
     _write(tmp_path, "more/b.json", _RECTANGLE)
     assert labelme_json.convert(tmp_path)[1]["splits"] == {"default": 2}
 
+  @pytest.mark.parametrize("name", ["train", "val", "valid", "validation", "test"])
+  def test_each_of_such_names(self, tmp_path, name):
+    _write(tmp_path, f"{name}/a.json", _RECTANGLE)
+    assert labelme_json.convert(tmp_path)[1]["splits"] == {name: 1}
+
+  def test_hidden_files_are_none(self, tmp_path):
+    _write(tmp_path, "a.json", _RECTANGLE)
+    (tmp_path / "._a.json").write_bytes(b"\0")
+    (tmp_path / "._a.jpg").touch()
+    _, report = labelme_json.convert(tmp_path)
+    assert report == {"splits": {"default": 1}, "lost": [], "faults": []}
+
 
 class TestNames:
   def _name(self, root, stated: str, *images: str, file: str = "a.json") -> str:
@@ -188,6 +205,12 @@ class TestNames:
     (tmp_path / "b.jpg").touch()
     lost = labelme_json.convert(tmp_path)[1]["lost"]
     assert lost == ["images that the annotations do not list: 1, b.jpg"]
+    for name in "cdefg":
+      (tmp_path / f"{name}.jpg").touch()
+    lost = labelme_json.convert(tmp_path)[1]["lost"]
+    assert lost == [
+      "images that the annotations do not list: 6, b.jpg, c.jpg, d.jpg, e.jpg, f.jpg …"
+    ]
 
 
 class TestFaults:
@@ -206,6 +229,9 @@ class TestFaults:
         "shape 2 ('cat'): points: [[1, 1]]; accepted: a list of 2",
       ),
       (_shape("polygon", (1, 1), (2, 2)), "accepted: a list of 3 or more points, two finite numbe"),
+      (_shape("oriented_rectangle", (1, 1), (2, 2)), "accepted: a list of 3 or more points"),
+      (_shape("circle", (1, 1)), "accepted: a list of 2 or more points"),
+      (_shape("mask", (1, 1)), "accepted: a list of 2 or more points"),
       (
         _shape("polygon", (1, 1), (2, 2), (3,)),
         "shape 2 ('cat'): points: [[1, 1], [2, 2], [3]]",

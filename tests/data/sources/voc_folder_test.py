@@ -143,6 +143,15 @@ def test_letters_with_accents_are_the_same_in_either_spelling(tmp_path):
   assert folder.image_file(composed, None) == f"JPEGImages/{decomposed}.jpg"
 
 
+def test_claimed_names_in_any_spelling(root):
+  folder = voc_folder.VocFolder(root)
+  assert not folder.is_claimed("caf\u00e9")
+  folder.claim(["x/Cafe\u0301", "x/Cafe\u0301"])
+  for name in ("caf\u00e9", "cam1/CAFE\u0301"):
+    assert folder.is_claimed(name)
+  assert not folder.is_claimed("cafe")
+
+
 @pytest.mark.parametrize(("stem", "there"), [("A1", "a1"), ("b 2", "b%202")])
 def test_the_nearest_name_is_told(tmp_path, stem, there):
   voc_files.write(tmp_path, {f"{there}.xml": voc_files.annotation_xml()})

@@ -60,6 +60,35 @@ def test_a_copy_converts_alike(root, tmp_path):
   ]
 
 
+class TestNamesInFolders:
+  """Image and annotation lie in a folder within, and the annotation names an image."""
+
+  def _read(self, root, filename: str, *others: str):
+    for name in ("cam1/a.jpg", *others):
+      (root / "JPEGImages" / name).parent.mkdir(exist_ok=True)
+      (root / "JPEGImages" / name).touch()
+    (root / "Annotations/cam1").mkdir()
+    (root / "Annotations/cam1/a.xml").write_bytes(voc_files.annotation_xml(filename=filename))
+    (root / "ImageSets/Main/train.txt").write_text("cam1/a\n")
+    return _open(root).read_image(0)
+
+  @pytest.mark.parametrize("filename", ["a.jpg", "a", "cam1/a.jpg"])
+  def test_its_own(self, root, filename):
+    image = self._read(root, filename)
+    assert (image.image_file, image.notes) == ("JPEGImages/cam1/a.jpg", ())
+
+  def test_another_one_there(self, root):
+    image = self._read(root, "c.jpg", "cam1/c.jpg")
+    assert [str(fault) for fault in image.faults] == [
+      "Annotations/cam1/a.xml: filename: 'c.jpg' is another picture, which exists; accepted: the"
+      " name of JPEGImages/cam1/a.jpg"
+    ]
+
+  def test_another_one_elsewhere(self, root):
+    image = self._read(root, "b.jpg")
+    assert (image.faults, image.notes) == ((), ("filename_differs",))
+
+
 class TestBackground:
   def _read(self, root, **options):
     source = _open(root, missing_annotation="background", **options)
