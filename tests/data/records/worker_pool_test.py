@@ -1,5 +1,6 @@
 """Tests of working on shards in this process and in others."""
 
+import concurrent.futures
 import os
 import pathlib
 import signal
@@ -46,6 +47,16 @@ def test_in_other_processes():
     assert os.getpid() not in pids
     assert set(pool.run(light_tasks.environment, [1], _Counted())) == {("-1", True)}
   assert signal.getsignal(signal.SIGINT) == signal.default_int_handler
+
+
+def test_in_other_processes_from_a_thread():
+  # Only the main thread decides on Ctrl-C.
+  with (
+    concurrent.futures.ThreadPoolExecutor(1) as threads,
+    worker_pool.Pool(1, 1) as pool,
+  ):
+    work = threads.submit(pool.run, light_tasks.square, [4], _Counted())
+    assert work.result(timeout=120) == [0]
 
 
 def test_an_error_ends_the_work_of_all():

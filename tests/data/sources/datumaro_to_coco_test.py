@@ -83,6 +83,34 @@ def test_what_is_lost_is_counted(tmp_path):
   ]
 
 
+def test_every_shape_that_has_a_box(tmp_path):
+  kinds = ("Polygon", "Mask", "ExtractedMask", "RotatedBbox", "Ellipse", "Cuboid2D")
+  item = _item(tmp_path, "a", *(_annotation(kind, 0) for kind in kinds))
+  contents, report = _convert(tmp_path, item)
+  assert len(contents["train"]["annotations"]) == len(kinds)
+  lines = [f"outlines, of which the box is kept, {kind}: 1" for kind in sorted(kinds)]
+  assert report["lost"] == lines
+
+
+def test_flags_of_crowds_and_words_that_set_none(tmp_path):
+  not_set = [None, False, 0, "", "0", "false", "False"]
+  boxes = [_annotation("Bbox", 0, occluded=value, is_crowd=value) for value in not_set]
+  boxes += [_annotation("Bbox", 0, **{name: True}) for name in ("is_crowd", "is_group_of")]
+  contents, report = _convert(tmp_path, _item(tmp_path, "a", *boxes))
+  assert [box["iscrowd"] for box in contents["train"]["annotations"]] == [0] * len(not_set) + [1, 1]
+  assert report["lost"] == []
+
+
+def test_the_first_images_without_an_annotation_are_named(tmp_path):
+  for name in "abcdef":
+    (tmp_path / f"{name}.jpg").touch()
+  lost = "images that the annotations do not list: "
+  for listed, names in (("", "6, a.jpg, b.jpg, c.jpg, d.jpg, e.jpg …"), ("f", "5, a.jpg, b.jpg,")):
+    report = _convert(tmp_path, *(_item(tmp_path, name) for name in listed))[1]
+    assert report["lost"][0].startswith(lost + names)
+    assert report["lost"][0].endswith(" …") == (not listed)
+
+
 def test_a_box_without_a_class_is_a_fault_and_its_image_left_out(tmp_path):
   contents, report = _convert(
     tmp_path, _item(tmp_path, "a", _annotation("Bbox", None)), _item(tmp_path, "b")

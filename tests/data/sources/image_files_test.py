@@ -1,5 +1,6 @@
 """Tests of checking and converting image files."""
 
+import io
 import struct
 import zlib
 
@@ -143,6 +144,27 @@ class TestKinds:
     again = image_files.prepare_image(stored.encoded, "a")
     assert not again.reencoded  # Nothing in the stored file asks to turn it once more.
 
+  def test_a_jpeg_that_is_turned_loses_little(self):
+    # Lines of a pixel's width, in colours that a coarser raster of colours would mix.
+    pixels = np.full([48, 64, 3], 255, np.uint8)
+    pixels[:, 21], pixels[30] = (255, 0, 0), (0, 0, 255)
+    content = voc_files.image_bytes(
+      Image.fromarray(pixels), quality=100, subsampling=0, exif=voc_files.exif(3)
+    )
+    stored = image_files.prepare_image(content, "a")
+    assert stored.format == "jpeg"
+    with Image.open(io.BytesIO(stored.encoded)) as image:  # TensorFlow decodes less exactly.
+      errors = np.abs(np.asarray(image).astype(int) - pixels[::-1, ::-1])
+    assert errors.mean() < 0.3
+
+  @pytest.mark.parametrize(("mode", "image_format"), [("RGBA", "PNG"), ("CMYK", "JPEG")])
+  def test_colour_profiles_are_left_out(self, mode, image_format):
+    picture = _PICTURE.convert(mode)
+    content = voc_files.image_bytes(picture, image_format, icc_profile=b"profile")
+    stored = image_files.prepare_image(content, "a")
+    plain = image_files.prepare_image(voc_files.image_bytes(picture, image_format), "a")
+    assert stored == plain
+
   def test_broken_exif_is_upright(self):
     content = voc_files.image_bytes(_PICTURE, exif=b"Exif\0\0MM\0*\xff\xff\xff\xffbroken")
     stored = image_files.prepare_image(content, "a.jpg")
@@ -242,7 +264,7 @@ class TestFaults:
       "JPEGImages/a.jpg: image: more than 100000000 pixels; accepted: at most 100000000 pixels"
     )
 
-  @pytest.mark.parametrize("image_format", ["PNG", "TIFF"])
+  @pytest.mark.parametrize("image_format", ["PNG", "TIFF", "WEBP"])
   def test_several_pictures(self, image_format):
     content = voc_files.image_bytes(
       _PICTURE, image_format, save_all=True, append_images=[_PICTURE.rotate(180)]

@@ -82,6 +82,16 @@ class TestLists:
       " accepted: names of images inside the data set"
     )
 
+  def test_the_first_few_paths_of_another_machine_are_named(self, root):
+    names = "bcdef"
+    for name in names:
+      (root / f"JPEGImages/{name}.jpg").touch()
+    text = "".join(f"/home/me/{name}.jpg\n" for name in names)
+    (root / "ImageSets/Main/train.txt").write_text(text)
+    (remark,) = _list(root)[0].remarks
+    assert (remark.kind, remark.is_warning) == ("names_by_end", False)
+    assert remark.fault.value == "5 lead elsewhere, and their ends count: b, c, d"
+
   def test_the_last_part_of_a_path_that_several_folders_have(self, root):
     for name in ("JPEGImages/a.jpg", "JPEGImages/cam1/a.jpg"):
       (root / name).parent.mkdir(exist_ok=True)

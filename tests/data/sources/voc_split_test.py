@@ -79,12 +79,26 @@ class TestShares:
     other_seed = voc_split.Shares.parse("train=0.8,val=0.2", seed=1)
     assert [other_seed.split(f"image{number}") for number in range(1000)] != drawn
 
+  def test_thirds_need_not_be_exact(self):
+    text = "a=0.3333333,b=0.3333333,c=0.3333333"
+    assert [name for name, _ in voc_split.Shares.parse(text).shares] == ["a", "b", "c"]
+
   def test_one_split_has_all(self):
     shares = voc_split.Shares.parse("all=1")
     assert {shares.split(f"image{number}") for number in range(9)} == {"all"}
 
   @pytest.mark.parametrize(
-    "text", ["train", "train=x", "train=0.8,val=0.3", "train=1,val=0", "=1", "a=0.5,a=0.5", "a=nan"]
+    "text",
+    [
+      "train",
+      "train=x",
+      "train=0.8,val=0.3",
+      "train=0.8,val=0.2001",
+      "train=1,val=0",
+      "=1",
+      "a=0.5,a=0.5",
+      "a=nan",
+    ],
   )
   def test_other_text(self, text):
     with pytest.raises(ValueError, match=f"--split_share is {text}; accepted: splits with shares"):
