@@ -80,6 +80,29 @@ class TestCommand:
     assert (isolated, pathlib.Path(script).name) == ("-I", "datumaro_to_coco.py")
     assert flags[:2] == ["--format=open_images", f"--input={tmp_path / 'data'}"]
 
+  def test_flags_reach_the_conversion_of_each_split(self, tmp_path, run, monkeypatch):
+    given = []
+    monkeypatch.setattr(
+      import_any.coco_json, "convert_split", lambda *args, **options: given.append((args, options))
+    )
+    flags = ["--label_map=x", "--on_error=skip", "--clip_px=7", "--no-ignore_faulty_boxes"]
+    flags += ["--num_shards=2", "--workers=1", "--annotated_classes=cat,dog"]
+    assert run(*flags, splits=("train", "val"))[0] == 0
+    records, data = tmp_path / "records", os.path.realpath(tmp_path / "data")
+    assert [args for args, _ in given] == [
+      (records / f"imported/{split}.json", data, split, str(records)) for split in ("train", "val")
+    ]
+    for _, options in given:
+      assert options == {
+        "label_map_file": "x",
+        "on_error": "skip",
+        "clip_px": 7.0,
+        "ignore_faulty_boxes": False,
+        "num_shards": 2,
+        "workers": 1,
+        "annotated_classes": ("cat", "dog"),
+      }
+
   def test_files_of_the_user_stay(self, tmp_path, run):
     path = tmp_path / "records/imported/val.json"
     path.parent.mkdir(parents=True)
