@@ -157,13 +157,12 @@ class TestKinds:
       errors = np.abs(np.asarray(image).astype(int) - pixels[::-1, ::-1])
     assert errors.mean() < 0.3
 
-  @pytest.mark.parametrize(("mode", "image_format"), [("RGBA", "PNG"), ("CMYK", "JPEG")])
-  def test_colour_profiles_are_left_out(self, mode, image_format):
-    picture = _PICTURE.convert(mode)
-    content = voc_files.image_bytes(picture, image_format, icc_profile=b"profile")
-    stored = image_files.prepare_image(content, "a")
-    plain = image_files.prepare_image(voc_files.image_bytes(picture, image_format), "a")
-    assert stored == plain
+  @pytest.mark.parametrize("image_format", ["JPEG", "PNG"])
+  def test_colour_profiles_are_left_out(self, image_format):
+    options = {"image_format": image_format, "exif": voc_files.exif(6)}
+    content = voc_files.image_bytes(_PICTURE, icc_profile=b"profile", **options)
+    plain = voc_files.image_bytes(_PICTURE, **options)
+    assert image_files.prepare_image(content, "a") == image_files.prepare_image(plain, "a")
 
   def test_broken_exif_is_upright(self):
     content = voc_files.image_bytes(_PICTURE, exif=b"Exif\0\0MM\0*\xff\xff\xff\xffbroken")
