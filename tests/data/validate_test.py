@@ -236,6 +236,7 @@ class TestClasses:
     assert status == 1
     assert said.splitlines()[:3] == ["        2 cat", "        1 dog", "        0 cow"]
     assert "classes: 'cat, dog'; accepted: the classes of the label map: cat, dog, cow" in said
+    assert "warning: /records/train-*: class 'cow': 0 boxes in 0 images; accepted" in said
 
   def test_without_any_label_map(self, tmp_path, run):
     flags = _records_flags(tmp_path, _SOUND)
@@ -293,6 +294,7 @@ class TestOutputs:
     assert [finding["kind"] for finding in parsed["findings"]] == ["xml"]
     assert [image["image"] for image in parsed["worst"]] == ["c"]
     assert "Annotations/c.xml: xml: malformed" in sheet.read_text()
+    assert f"<h1>{tmp_path / 'voc'}, train</h1>" in sheet.read_text()
     judged_by = (
       f"judged by the defaults of mtl_frcnn, as no --config_file is given: {limits.make()}"
     )
@@ -339,12 +341,14 @@ class TestOutputs:
     for _ in range(2):
       assert run(*flags, f"--{flag}={path}")[0] == 0
 
-  def test_listing_is_bounded(self, tmp_path, run):
-    flags = _voc_flags(tmp_path, {f"{i}.xml": b"" for i in range(5)})
+  @pytest.mark.parametrize("make_flags", [_voc_flags, _records_flags])
+  def test_listing_is_bounded(self, tmp_path, run, make_flags):
+    # Each picture but the first repeats it.
+    flags = make_flags(tmp_path, {f"{i}.xml": _annotation("cat") for i in range(6)})
     report = tmp_path / "report.json"
     run(*flags, f"--report={report}", "--max_listed=2")
     parsed = json.loads(report.read_text())
-    assert (parsed["num_faults"], len(parsed["findings"])) == (5, 2)
+    assert (parsed["num_warnings"], len(parsed["findings"])) == (5, 2)
 
   def test_sample(self, tmp_path, run):
     flags = _voc_flags(tmp_path, {f"{i}.xml": _annotation("cat") for i in range(9)})
@@ -412,6 +416,8 @@ class TestSeveralSplits:
     assert said.splitlines()[-1] == "/voc, train, val: faults 0, warnings 1"
     source = json.loads(report.read_text())["source"]
     assert source == {"data_dir": str(tmp_path / "voc"), "split": ["train", "val"]}
+    said = run(*flags, "--min_boxes_per_class=3")[1]
+    assert "warning: train, val: class 'dog': 2 boxes in 2 images; accepted: at least 3" in said
 
   def test_records(self, tmp_path, run, capsys):
     self._write(tmp_path)
