@@ -53,6 +53,21 @@ def test_a_long_name_of_a_list_is_cut(tmp_path):
   assert len(str(error.value)) < 500
 
 
+@pytest.mark.parametrize(
+  ("entry", "field"),
+  [
+    ({"xmin": 5}, "xmin"),
+    ({"XMin": 5.5}, "XMin"),
+    ({"Objects": [5]}, "Objects"),
+    ({"more": {"BBox": 5}}, "more"),
+    ({"xmin": "5", "objects": [], "number": 5, "more": {"number": 5}}, None),
+  ],
+)
+def test_boxes_inside_of_an_image_are_told(tmp_path, entry, field):
+  (read,) = _read(tmp_path, json.dumps({"images": [{"id": 1} | entry]}).encode())
+  assert read[2] == {"id": 1} | ({} if field is None else {"boxes_inside": field})
+
+
 def test_any_order_and_a_byte_order_mark(tmp_path):
   content = b'\xef\xbb\xbf{"categories": [{"name": "a", "id": 1}], "images": [{"id": 2}]}'
   assert [entry[0] for entry in _read(tmp_path, content)] == ["categories", "images"]
@@ -74,6 +89,7 @@ def test_progress_is_told_in_bytes(tmp_path):
     (gzip.compress(coco_files.text()), "compressed with gzip; accepted: plain UTF-8 text"),
     (b"PK\x03\x04abc", "a zip archive; accepted: plain UTF-8 text"),
     (coco_files.text().decode().encode("utf-16"), "UTF-16 text; accepted: plain UTF-8 text"),
+    (b"\xfe\xff\0{\0}", "UTF-16 text; accepted: plain UTF-8 text"),
     (b'{"images": [{"id": 1, "file_name": "\xff"}]}', "malformed or cut short at its beginning"),
     (b"[]", "the outermost value is no object but a list; accepted: a COCO file: a JSON object"),
     (b'"images"', "the outermost value is no object but a string"),

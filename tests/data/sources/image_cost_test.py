@@ -62,6 +62,12 @@ class TestTags:
     content = content[:2] + costly_images.jpeg_segment(exif, 0xE1) + content[2:]
     assert refusal(content).startswith("EXIF data of 300 bytes with 20 tags, which have 4000 bytes")
 
+  @pytest.mark.parametrize("number", [0, 1, 2, 3])
+  def test_exif_behind_any_number_of_prefixes(self, number):
+    prefix = b"Exif\0\0" * number
+    assert image_cost.exif_problem(prefix + costly_images.tags(1, 8, 300)) is None
+    assert image_cost.exif_problem(prefix + costly_images.tags(20, 200, 300)) is not None
+
   def test_tags_of_a_sound_tiff_are_read(self):
     content = costly_images.tiff(5, 100)
     assert image_files.prepare_image(content, "a").height == 16
