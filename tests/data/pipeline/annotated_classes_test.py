@@ -172,6 +172,9 @@ class TestFeatures:
     # The file has changed: nothing is remembered of it.
     assert not features.state_annotated_classes([self._write(tmp_path, records[:2])])
     assert not features.state_annotated_classes([self._write(tmp_path, [b"", b"\x0a\xff"])])
+    for damaged in (b"", b"\x0a\xff"):  # It hides no record behind it.
+      path = self._write(tmp_path, [damaged, record([1])])
+      assert features.state_annotated_classes([path])
 
   def test_a_manifest_says_it(self, tmp_path):
     silent = {"shards": [{"file": "train-00000-of-00001.tfrecord"}]}
