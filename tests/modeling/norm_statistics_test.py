@@ -159,3 +159,43 @@ def test_norms_that_train_nothing_and_convolutions_without_norm():
     assert found.num_images == 2
     for variable, value in zip(model.trainable_variables, trained, strict=True):
       np.testing.assert_array_equal(variable, value)
+
+
+def test_boxes_are_cut_where_the_common_content_ends():
+  images, labels = _batch(0, ((96, 40), (32, 96)))
+  images, boxes, sizes = norm_statistics._content(images, labels)
+  assert images.shape == [2, 32, 40, 3]
+  np.testing.assert_array_equal(sizes, [[32, 40]] * 2)
+  # (4, 4) ... (40, 60) and (10, 20) ... (60, 70) of 32 x 40 pixels, the first one once more.
+  expected = [[4 / 32, 4 / 40, 1, 1], [10 / 32, 20 / 40, 1, 1], [4 / 32, 4 / 40, 1, 1]]
+  np.testing.assert_allclose(boxes, [expected] * 2)
+  # Of 32 x 16 pixels the second one has none, so that the first one is all that there is.
+  _, boxes, _ = norm_statistics._content(*_batch(0, ((96, 16), (32, 96))))
+  np.testing.assert_allclose(boxes, [[[4 / 32, 4 / 16, 1, 1]] * 3] * 2)
+
+
+@pytest.mark.parametrize("scale", [False, True])
+def test_noting_normalises_as_the_network_asks(scale):
+  norm = norm_statistics._make_statistics_norm(2, epsilon=0.5, scale=scale, train_affine=False)
+  rows = tf.constant([[1.0, 20.0], [3.0, 40.0]])[:, tf.newaxis, tf.newaxis]
+  norm(rows)
+  norm.beta.assign([1.0, -1.0])
+  if scale:
+    norm.gamma.assign([2.0, 3.0])
+  gamma = np.array([2.0, 3.0]) if scale else 1.0
+  found = norm(rows, training=True)
+  # Means 2 and 30, variances 1 and 100.
+  expected = np.array([[-1.0, -10.0], [1.0, 10.0]]) / np.sqrt([1.5, 100.5]) * gamma + [1.0, -1.0]
+  np.testing.assert_allclose(tf.reshape(found, [2, 2]), expected, atol=1e-5)
+  assert (norm.scale, len(norm.trainable_variables)) == (scale, 1 + scale)
+
+
+def test_a_channel_that_is_constant_has_no_variance_below_0():
+  norm = norm_statistics.StatisticsNorm()
+  rows = np.random.default_rng(0).normal(0.0, 100.0, 500).astype(np.float32)
+  for _ in range(100):
+    norm(tf.constant(rows[np.newaxis, np.newaxis, np.newaxis]), training=True)
+  mean, variance = norm.statistics()
+  np.testing.assert_allclose(mean, rows, rtol=1e-6)
+  assert np.min(norm._square_sum / 100 - mean**2) < 0.0  # Rounding would make it so.
+  assert np.all(variance >= 0.0) and np.max(variance) < 1e-6
