@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import tensorflow as tf
+import tf_keras
 
 from mtl_ssl_tf.configs import detector as detector_config
 from mtl_ssl_tf.modeling import factory
@@ -40,6 +41,14 @@ def test_the_projection_is_on_the_features_of_the_box(encoder):
   features = encoder.box_features(tf.cast(_image(), tf.float32), boxes, _sizes(64))
   expected = encoder.projection(features[:, 0])
   np.testing.assert_allclose(encoder(_image(), boxes)[:, 0], expected, atol=1e-5)
+
+
+def test_boxes_are_of_images_of_any_sides(encoder):
+  images = _image(80)[:, :48]
+  boxes = tf.constant([[3.0, 8.0, 40.0, 70.0], [8.0, 16.0, 30.0, 60.0]])
+  sizes = tf.constant([[48.0, 80.0]] * 2)
+  features = encoder.box_features(tf.cast(images, tf.float32), boxes[:, tf.newaxis], sizes)
+  np.testing.assert_allclose(encoder(images, boxes), encoder.projection(features[:, 0]), atol=1e-5)
 
 
 def test_without_pooling_boxes_play_no_part():
@@ -110,3 +119,22 @@ def test_mixed_precision_ends_in_float32():
   assert maps.dtype == tf.bfloat16
   assert model.queue.keys.dtype == tf.float32
   assert tf.convert_to_tensor(model.queue.keys).dtype == tf.float32
+  assert encoder.box_head.of_images(maps, False).dtype == tf.float32
+  # The policy was for this model alone.
+  assert tf_keras.mixed_precision.global_policy().name == "float32"
+
+
+def test_pixels_keep_their_bits_in_mixed_precision(monkeypatch):
+  model = insloc_model.build(small.config(), precision="bfloat16")
+  images = tf.random.stateless_uniform([2, 64, 64, 3], [0, 1], 0.0, 255.0)
+  boxes = tf.constant([[0.0, 0.0, 64.0, 64.0]] * 2)
+  kind, seen = type(model.query_encoder.backbone), []
+  preprocess = kind.preprocess
+  monkeypatch.setattr(
+    kind, "preprocess", lambda self, images: seen.append(images) or preprocess(self, images)
+  )
+  model(images, boxes)
+  model.query_encoder(images, boxes)
+  assert len(seen) == 2
+  for found in seen:
+    np.testing.assert_array_equal(found, images)

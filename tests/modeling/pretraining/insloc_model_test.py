@@ -32,3 +32,9 @@ def test_parts_are_as_configured():
 def test_without_a_hidden_layer_there_is_one():
   model = insloc_model.build(small.config(projection_hidden=0))
   assert model.query_encoder.projection.hidden is None
+
+
+def test_normalisation_in_groups_is_as_the_network_asks():
+  norm = insloc_model._norm_fn(small.config())(8, epsilon=0.25, scale=False)
+  norm.build([None, 2, 2, 8])
+  assert (norm.epsilon, norm.scale, len(norm.trainable_variables)) == (0.25, False, 1)

@@ -31,6 +31,29 @@ def test_both_start_alike(model):
   np.testing.assert_allclose(key(images, boxes), query(images, boxes), atol=1e-6)
 
 
+def test_it_starts_from_weights_and_statistics():
+  model = insloc_model.build(small.config())
+  query, key = model.query_encoder, model.key_encoder
+  for number, variable in enumerate(query.variables):
+    variable.assign(variable + 1.0 + number)
+  key.start_from(query)
+  assert len(key.statistics) == 6
+  for own, other in (
+    *zip(key.averages, query.trainable_weights, strict=True),
+    *zip(key.statistics, query.non_trainable_weights, strict=True),
+  ):
+    np.testing.assert_array_equal(own, other)
+
+
+def test_statistics_of_replicas_are_averaged_and_weights_are_those_of_the_first(model):
+  aggregations = [
+    {variable.aggregation for variable in variables}
+    for variables in (model.key_encoder.statistics, model.key_encoder.averages)
+  ]
+  kinds = tf.VariableAggregation
+  assert aggregations == [{kinds.MEAN}, {kinds.ONLY_FIRST_REPLICA}]
+
+
 def test_the_optimizer_sees_the_query_encoder_alone(model):
   trained = {variable.ref() for variable in model.trainable_variables}
   assert trained == {variable.ref() for variable in model.query_encoder.trainable_weights}
