@@ -102,3 +102,20 @@ def test_variables_are_made_by_the_first_crops():
     assert (prepared is features) == is_first
     pooled = crop_features(prepared, BOXES[:1], SIZES[:1], training=False)
     assert pooled.shape == [3, 2048]
+
+
+@pytest.mark.parametrize("norm_type", ["frozen", "batch"])
+def test_mixed_precision_ends_in_float32(norm_type):
+  tf_keras.mixed_precision.set_global_policy("mixed_bfloat16")
+  stage = make_stage("keras", norm_type, folding.conv_norm)
+  rng = np.random.default_rng(0)
+  for variable in stage.variables:
+    if "bias" in variable.name:
+      variable.assign(rng.normal(size=variable.shape))
+  features = tf.constant(rng.normal(size=[2, 4, 6, 1024]), tf.bfloat16)
+  fast = resnet_stage2.AcceleratedCropFeatures(CROPPER, stage, True, None)
+  plain = pooling.CropFeatures(CROPPER, stage)
+  found = fast(fast.prepare(features), BOXES, SIZES, training=False)
+  expected = plain(features, BOXES, SIZES, training=False)
+  assert found.dtype == expected.dtype == tf.float32
+  np.testing.assert_allclose(found, expected, atol=0.05 * np.max(np.abs(expected)))

@@ -226,3 +226,13 @@ def test_every_variable_is_in_a_named_layer(stage1):
   named = [v for layer in stage1.named_layers().values() for v in layer.weights]
   assert {v.ref() for v in stage1.weights} == {v.ref() for v in named}
   assert len({v.name for v in stage1.weights}) == len(stage1.weights)
+
+
+@pytest.mark.parametrize(
+  ("layout", "epsilon"), [("slim", 1e-5), ("keras", 1.001e-5), ("torchvision", 1e-5)]
+)
+def test_epsilon_is_that_of_the_pretrained_network(layout, epsilon):
+  made = backbone(layout)
+  stages = (made.make_stage1(), made.make_stage2("s"))
+  found = {layer.norm.epsilon for stage in stages for layer in stage.named_layers().values()}
+  assert found == {epsilon}
