@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import tensorflow as tf
+import tf_keras
 
 from mtl_ssl_tf.checkpoints import pretrained
 from mtl_ssl_tf.modeling import mining_scores
@@ -44,6 +45,7 @@ def test_parts_are_as_configured():
     {
       "roi_head": {
         "crop_size": 5,
+        "initializer": "glorot_uniform",
         "fpn": {"layers": "4conv1fc", "norm": "group"},
         "cascade": {
           "ious": [0.5, 0.6],
@@ -57,6 +59,8 @@ def test_parts_are_as_configured():
   assert model.box_head._delta_factors == (1.0, 2.5)
   for head in model.main_heads:
     assert head.box.units == 4
+    for layer in (head.box, head.classifier):
+      assert isinstance(layer.kernel_initializer, tf_keras.initializers.GlorotUniform)
     assert head.classifier.units == small_fpn.NUM_CLASSES
     assert list(head.stage2.named_layers())[-1] == "fc6"
     assert head.crop_features.cropper == model._pyramid_cropper

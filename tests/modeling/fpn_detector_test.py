@@ -159,6 +159,28 @@ def test_kinds_of_auxiliary_heads():
   assert model.closeness_head.cropper.num_samples == 1
   assert model.closeness_head.cropper.size == 7
   assert model.closeness_head.reduce.filters == 8
+  assert model._propose.pre_nms_top_k == 20
+
+
+def test_heads_on_maps_are_as_configured():
+  shared_map = {"reduce_depth": 5, "crop_size": 4}
+  model = small_fpn.build({"auxiliary": {"features": "shared_map", "shared_map": shared_map}})
+  for head in (model.multi_object_head, model.closeness_head):
+    assert head.reduce.filters == 5
+    assert head.cropper == pyramid_pooling.PyramidCropper(3, 5, 4, 64.0, 1, "native")
+
+
+def test_score_maps_keep_their_bits_in_mixed_precision(monkeypatch):
+  model = small_fpn.build({"auxiliary": {"features": "shared_map"}}, precision="bfloat16")
+  features = model.first_stage(small.noise_images(2, 96, 128), SIZES).features
+  assert features.maps[0].dtype == tf.bfloat16
+  pack, packed = pyramid_pooling.pyramid_ops.pack, []
+  monkeypatch.setattr(
+    pyramid_pooling.pyramid_ops, "pack", lambda *args: packed.extend(args[0]) or pack(*args)
+  )
+  boxes_px = tf.constant([[[8.0, 8.0, 60.0, 70.0]]] * 2)
+  logits = model.classify_windows(features, boxes_px, SIZES)
+  assert {maps.dtype for maps in packed} == {logits.dtype} == {tf.float32}
 
 
 def test_once_per_image_heads_average_score_maps():

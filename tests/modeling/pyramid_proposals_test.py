@@ -129,3 +129,10 @@ def test_head_is_the_same_on_all_maps():
   np.testing.assert_allclose(found.logits, tf.concat([o.logits for o in outputs], 1), atol=1e-6)
   for hidden, o in zip(found.features, outputs, strict=True):
     np.testing.assert_allclose(hidden, o.features, atol=1e-6)
+
+
+def test_its_method_suppresses():
+  anchors = make_grid()(make_maps(), IMAGE_SIZES, False)
+  propose = pyramid_proposals.PyramidProposalGenerator(0.5, 5, 9, "fast")
+  with pytest.raises(ValueError, match="NMS method is 'fast'"):
+    propose(make_rpn(), anchors, IMAGE_SIZES)

@@ -1,5 +1,7 @@
 """Each box is cropped from the level that suits its size."""
 
+from unittest import mock
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -21,3 +23,11 @@ def test_crops_are_of_the_level_that_suits_a_box(method):
   crops = cropper(cropper.pack(maps, size_px), boxes_norm, size_px)
   assert crops.shape == [6, 2, 2, 1]
   np.testing.assert_allclose(crops[:, 0, 0, 0], [3.0, 3.0, 4.0, 4.0, 5.0, 5.0], atol=1e-5)
+
+
+@pytest.mark.parametrize("method", ["native", "matmul"])
+def test_its_method_crops(method):
+  cropper = pyramid_pooling.PyramidCropper(3, 5, 2, 32.0, 1, method)
+  with mock.patch.object(pyramid_pooling.pyramid_ops, "pack") as pack:
+    cropper.pack((), tf.zeros([1, 2]))
+  assert pack.call_args.args[2:] == (3, 3, method)
