@@ -164,3 +164,11 @@ def test_a_factor_for_each_head():
   heads = small.cascade((1.0, 2.0)).heads
   with pytest.raises(ValueError, match=r"^3 delta factors; accepted: 2, one a head$"):
     cascade_head.CascadeHead(heads, FACTORS, heads[0].crop_features)
+
+
+@pytest.mark.parametrize("training", [False, True])
+def test_every_stage_runs_in_the_mode_of_the_call(head, training):
+  for stage in head.stages:
+    stage.seen = []
+  head(head.prepare(FEATURES), BOXES_NORM, SIZES, training)
+  assert [list(stage.seen) for stage in head.stages] == [[(2 * 4, training)]] * 3

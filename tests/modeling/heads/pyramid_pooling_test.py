@@ -31,3 +31,18 @@ def test_its_method_crops(method):
   with mock.patch.object(pyramid_pooling.pyramid_ops, "pack") as pack:
     cropper.pack((), tf.zeros([1, 2]))
   assert pack.call_args.args[2:] == (3, 3, method)
+
+
+@pytest.mark.parametrize("training", [False, True])
+@pytest.mark.parametrize("gradient_share", [0.5, 1.0])
+def test_the_second_stage_runs_in_the_mode_of_the_call(training, gradient_share):
+  stage = mock.Mock(return_value=tf.zeros([3, 4], tf.bfloat16))
+  cropper = pyramid_pooling.PyramidCropper(3, 4, 2, 32.0, 1)
+  size_px = tf.constant([[32.0, 32.0]])
+  maps = cropper.pack((tf.ones([1, 4, 4, 5]), tf.ones([1, 2, 2, 5])), size_px)
+  features = pyramid_pooling.PyramidFeatures(cropper, stage, gradient_share)
+  found = features(maps, tf.constant([[[0.0, 0.0, 1.0, 1.0]] * 3]), size_px, training)
+  assert found.dtype == tf.float32
+  ((crops,), options) = stage.call_args
+  assert crops.shape == [3, 2, 2, 5]
+  assert options == {"training": training}

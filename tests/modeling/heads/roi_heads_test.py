@@ -85,6 +85,8 @@ class FeatureClassifierTest(tf.test.TestCase):
     expected = _run(head)
     self.assertAllClose(_run(head, box_features=_run(main).box_features), expected)
     self.assertNotAllClose(_run(head, box_features=tf.ones([1, 2, 2])), expected)
+    # The second stage runs in the mode of the call, in which it triples.
+    self.assertAllClose(_run(head, training=True), 1.5 * expected, rtol=1e-5)
 
   def test_the_main_head_s_features_learn_of_it_or_do_not(self):
     known = tf.ones([1, 2, 2])
