@@ -572,6 +572,7 @@ class PaddingTest(tf.test.TestCase):
     for name in ("class_logits", "closeness_logits", "window_logits", "refined_logits"):
       self.assertAllClose(outputs[name][:, :3], expected[name], rtol=1e-5, atol=1e-5, msg=name)
     self.assertNotAllClose(outputs["closeness_logits"][:, 3:], expected["closeness_logits"][:, :2])
+    self.assertAllEqual(outputs["refined"], [[True] * 3 + [False] * 2] * 2)
 
 
 class OrderTest(tf.test.TestCase):

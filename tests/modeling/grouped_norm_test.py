@@ -90,3 +90,9 @@ def test_moments_are_float32_in_mixed_precision(policy):
   # Values of 8 bits, moments of 24.
   values = tf.cast(values, found.dtype).numpy().astype(np.float64)
   np.testing.assert_allclose(norm.moving_mean, values.mean(axis=(0, 1, 2)), rtol=1e-5)
+
+
+def test_epsilon_counts():
+  norm = normalization.GroupedBatchNorm(6, epsilon=5.0)
+  expected = (_MAPS - _MAPS.mean(axis=(0, 1, 2))) / np.sqrt(_MAPS.var(axis=(0, 1, 2)) + 5.0)
+  np.testing.assert_allclose(norm(_MAPS, training=True), expected, atol=1e-4)

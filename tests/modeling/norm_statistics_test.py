@@ -5,7 +5,7 @@ import pytest
 import tensorflow as tf
 
 from mtl_ssl_tf.configs import detector as detector_config
-from mtl_ssl_tf.modeling import factory, norm_statistics
+from mtl_ssl_tf.modeling import factory, norm_statistics, normalization
 from tests.modeling.pretraining import small
 
 SMALL = {
@@ -199,3 +199,9 @@ def test_a_channel_that_is_constant_has_no_variance_below_0():
   np.testing.assert_allclose(mean, rows, rtol=1e-6)
   assert np.min(norm._square_sum / 100 - mean**2) < 0.0  # Rounding would make it so.
   assert np.all(variance >= 0.0) and np.max(variance) < 1e-6
+
+
+def test_a_network_that_asks_for_nothing_gets_what_the_detectors_have():
+  usual = normalization.make_norm("frozen", 8, momentum=0.5, groups=1)
+  norm = norm_statistics._make_statistics_norm(8)
+  assert (norm.epsilon, norm.scale) == (usual.epsilon, usual.scale)

@@ -51,6 +51,19 @@ def test_boxes_are_of_images_of_any_sides(encoder):
   np.testing.assert_allclose(encoder(images, boxes), encoder.projection(features[:, 0]), atol=1e-5)
 
 
+@pytest.mark.parametrize("pooling", ["box", "image"])
+def test_statistics_are_learned_in_training_alone(pooling):
+  norm = {"type": "batch", "momentum": 0.5}
+  config = small.config(pooling=pooling, backbone={"type": small.BACKBONE, "norm": norm})
+  encoder = insloc_model.build(config).query_encoder
+  boxes = tf.constant([[0.0, 0.0, 64.0, 64.0]] * 2)
+  moving = [variable for variable in encoder.variables if "moving_mean" in variable.name]
+  assert len(moving) == 3
+  for training in (False, True):
+    encoder(_image(), boxes, training=training)
+    assert [bool(np.any(variable != 0.0)) for variable in moving] == [training] * 3
+
+
 def test_without_pooling_boxes_play_no_part():
   encoder = insloc_model.build(small.config(pooling="image")).query_encoder
   one = encoder(_image(), tf.constant([[[0.0, 0.0, 64.0, 64.0]]] * 2))
@@ -120,6 +133,12 @@ def test_mixed_precision_ends_in_float32():
   assert model.queue.keys.dtype == tf.float32
   assert tf.convert_to_tensor(model.queue.keys).dtype == tf.float32
   assert encoder.box_head.of_images(maps, False).dtype == tf.float32
+  features = np.random.default_rng(0).normal(size=[3, 16]).astype(np.float32)
+  hidden, last = encoder.projection.hidden, encoder.projection.last
+  net = np.maximum(features @ hidden.kernel.numpy() + hidden.bias.numpy(), 0.0)
+  net = net @ last.kernel.numpy() + last.bias.numpy()
+  expected = net / np.linalg.norm(net, axis=1, keepdims=True)
+  np.testing.assert_allclose(encoder.projection(features), expected, atol=1e-4)
   # The policy was for this model alone.
   assert tf_keras.mixed_precision.global_policy().name == "float32"
 

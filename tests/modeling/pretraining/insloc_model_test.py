@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from mtl_ssl_tf.modeling import normalization
 from mtl_ssl_tf.modeling.heads import pooling
 from mtl_ssl_tf.modeling.pretraining import insloc_model, momentum_encoder
 from tests.modeling.pretraining import small
@@ -38,3 +39,7 @@ def test_normalisation_in_groups_is_as_the_network_asks():
   norm = insloc_model._norm_fn(small.config())(8, epsilon=0.25, scale=False)
   norm.build([None, 2, 2, 8])
   assert (norm.epsilon, norm.scale, len(norm.trainable_variables)) == (0.25, False, 1)
+  # And else as the detector's, which starts from these weights.
+  usual = normalization.make_norm("batch", 8, momentum=0.5, groups=1)
+  norm = insloc_model._norm_fn(small.config())(8)
+  assert (norm.epsilon, norm.scale) == (usual.epsilon, usual.scale)
