@@ -88,6 +88,10 @@ def test_the_map_is_projected_once_and_kernels_are_prepared_for_each_unit():
   prepared = resnet_stage2.AcceleratedCropFeatures(CROPPER, stage, True, SIDE).prepare(features)
   assert [tuple(maps.shape) for maps in prepared.maps] == [(2, 4, 6, 512), (2, 4, 6, 2048)]
   assert len(prepared.kernels) == 2
+  crops = resnet_stage2.AcceleratedCropFeatures(CROPPER, stage, False, SIDE).prepare(features)
+  assert len(crops.maps) == 1 and len(crops.kernels) == 2
+  projected = resnet_stage2.AcceleratedCropFeatures(CROPPER, stage, True, None).prepare(features)
+  assert len(projected.maps) == 2 and projected.kernels == ()
   plain = resnet_stage2.AcceleratedCropFeatures(CROPPER, stage, False, None)
   assert plain.prepare(features) is features
 
