@@ -104,7 +104,6 @@ def test_heads_see_the_pyramid(model):
   assert found.closeness_logits.shape == (2, 8, 4)
 
 
-@pytest.mark.slow
 def check_compiled_inference(config):
   """A detector with other kernels finds the same as one XLA program."""
   tf.random.set_seed(0)
@@ -125,6 +124,7 @@ def check_compiled_inference(config):
   np.testing.assert_allclose(found["detection_scores"], expected["detection_scores"], atol=1e-4)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("features", FEATURES)
 def test_inference_compiles_whole(features):
   override = {
