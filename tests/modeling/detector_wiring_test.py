@@ -2,11 +2,12 @@
 
 from unittest import mock
 
+import numpy as np
 import pytest
 import tensorflow as tf
 
 from mtl_ssl_tf.modeling import mining_scores
-from tests.modeling import small, small_backbones, small_fpn
+from tests.modeling import small, small_fpn
 
 SIZES = tf.constant([[64.0, 96.0], [40.0, 70.0]])
 BOXES = tf.constant(
@@ -21,9 +22,8 @@ IMAGES = small.noise_images(2, 64, 96)
 
 def make_pyramid_detector(**options):
   """One whose auxiliary heads run on the maps of a pyramid, and rows depend on each other."""
-  del options
-  with small_backbones.registered():
-    return small_fpn.build({"auxiliary": {"features": "shared_map"}, "fpn": {"norm": "batch"}})
+  del options  # It is small as it is.
+  return small_fpn.build({"auxiliary": {"features": "shared_map"}, "fpn": {"norm": "batch"}})
 
 
 @pytest.mark.parametrize("training", [False, True])
@@ -88,7 +88,52 @@ def test_a_map_prepared_in_training_serves_at_inference_where_nothing_was_normal
   prepare.assert_not_called()
 
 
-def test_variables_are_drawn_in_the_order_in_which_they_always_were():
+@pytest.mark.parametrize(
+  "make", [small.make_rfcn_detector, small.make_shared_map_detector, make_pyramid_detector]
+)
+def test_heads_on_maps_classify_all_windows_at_once(make):
+  """Fewer windows would not cost less, and those of all proposals are known then."""
+  model = make(refinement={"max_proposals": 2, "chunk_size": 7})
+  first = model.first_stage(IMAGES, SIZES)
+  boxes_px = first.proposals.boxes_px
+  every = model.expanded_window_logits(first.features, boxes_px, SIZES)
+  selected = tf.constant([[True] + [False] * (boxes_px.shape[1] - 1)] * 2)
+  found = model.expanded_window_logits(first.features, boxes_px, SIZES, selected=selected)
+  np.testing.assert_allclose(found, every, atol=1e-5)
+  assert np.std(every[:, 0, 0]) > 0.0
+
+
+def test_calls_that_do_not_name_a_mode_are_of_inference():
+  model = small.make_rfcn_detector()
+  heads = (model.box_head, model.multi_object_head, model.closeness_head)
+  stages = [model.stage1, *(head.stage2 for head in heads)]
+  for stage in stages:
+    stage.seen = []
+  first = model.first_stage(IMAGES, SIZES)
+  model.second_stage(first, SIZES)
+  model.score_proposals(first, SIZES)
+  model.box_stage(first.features, BOXES, SIZES)
+  model.classify_windows(first.features, BOXES, SIZES)
+  model.classify_closeness(first.features, BOXES, SIZES)
+  model.prepare_multi_object(first.features)
+  model.call(IMAGES, SIZES)
+  model(IMAGES, SIZES)
+  assert [len(stage.seen) for stage in stages] == [3, 5, 6, 6]
+  assert {mode for stage in stages for _, mode in stage.seen} == {False}
+
+
+HEADS = ["box_head", "multi_object", "closeness"]
+
+
+@pytest.mark.parametrize(
+  ("make", "heads"),
+  [
+    (small.make_detector, [*HEADS, "foreground"]),
+    (small.make_feature_detector, ["box_head", "closeness", "foreground", "multi_object"]),
+    (small.make_rfcn_detector, ["box_head", "closeness", "foreground", "multi_object"]),
+  ],
+)
+def test_variables_are_drawn_in_the_order_in_which_they_always_were(make, heads):
   """So that a seed starts a run with the weights that it has always started with."""
   drawn = []
 
@@ -100,6 +145,5 @@ def test_variables_are_drawn_in_the_order_in_which_they_always_were():
     return variable
 
   with tf.variable_creator_scope(note):
-    small.make_detector()
-  heads = ["box_head", "multi_object", "closeness", "foreground"]
+    make()
   assert drawn == ["stage1", "rpn", *heads, "refinement"]
