@@ -157,10 +157,45 @@ def test_what_does_not_matter_to_the_converter_does_not_here(tmp_path, path, val
     np.testing.assert_array_equal(image.is_crowd, other.is_crowd)
 
 
-def test_faulty_objects_can_be_left_out(tmp_path):
+def test_faulty_objects_and_images_can_be_left_out(tmp_path, capsys):
   path = tmp_path / "truth.json"
-  path.write_text(json.dumps(changed(["annotations", 0, "bbox"], None)))
-  assert len(coco_truth.read_coco(path, on_error="skip").images[1].classes) == 2
+  content = changed(["annotations", 0, "bbox"], None)
+  content["images"][0]["annotated_classes"] = []
+  path.write_text(json.dumps(content))
+  (image,) = coco_truth.read_coco(path, on_error="skip").images
+  assert image.image_id == "139" and len(image.classes) == 2
+  logged = sorted(capsys.readouterr().err.splitlines())
+  assert [line.split(":")[:3] for line in logged] == [
+    ["left out", " truth.json", " image 1 annotated_classes"],
+    ["left out", " truth.json", " object 1 ('dog', id 0) bbox"],
+  ]
+
+
+def test_without_a_sound_category_nothing_can_be_read(tmp_path):
+  path = tmp_path / "truth.json"
+  content = copy.deepcopy(FILE)
+  for entry in content["categories"]:
+    entry["name"] = ""
+  path.write_text(json.dumps(content))
+  with pytest.raises(faults.FaultError, match="category 1 name: ''; accepted: a class name"):
+    coco_truth.read_coco(path, on_error="skip")
+
+
+def test_what_looks_like_a_mistake_is_a_warning(tmp_path, capsys):
+  content = changed(["annotations", 1, "id"], 2)
+  content["images"][1]["file_name"] = "nine.jpg"
+  read(tmp_path, content)
+  logged = sorted(capsys.readouterr().err.splitlines())
+  assert [line.partition("; accepted")[0][:44] for line in logged] == [
+    "truth.json: annotations: id: repeated in 1 o",
+    "warning: truth.json: images: file_name: 'nin",
+  ]
+
+
+def test_an_image_may_have_no_name(tmp_path):
+  truth = read(tmp_path, changed(["images", 1, "file_name"], None))
+  assert [image.file_name for image in truth.images] == ["nine.jpg", ""]
+  assert len(truth.images[1].classes) == 3
 
 
 def test_category_names_in_the_place_of_ids(tmp_path):

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import os
 
 import numpy as np
 import pytest
@@ -92,6 +93,25 @@ class TestRoundTrip:
     found = detection_files.read_predictions(str(path), self.TRUTH, "ground_truth")[0]
     np.testing.assert_array_equal(found.scores, self.FOUND[2].scores)
 
+  def test_names_that_are_no_text(self, tmp_path):
+    name = os.fsdecode(b"a\xff")
+    detection_files.write_comp4(tmp_path, "val", [(name, self.FOUND[0])], NAMES)
+    found = detection_files.read_predictions(str(tmp_path), make_truth("b", name))
+    assert_same(found[1], self.FOUND[0])
+
+  def test_paths_that_could_be_patterns(self, tmp_path):
+    folder = tmp_path / "a[1]"
+    folder.mkdir()
+    detection_files.write_comp4(folder, "[v]", [("7", self.FOUND[0])], NAMES)
+    assert_same(detection_files.read_predictions(str(folder), self.TRUTH)[0], self.FOUND[0])
+    path = str(folder / detection_files.comp4_file("[v]", "cat"))
+    (found, *_) = detection_files.read_predictions(path, self.TRUTH)
+    assert found.scores.tolist() == self.FOUND[0].scores[self.FOUND[0].classes == 1].tolist()
+    path = folder / "results.JSON"
+    detection_files.write_coco_results(path, [(7, self.FOUND[0])], CATEGORIES)
+    found = detection_files.read_predictions(str(path), self.TRUTH, "ground_truth")
+    assert_same(found[0], self.FOUND[0])
+
   def test_names_with_blanks(self, tmp_path):
     truth = make_truth("my image", "other")
     detection_files.write_comp4(tmp_path, "val", [("my image", self.FOUND[0])], NAMES)
@@ -119,6 +139,11 @@ class TestComp4:
     detection_files.write_comp4(tmp_path, "again", [("000012", found)], NAMES)
     again = (tmp_path / "comp4_det_again_cat.txt").read_text()
     assert again == "000012 0.5 2.0 1.0 30.5 20.0\n"
+
+  def test_blanks_around_a_line(self, tmp_path):
+    (tmp_path / "comp4_det_test_cat.txt").write_bytes(b"  b  0.5 2 1 30.5 20 \r\n \r\n")
+    found = detection_files.read_predictions(str(tmp_path), make_truth("b"))[0]
+    np.testing.assert_array_equal(found.boxes.corners, [[1, 2, 20, 30.5]])
 
   def test_known_by_the_name_of_the_file(self, tmp_path):
     truth = make_truth("1", "2")
@@ -235,6 +260,11 @@ class TestCoco:
     found = self.message(tmp_path, [ROW, {**ROW, **changed}])
     assert found.startswith(f"{tmp_path}/r.json: {message}")
     assert "\n" not in found
+
+  def test_reading_ends_with_the_twentieth_fault(self, tmp_path):
+    lines = self.message(tmp_path, [{**ROW, "score": None}] * 30).splitlines()
+    assert len(lines) == 20
+    assert lines[-1] == f"{tmp_path}/r.json: entry 20: score: None; accepted: a finite number"
 
   def test_an_id_and_a_name_of_one_image(self, tmp_path):
     message = self.message(tmp_path, [ROW, {**ROW, "image_id": "photo 7.jpg"}])

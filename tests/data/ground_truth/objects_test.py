@@ -46,6 +46,10 @@ def test_names_that_several_images_share_find_none():
   assert two.by_name == {"cats/a.jpg": 0, "dogs/a.jpg": 1, "a/b.jpg": 2, "b.jpg": 2, "b": 2}
 
 
+def test_ids_that_are_paths_are_known_by_their_last_part_too():
+  assert truth(image("deep/b")).by_name == {"deep/b": 0, "b": 0}
+
+
 def test_an_id_goes_before_the_name_of_a_file():
   assert truth(image("1", "2.jpg"), image("2", "1.jpg")).index["2"] == 1
 
@@ -57,6 +61,9 @@ def test_an_id_goes_before_the_name_of_a_file():
     (["000012", "7"], ("000012", "7")),
     (["139", "a"], ("139", "a")),
     (["-1"], ("-1",)),
+    # Eighteen digits are a number of 64 bits, nineteen may be none.
+    (["9" * 18], (10**18 - 1,)),
+    (["1" * 19], ("1" * 19,)),
     (["٣"], ("٣",)),
     ([], ()),
   ],

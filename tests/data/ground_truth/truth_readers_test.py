@@ -91,6 +91,11 @@ class TestRecords:
     truth = truth_readers.read(str(records / "val-*.tfrecord"))
     assert truth.category_ids == (17, 18)
 
+  def test_a_manifest_without_one_of_the_classes(self, records):
+    manifest = {"category_ids": {"cat": 17}, "shards": [{"file": "val-00000-of-00002.tfrecord"}]}
+    (records / "manifest_val.json").write_text(json.dumps(manifest))
+    assert truth_readers.read(str(records / "val-*.tfrecord")).category_ids == (1, 2)
+
   def test_label_map_elsewhere(self, records):
     (records / "label_map.txt").rename(records / "classes.txt")
     pattern = str(records / "val-*.tfrecord")
@@ -222,6 +227,24 @@ class TestFaultyRecords:
     (tmp_path / "a.tfrecord").write_bytes(content)
     assert read_fault(path) == f"{path}: record 1: damaged; accepted: a whole TFRecord file"
 
+  def test_what_is_wrong_in_a_second_file(self, tmp_path):
+    one, two = self.example(), tf.train.Example.FromString(self.example())
+    two.features.feature[schema.IMAGE_FILENAME].bytes_list.value[:] = [b"b.png"]
+    first = self.write(tmp_path, one)
+    second = fixtures.write_records(tmp_path / "b.tfrecord", [two.SerializeToString()])
+    with pytest.raises(faults.FaultError) as error:
+      truth_readers.read_records([first, second])
+    assert str(error.value) == (
+      f"{first}, {second}: image/source_id: 'a' comes twice; accepted: each image once, not for"
+      " 'a.png' and for 'b.png'"
+    )
+    content = bytearray((tmp_path / "b.tfrecord").read_bytes())
+    content[-20] ^= 1
+    (tmp_path / "b.tfrecord").write_bytes(content)
+    with pytest.raises(faults.FaultError) as error:
+      truth_readers.read_records([first, second])
+    assert str(error.value) == f"{second}: record 0: damaged; accepted: a whole TFRecord file"
+
   @pytest.mark.parametrize("number", [1, 11])
   def test_bytes_behind_the_last_record(self, tmp_path, number):
     path = self.write(tmp_path, self.example())
@@ -268,7 +291,8 @@ class TestVoc:
     truth = truth_readers.read(str(voc), split="val")
     assert truth.class_names == ("cat", "dog")
     first, second = truth.images
-    assert (first.image_id, first.size) == ("000012", (48, 64))
+    assert (first.image_id, first.file_name, first.size) == ("000012", "000012.jpg", (48, 64))
+    assert (truth.source, truth.category_ids) == (f"{voc} val", (1, 2))
     # As they stand, though one reaches out of the image.
     np.testing.assert_array_equal(first.boxes.corners, [[4, 8, 24, 40], [0, 0, 48, 65]])
     np.testing.assert_array_equal(first.classes, [2, 1])
@@ -299,6 +323,21 @@ class TestVoc:
     logged = capsys.readouterr().err.splitlines()
     assert len(logged) == 2 and all(line.startswith("left out: Annotations/") for line in logged)
 
+  def test_objects_of_unknown_classes_can_be_left_out(self, voc, tmp_path, capsys):
+    (tmp_path / "classes.txt").write_text("dog\n")
+    options = {"label_map_file": str(tmp_path / "classes.txt"), "on_error": "skip"}
+    truth = truth_readers.read(str(voc), split="val", **options)
+    assert [image.classes.tolist() for image in truth.images] == [[1], []]
+    np.testing.assert_array_equal(truth.images[0].boxes.corners, [[4, 8, 24, 40]])
+    (logged,) = capsys.readouterr().err.splitlines()
+    assert logged.startswith("left out: Annotations/000012.xml: object 2 ('cat') name: 'cat' is un")
+
+  def test_an_annotation_at_fault_as_a_whole_is_left_out_with_its_image(self, voc):
+    path = voc / "Annotations/000012.xml"
+    path.write_text(path.read_text().replace("<size>", "<polygon><x>1</x></polygon><size>"))
+    truth = truth_readers.read(str(voc), split="val", on_error="skip")
+    assert [image.image_id for image in truth.images] == ["empty"]
+
   def test_split_is_needed(self, voc):
     with pytest.raises(ValueError, match=r"is a VOC folder; accepted: together with --split"):
       truth_readers.read(str(voc))
@@ -324,10 +363,11 @@ def test_arguments_without_use(voc, records):
       truth_readers.read("a.json", **flag)
 
 
-def test_coco_file_of_the_records_holds_the_same(records, tmp_path):
+@pytest.mark.parametrize("name", ["truth.json", "truth.JSON"])
+def test_coco_file_of_the_records_holds_the_same(records, tmp_path, name):
   truth = truth_readers.read(str(records / "val-*.tfrecord"))
-  coco_truth.write_coco(truth, tmp_path / "truth.json")
-  again = truth_readers.read(str(tmp_path / "truth.json"))
+  coco_truth.write_coco(truth, tmp_path / name)
+  again = truth_readers.read(str(tmp_path / name))
   assert again.class_names == truth.class_names
   for one, other in zip(truth.images, again.images, strict=True):
     assert (one.image_id, one.file_name, one.size) == (other.image_id, other.file_name, other.size)
