@@ -115,6 +115,32 @@ def test_a_pasted_object_brings_the_classes_of_its_image():
     np.testing.assert_array_equal(values, labels[name])
 
 
+def with_objects(boxes, annotated) -> bytes:
+  example = tf.train.Example.FromString(
+    fixtures.serialized_example(fixtures.solid_image(40, 60), boxes, [1] * len(boxes))
+  )
+  example.features.feature[schema.ANNOTATED_CLASSES].int64_list.value.extend(annotated)
+  return example.SerializeToString()
+
+
+def test_each_pasted_object_brings_the_classes_of_its_image():
+  own = with_objects([], [1, 2])
+  partner = with_objects([[2, 2, 10, 10], [2, 20, 10, 28], [2, 40, 10, 48]], [1, 3])
+  counts = set()
+  for seed in range(8):
+    _, labels = parse(own, [partner] * 4, seed, augmentation={"copy_paste": 1.0})
+    is_part = labels["annotated_parts_px"][:, 0] >= 0
+    count = int(np.sum(labels["gt_classes"] >= 0))
+    expected = [[1, 1, 1, 0, 0]] + [[1, 1, 0, 1, 0]] * count
+    assert labels["annotated_parts"][is_part].tolist() == expected
+    counts.add(count)
+  assert max(counts) > 1
+  # Nothing is there to be pasted: the image is one part.
+  _, labels = parse(own, [own] * 4, augmentation={"copy_paste": 1.0})
+  assert labels["annotated_parts_px"][1:, 0].tolist() == [-1] * 3
+  assert labels["annotated_classes"].tolist() == [1, 1, 1, 0, 0]
+
+
 def test_an_image_that_was_not_composed_is_one_part():
   _, labels = parse(record([2]), augmentation={"mosaic": 1e-9, "copy_paste": 1e-9})
   assert labels["annotated_parts"].shape == (4 + 3, C)

@@ -165,6 +165,20 @@ class DetectionParserTest(parameterized.TestCase, tf.test.TestCase):
     self.assertAllEqual(labels["gt_boxes_orig"], -np.ones([3, 4]))
     self.assertEqual(labels["num_dropped_boxes"], 0)
 
+  @parameterized.parameters((1.0, 2.0), (0.5, 1.0))
+  def test_a_range_with_one_end_at_1_zooms(self, scale_min, scale_max):
+    serialized = fixtures.serialized_example(fixtures.noise_image(30, 40))
+    zoom = {"scale_min": scale_min, "scale_max": scale_max, "is_training": True}
+    scales = {parse(serialized, (5, number), **zoom)[1]["image_info"][2, 0] for number in range(4)}
+    self.assertLen(scales, 4)
+
+  def test_later_changes_of_the_settings_do_not_count(self):
+    data = data_config.Data(input_size=(64, 64), short_side=30, long_side=64, flip_probability=0.0)
+    parser = detection_parser.DetectionParser(data, is_training=True)
+    data.flip_probability = 1.0
+    serialized = fixtures.serialized_example(fixtures.noise_image(30, 40), [[0, 0, 9, 9]], [1])
+    self.assertFalse(parser(tf.constant(serialized), tf.zeros([2], tf.int64))[1]["flipped"])
+
   def test_evaluation_neither_flips_nor_zooms(self):
     image = fixtures.noise_image(30, 40)
     serialized = fixtures.serialized_example(image, [[0, 0, 9, 9]], [1])

@@ -123,6 +123,7 @@ def test_batches_hold_them_where_asked_for(tmp_path):
   )
   assert reader.carries_erased(path) and reader.carries_erased([path, bare])
   assert not reader.carries_erased(bare)
+  assert not reader.carries_erased(fixtures.write_records(tmp_path / "none.tfrecord", []))
   data = data_config.Data(input_path=path, global_batch_size=2, is_training=True, **SIZES)
   _, labels = next(iter(reader.make_dataset(data, with_erased=True)))
   assert labels["erased_boxes_px"].shape == (2, 3, 4)

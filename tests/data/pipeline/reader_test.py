@@ -301,10 +301,31 @@ class PositionTest(ReaderTest):
       data = data_config.Data(input_path=self.pattern, global_batch_size=4, seed=None)
       reader.image_ids(data, 0)
 
+  def test_no_image_ids_of_a_batch_that_there_is_not(self):
+    data = data_config.Data(input_path=self.pattern, global_batch_size=4, seed=3)
+    with self.assertRaisesRegex(ValueError, r"^first_batch is \[-1\]; accepted: batches are"):
+      reader.image_ids(data, -1)
+
   def test_remote_files_give_the_same(self):
     whole = self._batches(3)
     self.pattern = f"file://{self.pattern}"
     self._assert_equal(self._batches(2, first_batch=1), whole[1:])
+
+
+class CacheTest(ReaderTest):
+  @parameterized.product(is_training=(False, True), input_layout=("single", "by_orientation"))
+  def test_cached_records_are_read_once(self, is_training, input_layout):
+    pattern = self._write(3, 1)
+    settings = {**SETTINGS, "input_layout": input_layout, "input_size": (12, 16)}
+    dataset = fixtures.make_dataset(
+      pattern, global_batch_size=4, is_training=is_training, cache=True, **settings
+    )
+    if not is_training:  # Evaluation reads them when it first needs them.
+      list(dataset)
+    for file in record_paths.match_files(pattern):
+      os.remove(file)
+    images, _ = next(iter(dataset))
+    self.assertAllEqual(np.sort(images[:, 0, 0, 0]), [1, 2, 3, 4])
 
 
 class FilesTest(ReaderTest):
