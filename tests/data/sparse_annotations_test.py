@@ -11,7 +11,7 @@ import pytest
 import tensorflow as tf
 
 from mtl_ssl_tf.configs import data as data_config
-from mtl_ssl_tf.data import faults, schema, sparse_annotations
+from mtl_ssl_tf.data import faults, progress_lines, schema, sparse_annotations
 from mtl_ssl_tf.data.pipeline import detection_parser
 from mtl_ssl_tf.data.records import writer as record_writer
 from mtl_ssl_tf.data.sparse import erasing as sparse_erasing
@@ -39,8 +39,11 @@ def example(name, objects):
     width=40,
     filename=f"{name}.png",
     source_id=name,
-    # Each object's box tells its id; a flat box has no area.
-    boxes_orig=[(1, 1, 1 if kind == "flat" else 15, 10 + i % 29) for i, _, kind in objects],
+    # Each object's box tells its id; a flat or thin box has no area.
+    boxes_orig=[
+      (1, 1, 1 if kind == "flat" else 15, 1 if kind == "thin" else 10 + i % 29)
+      for i, _, kind in objects
+    ],
     class_ids=[class_id for _, class_id, _ in objects],
     class_names=[CLASSES[class_id - 1] for _, class_id, _ in objects],
     difficult=[int(kind == "difficult") for *_, kind in objects],
@@ -183,11 +186,11 @@ class TestErased:
     assert {n: about["kept_per_class"][n] + about["erased_per_class"][n] for n in CLASSES} == totals
 
   def test_crowds_and_flat_boxes_are_not_ranked(self, tmp_path):
-    images = {"a": [(1, 1, "crowd"), (2, 1, "flat"), (3, 2, ""), (4, 2, "")]}
+    images = {"a": [(1, 1, "crowd"), (2, 1, "flat"), (5, 1, "thin"), (3, 2, ""), (4, 2, "")]}
     write_split(tmp_path, images)
     make(tmp_path, tmp_path / "sparse", "extreme")
     (last,) = ranked("a", images=images)[1:]
-    assert ids(tmp_path / "sparse") == {"a": [1, 2, last]}
+    assert ids(tmp_path / "sparse") == {"a": [1, 2, 5, last]}
 
   @pytest.mark.parametrize("mode", ["keep", "ignore", "drop"])
   def test_difficult_objects_are_ranked_where_training_keeps_them(self, tmp_path, mode):
@@ -286,6 +289,14 @@ class TestManifest:
       "train_hard_seed2: 9 of 16 annotations kept, in 4 images; left out: images that lost all"
       " annotations 0, images that had none 2"
     )
+
+  def test_both_readings_tell_how_far_they_are(self, folder, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(progress_lines, "_SECONDS_BETWEEN_LINES", 0.0)
+    make(folder, tmp_path, "miss", share="0.4")
+    told = [line.split(", ")[0] for line in capsys.readouterr().err.splitlines()]
+    for what in ("ranking annotations", "writing records"):
+      lines = [line for line in told if line.startswith(f"train_40miss: {what}: ")]
+      assert lines == [f"train_40miss: {what}: {number}/6" for number in range(1, 7)]
 
   @pytest.mark.parametrize("options", [{"name": "hard"}, {"name": "miss", "share": "0.4"}])
   def test_order_of_records_and_shards_does_not_matter(self, folder, tmp_path, options):
@@ -387,6 +398,8 @@ class TestRefused:
     [
       ({"difficult": "maybe"}, "--difficult is maybe; accepted: keep, ignore, drop"),
       ({"num_shards": 0}, "--num_shards is 0; accepted: 1 … 99999"),
+      ({"num_shards": 100_000}, "--num_shards is 100000; accepted: 1 … 99999"),
+      ({"output_split": ".a"}, "--output_split is '.a'; accepted: letters, digits and . _ + -"),
       ({"output_split": "a/b"}, "--output_split is 'a/b'; accepted: letters, digits and . _ + -"),
       ({"output_split": ""}, "--output_split is ''; accepted: letters, digits and . _ + -"),
     ],
@@ -470,6 +483,11 @@ class TestRefused:
       sparse_erasing.ranked_objects(record, "train: record 3", 3, rank_difficult=True)
     assert str(error.value).startswith(f"train: record 3: {message}")
 
+  def test_each_record_says_where_it_stands(self, folder):
+    paths = sorted(folder.glob("*.tfrecord"))
+    places = [f"{path}: record {number}" for path in paths for number in range(3)]
+    assert [where for _, where in sparse_erasing.read(paths)] == places
+
   def test_no_example(self, tmp_path):
     path = fixtures.write_records(tmp_path / "a.tfrecord", [b"\xff"])
     with pytest.raises(faults.FaultError, match=r"a\.tfrecord: record 0: damaged; accepted:"):
@@ -501,6 +519,13 @@ class TestCommand:
     assert sparse_annotations.main([*flags, "--protocol=some"]) == 1
     shown = capsys.readouterr().err
     assert shown == "error: --protocol is some; accepted: easy, hard, extreme, keep1, miss\n"
+
+  def test_says_what_cannot_be_written(self, folder, tmp_path, capsys):
+    (tmp_path / "file").touch()
+    flags = ["--input_dir", str(folder), "--split", "train", "--protocol=easy"]
+    assert sparse_annotations.main([*flags, "--output_dir", str(tmp_path / "file")]) == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("error: ") and str(tmp_path / "file") in line
 
   def test_stopped(self, folder, capsys, monkeypatch):
     def stop(*args, **options):
