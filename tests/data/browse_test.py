@@ -11,6 +11,7 @@ from mtl_ssl_tf.data import browse
 from mtl_ssl_tf.serving import export_lib
 from mtl_ssl_tf.tasks import fed_images
 from tests import web_page_test
+from tests.serving import tiny_run as tiny_run_lib
 from tests.tasks import tiny
 
 
@@ -36,8 +37,11 @@ def test_a_page_of_the_configuration(folder, capsys):
     "batch 5, row ",
     "batch 6, row ",
   ]
-  about = next(text for text in reader.texts if text.startswith("Configuration"))
-  assert str(folder / "tiny.yaml") in about and str(folder / "train.tfrecord") in about
+  assert (
+    f"Configuration: {folder / 'tiny.yaml'}. Records: {folder / 'train.tfrecord'}. From batch 5 on,"
+    " in batches of 2."
+  ) in reader.texts
+  assert "Training images as they are fed" in reader.texts
   assert {"cat", "dog"} <= {text.strip() for text in reader.texts}
 
 
@@ -66,6 +70,11 @@ def test_a_run_gives_its_configuration_its_step_and_its_label_map(folder, asked,
   assert call(folder, f"--model_dir={run}", "--first_batch=2", "--num_images=7") == 0
   # Nothing is mined, so that no model is built.
   assert asked == [("MtlDetectionTask", 24, 5, None), ("MtlDetectionTask", 7, 2, None)]
+  assert f"Configuration: the run in {run}. Records: " in (folder / "page.html").read_text()
+  assert call(folder, f"--model_dir={run}", "--first_batch=0") == 0
+  last = run / f"ckpt-{tiny_run_lib.LATEST_STEP}"
+  assert call(folder, f"--model_dir={run}", f"--checkpoint={last}") == 0
+  assert [first_batch for _, _, first_batch, _ in asked[2:]] == [0, tiny_run_lib.LATEST_STEP]
   assert "größe" in (folder / "page.html").read_text()
 
 
@@ -80,7 +89,26 @@ def test_boxes_are_mined_by_the_run_s_best_checkpoint(folder, asked, tiny_run, c
   (folder / "label_map.txt").write_text("disc\nring\ngröße\n")
   assert call(folder, *flags, f"--model_dir={tiny_run}") == 0
   assert asked == [("CoMiningTask", 24, 0, None), ("CoMiningTask", 24, 5, "model of best")]
-  assert f"Boxes are mined by {tiny_run / 'best'}" in (folder / "page.html").read_text()
+  best = tiny_run / "best" / "best_ckpt-1"
+  assert f"Boxes are mined by {best} (best)." in (folder / "page.html").read_text()
+
+
+def test_all_files_of_the_configuration_are_named(folder, asked):
+  (folder / "more.yaml").write_text("task: {train_data: {global_batch_size: 3}}\n")
+  files = [folder / "tiny.yaml", folder / "more.yaml"]
+  assert call(folder, *(f"--config_file={file}" for file in files)) == 0
+  page = (folder / "page.html").read_text()
+  assert f"Configuration: {files[0]}, {files[1]}. Records: " in page and "batches of 3." in page
+
+
+def test_records_that_break_off_are_one_line(folder, monkeypatch, capsys):
+  def break_off(*_):
+    raise tf.errors.DataLossError(None, None, "corrupted record")
+
+  monkeypatch.setattr(fed_images, "fed_images", break_off)
+  assert call(folder, f"--config_file={folder / 'tiny.yaml'}") == 1
+  (line,) = capsys.readouterr().err.splitlines()
+  assert line.startswith("error: ") and "corrupted record" in line
 
 
 def test_the_checkpoint_is_that_of_the_flag(folder, monkeypatch):
@@ -115,6 +143,10 @@ def test_the_checkpoint_is_that_of_the_flag(folder, monkeypatch):
     (
       ["--params_override=task: {train_data: {input_path: /nowhere/x-*}}"],
       "error: task.train_data.input_path: no record files match '/nowhere/x-*'",
+    ),
+    (
+      ["--params_override=task: {train_data: {scale_min: 2.0}}"],
+      "error: task.train_data.scale_min is 2.0; accepted: ",
     ),
   ],
 )
