@@ -6,6 +6,7 @@ import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Protocol
 
+import numpy as np
 import tensorflow as tf
 
 from mtl_ssl_tf.data import faults, schema
@@ -115,7 +116,7 @@ class RecordImages:
 
   def read(self, number: int) -> tuple[str, bytes]:
     """See `ImageSource`; the name is the image's identifier in its data set."""
-    file = os.path.basename(self._files[self._index.file_numbers[number]])
+    file_number = self._index.file_numbers[number]
     try:
       content = self._index.read(tf.constant(number, tf.int64)).numpy()
       feature = tf.train.Example.FromString(content).features.feature
@@ -124,5 +125,7 @@ class RecordImages:
     except Exception as error:  # Reading damaged bytes may raise nearly anything.
       value = f"cannot be read ({type(error).__name__})"
       accepted = f"a record with {schema.IMAGE_ENCODED} and {schema.IMAGE_SOURCE_ID}"
-      raise faults.FaultError([faults.Fault(file, f"record {number}", value, accepted)]) from error
+      file = os.path.basename(self._files[file_number])
+      where = f"record {number - np.searchsorted(self._index.file_numbers, file_number)}"
+      raise faults.FaultError([faults.Fault(file, where, value, accepted)]) from error
     return os.fsdecode(source_id), encoded
