@@ -73,6 +73,17 @@ def test_blur_goes_with_the_composite(side, sigma):
   np.testing.assert_allclose(found, expected, atol=1e-4)
 
 
+def test_a_blur_may_reach_further_than_the_image():
+  image = np.random.default_rng(0).uniform(0.0, 255.0, [4, 4, 3]).astype(np.float32)
+  found = colors.blur(tf.constant(image), tf.constant(50.0), 50.0)
+  # So wide, it is nearly the plain mean, which ends where the mirrored image does.
+  padded = np.pad(image, [(4, 4), (4, 4), (0, 0)], "symmetric")
+  for y in range(4):
+    for x in range(4):
+      expected = padded[y : y + 9, x : x + 9].mean(axis=(0, 1))
+      np.testing.assert_allclose(found[y, x], expected, rtol=0.01)
+
+
 def test_sigmas_fill_their_range():
   image = np.zeros([32, 32, 3], np.float32)
   image[16, 16] = 100.0

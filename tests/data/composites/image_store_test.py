@@ -7,9 +7,9 @@ import os
 import numpy as np
 import pytest
 import tensorflow as tf
-from PIL import Image
+from PIL import Image, JpegImagePlugin
 
-from mtl_ssl_tf.data import faults, schema
+from mtl_ssl_tf.data import faults, progress_lines, schema
 from mtl_ssl_tf.data.composites import image_store
 from tests import fixtures
 
@@ -93,6 +93,19 @@ def test_images_of_all_kinds_become_upright_rgb(tmp_path):
   np.testing.assert_allclose(found["turned.jpg"][5, [5, 35]], [BLUE, RED], atol=12)
   assert found["tagged.tiff"].shape == (40, 60, 3) and np.ptp(found["tagged.tiff"][5, 5]) == 0
   assert found["ink.jpg"].shape == (40, 60, 3)
+
+
+def test_a_picture_in_a_folder_keeps_its_path_as_its_id_alone(tmp_path, messages):
+  save(tmp_path / "images" / "deep" / "a.png", fixtures.noise_image(20, 20))
+  (file,) = ready(tmp_path, image_dir=str(tmp_path / "images"))
+  (content,) = tf.data.TFRecordDataset(file).as_numpy_iterator()
+  feature = tf.train.Example.FromString(content).features.feature
+  names = [
+    feature[key].bytes_list.value[0] for key in (schema.IMAGE_FILENAME, schema.IMAGE_SOURCE_ID)
+  ]
+  assert names == [b"a.png", b"deep/a.png"]
+  kept = f"{tmp_path / 'images'}: images are kept ready in {os.path.dirname(file)}"
+  assert messages()[-1] == kept
 
 
 def test_broken_images_are_named_and_left_out(tmp_path, messages):
@@ -221,6 +234,18 @@ def test_a_change_of_the_images_is_seen(tmp_path):
   assert ready(tmp_path, image_dir=str(images)) == third
 
 
+def test_another_place_is_other_images(tmp_path):
+  # Of one size and one time, in folders of one name.
+  for number, place in enumerate(("x", "y")):
+    path = tmp_path / place / "images" / "a.bmp"
+    save(path, fixtures.noise_image(4, 4, number))
+    os.utime(path, ns=(5, 5))
+  first, second = (
+    read(ready(tmp_path, image_dir=str(tmp_path / place / "images")))["a.bmp"] for place in "xy"
+  )
+  assert np.any(first != second)
+
+
 @pytest.mark.parametrize("name", ["a.png", "a.jpg"])
 def test_large_images_are_shrunk(tmp_path, name):
   image = quarters().repeat(4, axis=0).repeat(4, axis=1)  # 160 x 240
@@ -229,6 +254,29 @@ def test_large_images_are_shrunk(tmp_path, name):
   assert found.shape == (50, 75, 3)
   corners = found[[5, 5, 45, 45], [5, 70, 5, 70]]
   np.testing.assert_allclose(corners, [RED, GREEN, BLUE, (255, 255, 255)], atol=8)
+
+
+def test_shrunk_pixels_are_means_and_not_single_ones():
+  columns = np.tile(np.arange(120) % 2 * 200, [120, 1]).astype(np.uint8)
+  content = io.BytesIO()
+  Image.fromarray(np.stack([columns] * 3, axis=-1)).save(content, "PNG")
+  shrunk = image_store.ready_image(content.getvalue(), "a.png", 30)
+  assert (shrunk.format, shrunk.height, shrunk.width, shrunk.reencoded) == ("png", 30, 30, True)
+  with Image.open(io.BytesIO(shrunk.encoded)) as picture:
+    np.testing.assert_allclose(np.asarray(picture), 100, atol=12)
+
+
+def test_a_shrunk_jpeg_is_fine_and_says_nothing_else():
+  content, as_saved = io.BytesIO(), io.BytesIO()
+  image = Image.fromarray(fixtures.noise_image(80, 80))
+  image.save(content, "JPEG", quality=50, comment=b"mine", icc_profile=b"profile")
+  image.save(as_saved, "JPEG", quality=95)
+  shrunk = image_store.ready_image(content.getvalue(), "a.jpg", 40)
+  with Image.open(io.BytesIO(shrunk.encoded)) as picture, Image.open(as_saved) as fine:
+    assert picture.quantization == fine.quantization
+    # Each pixel has a colour of its own.
+    assert JpegImagePlugin.get_sampling(picture) == 0
+    assert "comment" not in picture.info and "icc_profile" not in picture.info
 
 
 def test_images_that_are_small_enough_stay_byte_for_byte(tmp_path):
@@ -243,7 +291,8 @@ def test_images_that_are_small_enough_stay_byte_for_byte(tmp_path):
   assert not feature[schema.OBJECT_LABEL].int64_list.value
 
 
-def test_many_images_keep_their_order_over_several_files(tmp_path, monkeypatch):
+def test_many_images_keep_their_order_over_several_files(tmp_path, monkeypatch, messages):
+  monkeypatch.setattr(progress_lines, "_SECONDS_BETWEEN_LINES", 0.0)
   monkeypatch.setattr(image_store, "_IMAGES_PER_FILE", 3)
   monkeypatch.setattr(image_store, "_IMAGES_IN_FLIGHT", 4)
   for number in range(10):
@@ -253,6 +302,8 @@ def test_many_images_keep_their_order_over_several_files(tmp_path, monkeypatch):
   assert len(files) == 4
   found = read(files)
   assert [int(image[0, 0, 0]) for image in found.values()] == [0, 1, 2, 3, 4, 6, 7, 8, 9]
+  told = [line.split(", ")[0] for line in messages() if line.startswith("reading images: ")]
+  assert told == [f"reading images: {number}/10" for number in range(1, 11)]
 
 
 def test_records_are_taken_as_they_are_or_made_ready(tmp_path, messages):
@@ -318,6 +369,13 @@ def test_the_summary_says_what_the_files_hold(tmp_path):
     assert json.load(file) == {
       "source": str(tmp_path / "images"), "short_side": 64, "num_images": 1, "faults": []
     }  # fmt: skip
+
+
+def test_without_a_folder_images_are_kept_in_the_users_cache(tmp_path, monkeypatch):
+  monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+  save(tmp_path / "images" / "a.png", fixtures.noise_image(4, 4))
+  (file,) = ready(tmp_path, image_dir=str(tmp_path / "images"), store_dir="")
+  assert os.path.dirname(os.path.dirname(file)) == str(tmp_path / "cache" / "mtl_ssl_tf" / "images")
 
 
 def test_the_default_folder_is_in_the_users_cache(monkeypatch):

@@ -187,6 +187,23 @@ def test_paste_replaces_the_pixels_of_the_box_alone():
   np.testing.assert_array_equal(image, expected)
 
 
+def test_each_range_of_the_settings_is_drawn_from():
+  settings = DEFAULTS.replace(
+    size=100, crop_area_min=0.11, crop_area_max=0.22, crop_aspect_min=0.33, crop_aspect_max=0.44,
+    paste_side_min=0.55, paste_side_max=0.66,
+  )  # fmt: skip
+  image = tf.zeros([40, 60, 3], tf.uint8)
+  crop = tf.constant([10, 4]), tf.constant([0, 0])
+  with (
+    mock.patch.object(pasting, "random_crop", return_value=crop) as random_crop,
+    mock.patch.object(pasting, "random_size", return_value=crop[0]) as random_size,
+  ):
+    pasting.composite(image, image[:9, :7], tf.constant([0, 1]), settings)
+  image_size, _, areas, aspects = random_crop.call_args.args
+  assert (tuple(image_size.numpy()), areas, aspects) == ((40, 60), (0.11, 0.22), (0.33, 0.44))
+  assert random_size.call_args.args[2] == (55, 66)
+
+
 @pytest.mark.parametrize("size", [64, 96])
 def test_the_box_covers_exactly_the_pasted_pixels(size):
   settings = DEFAULTS.replace(size=size)

@@ -1,6 +1,7 @@
 """Batches of pairs: order, resuming, workers, replicas, and their shapes."""
 
 import json
+import os
 import pathlib
 import subprocess
 import sys
@@ -11,6 +12,7 @@ import tensorflow as tf
 from PIL import Image
 
 from mtl_ssl_tf.configs import insloc_data as insloc_config
+from mtl_ssl_tf.data import schema
 from mtl_ssl_tf.data.composites import reader
 from tests import fixtures
 
@@ -89,6 +91,38 @@ def test_an_epoch_shows_each_image_once_in_each_part(records, cache):
     np.testing.assert_array_equal(np.sort(epochs), [range(7)] * 3)
   # The orders differ from each other.
   assert len({tuple(part) for part in parts}) == 3
+
+
+def test_cached_images_are_read_once(tmp_path):
+  images = [fixtures.solid_image(12, 16, value) for value in (20, 40, 60)]
+  path = fixtures.write_records(
+    tmp_path / "a.tfrecord", [fixtures.serialized_example(image) for image in images]
+  )
+  dataset = reader.make_dataset(settings(path, cache=True))
+  os.remove(path)
+  (batch,) = dataset.take(1).as_numpy_iterator()
+  assert {crop_value(batch, "query", row) for row in range(3)} == {20, 40, 60}
+
+
+def test_images_are_kept_as_large_as_the_composites_need_them(tmp_path):
+  Image.fromarray(fixtures.noise_image(90, 120)).save(tmp_path / "a.png")
+  data = settings(
+    "", image_dir=str(tmp_path), store_dir=str(tmp_path / "store"), store_side=1.5
+  )  # fmt: skip
+  (content,) = tf.data.TFRecordDataset(reader.record_files(data)).as_numpy_iterator()
+  feature = tf.train.Example.FromString(content).features.feature
+  # The shorter side is one and a half sides of a composite, 16 pixels.
+  assert feature[schema.IMAGE_HEIGHT].int64_list.value[0] == 24
+  assert feature[schema.IMAGE_WIDTH].int64_list.value[0] == 32
+
+
+def test_settings_can_be_changed_later_and_do_not_count_then(records):
+  data = settings(records)
+  dataset = reader.make_dataset(data)
+  expected = batches(settings(records), 1)
+  data.composite.flip_probability = 1.0 - data.composite.flip_probability
+  data.seed = 9
+  assert_equal(list(dataset.take(1).as_numpy_iterator()), expected)
 
 
 def test_a_run_can_begin_at_any_batch_and_leave_some_out(records):
@@ -177,6 +211,37 @@ def test_a_folder_of_images(tmp_path):
 def test_settings_are_checked(records, fields, message):
   with pytest.raises(ValueError, match=message):
     reader.make_dataset(settings(records, **fields))
+
+
+def test_records_that_hold_nothing_are_refused(tmp_path):
+  path = fixtures.write_records(tmp_path / "a.tfrecord", [])
+  with pytest.raises(ValueError, match=r"no records in .*a\.tfrecord; accepted: at least one"):
+    reader.make_dataset(settings(path))
+
+
+def test_names_that_are_no_text_are_shown(tmp_path):
+  example = tf.train.Example.FromString(fixtures.serialized_example(fixtures.solid_image(4, 4)))
+  example.features.feature[schema.IMAGE_SOURCE_ID].bytes_list.value[:] = [b"a\xff"]
+  path = fixtures.write_records(tmp_path / "a.tfrecord", [example.SerializeToString()])
+  assert reader.image_ids(settings(path, global_batch_size=1), 0) == ["a\ufffd"]
+
+
+@pytest.mark.parametrize(
+  ("fields", "arguments", "message"),
+  [
+    ({}, {"first_batch": -1}, r"^first_batch is \[-1\]; accepted: batches are numbered from 0"),
+    ({}, {"skipped_batches": [-2]}, r"^skipped_batches is \[-2\]; accepted: batches are"),
+    ({"is_training": False}, {"first_batch": 1}, "as evaluation takes all batches"),
+    (
+      {"global_batch_size": 3},
+      {"input_context": tf.distribute.InputContext(num_replicas_in_sync=2)},
+      "^global_batch_size is 3; accepted: a multiple of the 2 replicas",
+    ),
+  ],
+)
+def test_batches_are_checked(records, fields, arguments, message):
+  with pytest.raises(ValueError, match=message):
+    reader.make_dataset(settings(records, **fields), **arguments)
 
 
 _REPLICAS = """

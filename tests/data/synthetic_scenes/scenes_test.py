@@ -85,6 +85,22 @@ class TestIsLegal:
     assert not scenes.is_legal([rear, _square("cone", 0, 10)], 192, 256)
 
 
+@pytest.mark.parametrize("theme", [scenes.TABLE, scenes.YARD])
+@pytest.mark.parametrize("number", range(1, 9))
+def test_a_cluster_has_its_number_of_objects_and_a_look_alike_never_alone(theme, number):
+  most = 0
+  for seed in range(60):
+    names = scenes._choose_classes(np.random.default_rng([3, seed]), theme, number)
+    assert len(names) == number
+    look_alikes = names.count(theme.look_alike)
+    assert not look_alikes or names[: 1 + look_alikes] == [theme.anchor] + (
+      [theme.look_alike] * look_alikes
+    )
+    most = max(most, look_alikes)
+  # Of at least two objects one may be, and of at least four, two.
+  assert most == (number >= 2) + (number >= 4)
+
+
 class TestDrawScene:
   def test_boxes_fit_the_visible_pixels_tightly(self, drawn):
     for scene in drawn:
