@@ -361,8 +361,9 @@ class FilesTest(ReaderTest):
 
 class FaultsTest(ReaderTest):
   def _assert_refused(self, path, expected):
-    with self.assertRaisesRegex(ValueError, expected):
-      fixtures.make_dataset(path, global_batch_size=1, is_training=True, **SETTINGS)
+    for is_training in (False, True):
+      with self.assertRaisesRegex(ValueError, expected):
+        fixtures.make_dataset(path, global_batch_size=1, is_training=is_training, **SETTINGS)
 
   def _write_one(self, content):
     return fixtures.write_records(os.path.join(self.folder, "one.tfrecord"), [content])
@@ -389,6 +390,10 @@ class FaultsTest(ReaderTest):
 
   def test_no_example(self):
     self._assert_refused(self._write_one(b"\xff"), r"one\.tfrecord: record 0: tf\.Example: 1 byte")
+
+  def test_a_later_file(self):
+    pattern = self._write(1)
+    self._assert_refused([pattern, self._write_one(b"\xff")], r"one\.tfrecord: record 0: tf\.Exam")
 
   @parameterized.parameters(schema.IMAGE_ENCODED, schema.IMAGE_SOURCE_ID)
   def test_a_feature_is_missing(self, name):
