@@ -33,6 +33,8 @@ def test_windows_files_and_a_missing_last_line_end(tmp_path):
     (b"dog\tx\n", r"classes.txt: line 1: 'dog\\tx'; accepted: a class name of printable"),
     (b"# animals\ndog\n", "classes.txt: line 1: '# animals'; accepted: .*no comments"),
     (b"Background\ndog\n", "classes.txt: line 1: 'Background'; accepted: .* class 0"),
+    (b"dog\n__background__\n", "classes.txt: line 2: '__background__'; accepted: .* class 0"),
+    (b"_background_\n", "classes.txt: line 1: '_background_'; accepted: .* class 0"),
     (b"dog\ncat\ndog\n", "classes.txt: line 3: 'dog' repeats line 1; accepted: each class once"),
     (b"\xff\xfe", "classes.txt: not a UTF-8 text file .*; accepted: a text file with one class"),
   ],

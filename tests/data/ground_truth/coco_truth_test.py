@@ -36,6 +36,7 @@ def read(tmp_path, content):
 def test_read(tmp_path):
   truth = read(tmp_path, FILE)
   assert (truth.class_names, truth.category_ids) == (("cat", "dog"), (7, 90))
+  assert truth.source == str(tmp_path / "truth.json")
   empty, image = truth.images
   assert (empty.image_id, empty.file_name, empty.size) == ("9", "nine.jpg", (48, 64))
   assert len(empty.classes) == 0

@@ -32,6 +32,7 @@ def _records(tmp_path):
 class TestRecords:
   def test_objects(self, records):
     truth = truth_readers.read(str(records / "val-*.tfrecord"))
+    assert truth.source == str(records / "val-*.tfrecord")
     assert truth.class_names == ("cat", "dog")
     assert truth.category_ids == (1, 2)
     first, second = truth.images
@@ -337,6 +338,12 @@ class TestVoc:
     path.write_text(path.read_text().replace("<size>", "<polygon><x>1</x></polygon><size>"))
     truth = truth_readers.read(str(voc), split="val", on_error="skip")
     assert [image.image_id for image in truth.images] == ["empty"]
+
+  def test_a_list_at_fault(self, voc):
+    (voc / "ImageSets/Main/val.txt").write_text("000012\nempty\n000012\n")
+    assert "val.txt: line 3: '000012' repeats line 1" in read_fault(str(voc), split="val")
+    truth = truth_readers.read(str(voc), split="val", on_error="skip")
+    assert [image.image_id for image in truth.images] == ["000012", "empty"]
 
   def test_split_is_needed(self, voc):
     with pytest.raises(ValueError, match=r"is a VOC folder; accepted: together with --split"):
