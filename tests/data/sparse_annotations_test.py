@@ -435,6 +435,14 @@ class TestRefused:
     path.unlink()
     assert self._message(copy, None).startswith(f"{path}: content: missing; accepted: 4 records")
 
+  def test_a_class_that_the_label_map_lacks(self, tmp_path):
+    write_split(tmp_path, {"two": IMAGES["two"], "crowd": IMAGES["crowd"]}, num_shards=1)
+    (tmp_path / schema.LABEL_MAP_FILE).write_text("cat\ndog\n")
+    assert self._message(tmp_path, None).startswith(
+      f"{tmp_path}/train-00000-of-00001.tfrecord: record 1: image/object/class/label: 3; accepted:"
+      " 1 … 2, the lines of the label map"
+    )
+
   def test_damaged_record(self, folder, tmp_path):
     copy = shutil.copytree(folder, tmp_path / "copy")
     path = copy / "train-00001-of-00002.tfrecord"
@@ -512,7 +520,9 @@ class TestCommand:
     shown = capsys.readouterr().err
     assert "6 of 7 cat\n" in shown and "annotations kept" in shown
     assert sparse_annotations.main([*flags, "--protocol=easy", "--one_box=strict"]) == 0
-    assert (tmp_path / "manifest_train_easy_strict.json").exists()
+    about = json.loads((tmp_path / "manifest_train_easy_strict.json").read_text())
+    about = about["sparse_annotations"]
+    assert [about[name] for name in names] == ["easy", None, 0, "strict", "keep"]
 
   def test_says_what_is_wrong(self, folder, capsys):
     flags = ["--input_dir", str(folder), "--split", "train"]

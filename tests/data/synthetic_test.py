@@ -80,6 +80,20 @@ class TestFiles:
     expected = 0.5 * (1.0 - percent / 100.0)
     assert abs(changed / (kept + changed) - expected) < 0.08
 
+  def test_lots_are_drawn_by_numbers_of_their_own(self, monkeypatch):
+    seeds, default_rng = [], np.random.default_rng
+
+    def draw_by(seed):
+      seeds.append(tuple(seed))
+      return default_rng(seed)
+
+    monkeypatch.setattr(np.random, "default_rng", draw_by)
+    arguments = synthetic.DatasetArguments(height=96, width=96, context_percent=50)
+    for split in synthetic.SPLITS:
+      for i in range(3):
+        synthetic.draw_image(arguments, split, i)
+    assert len(set(seeds)) == len(seeds) == 12
+
   def test_a_card_from_before_there_was_a_choice_of_context(self, tmp_path):
     _write(tmp_path / "a")
     assert "context_percent" not in json.loads((tmp_path / "a" / "dataset.json").read_text())
@@ -204,6 +218,17 @@ class TestCommandLine:
     assert first.stdout == f"synthetic: wrote {tmp_path / 'set'}\n"
     again = subprocess.run(command, cwd=root, capture_output=True, text=True, check=True)
     assert (again.stdout, again.stderr) == (f"synthetic: already there: {tmp_path / 'set'}\n", "")
+
+  def test_images_and_objects_are_counted_now_and_then(self, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(synthetic, "_SECONDS_BETWEEN_REPORTS", 0.0)
+    flags = [f"--{name}={value}" for name, value in _SMALL.items()]
+    status, _, told = _run_main(capsys, f"--output_dir={tmp_path}", *flags)
+    told = told.splitlines()
+    assert [line.split(" ")[1] for line in told] == [f"{number}/5" for number in range(1, 6)]
+    texts = [path.read_text() for path in (tmp_path / "Annotations").iterdir()]
+    count = sum(text.count("<object>") for text in texts)
+    assert status == 0 and count > 5
+    assert told[-1].startswith(f"synthetic: 5/5 images, {count} objects, ")
 
   def test_help_states_the_rules(self, capsys):
     status, out, _ = _run_main(capsys, "--help")

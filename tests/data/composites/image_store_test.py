@@ -362,6 +362,13 @@ def test_what_another_process_wrote_meanwhile_is_taken(tmp_path, monkeypatch):
   assert len(os.listdir(tmp_path / "store")) == 1
 
 
+def test_a_place_that_cannot_be_written_to_is_an_error(tmp_path):
+  save(tmp_path / "images" / "a.png", fixtures.noise_image(20, 20))
+  (tmp_path / "file").touch()
+  with pytest.raises(OSError, match="file"):
+    ready(tmp_path, image_dir=str(tmp_path / "images"), store_dir=str(tmp_path / "file"))
+
+
 def test_the_summary_says_what_the_files_hold(tmp_path):
   save(tmp_path / "images" / "a.png", fixtures.noise_image(20, 20))
   files = ready(tmp_path, image_dir=str(tmp_path / "images"), short_side=64)
