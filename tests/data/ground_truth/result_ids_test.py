@@ -45,6 +45,17 @@ def test_another_spelling_of_the_whole_path_counts_more_than_a_last_name(tmp_pat
   assert read(tmp_path, [ROW], r_ids=known(name, "deep/photo 7.jpg")) == [0, 1]
 
 
+def test_another_spelling_of_a_path_whose_last_name_two_images_share(tmp_path):
+  truth = detection_files_test.make_truth("1", "2")
+  images = [
+    dataclasses.replace(image, file_name=f"{folder}/photo 12.jpg")
+    for image, folder in zip(truth.images, "ab", strict=True)
+  ]
+  truth = dataclasses.replace(truth, images=tuple(images))
+  for name in ("b/photo 12.jpg", "./b/photo 12.jpg", "b\\photo 12.jpg"):
+    assert read(tmp_path, [ROW], truth, r_ids=known(name)) == [0, 1]
+
+
 def test_an_image_without_a_name_is_unknown(tmp_path):
   ids = known("photo 7.jpg")
   ids["images"].append({"id": 2})
