@@ -1,6 +1,7 @@
 """Tests of verification.py: differences worked by hand, and a tiny export and checkpoints."""
 
 import dataclasses
+import functools
 
 import numpy as np
 import pytest
@@ -8,7 +9,7 @@ import tensorflow as tf
 
 from mtl_ssl_tf.configs import detector
 from mtl_ssl_tf.data.pipeline import reader
-from mtl_ssl_tf.serving import export_lib, verification
+from mtl_ssl_tf.serving import detection_module, export_lib, verification
 from tests import fixtures
 
 BOXES = np.array([[0.0, 0.0, 10.0, 20.0], [5.0, 5.0, 30.0, 40.0], [50.0, 50.0, 60.0, 60.0]])
@@ -50,6 +51,13 @@ class TestLargestDifferences:
     for pair in ((none, some), (some, none)):
       assert verification.largest_differences(*pair, 1.0) == (np.inf, np.inf, np.inf)
 
+  def test_of_alike_ones_each_has_its_own(self):
+    # Two that score the same, and two in the same place.
+    for boxes, scores in ((BOXES[:2], SCORES[[0, 0]]), (BOXES[[0, 0]], SCORES[:2])):
+      expected = (boxes, scores, CLASSES[[0, 0]])
+      found = (boxes[::-1], scores[::-1], CLASSES[[0, 0]])
+      assert verification.largest_differences(expected, found, 100.0) == (0.0, 0.0, 0.0)
+
 
 class TestReport:
   SOUND = verification.Comparison(20, 1e-3, 1e-5, 1e-6, 0, "mAP", 0.5, 0.5)
@@ -62,12 +70,28 @@ class TestReport:
       " and 0.5000"
     )
 
+  def test_names_other_counts_and_the_export_first(self):
+    report = dataclasses.replace(self.SOUND, num_other_counts=2, checkpoint_map=0.25)
+    assert str(report).endswith("score 1e-06; other counts: 2 images; mAP 0.5000 and 0.2500")
+
   @pytest.mark.parametrize(
     "change",
-    [{"box_fraction": 2e-4}, {"score": 2e-4}, {"num_other_counts": 1}, {"export_map": 0.498}],
+    [
+      {"box_fraction": 1.1e-4},
+      {"score": 1.1e-4},
+      {"num_other_counts": 1},
+      {"export_map": 0.4989},
+      {"checkpoint_map": 0.4989},
+    ],
   )
   def test_differs(self, change):
     assert not dataclasses.replace(self.SOUND, **change).agrees
+
+  @pytest.mark.parametrize(
+    "change", [{"box_fraction": 1e-4}, {"score": 1e-4}, {"export_map": 0.4991}, {"box_px": 99.0}]
+  )
+  def test_agrees_within_tolerance(self, change):
+    assert dataclasses.replace(self.SOUND, **change).agrees
 
 
 @pytest.fixture(name="task")
@@ -134,6 +158,34 @@ class TestCompare:
     assert report.box_px == pytest.approx(0.6, rel=1e-4)
     assert report.box_fraction == pytest.approx(0.01, rel=1e-4)
 
+  def _answered(self, task, *answers, num_images=9):
+    """A checkpoint that finds the first object, and an export with these answers in turn."""
+    checkpoint = lambda *_: _detections([0.0, 0.0, 40.0, 60.0])  # noqa: E731
+    rest = iter(answers)
+    report = verification.compare(
+      checkpoint, lambda *_: next(rest), task, ["cat"], num_images=num_images
+    )
+    assert next(rest, None) is None  # All were asked for.
+    return report
+
+  @pytest.mark.parametrize("order", [1, -1])
+  def test_the_worst_image_counts(self, task, order):
+    same = _detections([0.0, 0.0, 20.0, 30.0])
+    other = _detections([0.0, 0.0, 20.0, 30.6]) | {"detection_scores": tf.constant([[0.5, 0.0]])}
+    report = self._answered(task, *(same, other)[::order])
+    assert report.box_px == pytest.approx(0.6, rel=1e-4)
+    assert report.score == pytest.approx(0.25)
+    assert report.num_other_counts == 0
+
+  def test_images_with_another_number_of_detections_add_up(self, task):
+    none = _detections([0.0] * 4) | {"num_detections": tf.constant([0.0])}
+    two = _detections([0.0, 0.0, 20.0, 30.0]) | {"num_detections": tf.constant([2.0])}
+    assert self._answered(task, none, two).num_other_counts == 2
+
+  def test_no_more_images_than_asked_for(self, task):
+    report = self._answered(task, _detections([0.0, 0.0, 20.0, 30.0]), num_images=1)
+    assert report.num_images == 1
+
   def test_who_is_asked_is_given_the_image_in_every_form(self, task):
     asked = []
     self.compare(task, [0.0, 0.0, 20.0, 24.0], asked)
@@ -159,6 +211,63 @@ def test_examples_are_those_of_an_evaluation(task):
     assert batch[0].numpy().max() == number
     assert batch[1]["gt_boxes_px"].shape == (1, 2, 4)
   assert len(found) == 2
+
+
+def test_both_orientations_are_shown_in_one_input(task):
+  task.override({"validation_data": {"input_layout": "by_orientation"}})
+  shapes = [batch[0].shape for _, batch in verification._examples(task.validation_data)]
+  assert shapes == [(1, 128, 128, 3)] * 2
+
+
+@pytest.mark.parametrize(("batch_size", "sent"), [(None, 1), (3, 3)])
+def test_images_go_to_the_signatures_in_turn(task, monkeypatch, batch_size, sent):
+  records = [
+    fixtures.serialized_example(fixtures.solid_image(40, 60, 10 * i), source_id=str(i))
+    for i in range(4)
+  ]
+  fixtures.write_records(task.validation_data.input_path, records)
+  asked = []
+
+  class Loaded:
+    def __init__(self, folder):
+      assert folder == "exported"
+
+    @property
+    def signatures(self):
+      return {name: functools.partial(self._call, name) for name in detection_module.INPUTS}
+
+    def _call(self, name, **inputs):
+      ((key, values),) = inputs.items()
+      assert (key, len(values)) == (detection_module.INPUTS[name], sent)
+      asked.append((name, values[-1].numpy()))
+      return _detections([0.0, 0.0, 20.0, 24.0])
+
+  monkeypatch.setattr(tf.saved_model, "load", Loaded)
+  checkpoint = lambda images, sizes_px: _detections([0.0, 0.0, 40.0, 48.0])  # noqa: E731
+  report = verification.verify(
+    checkpoint, "exported", task, ["cat"], num_images=9, batch_size=batch_size
+  )
+  assert (report.num_images, report.box_px) == (4, 0.0)
+  names = list(detection_module.INPUTS)
+  assert [name for name, _ in asked] == [*names, names[0]]
+  (_, first), (_, encoded), (_, record), (_, last) = asked
+  np.testing.assert_array_equal(first, fixtures.solid_image(40, 60, 0))
+  assert encoded.startswith(b"\x89PNG") and tf.io.decode_png(encoded)[0, 0, 0] == 10
+  assert record == records[2]
+  np.testing.assert_array_equal(last, fixtures.solid_image(40, 60, 30))
+
+
+def test_sizes_that_records_do_not_name_are_left_out(tmp_path):
+  sizes = [(30, 20), (0, 40), (40, 0), None, (10, 50)]
+  records = []
+  for size in sizes:
+    example = tf.train.Example()
+    for name, side in zip(("image/height", "image/width"), size or (), strict=False):
+      example.features.feature[name].int64_list.value.append(side)
+    records.append(example.SerializeToString())
+  data = detector.MtlDetection().validation_data
+  data.input_path = fixtures.write_records(tmp_path / "a.tfrecord", records)
+  assert verification.image_sizes(data, 9) == [(30, 20), (10, 50)]
 
 
 def test_has_records(tiny_run):
