@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from mtl_ssl_tf import export
+from mtl_ssl_tf import command_line, export
 from mtl_ssl_tf.serving import export_lib
 from mtl_ssl_tf.tasks import mtl_detection
 from tests.serving import tiny_run as tiny_run_lib
@@ -74,6 +74,23 @@ def test_says_what_it_took_and_writes_the_label_map(tiny_run, tiny_export):
   ]
 
 
+def test_its_card_says_what_was_exported(tiny_run, tiny_export):
+  lines = (tiny_export[0] / "model_card.md").read_text().splitlines()
+  places = [lines.index("# detector, version 1"), lines.index("## Classes")]
+  assert lines[places[1] + 2 : places[1] + 5] == ["1. disc", "2. ring", "3. größe"]
+  places += [lines.index(line) for line in ("- checkpoint: `best_ckpt-1` (best)", "- step: 5")]
+  assert places == sorted(places)
+  (use,) = [line for line in lines if line.startswith("Signatures (with their input): ")]
+  assert use == (
+    "Signatures (with their input): `serving_default` (`images`), `serving_bytes`"
+    " (`encoded_images`), `serving_tf_example` (`tf_examples`); any number of images in a request."
+    " Images are resized to a short side of 96 pixels, a long one of at most 160, and padded to"
+    " 128 x 160."
+  )
+  params = (tiny_run / "params.yaml").read_text().strip()
+  assert "\n".join(lines).endswith(f"```yaml\n{params}\n```")
+
+
 @pytest.fixture(name="results", scope="module")
 def _results(tiny_export, tmp_path_factory):
   """The detections of a process without our code, Keras and Model Garden, by key."""
@@ -122,29 +139,33 @@ def test_an_error_is_one_line(tiny_run, tmp_path, capsys):
 @pytest.mark.parametrize(
   "error",
   [
-    ValueError("no weights"),
-    OSError("no weights"),
-    tf.errors.ResourceExhaustedError(None, None, "no weights"),
+    ValueError("no run"),
+    OSError("no run"),
+    tf.errors.ResourceExhaustedError(None, None, "no run"),
   ],
+  ids=lambda error: type(error).__name__,
 )
-def test_whatever_fails_is_one_line_and_a_status(tiny_run, tmp_path, monkeypatch, capsys, error):
-  def fail(*_, **__):
+def test_whatever_stops_an_export_is_one_line(monkeypatch, capsys, error):
+  def fail(*args, **kwargs):
     raise error
 
   monkeypatch.setattr(export_lib, "export_run", fail)
-  assert export.main([f"--model_dir={tiny_run}", f"--export_dir={tmp_path}"]) == 1
-  (line,) = capsys.readouterr().err.splitlines()
-  assert line.startswith("error: ") and "no weights" in line
+  assert export.main(["--model_dir=run", "--export_dir=exported"]) == 1
+  assert capsys.readouterr().err == "error: no run\n"
 
 
-@pytest.mark.parametrize("status", [0, 1])
-def test_the_program_ends_with_the_status_and_without_a_gpu(monkeypatch, status):
-  hidden = []
-  monkeypatch.setattr(sys, "argv", ["export.py", "--model_dir=a", "--export_dir=b"])
-  monkeypatch.setattr(export, "main", lambda: status)
-  monkeypatch.setattr(tf.config, "set_visible_devices", lambda *args: hidden.append(args))
-  assert export.run() == status
-  assert hidden == [([], "GPU")]
+def test_a_program_of_its_own_leaves_the_accelerator_alone(monkeypatch):
+  done = []
+  monkeypatch.setattr(command_line, "prepare_tensorflow", lambda: done.append("environment"))
+  monkeypatch.setattr(tf.config, "set_visible_devices", lambda *args: done.append(args))
+  monkeypatch.setattr(export, "main", lambda: done.append("export") or 3)
+  monkeypatch.setattr(sys, "argv", ["export.py", "--model_dir=run", "--export_dri=exported"])
+  with pytest.raises(SystemExit):
+    export.run()
+  assert done == []
+  sys.argv[-1] = "--export_dir=exported"
+  assert export.run() == 3
+  assert done == ["environment", ([], "GPU"), "export"]
 
 
 def test_the_file_of_a_clone_names_itself_and_ends_with_the_status(tmp_path):
@@ -179,10 +200,13 @@ def test_without_servings_protocol(tiny_run, tmp_path, monkeypatch, capsys):
 
 def test_flags_reach_the_export(tiny_run, tmp_path, monkeypatch):
   calls = []
-  monkeypatch.setattr(export_lib, "export_run", lambda *args, **kwargs: calls.append(kwargs))
+  monkeypatch.setattr(
+    export_lib, "export_run", lambda *args, **kwargs: calls.append((args, kwargs))
+  )
   flags = [f"--model_dir={tiny_run}", f"--export_dir={tmp_path}"]
+  folders = (str(tiny_run), str(tmp_path))
   assert export.main(flags) == 0
-  assert calls.pop() == {"checkpoint": None, "options": export_lib.Options()}
+  assert calls.pop() == (folders, {"checkpoint": None, "options": export_lib.Options()})
   others = ["--version=7", "--overwrite", "--batch_size=2", "--outputs=raw", "--no-verify"]
   others += ["--crop_method=matmul"]
   others += ["--verify_images=3", "--license=mine", "--checkpoint=there"]
@@ -199,4 +223,4 @@ def test_flags_reach_the_export(tiny_run, tmp_path, monkeypatch):
     license="mine",
     default_thresholds="scores.json",
   )
-  assert calls.pop() == {"checkpoint": "there", "options": options}
+  assert calls.pop() == (folders, {"checkpoint": "there", "options": options})

@@ -47,7 +47,8 @@ class TestChooseVersion:
     )
 
   def test_unusable_numbers(self, tmp_path):
-    assert _refusal(tmp_path, 0) == "--version is 0; accepted: at least 1"
+    for number in (0, -1):
+      assert _refusal(tmp_path, number) == f"--version is {number}; accepted: at least 1"
     assert _refusal(tmp_path, None, True) == (
       "--overwrite is given without --version; accepted: both, or neither"
     )

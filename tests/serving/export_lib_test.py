@@ -1,9 +1,11 @@
 """Tests of export_lib.py: what it takes from a run's folder, and what it leaves behind."""
 
+import dataclasses
 import json
 import os
 import pathlib
 import shutil
+import sys
 
 import numpy as np
 import pytest
@@ -121,6 +123,20 @@ class TestCheckpoint:
       "checkpoint '/run/best/best_ckpt-1' does not fit the detector of params.yaml and"
       " label_map.txt ("
     )
+
+  @pytest.mark.parametrize(
+    "error", [tf.errors.DataLossError(None, None, ""), AssertionError(), ValueError(), KeyError()]
+  )
+  def test_whatever_is_wrong_with_its_weights(self, tiny_run, monkeypatch, error):
+    def read(checkpoint, path):
+      raise type(error)(*([None] * 2 if isinstance(error, tf.errors.OpError) else []), "a\nb")
+
+    monkeypatch.setattr(export_lib.factory, "build_detector", lambda *args: tf.Module())
+    monkeypatch.setattr(tf.train.Checkpoint, "read", read)
+    with pytest.raises(
+      ValueError, match=r"does not fit the detector of params\.yaml and label_map"
+    ):
+      export_lib.build_model(export_lib.read_run(str(tiny_run)))
 
   def test_of_another_architecture(self, run):
     text = (run / "params.yaml").read_text()
@@ -251,12 +267,23 @@ class TestVersions:
     with pytest.raises(ValueError, match="holds more than versions"):
       export_lib.export_run(str(run), str(run))
 
+  @pytest.mark.parametrize("number", [0, -1])
   @pytest.mark.parametrize("flag", ["batch_size", "verify_images"])
-  def test_unusable_numbers(self, tiny_run, tmp_path, flag):
-    with pytest.raises(ValueError, match=f"^--{flag} is 0; accepted: at least 1$"):
+  def test_unusable_numbers(self, tiny_run, tmp_path, flag, number):
+    with pytest.raises(ValueError, match=f"^--{flag} is {number}; accepted: at least 1$"):
       export_lib.export_run(
-        str(tiny_run), str(tmp_path / "e"), options=export_lib.Options(**{flag: 0})
+        str(tiny_run), str(tmp_path / "e"), options=export_lib.Options(**{flag: number})
       )
+
+  def test_the_name_is_that_of_the_folder_however_it_is_written(
+    self, tiny_run, tmp_path, light, monkeypatch
+  ):
+    (tmp_path / "tiny").mkdir()
+    monkeypatch.chdir(tmp_path / "tiny")
+    for number, written in enumerate((f"{tmp_path}/tiny/", "."), start=1):
+      assert export_lib.export_run(str(tiny_run), written) == str(tmp_path / "tiny" / str(number))
+      card = (tmp_path / "tiny" / str(number) / "model_card.md").read_text()
+      assert card.startswith(f"# tiny, version {number}\n")
 
   def test_options_reach_the_module(self, tiny_run, monkeypatch):
     made = []
@@ -318,6 +345,7 @@ class TestVersions:
     options = export_lib.Options(batch_size=3)
     version = export_lib.export_run(str(tiny_run), str(tmp_path / "e"), options=options)
     assert [call["batch_size"] for call in light] == [3]
+    assert "allowed_batch_sizes: 3\n" in (tmp_path / "e/batching_parameters.txt").read_text()
     path = os.path.join(version, "assets.extra", "tf_serving_warmup_requests")
     for record in tf.data.TFRecordDataset(path):
       request = prediction_log_pb2.PredictionLog.FromString(record.numpy()).predict_log.request
@@ -370,6 +398,21 @@ class TestDefaultThresholds:
     self._export(tiny_run, tmp_path, path)
     line = f"warning: --default_thresholds {path} was measured at step 7, the checkpoint is of 5"
     assert line in capsys.readouterr().err.splitlines()
+
+  @pytest.mark.parametrize(("measured", "exported"), [(None, 5), (5, None), (None, None)])
+  def test_where_a_step_is_not_known(self, tiny_run, tmp_path, capsys, measured, exported):
+    path = self._write(tmp_path, **({} if measured is None else {"step": measured}))
+    run = dataclasses.replace(export_lib.read_run(str(tiny_run)), step=exported)
+    found = export_lib._read_thresholds(run, path)
+    assert found == dict.fromkeys(tiny_run_lib.CLASS_NAMES, 0.25)
+    assert capsys.readouterr().err == ""
+
+  def test_lie_in_an_export_without_files_for_a_server(
+    self, tiny_run, tmp_path, light, monkeypatch
+  ):
+    monkeypatch.setitem(sys.modules, "tensorflow_serving", None)
+    version = self._export(tiny_run, tmp_path, self._write(tmp_path))
+    assert os.listdir(version / "assets.extra") == [score_thresholds.FILE]
 
   def test_of_other_classes(self, tiny_run, tmp_path, light):
     path = self._write(tmp_path)

@@ -1,6 +1,8 @@
 """Tests of model_card.py."""
 
+import importlib.metadata
 import json
+import platform
 
 import pytest
 
@@ -46,6 +48,11 @@ def test_what_it_tells(card):
     "- start weights: none: trained from random weights",
     "- tensorflow: 2.20.0",
     "- mtl_ssl_tf: 0.1.0",
+    f"- python: {platform.python_version()}",
+    *(
+      f"- {name}: {importlib.metadata.version(name)}"
+      for name in ("tf-models-official", "tf-keras", "numpy")
+    ),
     "one",
     "compared",
     "CC0",
@@ -98,12 +105,23 @@ def test_figures_of_the_best_checkpoint_where_the_evaluation_is_of_another_step(
   assert "|---|---|\n| voc | 0.5000 |\n\n" in card()
 
 
+def test_figures_are_of_the_evaluation_rather_than_of_the_best_checkpoint(card, tmp_path):
+  (tmp_path / "evaluation-5.json").write_text(json.dumps({"step": 5.0, "voc": 0.25}))
+  (tmp_path / "best").mkdir()
+  best = {"best_ckpt_global_step": 5.0, "voc": 0.5}
+  (tmp_path / "best" / "info.json").write_text(json.dumps(best))
+  assert "|---|---|\n| voc | 0.2500 |\n\n" in card()
+
+
 def test_many_figures(card, tmp_path):
   figures = {f"figure{i}": 0.5 for i in range(33)}
   (tmp_path / "evaluation-5.json").write_text(json.dumps({"step": 5, **figures}))
   text = card()
   assert "| figure29 | 0.5000 |\n\n3 more: `evaluation-5.json`" in text
   assert "figure30" not in text
+  figures = {f"figure{i}": 0.5 for i in range(30)}
+  (tmp_path / "evaluation-5.json").write_text(json.dumps({"step": 5, **figures}))
+  assert "| figure29 | 0.5000 |\n\ncompared" in card()
 
 
 class TestData:
