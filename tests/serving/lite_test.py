@@ -1,11 +1,13 @@
 """Tests of lite.py."""
 
 import os
+import types
 
 import pytest
 import tensorflow as tf
 
-from mtl_ssl_tf.serving import lite, verification
+from mtl_ssl_tf.serving import export_lib, lite, verification
+from tests.serving import tiny_run as tiny_run_lib
 
 
 @pytest.mark.slow
@@ -23,12 +25,71 @@ def test_detects_what_the_checkpoint_does(tiny_run, tmp_path, capsys):
   assert os.listdir(tmp_path) == ["tiny.tflite"]
 
 
+def test_what_it_needs_are_kernels_of_both_kinds(monkeypatch):
+  made = []
+
+  class Converter:
+    def __init__(self):
+      self.target_spec = types.SimpleNamespace()
+
+    def convert(self):
+      return sorted(op.name for op in self.target_spec.supported_ops)
+
+  def from_concrete_functions(functions, trackable):
+    made.append((functions, trackable))
+    return Converter()
+
+  module = tf.Module()
+  module.detect_canvases = types.SimpleNamespace(get_concrete_function=lambda: "function")
+  monkeypatch.setattr(tf.lite.TFLiteConverter, "from_concrete_functions", from_concrete_functions)
+  assert lite.convert(module) == ["SELECT_TF_OPS", "TFLITE_BUILTINS"]
+  assert made == [(["function"], module)]
+
+
 class TestWithoutConverting:
-  @pytest.fixture(autouse=True)
-  def _light(self, monkeypatch):
-    monkeypatch.setattr(lite.export_lib, "build_module", lambda *args, **kwargs: None)
-    monkeypatch.setattr(lite.export_lib, "build_model", lambda *args: None)
+  @pytest.fixture(name="built", autouse=True)
+  def _built(self, monkeypatch):
+    """Checkpoints and options of modules that were built, and checkpoints of models."""
+    built = []
+    monkeypatch.setattr(
+      lite.export_lib,
+      "build_module",
+      lambda run, model=None, options=None: built.append((run.checkpoint, model, options)),
+    )
+    monkeypatch.setattr(lite.export_lib, "build_model", lambda run: built.append(run.checkpoint))
     monkeypatch.setattr(lite, "convert", lambda module: b"content")
+    return built
+
+  def test_a_checkpoint_and_a_number_of_images(self, tiny_run, tmp_path, monkeypatch, built):
+    """One image at a time, without TensorFlow's own kernels, of the checkpoint that is given."""
+    options = []
+
+    def compare(model, ask, task, class_names, **kwargs):
+      options.append((class_names, kwargs))
+      return verification.Comparison(2, 0.0, 0.0, 0.0, 0, "mAP", 0.5, 0.5)
+
+    monkeypatch.setattr(verification, "compare", compare)
+    monkeypatch.setattr(
+      tf.lite,
+      "Interpreter",
+      lambda model_content: types.SimpleNamespace(get_signature_runner=lambda: None),
+    )
+    checkpoint = str(tiny_run / "ckpt-10")
+    arguments = [f"--model_dir={tiny_run}", f"--output={tmp_path / 'a'}"]
+    assert lite.main([*arguments, f"--checkpoint={checkpoint}", "--verify_images=3"]) == 0
+    one = export_lib.Options(batch_size=1, crop_method="matmul")
+    assert built == [(checkpoint, None, one), checkpoint]
+    assert options == [(tiny_run_lib.CLASS_NAMES, {"num_images": 3})]
+    assert (tmp_path / "a").read_bytes() == b"content"
+
+  def test_without_evaluation_data_nothing_is_compared(
+    self, tiny_run, tmp_path, monkeypatch, capsys
+  ):
+    monkeypatch.setattr(verification, "has_records", lambda data: False)
+    monkeypatch.setattr(lite, "convert", lambda module: b"x" * (5 * 2**18))
+    arguments = [f"--model_dir={tiny_run}", f"--output={tmp_path / 'a'}", "--verify_images=0"]
+    assert lite.main(arguments) == 0
+    assert capsys.readouterr().out == f"TensorFlow Lite: {tmp_path / 'a'} (1.2 MiB)\n"
 
   def test_what_differs_is_not_written(self, tiny_run, tmp_path, monkeypatch, capsys):
     report = verification.Comparison(2, 0.0, 0.0, 0.5, 0, "mAP", 0.5, 0.5)
