@@ -1,5 +1,6 @@
 """Tests of numpy_detector.py, with a detector made up here, and of `load`, with a tiny one."""
 
+import io
 import pathlib
 import re
 
@@ -12,6 +13,7 @@ import mtl_ssl_tf
 from mtl_ssl_tf.serving import drawable, image_inputs, numpy_detector
 from mtl_ssl_tf.visualization import draw
 from tests import fixtures
+from tests.data import voc_files
 from tests.serving import tiny_run as tiny_run_lib
 
 
@@ -79,6 +81,8 @@ class TestResults:
     found = detect(image, score_threshold=0.9)
     assert found["boxes_px"].shape == (0, 4)
     assert found["class_names"] == []
+    certain = fixtures.solid_image(4, 6, 100)
+    assert detect(certain, score_threshold=1.0)["class_names"] == ["cat"]
 
   def test_thresholds_of_the_export_unless_another_is_given(self, raw):
     image = fixtures.solid_image(4, 6, 75)
@@ -100,6 +104,14 @@ class TestResults:
     for i, (size, result) in enumerate(zip(sizes, found, strict=True), start=1):
       np.testing.assert_array_equal(result["boxes_px"][0], [0, 0, *size])
       assert result["scores"][0] == np.float32(0.1 * i)
+
+  def test_eight_go_together_unless_another_number_is_given(self, detect, raw):
+    assert len(detect([fixtures.solid_image(4, 6, 75)] * 9)) == 9
+    assert raw.shapes == [(8, 4, 6, 3), (1, 4, 6, 3)]
+
+  def test_a_tuple_is_a_list(self, detect):
+    images = tuple(fixtures.solid_image(4, 6, value) for value in (10, 20))
+    assert [round(float(of["scores"][0]), 2) for of in detect(images)] == [0.1, 0.2]
 
   def test_a_batch(self, detect, raw):
     batch = np.stack([fixtures.solid_image(4, 6, value) for value in (10, 20, 30)])
@@ -237,10 +249,11 @@ class TestText:
       "boxes_px": np.zeros([25, 4], np.float32),
       "scores": np.ones([25], np.float32),
       "class_ids": np.ones([25], np.int32),
-      "class_names": ["cat"] * 25,
+      "class_names": [*["cat"] * 20, *["hippopotamus"] * 5],
     }
     lines = repr(drawable.Detections(entries, image_inputs.ImageInput("x"), ["cat"])).splitlines()
     assert len(lines) == 22
+    assert lines[1].startswith("  cat  1.00  ymin")  # No wider than the names that are shown.
     assert lines[-1] == "  and 5 more"
 
 
@@ -297,8 +310,10 @@ class TestFaults:
     ("options", "message"),
     [
       ({"score_threshold": 1.5}, "score_threshold is 1.5; accepted: 0 to 1"),
+      ({"score_threshold": -0.1}, "score_threshold is -0.1; accepted: 0 to 1"),
       ({"score_threshold": float("nan")}, "score_threshold is nan; accepted: 0 to 1"),
       ({"batch_size": 0}, "batch_size is 0; accepted: at least 1"),
+      ({"batch_size": -1}, "batch_size is -1; accepted: at least 1"),
     ],
   )
   def test_options(self, detect, options, message):
@@ -306,15 +321,24 @@ class TestFaults:
       detect(fixtures.solid_image(4, 6), **options)
 
   def test_detection_fails(self, detect):
-    message = r"^detection failed in 1 of 13 x 6 pixels \(out of memory\)$"
+    message = r"^detection failed in 2 of 13 x 6 pixels \(out of memory\)$"
     with pytest.raises(RuntimeError, match=message):
-      detect(fixtures.solid_image(13, 6))
+      detect([fixtures.solid_image(13, 6)] * 2)
 
   def test_detection_fails_in_files(self, detect, tmp_path):
-    Image.fromarray(fixtures.solid_image(13, 6)).save(tmp_path / "a.png")
-    message = rf"^detection failed in {re.escape(str(tmp_path / 'a.png'))} \(out of memory\)$"
-    with pytest.raises(RuntimeError, match=message):
-      detect([tmp_path / "a.png"])
+    paths = [tmp_path / "a.png", tmp_path / "b.png"]
+    for path in paths:
+      Image.fromarray(fixtures.solid_image(13, 6)).save(path)
+    with pytest.raises(RuntimeError) as caught:
+      detect(paths)
+    assert str(caught.value) == f"detection failed in {paths[0]}, {paths[1]} (out of memory)"
+
+  def test_a_pillow_image_that_is_cut_short(self, detect):
+    content = voc_files.image_bytes(voc_files.picture(20, 30))
+    with Image.open(io.BytesIO(content[: len(content) // 2])) as image:
+      for images, where in ((image, "the image"), ([image], "image 0")):
+        with pytest.raises(ValueError, match=rf"^{where} cannot be read \(.+\); accepted: a whole"):
+          detect(images)
 
 
 @pytest.fixture(name="of_a_run", scope="module")

@@ -1,5 +1,6 @@
 """Tests of saved_model_detector.py."""
 
+import os
 import shutil
 
 import numpy as np
@@ -85,6 +86,15 @@ def test_incomplete_folder(tiny_export, tmp_path, missing):
   with pytest.raises(ValueError, match="is no exported detector") as caught:
     saved_model_detector.SavedModelDetector(folder)
   assert str(caught.value).endswith(f"{str(folder / missing)!r} does not exist")
+
+
+def test_a_pipe_among_its_weights_is_not_waited_for(tiny_export, loaded_folders, tmp_path):
+  folder = tmp_path / "export [1]"
+  shutil.copytree(tiny_export[0], folder)
+  os.mkfifo(folder / "variables" / "variables.data-00001-of-00002")
+  with pytest.raises(ValueError, match=r"is no exported detector \(.*a pipe and no regular file"):
+    saved_model_detector.SavedModelDetector(folder)
+  assert loaded_folders == []
 
 
 def test_no_saved_model(tmp_path):

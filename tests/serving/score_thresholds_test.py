@@ -42,6 +42,7 @@ def test_thresholds_of_an_export(tmp_path):
     ({"cat": 0.5}, "score_thresholds has no class 'dog'; accepted: each of cat, dog"),
     ({"cat": 0, "dog": 0, "o'wl": 0}, 'score_thresholds has a class "o\'wl"; accepted: each of'),
     ({"cat": 1.5, "dog": 0}, "score_thresholds: 'cat' is 1.5; accepted: 0 to 1"),
+    ({"cat": 0, "dog": -0.1}, "score_thresholds: 'dog' is -0.1; accepted: 0 to 1"),
     ({"cat": True, "dog": 0}, "score_thresholds: 'cat' is true; accepted: 0 to 1"),
     ({"cat": 0, "dog": "0"}, "score_thresholds: 'dog' is \"0\"; accepted: 0 to 1"),
     ({"cat": float("nan"), "dog": 0}, "score_thresholds: 'cat' is NaN; accepted: 0 to 1"),
