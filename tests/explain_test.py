@@ -1,10 +1,11 @@
 """The command that explains refinement, on the tiny run and on exports of it."""
 
 import pytest
+import tensorflow as tf
 from PIL import Image
 
-from mtl_ssl_tf import explain
-from mtl_ssl_tf.serving import saved_model_detector
+from mtl_ssl_tf import explain, predict
+from mtl_ssl_tf.serving import checkpoint_detector, saved_model_detector
 from tests import fixtures, web_page_test
 from tests.prediction import explanation_test
 from tests.serving import tiny_run as tiny_run_lib
@@ -46,6 +47,33 @@ def test_a_saved_model_without_raw_outputs_is_refused(tiny_export, image, tmp_pa
     " detections alone; accepted: an export with --outputs=raw, or the run itself as --model_dir"
   )
   assert not (tmp_path / "page.html").exists()
+
+
+@pytest.mark.parametrize("command", [explain, predict])
+def test_a_run_is_asked_for_the_checkpoint_that_is_given(tmp_path, monkeypatch, command):
+  asked = []
+
+  def load(*args, **kwargs):
+    asked.append((args, kwargs))
+    raise ValueError("no run")
+
+  monkeypatch.setattr(checkpoint_detector, "CheckpointDetector", load)
+  Image.fromarray(fixtures.noise_image(10, 20)).save(tmp_path / "a.png")
+  output = "--output_dir=out" if command is predict else f"--output={tmp_path / 'page.html'}"
+  flags = [f"--input={tmp_path / 'a.png'}", output, "--model_dir=run"]
+  assert command.main(flags) == command.main([*flags, "--checkpoint=run/ckpt-10"]) == 1
+  options = {"raw_outputs": True} if command is explain else {}
+  assert asked == [(("run", None), options), (("run", "run/ckpt-10"), options)]
+
+
+def test_a_detection_that_fails_is_one_line(image, tmp_path, monkeypatch, capsys):
+  def fail(*_):
+    raise tf.errors.ResourceExhaustedError(None, None, "out of memory")
+
+  monkeypatch.setattr(saved_model_detector, "SavedModelDetector", RawDetector)
+  monkeypatch.setattr(RawDetector, "detect_encoded", fail)
+  assert call(tmp_path, "--saved_model=exported") == 1
+  assert capsys.readouterr().err == "error: out of memory\n"
 
 
 class RawDetector:

@@ -70,6 +70,37 @@ def test_proposals_are_not_in_the_order_of_detections():
   assert (first.is_refined, second.is_refined) == (False, True)
 
 
+def test_each_detection_has_what_is_of_its_own_proposal():
+  of_each = {
+    "proposal_window_boxes": np.stack([np.full([2, 4], 0.25), np.full([2, 4], 0.5)]),
+    "proposal_multi_object_scores": np.stack([np.full([2, 3], 0.25), np.full([2, 3], 0.5)]),
+    "proposal_closeness_scores": np.stack([np.full([3], 0.25), np.full([3], 0.5)]),
+    "proposal_refinement_parts": np.stack([np.full([6, 3], 0.25), np.full([6, 3], 0.5)]),
+  }
+  first, second = explain(detection_proposals=[1.0, 0.0, 0.0], **of_each).detections
+  for found, value in ((first, 0.5), (second, 0.25)):
+    np.testing.assert_array_equal(found.windows_px[0], [100 * value, 200 * value] * 2)
+    assert (found.window_scores == value).all()
+    assert (found.closeness_scores == value).all()
+    assert (found.parts == value).all()
+  np.testing.assert_array_equal(first.scores_after, AFTER[1])
+  np.testing.assert_array_equal(first.box_px, [10, 20, 30, 40])
+
+
+def test_log_odds_are_of_the_class_against_its_rival():
+  first, second = explain().detections
+  assert first.log_odds(first.scores_before) == pytest.approx(np.log(0.5 / 0.3), abs=1e-5)
+  assert second.log_odds(second.scores_before) == pytest.approx(np.log(0.7 / 0.2), abs=1e-5)
+  assert first.log_odds(np.float64([1.0, 0.0, 0.0])) == pytest.approx(np.log(1e-12))
+
+
+def test_the_best_score_is_of_all_detections():
+  assert explain(0.99).best_score == pytest.approx(0.8)
+  scores = [0.3, 0.6, 0.9]  # The last is padding.
+  assert explain(detection_scores=scores).best_score == pytest.approx(0.6)
+  assert explain(num_detections=0.0).best_score == 0.0
+
+
 def test_the_rival_scores_most_besides_before_or_after():
   first, second = explain().detections
   assert (first.rival, second.rival) == (0, 1)
