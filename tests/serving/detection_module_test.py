@@ -354,6 +354,33 @@ def test_raw_outputs_where_few_proposals_are_refined():
   np.testing.assert_allclose(found["closeness_summary_scores"], tf.nn.softmax(mean), rtol=1e-4)
 
 
+_ALWAYS = {"proposal_scores", "num_proposals", "proposal_class_scores", "detection_proposals"}
+_REFINED = {"proposal_refined_class_scores", "proposal_refined", "proposal_refinement_parts"}
+_WINDOWS = {"proposal_multi_object_scores", "proposal_window_boxes"}
+_CLOSENESS = {"proposal_closeness_scores", "closeness_summary_scores"}
+_OF_HEADS = {
+  "refinement_stage": _REFINED | _WINDOWS | {"closeness_summary_scores"},
+  "multi_object_head": _WINDOWS,
+  "closeness_head": _CLOSENESS,
+  "foreground": {"foreground_scores"},
+}
+
+
+@pytest.mark.parametrize("left_out", [*_OF_HEADS, "multi_object_head and closeness_head"])
+def test_raw_outputs_are_of_the_heads_that_there_are(left_out):
+  left_out = left_out.split(" and ")
+  model = small.make_detector(**dict.fromkeys(left_out))
+  sizes_px = tf.constant([[64.0, 96.0]])
+  outputs = model(small.noise_images(1, 64, 96), sizes_px)
+  proposals_norm = box_ops.normalize(outputs["proposals_px"], sizes_px)
+  found = _numpy(detection_module._raw_outputs(model, outputs, proposals_norm))
+  expected = _ALWAYS.union(*_OF_HEADS.values())
+  for name in left_out:
+    expected = expected - _OF_HEADS[name]
+  assert found.keys() == expected
+  assert all(np.isfinite(values).all() for values in found.values())
+
+
 class TestOptions:
   def test_raw_outputs(self, model, tiny_run, detect):
     module = _module(model, tiny_run, raw_outputs=True)
