@@ -454,3 +454,7 @@ class TestVerification:
     # Images to warm up with are as large as the input then.
     path = os.path.join(version, "assets.extra", "tf_serving_warmup_requests")
     assert len(list(tf.data.TFRecordDataset(path))) == len(tiny_run_lib.SIGNATURES)
+    # Where both are so, what was asked for is the reason.
+    options = export_lib.Options(verify=False)
+    version = export_lib.export_run(str(run), str(target), options=options)
+    assert "checkpoint (--no-verify)." in pathlib.Path(version, "model_card.md").read_text()
