@@ -334,7 +334,7 @@ class TestFaults:
     assert str(caught.value) == f"detection failed in {paths[0]}, {paths[1]} (out of memory)"
 
   def test_a_pillow_image_that_is_cut_short(self, detect):
-    content = voc_files.image_bytes(voc_files.picture(20, 30))
+    content = voc_files.image_bytes(voc_files.picture(200, 300))
     with Image.open(io.BytesIO(content[: len(content) // 2])) as image:
       for images, where in ((image, "the image"), ([image], "image 0")):
         with pytest.raises(ValueError, match=rf"^{where} cannot be read \(.+\); accepted: a whole"):
