@@ -45,10 +45,11 @@ def test_the_projection_is_on_the_features_of_the_box(encoder):
 
 def test_boxes_are_of_images_of_any_sides(encoder):
   images = _image(80)[:, :48]
-  boxes = tf.constant([[3.0, 8.0, 40.0, 70.0], [8.0, 16.0, 30.0, 60.0]])
+  boxes = tf.constant([[[3.0, 8.0, 40.0, 70.0]], [[8.0, 16.0, 30.0, 60.0]]])
   sizes = tf.constant([[48.0, 80.0]] * 2)
-  features = encoder.box_features(tf.cast(images, tf.float32), boxes[:, tf.newaxis], sizes)
-  np.testing.assert_allclose(encoder(images, boxes), encoder.projection(features[:, 0]), atol=1e-5)
+  features = encoder.box_features(tf.cast(images, tf.float32), boxes, sizes)
+  expected = encoder.projection(features[:, 0])
+  np.testing.assert_allclose(encoder(images, boxes)[:, 0], expected, atol=1e-5)
 
 
 @pytest.mark.parametrize("pooling", ["box", "image"])
@@ -56,7 +57,7 @@ def test_statistics_are_learned_in_training_alone(pooling):
   norm = {"type": "batch", "momentum": 0.5}
   config = small.config(pooling=pooling, backbone={"type": small.BACKBONE, "norm": norm})
   encoder = insloc_model.build(config).query_encoder
-  boxes = tf.constant([[0.0, 0.0, 64.0, 64.0]] * 2)
+  boxes = tf.constant([[[0.0, 0.0, 64.0, 64.0]]] * 2)
   moving = [variable for variable in encoder.variables if "moving_mean" in variable.name]
   assert len(moving) == 3
   for training in (False, True):
@@ -146,7 +147,7 @@ def test_mixed_precision_ends_in_float32():
 def test_pixels_keep_their_bits_in_mixed_precision(monkeypatch):
   model = insloc_model.build(small.config(), precision="bfloat16")
   images = tf.random.stateless_uniform([2, 64, 64, 3], [0, 1], 0.0, 255.0)
-  boxes = tf.constant([[0.0, 0.0, 64.0, 64.0]] * 2)
+  boxes = tf.constant([[[0.0, 0.0, 64.0, 64.0]]] * 2)
   kind, seen = type(model.query_encoder.backbone), []
   preprocess = kind.preprocess
   monkeypatch.setattr(

@@ -36,10 +36,10 @@ def test_without_a_hidden_layer_there_is_one():
 
 
 def test_normalisation_in_groups_is_as_the_network_asks():
-  norm = insloc_model._norm_fn(small.config())(8, epsilon=0.25, scale=False)
+  norm = insloc_model._backbone_norm_fn(small.config())(8, epsilon=0.25, scale=False)
   norm.build([None, 2, 2, 8])
   assert (norm.epsilon, norm.scale, len(norm.trainable_variables)) == (0.25, False, 1)
   # And else as the detector's, which starts from these weights.
   usual = normalization.make_norm("batch", 8, momentum=0.5, groups=1)
-  norm = insloc_model._norm_fn(small.config())(8)
+  norm = insloc_model._backbone_norm_fn(small.config())(8)
   assert (norm.epsilon, norm.scale) == (usual.epsilon, usual.scale)

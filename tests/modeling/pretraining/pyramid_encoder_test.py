@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import tensorflow as tf
+import tf_keras
 
 from mtl_ssl_tf.configs import detector as detector_config
 from mtl_ssl_tf.modeling import factory
@@ -28,8 +29,10 @@ def _on_levels(boxes=BOXES) -> np.ndarray:
   return np.repeat(boxes[:, np.newaxis], 4, axis=1)
 
 
-def _with_statistics(made):
-  """The encoder with the statistics of a batch: new ones let next to nothing through."""
+def _with_statistics(config):
+  """An encoder with the statistics of a batch: new ones let next to nothing through."""
+  tf_keras.utils.set_random_seed(2)  # With some seeds no channel of a vector gets through.
+  made = insloc_model.build(config).query_encoder
   for stage in (made.stage1, made.pyramid, made.box_head.stage2):
     for layer in stage.named_layers().values():
       if layer.norm is not None:
@@ -40,7 +43,7 @@ def _with_statistics(made):
 
 @pytest.fixture(name="encoder", scope="module")
 def _encoder():
-  return _with_statistics(insloc_model.build(_config()).query_encoder)
+  return _with_statistics(_config())
 
 
 def _maps(encoder) -> tuple[tf.Tensor, ...]:
@@ -81,7 +84,7 @@ def test_boxes_are_cut_off_at_the_border(encoder):
 
 
 def test_without_pooling_boxes_play_no_part():
-  encoder = _with_statistics(insloc_model.build(_config(pooling="image")).query_encoder)
+  encoder = _with_statistics(_config(pooling="image"))
   one = encoder(_image(), tf.constant(_on_levels()))
   np.testing.assert_array_equal(one, encoder(_image(), tf.constant(_on_levels() + 5.0)))
   boxed = insloc_model.build(_config()).query_encoder
