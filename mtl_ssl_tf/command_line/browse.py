@@ -7,7 +7,7 @@ from mtl_ssl_tf import command_line
 
 def parser() -> argparse.ArgumentParser:
   """Returns the parser of the command's flags."""
-  result = argparse.ArgumentParser(
+  result = command_line.ArgumentParser(
     prog=command_line.prog("mtl_ssl_tf.data.browse"),
     description="Shows training images as the network is fed them, with their labels, on a page.",
     allow_abbrev=False,

@@ -7,7 +7,7 @@ from mtl_ssl_tf import command_line
 
 def parser() -> argparse.ArgumentParser:
   """Returns the parser of the command's flags."""
-  result = argparse.ArgumentParser(
+  result = command_line.ArgumentParser(
     prog=command_line.prog("mtl_ssl_tf.explain"),
     description="Shows on a page what refinement did to the detections of an image, and why.",
     allow_abbrev=False,

@@ -11,6 +11,7 @@ def parser() -> argparse.ArgumentParser:
     prog=command_line.prog("mtl_ssl_tf.tasks.replay"),
     description="Repeats the step that a run left in nonfinite-STEP: the same weights, batch and"
     " configuration. Prints every loss and the gradients that are not finite.",
+    allow_abbrev=False,
   )
   result.add_argument("folder", help="the folder that the run's message names")
   return result

@@ -7,7 +7,7 @@ from mtl_ssl_tf import command_line
 
 def parser() -> argparse.ArgumentParser:
   """Returns the parser of the command's flags."""
-  result = argparse.ArgumentParser(
+  result = command_line.ArgumentParser(
     prog=command_line.prog("mtl_ssl_tf.report"),
     description="Writes one page about a trained detector: figures, curves, errors, images.",
     allow_abbrev=False,

@@ -15,7 +15,6 @@ import numpy as np
 
 _RAW, _REFINED = "proposal_class_scores", "proposal_refined_class_scores"
 _PARTS = "proposal_refinement_parts"
-_LEAST = 1e-12  # A score of 0 has no logarithm.
 
 
 class Shift(NamedTuple):
@@ -64,11 +63,6 @@ class ExplainedDetection:
     most = np.maximum(self.scores_before, self.scores_after)  # [C]
     most[self.class_id] = -1.0
     return int(most.argmax())
-
-  def log_odds(self, scores: np.ndarray) -> float:
-    """The log-odds of the class against its rival by some scores [C]."""
-    chosen = np.log(np.maximum(scores[[self.class_id, self.rival]], _LEAST))
-    return float(chosen[0] - chosen[1])
 
   def shifts(self) -> list[Shift]:
     """The parts of the log-odds against the rival, whose sum is that of `scores_after`.

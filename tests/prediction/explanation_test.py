@@ -87,13 +87,6 @@ def test_each_detection_has_what_is_of_its_own_proposal():
   np.testing.assert_array_equal(first.box_px, [10, 20, 30, 40])
 
 
-def test_log_odds_are_of_the_class_against_its_rival():
-  first, second = explain().detections
-  assert first.log_odds(first.scores_before) == pytest.approx(np.log(0.5 / 0.3), abs=1e-5)
-  assert second.log_odds(second.scores_before) == pytest.approx(np.log(0.7 / 0.2), abs=1e-5)
-  assert first.log_odds(np.float64([1.0, 0.0, 0.0])) == pytest.approx(np.log(1e-12))
-
-
 def test_the_best_score_is_of_all_detections():
   assert explain(0.99).best_score == pytest.approx(0.8)
   scores = [0.3, 0.6, 0.9]  # The last is padding.

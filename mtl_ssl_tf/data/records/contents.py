@@ -207,6 +207,6 @@ def problems(
   yield from lengths
   yield from label_problems(values, num_classes)
   yield from annotated_class_problems(values, num_classes)
-  for key in () if lengths else (*BOX, schema.OBJECT_AREA):
+  for key in () if lengths else (*BOX, schema.OBJECT_AREA, *schema.IGNORED_BOX):
     for row in np.flatnonzero(~np.isfinite(np.array(values[key], np.float64))):
       yield Problem("not_finite", key, str(values[key][row]), "a finite number", int(row))

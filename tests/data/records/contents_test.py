@@ -107,7 +107,7 @@ def test_classes():
   assert _problems(example, None) == [labels[0], annotated]
 
 
-@pytest.mark.parametrize("field", [*contents.BOX, schema.OBJECT_AREA])
+@pytest.mark.parametrize("field", [*contents.BOX, schema.OBJECT_AREA, *schema.IGNORED_BOX])
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
 def test_numbers_that_are_not_finite(field, value):
   example = _example()
