@@ -10,7 +10,8 @@ detector without auxiliary tasks and refinement. All sets of a kind are evaluate
 images: of the scenes another drawing, of BCCD its validation split. `--final` trains on other
 scenes and on BCCD's trainval split, tests on its test split, and has folders of its own.
 
-A run that is complete is not repeated, and the same command resumes what was stopped. Written to
+A run that is complete is not repeated, and the same command resumes what was stopped.
+`--only_report` reports what there is, of the sets and steps that are given or of all. Written to
 the output folder: gain.json, gain.md, gain_images.png, gain_steps.png, where a set has several
 arms gain_arms.png, and in the folder of each set and number of steps, such as scenes_150_500steps,
 its comparison.json, .md and .html.
@@ -30,6 +31,7 @@ from benchmarks.gains import picture, tables
 
 SMALL_INPUTS = "benchmarks/mining/small_inputs.yaml"
 FULL = "benchmarks/gains/full.yaml"
+_SETS, _STEPS = ("scenes:30", "scenes:150", "scenes:600"), (500, 2000)
 BASELINE = "baseline"
 _ARM_FOLDERS = ("configs/parts/ablations", "benchmarks/gains/arms")
 _COMPARISON_FILE = "comparison.json"
@@ -46,20 +48,24 @@ def main(arguments: Sequence[str] | None = None) -> int:
   signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
   folder = options.output_dir.resolve() / ("final" if options.final else "choosing")
   failed = []
+  try:
+    sets = [source(text, options) for text in options.sets or _SETS]
+  except ValueError as error:
+    parser.error(str(error))
   if not options.only_report:
-    try:
-      sets = [source(text, options) for text in options.sets]
-    except ValueError as error:
-      parser.error(str(error))
     for one in sets:
       data = data_lib.prepare(one, folder / "data" / set_name(one))
-      for steps in options.steps:
-        place = folder / f"{set_name(one)}_{steps}steps"
+      for steps in options.steps or _STEPS:
+        place = folder / place_name(one, steps)
         if subprocess.run(comparison(data, place, steps, options), cwd=data_lib.ROOT).returncode:
           failed.append(place.name)
+  wanted = ["*"]
+  if options.only_report and options.sets:
+    wanted = [place_name(one, steps) for one in sets for steps in options.steps or ["*"]]
   found = {
     path.parent.name: json.loads(path.read_text())
-    for path in sorted(folder.glob(f"*/{_COMPARISON_FILE}"))
+    for pattern in wanted
+    for path in sorted(folder.glob(f"{pattern}/{_COMPARISON_FILE}"))
   }
   if not found:
     print(f"{folder} holds no comparison", file=sys.stderr)
@@ -127,6 +133,11 @@ def set_name(one: data_lib.Source) -> str:
   return f"{one.name}_{one.num_images}"
 
 
+def place_name(one: data_lib.Source, steps: int | str) -> str:
+  """Returns the folder of a set's comparison after so many steps."""
+  return f"{set_name(one)}_{steps}steps"
+
+
 def comparison(
   data: data_lib.DataSet, output_dir: pathlib.Path, steps: int, options: argparse.Namespace
 ) -> list[str]:
@@ -157,12 +168,12 @@ def _parser() -> argparse.ArgumentParser:
   add = parser.add_argument
   add("--output_dir", type=pathlib.Path, required=True)
   add("--bccd", type=pathlib.Path, help="folder of BCCD in VOC layout")
-  add("--sets", nargs="+", default=["scenes:30", "scenes:150", "scenes:600"], metavar="DATA:IMAGES")
+  add("--sets", nargs="+", metavar="DATA:IMAGES", help=f"default: {' '.join(_SETS)}")
   arms = list(arm_parts())
   add("--arms", nargs="+", choices=arms, default=["full"], metavar="ARM", help=", ".join(arms))
   add("--config", default=SMALL_INPUTS, help=f"of the first arm (default: {SMALL_INPUTS})")
   add("--final", action="store_true", help="other scenes; BCCD's test split")
-  add("--steps", type=int, nargs="+", default=[500, 2000], help="of a training (default: 500 2000)")
+  add("--steps", type=int, nargs="+", help=f"of a training (default: {' '.join(map(str, _STEPS))})")
   add("--evaluations", type=int, default=4, help="along each training (default: 4)")
   add("--seeds", type=int, nargs="+", default=[0, 1, 2, 3, 4])
   add("--jobs", type=int, choices=range(1, processors + 1), default=processors)

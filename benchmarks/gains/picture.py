@@ -34,6 +34,7 @@ def draw(rows: Sequence[Mapping[str, Any]], against: str, path: pathlib.Path) ->
     figsize=(1.5 + 4.0 * len(columns), 6.5),
     squeeze=False,
     sharex="col",
+    sharey="row",
     layout="constrained",
     height_ratios=(3, 2),
   )

@@ -244,5 +244,16 @@ def test_a_report_of_what_there_is(tmp_path, monkeypatch, capsys):
   assert all((folder / name).exists() for name in ("gain.md", "gain_steps.png", "gain_arms.png"))
   assert "gain.json, gain.md, gain_images.png, gain_steps.png" in shown.out
   assert gain.main([*words, "--only_report"]) == 0
+  capsys.readouterr()
+  only = shlex.split(f"--output_dir {tmp_path} --only_report")
+  for more, number in (
+    ("", 4),
+    ("--sets scenes:4", 2),
+    ("--sets scenes:4 --steps 60", 1),
+    ("--sets scenes:4 scenes:3 --steps 50 --seeds 1", 2),
+  ):
+    assert gain.main([*only, *shlex.split(more)]) == 0
+    assert len(json.loads((folder / "gain.json").read_text())) == 2 * number
+  assert gain.main([*only, "--sets", "scenes:5"]) == 1
   assert gain.main([*words, "--only_report", "--final"]) == 1
   assert "holds no comparison" in capsys.readouterr().err
