@@ -366,6 +366,28 @@ class TestPyramid:
     source = f"accepted with task.init_checkpoint '{folder / 'run'}'"
     assert str(error.value).startswith(f"task.{field}; {source}: {accepted}")
 
+  @pytest.mark.parametrize(
+    ("theirs", "fields", "refused"),
+    [
+      ({"fpn": {"norm": "none"}}, {"fpn": {"norm": "none"}}, None),
+      ({"fpn": {"norm": "none"}}, {}, "fpn.norm"),
+      ({"fpn_head": {"norm": "none"}}, {"head": {"norm": "none"}}, None),
+      ({"fpn_head": {"norm": "none"}}, {}, "roi_head.fpn.norm"),
+      ({"fpn_head": {"norm": "none"}}, {"fpn": {"norm": "none"}}, "fpn.norm"),
+    ],
+  )
+  def test_each_place_has_its_own_norm(self, folder, tmp_path, theirs, fields, refused):
+    params = insloc_tiny.experiment({"task": small.PYRAMID_CONFIG})
+    params.override({"task": theirs}, is_strict=True)
+    (tmp_path / "params.yaml").write_text(yaml.safe_dump(params.as_dict()))
+    config = _task(folder, **self._fields(**fields)).task_config
+    config.init_checkpoint = str(tmp_path)
+    if refused is None:
+      pretraining_start.check(config)
+    else:
+      with pytest.raises(ValueError, match=rf"^task\.{refused} is "):
+        pretraining_start.check(config)
+
   def test_finer_levels_than_were_pretrained_are_refused(self, folder, tmp_path):
     text = (folder / "run" / "params.yaml").read_text()
     assert text.count("min_level: 2") == 1
