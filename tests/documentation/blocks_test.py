@@ -114,7 +114,7 @@ def check_yaml(text: str, folder: pathlib.Path) -> None:
   path.write_text(yaml.safe_dump(fields))
   task = fields.get("task", {})
   name = "mtl_frcnn_co_mining" if "mining" in task else "mtl_frcnn"
-  if "image_dir" in task.get("train_data", {}):
+  if "image_dir" in task.get("train_data", {}) or "head_type" in task:
     name = "insloc"
   loading.load_experiment(name, [str(path)])
 
