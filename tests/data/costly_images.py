@@ -108,6 +108,11 @@ REFUSED = {
     jpeg(11, 10_000, 10_000),
     "a JPEG of 11 scans of 100000000 pixels each; accepted: at most 1000000000 pixels in all scans",
   ),
+  # A second frame header does not say how many pixels the scans of the first one have.
+  "scans of many pixels behind another frame": (
+    jpeg(11, 10_000, 10_000, jpeg_segment(struct.pack(">BHHB3x", 8, 16, 16, 1), 0xC2)),
+    "a JPEG of 11 scans of 100000000 pixels each; accepted: at most 1000000000 pixels in all scans",
+  ),
   "texts": (png(17), "a PNG of 17 compressed texts; accepted: at most 16"),
   "blocks": (
     gif([[b"a", b"aa"] * 1001]),
