@@ -294,8 +294,15 @@ def test_refinement_ablation(trainings, tmp_path, monkeypatch):
     evaluated.append((*folder.parts[-3:-1], setting))
     less = 0.2 if setting == "task.refinement.enabled=false" else 0.1
     arm, seed = folder.parts[-3], int(folder.parts[-2].removeprefix("seed_"))
-    content = {"step": 10, "voc/mAP50_area": FIGURES[arm, seed] - less, "changed_settings": {}}
-    (folder / "evaluation-10-12345678.json").write_text(json.dumps(content))
+    field, value = setting.split("=")
+    for changed, lost in (
+      ({field: value if less == 0.1 else False}, less),
+      ({"task.seed": 5}, 0.3),
+    ):
+      # The second one is of another evaluation at the same time.
+      content = {"step": 10, "voc/mAP50_area": FIGURES[arm, seed] - lost}
+      path = folder / f"evaluation-10-{len(evaluated)}{lost}.json"
+      path.write_text(json.dumps({**content, "changed_settings": changed}))
     return processes.Usage(0, 1.0, 1.0, [])
 
   monkeypatch.setattr(processes, "run", evaluate)

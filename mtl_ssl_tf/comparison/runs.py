@@ -253,7 +253,6 @@ def ablate(run: Run, schedule: Schedule, setting: str, processor: int) -> dict[s
   path = run.folder / f"ablation_{setting}.json"
   if path.exists():
     return _read_ablation(path)
-  before = set(run.model_dir.glob("evaluation-*.json"))
   log = run.folder / f"ablation_{setting}.log"
   overrides = with_fields(run.arm.overrides, [ABLATIONS[setting], "task.evaluation.results_dir=''"])
   arguments = [
@@ -263,17 +262,30 @@ def ablate(run: Run, schedule: Schedule, setting: str, processor: int) -> dict[s
   ]
   arguments += ["--mode=eval", f"--params_override={overrides}"]
   usage = processes.run(arguments, log, processor, cwd=pathlib.Path(os.getcwd()))
-  written = set(run.model_dir.glob("evaluation-*.json")) - before
-  if usage.status or len(written) != 1:
-    raise processes.RunError(f"failed with {usage.status}: {log}: {processes.last_line(log)}")
-  (figures_file,) = written
   try:
+    figures_file = None if usage.status else _evaluation_with(run.model_dir, ABLATIONS[setting])
+    if figures_file is None:
+      raise processes.RunError(f"failed with {usage.status}: {log}: {processes.last_line(log)}")
     found = _read_evaluation(figures_file)[1]
   except ValueError as error:
     raise processes.RunError(str(error)) from error
   files.write_text(path, json.dumps(found, indent=1) + "\n")
   figures_file.unlink()
   return found
+
+
+def _evaluation_with(model_dir: pathlib.Path, override: str) -> pathlib.Path | None:
+  """The file of the evaluation that differs from the run in one setting; None if there is none.
+
+  Others of the run may be evaluated at the same time, so that a new file is not enough to know.
+  """
+  field, _, value = override.partition("=")
+  changed = {field: yaml.safe_load(value)}
+  for path in sorted(model_dir.glob("evaluation-*.json")):
+    content = _read(path, {}, "accepted: as an evaluation wrote it, or another --output_dir")
+    if content.get("changed_settings") == changed:
+      return path
+  return None
 
 
 def with_fields(overrides: str, fields: Sequence[str]) -> str:
