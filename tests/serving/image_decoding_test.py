@@ -153,7 +153,8 @@ class TestFormats:
       assert image.n_frames == 2
     np.testing.assert_array_equal(decode(content)[..., 1], np.asarray(grey[0]))
 
-  @pytest.mark.parametrize("transparency", [None, 0, 3, 200])
+  # Of a table of four colours, 5 is beyond the last one.
+  @pytest.mark.parametrize("transparency", [None, 0, 3, 5, 200])
   @pytest.mark.parametrize("colours", [16, None], ids=["shared colours", "grey"])
   def test_gif_whose_picture_does_not_fill_it(self, colours, transparency):
     # Twice the same: the picture fills it, and lies within it at row 2 and column 3.

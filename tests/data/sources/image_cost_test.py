@@ -56,6 +56,22 @@ class TestTags:
   def test_refused_tiff(self, content, message):
     assert refusal(content) == message
 
+  # Pillow reads no BigTIFF whose bytes are in the other order.
+  @pytest.mark.parametrize(("order", "is_big"), [("<", False), (">", False), ("<", True)])
+  @pytest.mark.parametrize("kind", [3, 4])
+  def test_sides_of_tiles_in_every_layout(self, order, is_big, kind):
+    number, place = ("Q", 8) if is_big else ("H", 4)
+    count = "Q" if is_big else "I"
+    entries = b""
+    for tag, side in ((322, 10_001), (323, 20_002)):
+      value = struct.pack(f"{order}{'H' if kind == 3 else 'I'}", side).ljust(place, b"\0")
+      entries += struct.pack(f"{order}HH{count}", tag, kind, 1) + value
+    header = (b"II" if order == "<" else b"MM") + struct.pack(f"{order}H", 43 if is_big else 42)
+    header += struct.pack(f"{order}HHQ", 8, 0, 16) if is_big else struct.pack(f"{order}I", 8)
+    content = header + struct.pack(f"{order}{number}", 2) + entries + bytes(8)
+    found = tiff_directory.read(content)
+    assert found.tile_pixels == 10_001 * 20_002
+
   def test_refused_exif_of_a_jpeg(self):
     exif = b"Exif\0\0" + costly_images.tags(20, 200, 300)
     content = voc_files.image_bytes(voc_files.picture(16, 16))

@@ -79,6 +79,12 @@ class TestShares:
     other_seed = voc_split.Shares.parse("train=0.8,val=0.2", seed=1)
     assert [other_seed.split(f"image{number}") for number in range(1000)] != drawn
 
+  def test_each_of_several_splits_has_its_share(self):
+    shares = voc_split.Shares.parse("train=0.6,val=0.3,test=0.1")
+    drawn = [shares.split(f"image{number}") for number in range(2000)]
+    for name, share in (("train", 0.6), ("val", 0.3), ("test", 0.1)):
+      assert drawn.count(name) == pytest.approx(2000 * share, abs=80)
+
   def test_thirds_need_not_be_exact(self):
     text = "a=0.3333333,b=0.3333333,c=0.3333333"
     assert [name for name, _ in voc_split.Shares.parse(text).shares] == ["a", "b", "c"]
