@@ -1,4 +1,4 @@
-"""What is kept of record files within a process is not kept of files that were written anew."""
+"""What is kept of record files within a process is not kept of files that were written again."""
 
 import os
 
