@@ -10,6 +10,7 @@ import tensorflow as tf
 from mtl_ssl_tf.data import faults, schema
 from mtl_ssl_tf.data.inspection import checks
 from mtl_ssl_tf.data.records import manifests
+from mtl_ssl_tf.reading import quoting
 
 _SHARD = re.compile(r"(?P<split>.*)-(?P<index>\d{5})-of-(?P<number>\d{5})\.tfrecord")
 
@@ -90,7 +91,7 @@ def _check_manifest(
   for shard, stated in manifest["shards"].items():
     actual = num_records.get(os.path.join(folder, shard))
     if actual is None and not tf.io.gfile.exists(os.path.join(folder, shard)):
-      value = f"lists {shard}, which is not there"
+      value = f"lists {quoting.one_line(shard)}, which is not there"
       found.append(_fault("manifest_differs", name, "shards", value, "the shards that there are"))
     elif actual is not None and actual != stated:
       value = f"{stated} images in {shard}"

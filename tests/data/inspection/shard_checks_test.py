@@ -98,6 +98,14 @@ class TestManifest:
       " not there; accepted: the shards that there are"
     ]
 
+  def test_a_long_name_is_cut(self, tmp_path):
+    shards = [{"file": "x" * 5000, "num_images": 1}]
+    content = json.dumps({"classes": ["cat", "dog"], "shards": shards}).encode()
+    _manifest(tmp_path, content)
+    lines = self._check(tmp_path, 3)
+    assert any("shards: lists xxx" in line for line in lines)
+    assert max(map(len, lines)) < 400
+
   def test_a_shard_that_was_not_asked_for_is_not_compared(self, tmp_path):
     _manifest(tmp_path, s0=3, s1=1)
     _touch(tmp_path, *_shards(2, 1))
