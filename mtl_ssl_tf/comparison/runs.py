@@ -263,7 +263,9 @@ def ablate(run: Run, schedule: Schedule, setting: str, processor: int) -> dict[s
   arguments += ["--mode=eval", f"--params_override={overrides}"]
   usage = processes.run(arguments, log, processor, cwd=pathlib.Path(os.getcwd()))
   try:
-    figures_file = None if usage.status else _evaluation_with(run.model_dir, ABLATIONS[setting])
+    figures_file = None
+    if not usage.status:
+      figures_file = _evaluation_with(run.model_dir, schedule.steps, ABLATIONS[setting])
     if figures_file is None:
       raise processes.RunError(f"failed with {usage.status}: {log}: {processes.last_line(log)}")
     found = _read_evaluation(figures_file)[1]
@@ -274,8 +276,8 @@ def ablate(run: Run, schedule: Schedule, setting: str, processor: int) -> dict[s
   return found
 
 
-def _evaluation_with(model_dir: pathlib.Path, override: str) -> pathlib.Path | None:
-  """The file of the evaluation that differs from the run in one setting; None if there is none.
+def _evaluation_with(model_dir: pathlib.Path, step: int, override: str) -> pathlib.Path | None:
+  """The file of a step's evaluation that differs from the run in one setting; None without one.
 
   Others of the run may be evaluated at the same time, so that a new file is not enough to know.
   """
@@ -283,7 +285,7 @@ def _evaluation_with(model_dir: pathlib.Path, override: str) -> pathlib.Path | N
   changed = {field: yaml.safe_load(value)}
   for path in sorted(model_dir.glob("evaluation-*.json")):
     content = _read(path, {}, "accepted: as an evaluation wrote it, or another --output_dir")
-    if content.get("changed_settings") == changed:
+    if (content.get("step"), content.get("changed_settings")) == (step, changed):
       return path
   return None
 
