@@ -295,14 +295,16 @@ def test_refinement_ablation(trainings, tmp_path, monkeypatch):
     less = 0.2 if setting == "task.refinement.enabled=false" else 0.1
     arm, seed = folder.parts[-3], int(folder.parts[-2].removeprefix("seed_"))
     field, value = setting.split("=")
-    for changed, lost in (
-      ({field: value if less == 0.1 else False}, less),
-      ({"task.seed": 5}, 0.3),
+    changed = {field: value if less == 0.1 else False}
+    # Others are of an earlier step, and of another evaluation at the same time.
+    for step, settings, lost in (
+      (1, changed, 0.4),
+      (10, {"task.seed": 5}, 0.3),
+      (10, changed, less),
     ):
-      # The second one is of another evaluation at the same time.
-      content = {"step": 10, "voc/mAP50_area": FIGURES[arm, seed] - lost}
-      path = folder / f"evaluation-10-{len(evaluated)}{lost}.json"
-      path.write_text(json.dumps({**content, "changed_settings": changed}))
+      content = {"step": step, "voc/mAP50_area": FIGURES[arm, seed] - lost}
+      path = folder / f"evaluation-{step}-{len(evaluated)}{lost}.json"
+      path.write_text(json.dumps({**content, "changed_settings": settings}))
     return processes.Usage(0, 1.0, 1.0, [])
 
   monkeypatch.setattr(processes, "run", evaluate)
