@@ -23,8 +23,12 @@ PRE_NMS_TOP_K = 1000
 NORM_EPSILON = 1e-5
 
 
-def check_backbone(backbone: base.Backbone, field: str = "task.roi_head.type") -> None:
-  """Refuses backbones without maps for a pyramid, which `field` asks for.
+def check_backbone(
+  backbone: base.Backbone,
+  field: str = "task.roi_head.type",
+  accepted: str = "faster_rcnn or rfcn",
+) -> None:
+  """Refuses backbones without maps for a pyramid, which `field` asks for, naming the `accepted`.
 
   Raises:
     ValueError: naming the field, its value and what is accepted.
@@ -33,7 +37,7 @@ def check_backbone(backbone: base.Backbone, field: str = "task.roi_head.type") -
     _ = backbone.map_depths
   except ValueError as error:
     raise ValueError(
-      f"{field} is 'fpn'; accepted: another type with this backbone: {error}"
+      f"{field} is 'fpn'; accepted: {accepted} with this backbone: {error}"
     ) from error
 
 

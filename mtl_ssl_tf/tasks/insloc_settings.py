@@ -45,7 +45,7 @@ def check(params: cfg.ExperimentConfig) -> None:
   registry.check(params.task.backbone.type)
   if params.task.head_type == "fpn":
     backbone = factory.build_backbone(params.task.backbone)
-    pyramid_factory.check_backbone(backbone, "task.head_type")
+    pyramid_factory.check_backbone(backbone, "task.head_type", "faster_rcnn")
   if params.task.shuffle != "none" and insloc.has_one_group(params.task):
     _LOGGER.warning(
       "task.shuffle is %r, but all images of a batch are normalised together: what a query shares "

@@ -215,6 +215,8 @@ def test_rows_depend_on_each_other_where_any_layer_learns_statistics():
   ],
 )
 def test_backbones_without_maps(backbone, cause):
-  message = r"^task\.roi_head\.type is 'fpn'; accepted: another type with this backbone: " + cause
+  message = (
+    r"^task\.roi_head\.type is 'fpn'; accepted: faster_rcnn or rfcn with this backbone: " + cause
+  )
   with pytest.raises(ValueError, match=message):
     factory.build_detector(small_fpn.config({"backbone": backbone}), 4)

@@ -61,7 +61,10 @@ def test_what_the_weights_depend_on_is_fixed_and_nothing_else(group):
 def test_so_it_is_for_a_pretraining():
   config = insloc.InsLoc()
   assert may_change(config, "backbone", insloc_settings.FIXED) == MAY_CHANGE["backbone"]
-  weights = {"task.queue_size", "task.projection_hidden", "task.projection_depth"}
+  weights = {
+    *("task.head_type", "task.crop_size", "task.queue_size"),
+    *("task.projection_hidden", "task.projection_depth"),
+  }
   assert weights == {name for name in insloc_settings.FIXED if name.count(".") == 1}
 
 

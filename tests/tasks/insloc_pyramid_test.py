@@ -92,7 +92,7 @@ def test_every_log_has_its_mean():
     ({"fpn_head": {"norm": "group"}}, "task.fpn_head.norm is 'group'; accepted: none, or batch"),
     ({"fpn": {"min_level": 3}, "box_augmentation": {"levels": [2]}},
      "task.box_augmentation.levels is [2]; accepted: of 3, 4, 5, the levels of task.fpn"),
-    ({"backbone": {"type": small.BACKBONE}}, "task.head_type is 'fpn'; accepted: another type with "
+    ({"backbone": {"type": small.BACKBONE}}, "task.head_type is 'fpn'; accepted: faster_rcnn with "
                                              "this backbone: "),
     ({"head_type": "rfcn"}, "task.head_type is 'rfcn'; accepted: faster_rcnn, fpn"),
   ],

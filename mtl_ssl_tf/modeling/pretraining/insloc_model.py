@@ -89,7 +89,7 @@ def _encoder(
 ) -> encoder.Encoder:
   backbone = factory.build_backbone(config.backbone, _backbone_norm_fn(config))
   if config.head_type == "fpn":
-    pyramid_factory.check_backbone(backbone, "task.head_type")
+    pyramid_factory.check_backbone(backbone, "task.head_type", "faster_rcnn")
     neck, crop_features = _pyramid(config), _pyramid_features(config, crop_method)
   else:
     neck, crop_features = None, _crop_features(config, backbone, crop_method)
