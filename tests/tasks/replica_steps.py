@@ -57,6 +57,23 @@ CO_MINING_OVERRIDE = {
   },
 }
 
+# On a feature pyramid; what a stage learns depends on the boxes of the one before it.
+CASCADE_OVERRIDE = {
+  **OVERRIDE,
+  "task": {
+    **OVERRIDE["task"],
+    "fpn": {"depth": 8, "min_level": 3, "max_level": 6},
+    "anchors": {"cells": 4.0},
+    "roi_head": {
+      **OVERRIDE["task"]["roi_head"],
+      "type": "fpn",
+      "crop_size": 3,
+      "fpn": {"dense_depth": 16, "canonical_size_px": 32.0},
+      "cascade": {"enabled": True},
+    },
+  },
+}
+
 
 def write_records(folder: pathlib.Path) -> None:
   """Writes the four images as `train.tfrecord` and, with one more, as `val.tfrecord`."""
@@ -250,6 +267,9 @@ def main() -> None:
     with determinism.deterministic(True):
       logs, values = step(experiment, one)
       other_logs, other_values = step(experiment, two)
+      experiment = tiny.experiment(folder, CASCADE_OVERRIDE)
+      cascade, cascade_values = step(experiment, one)
+      other_cascade, other_cascade_values = step(experiment, two)
       with small_backbones.registered():
         experiment = tiny.experiment(folder, CO_MINING_OVERRIDE, experiments.CO_MINING)
         mined, mined_values = step(experiment, one)
@@ -261,6 +281,8 @@ def main() -> None:
     "guarded": guarded(two),
     "averaged": both,
     "largest_error": largest_error(values, other_values),
+    "cascade": [cascade, other_cascade],
+    "cascade_error": largest_error(cascade_values, other_cascade_values),
     "co_mining": [mined, other_mined],
     "co_mining_error": largest_error(mined_values, other_mined_values),
   }

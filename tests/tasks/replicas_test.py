@@ -142,6 +142,13 @@ def test_each_replica_mines_its_own_images(steps):
   assert steps["co_mining_error"] < 1e-5
 
 
+def test_each_stage_of_a_cascade_learns_as_on_one_replica(steps):
+  one, two = steps["cascade"]
+  assert one["roi_class"] > 0.0
+  assert two == pytest.approx(one, rel=1e-5)
+  assert steps["cascade_error"] < 1e-5
+
+
 class Runs:
   """The same two steps and an evaluation, by one process and by others."""
 
