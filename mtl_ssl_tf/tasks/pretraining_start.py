@@ -83,7 +83,13 @@ def check(config: detector_config.MtlDetection) -> None:
 
 def _check_norm(field: str, value: str, their_value: Any, source: str) -> None:
   kinds = ("none",), ("group",), ("frozen", "batch", "sync")
-  accepted = next((kind for kind in kinds if their_value in kind), ())
+  accepted = next((kind for kind in kinds if their_value in kind), None)
+  if accepted is None:
+    raise ValueError(
+      f"{source}: {run_folder.PARAMS_FILE} there has {quoting.shown(their_value)} where a"
+      f" pretraining has the kind of normalisation for task.{field}; accepted:"
+      f" {', '.join(itertools.chain(*kinds))}"
+    )
   if value not in accepted:
     raise ValueError(
       f"task.{field} is {quoting.shown(value)}; accepted {source}: {', '.join(accepted)}, as that"

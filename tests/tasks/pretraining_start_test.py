@@ -231,6 +231,16 @@ class TestRefused:
       " that pretraining had 'group'"
     )
 
+  def test_a_norm_that_there_is_not(self, folder, tmp_path):
+    run = self._pretraining(tmp_path, type="mobilenet_v1")
+    file = run / "params.yaml"
+    file.write_text(file.read_text().replace("type: batch", "type: layer"))
+    assert self._message(folder, run, {"type": "mobilenet_v1", "depth_multiplier": 1.0}) == (
+      f"with task.init_checkpoint '{run}': params.yaml there has 'layer' where a pretraining has"
+      " the kind of normalisation for task.backbone.norm.type; accepted: none, group, frozen,"
+      " batch, sync"
+    )
+
   @pytest.mark.parametrize("backbone", [None, "mobilenet_v1", {"type": "x"}, {"norm": "batch"}])
   def test_a_configuration_that_lacks_its_network(self, folder, tmp_path, backbone):
     fields = {"task": {"queue_size": 8, "backbone": backbone}}
