@@ -68,8 +68,8 @@ def run(args: argparse.Namespace, command: str) -> bool:
   failed = set() if args.only_report else carry_out(planned, schedule, args.jobs)
   done = [one for one in planned if one.is_complete]
   if args.refinement_ablation:
-    refined = {name for name, fields in resolved.items() if fields.get("task.refinement.enabled")}
-    failed |= ablate([one for one in done if one.arm.name in refined], schedule, args.jobs)
+    settings = {name: runs.ablations_of(fields) for name, fields in resolved.items()}
+    failed |= ablate(done, settings, schedule, args.jobs)
   if not done:
     raise ValueError(f"--output_dir {args.output_dir!r} holds no complete run of these arms")
   facts = report.about(command) | {"times": {"started": started, "ended": _now()}}
@@ -123,14 +123,26 @@ def carry_out(planned: Sequence[runs.Run], schedule: runs.Schedule, jobs: int) -
   return processes.in_parallel({one.name: job(one) for one in missing}, processors, progress)
 
 
-def ablate(done: Sequence[runs.Run], schedule: runs.Schedule, jobs: int) -> set[str]:
-  """Evaluates runs with other refinements; returns the names of the evaluations that failed."""
+def ablate(
+  done: Sequence[runs.Run],
+  settings: Mapping[str, Sequence[str]],
+  schedule: runs.Schedule,
+  jobs: int,
+) -> set[str]:
+  """Evaluates runs with other refinements; returns the names of the evaluations that failed.
+
+  Args:
+    done: complete runs.
+    settings: arm -> those of `runs.ABLATIONS` to evaluate.
+    schedule: of the comparison.
+    jobs: evaluations at the same time, a processor each.
+  """
   planned = {
     f"{one.name} {setting}": (
       lambda processor, one=one, setting=setting: runs.ablate(one, schedule, setting, processor)
     )
     for one in done
-    for setting in runs.ABLATIONS
+    for setting in settings[one.arm.name]
     if setting not in one.ablations()
   }
 

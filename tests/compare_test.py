@@ -283,6 +283,11 @@ def test_files_of_the_user_stay(trainings, tmp_path, capsys, name):
 
 
 def test_refinement_ablation(trainings, tmp_path, monkeypatch):
+  # Arm a lacks an input of refinement, b has all of them.
+  auxiliary = {"closeness": {"loss_weight": 0.0}}
+  (tmp_path / "a.yaml").write_text(
+    yaml.safe_dump({"task": {"auxiliary": auxiliary}, "trainer": {"train_steps": 10}})
+  )
   assert call(tmp_path) == 0
   evaluated = []
 
@@ -309,8 +314,10 @@ def test_refinement_ablation(trainings, tmp_path, monkeypatch):
 
   monkeypatch.setattr(processes, "run", evaluate)
   assert call(tmp_path, "--refinement_ablation", "--params_override", "") == 0
-  assert len(evaluated) == 2 * 2 * 4
+  assert len(evaluated) == 2 * (3 + 4)
   assert ("b", "seed_1", "task.refinement.zeroed_input=closeness") in evaluated
+  assert ("a", "seed_1", "task.refinement.zeroed_input=multi_object") in evaluated
+  assert ("a", "seed_1", "task.refinement.zeroed_input=closeness") not in evaluated
   found = json.loads((tmp_path / "out" / compare.JSON_FILE).read_text())
   assert found["refinement_ablation"]["b"]["refinement_off"] == {
     "0": pytest.approx(40.0),

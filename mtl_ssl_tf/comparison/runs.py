@@ -234,6 +234,23 @@ def carry_out(run: Run, schedule: Schedule, processor: int) -> dict[str, Any]:
   return run.record()
 
 
+def ablations_of(fields: Mapping[str, Any]) -> list[str]:
+  """Returns those of `ABLATIONS` that say something of an arm.
+
+  Args:
+    fields: all fields of the arm by their path with dots. One without refinement has none, and an
+      input that the arm lacks, as its task has no weight, cannot be left out.
+  """
+  if not fields.get("task.refinement.enabled"):
+    return []
+  lacking = {
+    f"without_{task}"
+    for task in ("multi_object", "closeness")
+    if not fields.get(f"task.auxiliary.{task}.loss_weight")
+  }
+  return [setting for setting in ABLATIONS if setting not in lacking]
+
+
 def ablate(run: Run, schedule: Schedule, setting: str, processor: int) -> dict[str, float]:
   """Evaluates the last weights of a run with another refinement; what is there is not done again.
 

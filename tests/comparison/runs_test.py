@@ -4,6 +4,7 @@ import pytest
 
 from mtl_ssl_tf.comparison import arms, runs
 from mtl_ssl_tf.configs import experiments, loading
+from mtl_ssl_tf.training import run_folder
 
 
 @pytest.mark.parametrize("setting", runs.ABLATIONS)
@@ -43,3 +44,18 @@ def test_arms_that_are_ablated_are_variants_too():
   both = arms.parse([path], ["b=task.refinement.enabled=true"], "task.seed=4")
   text = runs.with_fields(both[1].overrides, [runs.ABLATIONS["refinement_off"]])
   assert text == "task.seed=4,task.refinement.enabled=false"
+
+
+@pytest.mark.parametrize(
+  ("overrides", "missing"),
+  [
+    ("", set()),
+    ("task.refinement.enabled=false", set(runs.ABLATIONS)),
+    ("task.auxiliary.multi_object.loss_weight=0.0", {"without_multi_object"}),
+    ("task.auxiliary.closeness.loss_weight=0.0", {"without_closeness"}),
+  ],
+)
+def test_inputs_that_an_arm_lacks_are_not_left_out(overrides, missing):
+  params = loading.load_experiment(experiments.DEFAULT, [], overrides or None)
+  found = runs.ablations_of(run_folder.flatten(params.as_dict()))
+  assert found == [setting for setting in runs.ABLATIONS if setting not in missing]
