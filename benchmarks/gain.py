@@ -11,10 +11,11 @@ images: of the scenes another drawing, of BCCD its validation split. `--final` t
 scenes and on BCCD's trainval split, tests on its test split, and has folders of its own.
 
 A run that is complete is not repeated, and the same command resumes what was stopped.
-`--only_report` reports what there is, of the sets and steps that are given or of all. Written to
-the output folder: gain.json, gain.md, gain_images.png, gain_steps.png, where a set has several
-arms gain_arms.png, and in the folder of each set and number of steps, such as scenes_150_500steps,
-its comparison.json, .md and .html.
+`--only_report` reports what there is, of the sets and steps that are given or of all, with records
+of further seeds or arms that lie beside them as comparison_NAME.json. Written to the output folder:
+gain.json, gain.md, gain_images.png, gain_steps.png, where a set has several arms gain_arms.png, and
+in the folder of each set and number of steps, such as scenes_150_500steps, its comparison.json, .md
+and .html.
 """
 
 import argparse
@@ -27,14 +28,13 @@ import sys
 from collections.abc import Sequence
 
 from benchmarks.accuracy import data as data_lib
-from benchmarks.gains import picture, tables
+from benchmarks.gains import picture, records, tables
 
 SMALL_INPUTS = "benchmarks/mining/small_inputs.yaml"
 FULL = "benchmarks/gains/full.yaml"
 _SETS, _STEPS = ("scenes:30", "scenes:150", "scenes:600"), (500, 2000)
 BASELINE = "baseline"
 _ARM_FOLDERS = ("configs/parts/ablations", "benchmarks/gains/arms")
-_COMPARISON_FILE = "comparison.json"
 _STUDY_FILE, _REPORT_FILE = "gain.json", "gain.md"
 _PICTURES = {"images": "gain_images.png", "steps": "gain_steps.png"}
 _ARMS_PICTURE = "gain_arms.png"
@@ -62,11 +62,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
   wanted = ["*"]
   if options.only_report and options.sets:
     wanted = [place_name(one, steps) for one in sets for steps in options.steps or ["*"]]
-  found = {
-    path.parent.name: json.loads(path.read_text())
-    for pattern in wanted
-    for path in sorted(folder.glob(f"{pattern}/{_COMPARISON_FILE}"))
-  }
+  found = records.read(folder, wanted)
   if not found:
     print(f"{folder} holds no comparison", file=sys.stderr)
     return 1

@@ -4,6 +4,7 @@ import matplotlib
 
 matplotlib.use("Agg")
 
+import collections
 import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -20,7 +21,8 @@ _LABELS = {"images": "images to train on", "steps": "training steps, each point 
 def draw(rows: Sequence[Mapping[str, Any]], against: str, path: pathlib.Path) -> None:
   """Draws mAP@0.5 above, with the seeds' standard deviation, and the gain below, with its interval.
 
-  There is a column for each data set and number of steps, or of images.
+  There is a column for each data set and number of steps, or of images. Where arms have several
+  points, those with a single one are left out.
 
   Args:
     rows: of `tables.rows`, at least one.
@@ -40,7 +42,7 @@ def draw(rows: Sequence[Mapping[str, Any]], against: str, path: pathlib.Path) ->
   )
   try:
     for (above, below), (title, found) in zip(axes.T, columns.items(), strict=True):
-      for number, arm in enumerate(dict.fromkeys(row["arm"] for row in found)):
+      for number, arm in enumerate(drawn_arms(found)):
         style = {"color": f"C{number}", "marker": "o", "capsize": 3, "label": arm}
         xs, means, deviations = zip(*accuracies(found, against, arm), strict=True)
         above.errorbar(xs, means, deviations, **style)
@@ -63,6 +65,12 @@ def draw(rows: Sequence[Mapping[str, Any]], against: str, path: pathlib.Path) ->
     figure.savefig(path, dpi=110)
   finally:
     plt.close(figure)
+
+
+def drawn_arms(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+  """Returns the arms of a column that are drawn: all, or those with several points."""
+  counts = collections.Counter(row["arm"] for row in rows)
+  return [arm for arm, count in counts.items() if count > 1 or max(counts.values()) == 1]
 
 
 def draw_arms(rows: Sequence[Mapping[str, Any]], path: pathlib.Path) -> None:

@@ -10,7 +10,7 @@ import pytest
 
 from benchmarks import gain
 from benchmarks.accuracy import data
-from benchmarks.gains import picture, tables
+from benchmarks.gains import picture, records, tables
 from mtl_ssl_tf import compare
 from mtl_ssl_tf.command_line import compare as compare_flags
 from mtl_ssl_tf.comparison import arms as arms_lib
@@ -222,6 +222,71 @@ def test_arms_beside_each_other(tmp_path):
   assert not path.exists()
   picture.draw_arms(rows, path)
   assert path.stat().st_size > 5_000
+
+
+def test_arms_of_a_column():
+  rows = [{"arm": arm} for arm in ("baseline", "full", "task1", "full", "baseline")]
+  assert picture.drawn_arms(rows) == ["baseline", "full"]
+  assert picture.drawn_arms(rows[:3]) == ["baseline", "full", "task1"]
+
+
+def test_records_of_one_set():
+  def record(seeds, figures, differences=()):
+    return {
+      "arms": list(figures),
+      "figures": {
+        step: {arm: dict(zip(seeds, values, strict=True)) for arm, values in figures.items()}
+        for step in ("50", "100")
+      },
+      "refinement_ablation": {"full": {"refinement_off": dict.fromkeys(seeds, 1.0)}},
+      "differences": dict(differences),
+      "cpu_minutes": {arm: [float(seed) for seed in seeds] for arm in figures},
+    }
+
+  first = {"mean": 10.0, "low": 8.0}
+  own = {"mean": 2.0, "low": 1.0}
+  found = records.merged(
+    [
+      record("01", {"baseline": [10.0, 20.0], "full": [20.0, 30.0]}, {"full": first}.items()),
+      # A further seed.
+      record("2", {"baseline": [30.0], "full": [34.0]}, {"full": {"mean": 4.0}}.items()),
+      # Another arm, with its own baseline for a seed that there is.
+      record("1", {"baseline": [70.0], "task1": [72.0]}, {"task1": own}.items()),
+    ]
+  )
+  assert found["arms"] == ["baseline", "full", "task1"]
+  for step in ("50", "100"):
+    assert found["figures"][step] == {
+      "baseline": {"0": 10.0, "1": 20.0, "2": 30.0},
+      "full": {"0": 20.0, "1": 30.0, "2": 34.0},
+      "task1": {"1": 72.0},
+    }
+  assert found["cpu_minutes"] == {
+    "baseline": [0.0, 1.0, 2.0],
+    "full": [0.0, 1.0, 2.0],
+    "task1": [1.0],
+  }
+  assert found["refinement_ablation"] == {"full": {"refinement_off": dict.fromkeys("012", 1.0)}}
+  assert set(found["differences"]) == {"full", "task1"}
+  assert found["differences"]["task1"] == own
+  # 10, 10 and 4: deviation 3.46, of which t of 2 degrees makes an interval of 8.6 to each side.
+  difference = found["differences"]["full"]
+  assert (difference["count"], difference["mean"]) == (3, 8.0)
+  assert difference["low"] == pytest.approx(8.0 - 4.303 * 12.0**0.5 / 3.0**0.5, abs=1e-3)
+  single = records.merged([record("0", {"baseline": [1.0], "full": [2.0]}, {"full": own}.items())])
+  assert single["differences"] == {"full": own}
+
+
+def test_records_of_folders(tmp_path):
+  place = tmp_path / "scenes_3_50steps"
+  place.mkdir()
+  (place / "comparison.json").write_text(json.dumps(compared({"0": 20.0}, {"0": 30.0})))
+  (place / "comparison_more.json").write_text(json.dumps(compared({"1": 20.0}, {})))
+  (tmp_path / "other").mkdir()
+  assert list(records.read(tmp_path, ["*"])) == ["scenes_3_50steps"]
+  found = records.read(tmp_path, ["scenes_3_50steps", "*"])["scenes_3_50steps"]
+  assert found["figures"]["100"] == {"baseline": {"0": 20.0, "1": 20.0}, "full": {"0": 30.0}}
+  assert records.read(tmp_path, ["scenes_4*"]) == {}
 
 
 def test_a_report_of_what_there_is(tmp_path, monkeypatch, capsys):
