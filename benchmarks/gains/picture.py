@@ -57,7 +57,7 @@ def draw(rows: Sequence[Mapping[str, Any]], against: str, path: pathlib.Path) ->
       below.xaxis.set_minor_locator(ticker.NullLocator())
       below.set_xlabel(_LABELS[against])
       above.set_title(title)
-      above.legend(loc="lower right")
+      above.legend()
       for axis in (above, below):
         axis.grid(alpha=0.3)
     axes[0, 0].set_ylabel("mAP@0.5, %")
