@@ -141,12 +141,23 @@ def comparison(
   arms = [f"{BASELINE}={options.config}"]
   parts = arm_parts()
   arms += ["+".join((f"{name}={options.config}", FULL, *parts[name])) for name in options.arms]
+  return compare_command(arms, data, output_dir, steps, options)
+
+
+def compare_command(
+  configs: Sequence[str],
+  data: data_lib.DataSet,
+  output_dir: pathlib.Path,
+  steps: int,
+  options: argparse.Namespace,
+) -> list[str]:
+  """Returns the command that compares configurations on a set after so many steps."""
   fields = {
     "task.label_map": data.folder / "records" / "label_map.txt",
     "task.train_data.input_path": data.records("train"),
     "task.validation_data.input_path": data.records("test"),
   }
-  command = [sys.executable, "-m", "mtl_ssl_tf.compare", "--configs", *arms]
+  command = [sys.executable, "-m", "mtl_ssl_tf.compare", "--configs", *configs]
   command += ["--params_override", ",".join(f"{name}={value}" for name, value in fields.items())]
   command += ["--seeds", *map(str, options.seeds), "--output_dir", str(output_dir)]
   command += [f"--steps={steps}", f"--evaluations={options.evaluations}"]

@@ -50,10 +50,10 @@ def rows(comparisons: Mapping[str, Mapping[str, Any]]) -> list[dict[str, Any]]:
   return sorted(found, key=lambda row: (row["data"], row["images"], row["steps"]))
 
 
-def report(found: Sequence[Mapping[str, Any]]) -> str:
-  """Returns a table of all rows."""
+def report(found: Sequence[Mapping[str, Any]], first: str = "the baseline") -> str:
+  """Returns a table of all rows; `first` is what the first arm is called in its head."""
   lines = [
-    "| data | images | steps | arm | n | mAP@0.5 | to the baseline, 95 % interval over seeds |"
+    f"| data | images | steps | arm | n | mAP@0.5 | to {first}, 95 % interval over seeds |"
     " the same weights, refinement off | CPU min |",
     "|---|---|---|---|---|---|---|---|---|",
   ]
