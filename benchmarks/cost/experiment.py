@@ -13,7 +13,7 @@ from mtl_ssl_tf import registry_imports  # noqa: F401
 from mtl_ssl_tf.tasks import mtl_detection
 from mtl_ssl_tf.training import driver, nonfinite, trainer
 
-EXPERIMENTS = pathlib.Path(__file__).parents[2] / "configs" / "experiments"
+_ROOT = pathlib.Path(__file__).parents[2]
 # Last layer of each residual branch; so small, the map stays of one size through the depth, and the
 # proposals of random weights are ordinary boxes, as many as are asked for.
 _BRANCH_SCALE, _BRANCH_LAYER = 0.2, "conv3/norm/gamma"
@@ -36,7 +36,7 @@ class Experiment:
         "".join(f"class{number}\n" for number in range(1, setup.num_classes + 1))
       )
       override = rows.merged(setup.override, {"task": {"label_map": label_map}})
-      path = EXPERIMENTS / f"{setup.config}.yaml"
+      path = config_file(setup.config)
       self.params = driver.load_experiment("mtl_frcnn", [str(path)], yaml.safe_dump(override))
       self.task = mtl_detection.MtlDetectionTask(
         self.params.task,
@@ -92,6 +92,12 @@ class Experiment:
     outputs = self.model(images, image_size_px)
     kept = ("proposals_valid", "detection_boxes_px", "detection_scores", "detection_classes")
     return {name: outputs[name] for name in kept}
+
+
+def config_file(name: str) -> pathlib.Path:
+  """Returns the YAML file of a configuration, which is in one of `rows.FOLDERS`."""
+  (found,) = (path for folder in rows.FOLDERS if (path := _ROOT / folder / f"{name}.yaml").exists())
+  return found
 
 
 def make_batch(setup: rows.Setup, max_num_boxes: int) -> tuple[tf.Tensor, dict[str, tf.Tensor]]:

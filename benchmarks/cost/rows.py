@@ -1,4 +1,4 @@
-"""The setups to measure: rows of configs/experiments, their variants, and curves of growth.
+"""The setups to measure: configurations, their variants, and curves of growth.
 
 Data only, so that the command need not load TensorFlow.
 """
@@ -6,7 +6,11 @@ Data only, so that the command need not load TensorFlow.
 import dataclasses
 from typing import Any
 
+# Of the configurations.
+FOLDERS = ("configs/experiments", "benchmarks/cost/configs")
 HEIGHT, WIDTH = 600, 1024
+# A multiple of the coarsest map's stride, which Model Garden's pyramid needs.
+PYRAMID_HEIGHT = 640
 PRECISIONS = ("float32", "bfloat16")
 FULL_IMAGE = (HEIGHT, WIDTH)
 SMALL_IMAGE = (128, 160)
@@ -17,20 +21,42 @@ class Row:
   """One line of the table of steps.
 
   Attributes:
-    config: name of a file in configs/experiments.
+    config: name of a file in `FOLDERS`.
     baseline: name of the row that its times are divided by.
     override: what differs from the file, as of `--params_override`.
+    height: of the input; `WIDTH` is that of all rows.
   """
 
   config: str
   baseline: str
   override: dict[str, Any] = dataclasses.field(default_factory=dict)
+  height: int = HEIGHT
+
+
+def merged(first: dict[str, Any], second: dict[str, Any]) -> dict[str, Any]:
+  """Returns two nested mappings as one; the second one wins."""
+  result = dict(first)
+  for key, value in second.items():
+    both = isinstance(value, dict) and isinstance(result.get(key), dict)
+    result[key] = merged(result[key], value) if both else value
+  return result
 
 
 def _features(value: str) -> dict[str, Any]:
   return {"task": {"auxiliary": {"features": value}}}
 
 
+# All three auxiliary tasks and refinement, with the loss weights of the paper.
+_METHOD = {
+  "task": {
+    "auxiliary": {
+      "multi_object": {"loss_weight": 1.0},
+      "closeness": {"loss_weight": 0.3},
+      "foreground": {"loss_weight": 1.0},
+    },
+    "refinement": {"enabled": True},
+  }
+}
 ROWS = {
   "frcnn_resnet101_baseline": Row("voc07_frcnn_resnet101_baseline", "frcnn_resnet101_baseline"),
   "frcnn_resnet101_mtl": Row("voc07_frcnn_resnet101_mtl", "frcnn_resnet101_baseline"),
@@ -59,6 +85,20 @@ ROWS = {
   "frcnn_mobilenet_mtl_shared_map": Row(
     "voc07_frcnn_mobilenet_mtl", "frcnn_mobilenet_baseline", _features("shared_map")
   ),
+  "fpn_resnet50_baseline": Row("fpn_resnet50", "fpn_resnet50_baseline", height=PYRAMID_HEIGHT),
+  "fpn_resnet50_mtl": Row("fpn_resnet50", "fpn_resnet50_baseline", _METHOD, PYRAMID_HEIGHT),
+  "fpn_resnet50_mtl_shared_map": Row(
+    "fpn_resnet50",
+    "fpn_resnet50_baseline",
+    merged(_METHOD, _features("shared_map")),
+    PYRAMID_HEIGHT,
+  ),
+  "fpn_resnet50_cascade": Row(
+    "fpn_resnet50",
+    "fpn_resnet50_baseline",
+    {"task": {"roi_head": {"cascade": {"enabled": True}}}},
+    PYRAMID_HEIGHT,
+  ),
 }
 # Part by part.
 PARTS_ROWS = (
@@ -83,7 +123,7 @@ class Setup:
   """A configuration on made-up images.
 
   Attributes:
-    config: name of a file in configs/experiments.
+    config: name of a file in `FOLDERS`.
     override: what differs from it.
     precision: that stages compute in.
     height, width: of the input, which the images fill.
@@ -109,18 +149,9 @@ def row_setup(
   row = ROWS[name]
   override = merged(row.override, override or {})
   if not small:
-    return Setup(row.config, override, precision)
+    return Setup(row.config, override, precision, row.height)
   height, width = SMALL_IMAGE
   return Setup(row.config, merged(FEW_REGIONS, override), precision, height, width)
-
-
-def merged(first: dict[str, Any], second: dict[str, Any]) -> dict[str, Any]:
-  """Returns two nested mappings as one; the second one wins."""
-  result = dict(first)
-  for key, value in second.items():
-    both = isinstance(value, dict) and isinstance(result.get(key), dict)
-    result[key] = merged(result[key], value) if both else value
-  return result
 
 
 @dataclasses.dataclass(frozen=True)
