@@ -8,10 +8,10 @@
 Of each set, a share of the boxes of each class is erased by `sparse_annotations`. Detectors are
 trained on what is left, each on all images but the part that it then detects in, so that nothing is
 judged by a detector that was taught that it is background. `benchmarks.auditing.arms` has the
-rules, cleanlab's and FiftyOne's among them; a hit is an erased box not hit before, of the same
-class, at an IoU of 0.5. What the loss of a detection would rank, of those without a box, is its
-score. A run that is finished is not carried out again, and a stopped one is resumed by the same
-command. Written to the output folder: audit.json, report.md.
+rules, cleanlab's, FiftyOne's and loss inspection among them; a hit is an erased box not hit before,
+of the same class, at an IoU of 0.5. With `--cleanlab`, cleanlab itself ranks by its rules. A run
+that is finished is not carried out again, and a stopped one is resumed by the same command. Written
+to the output folder: audit.json, report.md.
 """
 
 import argparse
@@ -24,7 +24,7 @@ from collections.abc import Mapping, Sequence
 
 from benchmarks.accuracy import arms as accuracy_arms
 from benchmarks.accuracy import data as data_lib
-from benchmarks.auditing import runs, tables
+from benchmarks.auditing import arms, runs, tables
 
 CONFIGS = {
   "bccd": "configs/experiments/bccd_frcnn_mobilenet_mtl.yaml",
@@ -63,6 +63,7 @@ def _carry_out(options: argparse.Namespace, folder: pathlib.Path) -> None:
   Raises:
     ValueError: an option is wrong, or data are missing.
   """
+  rules = arms.RULES | (arms.by_cleanlab(options.cleanlab) if options.cleanlab else {})
   sets = [runs.parse_set(text) for text in options.sets]
   configs = CONFIGS | accuracy_arms.parse_pairs("--config", options.config)
   given = accuracy_arms.parse_pairs("--predictions", options.predictions)
@@ -73,7 +74,7 @@ def _carry_out(options: argparse.Namespace, folder: pathlib.Path) -> None:
     for name, share in sets:
       sparse = runs.Sparse(data[name], share, seed)
       sparse.make()
-      _judge_all(sparse, options, configs, given)
+      _judge_all(sparse, options, configs, given, rules)
 
 
 def _judge_all(
@@ -81,6 +82,7 @@ def _judge_all(
   options: argparse.Namespace,
   configs: Mapping[str, str],
   given: Mapping[str, str],
+  rules: Mapping[str, arms.Rule],
 ) -> None:
   from mtl_ssl_tf.data.ground_truth import detection_files, truth_readers
 
@@ -91,14 +93,14 @@ def _judge_all(
     whole = truth_readers.read_records(sparse.data.records("train"))
     of_whole = detection_files.read_predictions(given[name], whole, options.ids_of)
     found = [of_whole[whole.index[image.image_id]] for image in data.truth.images]
-    runs.judge(sparse, runs.FILE, data, erased, found)
+    runs.judge(sparse, runs.FILE, data, erased, found, rules)
     return
   if name not in configs:
     raise ValueError(f"--sets {name}: no configuration; accepted: --config {name}=FILE.yaml")
   training = runs.Training(configs[name], options.folds, options.steps, options.jobs)
   for column in options.columns:
     found = runs.detect(sparse, column, training, data)
-    runs.judge(sparse, column, data, erased, found)
+    runs.judge(sparse, column, data, erased, found, rules)
 
 
 def _source(name: str, options: argparse.Namespace) -> data_lib.Source:
@@ -137,6 +139,7 @@ def _parser() -> argparse.ArgumentParser:
   add("--jobs", type=int, choices=range(1, len(processors) + 1), default=len(processors))
   add("--predictions", action="append", default=[], metavar="DATA=FILE", help="no training")
   add("--ids_of", help="of the predictions, as evaluate takes it")
+  add("--cleanlab", metavar="PYTHON", help="of an environment with cleanlab 2.9")
   add("--only_report", action="store_true", help="print what is finished")
   return parser
 

@@ -7,12 +7,21 @@
   fiftyone   `compute_mistakenness` of FiftyOne's brain: detections that match no annotated box of
              any class at an IoU of 0.5 and score more than 0.95, by score
   ..._low    the same without the bound on scores
+  loss       loss inspection (Schubert et al., WACV 2024) as far as detections tell it: all of them,
+             by the second stage's loss for the annotated box that they overlap most by half and
+             more, or for background; the score that is not the class's is spread evenly over the
+             other classes. The first stage's loss is not known
   score      all detections that match no annotated box of their class, by score
   ours       `mtl_ssl_tf.auditing`
 
-Written from the definitions, which are published; distances are between centres, in pixels.
+Written from the definitions, which are published; distances are between centres, in pixels. With
+`by_cleanlab` the first two rules are cleanlab's own program.
 """
 
+import json
+import pathlib
+import subprocess
+import tempfile
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
@@ -25,6 +34,12 @@ from mtl_ssl_tf.evaluation import voc_metrics
 
 _CONFIDENT = 0.95
 _IOU_WEIGHT, _DECAY = 0.9, 0.1
+_MATCH_IOU = 0.5
+# Of box offsets in the loss: centre and logarithm of size.
+_OFFSET_WEIGHTS = np.array([10.0, 10.0, 5.0, 5.0])
+# Of probabilities, so that no loss is infinite.
+_LEAST = 1e-7
+_ROOT = pathlib.Path(__file__).parents[2]
 
 
 class Ranking(NamedTuple):
@@ -109,6 +124,104 @@ def cleanlab(least_score: float) -> Rule:
   return rank
 
 
+def by_cleanlab(python: str) -> dict[str, Rule]:
+  """Returns cleanlab's two rules, carried out by cleanlab in an environment of its own.
+
+  Args:
+    python: interpreter of that environment.
+
+  Raises:
+    ValueError: it cannot load cleanlab.
+  """
+  _run_in(python, "-c", "import cleanlab.object_detection.rank")
+
+  def with_bound(least_score: float | None) -> Rule:
+    def rank(
+      truth: ground_truth.GroundTruth, found: Sequence[detection_files.Detections]
+    ) -> Ranking:
+      rows = []
+      values_of_images = _cleanlab_values(python, least_score, truth, found)
+      for detections, values in zip(found, values_of_images, strict=True):
+        chosen = ~np.isnan(values)
+        boxes, classes = detections.boxes.corners, detections.classes
+        rows.append((boxes[chosen], classes[chosen], -values[chosen]))
+      return _ranked(rows)
+
+    return rank
+
+  return {"cleanlab": with_bound(None), "cleanlab_low": with_bound(0.0)}
+
+
+def _cleanlab_values(
+  python: str,
+  least_score: float | None,
+  truth: ground_truth.GroundTruth,
+  found: Sequence[detection_files.Detections],
+) -> list[np.ndarray]:
+  """Cleanlab's value of each detection of each image, NaN where it gives none."""
+  xyxy = [1, 0, 3, 2]
+  images = [
+    {
+      "boxes": image.boxes.corners[:, xyxy].tolist(),
+      "classes": (image.classes - 1).tolist(),
+      "found_boxes": detections.boxes.corners[:, xyxy].tolist(),
+      "found_classes": (detections.classes - 1).tolist(),
+      "found_scores": detections.scores.tolist(),
+    }
+    for image, detections in zip(truth.images, found, strict=True)
+  ]
+  content = {"num_classes": len(truth.class_names), "least_score": least_score, "images": images}
+  with tempfile.TemporaryDirectory() as folder:
+    source, target = pathlib.Path(folder) / "in.json", pathlib.Path(folder) / "out.json"
+    source.write_text(json.dumps(content))
+    _run_in(python, "-m", "benchmarks.peers.cleanlab_scores", str(source), str(target))
+    values = json.loads(target.read_text())["values"]
+  # None becomes NaN.
+  return [np.array(of_image, np.float64) for of_image in values]
+
+
+def _run_in(python: str, *arguments: str) -> None:
+  """Runs the interpreter; raises ValueError where that fails."""
+  try:
+    process = subprocess.run([python, *arguments], cwd=_ROOT, capture_output=True, text=True)
+    error = (process.stderr.strip() or "no message") if process.returncode else ""
+  except OSError as cause:
+    error = str(cause)
+  if error:
+    last = error.strip().splitlines()[-1]
+    raise ValueError(f"--cleanlab {python}: {last}; accepted: Python with cleanlab 2.9")
+
+
+def loss(truth: ground_truth.GroundTruth, found: Sequence[detection_files.Detections]) -> Ranking:
+  """Ranks all detections by the loss that they have against the annotations."""
+  num_others = len(truth.class_names)
+  rows = []
+  for image, detections in zip(truth.images, found, strict=True):
+    boxes, scores = detections.boxes.corners, detections.scores
+    iou = voc_metrics.pairwise_iou(boxes, image.boxes.corners)  # [D, N]
+    nearest = iou.argmax(axis=1) if iou.shape[1] else np.zeros(len(boxes), int)
+    has_box = iou.max(axis=1, initial=0.0) >= _MATCH_IOU
+    given = image.boxes.corners[nearest] if iou.shape[1] else boxes
+    labels = image.classes[nearest] if iou.shape[1] else np.zeros(len(boxes), int)
+    # Of background it is not known how much of the rest it has; at most all of it.
+    others = np.where(has_box, (1.0 - scores) / num_others, 1.0 - scores)
+    right = np.where(has_box & (labels == detections.classes), scores, others)
+    values = -np.log(np.maximum(right, _LEAST)) + np.where(has_box, _box_loss(boxes, given), 0.0)
+    rows.append((boxes, detections.classes, values))
+  return _ranked(rows)
+
+
+def _box_loss(boxes: np.ndarray, given: np.ndarray) -> np.ndarray:
+  """Smooth L1 of the offsets from detections to annotated boxes, float64 [D]."""
+  (centers, sizes), (given_centers, given_sizes) = (
+    (0.5 * (side[:, :2] + side[:, 2:]), np.maximum(side[:, 2:] - side[:, :2], _LEAST))
+    for side in (boxes, given)
+  )
+  offsets = np.concatenate([(given_centers - centers) / sizes, np.log(given_sizes / sizes)], axis=1)
+  size = np.abs(offsets * _OFFSET_WEIGHTS)
+  return np.where(size < 1.0, 0.5 * size**2, size - 0.5).sum(axis=1)
+
+
 def _similarity(given: np.ndarray, boxes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
   """IoU and similarity, float64 [N, D] each."""
   iou = voc_metrics.pairwise_iou(given, boxes)
@@ -131,6 +244,7 @@ RULES: dict[str, Rule] = {
   "cleanlab_low": cleanlab(0.0),
   "fiftyone": fiftyone(_CONFIDENT),
   "fiftyone_low": fiftyone(0.0),
+  "loss": loss,
   "score": score,
   "ours": ours,
 }

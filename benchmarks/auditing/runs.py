@@ -12,6 +12,7 @@ import dataclasses
 import json
 import pathlib
 import re
+from collections.abc import Mapping
 
 import numpy as np
 import yaml
@@ -162,6 +163,7 @@ def judge(
   data: inputs.Input,
   erased: list[np.ndarray],
   found: list[detection_files.Detections],
+  rules: Mapping[str, arms.Rule] = arms.RULES,
 ) -> list[dict[str, object]]:
   """Returns the figures of all rules, and leaves them in the folder of the set.
 
@@ -170,6 +172,7 @@ def judge(
     column: where the detections come from.
     data, erased: as `Sparse.read` returns them.
     found: detections in each image.
+    rules: by name.
   """
   about = {
     "data": sparse.data.name,
@@ -180,7 +183,7 @@ def judge(
   }
   rows = [
     {**about, "arm": name, "figures": figures.measure(rule(data.truth, found), erased)}
-    for name, rule in arms.RULES.items()
+    for name, rule in rules.items()
   ]
   sparse.folder.mkdir(parents=True, exist_ok=True)
   path = sparse.folder / f"{column}.json"

@@ -2,6 +2,7 @@
 
 import json
 import math
+import sys
 
 import numpy as np
 import pytest
@@ -56,6 +57,72 @@ class TestRules:
     world = _world(boxes, [2], found)
     assert arms.RULES["fiftyone"](*world).values.tolist() == [0.98, 0.97]
     assert arms.RULES["fiftyone_low"](*world).values.tolist() == [0.98, 0.97, 0.95]
+
+  def test_loss(self):
+    boxes = [[0, 0, 10, 10], [0, 40, 10, 50]]
+    found = [
+      ([0, 0, 10, 10], 0.9, 1),  # Right.
+      ([0, 0, 10, 10], 0.8, 2),  # Another class than the box.
+      ([0, 42, 20, 52], 0.7, 2),  # An IoU of 0.36: background.
+      ([0, 42, 10, 52], 0.6, 2),  # Moved by a fifth of its width.
+    ]
+    ranking = arms.RULES["loss"](*_world(boxes, [1, 2], found))
+    # Of the rest, 0.2, each of two others has half.
+    expected = {0.9: -np.log(0.9), 0.8: -np.log(0.1), 0.7: -np.log(0.3), 0.6: 1.5 - np.log(0.6)}
+    np.testing.assert_allclose(ranking.values, sorted(expected.values(), reverse=True))
+    assert ranking.classes.tolist() == [2, 2, 2, 1]
+    assert ranking.boxes[:, 1].tolist() == [0, 42, 42, 0]
+
+  def test_loss_of_sizes_and_without_a_box(self):
+    boxes = [[0, 0, 10, 10]]
+    found = [([0, 0, 10, 8], 0.5, 1)]
+    (value,) = arms.RULES["loss"](*_world(boxes, [1], found)).values
+    # Centre by 1 of 8 pixels, size by the logarithm of 10 / 8, both more than 1 once weighted.
+    assert value == pytest.approx(-np.log(0.5) + (10 / 8 - 0.5) + (5 * np.log(10 / 8) - 0.5))
+    truth = made_up.truth([made_up.image()])
+    alone = arms.RULES["loss"](truth, [made_up.detections([[0, 0, 9, 9]], [1.0], [1])])
+    assert alone.values.tolist() == [pytest.approx(-np.log(1e-7))]
+    assert len(arms.RULES["loss"](truth, [made_up.detections()]).values) == 0
+
+  def test_cleanlab_itself(self, tmp_path):
+    """A program in cleanlab's place, which answers with what it was given."""
+    truth, detections = _world(
+      [[0, 2, 10, 12]], [2], [([0, 30, 10, 40], 0.96, 1), ([3, 40, 10, 50], 0.5, 2)]
+    )
+    program = tmp_path / "python"
+    program.write_text(
+      f"#!{sys.executable}\n"
+      "import json, shutil, sys\n"
+      "if sys.argv[1] == '-c': sys.exit()\n"
+      "assert sys.argv[1:3] == ['-m', 'benchmarks.peers.cleanlab_scores']\n"
+      f"shutil.copy(sys.argv[3], {str(tmp_path / 'given.json')!r})\n"
+      "json.dump({'version': '2.9', 'values': [[0.5, None]]}, open(sys.argv[4], 'w'))\n"
+    )
+    program.chmod(0o755)
+    rules = arms.by_cleanlab(str(program))
+    for name, bound in (("cleanlab", None), ("cleanlab_low", 0.0)):
+      ranking = rules[name](truth, detections)
+      assert ranking.boxes.tolist() == [[0, 30, 10, 40]] and ranking.values.tolist() == [-0.5]
+      assert json.loads((tmp_path / "given.json").read_text()) == {
+        "num_classes": 2,
+        "least_score": bound,
+        "images": [
+          {
+            "boxes": [[2, 0, 12, 10]],
+            "classes": [1],
+            "found_boxes": [[30, 0, 40, 10], [40, 3, 50, 10]],
+            "found_classes": [0, 1],
+            "found_scores": [0.96, 0.5],
+          }
+        ],
+      }
+
+  @pytest.mark.parametrize(
+    ("python", "cause"), [(sys.executable, "No module named 'cleanlab'"), ("nowhere", "No such")]
+  )
+  def test_no_cleanlab(self, python, cause):
+    with pytest.raises(ValueError, match=f"--cleanlab {python}: .*{cause}.*; accepted: Python wi"):
+      arms.by_cleanlab(python)
 
   def test_score_takes_classes_into_account(self):
     boxes = [[0, 0, 10, 10]]
@@ -196,6 +263,19 @@ def test_command_with_given_detections(folder, capsys):
   report = (folder / "out" / "report.md").read_text()
   assert audit.main([f"--output_dir={folder / 'out'}", "--only_report"]) == 0
   assert (folder / "out" / "report.md").read_text() == report
+
+
+def test_cleanlab_takes_the_place_of_its_rules(folder, monkeypatch):
+  ranked = arms.RULES["score"]
+  monkeypatch.setattr(
+    arms, "by_cleanlab", lambda python: {"cleanlab": ranked} if python == "p" else {}
+  )
+  flags = [f"--output_dir={folder / 'out'}", f"--voc=mine={folder / 'voc'}", "--seeds", "0"]
+  flags += ["--sets", "mine:0.3", f"--predictions=mine={folder / 'results.json'}"]
+  assert audit.main([*flags, "--cleanlab=p"]) == 0
+  rows = json.loads((folder / "out" / "audit.json").read_text())
+  by_arm = {row["arm"]: row["figures"] for row in rows}
+  assert by_arm["cleanlab"] == by_arm["score"] != by_arm["cleanlab_low"]
 
 
 def test_detectors_are_trained_where_there_are_no_detections(folder, monkeypatch):
