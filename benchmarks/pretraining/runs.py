@@ -22,6 +22,7 @@ ARM_FOLDER = "benchmarks/pretraining/arms"
 # The published form, which the others differ from in a field or two.
 PUBLISHED = "insloc"
 RUN_FILE, SETTINGS_FILE, START_FILE = "run.json", "settings.json", "start.yaml"
+_BATCH_SIZE, _LONGEST_QUEUE = 64, 4096
 # Along a pretraining; the last is at its end.
 _NUM_PROBES = 4
 _STEPS_PER_LOOP = 10
@@ -81,11 +82,17 @@ class Pretraining:
   def overlay(self) -> dict[str, Any]:
     """Returns the fields that are applied after the configuration."""
     interval = max(self.steps // _NUM_PROBES, 1)
+    images = accuracy_runs.read_json(self.data.coco("train"))["images"]
     return {
       "task": {
         "seed": self.seed,
         "picture_interval": 0,
-        "train_data": {"input_path": self.data.records("train"), "seed": self.seed},
+        "queue_size": queue_size(len(images)),
+        "train_data": {
+          "input_path": self.data.records("train"),
+          "seed": self.seed,
+          "global_batch_size": _BATCH_SIZE,
+        },
         "validation_data": {"input_path": self.data.records("train")},
       },
       "trainer": {
@@ -110,6 +117,16 @@ class Pretraining:
       f"--model_dir={self.model_dir}",
       *(f"--config_file={path}" for path in files),
     ]
+
+
+def queue_size(num_images: int) -> int:
+  """Returns keys that end before an epoch does.
+
+  A longer queue would hold other composites of the query's own image, which it is then to be told
+  from.
+  """
+  batches = min(num_images, _LONGEST_QUEUE) // _BATCH_SIZE - 1
+  return max(batches, 1) * _BATCH_SIZE
 
 
 def arms() -> list[str]:

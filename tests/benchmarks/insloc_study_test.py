@@ -25,6 +25,7 @@ def options(*words: str):
 
 def made(tmp_path, arm=runs.PUBLISHED, steps=400) -> runs.Pretraining:
   one = data.DataSet("bccd", tmp_path)
+  one.coco("train").write_text(json.dumps({"images": list(range(205))}))
   return runs.Pretraining(one, arm, insloc_study.PRETRAINING, steps, seed=3)
 
 
@@ -66,9 +67,17 @@ def test_pretrainings_differ_in_what_they_are_named_for(tmp_path, arm, expected)
   # Boxes of the images that are trained on, so that no other image has a say.
   assert task.validation_data.input_path == records
   assert (task.seed, task.train_data.seed) == (3, 3)
+  assert (task.train_data.global_batch_size, task.queue_size) == (64, 128)
   assert (trainer.train_steps, trainer.validation_interval) == (400, 100)
   assert trainer.checkpoint_interval == 100 and trainer.steps_per_loop == 10
   assert trainer.optimizer_config.learning_rate.cosine.decay_steps == 400
+
+
+@pytest.mark.parametrize(
+  ("num_images", "keys"), [(205, 128), (3000, 2880), (191, 64), (10, 64), (100_000, 4032)]
+)
+def test_the_queue_ends_before_an_epoch(num_images, keys):
+  assert runs.queue_size(num_images) == keys
 
 
 def flat(fields, path=""):
