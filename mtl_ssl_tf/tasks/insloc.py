@@ -143,6 +143,8 @@ class InsLocTask(task_lib.TrainableTask):
     `data/pipeline/reader.py`.
     """
     make = composite_reader.make_dataset if params.is_training else reader.make_dataset
+    if params.is_training:
+      insloc_settings.warn_of_queue(self.task_config, composite_reader.num_images(params))
     return make(
       params,
       first_batch=first_batch,

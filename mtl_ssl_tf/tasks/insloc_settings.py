@@ -54,6 +54,31 @@ def check(params: cfg.ExperimentConfig) -> None:
     )
 
 
+def warn_of_queue(config: insloc.InsLoc, num_images: int) -> None:
+  """Warns where queries are told from other composites of their own image.
+
+  Args:
+    config: the settings.
+    num_images: of an epoch.
+  """
+  batch_size = config.train_data.global_batch_size
+  # The batch itself and the queue before it, with each image once.
+  longest = (num_images // batch_size - 1) * batch_size
+  if config.queue_size <= longest:
+    return
+  advice = f"a queue of at most {longest} has none"
+  if longest <= 0:
+    advice = "smaller batches, and a queue shorter than an epoch, have fewer"
+  _LOGGER.warning(
+    "task.queue_size is %d, and an epoch has %d images: each query is told from about %.1f "
+    "composites of its own image; %s",
+    config.queue_size,
+    num_images,
+    config.queue_size / num_images,
+    advice,
+  )
+
+
 def check_split(config: insloc.InsLoc, reason: str) -> None:
   """Refuses settings for which replicas exchange values within the encoders.
 

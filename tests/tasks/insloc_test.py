@@ -16,7 +16,7 @@ import tensorflow as tf
 
 from mtl_ssl_tf.modeling.pretraining import insloc_model
 from mtl_ssl_tf.ops import seed_ops, shuffle_ops
-from mtl_ssl_tf.tasks import insloc
+from mtl_ssl_tf.tasks import insloc, insloc_settings
 from mtl_ssl_tf.training import driver, reproduction, stopping
 from mtl_ssl_tf.visualization import composites
 from tests.tasks import insloc_tiny, tiny
@@ -412,3 +412,34 @@ class TestRefused:
     assert "all images of a batch are normalised together" in capsys.readouterr().err
     insloc.InsLocTask.check(insloc_tiny.experiment())
     assert not capsys.readouterr().err
+
+
+class TestQueueOfTheOwnImage:
+  @pytest.mark.parametrize(
+    ("num_images", "expected"),
+    [
+      (12, None),  # Two batches in the queue, and the query's own.
+      (11, "told from about 0.7 composites of its own image; a queue of at most 4 has none"),
+      (7, "about 1.1 composites of its own image; smaller batches, and a queue shorter than an "),
+    ],
+  )
+  def test_warning(self, num_images, expected, capsys):
+    config = insloc_tiny.experiment({"task": {"queue_size": 8}}).task
+    insloc_settings.warn_of_queue(config, num_images)
+    printed = capsys.readouterr().err
+    if expected is None:
+      assert not printed
+    else:
+      assert f"task.queue_size is 8, and an epoch has {num_images} images: " in printed
+      assert expected in printed
+
+  def test_the_images_of_training_are_counted(self, monkeypatch, capsys):
+    config = insloc_tiny.experiment({"task": {"queue_size": 8}}).task
+    reader = insloc.composite_reader
+    monkeypatch.setattr(reader, "make_dataset", lambda params, **_: params.image_dir)
+    monkeypatch.setattr(reader, "num_images", lambda params: {"a": 11, "b": 12}[params.image_dir])
+    task = insloc.InsLocTask(config)
+    for folder, is_warned_of in (("a", True), ("b", False)):
+      data = config.train_data.replace(image_dir=folder, is_training=True)
+      assert task.build_inputs(data) == folder
+      assert ("task.queue_size is 8" in capsys.readouterr().err) == is_warned_of
