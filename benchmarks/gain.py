@@ -3,6 +3,8 @@
     python -m benchmarks.gain --output_dir runs/gain --bccd FOLDER --sets scenes:150 bccd:60 \\
         --arms full --steps 500 2000 --seeds 0 1 2 3 4
 
+    ... --arms --config FILE.yaml --recipe ema mosaic       (items of the recipe, without MTL-SSL)
+
 A set is `DATA:IMAGES`, with DATA `scenes` or `bccd`; a larger set holds the images of the smaller
 ones. `scenes:IMAGES:PERCENT` has scenes in which neighbours tell the class of so many look-alikes.
 Each set, with each number of steps, is one call of `mtl_ssl_tf.compare`, whose first arm is the
@@ -35,6 +37,7 @@ FULL = "benchmarks/gains/full.yaml"
 _SETS, _STEPS = ("scenes:30", "scenes:150", "scenes:600"), (500, 2000)
 BASELINE = "baseline"
 _ARM_FOLDERS = ("configs/parts/ablations", "benchmarks/gains/arms")
+_RECIPE_FOLDER = "benchmarks/recipe"
 _STUDY_FILE, _REPORT_FILE = "gain.json", "gain.md"
 _PICTURES = {"images": "gain_images.png", "steps": "gain_steps.png"}
 _ARMS_PICTURE = "gain_arms.png"
@@ -124,6 +127,12 @@ def arm_parts() -> dict[str, tuple[str, ...]]:
   return parts
 
 
+def recipe_items() -> dict[str, str]:
+  """Returns the file of each item of the recipe, which is applied over the first arm."""
+  paths = sorted((data_lib.ROOT / _RECIPE_FOLDER).glob("*.yaml"))
+  return {path.stem: f"{_RECIPE_FOLDER}/{path.name}" for path in paths}
+
+
 def set_name(one: data_lib.Source) -> str:
   """Returns the name of a set, such as `scenes_150`."""
   return f"{one.name}_{one.num_images}"
@@ -141,6 +150,8 @@ def comparison(
   arms = [f"{BASELINE}={options.config}"]
   parts = arm_parts()
   arms += ["+".join((f"{name}={options.config}", FULL, *parts[name])) for name in options.arms]
+  items = recipe_items()
+  arms += [f"{name}={options.config}+{items[name]}" for name in options.recipe]
   return compare_command(arms, data, output_dir, steps, options)
 
 
@@ -177,7 +188,9 @@ def _parser() -> argparse.ArgumentParser:
   add("--bccd", type=pathlib.Path, help="folder of BCCD in VOC layout")
   add("--sets", nargs="+", metavar="DATA:IMAGES", help=f"default: {' '.join(_SETS)}")
   arms = list(arm_parts())
-  add("--arms", nargs="+", choices=arms, default=["full"], metavar="ARM", help=", ".join(arms))
+  add("--arms", nargs="*", choices=arms, default=["full"], metavar="ARM", help=", ".join(arms))
+  items = list(recipe_items())
+  add("--recipe", nargs="*", choices=items, default=[], metavar="ITEM", help=", ".join(items))
   add("--config", default=SMALL_INPUTS, help=f"of the first arm (default: {SMALL_INPUTS})")
   add("--final", action="store_true", help="other scenes; BCCD's test split")
   add("--steps", type=int, nargs="+", help=f"of a training (default: {' '.join(map(str, _STEPS))})")

@@ -138,6 +138,47 @@ def test_every_arm_differs_from_full(tmp_path, monkeypatch):
     assert fields == {field: released_fields[field] for field in fields}
 
 
+def test_items_of_the_recipe(tmp_path, monkeypatch):
+  monkeypatch.chdir(data.ROOT)
+  names = list(gain.recipe_items())
+  words = ["--arms", "--config", "benchmarks/pretraining/detector.yaml", "--recipe", *names]
+  command = gain.comparison(data.DataSet("bccd", tmp_path), tmp_path, 90, options(*words))
+  args = compare_flags.parser().parse_args(command[3:])
+  arms = arms_lib.parse(args.configs, args.variants, args.params_override)
+  resolved = {arm.name: compare.resolve(arm, args.experiment) for arm in arms}
+  first = resolved.pop("baseline")
+  assert list(resolved) == names
+  changed = {
+    name: {field: value for field, value in fields.items() if value != first.get(field)}
+    for name, fields in resolved.items()
+  }
+  data_field = "task.train_data."
+  assert {name: fields for name, fields in changed.items() if name not in ("adamw", "ema")} == {
+    "color_jitter": {
+      f"{data_field}augmentation.color_jitter.{name}": value
+      for name, value in (
+        ("brightness", 0.4),
+        ("contrast", 0.4),
+        ("saturation", 0.4),
+        ("hue", 0.02),
+      )
+    },
+    "copy_paste": {f"{data_field}augmentation.copy_paste": 0.5},
+    "large_scale_jitter": {
+      f"{data_field}scale_min": 0.5,
+      f"{data_field}scale_max": 2.0,
+      f"{data_field}scale_crop": "input",
+    },
+    "mosaic": {f"{data_field}augmentation.mosaic": 0.5},
+    "no_zoom": {f"{data_field}scale_min": 1.0, f"{data_field}scale_max": 1.0},
+    "rotate_90": {f"{data_field}augmentation.rotate_90": 0.5},
+  }
+  assert changed["ema"] and all("ema" in field for field in changed["ema"])
+  optimizer = "trainer.optimizer_config.optimizer."
+  assert all(field.startswith((optimizer, "task.regularization.")) for field in changed["adamw"])
+  assert changed["adamw"][f"{optimizer}type"] == "adamw"
+
+
 def compared(baseline, full, off=None):
   """What `comparison.json` has of two arms."""
   gained = None
