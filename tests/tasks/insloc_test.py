@@ -105,6 +105,7 @@ def test_every_setting_of_the_data_reaches_its_reader(monkeypatch, is_training, 
   monkeypatch.setattr(
     module, "make_dataset", lambda params, **options: given.update(options, params=params)
   )
+  monkeypatch.setattr(insloc.composite_reader, "num_images", lambda params: 1000)
   task = insloc.InsLocTask(insloc_tiny.experiment().task)
   params = types.SimpleNamespace(is_training=is_training)
   task.build_inputs(params, "context", first_batch=4, skipped_batches=[5])
